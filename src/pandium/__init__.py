@@ -1,0 +1,85 @@
+"""An async-first SDK for the Pandium API."""
+
+from pandium import errors, models
+from pandium._client import AsyncPandium
+from pandium._convert import to_dict, to_json
+from pandium._paging import Listing, Page
+from pandium._polling import Completed, Polling
+from pandium._retry import Retry
+from pandium._version import __version__
+from pandium.errors import (
+    APIError,
+    Attempt,
+    AuthenticationError,
+    BadRequest,
+    ConfigurationError,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectorError,
+    DecodeError,
+    DriftError,
+    ErrorDetail,
+    NotFound,
+    PandiumError,
+    RateLimited,
+    RequestTimeout,
+    RunFailed,
+    ServerError,
+    TransportError,
+    ValidationError,
+    WaitTimeout,
+)
+from pandium.models import (
+    IntegrationType,
+    Outcome,
+    ReleaseChannel,
+    RunMode,
+    Trigger,
+    TriggerStatus,
+)
+
+__all__ = [
+    "APIError",
+    "AsyncPandium",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequest",
+    "Completed",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ConnectorError",
+    "DecodeError",
+    "DriftError",
+    "ErrorDetail",
+    "IntegrationType",
+    "Listing",
+    "NotFound",
+    "Outcome",
+    "Page",
+    "PandiumError",
+    "Polling",
+    "RateLimited",
+    "ReleaseChannel",
+    "RequestTimeout",
+    "Retry",
+    "RunFailed",
+    "RunMode",
+    "ServerError",
+    "TransportError",
+    "Trigger",
+    "TriggerStatus",
+    "ValidationError",
+    "WaitTimeout",
+    "__version__",
+    "errors",
+    "models",
+    "to_dict",
+    "to_json",
+]
+
+# Tracebacks, reprs and pickles show the names that users import.
+for _name in __all__:
+    if getattr(_value := globals()[_name], "__module__", "").startswith("pandium._"):
+        _value.__module__ = "pandium"
+del _name, _value

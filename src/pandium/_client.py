@@ -1,0 +1,186 @@
+"""Give users their way in: the client, its options and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from pandium._clock import RealClock
+from pandium._config import resolve
+from pandium._convert import encode_json
+from pandium._resources.builds import Builds
+from pandium._resources.connectors import Connectors
+from pandium._resources.integrations import Integrations
+from pandium._resources.releases import Releases
+from pandium._resources.runs import Runs
+from pandium._resources.tenants import Tenants
+from pandium._retry import Retry
+from pandium._transport import Call, Connections, Transport, checked_headers, checked_timeout
+from pandium.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    import httpx
+
+__all__ = ["AsyncPandium"]
+
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class AsyncPandium:
+    """
+    A client of the Pandium API, for asyncio and trio.
+
+    ``api_key``, ``environment`` (``production`` or ``sandbox``) and ``base_url``, which wins over
+    it, may come from ``PANDIUM_API_KEY``, ``PANDIUM_ENV`` and ``PANDIUM_BASE_URL``; arguments win.
+    ``timeout`` is the number of seconds for one attempt, or an ``httpx.Timeout``;
+    ``max_connections`` is the most requests in flight; an ``http_client`` of the user's is neither
+    changed nor closed.
+
+    Use it as ``async with AsyncPandium() as client``, or call :meth:`aclose`. It belongs to the
+    event loop of its first request.
+
+    :raises ConfigurationError: if one of these cannot be used; nothing is sent.
+
+    Source: https://api.pandium.io, Introduction and Authentication.
+    """
+
+    builds: Builds
+    connectors: Connectors
+    integrations: Integrations
+    releases: Releases
+    runs: Runs
+    tenants: Tenants
+
+    def __init__(  # noqa: PLR0913 - all have defaults
+        self,
+        api_key: str | None = None,
+        *,
+        environment: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx.Timeout = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        max_connections: int = 20,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        config = resolve(api_key, environment, base_url)
+        del api_key  # so that no traceback with local variables shows it
+        connections = Connections(_checked_places(max_connections), http_client)
+        self._bind(
+            Transport(config, connections, RealClock(), checked_timeout(timeout), _policy(retry)),
+            owns=True,
+        )
+
+    def _bind(self, transport: Transport, *, owns: bool) -> None:
+        self._transport = transport
+        self._owns = owns
+        self.builds = Builds(transport)
+        self.connectors = Connectors(transport)
+        self.integrations = Integrations(transport)
+        self.releases = Releases(transport)
+        self.runs = Runs(transport)
+        self.tenants = Tenants(transport)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """
+        Send a request to any endpoint, and give the decoded JSON of its answer.
+
+        ``path`` begins with ``/`` and is percent-encoded by the caller. Parameters that are
+        ``None`` are not sent, nor is a ``json`` of ``None``. Key, retries and errors are those
+        of the other operations.
+
+        :raises ValueError: if an argument cannot be sent.
+        :raises APIError: if the API answers with an error.
+        """
+        call = Call(
+            _checked_method(method),
+            _checked_path(path),
+            path,
+            {k: v for k, v in (params or {}).items() if v is not None} or None,
+            None if json is None else encode_json(json, "json"),
+            checked_headers(headers or {}),
+        )
+        return await self._transport.call_json(call)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | httpx.Timeout | None = None,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncPandium:
+        """
+        Give a view with other options that shares the connections.
+
+        ``headers`` are added to those of this client. Closing the view does nothing; closing the
+        client that it came from ends both.
+        """
+        old = self._transport
+        view = object.__new__(type(self))
+        view._bind(
+            attrs.evolve(
+                old,
+                timeout=old.timeout if timeout is None else checked_timeout(timeout),
+                retry=old.retry if retry is None else _policy(retry),
+                headers={**old.headers, **checked_headers(headers or {})},
+            ),
+            owns=False,
+        )
+        return view
+
+    async def aclose(self) -> None:
+        """Close the connections; again is no error. An ``http_client`` of the user's stays open."""
+        if self._owns:
+            await self._transport.connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._transport.config.base_url!r})"
+
+
+def _checked_places(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"max_connections must be a whole number from 1, not {value!r}")
+    return value
+
+
+def _policy(value: object) -> Retry:
+    if not isinstance(value, Retry):
+        raise ConfigurationError(f"retry must be a Retry, not {value!r}")
+    return value
+
+
+def _checked_method(method: str) -> str:
+    upper = method.upper()
+    if upper not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
+    return upper
+
+
+def _checked_path(path: str) -> str:
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError(f"path must begin with one slash, not {path!r}")
+    if set(path) & set("?#\\"):
+        raise ValueError(f"path must hold no query, fragment or backslash: {path!r}; use params")
+    return path

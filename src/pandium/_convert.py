@@ -1,0 +1,312 @@
+"""Turn bytes into models and models into bytes; the one user of cattrs and msgspec."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+import attrs
+import msgspec
+from cattrs import transform_error
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
+
+from pandium import models
+from pandium.errors import DecodeError
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+__all__ = ["decode", "decode_json", "encode_json", "to_dict", "to_json"]
+
+T = TypeVar("T")
+Hook = Callable[..., Any]
+
+# Fields whose name in the API is not the one that Python would give them.
+_RENAMED: dict[type, dict[str, str]] = {
+    models.Connector: {"is_global": "isGlobal"},
+    models.RunStatus: {"start_time": "startTime", "completion_time": "completionTime"},
+}
+_MODELS: tuple[type, ...] = tuple(
+    cls for name in models.__all__ if attrs.has(cls := getattr(models, name))
+)
+_JSON_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    NoneType: "null",
+}
+
+
+# The tolerant way: any JSON that can be read at all, and errors that name the place.
+
+
+def _refuse(expected: str, value: object) -> TypeError:
+    return TypeError(f"expected {expected}, got {_JSON_NAMES[type(value)]}")
+
+
+def _hook_exactly(cls: type) -> Hook:
+    # JSON's types are taken at their word: "5" is no 5 and "false" is no False.
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is cls:
+            return value
+        raise _refuse(_JSON_NAMES[cls], value)
+
+    return structure
+
+
+def _structure_float(value: Any, _: Any) -> float:
+    if type(value) not in (float, int):
+        raise _refuse("a number", value)
+    return float(value)
+
+
+def _structure_enum(value: Any, cls: Any) -> Enum:
+    if type(value) is not str:
+        raise _refuse("a string", value)
+    return cls(value)  # type: ignore[no-any-return]  # cls is an Enum
+
+
+def _structure_datetime(value: Any, _: Any) -> datetime:
+    if type(value) is not str:
+        raise _refuse("a date-time", value)
+    try:
+        stamp = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        stamp = _parse_iso(value)
+    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+
+
+def _parse_iso(value: str) -> datetime:
+    # Wider than RFC 3339: no seconds, no time at all, basic format.
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise TypeError("expected a date-time, got another string") from None
+
+
+def _hook_list(cls: Any, converter: Any) -> Hook:
+    structure = list_structure_factory(cls, converter)
+
+    def structure_list(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise _refuse("an array", value)
+        return structure(value, cls)
+
+    return structure_list
+
+
+def _hook_model(cls: Any, converter: Any) -> Hook:
+    structure = make_dict_structure_fn(cls, converter, **_renames(cls))
+    required = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
+
+    def structure_model(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise _refuse("an object", value)
+        # A null where the vendor documents a default means that default.
+        present = {k: v for k, v in value.items() if v is not None or k in required}
+        return structure(present, cls)
+
+    return structure_model
+
+
+def _renames(cls: type) -> dict[str, Any]:
+    return {python: override(rename=api) for python, api in _RENAMED.get(cls, {}).items()}
+
+
+def _is_a(origin: type) -> Callable[[Any], bool]:
+    return lambda cls: get_origin(cls) is origin
+
+
+def _make_converter() -> MsgspecJsonConverter:
+    converter = make_converter()
+    for cls in (int, str, bool):
+        converter.register_structure_hook(cls, _hook_exactly(cls))
+    for enum in (models.RunMode, models.IntegrationType, models.ReleaseChannel):
+        # One by one: as subclasses of str they would get its hook.
+        converter.register_structure_hook(enum, _structure_enum)
+    converter.register_structure_hook(float, _structure_float)
+    converter.register_structure_hook(datetime, _structure_datetime)
+    converter.register_structure_hook_func(_is_a(dict), _hook_exactly(dict))
+    register_factory: Any = converter.register_structure_hook_factory
+    register_factory(_is_a(list), _hook_list)
+    register_factory(lambda t: t in _MODELS, _hook_model)
+    for model in _RENAMED:
+        hook: Hook = make_dict_unstructure_fn(model, converter, **_renames(model))
+        converter.register_unstructure_hook(model, hook)
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _decode_tolerantly(data: bytes, cls: Any) -> Any:
+    value = decode_json(data)
+    try:
+        return _converter.structure(value, cls)
+    except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises, and groups
+        first, *others = transform_error(error, "", _describe)
+    text, _, path = first.rpartition(" @ ")
+    path = path.removeprefix(".")
+    where = f"{path}: " if path else ""
+    more = f" (and {len(others)} more)" if others else ""
+    raise DecodeError(f"the answer cannot be read: {where}{text}{more}", path=path)
+
+
+def _describe(error: BaseException, _: type | None) -> str:
+    return "required field missing" if isinstance(error, KeyError) else str(error)
+
+
+# The fast way: bytes straight into models, for the types whose names are the API's own.
+
+
+def _inner(cls: Any) -> Any:
+    """Give the `X` of `X | None`; anything else as it is."""
+    parts = [part for part in get_args(cls) if part is not NoneType]
+    return parts[0] if NoneType in get_args(cls) else cls
+
+
+def _is_renamed(cls: Any) -> bool:
+    cls = _inner(cls)
+    if attrs.has(cls):
+        return cls in _RENAMED or any(_is_renamed(field.type) for field in attrs.fields(cls))
+    return any(_is_renamed(part) for part in get_args(cls))
+
+
+def _zone_setter(cls: Any) -> Callable[[Any], None] | None:
+    """Make what gives the naive date-times below a `cls` the zone UTC; `None` if it has none."""
+    if get_origin(cls) is list:
+        each = _zone_setter(*get_args(cls))
+        return each and _over_list(each)
+    if not attrs.has(cls):
+        return None
+    types = {field.name: _inner(field.type) for field in attrs.fields(cls)}
+    stamps = [
+        (name, operator.attrgetter(name)) for name, inner in types.items() if inner is datetime
+    ]
+    below = [
+        (operator.attrgetter(name), setter)
+        for name, inner in types.items()
+        if (setter := _zone_setter(inner)) is not None
+    ]
+
+    def set_zones(model: Any) -> None:
+        for name, get in stamps:
+            stamp = get(model)
+            if stamp is not None and stamp.tzinfo is None:
+                object.__setattr__(model, name, stamp.replace(tzinfo=UTC))
+        for get, setter in below:
+            if (value := get(model)) is not None:
+                setter(value)
+
+    return set_zones if stamps or below else None
+
+
+def _over_list(each: Callable[[Any], None]) -> Callable[[Any], None]:
+    def set_zones(models: list[Any]) -> None:
+        for model in models:
+            each(model)
+
+    return set_zones
+
+
+@cache
+def _decoder(cls: Any) -> Callable[[bytes], Any]:
+    if _is_renamed(cls):
+        return lambda data: _decode_tolerantly(data, cls)
+    fast = msgspec.json.Decoder(cls).decode
+    set_zones = _zone_setter(cls)
+
+    def decode_fast(data: bytes) -> Any:
+        try:
+            value = fast(data)
+        except msgspec.DecodeError:
+            return _decode_tolerantly(data, cls)
+        if set_zones is not None:
+            set_zones(value)
+        return value
+
+    return decode_fast
+
+
+# What the other modules call.
+
+
+def decode(data: bytes, cls: type[T]) -> T:
+    """
+    Read JSON bytes as a model, or as a list of models.
+
+    :raises DecodeError: with the path to what cannot be read.
+    """
+    decoder: Callable[[bytes], T] = _decoder(cls)  # type: ignore[arg-type]  # types are hashable
+    return decoder(data)
+
+
+def decode_json(data: bytes) -> Any:
+    """
+    Read JSON bytes as they are.
+
+    :raises DecodeError: if they are no JSON.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return _decode_oddities(data)
+
+
+def _decode_oddities(data: bytes) -> Any:
+    # The standard library reads what msgspec does not: lone surrogates, numbers beyond a double.
+    if not data.strip():
+        raise DecodeError("the answer is empty where JSON is due")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the answer is not JSON: {error}") from None
+
+
+def encode_json(value: object, argument: str) -> bytes:
+    """
+    Write JSON bytes, strictly.
+
+    :raises ValueError: if the value is no JSON; it names the argument.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{argument} cannot be written as JSON: {error}") from None
+
+
+def to_dict(model: object) -> dict[str, Any]:
+    """
+    Give a model as JSON-ready data with the API's own names.
+
+    Date-times become ISO 8601 strings, enums their values.
+
+    :raises TypeError: if it is no model of this library.
+    """
+    return msgspec.to_builtins(_unstructure(model))  # type: ignore[no-any-return]  # of a model
+
+
+def to_json(model: object) -> bytes:
+    """
+    Give a model as JSON bytes with the API's own names.
+
+    :raises TypeError: if it is no model of this library.
+    """
+    return msgspec.json.encode(_unstructure(model))
+
+
+def _unstructure(model: object) -> Any:
+    if type(model) not in _MODELS:
+        raise TypeError(f"expected a model of pandium, got {type(model).__name__}")
+    return _converter.unstructure(model)

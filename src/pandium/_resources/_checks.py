@@ -1,0 +1,53 @@
+"""Check what the vendor documents as a rule before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pandium._convert import encode_json
+
+if TYPE_CHECKING:
+    from pandium.models import RunMode
+
+__all__ = ["checked_mode", "checked_name", "checked_release", "checked_sort", "object_json"]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_SORT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
+
+
+def checked_mode(mode: RunMode | str) -> str:
+    """Let ``init`` and ``normal`` pass."""
+    if mode not in ("init", "normal"):
+        raise ValueError(f"mode must be 'init' or 'normal', not {mode!r}")
+    return str(mode)
+
+
+def checked_name(name: str) -> str:
+    """Let a tenant's name pass: lower-case letters, digits and inner hyphens."""
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ValueError(
+            f"name must be lower-case letters and digits, with '-' only between them, not {name!r}"
+        )
+    return name
+
+
+def checked_release(release_id: object, release_channel: object) -> None:
+    """Refuse a release by id and by channel together."""
+    if release_id is not None and release_channel is not None:
+        raise ValueError("release_id and release_channel exclude each other: pass one of them")
+
+
+def checked_sort(sort_by: str | None) -> str | None:
+    """Let ``{field}__ASC`` and ``{field}__DESC`` pass; which fields exist, the API knows."""
+    if sort_by is not None and not (isinstance(sort_by, str) and _SORT.fullmatch(sort_by)):
+        raise ValueError(f"sort_by must be '<field>__ASC' or '<field>__DESC', not {sort_by!r}")
+    return sort_by
+
+
+def object_json(value: object, argument: str) -> bytes:
+    """Write a mapping as a JSON object."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return encode_json(dict(value), argument)

@@ -1,0 +1,68 @@
+"""Speak to ``/v2/integrations/{integration_id}/releases``."""
+
+from __future__ import annotations
+
+import attrs
+
+from pandium._transport import Call, Transport
+from pandium.models import Release
+
+__all__ = ["Releases"]
+
+_PATH = "/v2/integrations/{integration_id}/releases"
+
+
+@attrs.frozen
+class Releases:
+    """Releases of an integration."""
+
+    _transport: Transport = attrs.field(repr=False)
+
+    async def list(self, integration_id: int) -> list[Release]:
+        """
+        Give all releases of an integration; the API does not page them.
+
+        :raises NotFound: if there is no such integration.
+
+        Source: Integrations, Get Integration Releases.
+        """
+        call = Call.of("GET", _PATH, {"integration_id": integration_id})
+        return await self._transport.call(call, _RELEASES)
+
+    async def get(self, integration_id: int, release_id: int) -> Release:
+        """
+        Give one release.
+
+        :raises NotFound: if there is no such integration or release.
+
+        Source: Integrations, Get One Integration Release.
+        """
+        segments = {"integration_id": integration_id, "release_id": release_id}
+        call = Call.of("GET", _PATH + "/{release_id}", segments)
+        return await self._transport.call(call, Release)
+
+    async def default(self, integration_id: int) -> Release:
+        """
+        Give the release that tenants get who ask for none.
+
+        :raises NotFound: if there is no such integration, or it has no default release.
+
+        Source: Integrations, Get Default Integration Release.
+        """
+        call = Call.of("GET", _PATH + "/default", {"integration_id": integration_id})
+        return await self._transport.call(call, Release)
+
+    async def latest(self, integration_id: int) -> Release:
+        """
+        Give the newest release.
+
+        :raises NotFound: if there is no such integration, or it has no release.
+
+        Source: Integrations, Get Latest Release.
+        """
+        call = Call.of("GET", _PATH + "/latest", {"integration_id": integration_id})
+        return await self._transport.call(call, Release)
+
+
+# Out here, because inside the class `list` is the method.
+_RELEASES = list[Release]

@@ -1,0 +1,181 @@
+"""Speak to ``/v2/runs``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pandium._background import Background
+from pandium._polling import Completed, Polling, Terms, trigger_id_of, wait_for_each, wait_for_one
+from pandium._transport import Answer, Call, Transport
+from pandium.errors import DecodeError, RunFailed
+from pandium.models import Outcome, Trigger, TriggerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pandium._polling import Classify, OnStatus, Source
+
+__all__ = ["Runs"]
+
+_BAD_REQUEST = 400
+# Words that nobody knows are logged once each, and never more of them than this.
+_MOST_WORDS = 100
+_log = logging.getLogger("pandium")
+
+
+def _outcome_of(status: TriggerStatus) -> Outcome:
+    return status.outcome
+
+
+@attrs.frozen
+class Runs:
+    """Runs: executions of an integration's code, found by the triggers that made them begin."""
+
+    _transport: Transport = attrs.field(repr=False)
+    _unknown_words: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+
+    async def status(self, trigger: Trigger | str) -> TriggerStatus:
+        """
+        Look once at the run of a trigger.
+
+        :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
+
+        Source: Runs, Get Run Status From Trigger.
+        """
+        return await self._look(trigger_id_of(trigger))
+
+    async def _look(self, trigger_id: str) -> TriggerStatus:
+        path = "/v2/runs/triggers/{trigger_id}/status"
+        call = Call.of("GET", path, {"trigger_id": trigger_id})
+        return await self._transport.call(call, TriggerStatus)
+
+    async def wait(  # noqa: PLR0913 - each a separate choice of the caller
+        self,
+        trigger: Trigger | str,
+        *,
+        timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of the run, not of this coroutine
+        poll: Polling = Polling(),  # noqa: B008 - frozen
+        on_status: OnStatus | None = None,
+        raise_on_failure: bool = False,
+        classify: Classify = _outcome_of,
+    ) -> TriggerStatus:
+        """
+        Wait until the run of a trigger has ended, and give its last status.
+
+        A 404 means that there is no run yet, at any time. ``timeout`` is in seconds, as are those
+        of ``poll``; ``on_status`` is called with each status that differs from the one before;
+        ``classify`` replaces the reading of the vendor's word. What may pass, such as a server
+        that is down, is waited out.
+
+        :raises WaitTimeout: at the time limit.
+        :raises RunFailed: if the run failed and ``raise_on_failure`` is set.
+
+        Source: Runs, Get Run Status From Trigger.
+        """
+        trigger_id = trigger_id_of(trigger)
+        status = await wait_for_one(trigger_id, self._terms(poll, timeout, classify, on_status))
+        if raise_on_failure and classify(status) is Outcome.FAILED:
+            text = f"the run of trigger {trigger_id} ended as {status.status!r}"
+            raise RunFailed(text, trigger_id=trigger_id, status=status)
+        return status
+
+    def as_completed(
+        self,
+        triggers: Source,
+        *,
+        timeout: float = 1800.0,
+        poll: Polling = Polling(),  # noqa: B008 - frozen
+        classify: Classify = _outcome_of,
+    ) -> Background[Completed]:
+        """
+        Wait for many runs: ``async with …as_completed(triggers) as done``, in order of completion.
+
+        ``triggers`` may be an async iterable that is still being produced; an error of it is
+        raised after the results of what came before. ``timeout`` counts for each trigger from
+        when it was taken on; at its end, as at any failure, ``error`` of its result is set.
+        """
+        terms = self._terms(poll, timeout, classify)
+        source = _settled(triggers)
+
+        async def produce(send: Callable[[Completed], Awaitable[None]]) -> None:
+            await wait_for_each(source, terms, lambda _, completed: send(completed))
+
+        return Background(produce, float("inf"))
+
+    async def wait_all(
+        self,
+        triggers: Source,
+        *,
+        timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of each run, not of this coroutine
+        poll: Polling = Polling(),  # noqa: B008 - frozen
+        classify: Classify = _outcome_of,
+    ) -> list[Completed]:
+        """Wait for many runs, and give the results in the order of the triggers."""
+        found: dict[int, Completed] = {}
+
+        async def keep(index: int, completed: Completed) -> None:
+            found[index] = completed
+
+        await wait_for_each(_settled(triggers), self._terms(poll, timeout, classify), keep)
+        return [found[index] for index in sorted(found)]
+
+    def _terms(
+        self,
+        poll: Polling,
+        timeout: float,
+        classify: Classify,
+        on_status: OnStatus | None = None,
+    ) -> Terms:
+        note = self._note_unknown if classify is _outcome_of else None
+        return Terms(self._look, self._transport.clock, poll, timeout, classify, on_status, note)
+
+    def _note_unknown(self, status: TriggerStatus) -> None:
+        words = self._unknown_words
+        if status.is_known or status.status in words or len(words) >= _MOST_WORDS:
+            return
+        words.add(status.status)
+        _log.warning("status word %r is not known, and is waited on", status.status)
+
+    async def log_url(self, run_id: int) -> str:
+        """
+        Give the signed URL of a run's log, which is good for about a quarter of an hour.
+
+        Whoever has it can read the log.
+
+        :raises NotFound: if there is no such run, or it has no log.
+
+        Source: published after the reference, GET /v2/runs/{run_id}/log.
+        """
+        return await self._transport.send(self._log_call(run_id), _location_of, below=_BAD_REQUEST)
+
+    async def log(self, run_id: int) -> str:
+        """
+        Give the log of a run as text. The host that stores it never sees the API key.
+
+        :raises NotFound: if there is no such run, or it has no log.
+
+        Source: published after the reference, GET /v2/runs/{run_id}/log.
+        """
+        content = await self._transport.fetch(await self.log_url(run_id))
+        return content.decode(errors="replace")
+
+    def _log_call(self, run_id: int) -> Call:
+        return Call.of("GET", "/v2/runs/{run_id}/log", {"run_id": run_id})
+
+
+def _location_of(answer: Answer) -> str:
+    location = answer.headers.get("location", "")
+    if not location.startswith(("https://", "http://")):
+        raise DecodeError("the answer does not redirect to the URL of a log")
+    return location
+
+
+def _settled(triggers: Source) -> Any:
+    """Check a list of triggers whole before anything is sent."""
+    if isinstance(triggers, AsyncIterable):
+        return triggers
+    return [trigger_id_of(trigger) for trigger in triggers]

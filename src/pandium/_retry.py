@@ -1,0 +1,142 @@
+"""Decide what may be repeated, and when; the one user of tenacity."""
+
+from __future__ import annotations
+
+import operator
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import tenacity
+
+from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pandium._clock import Clock
+
+__all__ = ["Repeat", "Retry", "repeat_of", "repeating", "retrying"]
+
+T = TypeVar("T")
+
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_TOO_MANY = 429
+
+
+def _positive(_: Retry, attribute: attrs.Attribute[float], value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
+
+
+@attrs.frozen
+class Retry:
+    """
+    How often, and after which pauses, a request is repeated.
+
+    At most ``attempts`` in all; before the n-th repetition a random pause between 0 and
+    ``initial`` x 2^(n-1) seconds, at most ``maximum``; none that would end later than
+    ``max_elapsed`` seconds after the first attempt began. A ``Retry-After`` of the server is
+    never cut short: if it does not fit, the error is raised.
+    """
+
+    attempts: int = attrs.field(default=4)
+    initial: float = attrs.field(default=0.5, validator=_positive)
+    maximum: float = attrs.field(default=8.0, validator=_positive)
+    max_elapsed: float = attrs.field(default=60.0, validator=_positive)
+
+    @attempts.validator
+    def _check_attempts(self, _: attrs.Attribute[int], value: int) -> None:
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"attempts must be a whole number from 1, not {value!r}")
+
+    @classmethod
+    def never(cls) -> Retry:
+        """Make a policy that sends each request once."""
+        return cls(attempts=1)
+
+
+class Repeat(Enum):
+    """Which failures of a request may be answered by sending it again."""
+
+    IDEMPOTENT = "no answer, or an answer that may pass"
+    UNSENT = "only what surely did not run: no connection, or 429"
+    PROXIED = "no connection, or a 429 that is not the upstream's"
+
+    def covers(self, error: BaseException) -> bool:
+        """Tell whether this failure may be answered by sending the request again."""
+        if isinstance(error, ConnectorError):
+            return False
+        if isinstance(error, APIError):
+            return error.status_code in _PASSING and (
+                self is Repeat.IDEMPOTENT or error.status_code == _TOO_MANY
+            )
+        if self is Repeat.IDEMPOTENT:
+            return isinstance(error, TransportError)
+        return isinstance(error, ConnectFailed)
+
+
+_METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
+_PROXY = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
+
+
+def repeat_of(method: str, path: str) -> Repeat:
+    """Tell what may be repeated of a request, by its method and its encoded path."""
+    if method in ("GET", "HEAD", "OPTIONS", "DELETE"):
+        return Repeat.IDEMPOTENT
+    if method == "PATCH" and _METADATA.fullmatch(path):
+        return Repeat.IDEMPOTENT
+    return Repeat.PROXIED if method == "POST" and _PROXY.fullmatch(path) else Repeat.UNSENT
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]], policy: Retry, repeat: Repeat, clock: Clock
+) -> T:
+    """Call `attempt` until it succeeds or must not be repeated; its last error is raised."""
+    began = clock.now()
+
+    def must_stop(state: tenacity.RetryCallState) -> bool:
+        elapsed = clock.now() - began
+        return (
+            state.attempt_number >= policy.attempts
+            or elapsed + state.upcoming_sleep > policy.max_elapsed
+        )
+
+    backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        wanted = _retry_after(state)
+        return backoff(state) if wanted is None else wanted
+
+    retryer = tenacity.AsyncRetrying(
+        sleep=clock.sleep,
+        stop=must_stop,
+        wait=pause,
+        retry=tenacity.retry_if_exception(repeat.covers),
+        reraise=True,
+    )
+    return await retryer(attempt)
+
+
+def _retry_after(state: tenacity.RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error.retry_after if isinstance(error, APIError) else None
+
+
+async def repeating(
+    look: Callable[[], Awaitable[bool]],
+    pause: Callable[[], float],
+    is_over: Callable[[], bool],
+    clock: Clock,
+) -> bool:
+    """Call `look` after each pause until it gives true, or false once the time is over."""
+    retryer = tenacity.AsyncRetrying(
+        sleep=clock.sleep,
+        stop=lambda _: is_over(),
+        wait=lambda _: pause(),
+        retry=tenacity.retry_if_result(operator.not_),
+        retry_error_callback=lambda _: False,
+    )
+    await clock.sleep(pause())
+    return await retryer(look)
