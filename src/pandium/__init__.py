@@ -79,7 +79,6 @@ __all__ = [
 ]
 
 # Tracebacks, reprs and pickles show the names that users import.
-for _name in __all__:
-    if getattr(_value := globals()[_name], "__module__", "").startswith("pandium._"):
+for _value in [globals()[_name] for _name in __all__]:
+    if getattr(_value, "__module__", "").startswith("pandium._"):
         _value.__module__ = "pandium"
-del _name, _value

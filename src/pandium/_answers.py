@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -51,7 +52,7 @@ def error_of(  # noqa: PLR0913 - an answer is three things, and three say how to
 ) -> APIError:
     """Make the error for an answer that is no success."""
     body = _body_of(content, redact)
-    data = _upstream_data(body) if is_proxied else None
+    data = _upstream_data(body, redact) if is_proxied else None
     message = _message_of(body)
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_of(status) if data is None else ConnectorError
@@ -118,7 +119,7 @@ def _detail_of(item: dict[str, Any]) -> ErrorDetail:
     )
 
 
-def _upstream_data(body: Any) -> dict[str, Any] | None:
+def _upstream_data(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
     # The vendor: `detail` is a string-ified object with the upstream's answer under "data". Which
     # way it is string-ified is undocumented: JSON, or as Python prints it.
     detail = body.get("detail") if isinstance(body, dict) else None
@@ -126,8 +127,9 @@ def _upstream_data(body: Any) -> dict[str, Any] | None:
         return None
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(detail)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            with warnings.catch_warnings(action="ignore"):  # of odd escapes in what others wrote
+                found = redact(read(detail))  # escapes may have hidden a key until now
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(found, dict) and "data" in found:
             return found
@@ -137,7 +139,7 @@ def _upstream_data(body: Any) -> dict[str, Any] | None:
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Give the seconds that a ``Retry-After`` asks for, as a number or as an HTTP date."""
     value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,12}(\.\d+)?", value, re.ASCII):
+    if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return float(value)
     until = _http_date(value)
     if until is None:

@@ -54,9 +54,11 @@ class Background(Generic[T]):
         if self._tasks is None or self._receive is None:
             raise RuntimeError("this has not been entered")
         self._tasks.cancel_scope.cancel()
-        # Without the block's own error, which the group would wrap in an ExceptionGroup.
-        await self._tasks.__aexit__(None, None, None)
-        self._receive.close()
+        try:
+            # Without the block's own error, which the group would wrap in an ExceptionGroup.
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            self._receive.close()
 
     async def _run(self, send: MemoryObjectSendStream[T]) -> None:
         with send:

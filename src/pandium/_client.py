@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from pandium._clock import RealClock
-from pandium._config import resolve
+from pandium._config import Secret, resolve
 from pandium._convert import encode_json
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -16,7 +16,14 @@ from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
 from pandium._retry import Retry
-from pandium._transport import Call, Connections, Transport, checked_headers, checked_timeout
+from pandium._transport import (
+    Call,
+    Connections,
+    Transport,
+    checked_config,
+    checked_headers,
+    checked_timeout,
+)
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,8 +73,9 @@ class AsyncPandium:
         max_connections: int = 20,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        config = resolve(api_key, environment, base_url)
+        secret = Secret(api_key)
         del api_key  # so that no traceback with local variables shows it
+        config = checked_config(resolve(secret, environment, base_url))
         connections = Connections(_checked_places(max_connections), http_client)
         self._bind(
             Transport(config, connections, RealClock(), checked_timeout(timeout), _policy(retry)),
@@ -156,7 +164,9 @@ class AsyncPandium:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._transport.config.base_url!r})"
+        transport = getattr(self, "_transport", None)  # none in one that could not be made
+        shown = "" if transport is None else f"base_url={transport.config.base_url!r}"
+        return f"{type(self).__name__}({shown})"
 
 
 def _checked_places(value: object) -> int:

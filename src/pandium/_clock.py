@@ -15,12 +15,15 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Give the seconds since some fixed instant."""
+        ...
 
     def wall(self) -> datetime:
         """Give the date and time, aware."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Return once so many seconds are over."""
+        ...
 
 
 class RealClock:

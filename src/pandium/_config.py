@@ -27,12 +27,25 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    def __init__(self, value: Any) -> None:
+        self._value = value.strip() if isinstance(value, str) else value
+
+    def is_none(self) -> bool:
+        """Tell whether there is no key at all."""
+        return self._value is None
+
+    def fault(self) -> str:
+        """Say why this cannot be a key; nothing if it can."""
+        if not isinstance(self._value, str):
+            return f"must be a string, not {type(self._value).__name__}"
+        if not self._value:
+            return "is empty"
+        is_sendable = self._value.isascii() and self._value.isprintable()
+        return "" if is_sendable else "has a character that no header can carry"
 
     def reveal(self) -> str:
         """Give the key, for the header and nothing else."""
-        return self._value
+        return str(self._value)
 
     def redact(self, value: Any) -> Any:
         """Blot the key out of JSON-like data that somebody else wrote."""
@@ -60,7 +73,7 @@ class Config:
     base_url: str
 
 
-def resolve(api_key: str | None, environment: str | None, base_url: str | None) -> Config:
+def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> Config:
     """
     Settle key and host.
 
@@ -74,19 +87,15 @@ def _variable(name: str) -> str | None:
     return os.environ.get(name, "").strip() or None
 
 
-def _resolve_key(argument: str | None) -> Secret:
-    key, source = argument, "api_key"
-    del argument
-    if key is None:
-        key, source = _variable("PANDIUM_API_KEY"), "PANDIUM_API_KEY"
-    if key is None:
+def _resolve_key(argument: Secret) -> Secret:
+    # Nothing here holds the key in a variable, which a traceback with variables would show.
+    secret, source = argument, "api_key"
+    if secret.is_none():
+        secret, source = Secret(_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
+    if secret.is_none():
         raise ConfigurationError("no API key: pass api_key or set PANDIUM_API_KEY")
-    secret = Secret(_stripped(key, source))
-    del key
-    if not secret.reveal():
-        raise ConfigurationError(f"{source} is empty")
-    if not (secret.reveal().isascii() and secret.reveal().isprintable()):
-        raise ConfigurationError(f"{source} has a character that no header can carry")
+    if fault := secret.fault():
+        raise ConfigurationError(f"{source} {fault}")
     return secret
 
 
@@ -131,7 +140,7 @@ def _checked_url(value: str, source: str) -> str:
         raise ConfigurationError(
             f"{source} must be https: a key would travel in the clear to {host}"
         )
-    return value.rstrip("/")
+    return parts.geturl().rstrip("/")
 
 
 def _check_parts(parts: SplitResult, source: str) -> None:

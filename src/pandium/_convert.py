@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -107,7 +108,12 @@ def _hook_list(cls: Any, converter: Any) -> Hook:
 
 def _hook_model(cls: Any, converter: Any) -> Hook:
     structure = make_dict_structure_fn(cls, converter, **_renames(cls))
-    required = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
+    api_names = _RENAMED.get(cls, {})
+    required = {
+        api_names.get(field.name, field.name)
+        for field in attrs.fields(cls)
+        if field.default is attrs.NOTHING
+    }
 
     def structure_model(value: Any, _: Any) -> Any:
         if type(value) is not dict:
@@ -156,10 +162,17 @@ def _decode_tolerantly(data: bytes, cls: Any) -> Any:
     except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises, and groups
         first, *others = transform_error(error, "", _describe)
     text, _, path = first.rpartition(" @ ")
-    path = path.removeprefix(".")
+    path = _with_api_names(path.removeprefix("."))
     where = f"{path}: " if path else ""
     more = f" (and {len(others)} more)" if others else ""
     raise DecodeError(f"the answer cannot be read: {where}{text}{more}", path=path)
+
+
+def _with_api_names(path: str) -> str:
+    for names in _RENAMED.values():
+        for python, api in names.items():
+            path = re.sub(rf"\b{python}\b", api, path)
+    return path
 
 
 def _describe(error: BaseException, _: type | None) -> str:
@@ -229,7 +242,7 @@ def _decoder(cls: Any) -> Callable[[bytes], Any]:
     def decode_fast(data: bytes) -> Any:
         try:
             value = fast(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _decode_tolerantly(data, cls)
         if set_zones is not None:
             set_zones(value)
@@ -259,7 +272,7 @@ def decode_json(data: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_oddities(data)
 
 
@@ -303,7 +316,11 @@ def to_json(model: object) -> bytes:
 
     :raises TypeError: if it is no model of this library.
     """
-    return msgspec.json.encode(_unstructure(model))
+    data = _unstructure(model)
+    try:
+        return msgspec.json.encode(data)
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates, which JSON can escape
+        return json.dumps(msgspec.to_builtins(data)).encode()
 
 
 def _unstructure(model: object) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from contextlib import asynccontextmanager
@@ -24,8 +25,10 @@ OnDrift: TypeAlias = Literal["repair", "raise", "ignore"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PAGE = 500
-# Steps back after which a listing counts as one that never settles.
-_MOST_STEPS_BACK = 20
+# Keys that are remembered at least, however small the pages.
+_LEAST_REMEMBERED = 1000
+# Times that a walk may find nothing at all of what it delivered.
+_MOST_RESTARTS = 10
 
 
 def _whole(least: int, most: int | None = None) -> Any:
@@ -36,6 +39,11 @@ def _whole(least: int, most: int | None = None) -> Any:
             raise ValueError(f"{attribute.name} must be a whole number {bounds}, not {value!r}")
 
     return check
+
+
+def _drift_policy(_: object, __: object, value: object) -> None:
+    if value not in ("repair", "raise", "ignore"):
+        raise ValueError(f"on_drift must be repair, raise or ignore, not {value!r}")
 
 
 @attrs.frozen
@@ -71,12 +79,7 @@ class Listing(Generic[T]):
     page_size: int = attrs.field(default=500, kw_only=True, validator=_whole(1, _LARGEST_PAGE))
     skip: int = attrs.field(default=0, kw_only=True, validator=_whole(0))
     ahead: int = attrs.field(default=4, kw_only=True, validator=_whole(1))
-    on_drift: OnDrift = attrs.field(default="repair", kw_only=True)
-
-    @on_drift.validator
-    def _check_on_drift(self, _: attrs.Attribute[OnDrift], value: object) -> None:
-        if value not in ("repair", "raise", "ignore"):
-            raise ValueError(f"on_drift must be repair, raise or ignore, not {value!r}")
+    on_drift: OnDrift = attrs.field(default="repair", kw_only=True, validator=_drift_policy)
 
     def __aiter__(self) -> Items[T]:
         return Items(Pages(self))
@@ -139,14 +142,14 @@ class _Recent:
     """The keys of the records that were delivered last, at least `capacity` of them."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._newer: set[object] = set()
         self._older: set[object] = set()
         self.has_forgotten = False
 
     def add(self, keys: Iterable[object]) -> None:
         self._newer.update(keys)
-        if len(self._newer) >= self._capacity:
+        if len(self._newer) >= self.capacity:
             self.has_forgotten |= bool(self._older)
             self._newer, self._older = set(), self._newer
 
@@ -176,9 +179,11 @@ class Pages(Generic[T]):
         self._width = 1
         self._next_skip = listing.skip
         self._delivered = 0
-        self._last_key: object = None
-        self._recent = _Recent(listing.page_size * (listing.ahead + 2))
+        self._recent = _Recent(max(_LEAST_REMEMBERED, listing.page_size * (listing.ahead + 2)))
         self._fruitless = 0
+        self._restarts = 0
+        # More pages than all that is remembered can fill.
+        self._patience = 2 * self._recent.capacity // max(1, listing.page_size - 1) + 2
 
     def __aiter__(self) -> Self:
         return self
@@ -239,62 +244,68 @@ class Pages(Generic[T]):
 
     async def _settle(self, span: _Span, records: list[T]) -> bool:
         """Deliver what is new in a page; false if it had to be fetched from further back."""
+        if self._fruitless > self._patience:
+            raise DriftError(f"the listing grows faster than it is read, near {span.start}")
         keys = [self._listing._key(record) for record in records]  # noqa: SLF001 - same module
-        if not self._is_drifted(keys):
-            self._deliver(span, records, keys, drift=0)
-            return True
-        if self._listing.on_drift == "raise":
+        known = self._known(keys)
+        if self._listing.on_drift == "raise" and self._recent and known != 1:
             raise DriftError(f"the listing changed under the walk near record {span.start}")
-        await self._step_back(span.start)
-        return False
-
-    def _is_drifted(self, keys: list[object]) -> bool:
-        if not self._recent or not self._overlap:
+        if known == 0 and self._recent and self._overlap:
+            await self._step_back(span.start)
             return False
-        if self._listing.on_drift == "raise":
-            return keys[:1] != [self._last_key]
-        return not self._is_anchored(keys)
+        self._deliver(span, records, keys, known)
+        return True
 
-    def _is_anchored(self, keys: list[object]) -> bool:
-        return any(key in self._recent for key in keys)
+    def _known(self, keys: list[object]) -> int:
+        """
+        Count the records of a page up to the last one that was delivered before.
+
+        All of them have been delivered, or have come in behind the walk. None after them has:
+        what was delivered is in order, and what is remembered of it is the end.
+        """
+        if not self._overlap:
+            return 0
+        behind = next((i for i, key in enumerate(reversed(keys)) if key in self._recent), len(keys))
+        return len(keys) - behind
 
     async def _step_back(self, start: int) -> None:
         """Fetch from further and further back until a page holds a record delivered before."""
         listing, size = self._listing, max(self._listing.page_size, 2)
-        for steps in range(1, _MOST_STEPS_BACK):
-            self._fruitless += 1
+        for steps in itertools.count(1):
+            # Twice as far each time, so that the beginning comes soon.
             start = max(0, start - (size - 1) * 2 ** (steps - 1))
             records = await listing._fetch(start, size)  # noqa: SLF001 - same module
             keys = [listing._key(record) for record in records]  # noqa: SLF001 - same module
+            known = self._known(keys)
             # At the very beginning there is nothing before that could have been missed, unless
             # what was delivered is out of memory and would come again.
-            is_whole = start == 0 and not self._recent.has_forgotten
-            if self._fruitless <= _MOST_STEPS_BACK and (is_whole or self._is_anchored(keys)):
+            is_restart = start == 0 and known == 0
+            self._restarts += is_restart
+            if known or (is_restart and self._may_restart()):
                 _log.info("listing changed under the walk: went back to record %d", start)
-                self._deliver(_Span(start, size), records, keys, drift=steps)
+                self._deliver(_Span(start, size), records, keys, known, drift=steps)
                 return
             if start == 0:
                 break
         raise DriftError(f"the listing changes too fast near record {self._next_skip}")
 
-    def _deliver(self, span: _Span, records: list[T], keys: list[object], *, drift: int) -> None:
-        fresh = records
-        if self._overlap:
-            fresh = [r for r, key in zip(records, keys, strict=True) if key not in self._recent]
-            self._recent.add(keys)
-        end = span.start + len(records)
+    def _may_restart(self) -> bool:
+        return self._restarts <= _MOST_RESTARTS and not self._recent.has_forgotten
+
+    def _deliver(
+        self, span: _Span, records: list[T], keys: list[object], known: int, drift: int = 0
+    ) -> None:
         left = self._left()
-        if left is not None and len(fresh) > left:
-            end -= len(fresh) - left
-            fresh = fresh[:left]
-        self._next_skip = end
-        self._is_done = len(records) < span.size
+        end = len(records) if left is None else min(len(records), known + left)
+        fresh = records[known:end]
+        self._next_skip = span.start + end
         self._fruitless = 0 if fresh else self._fruitless + 1
+        if self._overlap:
+            self._recent.add(keys[known:])
         if fresh:
-            self._last_key = keys[-1]
             self._delivered += len(fresh)
-            self._ready.append(Page(fresh, end - len(fresh), end, drift))
-            self._is_done |= self._left() == 0
+            self._ready.append(Page(fresh, span.start + known, self._next_skip, drift))
+        self._is_done = len(records) < span.size or self._left() == 0
 
 
 async def _fetch_all(fetch: Fetch[T], spans: Sequence[_Span]) -> list[list[T] | Exception]:

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -228,7 +228,7 @@ async def wait_for_each(
         raise failure
 
 
-async def _ids(source: Source) -> Any:
+async def _ids(source: Source) -> AsyncIterator[str]:
     if isinstance(source, AsyncIterable):
         async for trigger in source:
             yield trigger_id_of(trigger)

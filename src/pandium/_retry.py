@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -25,9 +26,14 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
 
 
-def _positive(_: Retry, attribute: attrs.Attribute[float], value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
+def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if not (isinstance(value, (int, float)) and 0 <= value < inf):
+        raise ValueError(f"{attribute.name} must be 0 or more seconds, not {value!r}")
+
+
+def _at_least_once(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{attribute.name} must be a whole number from 1, not {value!r}")
 
 
 @attrs.frozen
@@ -41,15 +47,10 @@ class Retry:
     never cut short: if it does not fit, the error is raised.
     """
 
-    attempts: int = attrs.field(default=4)
-    initial: float = attrs.field(default=0.5, validator=_positive)
-    maximum: float = attrs.field(default=8.0, validator=_positive)
-    max_elapsed: float = attrs.field(default=60.0, validator=_positive)
-
-    @attempts.validator
-    def _check_attempts(self, _: attrs.Attribute[int], value: int) -> None:
-        if not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"attempts must be a whole number from 1, not {value!r}")
+    attempts: int = attrs.field(default=4, validator=_at_least_once)
+    initial: float = attrs.field(default=0.5, validator=_seconds)
+    maximum: float = attrs.field(default=8.0, validator=_seconds)
+    max_elapsed: float = attrs.field(default=60.0, validator=_seconds)
 
     @classmethod
     def never(cls) -> Retry:

@@ -35,13 +35,21 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium._config import Config
 
-__all__ = ["Answer", "Call", "Connections", "Transport", "checked_headers", "checked_timeout"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Connections",
+    "Transport",
+    "checked_config",
+    "checked_headers",
+    "checked_timeout",
+]
 
 T = TypeVar("T")
 
 _KEY_HEADER = "X-API-KEY"
 _USER_AGENT = f"pandium-python/{__version__}"
-_REDIRECTION, _BAD_REQUEST = 300, 400
+_REDIRECTION, _TOO_MANY = 300, 429
 _OWN_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -98,6 +106,21 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+
+def checked_config(config: Config) -> Config:
+    """
+    Let a base URL pass that requests can be sent to.
+
+    :raises ConfigurationError: if the host is none.
+    """
+    try:
+        httpx.URL(config.base_url)
+    except httpx.InvalidURL as error:
+        fault = str(error)
+    else:
+        return config
+    raise ConfigurationError(f"base_url is no URL: {fault}")
 
 
 def checked_timeout(value: object) -> httpx.Timeout | float:
@@ -269,6 +292,9 @@ class Transport:
 
     async def _wait_for_hold(self) -> None:
         while (seconds := self.connections.held_until - self.clock.now()) > 0:
+            if seconds > self.retry.max_elapsed:
+                text = f"429 before: no request may be sent for another {seconds:.0f} s"
+                raise RateLimited(text, status_code=_TOO_MANY, retry_after=seconds)
             await self.clock.sleep(seconds)
 
     def _error_of(self, job: _Job, answer: Answer) -> APIError:

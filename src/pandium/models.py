@@ -7,7 +7,7 @@ default, or ``None``. Date-times are aware. Fields that the API adds later are i
 
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -34,8 +34,10 @@ __all__ = [
     "TriggerStatus",
 ]
 
+E = TypeVar("E", bound=StrEnum)
 
-def _keep_unknown(cls: type[StrEnum], value: object) -> StrEnum | None:
+
+def _keep_unknown(cls: type[E], value: object) -> E | None:
     # A member for this one value, not registered with its class: what a server sends is without
     # bound, so nothing may pile up. It compares, hashes and pickles as its value.
     if not isinstance(value, str):
@@ -52,7 +54,9 @@ class RunMode(StrEnum):
     INIT = "init"
     NORMAL = "normal"
 
-    _missing_ = classmethod(_keep_unknown)
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return _keep_unknown(cls, value)
 
 
 class IntegrationType(StrEnum):
@@ -62,7 +66,9 @@ class IntegrationType(StrEnum):
     EXTERNAL = "External"
     PANDIUM = "Pandium"
 
-    _missing_ = classmethod(_keep_unknown)
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return _keep_unknown(cls, value)
 
 
 class ReleaseChannel(StrEnum):
@@ -71,7 +77,9 @@ class ReleaseChannel(StrEnum):
     LATEST = "Latest"
     DEFAULT = "Default"
 
-    _missing_ = classmethod(_keep_unknown)
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return _keep_unknown(cls, value)
 
 
 class Outcome(Enum):

@@ -1,0 +1,74 @@
+"""What the routes have in common: parameters, encoded answers, the bodies of errors."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+
+from pandium.emulator._problems import Missing, Refused
+from pandium.emulator._schemas import ErrorMessage, HTTPValidationError, V2RunMode
+from pandium.emulator._views import encode
+
+IntegrationId = Annotated[int, Path()]
+TenantId = Annotated[int, Path()]
+Mode = Annotated[V2RunMode, Query()]
+SortBy = Annotated[str | None, Query()]
+Limit = Annotated[int | None, Query()]
+Skip = Annotated[int | None, Query()]
+Archived = Annotated[bool | None, Query()]
+Payload = dict[str, Any] | None
+
+Responses = dict[int | str, dict[str, Any]]
+NOT_FOUND: Responses = {404: {"model": ErrorMessage, "description": "Not Found"}}
+INVALID: Responses = {422: {"model": HTTPValidationError, "description": "Validation Error"}}
+MESSAGE: Responses = {422: {"model": ErrorMessage, "description": "Unprocessable Content"}}
+
+# The two operations whose 422 is a message, by the reference.
+WITH_MESSAGE = frozenset({"/v2/sourcecontrol/build", "/v2/integrations/{integration_id}/sync"})
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """Answer with a value as JSON."""
+    return encoded(encode(value), status)
+
+
+def encoded(body: bytes, status: int = 200) -> Response:
+    """Answer with JSON that is encoded already."""
+    return Response(body, status, media_type="application/json")
+
+
+async def on_missing(_request: Request, error: Exception) -> Response:
+    """Answer 404 in the service's own form."""
+    return answer({"message": str(error)}, 404)
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Answer 422 in FastAPI's form, or in the form that the operation has."""
+    errors = _refused(error) if isinstance(error, Refused) else _invalid(error)
+    if request.scope["route"].path in WITH_MESSAGE:
+        texts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
+        return answer({"message": "; ".join(texts)}, 422)
+    return answer({"detail": errors}, 422)
+
+
+def _refused(error: Refused) -> list[dict[str, Any]]:
+    return [
+        {"type": one.kind, "loc": (error.where, *one.loc), "msg": one.msg, "input": one.value}
+        for one in error.problems
+    ]
+
+
+def _invalid(error: Exception) -> list[dict[str, Any]]:
+    errors: list[dict[str, Any]] = jsonable_encoder(
+        error.errors() if isinstance(error, RequestValidationError) else []
+    )
+    return errors
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    Missing: on_missing,
+    Refused: on_invalid,
+    RequestValidationError: on_invalid,
+}

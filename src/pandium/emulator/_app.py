@@ -1,0 +1,135 @@
+"""
+The ASGI application.
+
+The routes are built once for a process: each emulator puts its own service into the scope.
+"""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pandium.emulator import _routes_connectors, _routes_integrations, _routes_tenants
+from pandium.emulator._answers import HANDLERS, answer
+from pandium.emulator._journal import MOST_BODY, Journal, Request, shown_headers
+from pandium.emulator._service import SCOPE_KEY, Service
+
+DOCUMENT = "/v2/openapi.json"
+
+
+class Routes(FastAPI):
+    """The routes, and a document that names the key, which is checked before them."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        scheme = {"type": "apiKey", "in": "header", "name": "x-api-key"}
+        document["components"]["securitySchemes"] = {"apiKey": scheme}
+        document["security"] = [{"apiKey": []}]
+        return document
+
+
+@functools.cache
+def routes() -> FastAPI:
+    """Return the routes of the API, without a state of their own."""
+    app = Routes(
+        title="Pandium API",
+        version="2",
+        openapi_url=DOCUMENT,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+    )
+    for module in (_routes_integrations, _routes_tenants, _routes_connectors):
+        app.include_router(module.router)
+    return app
+
+
+class Exchange:
+    """Watch one request and write it into a journal when its answer begins."""
+
+    __slots__ = ("_body", "_journal", "_receive", "_scope", "_send", "_size")
+
+    def __init__(self, journal: Journal, scope: Scope, receive: Receive, send: Send) -> None:
+        self._journal = journal
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._body: list[bytes] = []
+        self._size = 0
+
+    async def receive(self) -> Message:
+        """Pass on a message of the client."""
+        message = await self._receive()
+        chunk: bytes = message.get("body", b"")
+        self._body.append(chunk[: MOST_BODY - self._size])
+        self._size += len(self._body[-1])
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on a message to the client; it is in the journal before the client has it."""
+        if message["type"] == "http.response.start":
+            self._journal.add(self._request(message["status"]))
+        await self._send(message)
+
+    def _request(self, status: int) -> Request:
+        scope = self._scope
+        path = DOCUMENT if scope["path"] == DOCUMENT else getattr(scope.get("route"), "path", "*")
+        return Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=shown_headers(scope["headers"]),
+            status=status,
+            body=b"".join(self._body),
+            route=path,
+        )
+
+
+class Application:
+    """The API on one port, the storage of logs on another."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._routes = routes()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service
+        is_storage = scope["server"][1] == service.storage_port
+        journal = service.storage_requests if is_storage else service.requests
+        exchange = Exchange(journal, scope, receive, send)
+        scope[SCOPE_KEY] = service
+        target = log_answer(service, scope) if is_storage else self._target(scope)
+        # Only the end of the server cancels; uvicorn would log it as an error.
+        with contextlib.suppress(asyncio.CancelledError):
+            await target(scope, exchange.receive, exchange.send)
+
+    def _target(self, scope: MutableMapping[str, Any]) -> ASGIApp:
+        path: str = scope["path"]
+        if path.startswith("/v2/") and path != DOCUMENT and not self._service.is_key(_key(scope)):
+            return answer({"detail": "Not authorized"}, 403)
+        return self._routes
+
+
+def _key(scope: Mapping[str, Any]) -> str:
+    values = (value for name, value in scope["headers"] if name == b"x-api-key")
+    found: bytes = next(values, b"")
+    return found.decode("latin-1").strip()
+
+
+def log_answer(service: Service, scope: Mapping[str, Any]) -> Response:
+    """Answer for the storage: the log of a run, to whoever has a signed address of it."""
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    expires, signature = (query.get(name, [""])[0] for name in ("expires", "signature"))
+    _, _, run_id = scope["path"].rpartition("/logs/")
+    run = service.runs.find(int(run_id)) if service.has_signed(run_id, expires, signature) else None
+    if run is None:
+        return Response("This address is not good, or not good any more.\n", 403)
+    with service.lock:
+        text = "".join(f"{line}\n" for line in run.log(service.clock))
+    return Response(text, media_type="text/plain")

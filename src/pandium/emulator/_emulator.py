@@ -1,0 +1,276 @@
+"""The emulator as its users see it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from pandium.emulator._adding import add_integration, add_release, add_tenant
+from pandium.emulator._app import Application
+from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator._clock import Clock
+from pandium.emulator._connectors import Connectors
+from pandium.emulator._journal import Journal
+from pandium.emulator._problems import Refused, read
+from pandium.emulator._records import Integration, Release, Tenant
+from pandium.emulator._runs import Runs
+from pandium.emulator._seeds import RENAMED, Seed, plant
+from pandium.emulator._server import HOST, ServerThread, bind
+from pandium.emulator._service import Service
+
+
+class Emulator:
+    """
+    A Pandium of one's own on a loopback socket.
+
+    Use it in `with` or `async with`, on any event loop: the server has a thread of its own.
+    Entering and leaving block for some milliseconds. The state stays readable afterwards.
+
+    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases` and
+        `tenants`, or the path of a JSON or YAML file of the same form.
+    :param api_key: the only key that is right; without it any key is that is not empty.
+    :param port: the port; 0 lets the system pick one.
+    :param clock: another source of time.
+    :raises ValueError: names the place in a bad seed.
+    """
+
+    def __init__(
+        self,
+        seed: Seed | None = None,
+        api_key: str | None = None,
+        port: int = 0,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._service = Service(clock or Clock(), api_key)
+        self._wanted_port = port
+        self._thread: ServerThread | None = None
+        plant(self._service.store, seed)
+
+    def start(self) -> Self:
+        """
+        Start the server, and return when it accepts connections.
+
+        :raises OSError: the port cannot be used.
+        :raises RuntimeError: the server runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the emulator runs already")
+        api = bind(self._wanted_port)
+        storage = bind(0)
+        self._service.port = api.getsockname()[1]
+        self._service.storage_port = storage.getsockname()[1]
+        thread = ServerThread(Application(self._service), [api, storage])
+        thread.start()
+        self._thread = thread
+        return self
+
+    def stop(self) -> None:
+        """Stop the server; once more does nothing."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port of the API, known since the start."""
+        if not self._service.port:
+            raise RuntimeError("the emulator has not been started")
+        return self._service.port
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API, known since the start."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def clock(self) -> Clock:
+        """The source of time."""
+        return self._service.clock
+
+    @property
+    def runs(self) -> Runs:
+        """The runs, and the scripts that they follow."""
+        return self._service.runs
+
+    @property
+    def connectors(self) -> Connectors:
+        """The handlers that answer connector calls."""
+        return self._service.connectors
+
+    @property
+    def requests(self) -> Journal:
+        """The last requests to the API."""
+        return self._service.requests
+
+    @property
+    def storage_requests(self) -> Journal:
+        """The last requests to the storage of logs, which is another origin."""
+        return self._service.storage_requests
+
+    @property
+    def counts(self) -> Counter[tuple[str, str, int]]:
+        """How many requests there were by (method, template of the route, status)."""
+        return self._service.requests.counts
+
+    @property
+    def integrations(self) -> list[Integration]:
+        """All integrations, by id."""
+        with self._service.lock:
+            return list(self._service.store.integrations.values())
+
+    @property
+    def tenants(self) -> list[Tenant]:
+        """All tenants, by id."""
+        with self._service.lock:
+            return list(self._service.store.tenants.values())
+
+    def tenant(self, tenant_id: int) -> Tenant:
+        """
+        Return a tenant as it is now.
+
+        :raises LookupError: there is none of this id.
+        """
+        with self._service.lock:
+            return self._service.store.tenant(tenant_id)
+
+    def archive_tenant(self, tenant_id: int) -> Tenant:
+        """
+        Archive a tenant, as somebody else might do it.
+
+        :raises LookupError: there is none of this id.
+        """
+        with self._service.lock:
+            return self._service.store.archive(tenant_id)
+
+    def add_integration(  # noqa: PLR0913 - the fields of the record
+        self,
+        name: str | None = None,
+        *,
+        long_name: str | None = None,
+        connectors: Iterable[str | Mapping[str, Any]] = ("crm", "shop"),
+        type: str = "External",  # noqa: A002 - the API's own name
+        archived: bool = False,
+        releases: int = 1,
+        config_schema: Mapping[str, Any] | None = None,
+        metadata_schema: Mapping[str, Any] | None = None,
+        schedule: str | None = None,
+        default_release_channel: str | None = None,
+        created_date: datetime | None = None,
+    ) -> Integration:
+        """
+        Add an integration with some releases; the first of them is the default one.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        given = {
+            "name": name,
+            "long_name": long_name,
+            "connectors": tuple(connectors),
+            "type": type,
+            "archived": archived,
+            "releases": releases,
+            "config_schema": config_schema,
+            "metadata_schema": metadata_schema,
+            "schedule": schedule,
+            "default_release_channel": default_release_channel,
+            "created_date": created_date,
+        }
+        with self._service.lock:
+            return add_integration(self._service.store, read(IntegrationArguments, given))
+
+    def add_release(  # noqa: PLR0913 - the fields of the record
+        self,
+        integration_id: int,
+        *,
+        name: str | None = None,
+        tag: str | None = None,
+        config_version: str = "1",
+        config_schema: Mapping[str, Any] | None = None,
+        metadata_schema: Mapping[str, Any] | None = None,
+        default: bool = False,
+        created_date: datetime | None = None,
+    ) -> Release:
+        """
+        Add a release, the latest of its integration; `default` makes it the default one too.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        given = {
+            "integration_id": integration_id,
+            "name": name,
+            "tag": tag,
+            "config_version": config_version,
+            "config_schema": config_schema,
+            "metadata_schema": metadata_schema,
+            "default": default,
+            "created_date": created_date,
+        }
+        with self._service.lock:
+            return add_release(self._service.store, read(ReleaseArguments, given))
+
+    def add_tenant(  # noqa: PLR0913 - the fields of the record
+        self,
+        name: str | None = None,
+        integration_id: int = 1,
+        *,
+        user_name: str | None = None,
+        paused: bool = False,
+        archived: bool = False,
+        configs: Mapping[str, Any] | None = None,
+        connected: bool | Iterable[str] = True,
+        user_schedule: str | None = None,
+        release_id: int | None = None,
+        release_channel: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        source: str = "api",
+        created_date: datetime | None = None,
+    ) -> Tenant:
+        """
+        Add a tenant; `connected` is all connectors, none of them, or their names.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        given = {
+            "name": name,
+            "integration_id": integration_id,
+            "user_name": user_name,
+            "paused": paused,
+            "archived": archived,
+            "configs": configs,
+            "connected": connected if isinstance(connected, bool) else list(connected),
+            "user_schedule": user_schedule,
+            "release_id": release_id,
+            "release_channel": release_channel,
+            "metadata": metadata,
+            "source": source,
+            "created_date": created_date,
+        }
+        try:
+            with self._service.lock:
+                return add_tenant(self._service.store, read(TenantArguments, given))
+        except Refused as error:
+            raise error.renamed(RENAMED) from None

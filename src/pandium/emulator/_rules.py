@@ -1,0 +1,87 @@
+"""The rules that the reference states for values."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+
+from pandium.emulator._problems import Problem
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+CRON_ITEM = re.compile(r"(?:\*|(\w{1,3})(?:-(\w{1,3}))?)(?:/[1-9]\d?)?", re.ASCII)
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of the month", 1, 31, ()),
+    ("month", 1, 12, MONTHS),
+    ("day of the week", 0, 7, DAYS),
+)
+
+
+def name_problems(name: str) -> Iterator[Problem]:
+    """Find what is wrong with the name of a tenant."""
+    if not NAME.fullmatch(name):
+        msg = "must be lowercase letters, digits and '-', which may neither begin nor end it"
+        yield Problem(("name",), msg, name)
+
+
+def cron_problems(place: str, schedule: str | None) -> Iterator[Problem]:
+    """Find what is wrong with a schedule; None is the integration's own."""
+    if schedule is not None and (fault := _cron_fault(schedule)):
+        yield Problem((place,), f"must be a cron string: {fault}", schedule)
+
+
+def _cron_fault(schedule: str) -> str | None:
+    parts = schedule.split()
+    if len(parts) != len(CRON_FIELDS):
+        return f"five fields are due, not {len(parts)}"
+    for part, (label, low, high, names) in zip(parts, CRON_FIELDS, strict=True):
+        if not all(_fits(item.lower(), low, high, names) for item in part.split(",")):
+            return f"{part!r} is no {label}"
+    return None
+
+
+def _fits(item: str, low: int, high: int, names: tuple[str, ...]) -> bool:
+    match = CRON_ITEM.fullmatch(item)
+    if match is None:
+        return False
+    ends = [_number(word, low, names) for word in match.groups() if word is not None]
+    return ends == sorted(ends) and all(low <= end <= high for end in ends)
+
+
+def _number(word: str, low: int, names: tuple[str, ...]) -> int:
+    if word in names:
+        return names.index(word) + low
+    return int(word) if word.isdecimal() else -1
+
+
+def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Find what is wrong with a JSON schema itself."""
+    if schema is not None:
+        try:
+            validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
+        except SchemaError as error:
+            yield Problem((place, *error.path), f"is no JSON schema: {error.message}", schema)
+
+
+def data_problems(
+    data: Mapping[str, Any], schema: Mapping[str, Any] | None, *place: str
+) -> Iterator[Problem]:
+    """Find where data does not fit a JSON schema."""
+    if schema is not None:
+        for error in _validator(msgspec.json.encode(schema)).iter_errors(data):
+            loc = (*place, *error.absolute_path)
+            yield Problem(loc, error.message, error.instance, f"json_schema.{error.validator}")
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Validator:
+    decoded = msgspec.json.decode(schema)
+    return validator_for(decoded, default=Draft202012Validator)(decoded)

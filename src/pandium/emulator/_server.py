@@ -1,0 +1,109 @@
+"""A server in a thread of its own, on loopback sockets that are bound beforehand."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"
+TICK = 1.0
+GRACE = 1.0
+
+
+def bind(port: int) -> socket.socket:
+    """Bind a loopback port; 0 lets the system pick one."""
+    # asyncio turns Nagle's delays off only for sockets whose protocol is named.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno, f"port {port} of {HOST} cannot be used: {error.strerror}"
+        ) from None
+    return sock
+
+
+class Serving(uvicorn.Server):
+    """A uvicorn server that sleeps until it is told to end, instead of looking every tenth."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app, lifespan="off", access_log=False, log_config=None, loop="asyncio", ws="none"
+        )
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    def end(self) -> None:
+        """End the server, from any thread."""
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and let it be known."""
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Keep the Date header right until the end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), TICK)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is idle, give the rest a moment, then cut it off."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if tasks := self.server_state.tasks:
+            await asyncio.wait(tasks, timeout=GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in sockets or ():
+            sock.close()
+
+
+class ServerThread:
+    """Serve an application on some sockets until `stop`."""
+
+    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> None:
+        self._server = Serving(app)
+        self._sockets = list(sockets)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="pandium-emulator", daemon=True)
+
+    def start(self) -> None:
+        """Return when the server accepts connections, or raise what kept it from it."""
+        self._thread.start()
+        self._server.ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Return when the thread has ended and all sockets are closed."""
+        self._server.end()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._server.serve(self._sockets))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._failure = error
+        finally:
+            for sock in self._sockets:
+                sock.close()
+            self._server.ready.set()

@@ -1,0 +1,145 @@
+"""Integrations, releases, builds."""
+
+import pytest
+from emulating import LIMITS, served
+
+from pandium.emulator import Emulator
+
+
+def test_without_a_seed_there_is_one_integration_and_no_tenant() -> None:
+    """The bare emulator has integration 1 with release 1, crm and shop, and no tenant."""
+    with served() as api:
+        [one] = api.json("/integrations")
+        assert (one["id"], one["default_release_id"], one["type"]) == (1, 1, "External")
+        assert [(c["name"], c["isGlobal"]) for c in one["connectors"]] == [
+            ("crm", False),
+            ("shop", False),
+        ]
+        assert api.json("/integrations/1") == one
+        [release] = api.json("/integrations/1/releases")
+        for name in ("1", "default", "latest"):
+            assert api.json(f"/integrations/1/releases/{name}") == release
+        assert api.json("/tenants") == []
+
+
+def test_integrations_are_listed_in_parts() -> None:
+    """`archived`, `sort_by`, `skip` and `limit` hold for integrations too."""
+    with served() as api:
+        for name in ("b", "c", "a"):
+            api.emulator.add_integration(name, archived=name == "c")
+        assert [one["id"] for one in api.json("/integrations")] == [1, 2, 4]
+        assert [one["name"] for one in api.json("/integrations", archived=True)] == ["c"]
+        rows = api.json("/integrations", sort_by="name__DESC", skip=1, limit=1)
+        assert [one["name"] for one in rows] == ["b"]
+        assert api.refused("GET", "/integrations?limit=501") == [["query", "limit"]]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/integrations/9",
+        "/integrations/9/releases",
+        "/integrations/9/releases/1",
+        "/integrations/1/releases/9",
+        "/integrations/2/releases/1",
+        "/integrations/9/releases/default",
+        "/integrations/9/releases/latest",
+        "/integrations/x/releases/latest",
+        "/integrations/3/releases/latest",
+        "/integrations/3/releases/default",
+    ],
+)
+def test_what_does_not_exist_is_answered_with_a_message(path: str) -> None:
+    """Unknown integrations and releases, also those of others, are 404 with a message."""
+    with served() as api:
+        api.emulator.add_integration()
+        api.emulator.add_integration(releases=0)
+        api.missing("GET", path)
+
+
+def test_default_and_latest_are_different_releases() -> None:
+    """A later release is the latest; it is the default one only if it is said to be."""
+    with served() as api:
+        second = api.emulator.add_release(1, name="two", tag="v2")
+        assert api.json("/integrations/1/releases/latest")["id"] == second.id
+        assert api.json("/integrations/1/releases/default")["id"] == 1
+        third = api.emulator.add_release(1, default=True)
+        assert api.json("/integrations/1/releases/default")["id"] == third.id
+        moving = api.emulator.add_integration(default_release_channel="Latest", releases=2)
+        last = api.json(f"/integrations/{moving.id}/releases")[-1]
+        assert api.json(f"/integrations/{moving.id}/releases/default") == last
+
+
+def test_a_build_makes_the_latest_release() -> None:
+    """The new release has the tag, and the schemas of the one before."""
+    with served() as api:
+        api.emulator.add_integration(config_schema=LIMITS)
+        answer = api.http.post(
+            "/v2/sourcecontrol/build?mode=init", json={"build_tag": "v9", "integration_id": 2}
+        )
+        assert answer.status_code == 201
+        latest = api.json("/integrations/2/releases/latest")
+        assert (latest["tag"], latest["config_schema"]) == ("v9", LIMITS)
+        assert answer.json() == {"integration_id": 2, "mode": "init", **latest}
+        bare = api.emulator.add_integration(releases=0)
+        body = {"build_tag": "v1", "integration_id": bare.id}
+        assert api.http.post("/v2/sourcecontrol/build?mode=normal", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("mode=other", {"build_tag": "v", "integration_id": 1}),
+        ("", {"build_tag": "v", "integration_id": 1}),
+        ("mode=init", {"integration_id": 1}),
+        ("mode=init", {"build_tag": "v", "integration_id": 9}),
+        ("mode=init", [float("1e400")]),
+    ],
+)
+def test_a_bad_build_is_refused_with_a_message(query: str, body: object) -> None:
+    """The 422 of builds has one message instead of a list."""
+    with served() as api:
+        text = str(body).replace("'", '"').replace("inf", "Infinity")
+        answer = api.http.post(
+            f"/v2/sourcecontrol/build?{query}",
+            content=text,
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status_code == 422
+        assert list(answer.json()) == ["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"type": "Other"}, "type"),
+        ({"releases": -1}, "releases"),
+        ({"connectors": [{"name": ""}]}, "connectors"),
+        ({"config_schema": {"type": "nothing"}}, "config_schema"),
+        ({"metadata_schema": {"type": 1}}, "metadata_schema"),
+        ({"schedule": "hourly"}, "schedule"),
+        ({"default_release_channel": "Newest"}, "default_release_channel"),
+    ],
+)
+def test_a_bad_integration_is_refused_by_name(arguments: dict[str, object], place: str) -> None:
+    """The error of a bad argument begins with the argument's name."""
+    with pytest.raises(ValueError, match=f"^{place}"):
+        Emulator().add_integration(**arguments)  # type: ignore[arg-type]  # bad on purpose
+
+
+def test_a_bad_release_is_refused_by_name() -> None:
+    """A release needs an integration that exists and schemas that are schemas."""
+    api = Emulator()
+    with pytest.raises(ValueError, match=r"^integration_id"):
+        api.add_release(9)
+    with pytest.raises(ValueError, match=r"^config_schema"):
+        api.add_release(1, config_schema={"type": "nothing"})
+
+
+def test_a_connector_may_be_global() -> None:
+    """A connector is a name, or a name and whether it is global."""
+    with served() as api:
+        api.emulator.add_integration(connectors=["crm", {"name": "mail", "is_global": True}])
+        shown = api.json("/integrations/2")["connectors"]
+        assert shown == [{"name": "crm", "isGlobal": False}, {"name": "mail", "isGlobal": True}]
+        assert [one.id for one in api.emulator.integrations] == [1, 2]

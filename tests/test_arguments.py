@@ -1,0 +1,127 @@
+"""Bad input is refused by name before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pandium import AsyncPandium, ConfigurationError, Polling, Retry
+
+pytestmark = pytest.mark.anyio
+
+# Nothing listens there: a request would end as ConnectFailed, not as ValueError.
+NOWHERE = "http://127.0.0.1:9"
+ASK: dict[str, Any] = {"method": "GET", "target_url": "https://example.com"}
+
+Act = Callable[[AsyncPandium], Awaitable[Any]]
+
+
+async def _now(value: Any) -> Any:
+    return value
+
+
+REFUSED: list[tuple[str, Act]] = [
+    ("mode", lambda c: c.tenants.sync(1, mode="full")),
+    ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
+    ("mode", lambda c: c.integrations.sync(1, user_name="a", mode="webhook")),
+    ("mode", lambda c: c.builds.create(1, "v1", mode="")),
+    ("sort_by", lambda c: _now(c.tenants.list(sort_by="name"))),
+    ("sort_by", lambda c: _now(c.tenants.list(sort_by="name__asc"))),
+    ("sort_by", lambda c: _now(c.integrations.list(sort_by="__ASC"))),
+    ("sort_by", lambda c: _now(c.tenants.runs(1, sort_by="id DESC"))),
+    ("name", lambda c: c.tenants.create("Acme", 1)),
+    ("name", lambda c: c.tenants.create("-acme", 1)),
+    ("name", lambda c: c.tenants.create("acme-", 1)),
+    ("name", lambda c: c.tenants.create("", 1)),
+    ("name", lambda c: c.tenants.create("acme\n", 1)),
+    ("name", lambda c: c.tenants.create("ácme", 1)),
+    ("name", lambda c: c.tenants.update(1, name="a b")),
+    ("release_id", lambda c: c.tenants.create("a", 1, release_id=1, release_channel="Latest")),
+    ("release_channel", lambda c: c.tenants.update(1, release_id=1, release_channel="Latest")),
+    ("changes", lambda c: c.tenants.update(1)),
+    ("page_size", lambda c: _now(c.tenants.list(page_size=0))),
+    ("page_size", lambda c: _now(c.tenants.list(page_size=501))),
+    ("page_size", lambda c: _now(c.integrations.list(page_size=True))),
+    ("limit", lambda c: _now(c.tenants.list(limit=-1))),
+    ("skip", lambda c: _now(c.tenants.list(skip=-1))),
+    ("ahead", lambda c: _now(c.tenants.list(ahead=0))),
+    ("on_drift", lambda c: _now(c.tenants.list(on_drift="hope"))),  # type: ignore[arg-type]
+    ("payload", lambda c: c.tenants.sync(1, mode="init", payload=[1])),  # type: ignore[arg-type]
+    ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": {1, 2}})),
+    ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": float("nan")})),
+    ("data", lambda c: c.tenants.update_metadata(1, {"a": object()})),
+    ("configs", lambda c: c.tenants.create("a", 1, configs={"a": b"bytes"})),
+    ("body", lambda c: c.connectors.call(1, "crm", **ASK, body={"a": object()})),
+    ("headers", lambda c: c.connectors.call(1, "crm", **ASK, headers={"a": b"x"})),
+    ("tenant_id", lambda c: c.tenants.metadata("")),  # type: ignore[arg-type]
+    ("tenant_id", lambda c: c.tenants.metadata(None)),  # type: ignore[arg-type]
+    ("tenant_id", lambda c: c.tenants.metadata(True)),
+    ("tenant_id", lambda c: c.tenants.metadata("..")),  # type: ignore[arg-type]
+    ("tenant_id", lambda c: _now(c.tenants.runs(".."))),  # type: ignore[arg-type]
+    ("connector", lambda c: c.connectors.call(1, ".", **ASK)),
+    ("connector", lambda c: c.connectors.call(1, "\ud800", **ASK)),
+    ("trigger", lambda c: c.runs.status("")),
+    ("trigger", lambda c: c.runs.wait(7)),  # type: ignore[arg-type]
+    ("trigger", lambda c: c.runs.wait_all(["a", None])),  # type: ignore[list-item]
+    ("trigger", lambda c: _now(c.runs.as_completed([""]))),
+    ("path", lambda c: c.request("GET", "v2/tenants")),
+    ("path", lambda c: c.request("GET", "//evil.example/v2")),
+    ("path", lambda c: c.request("GET", "https://evil.example/v2")),
+    ("path", lambda c: c.request("GET", "/v2/tenants?limit=1")),
+    ("path", lambda c: c.request("GET", "/v2/ten\nants")),
+    ("method", lambda c: c.request("GET\r\nX: 1", "/v2/tenants")),
+    ("json", lambda c: c.request("POST", "/v2/tenants", json={"a": object()})),
+    ("headers", lambda c: c.request("GET", "/v2", headers={"X-Api-Key": "other"})),
+    ("headers", lambda c: c.request("GET", "/v2", headers={"Host": "evil.example"})),
+    ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": "1\r\nX-B: 2"})),
+    ("headers", lambda c: c.request("GET", "/v2", headers={"X A": "1"})),
+    ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": 1})),  # type: ignore[dict-item]
+    ("headers", lambda c: _now(c.with_options(headers={"": "1"}))),
+    ("timeout", lambda c: _now(c.with_options(timeout=-1))),
+    ("retry", lambda c: _now(c.with_options(retry=3))),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("argument", "act"), REFUSED)
+async def test_bad_arguments_are_named(argument: str, act: Act) -> None:
+    """What breaks a documented rule is a ValueError that names the argument; nothing is sent."""
+    async with AsyncPandium("key", base_url=NOWHERE, retry=Retry.never()) as client:
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            await act(client)
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("timeout", {"timeout": 0}),
+        ("timeout", {"timeout": float("nan")}),
+        ("timeout", {"timeout": "30"}),
+        ("timeout", {"timeout": True}),
+        ("max_connections", {"max_connections": 0}),
+        ("max_connections", {"max_connections": 1.5}),
+        ("retry", {"retry": None}),
+    ],
+)
+def test_bad_options_are_named(argument: str, options: dict[str, Any]) -> None:
+    """A client that cannot work is not made."""
+    with pytest.raises(ConfigurationError, match=argument):
+        AsyncPandium("key", base_url=NOWHERE, **options)
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("first", {"first": -1}),
+        ("factor", {"factor": float("nan")}),
+        ("minimum", {"minimum": 20}),
+        ("maximum", {"maximum": float("inf")}),
+        ("jitter", {"jitter": 1}),
+        ("rate", {"rate": 0}),
+    ],
+)
+def test_bad_polling_is_named(argument: str, options: dict[str, float]) -> None:
+    """A schedule that cannot be kept is not made."""
+    with pytest.raises(ValueError, match=argument):
+        Polling(**options)
