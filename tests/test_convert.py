@@ -523,5 +523,5 @@ def test_json_is_written_exactly(value: Any) -> None:
 
 def test_text_that_is_no_unicode_is_written_escaped() -> None:
     """A lone surrogate, which JSON can name and UTF-8 cannot hold, is written as it was read."""
-    tenant = decode(b'{"id":1,"name":"\\ud800"}', models.Tenant)
-    assert decode(to_json(tenant), models.Tenant) == tenant
+    tenant = _convert.decode(b'{"id":1,"name":"\\ud800"}', models.Tenant)
+    assert _convert.decode(_convert.to_json(tenant), models.Tenant) == tenant

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -402,3 +402,15 @@ async def test_many_runs_are_waited_for(client: AsyncPandium, seeded: Emulator) 
     assert ended == [trigger.trigger_id for trigger in reversed(triggers)]
     everything = await client.runs.wait_all(triggers, poll=SOON)
     assert [completed.trigger_id for completed in everything] == ended[::-1]
+
+
+async def test_triggers_may_still_be_coming(client: AsyncPandium, seeded: Emulator) -> None:
+    """Syncs can be asked for while the first runs are already waited for."""
+    seeded.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+
+    async def triggers() -> AsyncIterator[Trigger]:
+        for _ in range(3):
+            yield await client.tenants.sync(1, mode="normal")
+
+    async with client.runs.as_completed(triggers(), poll=SOON) as done:
+        assert [completed.error async for completed in done] == [None, None, None]

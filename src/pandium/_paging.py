@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import deque
 from contextlib import asynccontextmanager
@@ -271,9 +270,11 @@ class Pages(Generic[T]):
     async def _step_back(self, start: int) -> None:
         """Fetch from further and further back until a page holds a record delivered before."""
         listing, size = self._listing, max(self._listing.page_size, 2)
-        for steps in itertools.count(1):
+        steps = 0
+        while start > 0:
             # Twice as far each time, so that the beginning comes soon.
-            start = max(0, start - (size - 1) * 2 ** (steps - 1))
+            start = max(0, start - (size - 1) * 2**steps)
+            steps += 1
             records = await listing._fetch(start, size)  # noqa: SLF001 - same module
             keys = [listing._key(record) for record in records]  # noqa: SLF001 - same module
             known = self._known(keys)
@@ -285,8 +286,6 @@ class Pages(Generic[T]):
                 _log.info("listing changed under the walk: went back to record %d", start)
                 self._deliver(_Span(start, size), records, keys, known, drift=steps)
                 return
-            if start == 0:
-                break
         raise DriftError(f"the listing changes too fast near record {self._next_skip}")
 
     def _may_restart(self) -> bool:
