@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandium import errors
-from pandium._retry import Repeat, Retry, repeat_of, repeating, retrying
+from pandium._retry import Budget, Repeat, Retry, repeat_of, repeating
+from pandium._retry import retrying as retrying_on_a_budget
 from pandium.errors import APIError, PandiumError
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
@@ -51,6 +52,11 @@ class Attempts:
         if self.failures:
             raise self.failures.pop(0)
         return "done"
+
+
+async def retrying(attempt: Attempts, policy: Retry, repeat: Repeat, clock: FakeClock) -> str:
+    """Repeat without regard to the budget, which has tests of its own."""
+    return await retrying_on_a_budget(attempt, policy, repeat, Budget(1e9), clock)
 
 
 def answer(
@@ -410,3 +416,41 @@ async def test_a_look_that_fails_ends_the_looking() -> None:
         await repeating(look, lambda: 1.0, lambda: False, clock)
     assert caught.value is error
     assert clock.sleeps == [1.0]
+
+
+# The budget.
+
+
+@pytest.mark.anyio
+async def test_a_dead_server_gets_a_burst_of_repetitions_and_then_none() -> None:
+    """Once the tokens are spent, each call is sent once."""
+    clock, budget = FakeClock(), Budget(10)
+    calls = []
+    for _ in range(20):
+        attempts = Attempts(clock, [answer(503) for _ in range(4)])
+        with pytest.raises(APIError):
+            await retrying_on_a_budget(attempts, Retry(), Repeat.IDEMPOTENT, budget, clock)
+        calls.append(attempts.calls)
+    assert sum(calls) == 20 + 10
+    assert set(calls[4:]) == {1}
+
+
+@pytest.mark.anyio
+async def test_successes_earn_a_tenth_of_a_repetition() -> None:
+    """With the tokens spent, ten successes allow one repetition, and no more are saved than fit."""
+    clock, budget = FakeClock(), Budget(1)
+    for _ in range(100):
+        await retrying_on_a_budget(Attempts(clock, []), Retry(), Repeat.IDEMPOTENT, budget, clock)
+    attempts = Attempts(clock, [answer(503) for _ in range(4)])
+    with pytest.raises(APIError):
+        await retrying_on_a_budget(attempts, Retry(), Repeat.IDEMPOTENT, budget, clock)
+    assert attempts.calls == 2
+
+
+@pytest.mark.anyio
+async def test_a_429_costs_nothing() -> None:
+    """A server that asks for patience is well: its repetitions are not counted."""
+    clock, budget = FakeClock(), Budget(0)
+    attempts = Attempts(clock, [answer(429, 1.0), answer(429, 1.0)])
+    done = await retrying_on_a_budget(attempts, Retry(), Repeat.UNSENT, budget, clock)
+    assert (done, attempts.calls) == ("done", 3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
 from pandium._clock import RealClock
 from pandium._config import Secret, resolve
+from pandium._connections import Connections, check_url, checked_timeout
 from pandium._convert import encode_json
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -16,14 +18,7 @@ from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
 from pandium._retry import Retry
-from pandium._transport import (
-    Call,
-    Connections,
-    Transport,
-    checked_config,
-    checked_headers,
-    checked_timeout,
-)
+from pandium._transport import Call, Transport, checked_headers
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -44,8 +39,9 @@ class AsyncPandium:
     ``api_key``, ``environment`` (``production`` or ``sandbox``) and ``base_url``, which wins over
     it, may come from ``PANDIUM_API_KEY``, ``PANDIUM_ENV`` and ``PANDIUM_BASE_URL``; arguments win.
     ``timeout`` is the number of seconds for one attempt, or an ``httpx.Timeout``;
-    ``max_connections`` is the most requests in flight; an ``http_client`` of the user's is neither
-    changed nor closed.
+    ``max_connections`` is the most requests in flight, ``max_response_bytes`` the most that an
+    answer may hold once it is unpacked; an ``http_client`` of the user's is neither changed nor
+    closed.
 
     Use it as ``async with AsyncPandium() as client``, or call :meth:`aclose`. It belongs to the
     event loop of its first request.
@@ -71,12 +67,19 @@ class AsyncPandium:
         timeout: float | httpx.Timeout = 30.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         max_connections: int = 20,
+        max_response_bytes: int = 64 * 2**20,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         secret = Secret(api_key)
         del api_key  # so that no traceback with local variables shows it
-        config = checked_config(resolve(secret, environment, base_url))
-        connections = Connections(_checked_places(max_connections), http_client)
+        config = resolve(secret, environment, base_url)
+        check_url(config.base_url)
+        connections = Connections(
+            _checked_count("max_connections", max_connections),
+            _checked_count("max_response_bytes", max_response_bytes),
+            http_client,
+            made_at=_caller(),
+        )
         self._bind(
             Transport(config, connections, RealClock(), checked_timeout(timeout), _policy(retry)),
             owns=True,
@@ -169,9 +172,14 @@ class AsyncPandium:
         return f"{type(self).__name__}({shown})"
 
 
-def _checked_places(value: object) -> int:
+def _caller() -> str:
+    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() would read the sources
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _checked_count(argument: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"max_connections must be a whole number from 1, not {value!r}")
+        raise ConfigurationError(f"{argument} must be a whole number from 1, not {value!r}")
     return value
 
 

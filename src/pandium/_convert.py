@@ -107,7 +107,8 @@ def _hook_list(cls: Any, converter: Any) -> Hook:
 
 
 def _hook_model(cls: Any, converter: Any) -> Hook:
-    structure = make_dict_structure_fn(cls, converter, **_renames(cls))
+    renames: Any = _renames(cls)
+    structure = make_dict_structure_fn(cls, converter, **renames)
     api_names = _RENAMED.get(cls, {})
     required = {
         api_names.get(field.name, field.name)
@@ -119,7 +120,7 @@ def _hook_model(cls: Any, converter: Any) -> Hook:
         if type(value) is not dict:
             raise _refuse("an object", value)
         # A null where the vendor documents a default means that default.
-        present = {k: v for k, v in value.items() if v is not None or k in required}
+        present: Any = {k: v for k, v in value.items() if v is not None or k in required}
         return structure(present, cls)
 
     return structure_model
@@ -147,7 +148,8 @@ def _make_converter() -> MsgspecJsonConverter:
     register_factory(_is_a(list), _hook_list)
     register_factory(lambda t: t in _MODELS, _hook_model)
     for model in _RENAMED:
-        hook: Hook = make_dict_unstructure_fn(model, converter, **_renames(model))
+        renames: Any = _renames(model)
+        hook: Hook = make_dict_unstructure_fn(model, converter, **renames)
         converter.register_unstructure_hook(model, hook)
     return converter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 from enum import Enum
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from pandium._clock import Clock
 
-__all__ = ["Repeat", "Retry", "repeat_of", "repeating", "retrying"]
+__all__ = ["Budget", "Repeat", "Retry", "repeat_of", "repeating", "retrying"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("pandium")
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
@@ -91,8 +94,34 @@ def repeat_of(method: str, path: str) -> Repeat:
     return Repeat.PROXIED if method == "POST" and _PROXY.fullmatch(path) else Repeat.UNSENT
 
 
+class Budget:
+    """
+    What a client may spend on repetitions: a token each, and a tenth of one back a success.
+
+    A server that is down so gets a burst of them and then none; one that is sick gets at most a
+    tenth more requests. A 429 costs nothing, as the server is well and asked for it.
+    """
+
+    def __init__(self, tokens: float = 100.0) -> None:
+        self._most = tokens
+        self._tokens = tokens
+
+    def refill(self) -> None:
+        """Take note of a success."""
+        self._tokens = min(self._most, self._tokens + 0.1)
+
+    def spend(self, error: BaseException | None) -> bool:
+        """Take a token for one repetition after this error; false if there is none left."""
+        if isinstance(error, APIError) and error.status_code == _TOO_MANY:
+            return True
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 async def retrying(
-    attempt: Callable[[], Awaitable[T]], policy: Retry, repeat: Repeat, clock: Clock
+    attempt: Callable[[], Awaitable[T]], policy: Retry, repeat: Repeat, budget: Budget, clock: Clock
 ) -> T:
     """Call `attempt` until it succeeds or must not be repeated; its last error is raised."""
     began = clock.now()
@@ -102,6 +131,7 @@ async def retrying(
         return (
             state.attempt_number >= policy.attempts
             or elapsed + state.upcoming_sleep > policy.max_elapsed
+            or not budget.spend(_error_of(state))
         )
 
     backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
@@ -115,14 +145,30 @@ async def retrying(
         stop=must_stop,
         wait=pause,
         retry=tenacity.retry_if_exception(repeat.covers),
+        before_sleep=_log_repetition,
         reraise=True,
     )
-    return await retryer(attempt)
+    result: T = await retryer(attempt)
+    budget.refill()
+    return result
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()
 
 
 def _retry_after(state: tenacity.RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome is not None else None
+    error = _error_of(state)
     return error.retry_after if isinstance(error, APIError) else None
+
+
+def _log_repetition(state: tenacity.RetryCallState) -> None:
+    _log.warning(
+        "%s; attempt %d follows in %.1f s",
+        _error_of(state),
+        state.attempt_number + 1,
+        state.upcoming_sleep,
+    )
 
 
 async def repeating(

@@ -1,49 +1,32 @@
-"""Send a call and give its answer as a value or an error; the one user of httpx."""
+"""Send a call, again where it may be, and give its answer as a value or an error."""
 
 from __future__ import annotations
 
-import os
+import logging
 from http import HTTPStatus
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import anyio.lowlevel
 import attrs
-import httpx
 
 from pandium._answers import error_of
 from pandium._convert import decode, decode_json
-from pandium._pool import make_http_client
 from pandium._retry import Repeat, Retry, repeat_of, retrying
 from pandium._version import __version__
-from pandium.errors import (
-    APIError,
-    Attempt,
-    ConfigurationError,
-    ConnectFailed,
-    ConnectionLost,
-    DecodeError,
-    PandiumError,
-    RateLimited,
-    RequestTimeout,
-)
+from pandium.errors import APIError, Attempt, DecodeError, PandiumError, RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    import httpx
 
     from pandium._clock import Clock
     from pandium._config import Config
+    from pandium._connections import Answer, Connections, Timeout
 
-__all__ = [
-    "Answer",
-    "Call",
-    "Connections",
-    "Transport",
-    "checked_config",
-    "checked_headers",
-    "checked_timeout",
-]
+__all__ = ["Call", "Transport", "checked_headers"]
+
+_log = logging.getLogger("pandium")
 
 T = TypeVar("T")
 
@@ -51,13 +34,6 @@ _KEY_HEADER = "X-API-KEY"
 _USER_AGENT = f"pandium-python/{__version__}"
 _REDIRECTION, _TOO_MANY = 300, 429
 _OWN_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 
 
 @attrs.frozen
@@ -99,43 +75,6 @@ def _segment(name: str, value: object) -> str:
         raise ValueError(f"{name} must be an id, and {value!r} is no text") from None
 
 
-@attrs.frozen
-class Answer:
-    """What came back of a call that the API did not refuse."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-
-def checked_config(config: Config) -> Config:
-    """
-    Let a base URL pass that requests can be sent to.
-
-    :raises ConfigurationError: if the host is none.
-    """
-    try:
-        httpx.URL(config.base_url)
-    except httpx.InvalidURL as error:
-        fault = str(error)
-    else:
-        return config
-    raise ConfigurationError(f"base_url is no URL: {fault}")
-
-
-def checked_timeout(value: object) -> httpx.Timeout | float:
-    """
-    Let a time limit pass: seconds, or httpx's own.
-
-    :raises ConfigurationError: if it is neither.
-    """
-    if isinstance(value, httpx.Timeout):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
-        return float(value)
-    raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
-
-
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """
     Let headers pass that a user may add.
@@ -152,55 +91,6 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-class Connections:
-    """
-    What all views of one client share: its sockets, its places in flight, and its end.
-
-    It belongs to the event loop, and to the process, of its first request: sockets cannot move.
-    """
-
-    def __init__(self, places: int, http_client: httpx.AsyncClient | None) -> None:
-        self._places = places
-        self._is_borrowed = http_client is not None
-        self._http = http_client
-        self._in_flight: anyio.Semaphore | None = None
-        self._home: object = None
-        self._is_closed = False
-        self.held_until = -inf
-
-    def http(self) -> httpx.AsyncClient:
-        """Give the HTTP client, which is made at first use."""
-        self._check()
-        if self._http is None:
-            self._http = make_http_client(self._places)
-        return self._http
-
-    def in_flight(self) -> anyio.Semaphore:
-        """Give the places in flight: who waits for one does so in order and without a limit."""
-        if self._in_flight is None:
-            self._in_flight = anyio.Semaphore(self._places, fast_acquire=True)
-        return self._in_flight
-
-    def _check(self) -> None:
-        if self._is_closed:
-            raise PandiumError("the client is closed")
-        here = (os.getpid(), anyio.lowlevel.current_token())
-        if self._home is None:
-            self._home = here
-        elif self._home != here:
-            raise PandiumError(
-                "the client was first used in another event loop or process: make one for each"
-            )
-
-    async def aclose(self) -> None:
-        """Close what is our own; again is no error."""
-        self._is_closed = True
-        http, self._http = self._http, None
-        at_home = self._home == (os.getpid(), anyio.lowlevel.current_token())
-        if http is not None and at_home and not self._is_borrowed:
-            await http.aclose()
-
-
 @attrs.frozen
 class Transport:
     """Send calls with one set of options; views with others share its connections."""
@@ -208,7 +98,7 @@ class Transport:
     config: Config
     connections: Connections
     clock: Clock
-    timeout: httpx.Timeout | float
+    timeout: Timeout | float
     retry: Retry
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -230,7 +120,7 @@ class Transport:
 
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
-        request = self._request("GET", url, {"User-Agent": _USER_AGENT})
+        request = self.connections.build("GET", url, {"User-Agent": _USER_AGENT}, self.timeout)
         # Its query is as good as a key, and so may be what the host says of it.
         shown = str(request.url.copy_with(query=None))
         job = _Job(request, shown, Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
@@ -247,18 +137,9 @@ class Transport:
         if call.content is not None:
             headers["Content-Type"] = "application/json"
         url = self.config.base_url + call.path
-        return self._request(call.method, url, headers, params=call.params, content=call.content)
-
-    def _request(
-        self, method: str, url: str, headers: Mapping[str, str], **body: Any
-    ) -> httpx.Request:
-        timeout = _without_pool_limit(self.timeout)
-        try:
-            return self.connections.http().build_request(
-                method, url, headers=headers, timeout=timeout, **body
-            )
-        except httpx.InvalidURL as error:
-            raise ValueError(f"path or params cannot be sent: {error}") from None
+        return self.connections.build(
+            call.method, url, headers, self.timeout, params=call.params, content=call.content
+        )
 
     async def _repeat(self, job: _Job, read: Callable[[Answer], T]) -> T:
         attempts: list[Attempt] = []
@@ -266,8 +147,9 @@ class Transport:
         async def attempt() -> Answer:
             return await self._attempt(job, attempts)
 
+        budget = self.connections.budget
         try:
-            return read(await retrying(attempt, self.retry, job.repeat, self.clock))
+            return read(await retrying(attempt, self.retry, job.repeat, budget, self.clock))
         except PandiumError as error:
             error.method, error.url = job.request.method, job.shown_url
             error.attempts = tuple(attempts)
@@ -279,13 +161,15 @@ class Transport:
         await self._wait_for_hold()
         at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
         try:
-            answer = await self._exchange(job.request)
+            answer = await self.connections.exchange(job.request, self.timeout)
             result = str(answer.status)
         except PandiumError as error:
-            result = str(error)
+            error.method, error.url = job.request.method, job.shown_url
+            result = f"{type(error).__name__}: {error.args[0]}"
             raise
         finally:
             attempts.append(Attempt(at, self.clock.now() - began, result))
+            job.log(attempts)
         if HTTPStatus.OK <= answer.status < job.below:
             return answer
         raise self._error_of(job, answer)
@@ -306,24 +190,11 @@ class Transport:
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
         )
+        error.method, error.url = job.request.method, job.shown_url
         if isinstance(error, RateLimited) and error.retry_after is not None:
             until = self.clock.now() + error.retry_after
             self.connections.held_until = max(self.connections.held_until, until)
         return error
-
-    async def _exchange(self, request: httpx.Request) -> Answer:
-        cause: OSError | None = None
-        try:
-            async with self.connections.in_flight():
-                with anyio.move_on_after(_seconds(self.timeout)):
-                    response = await self.connections.http().send(request, follow_redirects=False)
-                    return Answer(response.status_code, response.headers, response.content)
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            failure, cause = _translate(error), _root_of(error)
-        else:
-            failure = RequestTimeout(f"no whole answer within {self.timeout} s")
-        # Raised out here, so that no error of httpx, which holds the request, hangs on it.
-        raise failure from cause
 
 
 @attrs.frozen
@@ -336,32 +207,15 @@ class _Job:
     below: int
     is_foreign: bool = False
 
-
-def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:
-    if not isinstance(timeout, httpx.Timeout):
-        return httpx.Timeout(timeout, pool=None)
-    return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=None)
-
-
-def _seconds(timeout: httpx.Timeout | float) -> float:
-    return inf if isinstance(timeout, httpx.Timeout) else timeout
-
-
-def _translate(error: Exception) -> PandiumError:
-    # 1. unreadable  2. surely not sent  3. too slow  4. whatever else: it may have been sent
-    text = str(error) or type(error).__name__
-    if isinstance(error, httpx.DecodingError):
-        return DecodeError(f"the answer's content encoding cannot be read: {text}")
-    if isinstance(error, _NEVER_SENT):
-        return ConnectFailed(text)
-    if isinstance(error, httpx.TimeoutException):
-        return RequestTimeout(text)
-    return ConnectionLost(text)
-
-
-def _root_of(error: BaseException) -> OSError | None:
-    """Find the system's own error behind one of httpx."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, OSError):
-        seen = seen.__cause__ or seen.__context__
-    return seen
+    def log(self, attempts: Sequence[Attempt]) -> None:
+        """Write one line of the last attempt."""
+        if _log.isEnabledFor(logging.DEBUG):
+            last, path = attempts[-1], urlsplit(self.shown_url).path
+            _log.debug(
+                "%s %s: %s (attempt %d, %.0f ms)",
+                self.request.method,
+                path,
+                last.result,
+                len(attempts),
+                last.seconds * 1000,
+            )

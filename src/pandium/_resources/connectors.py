@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pandium._convert import decode_json, encode_json
-from pandium._transport import Answer, Call, Transport
+from pandium._transport import Call, Transport
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pandium._connections import Answer
 
     Headers = Mapping[str, Any] | Sequence[Any]
 

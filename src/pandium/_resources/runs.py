@@ -10,13 +10,14 @@ import attrs
 
 from pandium._background import Background
 from pandium._polling import Completed, Polling, Terms, trigger_id_of, wait_for_each, wait_for_one
-from pandium._transport import Answer, Call, Transport
+from pandium._transport import Call, Transport
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from pandium._connections import Answer
     from pandium._polling import Classify, OnStatus, Source
 
 __all__ = ["Runs"]

@@ -1,0 +1,284 @@
+"""Exchange one request for one answer, bounded in time and size; the one user of httpx."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import attrs
+import httpx
+
+from pandium._pool import make_http_client
+from pandium._retry import Budget
+from pandium.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ConnectionLost,
+    DecodeError,
+    PandiumError,
+    RequestTimeout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "Connections", "Timeout", "check_url", "checked_timeout"]
+
+Timeout = httpx.Timeout
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+# What we ask for. Others would be decoded by httpx without a bound on what comes out.
+_ENCODINGS = "gzip, deflate"
+_ANY_ZLIB = 32 + zlib.MAX_WBITS
+
+
+@attrs.frozen
+class Answer:
+    """What came back of a request, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+def check_url(url: str) -> None:
+    """
+    Let a base URL pass that requests can be sent to.
+
+    :raises ConfigurationError: if its host is none.
+    """
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        fault = str(error)
+    else:
+        return
+    raise ConfigurationError(f"base_url is no URL: {fault}")
+
+
+def checked_timeout(value: object) -> httpx.Timeout | float:
+    """
+    Let a time limit pass: seconds, or httpx's own.
+
+    :raises ConfigurationError: if it is neither.
+    """
+    if isinstance(value, httpx.Timeout):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
+        return float(value)
+    raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
+
+
+class Connections:
+    """
+    What all views of one client share: its sockets, its places in flight, and its end.
+
+    It belongs to the event loop, and to the process, of its first request: sockets cannot move.
+    """
+
+    def __init__(
+        self, places: int, most_bytes: int, http_client: httpx.AsyncClient | None, made_at: str
+    ) -> None:
+        self._places = places
+        self._most_bytes = most_bytes
+        self._made_at = made_at
+        self._is_borrowed = http_client is not None
+        self._http = http_client
+        self._in_flight: anyio.Semaphore | None = None
+        self._home: object = None
+        self._is_closed = False
+        self.held_until = -inf
+        self.budget = Budget()
+
+    def build(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout | float,
+        **body: Any,
+    ) -> httpx.Request:
+        """
+        Make a request, with a time limit for each of its phases.
+
+        :raises ValueError: if the URL cannot be sent.
+        :raises PandiumError: if the client is closed, or of another event loop or process.
+        """
+        self._check()
+        try:
+            return self._client().build_request(
+                method,
+                url,
+                headers={"Accept-Encoding": _ENCODINGS, **headers},
+                timeout=_without_pool_limit(timeout),
+                **body,
+            )
+        except httpx.InvalidURL as error:
+            raise ValueError(f"path or params cannot be sent: {error}") from None
+
+    async def exchange(
+        self,
+        request: httpx.Request,
+        timeout: httpx.Timeout | float,  # noqa: ASYNC109 - one attempt's, not the caller's
+    ) -> Answer:
+        """
+        Send once, and read the whole answer.
+
+        Who waits for a place does so in order, and without a time limit. A `timeout` in seconds is
+        for all that follows.
+
+        :raises TransportError: if no answer came.
+        :raises DecodeError: if it is too large, or wrongly compressed.
+        """
+        self._check()
+        cause: OSError | None = None
+        progress = _Progress()
+        request.extensions["trace"] = progress.note
+        try:
+            async with self._place():
+                with anyio.move_on_after(inf if isinstance(timeout, httpx.Timeout) else timeout):
+                    return await self._send(request)
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            failure, cause = _translate(error), _root_of(error)
+        else:
+            failure = progress.timed_out(timeout)
+        # Raised out here, so that no error of httpx, which holds the request, hangs on it.
+        raise failure from cause
+
+    async def _send(self, request: httpx.Request) -> Answer:
+        response = await self._client().send(request, stream=True, follow_redirects=False)
+        try:
+            content = await _read(response, self._most_bytes)
+        finally:
+            await response.aclose()
+        return Answer(response.status_code, response.headers, content)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            self._http = make_http_client(self._places)
+        return self._http
+
+    def _place(self) -> anyio.Semaphore:
+        # Made at first use, as it belongs to an event loop.
+        if self._in_flight is None:
+            self._in_flight = anyio.Semaphore(self._places, fast_acquire=True)
+        return self._in_flight
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise PandiumError("the client is closed")
+        here = _here()
+        if self._home is None:
+            self._home = here
+        elif self._home != here:
+            raise PandiumError(
+                "the client was first used in another event loop or process: make one for each"
+            )
+
+    async def aclose(self) -> None:
+        """Close what is our own; again is no error."""
+        self._is_closed = True
+        http, self._http = self._http, None
+        if http is not None and not self._is_borrowed and self._home == _here():
+            await http.aclose()
+
+    def __del__(self) -> None:
+        if not self._is_closed and not self._is_borrowed and self._http is not None:
+            warnings.warn(
+                f"unclosed AsyncPandium, made at {self._made_at}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def _here() -> object:
+    return os.getpid(), anyio.lowlevel.current_token()
+
+
+class _Progress:
+    """How far a request has got: whether its first byte may have been sent."""
+
+    def __init__(self) -> None:
+        self._is_sent = False
+
+    async def note(self, event: str, _: Any) -> None:
+        if event.endswith("send_request_headers.started"):
+            self._is_sent = True
+
+    def timed_out(self, timeout: object) -> PandiumError:
+        if self._is_sent:
+            return RequestTimeout(f"no whole answer within {timeout} s")
+        return ConnectFailed(f"no connection within {timeout} s")
+
+
+async def _read(response: httpx.Response, most: int) -> bytes:
+    """Read a body as it comes, so that neither it nor what it unpacks to fills the memory."""
+    if response.is_stream_consumed:  # made by a mock, in memory already
+        content = await response.aread()
+        return content if len(content) <= most else _refuse_size(most)
+    inflate = _inflater(response.headers.get("content-encoding", ""))
+    parts, size = [], 0
+    async for raw in response.aiter_raw():
+        part = raw if inflate is None else _inflate(inflate, raw, most - size + 1)
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            _refuse_size(most)
+    if inflate is not None and size and not inflate.eof:
+        raise DecodeError("the compressed answer ends early")
+    return b"".join(parts)
+
+
+def _refuse_size(most: int) -> Any:
+    raise DecodeError(f"the answer is larger than {most} bytes")
+
+
+def _inflater(encoding: str) -> Any:
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(_ANY_ZLIB)
+    raise DecodeError(f"the answer has a content encoding that was not asked for: {name!r}")
+
+
+def _inflate(inflate: Any, raw: bytes, most: int) -> bytes:
+    try:
+        return bytes(inflate.decompress(raw, most))
+    except zlib.error as error:
+        raise DecodeError(f"the compressed answer cannot be read: {error}") from None
+
+
+def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:
+    if not isinstance(timeout, httpx.Timeout):
+        return httpx.Timeout(timeout, pool=None)
+    return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=None)
+
+
+def _translate(error: Exception) -> PandiumError:
+    # 1. surely not sent  2. too slow  3. whatever else: it may have been sent
+    text = str(error) or type(error).__name__
+    if isinstance(error, _NEVER_SENT):
+        return ConnectFailed(text)
+    if isinstance(error, httpx.TimeoutException):
+        return RequestTimeout(text)
+    return ConnectionLost(text)
+
+
+def _root_of(error: BaseException) -> OSError | None:
+    """Find the system's own error behind one of httpx."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
