@@ -56,7 +56,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    session.install("-e", ".[demo]", *group("test"))
+    session.install("-e", ".[demo]", *group("bench"))
     for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):
         session.run("python", str(path), *session.posargs)
 

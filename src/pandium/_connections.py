@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,13 @@ class Connections:
         """
         self._check()
         try:
-            return self._client().build_request(
+            # Only a client of the user's has defaults of its own to be merged in.
+            make = self._http.build_request if self._http and self._is_borrowed else httpx.Request
+            return make(
                 method,
                 url,
                 headers={"Accept-Encoding": _ENCODINGS, **headers},
-                timeout=_without_pool_limit(timeout),
+                extensions={"timeout": _without_pool_limit(timeout).as_dict()},
                 **body,
             )
         except httpx.InvalidURL as error:
@@ -225,23 +228,51 @@ class _Progress:
 async def _read(response: httpx.Response, most: int) -> bytes:
     """Read a body as it comes, so that neither it nor what it unpacks to fills the memory."""
     if response.is_stream_consumed:  # made by a mock, in memory already
-        content = await response.aread()
-        return content if len(content) <= most else _refuse_size(most)
-    inflate = _inflater(response.headers.get("content-encoding", ""))
-    parts, size = [], 0
-    async for raw in response.aiter_raw():
-        part = raw if inflate is None else _inflate(inflate, raw, most - size + 1)
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            _refuse_size(most)
-    if inflate is not None and size and not inflate.eof:
-        raise DecodeError("the compressed answer ends early")
-    return b"".join(parts)
+        unpacked = _Unpacked("", most)
+        unpacked.add(await response.aread())
+        return unpacked.whole()
+    unpacked = _Unpacked(response.headers.get("content-encoding", ""), most)
+    chunks = response.aiter_raw()
+    try:
+        async for chunk in chunks:
+            unpacked.add(chunk)
+    except DecodeError:
+        # Once closed, the generators behind it end by an error of their own. Left to themselves
+        # they would wait for the garbage collector, of which trio warns.
+        await response.aclose()
+        with suppress(Exception):
+            async for _ in chunks:
+                pass
+        raise
+    return unpacked.whole()
 
 
-def _refuse_size(most: int) -> Any:
-    raise DecodeError(f"the answer is larger than {most} bytes")
+class _Unpacked:
+    """A body, unpacked piece by piece, that never grows beyond a bound."""
+
+    def __init__(self, encoding: str, most: int) -> None:
+        self._inflate = _inflater(encoding)
+        self._parts: list[bytes] = []
+        self._left = most
+        self._most = most
+
+    def add(self, chunk: bytes) -> None:
+        part = chunk if self._inflate is None else self._unpack(chunk)
+        self._left -= len(part)
+        if self._left < 0:
+            raise DecodeError(f"the answer is larger than {self._most} bytes")
+        self._parts.append(part)
+
+    def _unpack(self, chunk: bytes) -> bytes:
+        try:
+            return bytes(self._inflate.decompress(chunk, self._left + 1))
+        except zlib.error as error:
+            raise DecodeError(f"the compressed answer cannot be read: {error}") from None
+
+    def whole(self) -> bytes:
+        if self._inflate is not None and self._parts and not self._inflate.eof:
+            raise DecodeError("the compressed answer ends early")
+        return b"".join(self._parts)
 
 
 def _inflater(encoding: str) -> Any:
@@ -251,13 +282,6 @@ def _inflater(encoding: str) -> Any:
     if name in ("gzip", "x-gzip", "deflate"):
         return zlib.decompressobj(_ANY_ZLIB)
     raise DecodeError(f"the answer has a content encoding that was not asked for: {name!r}")
-
-
-def _inflate(inflate: Any, raw: bytes, most: int) -> bytes:
-    try:
-        return bytes(inflate.decompress(raw, most))
-    except zlib.error as error:
-        raise DecodeError(f"the compressed answer cannot be read: {error}") from None
 
 
 def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 __all__ = ["make_http_client"]
 
@@ -28,12 +27,9 @@ _ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    try:
-        yield
-    except _ERRORS as error:
-        raise getattr(httpx, type(error).__name__)(str(error)) from error
+def _as_httpx(error: Exception) -> httpx.TransportError:
+    cls: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
+    return cls(str(error))
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -41,29 +37,27 @@ class _Stream(httpx.AsyncByteStream):
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx():
+        try:
             async for part in self._stream:
                 yield part
+        except _ERRORS as error:
+            raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
-        with _as_httpx():
+        try:
             await self._stream.aclose()
+        except _ERRORS as error:
+            raise _as_httpx(error) from error
 
 
 class _Pool(httpcore2.AsyncConnectionPool):
-    """Speak httpx's dialect: the transport above hands it httpcore's requests."""
+    """Speak httpx's dialect: its transport hands over httpcore's requests, which look the same."""
 
     async def handle_async_request(self, request: Any) -> Any:
-        url = request.url
-        asked = httpcore2.Request(
-            method=request.method,
-            url=httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
-            headers=request.headers,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _as_httpx():
-            answer = await super().handle_async_request(asked)
+        try:
+            answer = await super().handle_async_request(request)
+        except _ERRORS as error:
+            raise _as_httpx(error) from error
         answer.stream = _Stream(answer.stream)
         return answer
 
@@ -101,11 +95,18 @@ def _as_httpcore2(proxy: httpx.Proxy) -> httpcore2.Proxy:
     )
 
 
+class _NoCookies(httpx.Cookies):
+    # The API sets none, and to look for them costs a twentieth of a call.
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
 class _Client(httpx.AsyncClient):
     # Not AsyncClient(transport=…), which would no longer read HTTPS_PROXY, NO_PROXY and the like.
     def __init__(self, connections: int) -> None:
         self._connections = connections
         super().__init__()
+        self._cookies = _NoCookies()
 
     def _init_transport(self, *_: Any, **__: Any) -> httpx.AsyncBaseTransport:
         return _Transport(None, self._connections)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import tenacity
 
-from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportError
+from pandium.errors import APIError, ConnectFailed, ConnectorError, PandiumError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -125,6 +125,21 @@ async def retrying(
 ) -> T:
     """Call `attempt` until it succeeds or must not be repeated; its last error is raised."""
     began = clock.now()
+    try:
+        # Most calls end here, without the cost of setting up what may follow.
+        result = await attempt()
+    except PandiumError as error:
+        if policy.attempts == 1 or not repeat.covers(error):
+            raise
+        failures = [error]
+    else:
+        budget.refill()
+        return result
+
+    async def attempt_on() -> T:
+        if failures:
+            raise failures.pop()
+        return await attempt()
 
     def must_stop(state: tenacity.RetryCallState) -> bool:
         elapsed = clock.now() - began
@@ -148,7 +163,7 @@ async def retrying(
         before_sleep=_log_repetition,
         reraise=True,
     )
-    result: T = await retryer(attempt)
+    result = await retryer(attempt_on)
     budget.refill()
     return result
 

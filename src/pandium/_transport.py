@@ -12,6 +12,7 @@ import attrs
 from pandium._answers import error_of
 from pandium._convert import decode, decode_json
 from pandium._retry import Repeat, Retry, repeat_of, retrying
+from pandium._telemetry import observed
 from pandium._version import __version__
 from pandium.errors import APIError, Attempt, DecodeError, PandiumError, RateLimited
 
@@ -116,14 +117,15 @@ class Transport:
         """Send, and read the answer by a function; a status of `below` or more is an error."""
         request = self._build(call)
         repeat = repeat_of(call.method, call.path)
-        return await self._repeat(_Job(request, str(request.url), repeat, below), read)
+        job = _Job(request, str(request.url), call.template, repeat, below)
+        return await self._repeat(job, read)
 
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
         request = self.connections.build("GET", url, {"User-Agent": _USER_AGENT}, self.timeout)
         # Its query is as good as a key, and so may be what the host says of it.
         shown = str(request.url.copy_with(query=None))
-        job = _Job(request, shown, Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
+        job = _Job(request, shown, "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
         return await self._repeat(job, lambda answer: answer.content)
 
     def _build(self, call: Call) -> httpx.Request:
@@ -147,9 +149,10 @@ class Transport:
         async def attempt() -> Answer:
             return await self._attempt(job, attempts)
 
-        budget = self.connections.budget
+        budget, base_url = self.connections.budget, self.config.base_url
         try:
-            return read(await retrying(attempt, self.retry, job.repeat, budget, self.clock))
+            with observed(job.request.method, job.template, base_url, attempts, self.clock.now):
+                return read(await retrying(attempt, self.retry, job.repeat, budget, self.clock))
         except PandiumError as error:
             error.method, error.url = job.request.method, job.shown_url
             error.attempts = tuple(attempts)
@@ -203,6 +206,7 @@ class _Job:
 
     request: httpx.Request
     shown_url: str
+    template: str
     repeat: Repeat
     below: int
     is_foreign: bool = False

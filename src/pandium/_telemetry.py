@@ -1,0 +1,90 @@
+"""Show each call to OpenTelemetry, where its API is installed; nothing otherwise."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from pandium._version import __version__
+from pandium.errors import Attempt, PandiumError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["observed"]
+
+_Attributes: TypeAlias = "dict[str, str | int]"
+
+# Names: https://opentelemetry.io/docs/specs/semconv/http/
+_DURATION = "http.client.request.duration"
+
+
+@cache
+def _instruments() -> Any:
+    # At the first call, not at import: who does not have the extra, or no call, pays nothing.
+    if find_spec("opentelemetry") is None:
+        return None
+    from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
+
+    meter = metrics.get_meter("pandium", __version__)
+    histogram = meter.create_histogram(
+        _DURATION, unit="s", description="Duration of a call, its repetitions included."
+    )
+    return trace.get_tracer("pandium", __version__), trace, histogram
+
+
+@contextmanager
+def observed(
+    method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Any
+) -> Iterator[None]:
+    """Make a span of one call, with its attempts as events, and note how long it took."""
+    instruments = _instruments()
+    if instruments is None:
+        yield
+        return
+    tracer, trace, histogram = instruments
+    attributes = _attributes_of(method, template, base_url)
+    began = now()
+    with tracer.start_as_current_span(
+        f"{method} {template}",
+        kind=trace.SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,  # it would hold the traceback, with what the user's frames say
+        set_status_on_exception=False,
+    ) as span:
+        ending: _Attributes = {}
+        try:
+            yield
+        except PandiumError as error:
+            ending = {"error.type": type(error).__name__}
+            span.set_status(trace.StatusCode.ERROR, str(error))
+            raise
+        finally:
+            ending.update(_status_of(attempts))
+            span.set_attributes(ending)
+            for attempt in attempts:
+                span.add_event("attempt", _event_of(attempt), int(attempt.at.timestamp() * 1e9))
+            histogram.record(now() - began, attributes | ending)
+
+
+def _attributes_of(method: str, template: str, base_url: str) -> _Attributes:
+    host = urlsplit(base_url)
+    return {
+        "http.request.method": method,
+        "url.template": template,
+        "server.address": host.hostname or "",
+        "server.port": host.port or (443 if host.scheme == "https" else 80),
+    }
+
+
+def _status_of(attempts: Sequence[Attempt]) -> _Attributes:
+    if attempts and attempts[-1].result.isdigit():
+        return {"http.response.status_code": int(attempts[-1].result)}
+    return {}
+
+
+def _event_of(attempt: Attempt) -> dict[str, str | float]:
+    return {"result": attempt.result, "seconds": attempt.seconds}

@@ -1,0 +1,269 @@
+"""The transport: what it translates, bounds, warns of, logs and shows."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import logging
+import sys
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpcore2
+import httpx
+import pytest
+import respx
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from conftest import KEY
+from pandium import (
+    AsyncPandium,
+    ConnectFailed,
+    DecodeError,
+    NotFound,
+    RateLimited,
+    Retry,
+    ServerError,
+    TransportError,
+)
+from pandium._pool import _ERRORS, _as_httpx
+
+if TYPE_CHECKING:
+    from pytest_httpx import HTTPXMock
+
+    from pandium.emulator import Emulator
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://api.pandium.io"
+
+
+def _all_below(cls: type[Exception]) -> list[type[Exception]]:
+    return [cls, *(below for sub in cls.__subclasses__() for below in _all_below(sub))]
+
+
+def test_every_error_of_the_pool_has_its_twin_in_httpx() -> None:
+    """Each exception that httpcore2 exports is caught, and becomes httpx's of the same name."""
+    exported = {
+        value
+        for name in httpcore2.__all__
+        if isinstance(value := getattr(httpcore2, name), type) and issubclass(value, Exception)
+    }
+    # The pool itself answers that one, by taking another connection.
+    exported.discard(httpcore2.ConnectionNotAvailable)
+    assert exported == {below for cls in _ERRORS for below in _all_below(cls)}
+    for cls in exported:
+        translated = _as_httpx(cls("why"))
+        assert type(translated).__name__ == cls.__name__
+        assert isinstance(translated, httpx.TransportError)
+        assert str(translated) == "why"
+
+
+async def test_a_refused_connection_was_never_sent() -> None:
+    """Where nothing listens, the error says that the request was not carried out, and why."""
+    async with AsyncPandium(KEY, base_url="http://127.0.0.1:9", retry=Retry(initial=0)) as client:
+        with pytest.raises(ConnectFailed) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert not caught.value.outcome_unknown
+    assert len(caught.value.attempts) == 4
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_respx_sees_requests_if_told_to_patch_httpx() -> None:
+    """Users of respx mock with using="httpx", as the pool is not httpcore's."""
+    async with respx.mock(using="httpx", base_url=URL) as router, AsyncPandium(KEY) as client:
+        route = router.get("/v2/tenants/1/metadata").respond(json={"tenant_id": 1})
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+    assert route.calls.last.request.headers["x-api-key"] == KEY
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "GZIP"])
+async def test_compressed_answers_are_unpacked(httpx_mock: HTTPXMock, encoding: str) -> None:
+    """Both encodings that are asked for are read."""
+    pack = zlib.compress if encoding == "deflate" else gzip.compress
+    httpx_mock.add_response(stream=_Body(pack(b'{"tenant_id":1}')), headers=_packed(encoding))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> Any:
+        for begin in range(0, len(self._content), 1000):
+            yield self._content[begin : begin + 1000]
+
+
+def _packed(encoding: str) -> dict[str, str]:
+    return {"Content-Encoding": encoding}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"not gzip at all", _packed("gzip")),
+        (gzip.compress(b'{"tenant_id":1}')[:-9], _packed("gzip")),
+        (b"{}", _packed("br")),
+        (b" " * 5000 + b'{"tenant_id":1}', {}),
+        (gzip.compress(b" " * 50_000_000), _packed("gzip")),
+        (b"x" * 10_000_000, {}),
+    ],
+)
+async def test_a_body_that_lies_or_is_too_large_is_an_error(
+    httpx_mock: HTTPXMock, body: bytes, headers: dict[str, str]
+) -> None:
+    """A body that cannot be unpacked, or is too large, is a DecodeError, not asked for again."""
+    httpx_mock.add_response(stream=_Body(body), headers=headers)
+    async with AsyncPandium(KEY, max_response_bytes=4000) as client:
+        with pytest.raises(DecodeError) as caught:
+            await client.tenants.metadata(1)
+    assert len(caught.value.attempts) == 1
+    assert caught.value.outcome_unknown
+
+
+async def test_a_mocked_body_is_bounded_too(httpx_mock: HTTPXMock) -> None:
+    """What a mock has in memory already falls under the same bound."""
+    httpx_mock.add_response(text=" " * 5000)
+    async with AsyncPandium(KEY, max_response_bytes=4000) as client:
+        with pytest.raises(DecodeError, match="4000 bytes"):
+            await client.tenants.metadata(1)
+
+
+async def test_places_are_given_in_order(emulator: Emulator) -> None:
+    """What waits for a place gets it in the order of asking, however long that takes."""
+    emulator.add_tenant()
+    async with AsyncPandium(KEY, base_url=emulator.url, max_connections=1, timeout=5) as client:
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            await client.tenants.metadata(1)
+            order.append(number)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                tasks.start_soon(call, number)
+                for _ in range(5):
+                    await anyio.lowlevel.checkpoint()
+    assert order == sorted(order)
+
+
+async def test_an_unclosed_client_says_where_it_was_made(httpx_mock: HTTPXMock) -> None:
+    """A client that is lost without being closed gives a ResourceWarning with file and line."""
+    httpx_mock.add_response(json={"tenant_id": 1})
+    client, line = AsyncPandium(KEY), sys._getframe().f_lineno
+    await client.tenants.metadata(1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del client
+        gc.collect()
+    texts = [str(warning.message) for warning in caught]
+    assert f"unclosed AsyncPandium, made at {__file__}:{line}" in texts
+
+
+def test_a_client_that_was_never_used_needs_no_closing() -> None:
+    """Without a request there is nothing to close, and no warning."""
+    client = AsyncPandium(KEY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del client
+        gc.collect()
+
+
+async def test_each_request_is_one_line_of_debug(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request is logged with method, path, status, attempt and milliseconds, and no key."""
+    with caplog.at_level(logging.DEBUG, logger="pandium"):
+        async with AsyncPandium(KEY, base_url=emulator.url) as client:
+            with pytest.raises(NotFound):
+                await client.tenants.metadata(7)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "pandium"]
+    assert line.startswith("GET /v2/tenants/7/metadata: 404 (attempt 1, ")
+    assert KEY not in caplog.text
+
+
+async def test_a_repetition_is_a_warning(
+    httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is sent again is logged with the reason."""
+    httpx_mock.add_response(status_code=503)
+    httpx_mock.add_response(json={"tenant_id": 1})
+    async with AsyncPandium(KEY, retry=Retry(initial=0)) as client:
+        await client.tenants.metadata(1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "GET /v2/tenants/1/metadata: 503 Service Unavailable; attempt 2 follows in 0.0 s"
+    ]
+
+
+async def test_a_hold_that_is_too_long_is_an_error(httpx_mock: HTTPXMock) -> None:
+    """While a 429 holds the client back for longer than the policy allows, nothing is sent."""
+    httpx_mock.add_response(status_code=429, headers={"Retry-After": "3600"})
+    async with AsyncPandium(KEY) as client:
+        for _ in range(2):
+            with pytest.raises(RateLimited) as caught:
+                await client.tenants.metadata(1)
+    assert caught.value.attempts == ()
+    assert 3500 < (caught.value.retry_after or 0) <= 3600
+    assert len(httpx_mock.get_requests()) == 1
+
+
+SPANS = InMemorySpanExporter()
+READER = InMemoryMetricReader()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _telemetry() -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(SPANS))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([READER]))
+
+
+async def test_a_call_is_one_span_with_its_attempts(httpx_mock: HTTPXMock) -> None:
+    """OpenTelemetry sees a call as one span named by its template, each attempt as an event."""
+    httpx_mock.add_response(status_code=503)
+    httpx_mock.add_response(json={"tenant_id": 1})
+    SPANS.clear()
+    async with AsyncPandium(KEY, retry=Retry(initial=0)) as client:
+        await client.tenants.metadata(1)
+    [span] = SPANS.get_finished_spans()
+    assert span.name == "GET /v2/tenants/{tenant_id}/metadata"
+    assert span.kind is trace.SpanKind.CLIENT
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "url.template": "/v2/tenants/{tenant_id}/metadata",
+        "server.address": "api.pandium.io",
+        "server.port": 443,
+        "http.response.status_code": 200,
+    }
+    assert [(event.attributes or {})["result"] for event in span.events] == ["503", "200"]
+    data = READER.get_metrics_data()
+    assert data is not None
+    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+    assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
+
+
+async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:
+    """A span says how its call failed, without the traceback."""
+    httpx_mock.add_exception(httpx.ReadError("gone"))
+    httpx_mock.add_response(status_code=500)
+    SPANS.clear()
+    async with AsyncPandium(KEY, retry=Retry.never()) as client:
+        with pytest.raises(TransportError):
+            await client.tenants.sync(1, mode="normal")
+        with pytest.raises(ServerError):
+            await client.tenants.metadata(1)
+    lost, refused = SPANS.get_finished_spans()
+    assert (lost.attributes or {})["error.type"] == "ConnectionLost"
+    assert "http.response.status_code" not in (lost.attributes or {})
+    assert (refused.attributes or {})["http.response.status_code"] == 500
+    assert not lost.status.is_ok
+    assert [event.name for event in lost.events] == ["attempt"]
