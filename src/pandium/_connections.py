@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -137,24 +137,27 @@ class Connections:
         """
         Send once, and read the whole answer.
 
-        Who waits for a place does so in order, and without a time limit. A `timeout` in seconds is
-        for all that follows.
+        Who waits for a connection does so in order, and without a time limit. A `timeout` in
+        seconds is for all that follows.
 
         :raises TransportError: if no answer came.
         :raises DecodeError: if it is too large, or wrongly compressed.
         """
         self._check()
         cause: OSError | None = None
-        progress = _Progress()
+        limit = anyio.CancelScope()
+        progress = _Progress(limit, inf if isinstance(timeout, httpx.Timeout) else timeout)
         request.extensions["trace"] = progress.note
         try:
             async with self._place():
-                with anyio.move_on_after(inf if isinstance(timeout, httpx.Timeout) else timeout):
+                if self._is_borrowed:  # it has its place, and may not be told of its connection
+                    progress.begin()
+                with limit:
                     return await self._send(request)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             failure, cause = _translate(error), _root_of(error)
         else:
-            failure = progress.timed_out(timeout)
+            failure = progress.timed_out()
         # Raised out here, so that no error of httpx, which holds the request, hangs on it.
         raise failure from cause
 
@@ -171,8 +174,11 @@ class Connections:
             self._http = make_http_client(self._places)
         return self._http
 
-    def _place(self) -> anyio.Semaphore:
-        # Made at first use, as it belongs to an event loop.
+    def _place(self) -> AbstractAsyncContextManager[object]:
+        # Our own pool has just so many connections and keeps a queue; a semaphore before it would
+        # let connections fall idle in between, which the pool then probes at every call.
+        if not self._is_borrowed:
+            return nullcontext()
         if self._in_flight is None:
             self._in_flight = anyio.Semaphore(self._places, fast_acquire=True)
         return self._in_flight
@@ -210,19 +216,33 @@ def _here() -> object:
 
 
 class _Progress:
-    """How far a request has got: whether its first byte may have been sent."""
+    """
+    How far a request has got, by what httpcore tells of it.
 
-    def __init__(self) -> None:
+    Its time begins once it has a connection, or the permission to make one; from its headers on it
+    may have been carried out.
+    """
+
+    def __init__(self, limit: anyio.CancelScope, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._has_begun = False
         self._is_sent = False
 
+    def begin(self) -> None:
+        self._has_begun = True
+        self._limit.deadline = anyio.current_time() + self._seconds
+
     async def note(self, event: str, _: Any) -> None:
-        if event.endswith("send_request_headers.started"):
+        if not self._has_begun:
+            self.begin()
+        if not self._is_sent and event.endswith("send_request_headers.started"):
             self._is_sent = True
 
-    def timed_out(self, timeout: object) -> PandiumError:
+    def timed_out(self) -> PandiumError:
         if self._is_sent:
-            return RequestTimeout(f"no whole answer within {timeout} s")
-        return ConnectFailed(f"no connection within {timeout} s")
+            return RequestTimeout(f"no whole answer within {self._seconds:g} s")
+        return ConnectFailed(f"no connection within {self._seconds:g} s")
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:
