@@ -18,7 +18,10 @@ import pandium
 from pandium import AsyncPandium, Completed, Retry, errors, models
 
 SOURCE = Path(pandium.__file__)
-DEPENDENCIES = {"anyio", "attr", "attrs", "cattrs", "msgspec", "pandium", "tenacity"}
+DEPENDENCIES = {
+    *("anyio", "attr", "attrs", "cattrs", "msgspec", "pandium", "tenacity"),
+    "typing_extensions",  # of older cattrs
+}
 
 
 @pytest.mark.parametrize("module", [pandium, errors, models])
