@@ -233,11 +233,12 @@ class _Progress:
         self._has_begun = True
         self._limit.deadline = anyio.current_time() + self._seconds
 
-    async def note(self, event: str, _: Any) -> None:
+    async def note(self, event: str, info: Mapping[str, Any]) -> None:
         if not self._has_begun:
             self.begin()
-        if not self._is_sent and event.endswith("send_request_headers.started"):
-            self._is_sent = True
+        if event.endswith("send_request_headers.started"):
+            # To ask a proxy for a tunnel is not to send the request.
+            self._is_sent |= info["request"].method != b"CONNECT"
 
     def timed_out(self) -> PandiumError:
         if self._is_sent:

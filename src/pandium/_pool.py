@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpcore2
 import httpx
 
@@ -44,14 +46,57 @@ class _Stream(httpx.AsyncByteStream):
             raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+# The sockets that the present request has opened.
+_opened: ContextVar[list[httpcore2.AsyncNetworkStream]] = ContextVar("_opened")
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        self._backend: Any = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> Any:
+        stream = await self._backend.connect_tcp(*args, **kwargs)
+        _opened.get().append(stream)
+        return stream
+
+
+def _clean(connection: Any) -> Any:
+    """
+    Make a connection leave nothing behind when a request on it fails or is cancelled.
+
+    httpcore2 leaves sockets open whose handshake was cancelled, and a tunnel through a proxy whose
+    handshake failed keeps its place in the pool for good.
+    """
+    handle = connection.handle_async_request
+
+    async def handle_cleanly(request: Any) -> Any:
+        token = _opened.set([])
         try:
-            await self._stream.aclose()
-        except _ERRORS as error:
-            raise _as_httpx(error) from error
+            return await handle(request)
+        except httpcore2.ConnectionNotAvailable:
+            raise  # another request has it, and this one takes another connection
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await connection.aclose()
+                for stream in _opened.get():
+                    await stream.aclose()
+            raise
+        finally:
+            _opened.reset(token)
+
+    connection.handle_async_request = handle_cleanly
+    return connection
 
 
 class _Pool(httpcore2.AsyncConnectionPool):
     """Speak httpx's dialect: its transport hands over httpcore's requests, which look the same."""
+
+    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
+        connection: httpcore2.AsyncConnectionInterface = _clean(super().create_connection(origin))
+        return connection
 
     async def handle_async_request(self, request: Any) -> Any:
         try:
@@ -73,6 +118,7 @@ class _Transport(httpx.AsyncHTTPTransport):
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=_KEEPALIVE_SECONDS,
+            network_backend=_Backend(),
         )
 
 
