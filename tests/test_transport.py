@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import gzip
 import logging
+import socket
 import sys
 import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import anyio
+import anyio.lowlevel
 import httpcore2
 import httpx
 import pytest
@@ -29,11 +30,13 @@ from pandium import (
     DecodeError,
     NotFound,
     RateLimited,
+    RequestTimeout,
     Retry,
     ServerError,
     TransportError,
 )
 from pandium._pool import _ERRORS, _as_httpx
+from pandium._telemetry import _instruments
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -215,6 +218,56 @@ async def test_a_hold_that_is_too_long_is_an_error(httpx_mock: HTTPXMock) -> Non
     assert len(httpx_mock.get_requests()) == 1
 
 
+async def test_a_handshake_that_hangs_was_never_sent() -> None:
+    """A time limit that is over before the connection is made is a ConnectFailed."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        async with AsyncPandium(KEY, base_url=url, timeout=0.1, retry=Retry.never()) as client:
+            with pytest.raises(ConnectFailed, match=r"no connection within 0.1 s") as caught:
+                await client.tenants.sync(1, mode="normal")
+    assert not caught.value.outcome_unknown
+
+
+async def test_an_answer_that_never_comes_may_have_been_asked_for() -> None:
+    """A time limit that is over after the request was sent is a RequestTimeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with AsyncPandium(KEY, base_url=url, timeout=0.1) as client:
+            with pytest.raises(RequestTimeout, match=r"no whole answer within 0.1 s") as caught:
+                await client.tenants.sync(1, mode="normal")
+            with pytest.raises(RequestTimeout):
+                view = client.with_options(timeout=httpx.Timeout(0.1))
+                await view.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+    assert len(caught.value.attempts) == 1
+
+
+async def test_a_borrowed_client_has_no_more_in_flight_than_was_said(emulator: Emulator) -> None:
+    """`max_connections` bounds the requests of a client of the user's, too."""
+    emulator.add_tenant()
+    running = most = 0
+
+    async def enter(_: httpx.Request) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.lowlevel.checkpoint()
+
+    async def leave(_: httpx.Response) -> None:
+        nonlocal running
+        running -= 1
+
+    hooks: dict[str, Any] = {"request": [enter], "response": [leave]}
+    async with (
+        httpx.AsyncClient(event_hooks=hooks) as mine,
+        AsyncPandium(KEY, base_url=emulator.url, max_connections=3, http_client=mine) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(20):
+            tasks.start_soon(client.tenants.metadata, 1)
+    assert (running, most) == (0, 3)
+
+
 SPANS = InMemorySpanExporter()
 READER = InMemoryMetricReader()
 
@@ -267,3 +320,19 @@ async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:
     assert (refused.attributes or {})["http.response.status_code"] == 500
     assert not lost.status.is_ok
     assert [event.name for event in lost.events] == ["attempt"]
+
+
+async def test_without_opentelemetry_nothing_is_traced(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where OpenTelemetry is not installed a call works, and leaves no span."""
+    httpx_mock.add_response(json={"tenant_id": 1})
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    _instruments.cache_clear()
+    SPANS.clear()
+    try:
+        async with AsyncPandium(KEY) as client:
+            assert (await client.tenants.metadata(1)).tenant_id == 1
+    finally:
+        _instruments.cache_clear()
+    assert SPANS.get_finished_spans() == ()

@@ -56,7 +56,8 @@ class Secret:
             return {self.redact(k): self.redact(v) for k, v in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
-        return value
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return "***" if is_number and self.redact(str(value)) != str(value) else value
 
     def __repr__(self) -> str:
         return "Secret(***)"

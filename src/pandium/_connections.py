@@ -25,9 +25,9 @@ from pandium.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Connections", "Timeout", "check_url", "checked_timeout"]
+__all__ = ["Answer", "Connections", "Held", "Timeout", "check_url", "checked_timeout"]
 
 Timeout = httpx.Timeout
 
@@ -78,6 +78,10 @@ def checked_timeout(value: object) -> httpx.Timeout | float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
         return float(value)
     raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
+
+
+class Held(Exception):  # noqa: N818 - no error, and never seen by users
+    """A request got its connection only when none may be used."""
 
 
 class Connections:
@@ -133,6 +137,7 @@ class Connections:
         self,
         request: httpx.Request,
         timeout: httpx.Timeout | float,  # noqa: ASYNC109 - one attempt's, not the caller's
+        is_held: Callable[[], bool],
     ) -> Answer:
         """
         Send once, and read the whole answer.
@@ -140,13 +145,15 @@ class Connections:
         Who waits for a connection does so in order, and without a time limit. A `timeout` in
         seconds is for all that follows.
 
+        :raises Held: unsent, if `is_held` at the moment when it has its connection.
         :raises TransportError: if no answer came.
         :raises DecodeError: if it is too large, or wrongly compressed.
         """
         self._check()
         cause: OSError | None = None
         limit = anyio.CancelScope()
-        progress = _Progress(limit, inf if isinstance(timeout, httpx.Timeout) else timeout)
+        seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
+        progress = _Progress(limit, seconds, is_held)
         request.extensions["trace"] = progress.note
         try:
             async with self._place():
@@ -158,6 +165,8 @@ class Connections:
             failure, cause = _translate(error), _root_of(error)
         else:
             failure = progress.timed_out()
+        finally:
+            del request.extensions["trace"]  # whoever keeps the request need not keep the client
         # Raised out here, so that no error of httpx, which holds the request, hangs on it.
         raise failure from cause
 
@@ -223,13 +232,18 @@ class _Progress:
     may have been carried out.
     """
 
-    def __init__(self, limit: anyio.CancelScope, seconds: float) -> None:
+    def __init__(
+        self, limit: anyio.CancelScope, seconds: float, is_held: Callable[[], bool]
+    ) -> None:
         self._limit = limit
         self._seconds = seconds
+        self._is_held = is_held
         self._has_begun = False
         self._is_sent = False
 
     def begin(self) -> None:
+        if self._is_held():
+            raise Held
         self._has_begun = True
         self._limit.deadline = anyio.current_time() + self._seconds
 

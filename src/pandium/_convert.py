@@ -6,6 +6,7 @@ import json
 import operator
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from types import NoneType
@@ -34,6 +35,7 @@ _RENAMED: dict[type, dict[str, str]] = {
     models.Connector: {"is_global": "isGlobal"},
     models.RunStatus: {"start_time": "startTime", "completion_time": "completionTime"},
 }
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MODELS: tuple[type, ...] = tuple(
     cls for name in models.__all__ if attrs.has(cls := getattr(models, name))
 )
@@ -244,7 +246,9 @@ def _decoder(cls: Any) -> Callable[[bytes], Any]:
     def decode_fast(data: bytes) -> Any:
         try:
             value = fast(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
+            value = None
+        if value is None:  # out here, so that no foreign error hangs on ours
             return _decode_tolerantly(data, cls)
         if set_zones is not None:
             set_zones(value)
@@ -272,10 +276,9 @@ def decode_json(data: bytes) -> Any:
 
     :raises DecodeError: if they are no JSON.
     """
-    try:
+    with suppress(*_UNREADABLE):
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode_oddities(data)
+    return _decode_oddities(data)
 
 
 def _decode_oddities(data: bytes) -> Any:
@@ -285,7 +288,8 @@ def _decode_oddities(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the answer is not JSON: {error}") from None
+        fault = str(error)
+    raise DecodeError(f"the answer is not JSON: {fault}")
 
 
 def encode_json(value: object, argument: str) -> bytes:

@@ -68,13 +68,15 @@ def _clean(connection: Any) -> Any:
     Make a connection leave nothing behind when a request on it fails or is cancelled.
 
     httpcore2 leaves sockets open whose handshake was cancelled, and a tunnel through a proxy whose
-    handshake failed keeps its place in the pool for good.
+    handshake failed keeps its place in the pool for good. Nor does it mind bytes behind an answer,
+    which it would take for the next one.
     """
     handle = connection.handle_async_request
 
     async def handle_cleanly(request: Any) -> Any:
         token = _opened.set([])
         try:
+            await _refuse_leftovers(connection)
             return await handle(request)
         except httpcore2.ConnectionNotAvailable:
             raise  # another request has it, and this one takes another connection
@@ -89,6 +91,16 @@ def _clean(connection: Any) -> Any:
 
     connection.handle_async_request = handle_cleanly
     return connection
+
+
+async def _refuse_leftovers(connection: Any) -> None:
+    below = connection
+    while (further := getattr(below, "_connection", None)) is not None:
+        below = further
+    state = getattr(below, "_h11_state", None)
+    if state is not None and state.trailing_data[0]:
+        await connection.aclose()
+        raise httpcore2.ConnectionNotAvailable
 
 
 class _Pool(httpcore2.AsyncConnectionPool):

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from pandium._answers import error_of
+from pandium._connections import Held
 from pandium._convert import decode, decode_json
 from pandium._retry import Repeat, Retry, repeat_of, retrying
 from pandium._telemetry import observed
@@ -154,7 +155,7 @@ class Transport:
             with observed(job.request.method, job.template, base_url, attempts, self.clock.now):
                 return read(await retrying(attempt, self.retry, job.repeat, budget, self.clock))
         except PandiumError as error:
-            error.method, error.url = job.request.method, job.shown_url
+            self._sign(error, job)
             error.attempts = tuple(attempts)
             # An answer that cannot be read is one all the same: the request was carried out.
             error.outcome_unknown |= isinstance(error, DecodeError)
@@ -164,10 +165,10 @@ class Transport:
         await self._wait_for_hold()
         at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
         try:
-            answer = await self.connections.exchange(job.request, self.timeout)
+            answer = await self._exchange(job)
             result = str(answer.status)
         except PandiumError as error:
-            error.method, error.url = job.request.method, job.shown_url
+            self._sign(error, job)
             result = f"{type(error).__name__}: {error.args[0]}"
             raise
         finally:
@@ -176,6 +177,21 @@ class Transport:
         if HTTPStatus.OK <= answer.status < job.below:
             return answer
         raise self._error_of(job, answer)
+
+    def _sign(self, error: PandiumError, job: _Job) -> None:
+        """Put the request into an error, and take the key out of what somebody else wrote."""
+        error.method, error.url = job.request.method, job.shown_url
+        error.args = tuple(self.config.api_key.redact(list(error.args)))
+
+    async def _exchange(self, job: _Job) -> Answer:
+        while True:
+            try:
+                return await self.connections.exchange(job.request, self.timeout, self._is_held)
+            except Held:  # a 429 came while this one waited for its connection
+                await self._wait_for_hold()
+
+    def _is_held(self) -> bool:
+        return self.connections.held_until > self.clock.now()
 
     async def _wait_for_hold(self) -> None:
         while (seconds := self.connections.held_until - self.clock.now()) > 0:
@@ -193,7 +209,7 @@ class Transport:
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
         )
-        error.method, error.url = job.request.method, job.shown_url
+        self._sign(error, job)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             until = self.clock.now() + error.retry_after
             self.connections.held_until = max(self.connections.held_until, until)
