@@ -55,6 +55,13 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def long(session: nox.Session) -> None:
+    """Run what CI runs in a short form in its long one: cancellation churn."""
+    session.install("-e", ".[demo]", *group("test"))
+    session.run("pytest", "tests/test_churn.py", *session.posargs, env={"PANDIUM_LONG": "1"})
+
+
+@nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("bench"))
     for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):

@@ -96,7 +96,7 @@ LOST = Fate(errors.ConnectionLost, "idempotent")
 # A limit for a read alone, so that a machine under load still connects within it.
 STALL = bad.stall_before_the_answer().name
 STALLED = Fate(errors.RequestTimeout, "idempotent", timeout=httpx.Timeout(PATIENT, read=0.1))
-TOO_SLOW = Fate(errors.RequestTimeout, "idempotent", timeout=0.3)
+TOO_SLOW = Fate(errors.RequestTimeout, "idempotent", timeout=0.2)
 UNREADABLE = Fate(errors.DecodeError)
 MOVED = Fate(errors.APIError)
 WAITS = Fate(errors.RateLimited, "all", is_unknown=False)
@@ -246,7 +246,7 @@ async def test_a_misbehaviour_that_passes_is_overcome_where_that_is_safe(
     is_repeated = fate.again == "all" or kind.is_idempotent
     async with serving(behaviour) as server, a_client(server, Retry(initial=0)) as client:
         # Not the limit of the table above, within which no machine is sure to answer well.
-        limit = httpx.Timeout(PATIENT, read=0.4) if fate is STALLED else PATIENT
+        limit = httpx.Timeout(PATIENT, read=0.3) if fate is STALLED else PATIENT
         error = await failure_of(kind.call(client.with_options(timeout=limit)))
         assert (error is None) is is_repeated
         assert server.seen == (2 if is_repeated else 1)

@@ -419,9 +419,9 @@ async def test_a_failure_gives_its_place_back() -> None:
 
 async def test_who_waits_for_a_place_waits_in_order_and_without_a_limit() -> None:
     """Calls get their places in the order they came in, and the wait counts for no timeout."""
-    async with serving(otherwise=bad.late(0.05)) as server:
+    async with serving(otherwise=bad.late(0.03)) as server:
         async with a_client(server, max_connections=1, retry=Retry.never()) as client:
-            hasty = client.with_options(timeout=0.4)
+            hasty = client.with_options(timeout=0.3)
             async with anyio.create_task_group() as group:
                 for number in range(20):
                     group.start_soon(hasty.runs.status, f"t-{number}")
