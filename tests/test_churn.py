@@ -37,7 +37,9 @@ CALLS = 10_000 if os.environ.get("PANDIUM_LONG") else 600
 
 
 def is_on_asyncio() -> bool:
-    return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+    return isinstance(
+        getattr(token := current_token(), "native_token", token), asyncio.AbstractEventLoop
+    )
 
 
 @asynccontextmanager
