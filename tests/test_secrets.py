@@ -33,8 +33,10 @@ _MOST_DEPTH = 12
 _BEGIN, _DIGITS = "K~9x", "90718"
 _MARK = st.text(string.ascii_letters + string.digits, min_size=1, max_size=9)
 keys = st.one_of(
-    st.text(_PRINTABLE, min_size=4, max_size=40).map(_BEGIN.__add__),
-    st.tuples(st.just(_BEGIN), st.text(_PRINTABLE + " ", max_size=20), _MARK).map("".join),
+    st.text(_PRINTABLE, min_size=8, max_size=40).map(_BEGIN.__add__),
+    st.tuples(st.just(_BEGIN), st.text(_PRINTABLE + " ", min_size=8, max_size=20), _MARK).map(
+        "".join
+    ),
     st.text(string.digits, min_size=12, max_size=20).map(_DIGITS.__add__),
 )
 
