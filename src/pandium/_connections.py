@@ -239,7 +239,9 @@ class _Progress:
         self._seconds = seconds
         self._is_held = is_held
         self._has_begun = False
-        self._is_sent = False
+        self._is_told = False
+        # Until told otherwise: another transport than httpcore's tells nothing of what it sends.
+        self._is_sent = True
 
     def begin(self) -> None:
         if self._is_held():
@@ -250,6 +252,8 @@ class _Progress:
     async def note(self, event: str, info: Mapping[str, Any]) -> None:
         if not self._has_begun:
             self.begin()
+        if not self._is_told:
+            self._is_told, self._is_sent = True, False
         if event.endswith("send_request_headers.started"):
             # To ask a proxy for a tunnel is not to send the request.
             self._is_sent |= info["request"].method != b"CONNECT"
