@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
 
 # More turns of the event loop than anything takes from waking up to sleeping again.
 _ROUNDS = 20
@@ -19,11 +19,11 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class SkippingClock:
-    """Has the three methods that the client asks of a clock."""
+    """Has the methods that the client asks of a clock; for lists and counters, not for sockets."""
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -34,8 +34,26 @@ class SkippingClock:
 
     async def sleep(self, seconds: float) -> None:
         event = anyio.Event()
-        heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), event))
-        await event.wait()
+        with self._timer(seconds, event.set):
+            await event.wait()
+
+    @contextmanager
+    def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope, self._timer(seconds, scope.cancel):
+            yield scope
+
+    def at_work(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    @contextmanager
+    def _timer(self, seconds: float, ring: Callable[[], object]) -> Iterator[None]:
+        timer = (self._now + seconds, next(self._order), ring)
+        self._timers.append(timer)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # it has rung
+                self._timers.remove(timer)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SkippingClock]:
@@ -55,7 +73,9 @@ class SkippingClock:
             # anyio.wait_all_tasks_blocked would do, but takes 0.1 s a time on asyncio.
             for _ in range(_ROUNDS):
                 await anyio.lowlevel.checkpoint()
-            if self._sleepers:
-                due, _, event = heapq.heappop(self._sleepers)
+            if self._timers:
+                timer = min(self._timers)
+                self._timers.remove(timer)
+                due, _, ring = timer
                 self._now = max(self._now, due)
-                event.set()
+                ring()

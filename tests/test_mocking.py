@@ -23,6 +23,7 @@ from pandium import (
     Trigger,
     TriggerStatus,
 )
+from pandium._clock import RealClock, driving
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -257,3 +258,28 @@ async def test_an_unknown_word_is_logged_once(
         await client.runs.wait("2", poll=fast)
         await client.runs.wait("3", poll=fast, classify=lambda _: Outcome.SUCCEEDED)
     assert sum("'Mulling' is not known" in message for message in caplog.messages) == 1
+
+
+class StoppedClock(RealClock):
+    """Sleeps without any time, and says how long."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+async def test_a_driven_clock_is_that_of_the_clients_made_under_it(httpx_mock: HTTPXMock) -> None:
+    """Clients made while a clock drives sleep by it; those made before and after do not."""
+    httpx_mock.add_response(status_code=503, is_reusable=True)
+    clock, retry = StoppedClock(), Retry(attempts=2, initial=0.001)
+    before = AsyncPandium(KEY, retry=retry)
+    with driving(clock):
+        driven = AsyncPandium(KEY, retry=retry)
+    after = AsyncPandium(KEY, retry=retry)
+    for client, sleeps in ((before, 0), (driven, 1), (after, 1)):
+        async with client:
+            with pytest.raises(ServerError):
+                await client.runs.status("1")
+        assert len(clock.slept) == sleeps

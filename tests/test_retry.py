@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandium import errors
+from pandium._clock import RealClock
 from pandium._retry import Budget, Repeat, Retry, repeat_of, repeating
 from pandium._retry import retrying as retrying_on_a_budget
 from pandium.errors import APIError, PandiumError
@@ -20,7 +21,7 @@ TENANT = "/v2/tenants/7"
 
 
 @attrs.define
-class FakeClock:
+class FakeClock(RealClock):
     """A clock that stands still but for its sleeps, which it records."""
 
     time: float = 1000.0

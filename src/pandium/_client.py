@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pandium._clock import RealClock
+from pandium._clock import new_clock
 from pandium._config import Secret, resolve
 from pandium._connections import Connections, check_url, checked_timeout
 from pandium._convert import encode_json
@@ -81,7 +81,7 @@ class AsyncPandium:
             made_at=_caller(),
         )
         self._bind(
-            Transport(config, connections, RealClock(), checked_timeout(timeout), _policy(retry)),
+            Transport(config, connections, new_clock(), checked_timeout(timeout), _policy(retry)),
             owns=True,
         )
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-__all__ = ["Clock", "RealClock"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+__all__ = ["Clock", "RealClock", "driving", "new_clock"]
+
+_NOTHING = nullcontext()
 
 
 class Clock(Protocol):
@@ -25,6 +32,14 @@ class Clock(Protocol):
         """Return once so many seconds are over."""
         ...
 
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel what is within once so many seconds are over."""
+        ...
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Mark what waits for a socket or a file: a driven clock stands still meanwhile."""
+        ...
+
 
 class RealClock:
     """The clock of the event loop, asyncio's or trio's."""
@@ -40,3 +55,33 @@ class RealClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep as anyio does."""
         await anyio.sleep(seconds)
+
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        """Cancel as anyio does."""
+        return anyio.move_on_after(seconds)
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Do nothing: real time goes on."""
+        return _NOTHING
+
+
+_makers: list[Callable[[], Clock]] = [RealClock]
+
+
+def new_clock() -> Clock:
+    """Make the clock of a new client."""
+    return _makers[-1]()
+
+
+@contextmanager
+def driving(clock: Clock) -> Iterator[None]:
+    """Drive the clients that are made within by this clock; for tests."""
+
+    def make() -> Clock:
+        return clock
+
+    _makers.append(make)
+    try:
+        yield
+    finally:
+        _makers.remove(make)

@@ -186,7 +186,8 @@ class Transport:
     async def _exchange(self, job: _Job) -> Answer:
         while True:
             try:
-                return await self.connections.exchange(job.request, self.timeout, self._is_held)
+                with self.clock.at_work():
+                    return await self.connections.exchange(job.request, self.timeout, self._is_held)
             except Held:  # a 429 came while this one waited for its connection
                 await self._wait_for_hold()
 
