@@ -51,7 +51,7 @@ OWNERS = {
     "opentelemetry": {"_telemetry"},
     "fastapi": set[str](),
     "rich": {"_cli"},
-    "cyclopts": {"_cli"},
+    "click": {"_cli"},
 }
 
 

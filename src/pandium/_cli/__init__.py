@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 __all__ = ["main"]
 
 _EXTRAS = {
-    "cyclopts": "cli",
+    "click": "cli",
     "rich": "cli",
-    "fastapi": "demo",
-    "jsonschema": "demo",
-    "uvicorn": "demo",
+    "fastapi": "emulator",
+    "jsonschema": "emulator",
+    "uvicorn": "emulator",
 }
-_INTERRUPTED = 130  # what shells report for a command that SIGINT ended
+_CONFIGURATION = 3
+# What shells report for a command that SIGINT or SIGPIPE ended.
+_INTERRUPTED, _NO_READER = 130, 141
 
 
 def main() -> int:
     """Run the command line, and give the exit code."""
     try:
-        return int(import_module("pandium._cli._app").run(sys.argv[1:]))
+        code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         return _refuse(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:
+        # What is still in the buffer would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NO_READER
+    return code
 
 
 def _refuse(error: ModuleNotFoundError) -> int:
@@ -33,4 +42,4 @@ def _refuse(error: ModuleNotFoundError) -> int:
         raise error
     extra = "demo" if sys.argv[1:2] == ["demo"] else _EXTRAS[module]
     sys.stderr.write(f'pandium-api needs {module}: pip install "pandium[{extra}]"\n')
-    return 1
+    return _CONFIGURATION
