@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 
 __all__ = ["main"]
 
@@ -24,16 +26,24 @@ def main() -> int:
     """Run the command line, and give the exit code."""
     try:
         code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
-        sys.stdout.flush()
     except ModuleNotFoundError as error:
-        return _refuse(error)
+        code = _refuse(error)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more has nothing left to interrupt
+        code = _INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer would fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NO_READER
+        code = _NO_READER
+    _end_output()
     return code
+
+
+def _end_output() -> None:
+    # What cannot be written would fail again, with a traceback, when the interpreter ends.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _refuse(error: ModuleNotFoundError) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +30,6 @@ __all__ = ["app", "run"]
 _PROGRAM = "pandium-api"
 _COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
 _SOME_FAILED, _USAGE, _CONFIGURATION, _API, _TIME_LIMIT = 1, 2, 3, 4, 5
-_log = logging.getLogger("pandium")
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,7 +74,9 @@ def run(arguments: Sequence[str]) -> int:
         return shell_complete(app, {}, _PROGRAM, _COMPLETE, instruction)
     try:
         with app.make_context(_PROGRAM, list(arguments)) as context:
-            return app.invoke(context) or 0
+            code: int = app.invoke(context) or 0
+            sys.stdout.flush()
+            return code
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.ClickException as error:
@@ -83,7 +84,6 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (pandium.PandiumError, ValueError, OSError) as error:
-        _log.debug("this went wrong:", exc_info=True)
         note(f"error: {_worded(error)}")
         return _code_of(error)
 
@@ -97,7 +97,7 @@ def _refuse(error: click.ClickException) -> int:
 
 def _worded(error: Exception) -> str:
     text = str(error)
-    if isinstance(error, pandium.PandiumError) and error.skip is not None:
+    if isinstance(error, pandium.PandiumError) and error.skip:
         return f"{text} (--skip {error.skip} goes on from there)"
     if isinstance(error, pandium.PandiumError) and error.outcome_unknown:
         return f"{text} (it may have been carried out)"

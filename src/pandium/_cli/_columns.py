@@ -91,7 +91,7 @@ def _text(attribute: str, least: int | None = None, title: str = "", room: int =
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Integration": (
         _number("id"),
-        _text("name", 8),
+        _text("name", 16),
         _text("long_name", 9, "LONG NAME"),
         _text("type"),
         Column("CONNECTORS", _names, 10),
@@ -99,7 +99,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     "Release": (
         _number("id"),
-        _text("name", 8),
+        _text("name", 16),
         _text("tag", 6),
         _text("config_version", 6, "CONFIG"),
         _text("repository_tracking_branch", 6, "BRANCH"),
@@ -115,7 +115,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     "Tenant": (
         _number("id"),
-        _text("name", 8),
+        _text("name", 16),
         _number("integration_id", "INTEGRATION"),
         Column("STATE", state_of),
         Column("CONNECTED", _connected),
@@ -136,7 +136,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Change": (
         _text("at"),
         _number("tenant_id", "TENANT"),
-        _text("name", 8, room=16),
+        _text("name", 16, room=16),
         _text("state", room=8),
         _text("running", 8, room=10),
         _text("last_run", 8, "LAST RUN", room=26),

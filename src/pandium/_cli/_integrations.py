@@ -17,7 +17,7 @@ __all__ = ["integrations"]
 
 @click.group(cls=Group)
 def integrations() -> None:
-    """Look at integrations, and sync them."""
+    """Look at integrations and sync them."""
 
 
 @integrations.command("list")

@@ -26,7 +26,7 @@ def emulator(*, arguments: tuple[str, ...]) -> int:
 @click.option("--syncs", type=COUNT, default=200, show_default=True, help="Of all tenants at most.")
 def demo(*, tenants: int, integrations: int, syncs: int) -> int:
     """
-    Show the client at work, without an account.
+    Show the client at work without an account.
 
     Against an emulator on this machine, it walks all tenants, asks for a sync of some of them,
     and waits for the runs.

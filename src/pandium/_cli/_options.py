@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 COUNT = click.IntRange(min=1)
-COUNT.name = "n"  # in the help
+COUNT.name = "number"  # in the help, and where it is none
 ID = click.IntRange(min=0)
-ID.name = "n"
+ID.name = "number"
 MODE = click.Choice(["init", "normal"])
 SECONDS = click.FloatRange(min=0, min_open=True)
-SECONDS.name = "seconds"
+SECONDS.name = "number"
 
 
 def read_text(value: str) -> str:
@@ -122,10 +122,14 @@ def _connecting(*names: str, **attributes: Any) -> click.Option:
 
 
 _CONNECTING = (
-    _connecting("--key-file", metavar="PATH", help="Read the API key from a file private to you."),
+    _connecting(
+        "--key-file", type=click.Path(), help="Read the API key from a file private to you."
+    ),
     _connecting("--environment", metavar="NAME", help="production (the default) or sandbox."),
     _connecting("--base-url", metavar="URL", help="Any other host; wins over --environment."),
-    _connecting("--timeout", type=SECONDS, help="For one attempt of a request: 30."),
+    _connecting(
+        "--timeout", type=SECONDS, metavar="SECONDS", help="For one attempt of a request: 30."
+    ),
     _connecting("--attempts", type=COUNT, help="Attempts of a request at most: 4."),
     _connecting("--debug", is_flag=True, default=None, help="Log to standard error."),
 )
@@ -147,10 +151,17 @@ _PAGING = (
 )  # fmt: skip
 _WAITING = (
     formatted,
-    _kept("--rate", type=SECONDS, metavar="N", help="Looks a second at most: 20."),
-    _kept("--slowest", type=SECONDS, help="Between two looks at a run at most: 15."),
-    _kept("--quickest", type=SECONDS, help="Between two looks at a run at least: 1."),
-    _kept("--time-limit", type=SECONDS, help="To wait for each run: 1800."),
+    _kept("--rate", type=SECONDS, help="Looks a second at most: 20."),
+    _kept(
+        "--slowest", type=SECONDS, metavar="SECONDS", help="Between two looks at a run at most: 15."
+    ),
+    _kept(
+        "--quickest",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Between two looks at a run at least: 1.",
+    ),
+    _kept("--time-limit", type=SECONDS, metavar="SECONDS", help="To wait for each run: 1800."),
 )
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "rows_for", "write_json", "write_one", "write_text"]
 
 _OWN = tuple(getattr(_records, name) for name in _records.__all__)
-# Valid in JSON, but C1 controls act on terminals, and lone surrogates are in no encoding.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Valid in JSON, but C1 controls and marks of direction act on terminals, and lone surrogates are
+# in no encoding.
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Rows(Protocol):

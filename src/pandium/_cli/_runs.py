@@ -16,7 +16,7 @@ __all__ = ["runs"]
 
 @click.group(cls=Group)
 def runs() -> None:
-    """Wait for runs, and read their logs."""
+    """Wait for runs and read their logs."""
 
 
 @runs.command("status")

@@ -53,8 +53,12 @@ class Wanted:
         for tenant_id in self.tenant_ids:
             yield tenant_id
         if self.integration_id is not None:
-            async for tenant in client.tenants.list(integration_id=self.integration_id):
-                yield tenant.id
+            try:
+                async for tenant in client.tenants.list(integration_id=self.integration_id):
+                    yield tenant.id
+            except PandiumError as error:
+                error.skip = None  # it is not for a listing that somebody asked for
+                raise
 
 
 @attrs.define

@@ -41,7 +41,7 @@ def _read_fields(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) 
 
 @click.group(cls=Group)
 def tenants() -> None:
-    """List, change and sync tenants."""
+    """Work with tenants and sync them."""
 
 
 @tenants.command("list")
@@ -173,7 +173,9 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
 @click.option("--payload", type=read_object, metavar="JSON", help="Or @ and a file of it.")
 @click.option("--at-once", type=COUNT, default=10, show_default=True, help="Requests for syncs.")
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait for the runs, and say how they did.")
-@click.option("--journal", metavar="PATH", help="Keep there what was done, to go on after a break.")
+@click.option(
+    "--journal", type=click.Path(), help="Keep there what was done, to go on after a break."
+)
 @click.option(
     "--repeat-unknown", is_flag=True, help="Ask again where the journal knows of no answer."
 )

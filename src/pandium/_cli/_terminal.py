@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import string
 import sys
 import unicodedata
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["can_draw", "note", "visible", "width_of"]
 
-# Terminals do not agree on their width: joiners, variation selectors, colours of skin.
-_UNSURE = re.compile("[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]")
+# Terminals do not agree on the width of what these make of their neighbours: joiners, variation
+# selectors, colours of skin, tags, and the letters that are flags in pairs.
+_UNSURE = re.compile("[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
+_FLAGS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
 
 
 def can_draw(stream: TextIO) -> bool:
@@ -36,7 +39,8 @@ def visible(text: str, keep: str = "") -> str:
     That is control characters, marks that turn the direction of writing, and what is no
     character at all; ``keep`` has those that stay as they are.
     """
-    text = _UNSURE.sub("", text)
+    if not text.isascii():
+        text = _UNSURE.sub("", text).translate(_FLAGS)
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in keep else _shown(one) for one in text)

@@ -12,7 +12,7 @@ __all__ = ["watch"]
 @click.command(cls=Command)
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1, type=ID)
 @click.option("--integration", "integration_id", type=ID, help="Tenants of this one only.")
-@click.option("--every", type=SECONDS, default=5.0, show_default=True, help="Seconds.")
+@click.option("--every", type=SECONDS, metavar="SECONDS", default=5.0, show_default=True)
 @click.option("--count", type=COUNT, help="Look so many times; else until Ctrl-C.")
 @formatted
 def watch(

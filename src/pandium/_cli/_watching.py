@@ -102,7 +102,7 @@ class _Screen:
         running = sum(bool(current_phase(one)) for one in tenants)
         now = datetime.now().astimezone()
         head = f"{now:%H:%M:%S}  {len(tenants)} tenants, {running} of them running\n"
-        self._live.update(Text(head + self._table(first), no_wrap=True), refresh=True)
+        self._live.update(Text((head + self._table(first)).rstrip(), no_wrap=True), refresh=True)
 
     def _table(self, tenants: list[Tenant]) -> str:
         drawn, room = io.StringIO(), max(1, self._console.height - _HEAD)
