@@ -27,7 +27,15 @@ from pandium.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Connections", "Held", "Timeout", "check_url", "checked_timeout"]
+__all__ = [
+    "Answer",
+    "Connections",
+    "Held",
+    "SignedURL",
+    "Timeout",
+    "check_url",
+    "checked_timeout",
+]
 
 Timeout = httpx.Timeout
 
@@ -78,6 +86,13 @@ def checked_timeout(value: object) -> httpx.Timeout | float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
         return float(value)
     raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
+
+
+class SignedURL(httpx.URL):
+    """A URL whose query is as good as a key: what prints it, such as httpx's own log, hides it."""
+
+    def __str__(self) -> str:
+        return str(httpx.URL(self).copy_with(query=None))
 
 
 class Held(Exception):  # noqa: N818 - no error, and never seen by users
@@ -331,7 +346,7 @@ def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:
 
 def _translate(error: Exception) -> PandiumError:
     # 1. surely not sent  2. too slow  3. whatever else: it may have been sent
-    text = str(error) or type(error).__name__
+    text = str(error) or str(_root_of(error) or "") or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return ConnectFailed(text)
     if isinstance(error, httpx.TimeoutException):

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from pandium._answers import error_of
-from pandium._connections import Held
+from pandium._connections import Held, SignedURL
 from pandium._convert import decode, decode_json
 from pandium._retry import Repeat, Retry, repeat_of, retrying
 from pandium._telemetry import observed
@@ -124,9 +124,10 @@ class Transport:
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
         request = self.connections.build("GET", url, {"User-Agent": _USER_AGENT}, self.timeout)
-        # Its query is as good as a key, and so may be what the host says of it.
-        shown = str(request.url.copy_with(query=None))
-        job = _Job(request, shown, "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
+        request.url = SignedURL(request.url)
+        job = _Job(
+            request, str(request.url), "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True
+        )
         return await self._repeat(job, lambda answer: answer.content)
 
     def _build(self, call: Call) -> httpx.Request:
@@ -219,7 +220,11 @@ class Transport:
 
 @attrs.frozen
 class _Job:
-    """A request with what to do about its answer; `shown_url` is what errors may show of it."""
+    """
+    A request with what to do about its answer; `shown_url` is what errors may show of it.
+
+    What a foreign host says of a signed URL may be as good as the URL, and is not shown either.
+    """
 
     request: httpx.Request
     shown_url: str
