@@ -30,6 +30,9 @@ def typing(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("dev"))
     session.run("mypy")
     session.run("pyright")
+    session.run("ty", "check")
+    # Fails unless each public symbol has a known type.
+    session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)

@@ -21,10 +21,12 @@ from pandium._transport import Call, Transport, checked_headers
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import httpx
+
+    Parameter = str | int | float | bool | None
 
 __all__ = ["AsyncPandium"]
 
@@ -106,7 +108,7 @@ class AsyncPandium:
         method: str,
         path: str,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Parameter | Sequence[Parameter]] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:

@@ -12,7 +12,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.epoch = datetime.now(UTC)
+        self.epoch: datetime = datetime.now(UTC)
         self._zero = time.monotonic()
 
     def now(self) -> float:
