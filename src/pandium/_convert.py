@@ -226,7 +226,8 @@ def _zone_setter(cls: Any) -> Callable[[list[Any]], None] | None:
                 if stamp is not None and stamp.tzinfo is None:
                     put(model, _in_utc(stamp))
         for get, setter in below:
-            setter([value for value in map(get, models) if value is not None])
+            # What is false is null or empty, and has no date-time below it.
+            setter(list(filter(None, map(get, models))))
 
     return set_zones if stamps or below else None
 
