@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -35,6 +36,8 @@ _RENAMED: dict[type, dict[str, str]] = {
     models.Connector: {"is_global": "isGlobal"},
     models.RunStatus: {"start_time": "startTime", "completion_time": "completionTime"},
 }
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MODELS: tuple[type, ...] = tuple(
     cls for name in models.__all__ if attrs.has(cls := getattr(models, name))
@@ -86,7 +89,12 @@ def _structure_datetime(value: Any, _: Any) -> datetime:
         stamp = msgspec.convert(value, datetime)
     except msgspec.ValidationError:
         stamp = _parse_iso(value)
-    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+    return stamp if stamp.tzinfo is not None else _in_utc(stamp)
+
+
+def _in_utc(naive: datetime) -> datetime:
+    # The same as `naive.replace(tzinfo=UTC)`, which takes nine times as long on Python 3.11.
+    return _EPOCH + (naive - _NAIVE_EPOCH)
 
 
 def _parse_iso(value: str) -> datetime:
@@ -199,41 +207,29 @@ def _is_renamed(cls: Any) -> bool:
     return any(_is_renamed(part) for part in get_args(cls))
 
 
-def _zone_setter(cls: Any) -> Callable[[Any], None] | None:
-    """Make what gives the naive date-times below a `cls` the zone UTC; `None` if it has none."""
+def _zone_setter(cls: Any) -> Callable[[list[Any]], None] | None:
+    """Make what gives UTC to the naive date-times below many `cls`; `None` if it can have none."""
     if get_origin(cls) is list:
         each = _zone_setter(*get_args(cls))
-        return each and _over_list(each)
+        return each and (lambda lists: each(list(chain.from_iterable(lists))))
     if not attrs.has(cls):
         return None
-    types = {field.name: _inner(field.type) for field in attrs.fields(cls)}
-    stamps = [
-        (name, operator.attrgetter(name)) for name, inner in types.items() if inner is datetime
-    ]
-    below = [
-        (operator.attrgetter(name), setter)
-        for name, inner in types.items()
-        if (setter := _zone_setter(inner)) is not None
-    ]
+    fields = [(f.name, operator.attrgetter(f.name), _inner(f.type)) for f in attrs.fields(cls)]
+    # A slot's own setter: a frozen class refuses every other way, and none is as fast.
+    stamps = [(get, getattr(cls, name).__set__) for name, get, of in fields if of is datetime]
+    below = [(get, setter) for _, get, of in fields if (setter := _zone_setter(of))]
 
-    def set_zones(model: Any) -> None:
-        for name, get in stamps:
-            stamp = get(model)
-            if stamp is not None and stamp.tzinfo is None:
-                object.__setattr__(model, name, stamp.replace(tzinfo=UTC))
+    def set_zones(models: list[Any]) -> None:
+        # Field by field over a whole page, which takes half the time of model by model.
+        for get, put in stamps:
+            for model, stamp in zip(models, map(get, models), strict=True):
+                if stamp is not None and stamp.tzinfo is None:
+                    put(model, _in_utc(stamp))
         for get, setter in below:
-            if (value := get(model)) is not None:
-                setter(value)
+            # What is false is null or empty, and has no date-time below it.
+            setter(list(filter(None, map(get, models))))
 
     return set_zones if stamps or below else None
-
-
-def _over_list(each: Callable[[Any], None]) -> Callable[[Any], None]:
-    def set_zones(models: list[Any]) -> None:
-        for model in models:
-            each(model)
-
-    return set_zones
 
 
 @cache
@@ -251,7 +247,7 @@ def _decoder(cls: Any) -> Callable[[bytes], Any]:
         if value is None:  # out here, so that no foreign error hangs on ours
             return _decode_tolerantly(data, cls)
         if set_zones is not None:
-            set_zones(value)
+            set_zones([value])
         return value
 
     return decode_fast
