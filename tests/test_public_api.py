@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(pandium.__file__)
 DEPENDENCIES = {
-    *("anyio", "attr", "attrs", "cattrs", "msgspec", "pandium", "tenacity"),
-    "typing_extensions",  # of older cattrs
+    *("anyio", "attr", "attrs", "msgspec", "pandium", "tenacity"),
+    "typing_extensions",  # of msgspec
 }
 
 
@@ -189,7 +189,7 @@ def _brought_by(statement: str, *, after: str = "pass") -> set[str]:
 
 
 def test_importing_the_package_imports_what_it_must() -> None:
-    """An import brings neither what is optional nor what only a client needs: httpx, httpcore2."""
+    """An import brings neither what is optional nor what comes later: httpx, httpcore2, cattrs."""
     assert _brought_by("from pandium import *") <= DEPENDENCIES
 
 
