@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from pandium._answers import error_of
-from pandium._connections import Held, SignedURL
 from pandium._convert import decode, decode_json
 from pandium._retry import Repeat, Retry, repeat_of, retrying
 from pandium._telemetry import observed
@@ -123,8 +122,7 @@ class Transport:
 
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
-        request = self.connections.build("GET", url, {"User-Agent": _USER_AGENT}, self.timeout)
-        request.url = SignedURL(request.url)
+        request = self.connections.build_signed(url, {"User-Agent": _USER_AGENT}, self.timeout)
         job = _Job(
             request, str(request.url), "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True
         )
@@ -186,11 +184,11 @@ class Transport:
 
     async def _exchange(self, job: _Job) -> Answer:
         while True:
-            try:
-                with self.clock.at_work():
-                    return await self.connections.exchange(job.request, self.timeout, self._is_held)
-            except Held:  # a 429 came while this one waited for its connection
-                await self._wait_for_hold()
+            with self.clock.at_work():
+                answer = await self.connections.exchange(job.request, self.timeout, self._is_held)
+            if answer is not None:
+                return answer
+            await self._wait_for_hold()  # a 429 came while this one waited for its connection
 
     def _is_held(self) -> bool:
         return self.connections.held_until > self.clock.now()

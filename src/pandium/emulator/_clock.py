@@ -23,7 +23,7 @@ class Clock:
     """
 
     def __init__(self, speed: float = 1.0) -> None:
-        self.epoch = datetime.now(UTC)
+        self.epoch: datetime = datetime.now(UTC)
         self._speed = read_speed(speed)
         self._base = (time.monotonic(), 0.0)
 
