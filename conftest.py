@@ -23,6 +23,10 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
+from pandium import AsyncPandium
+from pandium._clock import driving
+from pandium.emulator import Clock, Emulator
+
 if TYPE_CHECKING:
     from sybil import Example
 
@@ -31,10 +35,6 @@ INSTALLS = ("pip install", "python3 -m venv", "#")
 
 
 def set_up(names: dict[str, Any]) -> None:
-    from pandium import AsyncPandium
-    from pandium._clock import driving
-    from pandium.emulator import Clock, Emulator
-
     stack = names["_stack"] = ExitStack()
     clock = Clock(speed=50)
     stack.enter_context(driving(clock))

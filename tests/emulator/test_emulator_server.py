@@ -18,8 +18,18 @@ from pandium.emulator._server import ServerThread, bind
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def emulator_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "pandium-emulator"]
+# The server of pytest's fixtures runs until the session ends, if another test has used it.
+OTHERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
+def emulator_threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "pandium-emulator"} - OTHERS
 
 
 @pytest.mark.anyio
