@@ -319,6 +319,16 @@ def test_a_pipe_gets_no_codes(emulator: Emulator) -> None:
     assert "x" * 300 in done.stdout
 
 
+def test_a_tenant_without_a_status_has_empty_cells() -> None:
+    """What the API leaves out of a tenant is left out of its row."""
+    out = io.StringIO()
+    Table("Tenant", out, None).write([Tenant(1, "a", archived=True), Tenant(2, "b", paused=False)])
+    assert [row.split() for row in out.getvalue().splitlines()[1:]] == [
+        ["1", "a", "archived"],
+        ["2", "b", "active"],
+    ]
+
+
 def test_a_left_to_right_mark_ends_what_is_written_from_right_to_left() -> None:
     """A Hebrew or Arabic cell cannot turn the number in the next column around."""
     out = io.StringIO()

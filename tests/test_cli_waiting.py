@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pandium.emulator import Emulator
 
+GOING_ON = "pandium-api runs wait 1 goes on"
 QUICKLY = ["--quickest", "0.05", "--rate", "1000"]
 
 
@@ -118,6 +119,16 @@ def test_all_tenants_of_an_integration_can_be_synced(
     sent = [one for one in emulator.requests if one.method == "POST"]
     assert sorted(one.path for one in sent) == [f"/v2/tenants/{n}/sync" for n in (1, 2, 3)]
     assert {(one.query, one.body) for one in sent} == {("mode=init", b'{"a":1}')}
+
+
+def test_so_many_tenants_are_under_way_at_once(emulator: Emulator) -> None:
+    """`--at-once` counts a tenant from the request for its sync to the end of its run."""
+    ids = script(emulator, "Succeeded", "Succeeded", "Succeeded")
+    assert run(["tenants", "sync", *ids, "--wait", "--at-once", "1", *QUICKLY]) == 0
+    sent = [(one.method, one.path, one.status) for one in emulator.requests]
+    for number in (1, 2):
+        seen = sent.index(("GET", f"/v2/runs/triggers/{number}/status", 200))
+        assert seen < sent.index(("POST", f"/v2/tenants/{number + 1}/sync", 200))
 
 
 @pytest.mark.parametrize("more", [[], ["--wait"]])
@@ -240,38 +251,50 @@ class Interrupting(io.StringIO):
             self.write(line)
 
 
+def triggered(emulator: Emulator, *words: str) -> list[str]:
+    """Ask for a sync for each word with which its run ends, and give the triggers."""
+    capture = io.StringIO()
+    with redirect_stdout(capture):
+        assert run(["tenants", "sync", *script(emulator, *words), "-f", "jsonl"]) == 0
+    return [json.loads(row)["trigger_id"] for row in capture.getvalue().splitlines()]
+
+
 def test_an_interrupted_wait_says_what_goes_on(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After Ctrl-C there is a command that waits for the runs that are under way."""
-    going, ended = script(emulator, "Going on", "Succeeded")
+    triggers = triggered(emulator, "Going on", "Succeeded")
     monkeypatch.setattr(sys, "stdout", Interrupting("succeeded"))
     with pytest.raises(KeyboardInterrupt):
-        run(["tenants", "sync", going, ended, "--wait", "--at-once", "1", *QUICKLY])
-    assert capsys.readouterr().err == "pandium-api: interrupted; pandium-api runs wait 1 goes on\n"
-    with pytest.raises(KeyboardInterrupt):
-        run(["runs", "wait", "1", "2", *QUICKLY])
-    assert capsys.readouterr().err == "pandium-api: interrupted; pandium-api runs wait 1 goes on\n"
+        run(["runs", "wait", *triggers, *QUICKLY])
+    assert capsys.readouterr().err == f"pandium-api: interrupted; {GOING_ON}\n"
 
 
 @pytest.mark.usefixtures("_at_home")
-@pytest.mark.parametrize("more", [[], ["--wait"]])
+@pytest.mark.parametrize(("more", "at_once"), [([], "1"), (["--wait", "--quickest", "0.01"], "2")])
 def test_an_interrupted_sync_says_what_is_not_known(
-    more: list[str], httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+    more: list[str], at_once: str, httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After Ctrl-C each tenant is told of: its trigger, that nobody knows, or that it has none."""
+    looked = anyio.Event()
 
-    async def never(_: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/v2/runs"):
+            looked.set()
+            return httpx.Response(404, json={"message": "not yet"})
+        if request.url.path.endswith("/5/sync"):
+            return httpx.Response(200, json={"trigger_id": "17"})
+        if more:
+            await looked.wait()
         signal.raise_signal(signal.SIGINT)
         await anyio.sleep_forever()
         raise AssertionError
 
-    answer(httpx_mock, "/v2/tenants/5/sync?mode=normal", 200, {"trigger_id": "17"})
-    httpx_mock.add_callback(never, url=_url("/v2/tenants/6/sync?mode=normal"))
+    httpx_mock.add_callback(respond, is_reusable=True)
     with pytest.raises(KeyboardInterrupt):
-        run(["tenants", "sync", "5", "6", "7", "8", "--at-once", "1", *more])
+        run(["tenants", "sync", "5", "6", "7", "8", "--at-once", at_once, *more])
     written = capsys.readouterr()
-    assert ("runs wait 17 goes on" in written.err) is bool(more)
+    assert ("pandium-api runs wait 17 goes on" in written.err) is bool(more)
     assert ("17" in written.out) is not bool(more)
     assert "nobody knows whether these tenants were synced: 6; these were not: 7 8" in written.err
 
@@ -290,21 +313,19 @@ def test_an_interrupted_sync_of_an_integration_says_that_it_has_more(
 
 def test_ctrl_c_ends_a_wait_with_130(emulator: Emulator) -> None:
     """The interrupt of a child ends it with 130, one line on standard error and no traceback."""
-    going, ended = script(emulator, "Going on", "Succeeded")
-    line = ["tenants", "sync", going, ended, "--wait", "--at-once", "1", "--quickest", "0.1"]
+    line = ["runs", "wait", *triggered(emulator, "Going on", "Succeeded"), "--quickest", "0.1"]
     child = start_child(*line, "-f", "jsonl", environ=of(emulator.url))
     assert child.stdout is not None
     assert '"succeeded"' in child.stdout.readline()
     child.send_signal(signal.SIGINT)
     rest, errors = child.communicate(timeout=PATIENCE)
     assert (child.returncode, rest) == (130, "")
-    assert errors == "pandium-api: interrupted; pandium-api runs wait 1 goes on\n"
+    assert errors == f"pandium-api: interrupted; {GOING_ON}\n"
 
 
 def test_ctrl_c_on_a_terminal_leaves_it_usable(emulator: Emulator) -> None:
     """Ctrl-C on a terminal takes the bar away, shows the cursor again, and says what goes on."""
-    going, ended = script(emulator, "Going on", "Succeeded")
-    line = ["tenants", "sync", going, ended, "--wait", "--at-once", "1", "--quickest", "0.1"]
+    line = ["runs", "wait", *triggered(emulator, "Going on", "Succeeded"), "--quickest", "0.1"]
     awaited = iter(["succeeded", "interrupted", "nothing more"])
     text = [next(awaited)]
 
@@ -316,7 +337,7 @@ def test_ctrl_c_on_a_terminal_leaves_it_usable(emulator: Emulator) -> None:
 
     code, screen = run_on_terminal(*line, columns=120, answer=press, environ=of(emulator.url))
     assert code == 130
-    assert "pandium-api: interrupted; pandium-api runs wait 1 goes on" in screen.text
+    assert f"pandium-api: interrupted; {GOING_ON}" in screen.text
     assert "━" not in screen.text
     assert screen.written.rindex("\x1b[?25h") > screen.written.rindex("\x1b[?25l")
     assert "Traceback" not in screen.written

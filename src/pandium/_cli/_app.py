@@ -29,7 +29,7 @@ __all__ = ["app", "run"]
 
 _PROGRAM = "pandium-api"
 _COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
-_SOME_FAILED, _USAGE, _CONFIGURATION, _API, _TIME_LIMIT = 1, 2, 3, 4, 5
+_OTHER, _USAGE, _CONFIGURATION, _API = 1, 2, 3, 4
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,11 +106,9 @@ def _worded(error: Exception) -> str:
 
 def _code_of(error: Exception) -> int:
     """Give the exit code of an error; the argument of a Python function is an option of ours."""
-    # 1. before its bases, ValueError and TimeoutError  2. as 1.  3. …  4. what the client checks
+    # 1. before its base, ValueError  2. all others of the client's  3. what the client checks
     if isinstance(error, pandium.ConfigurationError):
         return _CONFIGURATION
-    if isinstance(error, pandium.WaitTimeout):
-        return _TIME_LIMIT
     if isinstance(error, pandium.PandiumError):
         return _API
-    return _USAGE if isinstance(error, ValueError) else _SOME_FAILED
+    return _USAGE if isinstance(error, ValueError) else _OTHER

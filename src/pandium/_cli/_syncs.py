@@ -64,12 +64,16 @@ class Wanted:
 @attrs.define
 class Asking:
     """
-    The requests for syncs, so many at once, and what is known of them.
+    The requests for syncs, and what is known of them.
 
-    ``begun`` has the tenants whose turn came, ``open`` those of them whose answer did not.
+    ``begun`` has the tenants whose turn came, ``open`` those of them whose answer did not. So many
+    tenants as are wanted at once have a place; who is told of a trigger gives it back.
     """
 
     wanted: Wanted
+    places: anyio.Semaphore = attrs.field(
+        default=attrs.Factory(lambda self: anyio.Semaphore(self.wanted.at_once), takes_self=True)
+    )
     begun: dict[int, None] = attrs.field(factory=dict, init=False)
     open: dict[int, None] = attrs.field(factory=dict, init=False)
     is_listed: bool = attrs.field(default=False, init=False)
@@ -86,7 +90,6 @@ class Asking:
         :raises PandiumError: if the tenants cannot be listed, once all that were are asked for.
         """
         failure: PandiumError | None = None
-        places = anyio.Semaphore(self.wanted.at_once)
 
         async def ask(tenant_id: int) -> None:
             mode, payload = self.wanted.mode, self.wanted.payload
@@ -94,16 +97,16 @@ class Asking:
                 trigger = await client.tenants.sync(tenant_id, mode=mode, payload=payload)
             except (PandiumError, ValueError) as error:
                 failed(tenant_id, error)
+                self.places.release()
             else:
                 await triggered(Sync(tenant_id, trigger.trigger_id))
             # Not where it was cancelled: then nobody knows.
             del self.open[tenant_id]
-            places.release()
 
         async with anyio.create_task_group() as tasks:
             try:
                 async for tenant_id in self.wanted.ids(client):
-                    await places.acquire()
+                    await self.places.acquire()
                     self.begun[tenant_id] = self.open[tenant_id] = None
                     tasks.start_soon(ask, tenant_id)
                 self.is_listed = True
@@ -144,6 +147,7 @@ async def _write_triggers(asking: Asking, client: AsyncPandium) -> int:
 
     async def triggered(one: Sync) -> None:
         outcomes["succeeded"] += 1
+        asking.places.release()
         rows.write([one])
         sys.stdout.flush()
 
@@ -168,7 +172,7 @@ def sync_and_wait(wanted: Wanted) -> int:
 
 
 async def _follow_syncs(asking: Asking, client: AsyncPandium, follow: Follow) -> None:
-    tenants: dict[str, int] = {}
+    tenants: dict[str | None, int] = {}
 
     def failed(tenant_id: int, error: Exception) -> None:
         follow.end(Ending(tenant_id, None, outcome_of_error(error), None, str(error), 0, 0.0))
@@ -185,6 +189,7 @@ async def _follow_syncs(asking: Asking, client: AsyncPandium, follow: Follow) ->
         waits = client.runs.as_completed(triggers, timeout=time_limit(), poll=polling())
         async with waits as done:
             async for completed in done:
+                asking.places.release()
                 follow.end(ending_of(completed, tenants[completed.trigger_id]))
 
 

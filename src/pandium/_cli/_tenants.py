@@ -171,7 +171,7 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
 @click.option("--integration", "integration_id", type=ID, help="All tenants of it instead.")
 @click.option("--mode", type=MODE, default="normal", show_default=True)
 @click.option("--payload", type=read_object, metavar="JSON", help="Or @ and a file of it.")
-@click.option("--at-once", type=COUNT, default=10, show_default=True, help="Requests for syncs.")
+@click.option("--at-once", type=COUNT, default=10, show_default=True, help="Tenants under way.")
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait for the runs, and say how they did.")
 @click.option(
     "--journal", type=click.Path(), help="Keep there what was done, to go on after a break."

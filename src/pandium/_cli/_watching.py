@@ -25,6 +25,7 @@ from pandium._cli._table import Table
 from pandium._cli._terminal import can_draw, note
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from pandium import AsyncPandium
@@ -45,6 +46,10 @@ class _Subject:
     every: float
     count: int | None
 
+    def looks(self) -> Iterable[int]:
+        """Count the looks from 0, for ever if no number of them is given."""
+        return itertools.count() if self.count is None else range(self.count)
+
     async def look(self, client: AsyncPandium) -> list[Tenant]:
         """List the tenants that are watched."""
         listing = client.tenants.list(integration_id=self.integration_id)
@@ -64,16 +69,15 @@ async def _watch(subject: _Subject, client: AsyncPandium) -> int:
     form = setting("format")
     is_drawn = can_draw(sys.stdout) and form in (None, "table")
     with _Screen() if is_drawn else _Lines(form or "table") as view:
-        for number in itertools.count(1):
+        for number in subject.looks():
+            if number:
+                await anyio.sleep(subject.every)
             try:
                 view.show(await subject.look(client))
             except _PASSING as error:
-                if number == 1:
+                if not number:
                     raise
                 note(f"no news: {error}")
-            if number == subject.count:
-                break
-            await anyio.sleep(subject.every)
     return 0
 
 
