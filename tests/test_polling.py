@@ -22,7 +22,9 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
-from pandium._polling import Terms, wait_for_each, wait_for_one
+from pandium._polling import Terms, wait_for_one
+from pandium._progress import Tally
+from pandium._schedule import wait_for_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -57,7 +59,17 @@ class Server:
     def terms(self, timeout: float = 1800.0, **options: Any) -> Terms:
         polling = options.pop("polling", Polling(jitter=0))
         classify = options.pop("classify", lambda status: status.outcome)
-        return Terms(self.look, self.clock, polling, timeout, classify, **options)
+        on_status = options.pop("on_status", lambda *_: None)
+        return Terms(
+            self.look,
+            self.clock,
+            polling,
+            timeout,
+            classify,
+            Tally(self.clock),
+            on_status,
+            **options,
+        )
 
     async def wait(self, trigger_id: str = "t", **options: Any) -> TriggerStatus:
         async with self.clock.running():
