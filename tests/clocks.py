@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import AbstractContextManager
 
 # More turns of the event loop than anything takes from waking up to sleeping again.
 _ROUNDS = 20
@@ -23,6 +22,8 @@ class SkippingClock:
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._at_work = 0
+        self._works = 0
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
@@ -42,8 +43,14 @@ class SkippingClock:
         with anyio.CancelScope() as scope, self._timer(seconds, scope.cancel):
             yield scope
 
-    def at_work(self) -> AbstractContextManager[object]:
-        return nullcontext()
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            self._works += 1
 
     @contextmanager
     def _timer(self, seconds: float, ring: Callable[[], object]) -> Iterator[None]:
@@ -71,9 +78,11 @@ class SkippingClock:
     async def _run(self) -> None:
         while True:
             # anyio.wait_all_tasks_blocked would do, but takes 0.1 s a time on asyncio.
+            works = self._works
             for _ in range(_ROUNDS):
                 await anyio.lowlevel.checkpoint()
-            if self._timers:
+            is_still = self._at_work == 0 and self._works == works
+            if self._timers and is_still:
                 timer = min(self._timers)
                 self._timers.remove(timer)
                 due, _, ring = timer
