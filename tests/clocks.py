@@ -23,7 +23,7 @@ class SkippingClock:
     def __init__(self) -> None:
         self._now = 0.0
         self._at_work = 0
-        self._works = 0
+        self._rest: anyio.Event | None = None
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
@@ -50,7 +50,8 @@ class SkippingClock:
             yield
         finally:
             self._at_work -= 1
-            self._works += 1
+            if self._rest is not None and not self._at_work:
+                self._rest.set()
 
     @contextmanager
     def _timer(self, seconds: float, ring: Callable[[], object]) -> Iterator[None]:
@@ -75,14 +76,21 @@ class SkippingClock:
         if failure is not None:  # not from within the group, which would wrap it
             raise failure
 
+    async def _turn(self, rounds: int) -> int:
+        """Let all tasks run once; what comes back from a thread has its rounds before it."""
+        if self._at_work:
+            self._rest, rounds = anyio.Event(), 0
+            await self._rest.wait()
+        await anyio.lowlevel.checkpoint()
+        return rounds + 1
+
     async def _run(self) -> None:
         while True:
             # anyio.wait_all_tasks_blocked would do, but takes 0.1 s a time on asyncio.
-            works = self._works
-            for _ in range(_ROUNDS):
-                await anyio.lowlevel.checkpoint()
-            is_still = self._at_work == 0 and self._works == works
-            if self._timers and is_still:
+            rounds = 0
+            while rounds < _ROUNDS:
+                rounds = await self._turn(rounds)
+            if self._timers and not self._at_work:
                 timer = min(self._timers)
                 self._timers.remove(timer)
                 due, _, ring = timer

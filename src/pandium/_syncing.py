@@ -128,8 +128,8 @@ class _Job(Generic[T]):
         try:
             tenant_id = _tenant_id_of(item)
         except ValueError as error:
-            self._tally.count(Outcome.FAILED)
             await self._send(Completed(None, None, error, 0, 0.0))
+            self._tally.count(Outcome.FAILED)
             return
         if tenant_id not in self._seen:
             await self._take_up(tenant_id, item)
