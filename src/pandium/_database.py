@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -30,7 +31,7 @@ _log = logging.getLogger("pandium")
 # Seconds that SQLite waits for another writer at one try, and those between two tries.
 _PATIENCE, _PAUSE = 1.0, 0.05
 # Seconds that `surely` goes on for when all else has been cancelled already.
-_GRACE = 5.0
+_GRACE = 3.0
 _IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE = 0xFF
 
@@ -111,8 +112,9 @@ class Database:
             return await anyio.to_thread.run_sync(alone, limiter=self._turn)
 
     def _open(self, prepare: Work[None]) -> None:
-        if self._path is not None and not self._path.parent.is_dir():
-            raise ConfigurationError(f"{self.name}: there is no such directory")
+        # Path.is_dir raises where it may not look.
+        if self._path is not None and not os.path.isdir(self._path.parent):  # noqa: PTH112 - see above
+            raise ConfigurationError(f"{self.name}: its directory does not exist or is closed")
         with self._translating(ConfigurationError):
             # Transactions are our own business, and so is which thread does what.
             self._db = sqlite3.connect(
