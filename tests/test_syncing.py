@@ -555,6 +555,29 @@ async def test_one_alone_takes_over(file: Path) -> None:
     assert world.posts == []
 
 
+async def test_runs_that_are_taken_over_count_as_under_way(file: Path) -> None:
+    """More may be taken over than begun at once; nothing is begun until they are fewer again."""
+    world = World({n: 50.0 + 20 * n for n in range(5)})
+
+    async def source() -> AsyncIterator[int]:
+        await world.clock.sleep(30)
+        assert syncing.progress.active == 5
+        yield 5
+        yield 6
+
+    syncing = world.syncing(source(), file, 2)
+    async with (
+        world.clock.running(),
+        standing_still(world, file, waiting=(0, 1, 2, 3, 4)),
+        syncing as done,
+    ):
+        assert {completed.tenant_id async for completed in done} == set(range(7))
+    ends = sorted(world.ends[f"t{n}"] for n in range(5))
+    assert [began > end for (began, _), end in zip(world.posts, ends[3:], strict=True)] == [
+        True
+    ] * 2
+
+
 async def test_owners_share_the_work(file: Path) -> None:
     """Several at once on one journal trigger each tenant once, and each reports all of them."""
     world = World({n: 10.0 + n for n in range(30)})
@@ -802,6 +825,23 @@ async def test_a_journal_that_fails_early_sends_nothing(file: Path) -> None:
                 done.append(completed)
     assert [type(one.error) for one in done] == [PandiumError]
     assert world.posts == []
+
+
+async def test_a_journal_that_fails_meanwhile_sends_nothing(file: Path) -> None:
+    """A tenant whose payload is being made when the journal fails is not sent any more."""
+    world = World()
+
+    async def content(tenant_id: int) -> None:
+        await world.clock.sleep(0 if tenant_id == 1 else 30)
+
+    world.before_look = lambda _: file.unlink(missing_ok=True)
+    done: list[Completed] = []
+    with pytest.raises(PandiumError, match="deleted or replaced"):
+        async with world.clock.running(), world.syncing([1, 2], file, content=content) as syncing:
+            async for completed in syncing:
+                done.append(completed)
+    assert [type(one.error) for one in done] == [PandiumError, type(None)]
+    assert world.posted() == [1]
 
 
 # The client
