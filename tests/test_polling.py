@@ -686,6 +686,15 @@ async def test_bad_terms_are_named(argument: str, options: dict[str, Any]) -> No
             await client.runs.wait_all(["t"], **options)
 
 
+async def test_a_client_that_may_send_nothing_does_not_look() -> None:
+    """A 429 of any call of the client holds back the looks, and counts as none of them."""
+    async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
+        client._transport.connections.held_until = inf
+        with pytest.raises(WaitTimeout) as caught:
+            await client.runs.wait("t", timeout=0.05)
+    assert caught.value.polls == 0
+
+
 @pytest.mark.parametrize("triggers", ["123", b"123", 7, None])
 async def test_triggers_are_more_than_one(triggers: Any) -> None:
     """A single id, or what is no iterable, is a ValueError and not waited for letter by letter."""

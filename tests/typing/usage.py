@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
@@ -13,6 +14,7 @@ from pandium import (
     Outcome,
     Page,
     Polling,
+    Progress,
     Retry,
     Trigger,
     TriggerStatus,
@@ -83,9 +85,45 @@ async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
             assert_type(result, Completed)
     assert_type(await client.runs.wait_all(t.trigger_id for t in triggers), list[Completed])
     await client.runs.wait("1", classify=lambda status: status.outcome, on_status=print)
+    async with client.runs.as_completed(triggers, on_status=tell_trigger) as done:
+        assert_type(done.progress, Progress)
+    await client.runs.wait_all(triggers, on_status=tell_trigger)
+
+
+async def tell_trigger(status: TriggerStatus, trigger_id: str) -> None: ...
+
+
+def tell_tenant(status: TriggerStatus, tenant_id: int) -> None: ...
+
+
+async def payload_of(tenant: Tenant) -> dict[str, Any] | None:
+    return {"name": tenant.name} if tenant.archived else None
+
+
+async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
+    listing = client.tenants.list()
+    async with client.tenants.sync_all(listing, mode="normal", payload=payload_of) as done:
+        async for result in done:
+            assert_type(result, Completed)
+            assert_type(result.tenant_id, int | None)
+            assert_type(result.trigger_id, str | None)
+            assert_type(done.progress, Progress)
+            assert_type(done.progress.looks, int)
+    client.tenants.sync_all(
+        range(9),
+        mode=RunMode.INIT,
+        payload=lambda tenant_id: {"id": tenant_id + 1},
+        journal=Path("journal"),
+        repeat_unknown=True,
+        on_status=tell_tenant,
+    )
+    client.tenants.sync_all(listing, mode="init", payload=lambda tenant: {"name": tenant.name})
+    client.tenants.sync_all(tenants, mode="init", payload={"a": 1}, journal="journal", at_once=3)
 
 
 def refused(client: AsyncPandium) -> None:
     client.tenants.list(on_drift="hope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.tenants.list(5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.tenants.sync_all(["7"], mode="init")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    client.tenants.sync_all([7], mode="init", payload=payload_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Retry(tries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
