@@ -62,9 +62,10 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run what CI runs in a short form in its long one: cancellation churn."""
+    """Run what CI runs in a short form in its long one: cancellation churn, killed processes."""
     session.install("-e", ".[demo]", *group("test"))
-    session.run("pytest", "tests/test_churn.py", *session.posargs, env={"PANDIUM_LONG": "1"})
+    paths = ("tests/test_churn.py", "tests/test_killed.py")
+    session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})
 
 
 @nox.session(python=OLDEST)
