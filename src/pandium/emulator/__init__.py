@@ -6,8 +6,21 @@ It shares no code with the client: it is a reading of the API of its own.
 
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import ConnectorRequest, Connectors, UpstreamFailure
+from pandium.emulator._drift import Drift
 from pandium.emulator._emulator import Emulator
+from pandium.emulator._faults import (
+    Faults,
+    Garbage,
+    Latency,
+    ProxyPage,
+    RateLimit,
+    Reset,
+    Stall,
+    Status,
+    Truncate,
+)
 from pandium.emulator._journal import Journal, Request
+from pandium.emulator._plans import Plan
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
 
@@ -15,12 +28,23 @@ __all__ = [
     "Clock",
     "ConnectorRequest",
     "Connectors",
+    "Drift",
     "Emulator",
+    "Faults",
+    "Garbage",
     "Integration",
     "Journal",
+    "Latency",
+    "Plan",
+    "ProxyPage",
+    "RateLimit",
     "Release",
     "Request",
+    "Reset",
     "Runs",
+    "Stall",
+    "Status",
     "Tenant",
+    "Truncate",
     "UpstreamFailure",
 ]
