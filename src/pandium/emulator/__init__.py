@@ -5,7 +5,7 @@ It shares no code with the client: it is a reading of the API of its own.
 """
 
 from pandium.emulator._clock import Clock
-from pandium.emulator._connectors import ConnectorRequest, Connectors, UpstreamFailure
+from pandium.emulator._connectors import Connectors
 from pandium.emulator._drift import Drift
 from pandium.emulator._emulator import Emulator
 from pandium.emulator._faults import (
@@ -23,6 +23,7 @@ from pandium.emulator._journal import Journal, Request
 from pandium.emulator._plans import Plan
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
+from pandium.emulator._upstreams import ConnectorRequest, UpstreamFailure
 
 __all__ = [
     "Clock",

@@ -39,9 +39,9 @@ def assert_requested(
         return kind[0] == name and tenant in (None, kind[1])
 
     found = journal.total(lambda kind: is_about(kind) and status in (None, kind[2]))
-    answered = "" if status is None else f" answered {status}"
-    what = f"requests of {name} for {_name(tenant)}{answered}"
-    _expect(what, found, times, journal, is_about)
+    whose = "" if tenant is None else f" for {_name(tenant)}"
+    answered = "" if status is None else f" with status {status}"
+    _expect(f"requests of {name}{whose}{answered}", found, times, journal, is_about)
 
 
 def assert_no_errors(journal: Journal) -> None:

@@ -229,5 +229,6 @@ def _read(fault: Fault) -> Fault:
 def _failure(status: int, body: bytes | None, headers: Mapping[str, str]) -> Answer:
     if body is None:
         body = encode({"message": responses.get(status, f"Status {status}")})
-    head = {"content-type": "application/json", **headers}
-    return Answer(status, body, tuple((k.lower().encode(), v.encode()) for k, v in head.items()))
+    given = {name.lower(): value for name, value in headers.items()}
+    head = {"content-type": "application/json", **given}
+    return Answer(status, body, tuple((k.encode(), v.encode()) for k, v in head.items()))

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from pandium.emulator import _schemas as s
 from pandium.emulator._answers import INVALID, Responses, TenantId, encoded
 from pandium.emulator._answers import answer as answered
-from pandium.emulator._connectors import ConnectorRequest, answer
+from pandium.emulator._connectors import answer
 from pandium.emulator._service import service_of, touched
+from pandium.emulator._upstreams import ConnectorRequest
 
 PROXY: Responses = {
     400: {"model": s.ProxyInternalError, "description": "Bad Request"},

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
+LONGEST = 5.0
 CONNECTION = "pandium.emulator.connection"
 # Closing sends a reset; Windows has shorter numbers there.
 NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -171,9 +172,15 @@ class ServerThread:
             raise self._failure
 
     def stop(self) -> None:
-        """Return when the thread has ended and all sockets are closed."""
+        """
+        Return when the thread has ended and all sockets are closed.
+
+        A thread that does not end, since what others wrote holds it up, is left behind.
+        """
         self._server.end()
-        self._thread.join()
+        self._thread.join(LONGEST)
+        for sock in self._sockets:
+            sock.close()
 
     def _run(self) -> None:
         try:
