@@ -30,6 +30,7 @@ from pandium.emulator import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BAD: Any = "503"
 SYNC = "/v2/tenants/1/sync?mode=normal"
 
 
@@ -331,12 +332,12 @@ def test_stopping_does_not_wait_for_what_waits_on_purpose(fault: Any) -> None:
 
     def get() -> None:
         try:
-            httpx.get(f"{api.url}/v2/tenants", headers={"x-api-key": "k"}, timeout=None)
+            httpx.get(f"{emulator.url}/v2/tenants", headers={"x-api-key": "k"}, timeout=None)
         except httpx.TransportError as error:
             errors.append(error)
 
-    with Emulator() as api:
-        plan = api.faults.add(None, fault)
+    with Emulator() as emulator:
+        plan = emulator.faults.add(None, fault)
         callers = [threading.Thread(target=get) for _ in range(3)]
         for caller in callers:
             caller.start()
@@ -381,12 +382,12 @@ def test_a_request_that_comes_in_pieces_is_read_whole(api: Api) -> None:
         (lambda faults: faults.outage(fault="503"), "fault"),
         (lambda _: Status(200), "status"),
         (lambda _: Status(600), "status"),
-        (lambda _: Status("503"), "status"),
+        (lambda _: Status(BAD), "status"),
         (lambda _: Status(503, headers={"a b": "c"}), "headers"),
         (lambda _: Status(503, headers={"a": "b\r\nc: d"}), "headers"),
         (lambda _: Latency(-1), "seconds"),
         (lambda _: Latency(float("inf")), "seconds"),
-        (lambda _: RateLimit(1.5), "retry_after"),
+        (lambda _: RateLimit(BAD), "retry_after"),
         (lambda _: RateLimit(as_date=True), "retry_after"),
     ],
 )
@@ -422,7 +423,8 @@ async def test_a_walk_outlives_passing_faults() -> None:
     """With a quarter of its requests broken in all ways, a listing still is complete."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url) as client:
         ids = [api.add_tenant().id for _ in range(50)]
-        for seed, fault in enumerate((Status(503), Reset(), Truncate(), RateLimit(0))):
+        faults: list[Any] = [Status(503), Reset(), Truncate(), RateLimit(0)]
+        for seed, fault in enumerate(faults):
             api.faults.add("tenants.list", fault, probability=0.06, seed=seed)
         assert [one.id async for one in client.tenants.list(page_size=5)] == ids
         assert any(one.fault for one in api.requests)
