@@ -71,10 +71,8 @@ def _expect(
 
 def _shown(journal: Journal, is_about: Callable[[Kind], bool]) -> str:
     about: list[Request] = [one for one in journal if is_about(one.kind)]
-    if about:
-        title, lines = "", about[-MOST_SHOWN:]
-    else:
-        title, lines = "\nno such request; the last ones:", journal[-LAST_SHOWN:]
+    lines = about[-MOST_SHOWN:] or journal[-LAST_SHOWN:]
+    title = "" if about else "\nno such request; the last ones:" if lines else "\nno request"
     left = len(about) - len(lines)
     before = f"\n  … and {left} before" if left > 0 else ""
     return title + before + "".join(f"\n  {one}" for one in lines)

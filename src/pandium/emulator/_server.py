@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
-LONGEST = 5.0
+LONGEST = 3.0
 CONNECTION = "pandium.emulator.connection"
 # Closing sends a reset; Windows has shorter numbers there.
 NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -175,12 +175,10 @@ class ServerThread:
         """
         Return when the thread has ended and all sockets are closed.
 
-        A thread that does not end, since what others wrote holds it up, is left behind.
+        A thread that does not end, since what somebody else wrote holds it up, is left behind.
         """
         self._server.end()
         self._thread.join(LONGEST)
-        for sock in self._sockets:
-            sock.close()
 
     def _run(self) -> None:
         try:
