@@ -57,6 +57,12 @@ def find(method: str, path: str) -> tuple[str | None, dict[str, str]]:
     return None, {}
 
 
+def methods_of(path: str) -> list[str]:
+    """Return the methods that a path has."""
+    methods = sorted({method for method, _ in OPERATIONS.values()})
+    return [method for method in methods if find(method, path)[0]]
+
+
 def read_operation(given: object) -> str | None:
     """
     Read a name such as "tenants.list", or a place such as "GET /v2/tenants"; None is all of them.
