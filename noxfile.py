@@ -56,9 +56,10 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run what CI runs in a short form in its long one: cancellation churn."""
+    """Run what CI runs in a short form in its long one: cancellation churn, fuzzing."""
     session.install("-e", ".[demo]", *group("test"))
-    session.run("pytest", "tests/test_churn.py", *session.posargs, env={"PANDIUM_LONG": "1"})
+    files = ("tests/test_churn.py", "tests/emulator/test_emulator_clients.py")
+    session.run("pytest", *files, *session.posargs, env={"PANDIUM_LONG": "1"})
 
 
 @nox.session(python=OLDEST)
