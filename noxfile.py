@@ -1,5 +1,7 @@
 """Run the checks: `nox` for the usual ones, `nox -s build` for one, `nox -l` for their names."""
 
+import tarfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -11,7 +13,7 @@ nox.options.sessions = ["lint", "typing", "tests", "coverage", "minimums"]
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 OLDEST = "3.11"
-PYTHONS = [OLDEST, "3.12", "3.13", "3.14"]
+PYTHONS = [OLDEST, "3.12", "3.13", "3.14", "3.15"]
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -30,6 +32,9 @@ def typing(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("dev"))
     session.run("mypy")
     session.run("pyright")
+    session.run("ty", "check")
+    # Fails unless each public symbol has a known type.
+    session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)
@@ -69,13 +74,66 @@ def bench(session: nox.Session) -> None:
         session.run("python", str(path), *session.posargs)
 
 
+# What is for work on the project, not for those who package it.
+LEFT_OUT = (".ci/", ".github/")
+INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+
+
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build both distributions, and run the tests against the wheel, away from the sources."""
+    """Build both distributions, check what is in them, and test the wheel by the sdist's tests."""
     target = Path(session.create_tmp())
-    session.install("build")
-    session.run("python", "-m", "build", "--outdir", str(target / "dist"))
-    wheel = max((target / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    dist = target / "dist"
+    for old in dist.glob("pandium-*"):
+        old.unlink()
+    session.install("build", "twine")
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    [sdist], [wheel] = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    check_sdist(session, sdist)
+    check_wheel(session, wheel)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(target, filter="data")
     session.install("--force-reinstall", f"{wheel.resolve()}[demo]", *group("test"))
-    session.chdir(target)
-    session.run("pytest", str(ROOT / "tests"), *session.posargs)
+    session.chdir(target / sdist.name.removesuffix(".tar.gz"))
+    # Else what is tested could be the sources beside the tests.
+    session.run("python", "-c", "import pandium; assert 'site-packages' in pandium.__file__")
+    session.run("pytest", *session.posargs)
+
+
+def tracked(session: nox.Session) -> set[str]:
+    return set(str(session.run("git", "ls-files", silent=True, external=True)).splitlines())
+
+
+def check_sdist(session: nox.Session, path: Path) -> None:
+    with tarfile.open(path) as archive:
+        names = {one.name.partition("/")[2] for one in archive.getmembers() if one.isfile()}
+    wanted = {name for name in tracked(session) if not name.startswith(LEFT_OUT)}
+    same(session, path, names, wanted | {"PKG-INFO"})
+
+
+def check_wheel(session: nox.Session, path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    info = "-".join(path.name.split("-")[:2]) + ".dist-info/"
+    wanted = {name.removeprefix("src/") for name in tracked(session) if name.startswith("src/")}
+    same(session, path, names, wanted | {info + name for name in INFO})
+
+
+def same(session: nox.Session, path: Path, found: set[str], wanted: set[str]) -> None:
+    if found != wanted:
+        stray, missing = sorted(found - wanted), sorted(wanted - found)
+        session.error(f"{path.name}: stray {stray}, missing {missing}")
+
+
+@nox.session(python=OLDEST, venv_backend="uv")
+def audit(session: nox.Session) -> None:
+    """Look the newest allowed versions of the dependencies up among known vulnerabilities."""
+    session.install("-e", ".[demo,otel]")
+    command = ("uv", "--quiet", "pip", "freeze", "--exclude-editable")
+    versions = session.run(*command, silent=True)
+    listed = Path(session.create_tmp()) / "requirements.txt"
+    listed.write_text(str(versions))
+    session.install("pip-audit")
+    # Strictly: what cannot be looked up is no success.
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(listed))

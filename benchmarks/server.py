@@ -1,28 +1,67 @@
-"""A small fast server for the benchmarks, in a process of its own: one answer, after a delay."""
+"""A small fast server for the benchmarks, in a process of its own: tenants, or one short answer."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BODY = b'{"status":"Running"}'
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
-    + str(len(BODY)).encode()
-    + b"\r\n\r\n"
-    + BODY
-)
+_STATUS = b'{"status":"Running"}'
+_PAGE = re.compile(rb"GET /v2/tenants\?(?=\S*\bskip=(\d+))(?=\S*\blimit=(\d+))")
+
+
+def _tenant(zone: str) -> dict[str, Any]:
+    """Make a tenant with each documented field; numbers of its own where `%d` stands."""
+    stamp = f"2026-01-02T03:04:05.678901{zone}"
+    run = {"id": 71, "mode": "normal", "status": {"phase": "Succeeded", "startTime": stamp}}
+    connectors = [
+        {"name": name, "status": "connected", "last_change": stamp} for name in ("crm", "shop")
+    ]
+    return {
+        "id": "%d",
+        "name": "customer-%d",
+        "archived": False,
+        "integration_id": 42,
+        "configs": {"region": "eu", "batch_size": 100, "notify": ["ops@example.com"]},
+        "created_date": stamp,
+        "modified_date": stamp,
+        "paused": False,
+        "user_schedule": None,
+        "schedule": "0 * * * *",
+        "source": "api",
+        "integration_release_id": None,
+        "integration_release_channel": "Latest",
+        "status": {
+            "last_run": run,
+            "current_run": {},
+            "last_successful_run": {},
+            "dynamic_configs": {},
+            "auth": {"connected": True, "connectors": connectors},
+        },
+    }
+
+
+def tenants(first: int, count: int, zone: str = "Z") -> bytes:
+    """Write a page of tenants whose date-times end in `zone`: about 780 bytes each."""
+    row = json.dumps(_tenant(zone), separators=(",", ":")).replace('"%d"', "%d").encode()
+    return b"[" + b",".join(row % (i, i) for i in range(first, first + count)) + b"]"
 
 
 class Protocol(asyncio.Protocol):
-    def __init__(self, delay: float) -> None:
+    """Answers with tenants, the number of requests for them so far, or else a run's status."""
+
+    requests = 0
+
+    def __init__(self, delay: float, total: int) -> None:
         self.delay = delay
+        self.total = total
         self.pending = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -31,25 +70,33 @@ class Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.pending += data
         while (end := self.pending.find(b"\r\n\r\n")) >= 0:
-            self.pending = self.pending[end + 4 :]
-            asyncio.get_running_loop().call_later(self.delay, self.answer)
+            head, self.pending = self.pending[:end], self.pending[end + 4 :]
+            asyncio.get_running_loop().call_later(self.delay, self.answer, self.body_for(head))
 
-    def answer(self) -> None:
+    def body_for(self, head: bytes) -> bytes:
+        if page := _PAGE.match(head):
+            Protocol.requests += 1
+            skip, limit = map(int, page.groups())
+            return tenants(skip, max(0, min(limit, self.total - skip)))
+        return b"%d" % Protocol.requests if head.startswith(b"GET /requests ") else _STATUS
+
+    def answer(self, body: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(ANSWER)  # type: ignore[attr-defined]  # it is a WriteTransport
+            head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
+            self.transport.write(f"{head}{len(body)}\r\n\r\n".encode() + body)  # type: ignore[attr-defined]  # it is a WriteTransport
 
 
-async def serve(delay: float) -> None:
+async def serve(delay: float, total: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(delay), "127.0.0.1", 0, backlog=2048)
+    server = await loop.create_server(lambda: Protocol(delay, total), "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextmanager
-def serving(delay: float) -> Iterator[str]:
-    """Run the server in another process, and give its URL."""
-    command = [sys.executable, __file__, str(delay)]
+def serving(delay: float, total: int = 0) -> Iterator[str]:
+    """Run the server in another process, with so many tenants, and give its URL."""
+    command = [sys.executable, __file__, str(delay), str(total)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
@@ -60,4 +107,4 @@ def serving(delay: float) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(float(sys.argv[1]), int(sys.argv[2])))

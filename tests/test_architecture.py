@@ -20,16 +20,18 @@ LAYERS: dict[str, int] = {
     "_pool": 0,
     "errors": 1,
     "_config": 2,
-    "_convert": 2,
+    "_tolerant": 2,
     "_answers": 2,
     "_retry": 2,
     "_telemetry": 2,
     "_connections": 3,
+    "_convert": 3,
     "_paging": 3,
     "_polling": 3,
     "_transport": 4,
     "_resources._checks": 5,
     "_resources._listings": 5,
+    "_resources._upstream": 5,
     "_resources": 5,
     "_resources.builds": 6,
     "_resources.connectors": 6,
@@ -41,18 +43,20 @@ LAYERS: dict[str, int] = {
     "": 8,
     "_cli": 9,
 }
-# Who may import which library.
+# Who may import which library when it runs.
 OWNERS = {
-    "httpx": {"_connections", "_transport", "_pool", "_client"},
+    "httpx": {"_connections", "_pool", "_resources._upstream"},
     "httpcore2": {"_pool"},
     "tenacity": {"_retry"},
-    "cattrs": {"_convert"},
-    "msgspec": {"_convert"},
+    "cattrs": {"_tolerant"},
+    "msgspec": {"_convert", "_tolerant"},
     "opentelemetry": {"_telemetry"},
     "fastapi": set[str](),
     "rich": {"_cli"},
     "cyclopts": {"_cli"},
 }
+# Who may besides name its types: users hand them over, or get them.
+NAMERS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
 
 
 def _modules() -> dict[str, ast.Module]:
@@ -72,7 +76,7 @@ def _owner(name: str) -> str:
     return "_cli" if name.split(".", maxsplit=1)[0] == "_cli" else name
 
 
-def _imports(tree: ast.Module) -> set[str]:
+def _imports(tree: ast.AST) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -94,6 +98,15 @@ def _own_imports(tree: ast.Module) -> set[str]:
     return own
 
 
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def _libraries(tree: ast.Module, *, for_types: bool) -> set[str]:
+    nodes = [node for node in tree.body if _is_for_types(node) is for_types]
+    return {name.split(".")[0] for node in nodes for name in _imports(node)}
+
+
 @pytest.mark.parametrize("name", sorted(CLIENT))
 def test_imports_point_downwards(name: str) -> None:
     """A module of the client imports from smaller layers alone."""
@@ -113,12 +126,16 @@ def test_the_emulator_shares_nothing_with_the_client(name: str) -> None:
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
     """A library that could be changed for another is imported where it belongs alone."""
-    users = {
-        _owner(name)
-        for name, tree in CLIENT.items()
-        if any(other.split(".")[0] == library for other in _imports(tree))
-    }
+    users, namers = (
+        {
+            _owner(name)
+            for name, tree in CLIENT.items()
+            if library in _libraries(tree, for_types=for_types)
+        }
+        for for_types in (False, True)
+    )
     assert users <= OWNERS[library]
+    assert namers <= OWNERS[library] | NAMERS.get(library, set())
 
 
 def test_the_table_names_no_module_that_is_gone() -> None:

@@ -64,9 +64,11 @@ def assert_nothing_in_flight(client: AsyncPandium) -> None:
     connections = client._transport.connections
     http: Any = connections._http
     pool = http._transport._pool
-    assert not pool._requests
-    assert len(pool.connections) <= connections._places
-    assert all(connection.is_idle() for connection in pool.connections)
+    assert not pool._busy
+    assert pool._places.value == connections._places
+    assert pool._places.statistics().tasks_waiting == 0
+    assert len(pool._idle) <= connections._places
+    assert all(connection.is_idle() for _, connection in pool._idle)
     if connections._in_flight is not None:
         assert connections._in_flight.value == connections._places
         assert connections._in_flight.statistics().tasks_waiting == 0
@@ -404,6 +406,44 @@ async def test_cut_off_before_it_begins(is_native: bool) -> None:  # noqa: FBT00
                 assert scope.cancelled_caught
         assert not server.effects
         await twenty_of_twenty(client, server)
+
+
+async def test_closing_ends_calls_that_wait_and_calls_in_flight() -> None:
+    """A client that is closed ends its calls with an error, and sends nothing that still waited."""
+    async with serving(bad.stall_before_the_answer()) as server:
+        client = AsyncPandium(KEY, base_url=server.url, max_connections=1)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ends_as_the_client_is_closed, client)
+            await server.until(lambda: server.seen == 1)
+            await wait_all_tasks_blocked()
+            await client.aclose()
+        await server.until_idle()
+        assert server.seen == 1
+
+
+async def test_closing_leaves_no_connection_that_was_being_made() -> None:
+    """A connection that is made while the client is closed is not kept."""
+    async with serving(is_listening=False) as server:
+        server.socket.listen(0)
+        guests = [socket.socket() for _ in range(3)]
+        for guest in guests:
+            guest.setblocking(False)
+            guest.connect_ex(server.socket.getsockname())
+        client = AsyncPandium(KEY, base_url=server.url, timeout=PATIENT)
+        async with anyio.create_task_group() as group:
+            group.start_soon(call_is_well, client)
+            await wait_all_tasks_blocked()
+            await client.aclose()
+            for guest in guests:
+                guest.close()
+            server.listen()
+        await server.until_idle()
+
+
+async def ends_as_the_client_is_closed(client: AsyncPandium) -> None:
+    with pytest.raises(errors.PandiumError, match="the client is closed"):
+        await client.runs.status("t-1")
 
 
 async def test_a_failure_gives_its_place_back() -> None:

@@ -21,16 +21,16 @@ RUNS: Any = list[Run]
 
 # Payloads: mostly right, and wrong in one place or another.
 
+
+def nested(value: Any, depth: int) -> Any:
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+DEPTHS = st.integers(1, 80)
+
 INTEGERS = st.integers() | st.integers(min_value=2**63, max_value=2**80) | st.integers(-(2**70))
-SCALARS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | st.text(max_size=8)
-ANYTHING = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-OBJECTS = st.dictionaries(st.text(max_size=4), ANYTHING, max_size=3)
 STAMPS = st.builds(
     lambda stamp, form, zone: stamp.strftime(form) + zone,
     # strftime pads no year below 1000.
@@ -48,7 +48,18 @@ STAMPS = st.builds(
     ),
     st.sampled_from(["", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+0200", " +01:00"]),
 ) | st.dates(min_value=datetime(1000, 1, 1, tzinfo=UTC).date()).map(str)
-TEXTS = st.text(max_size=8)
+# Text that is free may look like a date-time, and is none.
+TEXTS = st.text(max_size=8) | STAMPS
+SCALARS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | TEXTS
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+NAMES = st.text(max_size=4) | st.sampled_from(["id", "created_date", "last_change"])
+OBJECTS = st.dictionaries(NAMES, ANYTHING | st.builds(nested, ANYTHING, DEPTHS), max_size=3)
 
 
 def sometimes_wrong(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -270,6 +281,8 @@ def test_any_bytes_are_a_value_or_a_decode_error(data: bytes) -> None:
         ("2026-01-02T03:04", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
         ("20260102T030405Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("0001-01-01T00:00:00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999999", datetime.max.replace(tzinfo=UTC)),
     ],
 )
 def test_a_date_time_is_aware(text: str, stamp: datetime) -> None:
@@ -290,6 +303,70 @@ def test_a_date_time_deep_below_is_aware() -> None:
     auth = {"connectors": [{"name": "x", "status": "y", "last_change": "2026-01-02T03:04:05"}] * 2}
     found = value_of(tenants(status={"auth": auth}), TENANTS)
     assert list(stamps_below(found)) == [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)] * 2
+
+
+def test_each_date_time_of_a_page_is_given_utc_if_it_has_no_zone() -> None:
+    """With a zone or without, beside nulls and what is absent: each date-time is seen by itself."""
+    stamps = [f"2026-01-02T03:04:05{zone}" for zone in ("Z", "", "+02:30", "")]
+    connectors = [{"name": "x", "status": "y", "last_change": stamp} for stamp in [*stamps, None]]
+    statuses: list[Any] = [None, {}, {"auth": {}}, {"auth": {"connectors": []}}]
+    statuses += [{"auth": {"connectors": connectors}}, None]
+    page = [
+        {"id": 1, "name": "n", "created_date": created, "modified_date": None, "status": status}
+        for created in stamps
+        for status in statuses
+    ]
+    offsets = [timedelta(0), timedelta(0), timedelta(hours=2, minutes=30), timedelta(0)]
+    found = value_of(dump(page), TENANTS)
+    assert [tenant.created_date.utcoffset() for tenant in found[::6]] == offsets
+    for tenant in found[4::6]:
+        *changes, none = [connector.last_change for connector in tenant.status.auth.connectors]
+        assert [stamp.utcoffset() for stamp in changes] == offsets
+        assert none is None
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05", "2026-01-02T03:04:05Z", "2026-01-02"])
+def test_free_text_that_looks_like_a_date_time_stays_as_it_came(text: str) -> None:
+    """A string is a date-time where the API documents one, and nowhere else."""
+    free = {"created_date": text, text: [text, {"last_change": text}]}
+    status = {"last_run": free, "auth": {"connectors": [{"name": text, "status": text}]}}
+    (tenant,) = value_of(
+        tenants(name=text, configs=free, user_schedule=text, source=text, status=status), TENANTS
+    )
+    assert (tenant.name, tenant.user_schedule, tenant.source) == (text, text, text)
+    assert (tenant.configs, tenant.status.last_run) == (free, free)
+    assert [(c.name, c.status) for c in tenant.status.auth.connectors] == [(text, text)]
+
+
+def test_a_date_time_is_read_however_its_characters_are_written() -> None:
+    """Characters of names and of date-times may be escaped."""
+    data = rb'[{"id": 1, "name": "n", "created\u005fdate": "2026\u002d01-02T03:04:05"}]'
+    assert list(stamps_below(value_of(data, TENANTS))) == [
+        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ]
+
+
+def test_the_last_of_equal_names_counts() -> None:
+    """Of a field that comes twice the last one is read."""
+    data = (
+        b'[{"id": "x", "id": 1, "name": "n", "created_date": "2026-01-02", "created_date": null}]'
+    )
+    assert value_of(data, TENANTS) == [Tenant(1, "n")]
+
+
+def test_no_two_models_share_what_can_be_changed() -> None:
+    """The free data and the lists of a model are its own, even if they came from defaults."""
+    page = [
+        {"id": 1, "name": "n", "status": {"auth": {}}},
+        {"id": 2, "name": "n", "status": {}},
+    ] * 2
+    parts = [
+        value
+        for model in models_below(value_of(dump(page), TENANTS))
+        for field in attrs.fields(type(model))
+        if isinstance(value := getattr(model, field.name), (dict, list))
+    ]
+    assert len({id(part) for part in parts}) == len(parts) == 4 * 6
 
 
 @pytest.mark.parametrize("text", ["", "now", "2026-02-30", "2026-01-02T25:00:00Z", "1767322800"])
@@ -377,9 +454,7 @@ def test_what_is_no_json_is_a_decode_error(data: bytes) -> None:
 
 def test_a_deep_object_is_read() -> None:
     """An object of a hundred levels is read as it is."""
-    deep: Any = 1
-    for _ in range(50):
-        deep = {"a": [deep]}
+    deep = nested(1, 50)
     assert value_of(tenants(configs={"b": deep}), TENANTS)[0].configs == {"b": deep}
 
 

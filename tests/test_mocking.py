@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 
@@ -180,6 +182,25 @@ async def test_a_failure_of_the_storage_shows_no_signature(httpx_mock: HTTPXMock
     assert "X-API-KEY" not in request.headers
 
 
+@pytest.mark.parametrize("is_borrowed", [False, True])
+async def test_no_logger_writes_a_signed_url(
+    httpx_mock: HTTPXMock,
+    caplog: pytest.LogCaptureFixture,
+    is_borrowed: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """Neither our logger nor that of httpx writes the query of a log's URL, which still is sent."""
+    signed = "https://storage.example/log?signature=s3cr3t"
+    httpx_mock.add_response(status_code=302, headers={"Location": signed})
+    httpx_mock.add_response(url=signed, text="the log")
+    async with httpx.AsyncClient() as mine:
+        with caplog.at_level(logging.DEBUG):
+            async with _client(http_client=mine if is_borrowed else None) as client:
+                assert await client.runs.log(1) == "the log"
+    assert httpx_mock.get_requests()[1].url.raw_path == b"/log?signature=s3cr3t"
+    assert "https://storage.example/log" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
 async def test_a_failing_get_is_repeated(httpx_mock: HTTPXMock) -> None:
     """What may pass is repeated, and the error of the last attempt lists them all."""
     for _ in range(3):
@@ -244,6 +265,31 @@ async def test_an_injected_client_is_used_as_it_is(httpx_mock: HTTPXMock) -> Non
     [request] = httpx_mock.get_requests()
     assert request.headers["X-Team"] == "blue"
     assert request.extensions["timeout"] == {"connect": 7, "read": 7, "write": 7, "pool": None}
+
+
+class _Silent(httpx.AsyncBaseTransport):
+    """A transport of the user's that is not httpcore's: it takes a request and never answers."""
+
+    def __init__(self) -> None:
+        self.taken: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.taken.append(request)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_what_a_foreign_transport_took_may_have_been_sent() -> None:
+    """Where a transport tells nothing of its progress, a time-out leaves the outcome unknown."""
+    silent = _Silent()
+    async with (
+        httpx.AsyncClient(transport=silent) as mine,
+        _client(http_client=mine, timeout=0.05, retry=Retry(initial=0)) as client,
+    ):
+        with pytest.raises(RequestTimeout) as caught:
+            await client.tenants.sync(7, mode="normal")
+    assert caught.value.outcome_unknown
+    assert len(silent.taken) == 1
 
 
 async def test_an_unknown_word_is_logged_once(

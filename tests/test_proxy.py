@@ -192,7 +192,8 @@ BROKEN: dict[str, Callable[[Authority], ssl.SSLContext]] = {
 
 
 def assert_untrusted(error: BaseException) -> None:
-    assert "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.__cause__}"
+    assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+    assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
 
 def words_of_ours() -> set[str]:
@@ -263,6 +264,30 @@ async def test_an_authority_must_be_named_to_be_trusted(
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
         async with a_client(server.url) as client:
             await client.runs.status("t-1")
+
+
+async def test_the_clients_of_a_process_share_one_ssl_context(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many clients speak TLS, with a proxy and without, certificates are loaded once."""
+    path = tmp_path / "ca.pem"  # a place that no other test has loaded from
+    authority.ca.cert_pem.write_to_path(str(path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    make, made = ssl.create_default_context, []
+
+    def count(*args: Any, **options: Any) -> ssl.SSLContext:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", count)
+    with secure(authority) as server, HttpProxy() as proxy:
+        for is_proxied in (False, False, True, True):
+            if is_proxied:
+                monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
+            async with a_client(server.url) as client:
+                assert (await client.runs.status("t-1")).status == "Running"
+        assert len(proxy.targets) == 2
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,27 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import os
 import pickle
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pandium
-from pandium import AsyncPandium, Completed, Retry, errors, models
+from pandium import AsyncPandium, Completed, Retry, emulator, errors, models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FunctionType
 
 SOURCE = Path(pandium.__file__)
 DEPENDENCIES = {
-    *("anyio", "attr", "attrs", "cattrs", "msgspec", "pandium", "tenacity"),
-    "typing_extensions",  # of older cattrs
+    *("anyio", "attr", "attrs", "msgspec", "pandium", "tenacity"),
+    "typing_extensions",  # of msgspec
 }
 
 
@@ -81,18 +86,118 @@ def test_public_things_have_docstrings() -> None:
                 assert "Source:" in (method.__doc__ or "") or resource == "runs", (resource, name)
 
 
-def test_importing_the_package_imports_nothing_optional() -> None:
-    """What an extra brings is imported by those who use it alone."""
-    # httpx and httpcore2 import what they find (click, rich, trio), which is their own affair.
+# What a signature may say of JSON: that something is an object or an array of it; or, in these
+# places, that it is any JSON at all.
+JSON_OBJECTS = re.compile(r"(dict|Mapping)\[str, Any\]|(list|Sequence)\[Any\]")
+ANY_JSON = {
+    "APIError.__init__(body)",
+    "AsyncPandium.request(json)",
+    "AsyncPandium.request(return)",
+    "Builds.create(return)",
+    "ConnectorError.data",
+    "Connectors.call(return)",
+    "Connectors.disconnect(return)",
+    "Connectors.soap(return)",
+    "Connectors.xml(return)",
+    "Tenants.update(changes)",
+    # The emulator's: what a handler answers for another system.
+    "Connectors.handler_of(return)",
+    "Connectors.register(handler)",
+    "UpstreamFailure.__init__(data)",
+}
+
+
+def _public_values() -> Iterator[Any]:
+    for module in (pandium, models, errors, emulator):
+        yield from (getattr(module, name) for name in module.__all__)
+    client = AsyncPandium("key")
+    yield from (type(getattr(client, name)) for name in AsyncPandium.__annotations__)
+
+
+def _functions_of(value: Any) -> Iterator[tuple[str, FunctionType]]:
+    if inspect.isfunction(value):
+        yield value.__name__, value
+    if inspect.isclass(value) and value.__module__.startswith("pandium"):
+        for name, member in vars(value).items():
+            function = getattr(member, "fget", getattr(member, "__func__", member))
+            if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+                yield f"{value.__name__}.{name}", inspect.unwrap(function)
+
+
+def _annotations() -> Iterator[tuple[str, Any]]:
+    for value in _public_values():
+        for name, function in _functions_of(value):
+            for argument, annotation in inspect.get_annotations(function).items():
+                yield f"{name}({argument})", annotation
+        if inspect.isclass(value):
+            for name, annotation in inspect.get_annotations(value).items():
+                yield f"{value.__name__}.{name}", annotation
+
+
+def _aliases() -> dict[str, str]:
+    """Find what a module calls by a name of its own, so that no name hides an `Any`."""
+    found: dict[str, str] = {}
+    for path in SOURCE.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                found.setdefault(node.targets[0].id, ast.unparse(node.value))
+            elif isinstance(node, ast.AnnAssign) and node.value and "TypeAlias" in ast.dump(node):
+                found[ast.unparse(node.target)] = ast.unparse(node.value)
+    return {name: text for name, text in found.items() if name[0].isupper() and len(name) > 1}
+
+
+def _spelt_out(annotation: Any, aliases: dict[str, str]) -> str:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    for _ in range(3):  # an alias may name another one
+        text = re.sub(r"\b[A-Za-z_]\w*\b", lambda word: aliases.get(word[0], word[0]), text)
+    return re.sub(r"\b(typing|collections\.abc|builtins)\.", "", text)
+
+
+def test_any_is_json_and_nothing_else() -> None:
+    """No public signature says `Any` but of JSON: objects, arrays, and the places listed here."""
+    aliases = _aliases()
+    annotations = dict(_annotations())
+    assert len(annotations) > 300, "they were found"
+    found = {
+        place
+        for place, annotation in annotations.items()
+        if re.search(r"\bAny\b", JSON_OBJECTS.sub("JSON", _spelt_out(annotation, aliases)))
+    }
+    assert found <= ANY_JSON
+
+
+def test_public_functions_are_annotated() -> None:
+    """Each argument and result of a public function has a type."""
+    for value in _public_values():
+        for name, function in _functions_of(value):
+            signature = inspect.signature(function)
+            for argument in list(signature.parameters.values())[inspect.isclass(value) :]:
+                assert argument.annotation is not argument.empty, f"{name}({argument.name})"
+            assert signature.return_annotation is not signature.empty, name
+
+
+def _brought_by(statement: str, *, after: str = "pass") -> set[str]:
     code = (
-        "import sys, httpx, httpcore2; before = set(sys.modules); import pandium;"
-        "new = {m.split('.')[0] for m in set(sys.modules) - before};"
+        f"import sys; {after}; before = set(sys.modules); {statement}; "
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
         "print(*sorted(new - sys.stdlib_module_names))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
-    assert set(done.stdout.split()) <= DEPENDENCIES
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_what_it_must() -> None:
+    """An import brings neither what is optional nor what comes later: httpx, httpcore2, cattrs."""
+    assert _brought_by("from pandium import *") <= DEPENDENCIES
+
+
+def test_a_new_client_brings_httpx_alone() -> None:
+    """A client that has sent nothing yet has imported httpx, and no pool."""
+    # httpx and anyio import what they find (click, rich, sniffio), which is their own affair.
+    new = _brought_by("pandium.AsyncPandium('key')", after="import httpx, pandium")
+    assert new <= DEPENDENCIES | {"sniffio"}
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

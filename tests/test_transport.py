@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from conftest import KEY
+from misbehaving import Misbehaving
 from pandium import (
     AsyncPandium,
     ConnectFailed,
@@ -35,7 +36,7 @@ from pandium import (
     ServerError,
     TransportError,
 )
-from pandium._pool import _ERRORS, _as_httpx
+from pandium._pool import _ERRORS, _as_httpx, _Pool
 from pandium._telemetry import _instruments
 
 if TYPE_CHECKING:
@@ -77,6 +78,49 @@ async def test_a_refused_connection_was_never_sent() -> None:
     assert not caught.value.outcome_unknown
     assert len(caught.value.attempts) == 4
     assert isinstance(caught.value.__cause__, OSError)
+
+
+async def _call(pool: _Pool, server: Misbehaving) -> None:
+    url = f"{server.url}/v2/runs/triggers/t-1/status"
+    answer = await pool.handle_async_request(httpcore2.Request("GET", url, headers=[("Host", "h")]))
+    assert b"".join([part async for part in answer.stream])
+    await answer.stream.aclose()
+
+
+async def test_idle_connections_are_closed_when_their_time_is_over() -> None:
+    """Of the connections that are not used again, those kept too long end with a call."""
+    with Misbehaving() as server:
+        pool = _Pool(3, keepalive=0.0)
+        for accepted in (3, 6):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(_call, pool, server)
+            assert server.accepted == accepted
+            await server.until(lambda: server.open == 1)
+        await pool.aclose()
+        await server.until_idle()
+
+
+async def until_open(server: Misbehaving, count: int) -> None:
+    await server.until(lambda: server.open == count)
+
+
+async def test_connections_to_all_hosts_are_bounded_together() -> None:
+    """For another host an idle connection makes way, so that there are never more than places."""
+    with Misbehaving() as api, Misbehaving() as storage:
+        pool = _Pool(2)
+        for busy, other in ((api, storage), (storage, api), (api, storage)):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(_call, pool, busy)
+            await until_open(other, 0)
+            await until_open(busy, 2)
+            await _call(pool, other)
+            await until_open(busy, 1)
+            await until_open(other, 1)
+        await pool.aclose()
+        await api.until_idle()
+        await storage.until_idle()
 
 
 async def test_respx_sees_requests_if_told_to_patch_httpx() -> None:

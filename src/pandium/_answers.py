@@ -139,7 +139,8 @@ def _upstream_data(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Give the seconds that a ``Retry-After`` asks for, as a number or as an HTTP date."""
     value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+    # More digits than centuries need are no number of seconds, and could be an infinity.
+    if re.fullmatch(r"\d{1,10}(\.\d{1,10})?", value, re.ASCII):
         return float(value)
     until = _http_date(value)
     if until is None:

@@ -9,7 +9,6 @@ import attrs
 
 from pandium._clock import new_clock
 from pandium._config import Secret, resolve
-from pandium._connections import Connections, check_url, checked_timeout
 from pandium._convert import encode_json
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -22,10 +21,12 @@ from pandium._transport import Call, Transport, checked_headers
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import httpx
+
+    Parameter = str | int | float | bool | None
 
 __all__ = ["AsyncPandium"]
 
@@ -70,6 +71,13 @@ class AsyncPandium:
         max_response_bytes: int = 64 * 2**20,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
+        # Here, since httpx, which this brings, takes most of the time that an import would.
+        from pandium._connections import (  # noqa: PLC0415
+            Connections,
+            check_url,
+            checked_timeout,
+        )
+
         secret = Secret(api_key)
         del api_key  # so that no traceback with local variables shows it
         config = resolve(secret, environment, base_url)
@@ -100,7 +108,7 @@ class AsyncPandium:
         method: str,
         path: str,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Parameter | Sequence[Parameter]] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
@@ -137,6 +145,8 @@ class AsyncPandium:
         ``headers`` are added to those of this client. Closing the view does nothing; closing the
         client that it came from ends both.
         """
+        from pandium._connections import checked_timeout  # noqa: PLC0415 - as above
+
         old = self._transport
         view = object.__new__(type(self))
         view._bind(

@@ -13,7 +13,6 @@ import anyio.lowlevel
 import attrs
 import httpx
 
-from pandium._pool import make_http_client
 from pandium._retry import Budget
 from pandium.errors import (
     ConfigurationError,
@@ -27,7 +26,7 @@ from pandium.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Connections", "Held", "Timeout", "check_url", "checked_timeout"]
+__all__ = ["Answer", "Connections", "Timeout", "check_url", "checked_timeout"]
 
 Timeout = httpx.Timeout
 
@@ -80,8 +79,11 @@ def checked_timeout(value: object) -> httpx.Timeout | float:
     raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
 
 
-class Held(Exception):  # noqa: N818 - no error, and never seen by users
-    """A request got its connection only when none may be used."""
+class _SignedURL(httpx.URL):
+    """A URL whose query is as good as a key: what prints it, such as httpx's own log, hides it."""
+
+    def __str__(self) -> str:
+        return str(httpx.URL(self).copy_with(query=None))
 
 
 class Connections:
@@ -133,19 +135,26 @@ class Connections:
         except httpx.InvalidURL as error:
             raise ValueError(f"path or params cannot be sent: {error}") from None
 
+    def build_signed(
+        self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
+    ) -> httpx.Request:
+        """Make a GET of a URL that nothing may print whole."""
+        request = self.build("GET", url, headers, timeout)
+        request.url = _SignedURL(request.url)
+        return request
+
     async def exchange(
         self,
         request: httpx.Request,
         timeout: httpx.Timeout | float,  # noqa: ASYNC109 - one attempt's, not the caller's
         is_held: Callable[[], bool],
-    ) -> Answer:
+    ) -> Answer | None:
         """
-        Send once, and read the whole answer.
+        Send once, and read the whole answer; unsent, and `None`, if `is_held` once it could be.
 
         Who waits for a connection does so in order, and without a time limit. A `timeout` in
         seconds is for all that follows.
 
-        :raises Held: unsent, if `is_held` at the moment when it has its connection.
         :raises TransportError: if no answer came.
         :raises DecodeError: if it is too large, or wrongly compressed.
         """
@@ -161,6 +170,8 @@ class Connections:
                     progress.begin()
                 with limit:
                     return await self._send(request)
+        except _Held:
+            return None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             failure, cause = _translate(error), _root_of(error)
         else:
@@ -180,6 +191,9 @@ class Connections:
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
+            # Here, since httpcore2 takes as long to import as half of httpx.
+            from pandium._pool import make_http_client  # noqa: PLC0415
+
             self._http = make_http_client(self._places)
         return self._http
 
@@ -224,6 +238,10 @@ def _here() -> object:
     return os.getpid(), anyio.lowlevel.current_token()
 
 
+class _Held(Exception):  # noqa: N818 - no error
+    """A request got its connection only when none may be used."""
+
+
 class _Progress:
     """
     How far a request has got, by what httpcore tells of it.
@@ -245,7 +263,7 @@ class _Progress:
 
     def begin(self) -> None:
         if self._is_held():
-            raise Held
+            raise _Held
         self._has_begun = True
         self._limit.deadline = anyio.current_time() + self._seconds
 
@@ -331,7 +349,7 @@ def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:
 
 def _translate(error: Exception) -> PandiumError:
     # 1. surely not sent  2. too slow  3. whatever else: it may have been sent
-    text = str(error) or type(error).__name__
+    text = str(error) or str(_root_of(error) or "") or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return ConnectFailed(text)
     if isinstance(error, httpx.TimeoutException):

@@ -1,8 +1,11 @@
-"""Put httpcore2's connection pool, which survives cancelled requests, under httpx's client."""
+"""Put a pool of httpcore2's connections, which survives cancelled requests, under httpx."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
+from contextlib import aclosing
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,7 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["make_http_client"]
 
@@ -35,18 +38,25 @@ def _as_httpx(error: Exception) -> httpx.TransportError:
 
 
 class _Stream(httpx.AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
+    """A body; once it is closed, its connection is taken back."""
+
+    def __init__(self, stream: Any, take_back: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream
+        self._take_back = take_back
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for part in self._stream:
-                yield part
+            async with aclosing(aiter(self._stream)) as parts:
+                async for part in parts:
+                    yield part
         except _ERRORS as error:
             raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._take_back()
 
 
 # The sockets that the present request has opened.
@@ -63,74 +73,115 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         return stream
 
 
-def _clean(connection: Any) -> Any:
+class _Pool(httpcore2.AsyncConnectionPool):
     """
-    Make a connection leave nothing behind when a request on it fails or is cancelled.
+    Keep httpcore2's connections in places, given in order, and a stack of idle ones.
 
-    httpcore2 leaves sockets open whose handshake was cancelled, and a tunnel through a proxy whose
-    handshake failed keeps its place in the pool for good. Nor does it mind bytes behind an answer,
-    which it would take for the next one.
+    httpcore2's own pool looks at each of its connections twice a request. It leaves sockets behind
+    whose handshake was cancelled, and a tunnel whose handshake failed keeps its place for good. Nor
+    does it mind bytes behind an answer, which it would take for the next one.
+
+    Requests and answers are of httpx's dialect, which look the same as httpcore2's.
     """
-    handle = connection.handle_async_request
 
-    async def handle_cleanly(request: Any) -> Any:
+    def __init__(self, places: int, keepalive: float = _KEEPALIVE_SECONDS, **options: Any) -> None:
+        super().__init__(keepalive_expiry=keepalive, network_backend=_Backend(), **options)
+        self._most = places
+        self._keepalive = keepalive
+        self._places = anyio.Semaphore(places, fast_acquire=True)
+        self._busy: set[httpcore2.AsyncConnectionInterface] = set()
+        # With the time since when; the one that was used last is at the end.
+        self._idle: deque[tuple[float, httpcore2.AsyncConnectionInterface]] = deque()
+        self._is_open = True
+
+    async def handle_async_request(self, request: Any) -> Any:
+        await self._places.acquire()
+        try:
+            if self._is_open:
+                return await self._send(request)
+            raise httpcore2.ConnectError("closed while waiting for a connection")  # noqa: TRY301 - its place is given back below
+        except BaseException as error:
+            self._places.release()
+            if isinstance(error, _ERRORS):
+                raise _as_httpx(error) from error
+            raise
+
+    async def _send(self, request: Any) -> Any:
+        connection = await self._connection_to(request.url.origin)
+        self._busy.add(connection)
         token = _opened.set([])
         try:
-            await _refuse_leftovers(connection)
-            return await handle(request)
-        except httpcore2.ConnectionNotAvailable:
-            raise  # another request has it, and this one takes another connection
+            answer = await connection.handle_async_request(request)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await connection.aclose()
-                for stream in _opened.get():
-                    await stream.aclose()
+            self._busy.discard(connection)
+            await _close(connection, *_opened.get())
             raise
         finally:
             _opened.reset(token)
+        answer.stream = _Stream(answer.stream, lambda: self._take_back(connection))
+        return answer
 
-    connection.handle_async_request = handle_cleanly
-    return connection
+    async def _connection_to(self, origin: Any) -> httpcore2.AsyncConnectionInterface:
+        """Give the idle connection that was used last, or make one."""
+        while (found := self._pop_idle(origin)) is not None:
+            if not (found.has_expired() or _has_leftovers(found)):
+                return found
+            await _close(found)
+        while self._idle and len(self._idle) + len(self._busy) >= self._most:
+            await _close(self._idle.popleft()[1])
+        return self.create_connection(origin)
+
+    def _pop_idle(self, origin: Any) -> httpcore2.AsyncConnectionInterface | None:
+        for index in reversed(range(len(self._idle))):
+            connection = self._idle[index][1]
+            if connection.can_handle_request(origin):
+                del self._idle[index]
+                return connection
+        return None
+
+    async def _take_back(self, connection: httpcore2.AsyncConnectionInterface) -> None:
+        now = time.monotonic()
+        self._busy.discard(connection)
+        try:
+            if connection.is_idle() and self._is_open:
+                self._idle.append((now, connection))
+            else:
+                await _close(connection)
+        finally:
+            self._places.release()
+        while self._idle and self._idle[0][0] < now - self._keepalive:
+            await _close(self._idle.popleft()[1])
+
+    async def aclose(self) -> None:
+        self._is_open = False
+        await _close(*self._busy, *(connection for _, connection in self._idle))
+        self._idle.clear()
 
 
-async def _refuse_leftovers(connection: Any) -> None:
+async def _close(*closing: Any) -> None:
+    with anyio.CancelScope(shield=True):
+        for each in closing:
+            await each.aclose()
+
+
+def _has_leftovers(connection: Any) -> bool:
+    """Tell whether bytes came behind the last answer."""
     below = connection
     while (further := getattr(below, "_connection", None)) is not None:
         below = further
     state = getattr(below, "_h11_state", None)
-    if state is not None and state.trailing_data[0]:
-        await connection.aclose()
-        raise httpcore2.ConnectionNotAvailable
-
-
-class _Pool(httpcore2.AsyncConnectionPool):
-    """Speak httpx's dialect: its transport hands over httpcore's requests, which look the same."""
-
-    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
-        connection: httpcore2.AsyncConnectionInterface = _clean(super().create_connection(origin))
-        return connection
-
-    async def handle_async_request(self, request: Any) -> Any:
-        try:
-            answer = await super().handle_async_request(request)
-        except _ERRORS as error:
-            raise _as_httpx(error) from error
-        answer.stream = _Stream(answer.stream)
-        return answer
+    return state is not None and bool(state.trailing_data[0])
 
 
 class _Transport(httpx.AsyncHTTPTransport):
     # It leaves handle_async_request as it is: pytest-httpx patches that one to see requests.
     def __init__(self, proxy: httpx.Proxy | None, connections: int) -> None:
         self._pool = _Pool(  # type: ignore[assignment]  # it speaks as httpcore's does
+            connections,
             ssl_context=_ssl_context(
                 os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
             ),
             proxy=None if proxy is None else _as_httpcore2(proxy),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-            network_backend=_Backend(),
         )
 
 

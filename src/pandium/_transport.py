@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from pandium._answers import error_of
-from pandium._connections import Held
 from pandium._convert import decode, decode_json
 from pandium._retry import Repeat, Retry, repeat_of, retrying
 from pandium._telemetry import observed
@@ -123,10 +122,10 @@ class Transport:
 
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
-        request = self.connections.build("GET", url, {"User-Agent": _USER_AGENT}, self.timeout)
-        # Its query is as good as a key, and so may be what the host says of it.
-        shown = str(request.url.copy_with(query=None))
-        job = _Job(request, shown, "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
+        request = self.connections.build_signed(url, {"User-Agent": _USER_AGENT}, self.timeout)
+        job = _Job(
+            request, str(request.url), "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True
+        )
         return await self._repeat(job, lambda answer: answer.content)
 
     def _build(self, call: Call) -> httpx.Request:
@@ -185,11 +184,11 @@ class Transport:
 
     async def _exchange(self, job: _Job) -> Answer:
         while True:
-            try:
-                with self.clock.at_work():
-                    return await self.connections.exchange(job.request, self.timeout, self._is_held)
-            except Held:  # a 429 came while this one waited for its connection
-                await self._wait_for_hold()
+            with self.clock.at_work():
+                answer = await self.connections.exchange(job.request, self.timeout, self._is_held)
+            if answer is not None:
+                return answer
+            await self._wait_for_hold()  # a 429 came while this one waited for its connection
 
     def _is_held(self) -> bool:
         return self.connections.held_until > self.clock.now()
@@ -219,7 +218,11 @@ class Transport:
 
 @attrs.frozen
 class _Job:
-    """A request with what to do about its answer; `shown_url` is what errors may show of it."""
+    """
+    A request with what to do about its answer; `shown_url` is what errors may show of it.
+
+    What a foreign host says of a signed URL may be as good as the URL, and is not shown either.
+    """
 
     request: httpx.Request
     shown_url: str

@@ -170,7 +170,7 @@ class APIError(PandiumError):
         self.message = message
         self.details = details
         self.body = body
-        self.headers = {} if headers is None else headers
+        self.headers: Mapping[str, str] = {} if headers is None else headers
         self.retry_after = retry_after
 
 

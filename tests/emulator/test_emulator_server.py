@@ -18,8 +18,18 @@ from pandium.emulator._server import ServerThread, bind
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def emulator_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "pandium-emulator"]
+# The server of pytest's fixtures runs until the session ends, if another test has used it.
+OTHERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
+def emulator_threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "pandium-emulator"} - OTHERS
 
 
 @pytest.mark.anyio
@@ -78,10 +88,10 @@ def test_a_server_that_cannot_start_says_why() -> None:
     """What ends the server's thread before it is ready reaches the caller."""
     closed = socket.socket()
     closed.close()
-    with contextlib.closing(bind(0)) as left:
-        thread = ServerThread(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
-        with pytest.raises(OSError, match="descriptor"):
-            thread.start()
+    with contextlib.closing(bind(0)) as left, ServerThread() as thread:
+        serving = thread.serving(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
+        with pytest.raises(OSError, match="descriptor"), serving:
+            pass
         assert left.fileno() == -1
     assert not emulator_threads()
 

@@ -1,33 +1,61 @@
 """How users write it: read by the type checkers, never run."""
 
+# Pyright goes by mypy's comments in `refused`; each checker must need each of its comments.
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, assert_type
 
 import httpx
 
+import pandium
 from pandium import (
+    APIError,
     AsyncPandium,
+    Attempt,
     Completed,
+    ConfigurationError,
+    ConnectorError,
+    DecodeError,
+    DriftError,
+    ErrorDetail,
     Listing,
     Outcome,
     Page,
+    PandiumError,
     Polling,
     Retry,
+    RunFailed,
+    TransportError,
     Trigger,
     TriggerStatus,
+    ValidationError,
+    WaitTimeout,
     to_dict,
     to_json,
 )
+from pandium.emulator import ConnectorRequest, Emulator, UpstreamFailure
 from pandium.models import (
+    Category,
+    Connector,
+    ConnectorStatus,
+    Flag,
     Integration,
     IntegrationType,
     Release,
     ReleaseChannel,
     Run,
     RunMode,
+    RunStatus,
+    RunTrigger,
+    Tag,
     Tenant,
+    TenantAuthStatus,
     TenantMetadata,
+    TenantStatus,
 )
 
 
@@ -35,31 +63,98 @@ async def construction() -> None:
     client = AsyncPandium()
     AsyncPandium("key", environment="sandbox", timeout=5, retry=Retry.never())
     AsyncPandium(api_key="key", base_url="https://x.example", timeout=httpx.Timeout(5))
-    AsyncPandium(http_client=httpx.AsyncClient(), max_connections=3)
+    AsyncPandium(http_client=httpx.AsyncClient(), max_connections=3, max_response_bytes=2**20)
     assert_type(client.with_options(timeout=3, headers={"A": "b"}), AsyncPandium)
+    assert_type(client.with_options(retry=Retry(attempts=6, max_elapsed=9)), AsyncPandium)
     async with client as opened:
         assert_type(opened, AsyncPandium)
+    assert_type(await client.aclose(), None)
+    version: str = pandium.__version__
+    del version
+
+
+async def any_endpoint(client: AsyncPandium) -> None:
     assert_type(await client.request("GET", "/v2", params={"a": 1}, json=[1]), Any)
+    numbers: dict[str, int] = {"skip": 3}
+    await client.request("GET", "/v2/tenants", params=numbers, headers={"A": "b"})
+    await client.request("GET", "/v2/tenants", params={"a": ["b", 2], "c": None, "d": True})
 
 
-async def operations(client: AsyncPandium) -> None:
-    assert_type(await client.integrations.get(1), Integration)
-    assert_type((await client.integrations.get(1)).type, IntegrationType)
+async def integrations(client: AsyncPandium) -> None:
+    listing = client.integrations.list(archived=False, sort_by="name__ASC", limit=3, skip=1)
+    assert_type(listing, Listing[Integration])
+    integration = await client.integrations.get(1)
+    assert_type(integration, Integration)
+    assert_type(integration.type, IntegrationType)
+    assert_type(integration.created_date, datetime | None)
+    assert_type(integration.connectors, list[Connector] | None)
+    assert_type(integration.categories, list[Category])
+    assert_type(integration.tags, list[Tag])
+    assert_type(integration.flag, Flag | None)
+    assert_type(integration.default_release_channel, ReleaseChannel | None)
+    assert_type(await client.integrations.sync(1, user_name="ada", mode="init"), Trigger)
+    assert_type(await client.builds.create(1, "v1", mode=RunMode.NORMAL), Any)
+
+
+async def releases(client: AsyncPandium) -> None:
     assert_type(await client.releases.list(1), list[Release])
-    assert_type(await client.releases.latest(1), Release)
+    assert_type(await client.releases.get(1, 2), Release)
+    assert_type(await client.releases.default(1), Release)
+    assert_type((await client.releases.latest(1)).config_schema, dict[str, Any] | None)
+
+
+async def tenants(client: AsyncPandium) -> None:
+    created = await client.tenants.create(
+        "a", 1, user_schedule="0 * * * *", release_channel=ReleaseChannel.LATEST, configs={"a": 1}
+    )
+    assert_type(created, Tenant)
+    assert_type(created.configs, dict[str, Any])
+    assert_type(created.status, TenantStatus | None)
     assert_type(await client.tenants.create("a", 1, release_channel="Latest"), Tenant)
-    assert_type(await client.tenants.update(1, paused=True), Tenant)
+    assert_type(await client.tenants.update(1, paused=True, name="b"), Tenant)
     assert_type(await client.tenants.archive(1), dict[str, Any])
+    assert_type(await client.tenants.release(1), Release)
     assert_type(await client.tenants.metadata(1), TenantMetadata)
+    assert_type((await client.tenants.update_metadata(1, {"a": [1]})).data, dict[str, Any])
     assert_type(await client.tenants.sync(1, mode="normal"), Trigger)
     assert_type(await client.tenants.sync(1, mode=RunMode.INIT, payload={}), Trigger)
-    assert_type(await client.connectors.soap(1, "crm", method="GET", target_url="", data=""), Any)
-    assert_type(await client.runs.log(1), str)
+
+
+def state(status: TenantStatus, run: Run) -> None:
+    assert_type(status.auth, TenantAuthStatus)
+    assert_type(status.last_run, dict[str, Any])
+    for system in status.auth.connectors:
+        assert_type(system, ConnectorStatus)
+    assert_type(run.status, RunStatus | None)
+    assert_type(run.mode, RunMode)
+    assert_type(run.triggers, list[RunTrigger])
     assert_type(ReleaseChannel("Other"), ReleaseChannel)
 
 
+async def connectors(client: AsyncPandium) -> None:
+    call = await client.connectors.call(
+        1, "crm", method="GET", target_url="", headers={"A": "b"}, query_params={"a": 1}, body={}
+    )
+    assert_type(call, Any)
+    assert_type(await client.connectors.soap(1, "crm", method="GET", target_url="", data=""), Any)
+    assert_type(await client.connectors.xml(1, "crm", method="GET", target_url="", data=""), Any)
+    assert_type(await client.connectors.disconnect(1, "crm"), Any)
+    transport = client.connectors.transport(7, "crm")
+    assert_type(transport, httpx.AsyncBaseTransport)
+    async with httpx.AsyncClient(transport=transport, base_url="https://x.example") as upstream:
+        assert_type(await upstream.get("/v1"), httpx.Response)
+
+
 async def listings(client: AsyncPandium) -> None:
-    listing = client.tenants.list(integration_id=1, limit=3, on_drift="raise")
+    listing = client.tenants.list(
+        integration_id=1,
+        user_name="ada",
+        archived=True,
+        limit=3,
+        page_size=100,
+        ahead=2,
+        on_drift="raise",
+    )
     assert_type(listing, Listing[Tenant])
     assert_type(await listing.first(), Tenant | None)
     assert_type(await listing.to_list(), list[Tenant])
@@ -69,23 +164,96 @@ async def listings(client: AsyncPandium) -> None:
         assert_type(to_json(tenant), bytes)
     async for page in listing.pages():
         assert_type(page, Page[Tenant])
+        assert_type(page.items, list[Tenant])
+        assert_type((page.skip, page.next_skip, page.drift), tuple[int, int, int])
     async with listing.stream(ahead=8) as items:
         async for tenant in items:
             assert_type(tenant, Tenant)
-    assert_type(client.tenants.runs(1), Listing[Run])
+    assert_type(client.tenants.runs(1, sort_by="id__DESC", limit=1), Listing[Run])
 
 
 async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
     assert_type(await client.runs.wait("1", poll=Polling(first=0)), TriggerStatus)
-    assert_type((await client.runs.status(triggers[0])).outcome, Outcome)
-    async with client.runs.as_completed(triggers) as done:
+    await client.runs.wait("1", classify=lambda status: status.outcome, on_status=print)
+    await client.runs.wait(triggers[0], timeout=60, raise_on_failure=True, on_status=noted)
+    status = await client.runs.status(triggers[0])
+    assert_type((status.status, status.outcome), tuple[str, Outcome])
+    async with client.runs.as_completed(triggers, timeout=60, poll=Polling(rate=5)) as done:
         async for result in done:
             assert_type(result, Completed)
+            assert_type(result.error, Exception | None)
+            assert_type(result.status, TriggerStatus | None)
+    async with client.runs.as_completed(produced(client)):
+        pass
     assert_type(await client.runs.wait_all(t.trigger_id for t in triggers), list[Completed])
-    await client.runs.wait("1", classify=lambda status: status.outcome, on_status=print)
+    assert_type(await client.runs.log(1), str)
+    assert_type(await client.runs.log_url(1), str)
+
+
+async def noted(status: TriggerStatus) -> None:
+    del status
+
+
+async def produced(client: AsyncPandium) -> AsyncIterator[Trigger]:
+    async for tenant in client.tenants.list():
+        yield await client.tenants.sync(tenant.id, mode="normal")
+
+
+async def errors(client: AsyncPandium) -> None:
+    try:
+        await client.tenants.metadata(1)
+    except ConnectorError as error:
+        assert_type(error.data, Any)
+    except ValidationError as error:
+        assert_type(error.details, Sequence[ErrorDetail])
+        assert_type(error.details[0].loc, tuple[str | int, ...])
+    except APIError as error:
+        assert_type((error.status_code, error.message), tuple[int, str])
+        assert_type(error.headers, Mapping[str, str])
+        assert_type(error.retry_after, float | None)
+        assert_type(error.body, Any)
+    except DecodeError as error:
+        assert_type(error.path, str)
+    except WaitTimeout as error:
+        assert_type(error.last_status, TriggerStatus | None)
+        as_timeout: TimeoutError = error
+        del as_timeout
+    except RunFailed as error:
+        assert_type(error.status, TriggerStatus)
+    except (TransportError, DriftError) as error:
+        assert_type(error.outcome_unknown, bool)
+        assert_type(error.skip, int | None)
+    except PandiumError as error:
+        assert_type(error.attempts, Sequence[Attempt])
+        assert_type((error.method, error.url), tuple[str | None, str | None])
+    try:
+        AsyncPandium()
+    except ConfigurationError as error:
+        as_value_error: ValueError = error
+        del as_value_error
+
+
+async def emulator() -> None:
+    def answer(request: ConnectorRequest) -> object:
+        return UpstreamFailure(404, {"url": request.url}) if request.data else {"a": 1}
+
+    with Emulator("demo", api_key="k") as api:
+        api.connectors.register("crm", answer, host="x.example")
+        assert_type(api.add_tenant("acme").id, int)
+    async with Emulator() as api:
+        assert_type(api.url, str)
 
 
 def refused(client: AsyncPandium) -> None:
-    client.tenants.list(on_drift="hope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    client.tenants.list(5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    Retry(tries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.tenants.list(
+        on_drift="hope"  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    )
+    client.tenants.list(
+        5  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+    )
+    Retry(tries=3)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+    client.connectors.transport(
+        "7",  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        "crm",
+    )
+    _ = pandium.Tennant  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]

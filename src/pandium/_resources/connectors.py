@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +13,8 @@ from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import httpx
 
     from pandium._connections import Answer
 
@@ -52,7 +55,7 @@ class Connectors:
         Source: Proxy Endpoints, Proxy Connector Call Rest.
         """
         return await self._proxy(
-            _PATH + "/call",
+            "call",
             {"tenant_id": tenant_id, "connector": connector},
             {
                 "method": method,
@@ -80,7 +83,7 @@ class Connectors:
         Source: Proxy Endpoints, Proxy Connector Call Soap.
         """
         return await self._proxy(
-            _PATH + "/soap",
+            "soap",
             {"tenant_id": tenant_id, "connector": connector},
             {
                 "method": method,
@@ -108,7 +111,7 @@ class Connectors:
         Source: Proxy Endpoints, Proxy Connector Call Xml.
         """
         return await self._proxy(
-            _PATH + "/xml",
+            "xml",
             {"tenant_id": tenant_id, "connector": connector},
             {
                 "method": method,
@@ -130,15 +133,62 @@ class Connectors:
         segments = {"tenant_id": tenant_id, "connector": connector}
         return await self._transport.call_json(Call.of("PATCH", _PATH + "/disconnect", segments))
 
+    def transport(self, tenant_id: int, connector: str) -> httpx.AsyncBaseTransport:
+        """
+        Make a transport by which any client that is built on httpx calls the connected system.
+
+        For instance ``httpx.AsyncClient(transport=client.connectors.transport(7, "crm"),
+        base_url="https://api.example.com")``: what it sends goes by :meth:`call`, or by
+        :meth:`xml` or :meth:`soap` where ``Content-Type`` (``Accept``, if there is none) names
+        XML. The credentials are the tenant's: ``Authorization`` is left out. Time limits are those
+        of the httpx client; what may be repeated is as for :meth:`call`. To close the transport
+        does nothing.
+
+        An error that the upstream answers is an answer here too, with its status. What does not
+        come through the proxy: headers of the answer but a ``Content-Type`` by its data
+        (JSON, else text or XML), and the status of a success, which is always 200.
+
+        Errors are httpx's, with this library's as ``__cause__``. While a request is sent:
+
+        :raises httpx.UnsupportedProtocol: for what the proxy cannot carry; nothing is sent. This is
+            a body that is neither a JSON object nor XML in UTF-8, such as a form, a file or a
+            packed one; a query parameter several times; a header that is not ASCII, or a ``Host``
+            other than the URL's; HEAD, OPTIONS, TRACE, CONNECT; an upgrade of the protocol.
+        :raises httpx.ConnectError: if the request never reached the vendor.
+        :raises httpx.ProxyError: if the vendor refuses it: its key, tenant, connector or rate.
+        :raises httpx.ReadTimeout: if no answer came in time; it may have been carried out.
+        :raises httpx.ReadError: if none came for another reason; it may have been carried out.
+
+        Source: Proxy Endpoints.
+        """
+        # Here, since httpx is imported with the first client, not with this package.
+        from pandium._resources._upstream import UpstreamTransport  # noqa: PLC0415
+
+        segments = {"tenant_id": tenant_id, "connector": connector}
+        Call.of("POST", _PATH, segments)  # so that an id that cannot be one shows now
+        return UpstreamTransport(tenant_id, connector, partial(self._send, segments))
+
     async def _proxy(
-        self, template: str, segments: Mapping[str, object], fields: Mapping[str, object]
+        self, operation: str, segments: Mapping[str, object], fields: Mapping[str, object]
     ) -> Any:
         present = {name: value for name, value in fields.items() if value is not None}
         # Each by itself first, so that the error names the one that is no JSON.
         for name, value in present.items():
             encode_json(value, name)
-        call = Call.of("POST", template, segments, content=encode_json(present, "fields"))
-        return await self._transport.send(call, _data_of)
+        return await self._send(segments, operation, encode_json(present, "fields"))
+
+    async def _send(
+        self,
+        segments: Mapping[str, object],
+        operation: str,
+        content: bytes,
+        timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - one attempt's, not the caller's
+    ) -> Any:
+        call = Call.of("POST", f"{_PATH}/{operation}", segments, content=content)
+        transport = self._transport
+        if timeout is not None:
+            transport = attrs.evolve(transport, timeout=timeout)
+        return await transport.send(call, _data_of)
 
 
 def _data_of(raw: Answer) -> Any:

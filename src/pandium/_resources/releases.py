@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from pandium._transport import Call, Transport
 from pandium.models import Release
+
+if TYPE_CHECKING:
+    import builtins
 
 __all__ = ["Releases"]
 
@@ -18,7 +23,8 @@ class Releases:
 
     _transport: Transport = attrs.field(repr=False)
 
-    async def list(self, integration_id: int) -> list[Release]:
+    # builtins', since `list` is this method here.
+    async def list(self, integration_id: int) -> builtins.list[Release]:
         """
         Give all releases of an integration; the API does not page them.
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Emulator:
         `tenants`, or the path of a JSON or YAML file of the same form.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
-    :param clock: another source of time.
+    :param clock: another source of time: `Clock(speed=60)`, or `DrivenClock()`.
     :raises ValueError: names the place in a bad seed.
     """
 
@@ -52,7 +53,7 @@ class Emulator:
     ) -> None:
         self._service = Service(clock or Clock(), api_key)
         self._wanted_port = port
-        self._thread: ServerThread | None = None
+        self._running: ExitStack | None = None
         plant(self._service.store, seed)
 
     def start(self) -> Self:
@@ -62,22 +63,26 @@ class Emulator:
         :raises OSError: the port cannot be used.
         :raises RuntimeError: the server runs already.
         """
-        if self._thread is not None:
+        return self._start_in(ServerThread())
+
+    def _start_in(self, thread: AbstractContextManager[ServerThread]) -> Self:
+        if self._running is not None:
             raise RuntimeError("the emulator runs already")
         api = bind(self._wanted_port)
         storage = bind(0)
         self._service.port = api.getsockname()[1]
         self._service.storage_port = storage.getsockname()[1]
-        thread = ServerThread(Application(self._service), [api, storage])
-        thread.start()
-        self._thread = thread
+        with ExitStack() as stack:
+            server = stack.enter_context(thread)
+            stack.enter_context(server.serving(Application(self._service), [api, storage]))
+            self._running = stack.pop_all()
         return self
 
     def stop(self) -> None:
         """Stop the server; once more does nothing."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
 
     def __enter__(self) -> Self:
         return self.start()

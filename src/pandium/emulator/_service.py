@@ -39,8 +39,8 @@ class Service:
     storage_port: int = 0
 
     def __post_init__(self) -> None:
-        self.store = Store(self.clock)
         self.runs = Runs(self.clock, self.lock)
+        self.store = Store(self.clock, self.runs.schedule)
         self.connectors = Connectors()
         self.requests = Journal()
         self.storage_requests = Journal()

@@ -1,6 +1,6 @@
 """Integrations, releases and tenants: what exists, and what may be changed in it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -24,8 +24,9 @@ R = TypeVar("R", Integration, Release, Tenant)
 class Store:
     """The records of one emulator. Whoever calls it holds the emulator's lock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, on_schedule: Callable[[Tenant, str | None], None]) -> None:
         self.clock = clock
+        self._on_schedule = on_schedule
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
@@ -113,6 +114,7 @@ class Store:
         tenant = replace(tenant, modified_date=self.clock.wall())
         self.tenants[tenant.id] = tenant
         self._views.clear()
+        self._reschedule(tenant)
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
@@ -123,7 +125,14 @@ class Store:
             for key in sorted(records):
                 records[key] = records.pop(key)
         self._views.clear()
+        if isinstance(record, Tenant):
+            self._reschedule(record)
         return record
+
+    def _reschedule(self, tenant: Tenant) -> None:
+        """Tell by which cron string a tenant runs now; a paused or archived one does not."""
+        schedule = tenant.user_schedule or self.integration(tenant.integration_id).schedule
+        self._on_schedule(tenant, None if tenant.paused or tenant.archived else schedule)
 
     def list_tenants(
         self, window: Window, *, archived: bool, integration_id: int, user_name: str

@@ -1,8 +1,7 @@
-"""The systems behind the proxy: functions of a call, and ASGI applications as such."""
+"""The systems behind the proxy: functions of a call, in a thread or on the event loop."""
 
 import asyncio
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,14 +9,7 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-import httpx
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 ERROR_STATUS = range(300, 600)
-# Where a target is no whole address.
-BASE = httpx.URL("https://upstream")
-TYPES = {"soap": "text/xml; charset=utf-8", "xml": "application/xml; charset=utf-8"}
-PAIR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +55,9 @@ def read_handler(given: Any) -> Handler:
         if _takes(signature, 1):
             return given  # type: ignore[no-any-return]  # it is callable
         if _takes(signature, 3):
+            # httpx comes with the first application.
+            from pandium.emulator._asgi import call_app  # noqa: PLC0415
+
             return partial(call_app, given)
     form = "must take a ConnectorRequest, or be an ASGI application"
     raise ValueError(f"handler: {form}, not {given!r}")
@@ -96,49 +91,3 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
 
     Thread(target=run, name="pandium-emulator-handler", daemon=True).start()
     return await asyncio.wrap_future(done)
-
-
-async def call_app(app: ASGIApp, request: ConnectorRequest) -> Any:
-    """Send a call to an application, and return its data or its failure."""
-
-    async def told(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = {"pandium": request}
-        await app(scope, receive, send)
-
-    answer = await httpx.ASGITransport(told).handle_async_request(_http_request(request))
-    await answer.aread()
-    status, data = answer.status_code, _data(answer)
-    return UpstreamFailure(status, data) if status in ERROR_STATUS else data
-
-
-def _http_request(request: ConnectorRequest) -> httpx.Request:
-    try:
-        url = BASE.join(request.url).copy_merge_params(dict(request.query_params or {}))
-        headers = httpx.Headers(_pairs(request.headers))
-        if request.kind in TYPES:
-            headers.setdefault("content-type", TYPES[request.kind])
-            return httpx.Request(request.method, url, headers=headers, content=request.data)
-        return httpx.Request(request.method, url, headers=headers, json=request.body)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise Unsendable(f"The call cannot be sent: {error}") from None
-
-
-def _pairs(headers: Mapping[str, Any] | list[Any] | None) -> list[tuple[bytes, bytes]]:
-    pairs = list(headers.items()) if isinstance(headers, Mapping) else headers or []
-    for index, pair in enumerate(pairs):
-        if not isinstance(pair, list | tuple) or len(pair) != PAIR:
-            raise ValueError(f"headers[{index}]: must be a name and a value, not {pair!r}")
-    return [(_text(name).encode(), _text(value).encode()) for name, value in pairs]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _data(answer: httpx.Response) -> Any:
-    if "json" in answer.headers.get("content-type", ""):
-        try:
-            return answer.json()
-        except ValueError:
-            pass
-    return answer.text

@@ -1,0 +1,19 @@
+"""List tenants by pandium."""
+
+from __future__ import annotations
+
+from pandium import AsyncPandium
+from pandium._convert import decode
+from pandium.models import Tenant
+
+
+def read(data: bytes) -> list[Tenant]:
+    return decode(data, list[Tenant])
+
+
+async def walk(url: str, page_size: int, ahead: int) -> int:
+    async with AsyncPandium("key", base_url=url) as client:
+        seen = 0
+        async for _ in client.tenants.list(page_size=page_size, ahead=ahead):
+            seen += 1
+        return seen

@@ -1,0 +1,98 @@
+"""
+Walk over all tenants by one client, alone in its process, and print what it took as JSON.
+
+Alone, because the garbage collector goes through whatever else a process has imported. The client
+first walks over another server, so that what it imports and sets up late is no part of the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import json
+import re
+import signal
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_OWN = re.compile(r"/(pandium/\w+|peer_\w+)\.py$")
+_INSTALLED = re.compile(r"/site-packages/(\w+)")
+
+
+def peak() -> float:
+    """Give the peak of this process's memory, in MB of 2**20 bytes."""
+    # Not ru_maxrss: on Linux that begins with the peak of the process that started this one.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+@contextmanager
+def sampled(seconds: float) -> Iterator[Counter[str]]:
+    """Count where the CPU's time goes, by a look at the stack after each so many seconds of it."""
+    found: Counter[str] = Counter()
+
+    def look(_: int, frame: FrameType | None) -> None:
+        found[_place(frame)] += 1
+
+    signal.signal(signal.SIGPROF, look)
+    gc.callbacks.append(_collecting)
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    try:
+        yield found
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        gc.callbacks.remove(_collecting)
+
+
+def _collecting(phase: str, info: Any) -> None:
+    """Stand on the stack at either end of a collection, where a signal that came is dealt with."""
+
+
+def _place(frame: FrameType | None) -> str:
+    assert frame is not None
+    if frame.f_code is _collecting.__code__:
+        if frame.f_locals["phase"] == "stop":
+            return "garbage collector"
+        return _place(frame.f_back)
+    path = frame.f_code.co_filename
+    found = _OWN.search(path) or _INSTALLED.search(path)
+    return found[1] if found else "standard library"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client")
+    parser.add_argument("warm_up_url")
+    parser.add_argument("url")
+    parser.add_argument("--page-size", type=int, default=500)
+    parser.add_argument("--ahead", type=int, default=4)
+    parser.add_argument("--sample", action="store_true")
+    options = parser.parse_args()
+    peer: Any = importlib.import_module(f"peer_{options.client}")
+    asyncio.run(peer.walk(options.warm_up_url, options.page_size, options.ahead))
+    walk = peer.walk(options.url, options.page_size, options.ahead)
+    began, cpu = time.perf_counter(), time.process_time()
+    with sampled(0.001 if options.sample else 0) as samples:
+        tenants = asyncio.run(walk)
+    figures = {
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time() - cpu,
+        "tenants": tenants,
+        "peak": peak(),
+        "samples": samples,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
