@@ -59,7 +59,7 @@ def tear_down(names: dict[str, Any]) -> None:
 def run_python(example: Example) -> None:
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
     code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, example.namespace)  # noqa: S307 - our own documentation
+    result = eval(code, example.namespace)
     if inspect.iscoroutine(result):
         example.namespace["_runner"].run(result)
 

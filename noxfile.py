@@ -1,5 +1,6 @@
 """Run the checks: `nox` for the usual ones, `nox -s build` for one, `nox -l` for their names."""
 
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -82,10 +83,9 @@ INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
     """Build both distributions, check what is in them, and test the wheel by the sdist's tests."""
+    shutil.rmtree(session.create_tmp())  # of the last time
     target = Path(session.create_tmp())
     dist = target / "dist"
-    for old in dist.glob("pandium-*"):
-        old.unlink()
     session.install("build", "twine")
     session.run("python", "-m", "build", "--outdir", str(dist))
     [sdist], [wheel] = dist.glob("*.tar.gz"), dist.glob("*.whl")
