@@ -62,9 +62,13 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run what CI runs in a short form in its long one: cancellation churn, killed processes."""
+    """Run what CI runs in a short form in its long one: churn, killed processes, fuzzing."""
     session.install("-e", ".[demo]", *group("test"))
-    paths = ("tests/test_churn.py", "tests/test_killed.py")
+    paths = (
+        "tests/test_churn.py",
+        "tests/test_killed.py",
+        "tests/emulator/test_emulator_clients.py",
+    )
     session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})
 
 

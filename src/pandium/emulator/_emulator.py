@@ -10,8 +10,15 @@ from typing import Any, Self
 from pandium.emulator._adding import add_integration, add_release, add_tenant
 from pandium.emulator._app import Application
 from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator._assertions import (
+    assert_no_errors,
+    assert_requested,
+    assert_triggered,
+)
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
+from pandium.emulator._drift import Drift
+from pandium.emulator._faults import Faults
 from pandium.emulator._journal import Journal
 from pandium.emulator._problems import Refused, read
 from pandium.emulator._records import Integration, Release, Tenant
@@ -127,6 +134,16 @@ class Emulator:
         return self._service.connectors
 
     @property
+    def faults(self) -> Faults:
+        """What goes wrong between clients and the service."""
+        return self._service.faults
+
+    @property
+    def drift(self) -> Drift:
+        """What changes while a client works."""
+        return self._service.drift
+
+    @property
     def requests(self) -> Journal:
         """The last requests to the API."""
         return self._service.requests
@@ -140,6 +157,55 @@ class Emulator:
     def counts(self) -> Counter[tuple[str, str, int]]:
         """How many requests there were by (method, template of the route, status)."""
         return self._service.requests.counts
+
+    @property
+    def effects(self) -> Counter[tuple[str, int]]:
+        """How often something was done by (operation, tenant), whatever the client was told."""
+        return self._service.requests.effects
+
+    def assert_triggered(self, tenant: int, *, times: int | None = None) -> None:
+        """
+        Fail unless a tenant was triggered, or as often as `times`.
+
+        This and what follows count since the start, or since `requests.clear()`. A trigger counts
+        when the service has taken it, whatever it answered. A failure shows the requests.
+
+        :raises AssertionError: it is not so.
+        """
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, times)
+
+    def assert_triggered_once(self, tenant: int) -> None:
+        """Fail unless a tenant was triggered exactly once."""
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, 1)
+
+    def assert_not_triggered(self, tenant: int | None = None) -> None:
+        """Fail if a tenant was triggered, or any."""
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, 0)
+
+    def assert_requested(
+        self,
+        operation: str,
+        *,
+        times: int | None = None,
+        tenant: int | None = None,
+        status: int | None = None,
+    ) -> None:
+        """
+        Fail unless an operation such as "tenants.list" was requested, or as often as `times`.
+
+        :param tenant: count only requests for this tenant.
+        :param status: count only requests with this answer; 0 is none.
+        """
+        __tracebackhide__ = True
+        assert_requested(self.requests, operation, tenant, status, times)
+
+    def assert_no_errors(self) -> None:
+        """Fail if a request got no answer, or 4xx or 5xx; not for a trigger that has no run yet."""
+        __tracebackhide__ = True
+        assert_no_errors(self.requests)
 
     @property
     def integrations(self) -> list[Integration]:

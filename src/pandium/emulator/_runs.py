@@ -121,6 +121,11 @@ class Runs:
                 queue.look(self._clock.now())
             return word
 
+    def tenant_of(self, trigger_id: str) -> int | None:
+        """Return the tenant that a trigger is for, or None if there is no such trigger."""
+        run = self._by_trigger.get(trigger_id)
+        return run.tenant_id if run is not None else None
+
     def find(self, run_id: int) -> Run | None:
         """Return a run that has appeared."""
         with self._lock:

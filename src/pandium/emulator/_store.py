@@ -13,6 +13,10 @@ from pandium.emulator._rules import cron_problems, data_problems, name_problems
 ID = "integration_release_id"
 CHANNEL = "integration_release_channel"
 MOST_VIEWS = 64
+SORTABLE = (
+    "id", "name", "archived", "integration_id", "created_date", "modified_date", "paused",
+    "user_schedule", "source", "integration_release_id", "integration_release_channel",
+)  # fmt: skip
 
 R = TypeVar("R", Integration, Release, Tenant)
 
@@ -26,6 +30,7 @@ class Store:
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
+        self.default_sort = "id__ASC"
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
     def integration(self, integration_id: int) -> Integration:
