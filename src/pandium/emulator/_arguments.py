@@ -1,9 +1,24 @@
-"""What adds a record by hand takes: the form of seeds and of the methods alike."""
+"""What adds a record by hand takes: the form of seeds, of control calls and of the methods."""
 
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+
+def aware(date: datetime) -> datetime:
+    """Take a date without an offset for one in UTC."""
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, Field(strict=False), AfterValidator(aware)]
+Id = Annotated[int, Field(ge=1)]
+# Without seconds, a phase never ends.
+Phase = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0)] | None],
+    Field(strict=False),
+]
 
 
 class Arguments(BaseModel):
@@ -22,7 +37,7 @@ class ConnectorArguments(Arguments):
 class IntegrationArguments(Arguments):
     """What makes an integration."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     name: str | None = None
     long_name: str | None = None
     connectors: tuple[str | ConnectorArguments, ...] = Field(("crm", "shop"), strict=False)
@@ -33,13 +48,13 @@ class IntegrationArguments(Arguments):
     metadata_schema: dict[str, Any] | None = None
     schedule: str | None = None
     default_release_channel: Literal["Latest", "Default"] | None = None
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
 
 
 class ReleaseArguments(Arguments):
     """What makes a release."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     integration_id: int
     name: str | None = None
     tag: str | None = None
@@ -47,13 +62,13 @@ class ReleaseArguments(Arguments):
     config_schema: dict[str, Any] | None = None
     metadata_schema: dict[str, Any] | None = None
     default: bool = False
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
 
 
 class TenantArguments(Arguments):
     """What makes a tenant."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     name: str | None = None
     integration_id: int = 1
     user_name: str | None = None
@@ -66,4 +81,29 @@ class TenantArguments(Arguments):
     release_channel: Literal["Latest", "Default"] | None = None
     metadata: dict[str, Any] | None = None
     source: str = "api"
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
+
+
+class ScriptArguments(Arguments):
+    """How runs go: those of one tenant, of one integration, or all others."""
+
+    tenant: Id | None = None
+    integration: Id | None = None
+    appears_after: float | None = Field(0.1, ge=0)
+    phases: list[Phase] = Field([("Running", 0.3), ("Succeeded", 0)], min_length=1)
+
+    @field_validator("integration")
+    @classmethod
+    def _is_the_only_subject(cls, integration: int | None, given: ValidationInfo) -> int | None:
+        if integration is not None and given.data.get("tenant") is not None:
+            raise PydanticCustomError("subject", "give a tenant or an integration, not both")
+        return integration
+
+
+class UpstreamArguments(Arguments):
+    """What the system behind a connector answers, or the system on one host of it."""
+
+    connector: str = Field(min_length=1)
+    host: str | None = Field(None, pattern=r"^([^/:\s]+|[0-9a-fA-F:.]+)$")
+    status: int = Field(200, ge=200, le=599)
+    data: Any = None

@@ -3,21 +3,25 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pandium.emulator._adding import add_integration, add_release, add_tenant
+from pandium.emulator._adding import add_integration, add_release
 from pandium.emulator._app import Application
 from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
+from pandium.emulator._contents import put
 from pandium.emulator._journal import Journal
-from pandium.emulator._problems import Refused, read
+from pandium.emulator._problems import read
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
-from pandium.emulator._seeds import RENAMED, Seed, plant
+from pandium.emulator._seeds import Seed, add_tenant_as_given, seed_data, sown
 from pandium.emulator._server import HOST, ServerThread, bind
 from pandium.emulator._service import Service
+from pandium.emulator._states import save
 
 
 class Emulator:
@@ -27,11 +31,13 @@ class Emulator:
     Use it in `with` or `async with`, on any event loop: the server has a thread of its own.
     Entering and leaving block for some milliseconds. The state stays readable afterwards.
 
-    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases` and
-        `tenants`, or the path of a JSON or YAML file of the same form.
+    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases`,
+        `tenants`, `scripts` and `upstreams`, or the path of a JSON or YAML file of the same form,
+        or of one that `save` wrote.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
     :param clock: another source of time.
+    :param state_file: where `save` writes unless it is told otherwise, and the control API.
     :raises ValueError: names the place in a bad seed.
     """
 
@@ -42,11 +48,14 @@ class Emulator:
         port: int = 0,
         *,
         clock: Clock | None = None,
+        state_file: str | PathLike[str] | None = None,
     ) -> None:
         self._service = Service(clock or Clock(), api_key)
+        self._service.seed = seed_data(seed)
+        self._service.state_file = None if state_file is None else Path(state_file)
         self._wanted_port = port
         self._thread: ServerThread | None = None
-        plant(self._service.store, seed)
+        self.reset()
 
     def start(self) -> Self:
         """
@@ -71,6 +80,35 @@ class Emulator:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
+
+    def reset(self) -> None:
+        """
+        Put everything back as it was made: records, runs, scripts, handlers, requests.
+
+        The clock goes on.
+        """
+        put(self._service, sown(self._service.seed, self.clock))
+
+    def load(self, seed: Seed | None) -> None:
+        """
+        Hold what a seed or a saved state says, and nothing of what was, as if made anew with it.
+
+        Dates of a saved state stay what they are; a clock that is behind them is put forward.
+
+        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        """
+        put(self._service, sown(seed_data(seed), self.clock))
+
+    def save(self, path: str | PathLike[str] | None = None) -> None:
+        """
+        Write integrations, releases, tenants, runs, scripts and said answers into a file.
+
+        It is YAML if it is named so, else JSON. Without a path it is the `state_file`.
+
+        :raises OSError: the file cannot be written; what stood there before still does.
+        :raises ValueError: there is no path.
+        """
+        save(self._service, None if path is None else Path(path))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -269,8 +307,5 @@ class Emulator:
             "source": source,
             "created_date": created_date,
         }
-        try:
-            with self._service.lock:
-                return add_tenant(self._service.store, read(TenantArguments, given))
-        except Refused as error:
-            raise error.renamed(RENAMED) from None
+        with self._service.lock:
+            return add_tenant_as_given(self._service.store, read(TenantArguments, given))

@@ -3,7 +3,9 @@
 import hmac
 import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
+from typing import Any
 
 from fastapi import Request
 
@@ -28,6 +30,8 @@ class Service:
     lock: RLock = field(default_factory=RLock)
     port: int = 0
     storage_port: int = 0
+    seed: Any = None
+    state_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.store = Store(self.clock)

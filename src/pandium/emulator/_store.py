@@ -27,6 +27,13 @@ class Store:
         self.tenants: dict[int, Tenant] = {}
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
+    def replace(self, other: "Store") -> None:
+        """Hold the records of another store instead."""
+        self.integrations = other.integrations
+        self.releases = other.releases
+        self.tenants = other.tenants
+        self._views.clear()
+
     def integration(self, integration_id: int) -> Integration:
         """Return an integration, or raise Missing."""
         return _find(self.integrations, integration_id, "Integration")
@@ -149,17 +156,21 @@ class Store:
 
     def checked(self, tenant: Tenant) -> Tenant:
         """Return a tenant that obeys the rules, or raise Refused."""
-        refuse_if(
-            *name_problems(tenant.name),
-            *cron_problems("user_schedule", tenant.user_schedule),
-            *self._release_problems(tenant),
-        )
+        refuse_if(*self.problems(tenant))
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
             tenant = replace(tenant, integration_release_channel="Default")
         if self.releases_of(tenant.integration_id):
             schema = self.release_of(tenant).config_schema
             refuse_if(*data_problems(tenant.configs, schema, "configs"))
         return tenant
+
+    def problems(self, tenant: Tenant) -> list[Problem]:
+        """Find what is wrong with a tenant, whatever its release's schemas say."""
+        return [
+            *name_problems(tenant.name),
+            *cron_problems("user_schedule", tenant.user_schedule),
+            *self._release_problems(tenant),
+        ]
 
     def _release_problems(self, tenant: Tenant) -> list[Problem]:
         release_id, channel = tenant.integration_release_id, tenant.integration_release_channel
