@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandium.emulator import _routes_connectors, _routes_integrations, _routes_tenants
 from pandium.emulator._answers import HANDLERS, answer
+from pandium.emulator._control import control
+from pandium.emulator._gate import is_control
 from pandium.emulator._journal import MOST_BODY, Journal, Request, shown_headers
 from pandium.emulator._service import SCOPE_KEY, Service
 
@@ -92,18 +94,22 @@ class Exchange:
 
 
 class Application:
-    """The API on one port, the storage of logs on another."""
+    """The API, its control and its page on one port, the storage of logs on another."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._routes = routes()
+        self._control = control()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         is_storage = scope["server"][1] == service.storage_port
+        scope[SCOPE_KEY] = service
+        if is_control(scope["path"]) and not is_storage:
+            await self._control(scope, receive, send)
+            return
         journal = service.storage_requests if is_storage else service.requests
         exchange = Exchange(journal, scope, receive, send)
-        scope[SCOPE_KEY] = service
         target = log_answer(service, scope) if is_storage else self._target(scope)
         # Only the end of the server cancels; uvicorn would log it as an error.
         with contextlib.suppress(asyncio.CancelledError):

@@ -64,7 +64,8 @@ def sown(data: Any, clock: Clock) -> Contents:
         return restored(data, clock)
     for section in data:
         if section not in SECTIONS:
-            raise ValueError(f"seed: {section!r} is none of {', '.join(SECTIONS)}")
+            msg = f"{section!r} is none of {', '.join(SECTIONS)}"
+            raise Refused([Problem(("seed",), msg, section)])
     store = Store(clock)
     _add_records(store, data)
     scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
