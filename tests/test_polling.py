@@ -10,7 +10,6 @@ import anyio
 import attrs
 import pytest
 
-from clocks import SkippingClock
 from pandium import (
     AuthenticationError,
     Completed,
@@ -23,6 +22,7 @@ from pandium import (
     WaitTimeout,
 )
 from pandium._polling import Terms, wait_for_each, wait_for_one
+from pandium.emulator import DrivenClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,7 @@ class Server:
     """Answers for each trigger what its plan says for the time; `None` is a 404."""
 
     plans: dict[str, Plan]
-    clock: SkippingClock = attrs.field(factory=SkippingClock)
+    clock: DrivenClock = attrs.field(factory=DrivenClock)
     looks: list[tuple[float, str]] = attrs.field(factory=list)
 
     async def look(self, trigger_id: str) -> TriggerStatus:
@@ -60,7 +60,7 @@ class Server:
         return Terms(self.look, self.clock, polling, timeout, classify, **options)
 
     async def wait(self, trigger_id: str = "t", **options: Any) -> TriggerStatus:
-        async with self.clock.running():
+        async with self.clock.skipping():
             return await wait_for_one(trigger_id, self.terms(**options))
 
     async def wait_for(self, source: Any, **options: Any) -> list[Completed]:
@@ -69,7 +69,7 @@ class Server:
         async def keep(_: int, completed: Completed) -> None:
             done.append(completed)
 
-        async with self.clock.running():
+        async with self.clock.skipping():
             await wait_for_each(source, self.terms(**options), keep)
         return done
 
@@ -256,7 +256,7 @@ async def test_a_source_that_fails_loses_no_result() -> None:
     async def keep(_: int, completed: Completed) -> None:
         done.append(completed)
 
-    async with server.clock.running():
+    async with server.clock.skipping():
         try:
             await wait_for_each(source(), server.terms(), keep)
         except ZeroDivisionError:

@@ -57,15 +57,18 @@ class Browser:
 
     def script(self, code: str, *arguments: Any) -> Any:
         """Run a script in the page."""
-        return self.driver.execute_script(code, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(code, *arguments)
+
+    def _log(self, name: str) -> list[dict[str, Any]]:
+        return list(self.driver.get_log(name))  # type: ignore[no-untyped-call]  # selenium's
 
     def console(self) -> list[str]:
         """Return what the console has been told since the last time."""
-        return [one["message"] for one in self.driver.get_log("browser")]
+        return [one["message"] for one in self._log("browser")]
 
     def requested(self) -> list[str]:
         """Return the URLs that were asked for since the last time."""
-        events = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
+        events = [json.loads(one["message"])["message"] for one in self._log("performance")]
         return [
             one["params"]["request"]["url"]
             for one in events

@@ -1,13 +1,16 @@
 """Triggers, runs, logs."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from emulating import Api, served
 
-from pandium.emulator import Clock, Emulator
+from pandium.emulator import Emulator, Looks, Phase
 
 STEPS = [("Running", 4), ("Succeeded", 0)]
 
@@ -154,6 +157,10 @@ def test_the_most_specific_script_wins() -> None:
         ({"phases": [(1, 1)]}, r"phases\[0\]\[0\]"),
         ({"phases": [("", 1)]}, r"phases\[0\]\[0\]"),
         ({"phases": [("Running", True)]}, r"phases\[0\]\[1\]"),
+        ({"phases": [(None, 1), ("Running", 1)]}, r"phases\[0\]\[0\]"),
+        ({"phases": [("Running", 1), (None, -1)]}, r"phases\[1\]\[1\]"),
+        ({"killed_after": -1}, "killed_after"),
+        ({"killed_after": Looks(3)}, "killed_after"),
         ({"tenant": 1, "integration": 1}, "tenant, integration"),
     ],
 )
@@ -161,6 +168,271 @@ def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: 
     """The error names the argument and the place in it."""
     with pytest.raises(ValueError, match=f"^{place}: "):
         Emulator().runs.script(**arguments)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, True, "3", None])
+def test_looks_are_a_whole_number(number: Any) -> None:
+    """Any other number of looks is refused."""
+    with pytest.raises(ValueError, match=r"^number: "):
+        Looks(number)
+
+
+def looked(api: Api, trigger: str, times: int) -> list[str | None]:
+    return [api.status(trigger) for _ in range(times)]
+
+
+def test_a_run_may_go_on_by_looks() -> None:
+    """404 and each phase show to so many looks, however much time passes, and none to no look."""
+    with served() as api:
+        phases: list[Phase] = [
+            ("Pending", Looks(1)),
+            ("Odd", Looks(0)),
+            ("Running", Looks(2)),
+            ("Succeeded", 0),
+        ]
+        api.emulator.runs.script(appears_after=Looks(2), phases=phases, killed_after=math.inf)
+        api.emulator.add_tenant()
+        trigger = api.sync()
+        api.clock.advance(10_000)
+        seen = looked(api, trigger, 7)
+        assert seen == [None, None, "Pending", "Running", "Running", "Succeeded", "Succeeded"]
+
+
+def test_looks_and_seconds_may_take_turns() -> None:
+    """The seconds of a phase begin with the last look at the one before."""
+    with served() as api:
+        phases: list[Phase] = [
+            ("Running", 5),
+            ("Checking", Looks(1)),
+            ("Closing", 3),
+            ("Succeeded", 0),
+        ]
+        api.emulator.runs.script(appears_after=1, phases=phases)
+        api.emulator.add_tenant()
+        trigger = api.sync()
+        assert looked(api, trigger, 2) == [None, None]
+        api.clock.advance(1)
+        assert looked(api, trigger, 2) == ["Running", "Running"]
+        api.clock.advance(60)
+        assert looked(api, trigger, 2) == ["Checking", "Closing"]
+        api.clock.advance(3)
+        assert api.status(trigger) == "Succeeded"
+
+
+def test_looks_at_what_waits_count_for_what_goes_before() -> None:
+    """Looks at any trigger of a run count for it, and so do those at a trigger behind it."""
+    with served() as api:
+        phases: list[Phase] = [("Running", Looks(2)), ("Succeeded", 0)]
+        api.emulator.runs.script(appears_after=Looks(2), phases=phases)
+        api.emulator.add_tenant()
+        first, second = api.sync(), api.sync()
+        assert [api.status(one) for one in (first, second)] == [None, None]
+        third = api.sync()
+        assert looked(api, third, 4) == [None] * 4
+        assert looked(api, first, 3) == ["Succeeded"] * 3
+        assert looked(api, third, 3) == ["Running", "Running", "Succeeded"]
+
+
+def test_the_tenant_shows_what_looks_have_done() -> None:
+    """A listing of tenants is never older than the last look."""
+    with served() as api:
+        api.emulator.runs.script(
+            appears_after=Looks(1), phases=[("Running", Looks(1)), ("Done", 0)]
+        )
+        api.emulator.add_tenant()
+        trigger = api.sync()
+
+        def shown() -> tuple[bool, bool]:
+            status = api.json("/tenants")[0]["status"]
+            return bool(status["current_run"]), bool(status["last_run"])
+
+        seen = [shown()]
+        for _ in range(2):
+            api.status(trigger)
+            seen.append(shown())
+        assert seen == [(False, False), (True, False), (False, True)]
+
+
+def test_a_status_may_flicker() -> None:
+    """A word that is None is a 404, between two words or at the end; the run keeps its phase."""
+    with served() as api:
+        phases: list[Phase] = [
+            ("Running", 1),
+            (None, Looks(2)),
+            ("Running", 1),
+            ("Succeeded", 1),
+            (None, 0),
+        ]
+        api.emulator.runs.script(appears_after=0, phases=phases)
+        api.emulator.add_tenant()
+        trigger = api.sync()
+        assert api.status(trigger) == "Running"
+        api.clock.advance(1)
+        assert api.json("/tenants/1/runs")[0]["status"]["phase"] == "Running"
+        assert looked(api, trigger, 3) == [None, None, "Running"]
+        api.clock.advance(1)
+        assert api.status(trigger) == "Succeeded"
+        api.clock.advance(1)
+        assert looked(api, trigger, 2) == [None, None]
+        [run] = api.json("/tenants/1/runs")
+        assert (run["status"]["phase"], run["completed_date"] is None) == ("Succeeded", False)
+        assert api.json("/tenants")[0]["status"]["last_successful_run"]["id"] == run["id"]
+
+
+def test_a_run_is_killed_at_ten_minutes() -> None:
+    """What is not over then fails by the vendor's word, and the next run begins."""
+    with served() as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
+        api.emulator.add_tenant()
+        first = api.sync()
+        assert api.status(first) == "Running"
+        second = api.sync()
+        api.clock.advance(599)
+        assert [api.status(one) for one in (first, second)] == ["Running", None]
+        api.clock.advance(1)
+        assert [api.status(one) for one in (first, second)] == ["Failed (Timeout)", "Running"]
+        run, _ = api.json("/tenants/1/runs")
+        assert run["status"]["phase"] == "Failed (Timeout)"
+        begun, ended = (
+            datetime.fromisoformat(run[f"{one}_date"]) for one in ("started", "completed")
+        )
+        assert ended - begun == timedelta(minutes=10)
+
+
+def test_a_run_that_needs_all_of_its_time_is_not_killed() -> None:
+    """What ends with the limit has ended; the limit can be another one, or none."""
+    with served() as api:
+        script = api.emulator.runs.script
+        script(tenant=1, appears_after=0, phases=[("Running", 600), ("Succeeded", 0)])
+        script(tenant=2, appears_after=0, phases=[("Running", 9)], killed_after=5)
+        endless = [("Running", 7200), ("Succeeded", 0)]
+        script(tenant=3, appears_after=0, phases=endless, killed_after=math.inf)
+        script(tenant=4, appears_after=0, phases=[("Running", Looks(9))])
+        for _ in range(4):
+            api.emulator.add_tenant()
+        triggers = [api.sync(tenant) for tenant in (1, 2, 3, 4)]
+        api.clock.advance(600)
+        killed = "Failed (Timeout)"
+        words = [api.status(one) for one in triggers]
+        assert words == ["Succeeded", killed, "Running", killed]
+        api.clock.advance(6600)
+        assert api.status(triggers[2]) == "Succeeded"
+
+
+@contextmanager
+def scheduled(schedule: str | None, **options: Any) -> Iterator[Api]:
+    with served() as api:
+        api.clock.epoch = datetime(2026, 1, 1, tzinfo=UTC)
+        api.emulator.runs.script(appears_after=2, phases=STEPS)
+        api.emulator.add_tenant(user_schedule=schedule, **options)
+        yield api
+
+
+def begun(api: Api, tenant: int = 1) -> list[tuple[str, str]]:
+    runs = api.json(f"/tenants/{tenant}/runs")
+    return [(run["triggers"][0]["source"], run["started_date"][11:19]) for run in runs]
+
+
+def test_runs_begin_by_the_schedule() -> None:
+    """At each date of the cron string, in UTC, a run appears; nobody has to look at it."""
+    with scheduled("30 */2 * * *") as api:
+        assert begun(api) == []
+        api.clock.advance(5 * 3600)
+        assert begun(api) == [("Cron", "00:30:00"), ("Cron", "02:30:00"), ("Cron", "04:30:00")]
+        [run, *_] = api.json("/tenants/1/runs")
+        assert run["mode"] == "normal"
+        assert [one["created_date"][11:19] for one in run["triggers"]] == ["00:30:00"]
+        assert run["status"]["phase"] == "Succeeded"
+        assert api.emulator.runs.find(run["id"]) is not None
+
+
+def test_the_tenant_shows_its_scheduled_runs() -> None:
+    """The status of a tenant that nobody has touched changes when its schedule is due."""
+    with scheduled("*/10 * * * *") as api:
+
+        def shown() -> list[bool]:
+            status = api.json("/tenants")[0]["status"]
+            return [bool(status[name]) for name in ("current_run", "last_run")]
+
+        seen = []
+        for seconds in (0, 600, 4, 596):
+            api.clock.advance(seconds)
+            seen.append(shown())
+        assert seen == [[False, False], [True, False], [False, True], [True, True]]
+
+
+def test_a_scheduled_run_goes_first() -> None:
+    """It goes before what waits, and before what has not appeared, which then waits anew."""
+    with scheduled("*/10 * * * *") as api:
+        api.clock.advance(597)
+        first = api.sync()  # appears at 599, ends at 603
+        api.clock.advance(2)
+        second = api.sync()
+        api.clock.advance(5)  # 604: the scheduled one goes since 603
+        assert [api.status(one) for one in (first, second)] == ["Succeeded", None]
+        assert begun(api) == [("api", "00:09:59"), ("Cron", "00:10:03")]
+        api.clock.advance(4)  # 608: it has ended at 607
+        assert api.status(second) is None
+        api.clock.advance(1)
+        assert api.status(second) == "Running"
+        assert begun(api)[1:] == [("api", "00:10:09"), ("Cron", "00:10:03")]
+        api.clock.advance(590)
+        third = api.sync()  # 1199: would appear at 1201
+        api.clock.advance(6)  # 1205: the scheduled one has gone from 1200 to 1204
+        assert api.status(third) is None
+        api.clock.advance(1)
+        assert api.status(third) == "Running"
+
+
+def test_scheduled_triggers_are_bundled_too() -> None:
+    """Dates that pass while a run goes share the next scheduled run."""
+    with scheduled("* * * * *") as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", 150)])
+        api.clock.advance(211)
+        runs = api.json("/tenants/1/runs")
+        assert [len(run["triggers"]) for run in runs] == [1, 2]
+
+
+@pytest.mark.parametrize("state", [{"paused": True}, {"archived": True}])
+def test_only_a_tenant_that_is_active_runs_by_its_schedule(state: dict[str, bool]) -> None:
+    """Paused and archived ones do not, and what they have missed is not made up for."""
+    with scheduled("0 * * * *", **state) as api:
+        api.clock.advance(3600)
+        api.http.patch("/v2/tenants/1", json=dict.fromkeys(state, False))
+        assert begun(api) == []
+        api.clock.advance(3600)
+        assert begun(api) == [("Cron", "02:00:00")]
+        api.http.patch("/v2/tenants/1", json=state)
+        api.clock.advance(3600)
+        assert len(begun(api)) == 1
+
+
+def test_the_integration_has_a_schedule_for_those_without() -> None:
+    """A tenant's own goes before it, may be changed, and other changes leave it alone."""
+    with scheduled("0 * * * *") as api:
+        api.emulator.add_integration(schedule="15 * * * *")
+        api.emulator.add_tenant(integration_id=2)
+        api.emulator.add_tenant(integration_id=2, user_schedule="45 * * * *")
+        api.clock.advance(3599)
+        for tenant, change in ((1, {"name": "other"}), (3, {"user_schedule": None})):
+            api.http.patch(f"/v2/tenants/{tenant}", json=change)
+        api.clock.advance(3001)
+        assert [begun(api, tenant)[-1][1] for tenant in (1, 2, 3)] == [
+            "01:00:00",
+            "01:15:00",
+            "01:15:00",
+        ]
+        assert begun(api, 3)[0][1] == "00:45:00"
+
+
+def test_a_script_holds_for_what_is_due_after_it() -> None:
+    """A run that was due before follows the script of then, though nobody had looked yet."""
+    with scheduled("0 * * * *") as api:
+        api.clock.advance(3601)
+        api.emulator.runs.script(phases=[("Other", 1)])
+        assert api.json("/tenants/1/runs")[0]["status"]["phase"] == "Running"
+        api.clock.advance(3600)
+        assert api.json("/tenants/1/runs")[1]["status"]["phase"] == "Other"
 
 
 def test_an_integration_s_sync_finds_the_tenant_of_a_user() -> None:
@@ -233,14 +505,3 @@ def test_the_address_of_a_log_is_good_for_a_while() -> None:
             assert httpx.get(other).status_code == 403
         api.clock.advance(1)
         assert httpx.get(url).status_code == 403
-
-
-def test_the_clock_of_every_day_goes_on_by_itself() -> None:
-    """Seconds grow, and a moment keeps its date."""
-    clock = Emulator().clock
-    assert type(clock) is Clock
-    before = clock.now()
-    while clock.now() == before:
-        pass
-    assert clock.now() > before
-    assert clock.at(before) == clock.at(before) < clock.wall()

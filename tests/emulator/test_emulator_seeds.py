@@ -72,6 +72,11 @@ def test_the_demo_has_tenants_in_all_states() -> None:
         ({"scripts": [{"tenant": 0}]}, r"scripts\[0\]\.tenant: "),
         ({"scripts": [{}, {"phases": []}]}, r"scripts\[1\]\.phases: "),
         ({"scripts": [{"phases": [["a", -1]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [["a", True]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [["a", {"looks": -1}]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [[None, 1]]}]}, r"scripts\[0\]\.phases: .*begin with a word"),
+        ({"scripts": [{"appears_after": "1"}]}, r"scripts\[0\]\.appears_after: must be seconds"),
+        ({"scripts": [{"killed_after": -1}]}, r"scripts\[0\]\.killed_after: "),
         ({"scripts": [{"phases": [["", 0]]}]}, r"scripts\[0\]\.phases\[0\]\[0\]: "),
         ({"upstreams": [{}]}, r"upstreams\[0\]\.connector: "),
         ({"upstreams": [{"connector": "crm", "status": 99}]}, r"upstreams\[0\]\.status: "),
@@ -144,8 +149,14 @@ def test_a_seed_says_how_runs_and_upstream_systems_go() -> None:
         "integrations": [{}],
         "tenants": [{}, {}],
         "scripts": [
-            {"appears_after": 1, "phases": [["Queued", 2], ["Done", 0]]},
-            {"tenant": 2, "appears_after": 0, "phases": [["Running", None]]},
+            {"integration": 1, "appears_after": 1e9},
+            {
+                "tenant": 2,
+                "appears_after": {"looks": 1},
+                "phases": [["Running", None]],
+                "killed_after": None,
+            },
+            {"tenant": 1, "appears_after": 1, "phases": [["Queued", 2], [None, 0], ["Done", 0]]},
         ],
         "upstreams": [
             {"connector": "crm", "data": [1]},
@@ -154,6 +165,7 @@ def test_a_seed_says_how_runs_and_upstream_systems_go() -> None:
     }
     with served(seed) as api:
         first, second = api.sync(1), api.sync(2)
+        assert [api.status(one) for one in (first, second)] == [None, None]
         api.clock.advance(1)
         assert [api.status(one) for one in (first, second)] == ["Queued", "Running"]
         api.clock.advance(1e6)

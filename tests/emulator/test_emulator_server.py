@@ -78,10 +78,10 @@ def test_a_server_that_cannot_start_says_why() -> None:
     """What ends the server's thread before it is ready reaches the caller."""
     closed = socket.socket()
     closed.close()
-    with contextlib.closing(bind(0)) as left:
-        thread = ServerThread(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
-        with pytest.raises(OSError, match="descriptor"):
-            thread.start()
+    with contextlib.closing(bind(0)) as left, ServerThread() as thread:
+        serving = thread.serving(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
+        with pytest.raises(OSError, match="descriptor"), serving:
+            pass
         assert left.fileno() == -1
     assert not emulator_threads()
 

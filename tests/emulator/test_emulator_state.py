@@ -14,10 +14,10 @@ from emulating import Api, served
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandium.emulator import Emulator, _records, _state_forms
+from pandium.emulator import DrivenClock, Emulator, Looks, _records, _state_forms
 from pandium.emulator._states import state_of
 
-DATA = Path(__file__).parent.parent / "data"
+OLD = Path(__file__).parent.parent / "data" / "emulator-state-1.json"
 Act = Callable[[Api], object]
 
 
@@ -26,10 +26,13 @@ keys = st.integers(1, 4)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(scalars | st.just("\ud800"), lambda inner: st.lists(inner, max_size=2))
 objects = st.dictionaries(st.text(max_size=3), values, max_size=2)
-phases = st.lists(
-    st.tuples(st.sampled_from(["Running", "Succeeded", "Failed (Refresh)"]), eighths), min_size=1
+words = st.sampled_from(["Running", "Succeeded", "Failed (Refresh)"])
+looks = st.integers(0, 2).map(Looks)
+phases = st.builds(
+    lambda first, rest: [first, *rest],
+    st.tuples(words, eighths | looks),
+    st.lists(st.tuples(words | st.none(), eighths | looks | st.just(math.inf)), max_size=2),
 )
-ends = st.sampled_from([[], [("Running", math.inf)], [("Running", 1e300), ("Succeeded", 0)]])
 
 
 def send(method: str, path: str, body: Any) -> Act:
@@ -42,9 +45,10 @@ def add_tenant(integration: int, fields: dict[str, Any]) -> Act:
     return lambda api: api.emulator.add_tenant(None, integration, **fields)
 
 
-def set_script(subject: str, key: int, after: float, words: list[tuple[str, float]]) -> Act:
-    who = {} if subject == "all" else {subject: key}
-    return lambda api: api.emulator.runs.script(**who, appears_after=after, phases=words)
+def set_script(subject: str, key: int, **script: Any) -> Act:
+    if subject != "all":
+        script[subject] = key
+    return lambda api: api.emulator.runs.script(**script)
 
 
 tenants = st.fixed_dictionaries(
@@ -56,7 +60,7 @@ tenants = st.fixed_dictionaries(
         "metadata": objects,
         "user_name": st.text(max_size=3),
         "connected": st.sampled_from([True, False, ["crm"]]),
-        "user_schedule": st.sampled_from(["0 * * * *", None]),
+        "user_schedule": st.sampled_from(["* * * * *", "0 0 1 1 *", None]),
         "release_channel": st.sampled_from(["Latest", "Default"]),
     },
 )
@@ -85,9 +89,11 @@ acts: st.SearchStrategy[Act] = st.one_of(
         set_script,
         st.sampled_from(["all", "tenant", "integration"]),
         keys,
-        eighths | st.just(math.inf),
-        st.builds(lambda some, last: some + last, phases, ends),
+        appears_after=eighths | looks | st.sampled_from([math.inf, 1e300]),
+        phases=phases,
+        killed_after=eighths | st.just(math.inf),
     ),
+    st.just(lambda api: api.clock.advance(60)),  # to the next date of each schedule
     st.builds(lambda seconds: lambda api: api.clock.advance(seconds), eighths),
 )
 
@@ -121,7 +127,7 @@ def both() -> Iterator[tuple[Api, Api]]:
 
 
 SEED: dict[str, Any] = {
-    "integrations": [{"releases": 2}, {"name": "other", "default_release_channel": "Latest"}],
+    "integrations": [{"releases": 2}, {"name": "other", "schedule": "* * * * *"}],
     "tenants": [{}],
     "upstreams": [{"connector": "crm", "status": 200, "data": {"a": "\ud800"}}],
 }
@@ -178,10 +184,8 @@ def test_no_field_of_a_record_is_lost(record: Any, form: Any) -> None:
 def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None:
     """What an older release wrote gives the same emulator today."""
     path = tmp_path / "state.json"
-    Emulator(DATA / "emulator-state-1.json").save(path)
-    now, then = (json.loads(one.read_text()) for one in (path, DATA / "emulator-state-1.json"))
-    assert now.pop("saved_at") > then.pop("saved_at")
-    assert now == then
+    Emulator(OLD, clock=DrivenClock()).save(path)
+    assert json.loads(path.read_text()) == json.loads(OLD.read_text())
 
 
 def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
@@ -201,6 +205,22 @@ def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
         assert api.status(trigger) == "Succeeded"
         [run] = api.json("/tenants/1/runs")
         assert datetime.fromisoformat(run["completed_date"]) == due
+
+
+def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
+    """Its missed dates are not made up for; the next one is kept."""
+    path = tmp_path / "state.json"
+    with served({"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}) as api:
+        api.clock.advance(120)
+        api.emulator.save(path)
+        later = api.clock.wall() + timedelta(days=365)
+        assert len(api.json("/tenants/1/runs")) == 2
+    with served() as api:
+        api.clock.epoch = later
+        api.emulator.load(path)
+        assert len(api.json("/tenants/1/runs")) == 2
+        api.clock.advance(60)
+        assert len(api.json("/tenants/1/runs")) == 3
 
 
 def test_time_never_goes_back(tmp_path: Path) -> None:
@@ -294,7 +314,7 @@ def test_ten_thousand_tenants_come_back_in_order(tmp_path: Path) -> None:
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((DATA / "emulator-state-1.json").read_text())
+    state: dict[str, Any] = json.loads(OLD.read_text())
     change(state)
     return state
 
@@ -343,14 +363,17 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda s: s["runs"][0].update(tenant_id=99), r"runs\[0\]\.tenant_id: no tenant"),
         (lambda s: s["runs"][0].update(integration_id=99), r"runs\[0\]\.integration_id: no"),
         (lambda s: s["runs"][0].update(triggers=[]), r"runs\[0\]\.triggers: "),
-        (lambda s: s["runs"][0].update(phases=[]), r"runs\[0\]\.phases: "),
+        (lambda s: s["runs"][0]["script"].update(phases=[]), r"runs\[0\]\.script\.phases: "),
+        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: is more than"),
+        (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.words: "),
+        (lambda s: s["runs"][0].update(words=[]), r"runs\[0\]\.words: "),
         (
-            lambda s: s["runs"][0]["phases"][1].update(ends_at="2026-01-01"),
-            r"runs\[0\]\.phases\[1\]\.ends_at: is before",
+            lambda s: s["runs"][0]["words"][1].update(at="2020-01-01"),
+            r"runs\[0\]\.words\[1\]\.at: is before",
         ),
         (
-            lambda s: s["runs"][0].update(appears_at=None),
-            r"runs\[0\]\.phases\[0\]\.ends_at: is before",
+            lambda s: s["runs"][1].update(ended_at="2026-01-02", words=[], step=0),
+            r"runs\[1\]\.ended_at: must be null",
         ),
         (
             lambda s: s["runs"][1]["triggers"][0].update(id=1),

@@ -1,10 +1,25 @@
 """What adds a record by hand takes: the form of seeds, of control calls and of the methods."""
 
+import math
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from pandium.emulator._phases import Looks, Phase, Span
+from pandium.emulator._runs import DEFAULT, KILLED_AFTER
 
 
 def aware(date: datetime) -> datetime:
@@ -14,11 +29,48 @@ def aware(date: datetime) -> datetime:
 
 Moment = Annotated[datetime, Field(strict=False), AfterValidator(aware)]
 Id = Annotated[int, Field(ge=1)]
-# Without seconds, a phase never ends.
-Phase = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0)] | None],
-    Field(strict=False),
-]
+
+
+def read_span(given: object) -> Span:
+    """Read how long something lasts: seconds, looks, or null for ever."""
+    if given is None:
+        return math.inf
+    if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
+        return given
+    if isinstance(given, Mapping) and list(given) == ["looks"]:
+        with suppress(ValueError):
+            return Looks(given["looks"])
+    raise PydanticCustomError(
+        "span", "must be seconds, zero or more, or {looks}, or null for ever", {"looks": LOOKS}
+    )
+
+
+LOOKS = '{"looks": 3}'
+SPAN = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {
+            "type": "object",
+            "properties": {"looks": {"type": "integer", "minimum": 0}},
+            "required": ["looks"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+SpanForm = Annotated[Any, PlainValidator(read_span), WithJsonSchema(SPAN)]
+WordForm = Annotated[str, Field(min_length=1)]
+PhaseForm = Annotated[tuple[WordForm | None, SpanForm], Field(strict=False)]
+
+
+def read_phases(phases: list[Phase]) -> list[Phase]:
+    """Refuse phases that begin with none."""
+    if phases[0][0] is None:
+        raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
+    return phases
+
+
+PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(read_phases)]
 
 
 class Arguments(BaseModel):
@@ -85,12 +137,13 @@ class TenantArguments(Arguments):
 
 
 class ScriptArguments(Arguments):
-    """How runs go: those of one tenant, of one integration, or all others."""
+    """How runs go: those of one tenant, of one integration, or all others; null is for ever."""
 
     tenant: Id | None = None
     integration: Id | None = None
-    appears_after: float | None = Field(0.1, ge=0)
-    phases: list[Phase] = Field([("Running", 0.3), ("Succeeded", 0)], min_length=1)
+    appears_after: SpanForm = 0.1
+    phases: PhasesForm = list(DEFAULT)
+    killed_after: float | None = Field(KILLED_AFTER, ge=0)
 
     @field_validator("integration")
     @classmethod

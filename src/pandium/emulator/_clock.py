@@ -1,23 +1,47 @@
-"""The one source of time of an emulator."""
+"""The one source of time of an emulator: that of every day, or a faster one."""
 
 import time
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
+from math import inf
+
+import anyio
+
+NOTHING = nullcontext()
+NOT_DRIVEN = "this clock goes by itself; Emulator(clock=DrivenClock()) has one that is driven"
 
 
 class Clock:
     """
     Count seconds since the start, and name the date that each of them has.
 
-    A subclass that overrides `now` drives an emulator: nothing else reads the time.
+    While one second of every day goes by, this clock goes on by `speed` of them. It has all that
+    the client asks of a clock, so that a client may sleep by it. A subclass that overrides `now`
+    drives an emulator: nothing else reads the time.
+
+    :raises ValueError: the speed is not finite and above 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = 1.0) -> None:
         self.epoch = datetime.now(UTC)
-        self._zero = time.monotonic()
+        self._speed = read_speed(speed)
+        self._base = (time.monotonic(), 0.0)
+
+    @property
+    def speed(self) -> float:
+        """How fast it goes; a sleep that has begun keeps the speed at which it began."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        speed = read_speed(speed)
+        self._base = (time.monotonic(), Clock.now(self))
+        self._speed = speed
 
     def now(self) -> float:
         """Return the seconds since the start."""
-        return time.monotonic() - self._zero
+        began, seconds = self._base
+        return seconds + (time.monotonic() - began) * self._speed
 
     def at(self, seconds: float) -> datetime:
         """Return the date of a moment; the same moment always has the same date."""
@@ -26,3 +50,38 @@ class Clock:
     def wall(self) -> datetime:
         """Return the date of now."""
         return self.at(self.now())
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once so many seconds of this clock are over."""
+        await anyio.sleep(seconds / self._speed)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel what is within once so many seconds of this clock are over."""
+        return anyio.move_on_after(seconds / self._speed)
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Do nothing: this clock waits for nobody."""
+        return NOTHING
+
+    async def advance(self, seconds: float) -> None:
+        """
+        Refuse: a `DrivenClock` can be advanced, this one cannot.
+
+        :raises RuntimeError: always.
+        """
+        raise RuntimeError(f"cannot advance by {seconds!r} seconds: {NOT_DRIVEN}")
+
+    def skipping(self) -> AbstractAsyncContextManager[None]:
+        """
+        Refuse: a `DrivenClock` can skip, this one cannot.
+
+        :raises RuntimeError: always.
+        """
+        raise RuntimeError(f"cannot skip: {NOT_DRIVEN}")
+
+
+def read_speed(speed: object) -> float:
+    """Read a speed, or raise ValueError."""
+    if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < inf:
+        return speed
+    raise ValueError(f"speed: must be a finite number above 0, not {speed!r}")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pandium.emulator._arguments import ScriptArguments, UpstreamArguments
 from pandium.emulator._canned import can
-from pandium.emulator._runs import Run
+from pandium.emulator._queues import Run
+from pandium.emulator._script_data import set_script
 from pandium.emulator._service import Service
-from pandium.emulator._state_runs import set_script
 from pandium.emulator._store import Store
 
 
@@ -24,10 +24,10 @@ class Contents:
 def put(service: Service, contents: Contents) -> None:
     """Let a service hold this and nothing else, as if it had been made with it."""
     with service.lock:
-        service.store.replace(contents.store)
         service.runs.replace(contents.runs)
         for script in contents.scripts:
             set_script(service.runs, script)
+        service.store.replace(contents.store)  # which tells the runs of the schedules
         service.connectors.clear()
         for upstream in contents.upstreams:
             can(service.connectors, upstream)

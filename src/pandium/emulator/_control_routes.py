@@ -15,11 +15,10 @@ from pandium.emulator._arguments import (
     UpstreamArguments,
 )
 from pandium.emulator._canned import can, canned
-from pandium.emulator._contents import put
 from pandium.emulator._control_answers import answer, described, refusal
-from pandium.emulator._seeds import add_tenant_as_given, sown
+from pandium.emulator._script_data import scripts_data, set_script
+from pandium.emulator._seeds import add_tenant_as_given, begin
 from pandium.emulator._service import service_of
-from pandium.emulator._state_runs import scripts_of, set_script
 from pandium.emulator._states import save, state_of
 
 router = APIRouter()
@@ -45,7 +44,7 @@ async def replace_state(request: Request, body: dict[str, Any]) -> Response:
     A bad one changes nothing.
     """
     service = service_of(request)
-    put(service, sown(body, service.clock))
+    begin(service, body)
     return answer(state_of(service))
 
 
@@ -53,7 +52,7 @@ async def replace_state(request: Request, body: dict[str, Any]) -> Response:
 async def reset(request: Request) -> Response:
     """Hold what the seed of the start says, and nothing of what was."""
     service = service_of(request)
-    put(service, sown(service.seed, service.clock))
+    begin(service, service.seed)
     return answer(state_of(service))
 
 
@@ -115,7 +114,7 @@ async def archive_tenant(request: Request, tenant_id: int) -> Response:
 @router.get("/scripts", response_model=list[ScriptArguments])
 async def get_scripts(request: Request) -> Response:
     """Return how runs go: those of all, of an integration, of a tenant."""
-    return answer([dict(one) for one in scripts_of(service_of(request).runs)])
+    return answer(scripts_data(service_of(request).runs))
 
 
 @router.put("/scripts", response_model=list[ScriptArguments])

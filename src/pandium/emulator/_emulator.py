@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -13,12 +14,11 @@ from pandium.emulator._app import Application
 from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
-from pandium.emulator._contents import put
 from pandium.emulator._journal import Journal
 from pandium.emulator._problems import read
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
-from pandium.emulator._seeds import Seed, add_tenant_as_given, seed_data, sown
+from pandium.emulator._seeds import Seed, add_tenant_as_given, begin, seed_data
 from pandium.emulator._server import HOST, ServerThread, bind
 from pandium.emulator._service import Service
 from pandium.emulator._states import save
@@ -36,7 +36,7 @@ class Emulator:
         or of one that `save` wrote.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
-    :param clock: another source of time.
+    :param clock: another source of time: `Clock(speed=60)`, or `DrivenClock()`.
     :param state_file: where `save` writes unless it is told otherwise, and the control API.
     :raises ValueError: names the place in a bad seed.
     """
@@ -54,7 +54,7 @@ class Emulator:
         self._service.seed = seed_data(seed)
         self._service.state_file = None if state_file is None else Path(state_file)
         self._wanted_port = port
-        self._thread: ServerThread | None = None
+        self._running: ExitStack | None = None
         self.reset()
 
     def start(self) -> Self:
@@ -64,22 +64,26 @@ class Emulator:
         :raises OSError: the port cannot be used.
         :raises RuntimeError: the server runs already.
         """
-        if self._thread is not None:
+        return self._start_in(ServerThread())
+
+    def _start_in(self, thread: AbstractContextManager[ServerThread]) -> Self:
+        if self._running is not None:
             raise RuntimeError("the emulator runs already")
         api = bind(self._wanted_port)
         storage = bind(0)
         self._service.port = api.getsockname()[1]
         self._service.storage_port = storage.getsockname()[1]
-        thread = ServerThread(Application(self._service), [api, storage])
-        thread.start()
-        self._thread = thread
+        with ExitStack() as stack:
+            server = stack.enter_context(thread)
+            stack.enter_context(server.serving(Application(self._service), [api, storage]))
+            self._running = stack.pop_all()
         return self
 
     def stop(self) -> None:
         """Stop the server; once more does nothing."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
 
     def reset(self) -> None:
         """
@@ -87,7 +91,7 @@ class Emulator:
 
         The clock goes on.
         """
-        put(self._service, sown(self._service.seed, self.clock))
+        begin(self._service, self._service.seed)
 
     def load(self, seed: Seed | None) -> None:
         """
@@ -97,7 +101,7 @@ class Emulator:
 
         :raises ValueError: names the place of what cannot be used; nothing has changed then.
         """
-        put(self._service, sown(seed_data(seed), self.clock))
+        begin(self._service, seed_data(seed))
 
     def save(self, path: str | PathLike[str] | None = None) -> None:
         """

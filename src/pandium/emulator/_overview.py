@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator._control_answers import answer
 from pandium.emulator._journal import Journal
+from pandium.emulator._queues import Run
 from pandium.emulator._records import Tenant
-from pandium.emulator._runs import SUCCESS, Run
 from pandium.emulator._service import Service, service_of
 
 MOST = 500
@@ -121,12 +121,12 @@ async def get_overview(request: Request, wanted: Annotated[Wanted, Query()]) -> 
 
 
 def _overview(service: Service, wanted: Wanted) -> dict[str, Any]:
-    store, clock, now = service.store, service.clock, service.clock.now()
+    store = service.store
     runs = service.runs.all()
     matching = [one for one in store.tenants.values() if _matches(one, wanted.name.lower())]
     numbers: dict[str, int] = {
         **Counter(waiting=0, going=0, succeeded=0, failed=0),
-        **Counter(_state(run, now) for run in runs),
+        **Counter(map(_state, runs)),
         "integrations": len(store.integrations),
         "releases": len(store.releases),
         "tenants": len(store.tenants),
@@ -135,10 +135,11 @@ def _overview(service: Service, wanted: Wanted) -> dict[str, Any]:
         "runs": len(runs),
         "requests": service.requests.counts.total(),
     }
-    last = {run.tenant_id: run for run in runs if run.appears_at <= now}
+    appeared = sorted(filter(Run.has_appeared, runs), key=lambda run: run.appeared_at)
+    last = {run.tenant_id: run for run in appeared}
     return {
         "version": VERSION,
-        "time": clock.wall(),
+        "time": service.clock.wall(),
         "numbers": numbers,
         "tenants": [
             _tenant_row(one, last.get(one.id), service) for one in matching[: wanted.tenants]
@@ -152,26 +153,24 @@ def _matches(tenant: Tenant, name: str) -> bool:
     return name in tenant.name or name == str(tenant.id)
 
 
-def _state(run: Run, now: float) -> str:
-    if run.ends_at <= now:
-        return "succeeded" if run.word(now).casefold() in SUCCESS else "failed"
-    return "going" if run.appears_at <= now else "waiting"
+def _state(run: Run) -> str:
+    if run.is_over():
+        return "succeeded" if run.is_good() else "failed"
+    return "going" if run.has_appeared() else "waiting"
 
 
 def _run_row(run: Run, service: Service) -> dict[str, Any]:
     clock = service.clock
-    now = clock.now()
-    state = _state(run, now)
     return {
         "id": run.id,
         "tenant_id": run.tenant_id,
         "tenant": service.store.tenants[run.tenant_id].name,
         "mode": run.mode,
-        "phase": "" if state == "waiting" else run.word(now),
-        "state": state,
+        "phase": run.words[-1][1] if run.words else "",
+        "state": _state(run),
         "triggers": len(run.triggers),
-        "started": None if state == "waiting" else clock.at(run.appears_at),
-        "ended": None if state in ("waiting", "going") else clock.at(run.ends_at),
+        "started": clock.at(run.appeared_at) if run.has_appeared() else None,
+        "ended": clock.at(run.ended_at) if run.is_over() else None,
     }
 
 

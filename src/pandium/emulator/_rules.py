@@ -11,18 +11,9 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from pandium.emulator._problems import Problem
+from pandium.emulator._schedules import fault_of
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
-CRON_ITEM = re.compile(r"(?:\*|(\w{1,3})(?:-(\w{1,3}))?)(?:/[1-9]\d?)?", re.ASCII)
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of the month", 1, 31, ()),
-    ("month", 1, 12, MONTHS),
-    ("day of the week", 0, 7, DAYS),
-)
 
 
 def name_problems(name: str) -> Iterator[Problem]:
@@ -34,32 +25,8 @@ def name_problems(name: str) -> Iterator[Problem]:
 
 def cron_problems(place: str, schedule: str | None) -> Iterator[Problem]:
     """Find what is wrong with a schedule; None is the integration's own."""
-    if schedule is not None and (fault := _cron_fault(schedule)):
+    if schedule is not None and (fault := fault_of(schedule)):
         yield Problem((place,), f"must be a cron string: {fault}", schedule)
-
-
-def _cron_fault(schedule: str) -> str | None:
-    parts = schedule.split()
-    if len(parts) != len(CRON_FIELDS):
-        return f"five fields are due, not {len(parts)}"
-    for part, (label, low, high, names) in zip(parts, CRON_FIELDS, strict=True):
-        if not all(_fits(item.lower(), low, high, names) for item in part.split(",")):
-            return f"{part!r} is no {label}"
-    return None
-
-
-def _fits(item: str, low: int, high: int, names: tuple[str, ...]) -> bool:
-    match = CRON_ITEM.fullmatch(item)
-    if match is None:
-        return False
-    ends = [_number(word, low, names) for word in match.groups() if word is not None]
-    return ends == sorted(ends) and all(low <= end <= high for end in ends)
-
-
-def _number(word: str, low: int, names: tuple[str, ...]) -> int:
-    if word in names:
-        return names.index(word) + low
-    return int(word) if word.isdecimal() else -1
 
 
 def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:

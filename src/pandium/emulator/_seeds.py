@@ -16,10 +16,11 @@ from pandium.emulator._arguments import (
     UpstreamArguments,
 )
 from pandium.emulator._clock import Clock
-from pandium.emulator._contents import Contents
+from pandium.emulator._contents import Contents, put
 from pandium.emulator._files import read_file
 from pandium.emulator._problems import Problem, Refused, read
 from pandium.emulator._records import Tenant
+from pandium.emulator._service import Service
 from pandium.emulator._states import MARK, restored
 from pandium.emulator._store import Store
 
@@ -52,7 +53,7 @@ def seed_data(seed: Seed | None) -> Any:
     return read_file(Path(seed))
 
 
-def sown(data: Any, clock: Clock) -> Contents:
+def _sown(data: Any, clock: Clock) -> Contents:
     """
     Return what the data of a seed makes; the data of a saved state is a seed too.
 
@@ -71,6 +72,16 @@ def sown(data: Any, clock: Clock) -> Contents:
     scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
     upstreams = _each(data, "upstreams", lambda item: read(UpstreamArguments, item))
     return Contents(store, (), scripts, upstreams)
+
+
+def begin(service: Service, data: Any) -> None:
+    """
+    Let a service hold what a seed or a saved state says, and nothing of what was.
+
+    :raises ValueError: names the place of what cannot be used; nothing has changed then.
+    """
+    with service.lock:
+        put(service, _sown(data, service.clock))
 
 
 def _add_records(store: Store, data: Mapping[str, Any]) -> None:

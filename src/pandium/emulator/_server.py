@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -76,34 +77,50 @@ class Serving(uvicorn.Server):
 
 
 class ServerThread:
-    """Serve an application on some sockets until `stop`."""
+    """A thread with an event loop, in which any number of servers run."""
 
-    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> None:
-        self._server = Serving(app)
-        self._sockets = list(sockets)
-        self._failure: BaseException | None = None
+    def __init__(self) -> None:
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pandium-emulator", daemon=True)
 
-    def start(self) -> None:
-        """Return when the server accepts connections, or raise what kept it from it."""
+    def __enter__(self) -> Self:
         self._thread.start()
-        self._server.ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
+        self._ready.wait()
+        return self
 
-    def stop(self) -> None:
-        """Return when the thread has ended and all sockets are closed."""
-        self._server.end()
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
 
     def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._wait())
+
+    async def _wait(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self._ready.set()
+        await self._ending.wait()
+
+    @contextlib.contextmanager
+    def serving(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Iterator[None]:
+        """Accept connections in a block, or raise what keeps the server from it."""
+        server = Serving(app)
+        done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
+        done.add_done_callback(lambda _: server.ready.set())
+        server.ready.wait()
+        if done.done():
+            done.result()
         try:
-            with asyncio.Runner() as runner:
-                runner.run(self._server.serve(self._sockets))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            self._failure = error
+            yield
         finally:
-            for sock in self._sockets:
-                sock.close()
-            self._server.ready.set()
+            server.end()
+            done.result()
+
+
+async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:
+    try:
+        await server.serve(list(sockets))
+    finally:
+        for sock in sockets:
+            sock.close()

@@ -34,8 +34,8 @@ class Service:
     state_file: Path | None = None
 
     def __post_init__(self) -> None:
-        self.store = Store(self.clock)
         self.runs = Runs(self.clock, self.lock)
+        self.store = Store(self.clock, self.runs.schedule)
         self.connectors = Connectors()
         self.requests = Journal()
         self.storage_requests = Journal()

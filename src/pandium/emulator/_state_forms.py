@@ -4,7 +4,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pandium.emulator._arguments import Arguments, Id, Moment, ScriptArguments, UpstreamArguments
+from pandium.emulator._arguments import (
+    Arguments,
+    Id,
+    Moment,
+    PhasesForm,
+    ScriptArguments,
+    SpanForm,
+    UpstreamArguments,
+)
 
 Object = dict[str, Any]
 VERSION = 1
@@ -102,23 +110,42 @@ class TriggerState(Arguments):
     payload: Object | None = None
 
 
-class PhaseState(Arguments):
-    """A phase of a run and the date of its end; without one it never ends."""
+class ScriptState(Arguments):
+    """What a run goes through; null is for ever."""
 
+    appears_after: SpanForm
+    phases: PhasesForm
+    killed_after: float | None = Field(ge=0)
+
+
+class WordState(Arguments):
+    """A word that a run has shown, and since when."""
+
+    at: Moment
     word: str = Field(min_length=1)
-    ends_at: Moment | None = None
 
 
 class RunState(Arguments):
-    """A run with all of its future; without a date it never appears."""
+    """
+    A run, and how far it has come.
+
+    It has begun so many steps of its script, and shown these words. The present step ends at a
+    date or with the last of so many looks; a run without words has not appeared.
+    """
 
     id: Id
     tenant_id: Id
     integration_id: Id
     mode: str
-    appears_at: Moment | None = None
-    phases: list[PhaseState] = Field(min_length=1)
+    is_scheduled: bool = False
     triggers: list[TriggerState] = Field(min_length=1)
+    script: ScriptState
+    step: int = Field(0, ge=0)
+    words: list[WordState] = Field(default_factory=list)
+    word: str | None = None
+    until: Moment | None = None
+    looks: int = Field(0, ge=0)
+    ended_at: Moment | None = None
 
 
 class State(Arguments):

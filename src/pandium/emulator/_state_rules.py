@@ -7,6 +7,7 @@ from typing import Any
 from pandium.emulator._adding import strangers
 from pandium.emulator._problems import Problem
 from pandium.emulator._rules import cron_problems, schema_problems
+from pandium.emulator._run_data import run_problems
 from pandium.emulator._state_forms import (
     IntegrationState,
     ReleaseState,
@@ -14,7 +15,6 @@ from pandium.emulator._state_forms import (
     State,
     TenantState,
 )
-from pandium.emulator._state_runs import run_problems
 from pandium.emulator._store import Store
 
 Rule = Callable[[Any, Store], Iterator[Problem]]

@@ -24,6 +24,8 @@ from pandium.emulator._records import (
     Release,
     Tenant,
 )
+from pandium.emulator._run_data import run_data, run_of
+from pandium.emulator._script_data import scripts_data
 from pandium.emulator._service import Service
 from pandium.emulator._state_forms import (
     VERSION,
@@ -34,7 +36,6 @@ from pandium.emulator._state_forms import (
     TenantState,
 )
 from pandium.emulator._state_rules import problems, repeated
-from pandium.emulator._state_runs import run_data, run_of, scripts_of
 from pandium.emulator._store import Store
 
 F = TypeVar("F", IntegrationState, ReleaseState, TenantState, RunState)
@@ -53,7 +54,7 @@ def state_of(service: Service) -> dict[str, Any]:
             "releases": list(store.releases.values()),
             "tenants": list(store.tenants.values()),
             "runs": [run_data(one, clock) for one in service.runs.all()],
-            "scripts": [dict(one) for one in scripts_of(service.runs)],
+            "scripts": scripts_data(service.runs),
             "upstreams": [dict(one) for one in canned(service.connectors)],
         }
         data: dict[str, Any] = msgspec.to_builtins(state)

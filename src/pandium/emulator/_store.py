@@ -1,6 +1,6 @@
 """Integrations, releases and tenants: what exists, and what may be changed in it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,14 +14,16 @@ ID = "integration_release_id"
 CHANNEL = "integration_release_channel"
 MOST_VIEWS = 64
 
+OnSchedule = Callable[[Tenant, str | None], None]
 R = TypeVar("R", Integration, Release, Tenant)
 
 
 class Store:
     """The records of one emulator. Whoever calls it holds the emulator's lock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, on_schedule: OnSchedule = lambda _, __: None) -> None:
         self.clock = clock
+        self._on_schedule = on_schedule
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
@@ -33,6 +35,8 @@ class Store:
         self.releases = other.releases
         self.tenants = other.tenants
         self._views.clear()
+        for tenant in self.tenants.values():
+            self._reschedule(tenant)
 
     def integration(self, integration_id: int) -> Integration:
         """Return an integration, or raise Missing."""
@@ -115,6 +119,7 @@ class Store:
         tenant = replace(tenant, modified_date=self.clock.wall())
         self.tenants[tenant.id] = tenant
         self._views.clear()
+        self._reschedule(tenant)
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
@@ -125,7 +130,14 @@ class Store:
             for key in sorted(records):
                 records[key] = records.pop(key)
         self._views.clear()
+        if isinstance(record, Tenant):
+            self._reschedule(record)
         return record
+
+    def _reschedule(self, tenant: Tenant) -> None:
+        """Tell by which cron string a tenant runs now; a paused or archived one does not."""
+        schedule = tenant.user_schedule or self.integration(tenant.integration_id).schedule
+        self._on_schedule(tenant, None if tenant.paused or tenant.archived else schedule)
 
     def list_tenants(
         self, window: Window, *, archived: bool, integration_id: int, user_name: str

@@ -1,0 +1,299 @@
+"""Clocks: of every day, faster, and driven by a test."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from pandium.emulator import Clock, DrivenClock, Emulator
+
+if TYPE_CHECKING:
+    from pandium._clock import Clock as ClientsClock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> DrivenClock:
+    return DrivenClock()
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
+    async with anyio.create_task_group() as group:
+        yield group
+        group.cancel_scope.cancel()
+
+
+async def test_it_stands_still_until_it_is_advanced(clock: DrivenClock) -> None:
+    """A driven clock starts at the same date always, and only advancing moves it."""
+    assert (clock.now(), clock.wall()) == (0, datetime(2026, 1, 1, tzinfo=UTC))
+    await anyio.sleep(0.01)
+    assert clock.now() == 0
+    await clock.advance(3600)
+    await clock.advance(0)
+    assert (clock.now(), clock.wall()) == (3600, datetime(2026, 1, 1, 1, tzinfo=UTC))
+    assert clock.at(60) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+async def test_it_starts_when_it_is_told(clock: DrivenClock) -> None:
+    """The start may be any date that says its offset."""
+    start = datetime(2030, 2, 28, 23, 59, tzinfo=UTC)
+    clock = DrivenClock(start)
+    await clock.advance(60)
+    assert clock.wall() == start + timedelta(minutes=1)
+    with pytest.raises(ValueError, match=r"^start: "):
+        DrivenClock(datetime(2030, 1, 1))  # noqa: DTZ001 - what is refused
+
+
+async def test_sleepers_wake_in_the_order_of_their_due_times(
+    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """Each wakes at its own time, again and again, in whatever order of the tasks."""
+    woken: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, *naps: float) -> None:
+        for seconds in naps:
+            await clock.sleep(seconds)
+            woken.append((name, clock.now()))
+
+    tasks.start_soon(sleeper, "late", 30)
+    await clock.advance(0)
+    tasks.start_soon(sleeper, "early", 10, 5, 15)
+    await clock.advance(0)
+    tasks.start_soon(sleeper, "last", 30, 0.5)
+    await clock.advance(29)
+    assert woken == [("early", 10), ("early", 15)]
+    await clock.advance(1)
+    assert sorted(woken[2:]) == [("early", 30), ("last", 30), ("late", 30)]
+    await clock.advance(0.5)
+    assert woken[5:] == [("last", 30.5)]
+
+
+async def test_hundreds_sleep_at_once(clock: DrivenClock, tasks: anyio.abc.TaskGroup) -> None:
+    """None of many sleepers is forgotten, and all are done when advancing returns."""
+    done: list[float] = []
+
+    async def sleeper(number: int) -> None:
+        for _ in range(3):
+            await clock.sleep(1 + number % 7)
+        done.append(clock.now())
+
+    for number in range(400):
+        tasks.start_soon(sleeper, number)
+    await clock.advance(21)
+    assert sorted(done) == sorted(3.0 * (1 + number % 7) for number in range(400))
+
+
+async def test_work_is_done_before_the_time_goes_on(
+    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """As long as somebody is at work, however many wait and however long it takes, time stands."""
+    seen: list[tuple[str, float]] = []
+
+    async def worker(name: str, seconds: float) -> None:
+        await clock.sleep(seconds)
+        with clock.at_work():
+            await anyio.to_thread.run_sync(lambda: None)
+            await anyio.sleep(0.05)
+        await anyio.lowlevel.checkpoint()
+        with clock.at_work():
+            await anyio.sleep(0.01)
+        seen.append((name, clock.now()))
+
+    for name, seconds in (("a", 1), ("b", 1), ("c", 2), ("d", 3)):
+        tasks.start_soon(worker, name, seconds)
+    await clock.advance(3)
+    assert sorted(seen) == [("a", 1), ("b", 1), ("c", 2), ("d", 3)]
+
+
+async def test_a_sleep_of_nothing_takes_no_time(clock: DrivenClock) -> None:
+    """Zero or less returns at once, though nobody drives the clock."""
+    for seconds in (0, -1):
+        await clock.sleep(seconds)
+        with clock.move_on_after(seconds) as scope:
+            await anyio.sleep_forever()
+        assert scope.cancelled_caught
+    assert clock.now() == 0
+
+
+async def test_however_short_a_sleep_time_goes_on(clock: DrivenClock) -> None:
+    """A sleep that is lost beside the time that has passed moves the clock all the same."""
+    await clock.advance(1e12)
+    async with clock.skipping():
+        await clock.sleep(1e-9)
+    assert clock.now() > 1e12
+
+
+async def test_a_time_limit_is_kept(clock: DrivenClock, tasks: anyio.abc.TaskGroup) -> None:
+    """What has not ended at its limit is cancelled then, and what has ended is not."""
+    ends: list[tuple[bool, float]] = []
+
+    async def limited(limit: float, seconds: float) -> None:
+        with clock.move_on_after(limit) as scope:
+            await clock.sleep(seconds)
+        ends.append((scope.cancelled_caught, clock.now()))
+
+    tasks.start_soon(limited, 10, 60)
+    tasks.start_soon(limited, 60, 20)
+    await clock.advance(100)
+    assert ends == [(True, 10), (False, 20)]
+
+
+async def test_whoever_is_cancelled_sleeps_no_more(clock: DrivenClock) -> None:
+    """A cancelled sleeper leaves no due time behind, and a cancelled advance no driver."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clock.sleep, 10)
+        await clock.advance(5)
+        tasks.cancel_scope.cancel()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await clock.advance(7)
+    async with clock.skipping():
+        await clock.sleep(1)
+    assert clock.now() == 6
+
+
+async def test_skipping_goes_from_one_due_time_to_the_next(clock: DrivenClock) -> None:
+    """Hours pass by themselves, each sleeper at its time, and not a second more."""
+    woken: list[float] = []
+
+    async def sleeper(seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append(clock.now())
+
+    async with clock.skipping(), anyio.create_task_group() as tasks:
+        for seconds in (7200, 5, 86400):
+            tasks.start_soon(sleeper, seconds)
+    assert woken == [5, 7200, 86400]
+    assert clock.now() == 86400
+
+
+async def test_with_nothing_due_time_stands_still(clock: DrivenClock) -> None:
+    """While nobody sleeps, or somebody is at work, skipping moves nothing, and goes on later."""
+    async with clock.skipping():
+        await anyio.sleep(0.02)
+        assert clock.now() == 0
+        async with anyio.create_task_group() as tasks:
+            with clock.at_work():
+                tasks.start_soon(clock.sleep, 10)
+                await anyio.sleep(0.02)
+                assert clock.now() == 0
+        assert clock.now() == 10
+
+
+async def test_errors_of_the_block_pass_as_they_are(clock: DrivenClock) -> None:
+    """No group of errors reaches the test, and the clock can be driven again."""
+    for error in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises(error):
+            async with clock.skipping():
+                raise error
+    with anyio.CancelScope() as scope:
+        async with clock.skipping():
+            scope.cancel()
+            await clock.sleep(math.inf)
+    assert scope.cancelled_caught
+    await clock.advance(1)
+    assert clock.now() == 1
+
+
+async def test_one_drives_at_a_time(clock: DrivenClock) -> None:
+    """Who drives a clock that is driven already is told so."""
+    async with clock.skipping():
+        with pytest.raises(RuntimeError, match="driven already"):
+            await clock.advance(1)
+        with pytest.raises(RuntimeError, match="driven already"):
+            async with clock.skipping():
+                pass
+    await clock.advance(1)
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "1", True, None])
+async def test_time_goes_forward_by_seconds(clock: DrivenClock, seconds: Any) -> None:
+    """What is negative, not finite or no number is refused, by its name."""
+    with pytest.raises(ValueError, match=r"^seconds: "):
+        await clock.advance(seconds)
+    assert clock.now() == 0
+
+
+async def test_it_is_for_one_event_loop_at_a_time(
+    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """A second loop is refused as long as the first one uses the clock, and taken afterwards."""
+    tasks.start_soon(clock.sleep, 1)
+    await clock.advance(0)
+    with pytest.raises(RuntimeError, match="one event loop"):
+        await anyio.to_thread.run_sync(asyncio.run, clock.sleep(1))
+    await clock.advance(1)
+    await anyio.to_thread.run_sync(asyncio.run, clock.advance(1))
+    assert clock.now() == 2
+
+
+async def test_the_client_can_sleep_by_each(clock: DrivenClock) -> None:
+    """Each clock has all that the client asks of one."""
+    clocks: list[ClientsClock] = [clock, Clock()]
+    for one in clocks:
+        with one.at_work():
+            assert isinstance(one.now(), float)
+
+
+async def test_a_faster_clock_shortens_what_is_slept() -> None:
+    """Hours of a clock that is fast enough take no time worth mentioning."""
+    clock = Clock(speed=1_000_000)
+    for wait in (clock.sleep(3600), _limited(clock, 3600)):
+        before = clock.now()
+        await wait
+        assert clock.now() - before > 3500  # the event loop's clock and ours differ a little
+
+
+async def _limited(clock: Clock, seconds: float) -> None:
+    with clock.move_on_after(seconds):
+        await anyio.sleep_forever()
+
+
+async def test_the_speed_may_be_changed() -> None:
+    """Another speed goes on from the same moment."""
+    clock = Clock(1e6)
+    while clock.now() < 1000:
+        pass
+    clock.speed = 1e-6
+    first = clock.now()
+    assert first >= 1000
+    assert first <= clock.now() < first + 1
+    assert clock.speed == 1e-6
+
+
+@pytest.mark.parametrize("speed", [0, -1, math.nan, math.inf, "2", True])
+async def test_a_speed_is_above_zero(speed: Any) -> None:
+    """Any other is refused, by its name, and changes nothing."""
+    with pytest.raises(ValueError, match=r"^speed: "):
+        Clock(speed)
+    clock = Clock(2)
+    with pytest.raises(ValueError, match=r"^speed: "):
+        clock.speed = speed
+    assert clock.speed == 2
+
+
+async def test_a_clock_that_goes_by_itself_is_not_driven() -> None:
+    """Advancing it, or skipping, is an error that says which clock can be driven."""
+    clock = Emulator().clock
+    with pytest.raises(RuntimeError, match="DrivenClock"):
+        await clock.advance(1)
+    with pytest.raises(RuntimeError, match="DrivenClock"):
+        clock.skipping()
+
+
+def test_the_clock_of_every_day_goes_on_by_itself() -> None:
+    """Seconds grow, and a moment keeps its date."""
+    clock = Emulator().clock
+    assert type(clock) is Clock
+    before = clock.now()
+    while clock.now() == before:
+        pass
+    assert clock.now() > before
+    assert clock.at(before) == clock.at(before) < clock.wall()
