@@ -133,7 +133,7 @@ SEED: dict[str, Any] = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     suffix=st.sampled_from(["json", "yaml"]),
     before=st.lists(acts, max_size=12),
@@ -284,6 +284,19 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="absent"):
         emulator.reset()
         emulator.save(tmp_path / "absent" / "state.json")
+
+
+def test_what_is_nested_too_deeply_for_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    """The old file is kept, and no other is left."""
+    path = tmp_path / "state.json"
+    emulator = Emulator(state_file=path)
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    emulator.add_tenant(configs=deep)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        emulator.save()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

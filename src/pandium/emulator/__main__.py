@@ -88,7 +88,7 @@ def _emulator(given: argparse.Namespace) -> Emulator:
 def _save(emulator: Emulator) -> int:
     try:
         emulator.save()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"{PROGRAM}: the state is lost: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
     return 0

@@ -71,7 +71,7 @@ async def save_state(request: Request) -> Response:
         return refusal(409, ("path", "the emulator was started without --state FILE"))
     try:
         return answer({"path": str(save(service))})
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return refusal(500, ("path", str(error)))
 
 

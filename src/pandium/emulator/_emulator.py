@@ -110,7 +110,7 @@ class Emulator:
         It is YAML if it is named so, else JSON. Without a path it is the `state_file`.
 
         :raises OSError: the file cannot be written; what stood there before still does.
-        :raises ValueError: there is no path.
+        :raises ValueError: there is no path, or something is nested too deeply for a file.
         """
         save(self._service, None if path is None else Path(path))
 

@@ -66,12 +66,15 @@ def save(service: Service, path: Path | None = None) -> Path:
     Write all that an emulator holds into a file, its own one without a path.
 
     :raises OSError: the file cannot be written.
-    :raises ValueError: there is no path.
+    :raises ValueError: there is no path, or something is nested too deeply for a file.
     """
     target = path or service.state_file
     if target is None:
         raise ValueError("path: the emulator has no state file of its own")
-    write_file(target, state_of(service))
+    try:
+        write_file(target, state_of(service))
+    except RecursionError:
+        raise ValueError("state: something in it is nested too deeply for a file") from None
     return target
 
 
