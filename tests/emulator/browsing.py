@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.wait import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 30
+KEYS = {"Tab": Keys.TAB, "Shift": Keys.SHIFT, "Space": Keys.SPACE}
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -58,6 +61,40 @@ class Browser:
     def script(self, code: str, *arguments: Any) -> Any:
         """Run a script in the page."""
         return self.driver.execute_script(code, *arguments)
+
+    def until(self, code: str, *arguments: Any) -> None:
+        """Return once a script says that it is so."""
+        WebDriverWait(self.driver, PATIENCE, 0.05).until(lambda _: self.script(code, *arguments))
+
+    def type(self, element: str, text: str) -> None:
+        """Write into an empty field."""
+        field = self.driver.find_element("id", element)
+        field.clear()
+        field.send_keys(text)
+
+    def press(self, keys: str) -> str:
+        """Press keys such as "Shift+Tab", and return the name of what has the focus then."""
+        *held, key = (KEYS[one] for one in keys.split("+"))
+        actions = ActionChains(self.driver)
+        for one in held:
+            actions.key_down(one)
+        actions.send_keys(key)
+        for one in held:
+            actions.key_up(one)
+        actions.perform()
+        name: str = self.driver.switch_to.active_element.accessible_name
+        return name
+
+    def prefer(self, scheme: str) -> None:
+        """Let the user prefer a light or a dark scheme."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def show_all(self) -> None:
+        """Make the window as high as the page."""
+        height = self.script("return document.documentElement.scrollHeight")
+        size = {"width": 1440, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def _log(self, name: str) -> list[dict[str, Any]]:
         return list(self.driver.get_log(name))  # type: ignore[no-untyped-call]  # selenium's
