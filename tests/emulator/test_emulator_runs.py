@@ -470,6 +470,7 @@ def test_a_log_is_kept_at_another_origin() -> None:
         scripted(api)
         api.sync()
         api.missing("GET", "/runs/1/log")
+        api.missing("GET", "/runs/99/log")
         api.clock.advance(2)
         answer = api.http.get("/v2/runs/1/log")
         assert answer.status_code == 302

@@ -154,9 +154,10 @@ class Runs:
         """Return a run that has appeared."""
         with self._lock:
             run = self._by_id.get(run_id)
-            if run is not None:
-                self._settled(self._queues[run.tenant_id])
-            return run if run is not None and run.has_appeared() else None
+            if run is None:
+                return None
+            self._settled(self._queues[run.tenant_id])
+            return run if run.has_appeared() else None
 
     def of(self, tenant: int) -> list[dict[str, Any]]:
         """Return the runs of a tenant that have appeared, by id, as the API shows them."""
