@@ -5,6 +5,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,7 +17,7 @@ from openapi_core import OpenAPI
 from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-from pandium.emulator import Emulator
+from pandium.emulator import DrivenClock, Emulator
 
 OWN = "/_emulator"
 
@@ -97,7 +98,7 @@ def test_the_document_has_every_operation_and_none_of_the_vendor_s(control: Cont
     document = control.http.get(f"{OWN}/openapi.json").json()
     operations = [one for methods in document["paths"].values() for one in methods.values()]
     names = [one["operationId"] for one in operations]
-    assert len(set(names)) == len(names) == 17
+    assert len(set(names)) == len(names) == 20
     assert all(one["description"] for one in operations)
     assert all(path.startswith(f"{OWN}/") for path in document["paths"])
     theirs = control.http.get("/v2/openapi.json").json()
@@ -227,6 +228,36 @@ def test_runs_follow_the_scripts_that_are_put(control: Control) -> None:
     path = f"/v2/runs/triggers/{answer.json()['trigger_id']}/status"
     assert control.http.get(path, headers=headers).status_code == 404
     assert control.http.get(path, headers=headers).json() == {"status": "Queued"}
+
+
+def test_time_goes_by_on_request() -> None:
+    """At once, and then as fast as is said; what was due has happened."""
+    with Emulator("demo") as emulator, httpx.Client(base_url=emulator.url) as http:
+        control = Control(emulator, http)
+        control("PUT", "/scripts", json={"appears_after": 400, "phases": [["Done", 400]]})
+        answer = http.post("/v2/tenants/1/sync?mode=init", headers={"x-api-key": "k"})
+        assert answer.status_code == 202
+        before = datetime.fromisoformat(control("GET", "/clock")["time"])
+        after = control("POST", "/clock/forward", json={"seconds": 500})
+        passed = datetime.fromisoformat(after["time"]) - before
+        assert timedelta(seconds=500) <= passed < timedelta(seconds=600)
+        assert control("GET", "/overview")["runs"][-1]["state"] == "going"
+        assert control("PUT", "/clock", json={"speed": 60})["speed"] == 60
+        assert emulator.clock.speed == 60
+        places = {"/clock": "speed", "/clock/forward": "seconds"}
+        for path, place in places.items():
+            method = "PUT" if path == "/clock" else "POST"
+            assert control.refused(method, path, json={place: -1}) == [place]
+
+
+def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
+    """Nobody else can wake who sleeps by it."""
+    with (
+        Emulator(clock=DrivenClock()) as emulator,
+        httpx.Client(base_url=emulator.url) as http,
+    ):
+        control = Control(emulator, http)
+        assert control.refused("POST", "/clock/forward", 409, json={"seconds": 1}) == ["path"]
 
 
 def test_upstream_systems_answer_as_was_said(control: Control) -> None:

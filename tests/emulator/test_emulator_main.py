@@ -26,6 +26,7 @@ class Signalling(io.StringIO):
         [line] = self.getvalue().splitlines()
         with httpx.Client(base_url=line.split()[-1], headers={"x-api-key": "k"}) as http:
             self.answer = http.get("/v2/tenants")
+            self.speed = http.get("/_emulator/clock").json()["speed"]
             http.post("/v2/tenants", json={"name": "made", "integration_id": 1})
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -62,6 +63,13 @@ def seed(folder: Path) -> Path:
     return path
 
 
+def test_time_goes_as_fast_as_is_said() -> None:
+    """So that nobody who waits for long runs has to."""
+    code, output = run("--speed", "5000")
+    assert code == 0
+    assert output.speed == 5000
+
+
 def test_a_state_that_cannot_be_saved_at_the_end_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +99,8 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
         (["--port", "65536"], "argument --port: must be a number from 0 to 65535, not '65536'"),
         (["--port", "-1"], "argument --port: "),
         (["--api-key", " "], "argument --api-key: must not be empty"),
+        (["--speed", "0"], "argument --speed: must be a number above 0, not '0'"),
+        (["--speed", "fast"], "argument --speed: must be a number above 0"),
         (["--host", "0.0.0.0"], "unrecognized arguments: --host"),
     ],
 )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
+from pandium.emulator._clock import Clock
 from pandium.emulator._emulator import Emulator
 
 PROGRAM = "python -m pandium.emulator"
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_port, default=8080, help="0 lets the system pick one (default: 8080)"
     )
     parser.add_argument("--api-key", type=_key, help="the only key that is right (default: any)")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="how fast time goes (default: 1)")
     parser.add_argument("--seed", help="'demo', or a JSON or YAML file of what is to be there")
     parser.add_argument(
         "--state",
@@ -52,6 +54,13 @@ def _port(text: str) -> int:
     if text.isdecimal() and int(text) <= MOST_PORT:
         return int(text)
     raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST_PORT}, not {text!r}")
+
+
+def _speed(text: str) -> float:
+    try:
+        return Clock(float(text)).speed
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}") from None
 
 
 def _key(text: str) -> str:
@@ -76,7 +85,13 @@ def _signals() -> Iterator[SimpleQueue[int]]:
 def _emulator(given: argparse.Namespace) -> Emulator:
     option, value = "--seed", given.seed
     try:
-        emulator = Emulator(given.seed, given.api_key, given.port, state_file=given.state)
+        emulator = Emulator(
+            given.seed,
+            given.api_key,
+            given.port,
+            clock=Clock(given.speed),
+            state_file=given.state,
+        )
         if given.state is not None and given.state.exists():
             option, value = "--state", given.state
             emulator.load(given.state)

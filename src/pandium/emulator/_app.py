@@ -99,14 +99,13 @@ class Application:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._routes = routes()
-        self._control = control()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         is_storage = scope["server"][1] == service.storage_port
         scope[SCOPE_KEY] = service
         if is_control(scope["path"]) and not is_storage:
-            await self._control(scope, receive, send)
+            await control()(scope, receive, send)
             return
         journal = service.storage_requests if is_storage else service.requests
         exchange = Exchange(journal, scope, receive, send)

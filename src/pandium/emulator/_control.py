@@ -11,13 +11,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from pandium.emulator import _control_requests, _control_routes, _overview
+from pandium.emulator import _control_clock, _control_requests, _control_routes, _overview
 from pandium.emulator._control_answers import EVERYWHERE, HANDLERS
 from pandium.emulator._gate import PAGE, PREFIX, Gate
 from pandium.emulator._page import page
 
 # What can be controlled: a module with a router is added here.
-MODULES = (_control_routes, _control_requests, _overview)
+MODULES = (_control_routes, _control_clock, _control_requests, _overview)
 
 
 @functools.cache
