@@ -157,6 +157,6 @@ class UpstreamArguments(Arguments):
     """What the system behind a connector answers, or the system on one host of it."""
 
     connector: str = Field(min_length=1)
-    host: str | None = Field(None, pattern=r"^([^/:\s]+|[0-9a-fA-F:.]+)$")
+    host: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
     status: int = Field(200, ge=200, le=599)
     data: Any = None

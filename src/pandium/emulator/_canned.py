@@ -1,10 +1,11 @@
 """Answers of upstream systems that are said beforehand, for programs in other languages."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from pandium.emulator._arguments import UpstreamArguments
-from pandium.emulator._connectors import ERROR_STATUS, ConnectorRequest, Connectors, UpstreamFailure
+from pandium.emulator._connectors import Connectors, UpstreamFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,9 @@ class Canned:
     status: int
     data: Any
 
-    def __call__(self, _request: ConnectorRequest) -> Any:
+    def __call__(self, _request: object) -> Any:
         """Answer as was said."""
-        failed = self.status in ERROR_STATUS
+        failed = self.status >= HTTPStatus.MULTIPLE_CHOICES
         return UpstreamFailure(self.status, self.data) if failed else self.data
 
 
