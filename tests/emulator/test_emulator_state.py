@@ -188,6 +188,63 @@ def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None
     assert json.loads(path.read_text()) == json.loads(OLD.read_text())
 
 
+def reloaded(api: Api, tmp_path: Path) -> None:
+    api.emulator.save(tmp_path / "state.json")
+    api.emulator.load(tmp_path / "state.json")
+
+
+def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
+    """A phase of three looks is over with the third, whenever the state was saved."""
+    with served({"integrations": [{}], "tenants": [{}]}) as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", Looks(3)), ("Done", 0)])
+        trigger = api.sync()
+        seen = []
+        for _ in range(4):
+            seen.append(api.status(trigger))
+            reloaded(api, tmp_path)
+        assert seen == ["Running", "Running", "Running", "Done"]
+
+
+def queued(api: Api) -> list[str]:
+    """Let one run go, with one that was asked for and a scheduled one behind it."""
+    api.emulator.runs.script(appears_after=0, phases=[("Running", 90), ("Done", 0)])
+    triggers = [api.sync(), api.sync()]
+    api.clock.advance(60)
+    return triggers
+
+
+SCHEDULED = {"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}
+
+
+def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
+    """Saved behind the one that goes, and while it goes itself; then come the others."""
+    with served(SCHEDULED) as api:
+        _, waiting = queued(api)
+        reloaded(api, tmp_path)
+        api.clock.advance(31)
+        first, second = api.json("/tenants/1/runs")
+        assert (first["status"]["phase"], second["triggers"][0]["source"]) == ("Done", "Cron")
+        reloaded(api, tmp_path)
+        assert api.status(waiting) is None
+        [current] = [api.json("/tenants")[0]["status"]["current_run"]]
+        assert current["id"] == second["id"]
+
+
+def test_the_last_of_runs_that_ended_at_once_stays_the_last(tmp_path: Path) -> None:
+    """The scheduled one went first, though its id is the higher one."""
+    with served(SCHEDULED) as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", 90)])
+        api.sync()
+        api.emulator.runs.script(appears_after=0, phases=[("Done", 0)])
+        api.clock.advance(1)
+        api.sync()
+        api.clock.advance(90)
+        before = api.json("/tenants")[0]["status"]
+        assert len({run["completed_date"] for run in api.json("/tenants/1/runs")[:3]}) == 1
+        reloaded(api, tmp_path)
+        assert api.json("/tenants")[0]["status"] == before
+
+
 def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
     """A run that was going at the time of saving has ended, at its date, an hour later."""
     path = tmp_path / "state.json"
