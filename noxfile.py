@@ -73,6 +73,20 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def browser(session: nox.Session) -> None:
+    """Test the emulator's page in Chromium, which apt installs if it is missing."""
+    session.install("-e", ".[demo]", *group("test", "browser"))
+    session.run(".ci/browser", "python", external=True)
+
+
+@nox.session(python=OLDEST)
+def screenshots(session: nox.Session) -> None:
+    """Take the pictures of the documentation anew; needs Chromium."""
+    session.install("-e", ".[demo]", *group("browser"))
+    session.run("python", "tests/emulator/screenshots.py", "docs/images")
+
+
+@nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("bench"))
     for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):

@@ -49,6 +49,15 @@ class Connectors:
             raise ValueError(f"host: must be the name of a host alone, not {host!r}")
         self._handlers[connector, host and host.lower()] = read_handler(handler)
 
+    @property
+    def handlers(self) -> Mapping[tuple[str, str | None], Handler]:
+        """Who answers, by connector and host."""
+        return dict(self._handlers)
+
+    def clear(self) -> None:
+        """Forget all handlers."""
+        self._handlers.clear()
+
     def handler_of(self, tenant: Tenant, connector: str, url: str) -> Handler | str:
         """Return who answers, or why nobody can."""
         states = {one.name: one.connected for one in tenant.connections}
