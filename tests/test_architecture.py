@@ -60,7 +60,7 @@ OWNERS = {
     "sqlite3": {"_database"},
     "fastapi": set[str](),
     "rich": {"_cli"},
-    "cyclopts": {"_cli"},
+    "click": {"_cli"},
 }
 # Who may besides name its types: users hand them over, or get them.
 NAMERS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
