@@ -5,7 +5,8 @@ from http import HTTPStatus
 from typing import Any
 
 from pandium.emulator._arguments import UpstreamArguments
-from pandium.emulator._connectors import Connectors, UpstreamFailure
+from pandium.emulator._connectors import Connectors
+from pandium.emulator._upstreams import UpstreamFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Connector calls: who answers for the systems behind the proxy."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
