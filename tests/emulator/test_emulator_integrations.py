@@ -1,5 +1,8 @@
 """Integrations, releases, builds."""
 
+import socket
+from contextlib import closing
+
 import pytest
 from emulating import LIMITS, served
 
@@ -125,6 +128,47 @@ def test_a_bad_integration_is_refused_by_name(arguments: dict[str, object], plac
     """The error of a bad argument begins with the argument's name."""
     with pytest.raises(ValueError, match=f"^{place}"):
         Emulator().add_integration(**arguments)  # type: ignore[arg-type]  # bad on purpose
+
+
+REFERENCES = [
+    {"properties": {"batch": {"$ref": "#/$defs/none"}}},
+    {"$defs": {"n": {"$ref": "other.json"}}, "properties": {"batch": {"$ref": "#/$defs/n"}}},
+    {"$schema": "http://json-schema.org/draft-07/schema#", "allOf": [{"$ref": "file:///x"}]},
+    {"$dynamicRef": "#none"},
+]
+
+
+@pytest.mark.parametrize("schema", REFERENCES)
+def test_a_schema_may_refer_to_itself_alone(schema: dict[str, object]) -> None:
+    """A reference that leads out of the schema, or nowhere in it, is refused by its text."""
+    for place in ("config_schema", "metadata_schema"):
+        with pytest.raises(ValueError, match=f"^{place}: refers to '.*', which is not in it"):
+            Emulator().add_integration(**{place: schema})  # type: ignore[arg-type]  # one of two
+    inner = {"$defs": {"n": {"type": "integer"}}, "properties": {"batch": {"$ref": "#/$defs/n"}}}
+    api = Emulator()
+    one = api.add_integration(config_schema=inner, connectors=[])
+    api.add_tenant(integration_id=one.id, configs={"batch": 1})
+    with pytest.raises(ValueError, match=r"^configs\.batch: "):
+        api.add_tenant(integration_id=one.id, configs={"batch": "x"})
+
+
+def test_no_schema_makes_the_emulator_fetch_anything() -> None:
+    """A reference to an address is never followed, however it is come by."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        with pytest.raises(ValueError, match="refers to"):
+            Emulator().add_integration(config_schema={"$ref": address})
+        # Under a keyword that is none of JSON schema's, a reference shows when it is followed.
+        hidden = {"$ref": "#/mine", "mine": {"$ref": address}}
+        endless = {"$anchor": "me", "$ref": "#me"}
+        for schema in (hidden, endless):
+            api = Emulator()
+            one = api.add_integration(metadata_schema=schema)
+            with pytest.raises(ValueError, match=r"^metadata: cannot be held against its schema"):
+                api.add_tenant(integration_id=one.id, metadata={"a": 1})
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_bad_release_is_refused_by_name() -> None:

@@ -179,6 +179,17 @@ def test_unknown_paths_and_methods_are_answered_by_the_framework() -> None:
         assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
         answer = api.http.put("/v2/tenants")
         assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
+        assert answer.headers["allow"] == "GET, POST"
+        assert "GET" in api.http.post("/v2/openapi.json").headers["allow"]
+
+
+def test_a_body_in_no_encoding_is_refused_as_any_other() -> None:
+    """Bytes that are no text get the 422 of the operation, in either of its forms."""
+    with served() as api:
+        headers = {"content-type": "application/json"}
+        for path, key in (("tenants", "detail"), ("sourcecontrol/build?mode=init", "message")):
+            answer = api.http.post(f"/v2/{path}", content=b"\xff", headers=headers)
+            assert (answer.status_code, list(answer.json())) == (422, [key])
 
 
 def test_requests_are_recorded_without_secrets() -> None:

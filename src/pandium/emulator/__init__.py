@@ -5,27 +5,52 @@ It shares no code with the client: it is a reading of the API of its own.
 """
 
 from pandium.emulator._clock import Clock
-from pandium.emulator._connectors import ConnectorRequest, Connectors, UpstreamFailure
+from pandium.emulator._connectors import Connectors
+from pandium.emulator._drift import Drift
 from pandium.emulator._driven import DrivenClock
 from pandium.emulator._emulator import Emulator
+from pandium.emulator._faults import (
+    Faults,
+    Garbage,
+    Latency,
+    ProxyPage,
+    RateLimit,
+    Reset,
+    Stall,
+    Status,
+    Truncate,
+)
 from pandium.emulator._journal import Journal, Request
 from pandium.emulator._phases import Looks, Phase
+from pandium.emulator._plans import Plan
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
+from pandium.emulator._upstreams import ConnectorRequest, UpstreamFailure
 
 __all__ = [
     "Clock",
     "ConnectorRequest",
     "Connectors",
+    "Drift",
     "DrivenClock",
     "Emulator",
+    "Faults",
+    "Garbage",
     "Integration",
     "Journal",
+    "Latency",
     "Looks",
     "Phase",
+    "Plan",
+    "ProxyPage",
+    "RateLimit",
     "Release",
     "Request",
+    "Reset",
     "Runs",
+    "Stall",
+    "Status",
     "Tenant",
+    "Truncate",
     "UpstreamFailure",
 ]

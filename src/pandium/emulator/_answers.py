@@ -1,12 +1,16 @@
 """What the routes have in common: parameters, encoded answers, the bodies of errors."""
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 from fastapi.encoders import jsonable_encoder
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
+from pandium.emulator._operations import methods_of
 from pandium.emulator._problems import Missing, Refused
 from pandium.emulator._schemas import ErrorMessage, HTTPValidationError, V2RunMode
 from pandium.emulator._views import encode
@@ -46,7 +50,22 @@ async def on_missing(_request: Request, error: Exception) -> Response:
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Answer 422 in FastAPI's form, or in the form that the operation has."""
-    errors = _refused(error) if isinstance(error, Refused) else _invalid(error)
+    return _invalid(request, _refused(error) if isinstance(error, Refused) else _read(error))
+
+
+async def on_refused(request: Request, error: HTTPException) -> Response:
+    """Answer what the framework refuses by itself."""
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # a body in no known encoding
+        problem = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error"}
+        return _invalid(request, [{**problem, "input": None}])
+    methods = methods_of(request.url.path)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and methods:
+        # The framework names those of one route alone.
+        error.headers = {"allow": ", ".join(methods)}
+    return await http_exception_handler(request, error)
+
+
+def _invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
     if request.scope["route"].path in WITH_MESSAGE:
         texts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
         return answer({"message": "; ".join(texts)}, 422)
@@ -60,9 +79,11 @@ def _refused(error: Refused) -> list[dict[str, Any]]:
     ]
 
 
-def _invalid(error: Exception) -> list[dict[str, Any]]:
+def _read(error: Exception) -> list[dict[str, Any]]:
+    # A body that is no JSON is shown as far as it is text.
     errors: list[dict[str, Any]] = jsonable_encoder(
-        error.errors() if isinstance(error, RequestValidationError) else []
+        error.errors() if isinstance(error, RequestValidationError) else [],
+        custom_encoder={bytes: lambda body: body.decode(errors="replace")},
     )
     return errors
 
@@ -71,4 +92,5 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     Missing: on_missing,
     Refused: on_invalid,
     RequestValidationError: on_invalid,
+    HTTPException: on_refused,
 }

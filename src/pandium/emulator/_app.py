@@ -7,19 +7,22 @@ The routes are built once for a process: each emulator puts its own service into
 import asyncio
 import contextlib
 import functools
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pandium.emulator import _routes_connectors, _routes_integrations, _routes_tenants
 from pandium.emulator._answers import HANDLERS, answer
-from pandium.emulator._journal import MOST_BODY, Journal, Request, shown_headers
+from pandium.emulator._control import control
+from pandium.emulator._drift import ChangeFailed
+from pandium.emulator._exchange import Answer, Exchange
+from pandium.emulator._gate import is_control
+from pandium.emulator._operations import DOCUMENT
 from pandium.emulator._service import SCOPE_KEY, Service
-
-DOCUMENT = "/v2/openapi.json"
+from pandium.emulator._views import encode
 
 
 class Routes(FastAPI):
@@ -50,49 +53,8 @@ def routes() -> FastAPI:
     return app
 
 
-class Exchange:
-    """Watch one request and write it into a journal when its answer begins."""
-
-    __slots__ = ("_body", "_journal", "_receive", "_scope", "_send", "_size")
-
-    def __init__(self, journal: Journal, scope: Scope, receive: Receive, send: Send) -> None:
-        self._journal = journal
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._body: list[bytes] = []
-        self._size = 0
-
-    async def receive(self) -> Message:
-        """Pass on a message of the client."""
-        message = await self._receive()
-        chunk: bytes = message.get("body", b"")
-        self._body.append(chunk[: MOST_BODY - self._size])
-        self._size += len(self._body[-1])
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Pass on a message to the client; it is in the journal before the client has it."""
-        if message["type"] == "http.response.start":
-            self._journal.add(self._request(message["status"]))
-        await self._send(message)
-
-    def _request(self, status: int) -> Request:
-        scope = self._scope
-        path = DOCUMENT if scope["path"] == DOCUMENT else getattr(scope.get("route"), "path", "*")
-        return Request(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=shown_headers(scope["headers"]),
-            status=status,
-            body=b"".join(self._body),
-            route=path,
-        )
-
-
 class Application:
-    """The API on one port, the storage of logs on another."""
+    """The API, its control and its page on one port, the storage of logs on another."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -101,19 +63,45 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         is_storage = scope["server"][1] == service.storage_port
-        journal = service.storage_requests if is_storage else service.requests
-        exchange = Exchange(journal, scope, receive, send)
         scope[SCOPE_KEY] = service
-        target = log_answer(service, scope) if is_storage else self._target(scope)
+        if is_control(scope["path"]) and not is_storage:
+            await control()(scope, receive, send)
+            return
+        journal = service.storage_requests if is_storage else service.requests
+        app = log_answer(service, scope) if is_storage else self._target(scope)
+        exchange = Exchange(
+            app, scope, receive, send, journal=journal, clock=service.clock, drift=service.drift
+        )
         # Only the end of the server cancels; uvicorn would log it as an error.
         with contextlib.suppress(asyncio.CancelledError):
-            await target(scope, exchange.receive, exchange.send)
+            try:
+                await self._answer(exchange)
+            finally:
+                exchange.note()
 
-    def _target(self, scope: MutableMapping[str, Any]) -> ASGIApp:
-        path: str = scope["path"]
-        if path.startswith("/v2/") and path != DOCUMENT and not self._service.is_key(_key(scope)):
+    async def _answer(self, exchange: Exchange) -> None:
+        service, operation = self._service, exchange.operation
+        exchange.tenant = service.tenant_of(operation, exchange.parts, exchange.scope)
+        if not _is_api(exchange.scope) or not (service.faults or service.drift):
+            await exchange.go_on()
+            return
+        try:
+            service.drift.play_before(operation, exchange.tenant)
+            await service.faults.play(exchange)
+            if not exchange.is_over:
+                await exchange.answer(await exchange.work())
+        except ChangeFailed as error:
+            await exchange.answer(Answer(500, encode({"detail": str(error)})))
+
+    def _target(self, scope: Scope) -> ASGIApp:
+        if _is_api(scope) and not self._service.is_key(_key(scope)):
             return answer({"detail": "Not authorized"}, 403)
         return self._routes
+
+
+def _is_api(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.startswith("/v2/") and path != DOCUMENT
 
 
 def _key(scope: Mapping[str, Any]) -> str:

@@ -4,21 +4,31 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pandium.emulator._adding import add_integration, add_release, add_tenant
+from pandium.emulator._adding import add_integration, add_release
 from pandium.emulator._app import Application
 from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator._assertions import (
+    assert_no_errors,
+    assert_requested,
+    assert_triggered,
+)
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
+from pandium.emulator._drift import Drift
+from pandium.emulator._faults import Faults
 from pandium.emulator._journal import Journal
-from pandium.emulator._problems import Refused, read
+from pandium.emulator._problems import read
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
-from pandium.emulator._seeds import RENAMED, Seed, plant
+from pandium.emulator._seeds import Seed, add_tenant_as_given, begin, seed_data
 from pandium.emulator._server import HOST, ServerThread, bind
 from pandium.emulator._service import Service
+from pandium.emulator._states import save
 
 
 class Emulator:
@@ -28,11 +38,13 @@ class Emulator:
     Use it in `with` or `async with`, on any event loop: the server has a thread of its own.
     Entering and leaving block for some milliseconds. The state stays readable afterwards.
 
-    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases` and
-        `tenants`, or the path of a JSON or YAML file of the same form.
+    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases`,
+        `tenants`, `scripts` and `upstreams`, or the path of a JSON or YAML file of the same form,
+        or of one that `save` wrote.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
     :param clock: another source of time: `Clock(speed=60)`, or `DrivenClock()`.
+    :param state_file: where `save` writes unless it is told otherwise, and the control API.
     :raises ValueError: names the place in a bad seed.
     """
 
@@ -43,11 +55,14 @@ class Emulator:
         port: int = 0,
         *,
         clock: Clock | None = None,
+        state_file: str | PathLike[str] | None = None,
     ) -> None:
         self._service = Service(clock or Clock(), api_key)
+        self._service.seed = seed_data(seed)
+        self._service.state_file = None if state_file is None else Path(state_file)
         self._wanted_port = port
         self._running: ExitStack | None = None
-        plant(self._service.store, seed)
+        self.reset()
 
     def start(self) -> Self:
         """
@@ -76,6 +91,35 @@ class Emulator:
         running, self._running = self._running, None
         if running is not None:
             running.close()
+
+    def reset(self) -> None:
+        """
+        Put everything back as it was made: records, runs, scripts, handlers, requests.
+
+        The clock goes on.
+        """
+        begin(self._service, self._service.seed)
+
+    def load(self, seed: Seed | None) -> None:
+        """
+        Hold what a seed or a saved state says, and nothing of what was, as if made anew with it.
+
+        Dates of a saved state stay what they are; a clock that is behind them is put forward.
+
+        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        """
+        begin(self._service, seed_data(seed))
+
+    def save(self, path: str | PathLike[str] | None = None) -> None:
+        """
+        Write integrations, releases, tenants, runs, scripts and said answers into a file.
+
+        It is YAML if it is named so, else JSON. Without a path it is the `state_file`.
+
+        :raises OSError: the file cannot be written; what stood there before still does.
+        :raises ValueError: there is no path, or something is nested too deeply for a file.
+        """
+        save(self._service, None if path is None else Path(path))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -127,6 +171,16 @@ class Emulator:
         return self._service.connectors
 
     @property
+    def faults(self) -> Faults:
+        """What goes wrong between clients and the service."""
+        return self._service.faults
+
+    @property
+    def drift(self) -> Drift:
+        """What changes while a client works."""
+        return self._service.drift
+
+    @property
     def requests(self) -> Journal:
         """The last requests to the API."""
         return self._service.requests
@@ -140,6 +194,55 @@ class Emulator:
     def counts(self) -> Counter[tuple[str, str, int]]:
         """How many requests there were by (method, template of the route, status)."""
         return self._service.requests.counts
+
+    @property
+    def effects(self) -> Counter[tuple[str, int]]:
+        """How often something was done by (operation, tenant), whatever the client was told."""
+        return self._service.requests.effects
+
+    def assert_triggered(self, tenant: int, *, times: int | None = None) -> None:
+        """
+        Fail unless a tenant was triggered, or as often as `times`.
+
+        This and what follows count since the start, or since `requests.clear()`. A trigger counts
+        when the service has taken it, whatever it answered. A failure shows the requests.
+
+        :raises AssertionError: it is not so.
+        """
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, times)
+
+    def assert_triggered_once(self, tenant: int) -> None:
+        """Fail unless a tenant was triggered exactly once."""
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, 1)
+
+    def assert_not_triggered(self, tenant: int | None = None) -> None:
+        """Fail if a tenant was triggered, or any."""
+        __tracebackhide__ = True
+        assert_triggered(self.requests, tenant, 0)
+
+    def assert_requested(
+        self,
+        operation: str,
+        *,
+        times: int | None = None,
+        tenant: int | None = None,
+        status: int | None = None,
+    ) -> None:
+        """
+        Fail unless an operation such as "tenants.list" was requested, or as often as `times`.
+
+        :param tenant: count only requests for this tenant.
+        :param status: count only requests with this answer; 0 is none.
+        """
+        __tracebackhide__ = True
+        assert_requested(self.requests, operation, tenant, status, times)
+
+    def assert_no_errors(self) -> None:
+        """Fail if a request got no answer, or 4xx or 5xx; not for a trigger that has no run yet."""
+        __tracebackhide__ = True
+        assert_no_errors(self.requests)
 
     @property
     def integrations(self) -> list[Integration]:
@@ -274,8 +377,5 @@ class Emulator:
             "source": source,
             "created_date": created_date,
         }
-        try:
-            with self._service.lock:
-                return add_tenant(self._service.store, read(TenantArguments, given))
-        except Refused as error:
-            raise error.renamed(RENAMED) from None
+        with self._service.lock:
+            return add_tenant_as_given(self._service.store, read(TenantArguments, given))

@@ -1,18 +1,29 @@
 """A record of the requests that reached an emulator."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 KEPT = 10_000
 MOST_BODY = 65_536
+MOST_TEXT = 100
+TOUCHED = "pandium.emulator.touched"
 HIDDEN = frozenset({b"x-api-key", b"authorization", b"cookie"})
+
+# Operation, tenant, status.
+Kind = tuple[str | None, int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request and the status of its answer; the values of secret headers are left out."""
+    """
+    One request and the status of its answer; the values of secret headers are left out.
+
+    The status is 0 where no answer was sent. `operation` is a name such as "tenants.list",
+    `tenant` whom the request was for, `has_effect` whether it did something to that tenant, and
+    `fault` what spoiled the answer.
+    """
 
     method: str
     path: str
@@ -21,6 +32,22 @@ class Request:
     status: int
     body: bytes
     route: str
+    operation: str | None = None
+    tenant: int | None = None
+    has_effect: bool = False
+    fault: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What is counted of it."""
+        return self.operation, self.tenant, self.status
+
+    def __str__(self) -> str:
+        target = f"{self.path}?{self.query}" if self.query else self.path
+        answer = str(self.status) if self.status else "no answer"
+        spoilt = f" by {self.fault}" if self.fault else ""
+        done = " (carried out)" if self.has_effect else ""
+        return f"{self.method} {_short(target)} -> {answer}{spoilt}{done}"
 
 
 class Journal(Sequence[Request]):
@@ -29,16 +56,27 @@ class Journal(Sequence[Request]):
     def __init__(self, kept: int = KEPT) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
         self.counts: Counter[tuple[str, str, int]] = Counter()
+        self.effects: Counter[tuple[str, int]] = Counter()
+        self._kinds: Counter[Kind] = Counter()
 
     def add(self, request: Request) -> None:
         """Keep one more request."""
         self._requests.append(request)
         self.counts[request.method, request.route, request.status] += 1
+        self._kinds[request.kind] += 1
+        if request.operation and request.tenant and request.has_effect:
+            self.effects[request.operation, request.tenant] += 1
 
     def clear(self) -> None:
         """Forget all requests and their numbers."""
         self._requests.clear()
         self.counts.clear()
+        self.effects.clear()
+        self._kinds.clear()
+
+    def total(self, of_kind: Callable[[Kind], bool]) -> int:
+        """Return the number of all requests of some kinds, of those too that are not kept."""
+        return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -63,3 +101,7 @@ def shown_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
         name.decode("latin-1"): "***" if name in HIDDEN else value.decode("latin-1")
         for name, value in raw
     }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from pandium.emulator import _schemas as s
 from pandium.emulator._answers import INVALID, Responses, TenantId, encoded
 from pandium.emulator._answers import answer as answered
-from pandium.emulator._connectors import ConnectorRequest, answer
-from pandium.emulator._service import service_of
+from pandium.emulator._connectors import answer
+from pandium.emulator._service import service_of, touched
+from pandium.emulator._upstreams import ConnectorRequest
 
 PROXY: Responses = {
     400: {"model": s.ProxyInternalError, "description": "Bad Request"},
@@ -51,6 +52,7 @@ async def disconnect_tenant_connector(
     service = service_of(request)
     with service.lock:
         service.store.disconnect(tenant_id, connector_name)
+    touched(request, tenant_id)
     return answered({"tenant_id": tenant_id, "connector": connector_name, "connected": False})
 
 
@@ -69,5 +71,6 @@ async def _proxy(
     if isinstance(handler, str):
         return answered({"detail": handler}, 400)
     call = ConnectorRequest(tenant_id, connector, kind, method, url, **body)
+    touched(request, tenant_id)
     status, content = await answer(handler, call)
     return encoded(content, status)

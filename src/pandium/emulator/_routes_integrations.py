@@ -19,7 +19,7 @@ from pandium.emulator._answers import (
 )
 from pandium.emulator._paging import window
 from pandium.emulator._problems import Missing
-from pandium.emulator._service import service_of
+from pandium.emulator._service import service_of, touched
 from pandium.emulator._views import integration_view, release_view
 
 SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
@@ -136,4 +136,5 @@ async def sync_by_integration_id(
     with service.lock:
         tenant = service.store.tenant_of_user(integration_id, user_name)
         trigger = service.runs.trigger(tenant, mode=mode, source="api", payload=payload)
+    touched(request, tenant.id)
     return answer({"trigger_id": str(trigger.id)}, 202)

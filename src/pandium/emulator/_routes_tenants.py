@@ -26,13 +26,10 @@ from pandium.emulator._answers import (
 )
 from pandium.emulator._paging import window
 from pandium.emulator._problems import Missing
-from pandium.emulator._service import service_of
+from pandium.emulator._service import service_of, touched
+from pandium.emulator._store import SORTABLE
 from pandium.emulator._views import metadata_view, release_view
 
-SORTABLE = (
-    "id", "name", "archived", "integration_id", "created_date", "modified_date", "paused",
-    "user_schedule", "source", "integration_release_id", "integration_release_channel",
-)  # fmt: skip
 SORTABLE_RUNS = ("id", "mode", "started_date", "completed_date")
 
 router = APIRouter(prefix="/v2")
@@ -51,8 +48,8 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
     archived: Archived = False,
 ) -> Response:
     """List tenants."""
-    part = window(skip, limit, sort_by, SORTABLE)
     service = service_of(request)
+    part = window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
     with service.lock:
         found = service.store.list_tenants(
             part,
@@ -68,7 +65,9 @@ async def create_one(request: Request, body: s.CreateTenant) -> Response:
     """Make a tenant, paused and unconnected."""
     service = service_of(request)
     with service.lock:
-        return encoded(service.tenants.encode(create_tenant(service.store, body.model_dump())))
+        tenant = create_tenant(service.store, body.model_dump())
+        touched(request, tenant.id)
+        return encoded(service.tenants.encode(tenant))
 
 
 @router.patch(tenants, response_model=s.Tenant, responses={**NOT_FOUND, **INVALID})
@@ -77,7 +76,9 @@ async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenan
     service = service_of(request)
     changes = body.model_dump(exclude_unset=True)
     with service.lock:
-        return encoded(service.tenants.encode(service.store.change_tenant(tenant_id, changes)))
+        tenant = service.store.change_tenant(tenant_id, changes)
+        touched(request, tenant_id)
+        return encoded(service.tenants.encode(tenant))
 
 
 @router.delete(tenants, response_model=dict[str, Any], responses={**NOT_FOUND, **INVALID})
@@ -86,6 +87,7 @@ async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
     service = service_of(request)
     with service.lock:
         service.store.archive(tenant_id)
+    touched(request, tenant_id)
     return answer({"id": tenant_id, "archived": True})
 
 
@@ -118,7 +120,9 @@ async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, 
     """Merge metadata into that of a tenant."""
     service = service_of(request)
     with service.lock:
-        return answer(metadata_view(tenant_id, service.store.patch_metadata(tenant_id, data)))
+        metadata = service.store.patch_metadata(tenant_id, data)
+    touched(request, tenant_id)
+    return answer(metadata_view(tenant_id, metadata))
 
 
 @router.post(
@@ -137,6 +141,7 @@ async def sync_by_tenant_id(
         if tenant.archived:
             raise Missing(f"Tenant {tenant_id} is archived")
         trigger = service.runs.trigger(tenant, mode=mode, source="api", payload=payload)
+    touched(request, tenant_id)
     return answer({"trigger_id": str(trigger.id)}, 202)
 
 

@@ -2,17 +2,24 @@
 
 import asyncio
 import contextlib
+import os
 import socket
+import struct
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Self
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, Self, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
+LONGEST = 3.0
+CONNECTION = "pandium.emulator.connection"
+# Closing sends a reset; Windows has shorter numbers there.
+NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 def bind(port: int) -> socket.socket:
@@ -30,15 +37,75 @@ def bind(port: int) -> socket.socket:
     return sock
 
 
+# What waits on purpose, and where.
+IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
+
+
+class Connection:
+    """
+    What a request came on, for faults below HTTP.
+
+    It is found among those that uvicorn has open, by its addresses: ASGI shows no transport, and
+    uvicorn's protocols have nothing else in common. A client that has left has none.
+    """
+
+    def __init__(self, transports: Sequence[asyncio.Transport], idle: IdleTasks) -> None:
+        self._transports = transports
+        self._idle = idle
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        for transport in self._transports:
+            raw: socket.socket = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            transport.abort()
+
+    def close(self) -> None:
+        """End the connection behind what has been written."""
+        for transport in self._transports:
+            transport.close()
+
+    @contextlib.contextmanager
+    def idling(self) -> Iterator[None]:
+        """Let the server end what stands in this block at once, when it ends itself."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
+        self._idle[task] = self._transports
+        try:
+            yield
+        finally:
+            del self._idle[task]
+
+
 class Serving(uvicorn.Server):
-    """A uvicorn server that sleeps until it is told to end, instead of looking every tenth."""
+    """
+    A uvicorn server that sleeps until it is told to end, instead of looking every tenth.
+
+    In the scope of each request stands a callable that finds its `Connection`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
+        self._app = app
         config = uvicorn.Config(
-            app, lifespan="off", access_log=False, log_config=None, loop="asyncio", ws="none"
+            self._serve_one,
+            interface="asgi3",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            loop="asyncio",
+            ws="none",
         )
         super().__init__(config)
         self.ready = threading.Event()
+        self._idle: IdleTasks = {}
+
+    async def _serve_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CONNECTION] = partial(self._connection, scope["client"], scope["server"])
+        await self._app(scope, receive, send)
+
+    def _connection(self, *ends: tuple[str, int]) -> Connection:
+        transports = [one.transport for one in self.server_state.connections]
+        found = [one for one in transports if _ends(one) == ends]
+        return Connection(found, self._idle)
 
     def end(self) -> None:
         """End the server, from any thread."""
@@ -62,22 +129,37 @@ class Serving(uvicorn.Server):
         """Close what is idle, give the rest a moment, then cut it off."""
         for server in self.servers:
             server.close()
+        await self._cut_off([one for found in self._idle.values() for one in found], self._idle)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if tasks := self.server_state.tasks:
             await asyncio.wait(tasks, timeout=GRACE)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._cut_off([one.transport for one in self.server_state.connections], tasks)
         for sock in sockets or ():
             sock.close()
 
+    async def _cut_off(
+        self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
+    ) -> None:
+        for transport in transports:
+            transport.abort()
+        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
+        tasks = list(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ends(transport: asyncio.Transport) -> tuple[object, object]:
+    return transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+
 
 class ServerThread:
-    """A thread with an event loop, in which any number of servers run."""
+    """
+    A thread with an event loop, in which any number of servers run.
+
+    Where what somebody else wrote holds the event loop up, it is left behind after some seconds.
+    """
 
     def __init__(self) -> None:
         self._ready = threading.Event()
@@ -90,7 +172,7 @@ class ServerThread:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join()
+        self._thread.join(LONGEST)
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
@@ -115,7 +197,8 @@ class ServerThread:
             yield
         finally:
             server.end()
-            done.result()
+            with contextlib.suppress(TimeoutError):
+                done.result(LONGEST)
 
 
 async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:

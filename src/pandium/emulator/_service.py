@@ -1,21 +1,32 @@
 """One emulated service: its state, and the lock around it."""
 
+import contextlib
 import hmac
+import re
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
+from typing import Any
+from urllib.parse import parse_qs
 
 from fastapi import Request
+from starlette.types import Scope
 
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
-from pandium.emulator._journal import Journal
+from pandium.emulator._drift import Drift
+from pandium.emulator._faults import Faults
+from pandium.emulator._journal import TOUCHED, Journal
+from pandium.emulator._problems import Missing
 from pandium.emulator._runs import Runs
 from pandium.emulator._store import Store
 from pandium.emulator._views import TenantEncoder
 
 # The vendor's signed addresses are good for a quarter of an hour.
 LOG_SECONDS = 900.0
+NUMBER = re.compile(r"[0-9]{1,18}")
 SCOPE_KEY = "pandium.emulator"
 
 
@@ -28,6 +39,8 @@ class Service:
     lock: RLock = field(default_factory=RLock)
     port: int = 0
     storage_port: int = 0
+    seed: Any = None
+    state_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)
@@ -35,12 +48,34 @@ class Service:
         self.connectors = Connectors()
         self.requests = Journal()
         self.storage_requests = Journal()
+        self.faults = Faults(self.clock)
+        self.drift = Drift(self.store, self.lock)
         self.tenants = TenantEncoder(self.store, self.runs)
         self._secret = secrets.token_bytes(16)
 
     def is_key(self, key: str) -> bool:
         """Say whether a request with this key is let in."""
         return bool(key) if self.api_key is None else key == self.api_key
+
+    def tenant_of(
+        self, operation: str | None, parts: Mapping[str, str], scope: Scope
+    ) -> int | None:
+        """Return whom a request is for, as far as that can be known beforehand."""
+        numbers = {name: int(part) for name, part in parts.items() if NUMBER.fullmatch(part)}
+        if operation == "integrations.sync":
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            return self._tenant_of_user(numbers.get("integration_id", 0), query.get("user_name"))
+        if operation == "runs.status":
+            return self.runs.tenant_of(parts["trigger_id"])
+        if operation == "runs.log":
+            run = self.runs.find(numbers.get("run_id", 0))
+            return run.tenant_id if run else None
+        return numbers.get("tenant_id")
+
+    def _tenant_of_user(self, integration_id: int, names: Sequence[str] | None) -> int | None:
+        with self.lock, contextlib.suppress(Missing):
+            return self.store.tenant_of_user(integration_id, names[-1] if names else "").id
+        return None
 
     def log_url(self, run_id: int) -> str:
         """Return an address of a run's log that is good for some minutes."""
@@ -62,3 +97,8 @@ def service_of(request: Request) -> Service:
     """Return the service that a request has reached."""
     service: Service = request.scope[SCOPE_KEY]
     return service
+
+
+def touched(request: Request, tenant_id: int) -> None:
+    """Let the record of a request say that it did something to a tenant."""
+    request.scope[TOUCHED] = tenant_id

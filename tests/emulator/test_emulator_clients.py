@@ -1,0 +1,375 @@
+"""Other people's programs against the emulator: fuzzers, generated clients, curl, crowds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from pandium import AsyncPandium
+from pandium.emulator import Emulator, Latency, Reset, Truncate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Program = Callable[[str, str, str], subprocess.CompletedProcess[str]]
+
+VENDORS = Path(__file__).parent.parent / "data" / "openapi.json"
+IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
+EXAMPLES, PATIENCE = (150, 1800) if IS_LONG else (5, 180)
+KEY = "a-key-of-the-tests"
+INTEGRATION = 41
+RELEASE = 900_000_001
+CONNECTED = {71: "ada", 72: "grace"}
+SEED = {
+    "integrations": [{"id": INTEGRATION, "connectors": ["crm"]}],
+    "releases": [{"id": RELEASE, "integration_id": INTEGRATION}],
+    "tenants": [
+        {"id": number, "integration_id": INTEGRATION, "user_name": name}
+        for number, name in CONNECTED.items()
+    ],
+}
+
+Document = dict[str, Any]
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a child to its end, with no proxy between it and this machine."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def nullable(schema: Document) -> Document:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+# What the vendor says in words, or leaves out, and a fuzzer has to read in the document itself.
+
+
+def with_refusals(document: Document) -> None:
+    """Document 403: the vendor checks keys, and names no answer to a wrong one."""
+    schema = {"type": "object", "properties": {"detail": {"type": "string"}}}
+    refusal = {"description": "Forbidden", "content": {"application/json": {"schema": schema}}}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["responses"]["403"] = refusal
+
+
+def with_bounds(document: Document) -> None:
+    """Bound `limit`, `skip` and `sort_by` as their descriptions do."""
+    bounds: Document = {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 500},
+        "skip": {"type": "integer", "minimum": 0},
+        "sort_by": {"type": "string", "pattern": "^((id|name|created_date)__(ASC|DESC))?$"},
+    }
+    for methods in document["paths"].values():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            if parameter["name"] in bounds:
+                parameter["schema"] = nullable(bounds[parameter["name"]])
+
+
+def with_rules_for_tenants(document: Document) -> None:
+    """State what the descriptions say of a name, a schedule, and a release beside a channel."""
+    schema = document["components"]["schemas"]["CreateTenant"]
+    schema["properties"] |= {
+        "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"},
+        "user_schedule": nullable({"enum": ["*/5 * * * *"]}),
+        "integration_release_channel": nullable({"enum": ["Latest", "Default"]}),
+    }
+    both = ["integration_release_id", "integration_release_channel"]
+    schema["not"] = {
+        "properties": {both[0]: {"type": "integer"}, both[1]: {"type": "string"}},
+        "required": both,
+    }
+
+
+def with_what_exists(document: Document) -> None:
+    """Name what has to exist where no 404 is documented for what does not."""
+    schemas = document["components"]["schemas"]
+    schemas["CreateBuild"]["properties"]["integration_id"] = {"enum": [INTEGRATION]}
+    schemas["CreateTenant"]["properties"] |= {
+        "integration_id": {"enum": [INTEGRATION]},
+        "integration_release_id": nullable({"enum": [RELEASE]}),
+    }
+    sync = document["paths"]["/v2/integrations/{integration_id}/sync"]["post"]
+    for parameter in sync["parameters"]:
+        if parameter["name"] == "user_name":  # so that some syncs are carried out
+            parameter["schema"] = {"enum": list(CONNECTED.values())}
+
+
+def with_connections(document: Document) -> None:
+    """
+    Let connector calls be for connected tenants, and have a method and an address.
+
+    All else is the documented 400, which a fuzzer cannot know beforehand. The parameter gets a
+    name of its own, since no other operation tells of tenants that are connected.
+    """
+    values = {"tenant_id": list(CONNECTED), "connector_name": ["crm"]}
+    paths = document["paths"]
+    for path in [one for one in paths if "{connector_name}" in one]:
+        operation = paths.pop(path)
+        for parameter in operation["post"]["parameters"]:
+            parameter["schema"] = {"enum": values[parameter["name"]]}
+            parameter["name"] = parameter["name"].replace("tenant_id", "connected_tenant")
+        paths[path.replace("{tenant_id}", "{connected_tenant}")] = operation
+    for name in ("ProxyRestRequestBody", "ProxyXmlRequestBody"):
+        schema = document["components"]["schemas"][name]
+        schema["required"] = ["method", "target_url"]
+        for key in schema["required"]:
+            schema["properties"][key] = {"type": "string", "minLength": 1}
+
+
+def with_what_has_no_shape(document: Document) -> None:
+    """Add the change of a tenant, which the reference names without a schema."""
+    methods = document["paths"]["/v2/tenants/{tenant_id}"]
+    content = {"application/json": {"schema": {"type": "object"}}}
+    methods["patch"] = {
+        "parameters": methods["delete"]["parameters"],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"default": {"description": "", "content": {"application/json": {}}}},
+    }
+
+
+def vendors_document() -> Document:
+    document: Document = json.loads(VENDORS.read_text())
+    return document
+
+
+def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
+    """Schemathesis finds nothing, with all of its checks, sent right and wrong, in any order."""
+    document = vendors_document()
+    for adapt in (
+        with_refusals,
+        with_bounds,
+        with_rules_for_tenants,
+        with_what_exists,
+        with_connections,
+        with_what_has_no_shape,
+    ):
+        adapt(document)
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "config.toml").write_text(f'[auth.openapi.apiKey]\napi_key = "{KEY}"\n')
+    with Emulator(SEED, api_key=KEY) as emulator:
+        emulator.connectors.register("crm", lambda _: {"ok": True})
+        emulator.runs.script(appears_after=0)
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "config.toml", "run"]
+        options = ["--url", emulator.url, "--checks", "all", "--continue-on-failure"]
+        amount = ["--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
+        done = run(*command, "openapi.json", *options, *amount, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        answered = {one.operation for one in emulator.requests if 200 <= one.status < 300}
+    assert answered >= {
+        "builds.create", "connectors.call", "connectors.soap", "connectors.xml",
+        "integrations.get", "integrations.list", "integrations.sync", "releases.default",
+        "releases.get", "releases.list", "runs.status", "tenants.archive", "tenants.create",
+        "tenants.list", "tenants.metadata", "tenants.sync", "tenants.update_metadata",
+    }  # fmt: skip
+
+
+GENERATED = """
+import asyncio, sys
+from vendors.client import AuthenticatedClient
+from vendors.api.default import (
+    create_one_v2_tenants_post as create,
+    get_many_tenants_v2_tenants_get as list_tenants,
+    get_one_integration_v2_integrations_integration_id_get as get,
+)
+from vendors.api.runs import (
+    get_run_status_from_trigger_v2_runs_triggers_trigger_id_status_get as status,
+)
+from vendors.api.tenants import sync_by_tenant_id_v2_tenants_tenant_id_sync_post as sync
+from vendors.models import (
+    CreateTenant,
+    ErrorMessage,
+    HTTPValidationError,
+    SyncByTenantIdV2TenantsTenantIdSyncPostBodyType0 as Payload,
+    V2RunMode,
+)
+
+url, key = sys.argv[1:]
+client = AuthenticatedClient(url, key, prefix="", auth_header_name="x-api-key",
+                             raise_on_unexpected_status=True)
+
+assert [one.name for one in list_tenants.sync(client=client, limit=1)] == ["tenant-71"]
+integration = get.sync(41, client=client)
+assert [one.name for one in integration.connectors] == ["crm"]
+assert isinstance(get.sync(9, client=client), ErrorMessage)
+tenant = create.sync(client=client, body=CreateTenant("new-one", 41))
+assert (tenant.name, tenant.paused, tenant.status.auth.connected) == ("new-one", True, False)
+assert isinstance(create.sync(client=client, body=CreateTenant("No", 41)), HTTPValidationError)
+
+async def main():
+    payload = Payload.from_dict({"since": "2026-01-01"})
+    options = {"client": client, "mode": V2RunMode.NORMAL, "body": payload}
+    trigger = await sync.asyncio(tenant.id, **options)
+    found = await status.asyncio(trigger.trigger_id, client=client)
+    assert found.status == "Succeeded", found
+
+asyncio.run(main())
+print(tenant.id)
+"""
+
+
+def without_objects_as_defaults(node: Any) -> None:
+    """Take out each `"default": {}`, for which the generator would leave out the whole schema."""
+    if isinstance(node, dict):
+        if node.get("default") == {}:
+            del node["default"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for one in node:
+            without_objects_as_defaults(one)
+
+
+def test_a_client_that_is_generated_from_the_vendor_s_document_works(tmp_path: Path) -> None:
+    """openapi-python-client's lists, gets, creates, syncs and reads a status, both ways."""
+    document = vendors_document()
+    without_objects_as_defaults(document)
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "config.yaml").write_text("post_hooks: []\n")
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"]
+    files = ["--path", "openapi.json", "--output-path", "vendors", "--config", "config.yaml"]
+    made = run(*command, *files, "--fail-on-warning", cwd=tmp_path)
+    assert made.returncode == 0, made.stdout + made.stderr
+    with Emulator(SEED, api_key=KEY) as emulator:
+        emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+        done = run(sys.executable, "-c", GENERATED, emulator.url, KEY, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        emulator.assert_triggered_once(int(done.stdout))
+        assert emulator.requests[-2].body == b'{"since":"2026-01-01"}'
+
+
+HTTP_CLIENT = """
+import http.client, json, sys, urllib.parse
+method, url, key, body = sys.argv[1:]
+parts = urllib.parse.urlsplit(url)
+connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+headers = {"X-API-KEY": key, "Content-Type": "application/json"}
+connection.request(method, f"{parts.path}?{parts.query}", body or None, headers)
+answer = connection.getresponse()
+print(answer.read().decode())
+print(answer.status)
+"""
+
+
+def http_client(method: str, url: str, body: str) -> subprocess.CompletedProcess[str]:
+    """Send a request by Python's own client in a child, which every machine has."""
+    return run(sys.executable, "-I", "-c", HTTP_CLIENT, method, url, KEY, body)
+
+
+def curl(method: str, url: str, body: str) -> subprocess.CompletedProcess[str]:
+    head = ["-H", f"X-API-KEY: {KEY}", "-H", "Content-Type: application/json"]
+    data = ["--data-binary", body] if body else []
+    return run("curl", "-sS", "-m", "30", "-X", method, *head, *data, "-w", "\n%{http_code}", url)
+
+
+# curl is not on every machine; where it is missing the law is still held by the other one.
+PROGRAMS = [http_client, *[curl] * (shutil.which("curl") is not None)]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_in_another_process_works(
+    program: Program,
+) -> None:
+    """It lists, creates, syncs and reads a status over the socket, errors among them."""
+    with Emulator(SEED, api_key=KEY) as emulator:
+        emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+
+        def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+            done = program(method, f"{emulator.url}/v2{path}", json.dumps(body) if body else "")
+            assert done.returncode == 0, done.stderr
+            text, _, status = done.stdout.strip().rpartition("\n")
+            return int(status), json.loads(text)
+
+        status, tenants = ask("GET", "/tenants?limit=1")
+        assert (status, [one["id"] for one in tenants]) == (200, [71])
+        status, made = ask("POST", "/tenants", {"name": "new-one", "integration_id": INTEGRATION})
+        assert (status, made["name"]) == (200, "new-one")
+        status, trigger = ask("POST", f"/tenants/{made['id']}/sync?mode=init", {"since": "x"})
+        assert status == 202
+        status, run_status = ask("GET", f"/runs/triggers/{trigger['trigger_id']}/status")
+        assert (status, run_status) == (200, {"status": "Succeeded"})
+        assert ask("GET", "/runs/triggers/9/status")[0] == 404
+        emulator.assert_triggered_once(made["id"])
+        assert json.loads(emulator.requests[2].body) == {"since": "x"}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("fault", [Reset(), Truncate()])
+def test_a_program_in_another_process_meets_faults(program: Program, fault: Any) -> None:
+    """A broken connection is one for every client, and the next request goes well."""
+    with Emulator(SEED, api_key=KEY) as emulator:
+        emulator.faults.add("tenants.list", fault, times=1)
+        assert program("GET", f"{emulator.url}/v2/tenants", "").returncode != 0
+        assert program("GET", f"{emulator.url}/v2/tenants", "").returncode == 0
+
+
+TENANTS = 10_000
+AT_ONCE = 200
+PAGE = TENANTS // AT_ONCE
+
+
+@pytest.mark.anyio
+async def test_many_tenants_and_many_requests_at_once_lose_nothing() -> None:
+    """Of 10,000 tenants and 200 requests at once none fails, and order and state are kept."""
+    tenants = [{"id": 1 + number} for number in range(TENANTS)]
+    pages: dict[int, list[int]] = {}
+    triggers: dict[int, str] = {}
+    async with (
+        Emulator({"integrations": [{}], "tenants": tenants}) as emulator,
+        AsyncPandium("k", base_url=emulator.url, max_connections=AT_ONCE) as client,
+    ):
+        # Long enough for all to have come before the first is answered.
+        emulator.faults.add(None, Latency(0.2), times=AT_ONCE)
+
+        async def list_page(number: int) -> None:
+            listing = client.tenants.list(skip=number * PAGE, limit=PAGE, page_size=PAGE)
+            pages[number] = [one.id async for one in listing]
+
+        async def sync(number: int) -> None:
+            tenant = 1 + number * PAGE
+            trigger = await client.tenants.sync(tenant, mode="normal", payload={"n": number})
+            triggers[tenant] = trigger.trigger_id
+
+        async def write(number: int) -> None:
+            await client.tenants.update_metadata(1 + number * PAGE, {"n": number})
+
+        async def archive(number: int) -> None:
+            await client.tenants.archive(2 + number * PAGE)
+
+        for batch in ((list_page,), (list_page, sync, write, archive)):
+            async with anyio.create_task_group() as tasks:
+                for number in range(AT_ONCE):
+                    tasks.start_soon(batch[number % len(batch)], number)
+            if len(batch) == 1:
+                ids = [one for number in range(AT_ONCE) for one in pages[number]]
+                assert ids == list(range(1, TENANTS + 1))
+        emulator.assert_no_errors()
+        await check_state(emulator, triggers, [one.id async for one in client.tenants.list()])
+
+
+async def check_state(emulator: Emulator, triggers: dict[int, str], left: list[int]) -> None:
+    """Every sync, write and archiving has come to pass once, and nothing else."""
+    numbers = range(AT_ONCE)
+    assert len(triggers) == len(set(triggers.values())) == AT_ONCE // 4
+    for tenant in triggers:
+        emulator.assert_triggered_once(tenant)
+    written = {one.id: one.metadata.data for one in emulator.tenants if one.metadata.data}
+    assert written == {1 + number * PAGE: {"n": number} for number in numbers if number % 4 == 2}
+    gone = {2 + number * PAGE for number in numbers if number % 4 == 3}
+    assert left == [one for one in range(1, TENANTS + 1) if one not in gone]
+    assert sum(emulator.effects.values()) == 3 * AT_ONCE // 4
