@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import attrs
 import pyte
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 PATIENCE = 60  # seconds within which whatever a test waits for surely happens
 KEY = "a-key-of-the-tests"
@@ -131,3 +132,20 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Interrupting(io.StringIO):
+    """Standard output that interrupts the program when a text is written to it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def write(self, text: str) -> int:
+        if self._text in text:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # of strings
+        for line in lines:
+            self.write(line)

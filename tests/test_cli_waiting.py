@@ -14,7 +14,7 @@ import anyio
 import httpx
 import pytest
 
-from commanding import KEY, PATIENCE, Screen, of, run_on_terminal, start_child
+from commanding import KEY, PATIENCE, Interrupting, Screen, of, run_on_terminal, start_child
 from pandium import Polling, RequestTimeout, TriggerStatus, WaitTimeout
 from pandium._cli._app import app, run
 from pandium._cli._syncs import Wanted, follow_journal
@@ -128,7 +128,7 @@ def test_so_many_tenants_are_under_way_at_once(emulator: Emulator) -> None:
     sent = [(one.method, one.path, one.status) for one in emulator.requests]
     for number in (1, 2):
         seen = sent.index(("GET", f"/v2/runs/triggers/{number}/status", 200))
-        assert seen < sent.index(("POST", f"/v2/tenants/{number + 1}/sync", 200))
+        assert seen < sent.index(("POST", f"/v2/tenants/{number + 1}/sync", 202))
 
 
 @pytest.mark.parametrize("more", [[], ["--wait"]])
@@ -232,23 +232,6 @@ def test_there_is_no_bar_where_colour_is_refused(emulator: Emulator) -> None:
     assert code == 0
     assert "\x1b" not in screen.written
     assert "━" not in screen.written
-
-
-class Interrupting(io.StringIO):
-    """Standard output that interrupts the program when a text is written to it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-
-    def write(self, text: str) -> int:
-        if self._text in text:
-            signal.raise_signal(signal.SIGINT)
-        return super().write(text)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
 
 
 def triggered(emulator: Emulator, *words: str) -> list[str]:

@@ -21,13 +21,16 @@ class Bar:
     """A bar on standard error; where it cannot be drawn, nothing."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
+        # Room for the ^C that a terminal shows: on a line that is full it would begin another one.
+        console.width = max(console.width - len("^C^C"), 1)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[failed]} not well"),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
             redirect_stdout=False,
             expand=True,

@@ -110,7 +110,7 @@ class _Screen:
 
     def _table(self, tenants: list[Tenant]) -> str:
         drawn, room = io.StringIO(), max(1, self._console.height - _HEAD)
-        Table("Tenant", drawn, self._console.width).write(tenants[:room])
+        Table("Tenant", drawn, self._console.width - len("^C")).write(tenants[:room])
         hidden = len(tenants) - room
         return drawn.getvalue() + (f"and {hidden} more" if hidden > 0 else "")
 
