@@ -68,8 +68,7 @@ def latency(rounds: int) -> None:
         "httpx, pydantic": ("httpx", "0"),
         "generated client": ("generated", "0"),
         "aiohttp, msgspec": ("aiohttp", "0"),
-        "pandium, ahead=4": ("pandium", "4"),
-        "pandium, ahead=8": ("pandium", "8"),
+        **{f"pandium, ahead={ahead}": ("pandium", ahead) for ahead in ("4", "8", "12")},
     }
     found: dict[str, list[Any]] = {name: [] for name in walks}
     with serving(0.05, 5000) as url, serving(0, 1) as warm:
@@ -84,7 +83,7 @@ def latency(rounds: int) -> None:
         row += f" {median_ratio(loop, figures, 'seconds'):>14.2f}"
         row += f" {median(figures, 'requests'):>9.0f}"
         print(f"{row} {median_ratio(figures, loop, 'requests'):>6.2f}")
-    for name in ("pandium, ahead=4", "pandium, ahead=8"):
+    for name in list(found)[-3:]:
         speed = median_ratio(loop, found[name], "seconds")
         goal(f"{name}: times as fast as the loop over httpx", 5, speed, is_least=True)
         goal(f"{name}: times its requests", 1.1, median_ratio(found[name], loop, "requests"))
