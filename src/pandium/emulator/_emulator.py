@@ -82,7 +82,7 @@ class Emulator:
         self._service.storage_port = storage.getsockname()[1]
         with ExitStack() as stack:
             server = stack.enter_context(thread)
-            stack.enter_context(server.serving(Application(self._service), [api, storage]))
+            stack.callback(server.serve(Application(self._service), [api, storage]))
             self._running = stack.pop_all()
         return self
 
