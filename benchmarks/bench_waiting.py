@@ -28,6 +28,8 @@ from pandium.emulator import DrivenClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    Way = Callable[[AsyncPandium, "Server", float], Awaitable[None]]
+
 MEDIAN, APPEARS_AFTER = 60.0, 2.0
 RATE = 50.0
 
@@ -85,7 +87,7 @@ async def by_schedule(client: AsyncPandium, server: Server, a_second: float) -> 
             assert completed.status is not None
 
 
-def by_loops(pause: float) -> Callable[[AsyncPandium, Server, float], Awaitable[None]]:
+def by_loops(pause: float) -> Way:
     async def loop(client: AsyncPandium, server: Server, trigger_id: str) -> None:
         while True:
             await server.clock.sleep(pause)
@@ -104,14 +106,14 @@ def by_loops(pause: float) -> Callable[[AsyncPandium, Server, float], Awaitable[
     return run
 
 
-WAYS: dict[str, Callable[[AsyncPandium, Server, float], Awaitable[None]]] = {
+WAYS: dict[str, Way] = {
     "pandium": by_schedule,
     "2 s loop": by_loops(2.0),
     "0.5 s loop": by_loops(0.5),
 }
 
 
-async def measure(way: str, runs: int, a_second: float, spread: float) -> Server:
+async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server:
     lengths = random.Random(1)  # the same runs for each way
     clock = DrivenClock()
     server = Server(
@@ -120,16 +122,21 @@ async def measure(way: str, runs: int, a_second: float, spread: float) -> Server
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.skipping():
         with driving(clock):
             client = AsyncPandium("key", http_client=http, max_connections=1000)
-        await WAYS[way](client, server, a_second)
+        await way(client, server, a_second)
         await client.aclose()
     return server
 
 
-def report(way: str, arrival: str, spread: float, server: Server) -> None:
+def figures(server: Server) -> tuple[float, float, float]:
+    """Give the looks a run, and the lateness: of all lengths, and the mean of each run's own."""
     late = server.lateness()
     looks = statistics.mean(len(times) for times in server.looks.values())
     of_sums = sum(by for by, _ in late) / sum(length for _, length in late)
-    of_each = statistics.mean(by / length for by, length in late)
+    return looks, of_sums, statistics.mean(by / length for by, length in late)
+
+
+def report(way: str, arrival: str, spread: float, server: Server) -> None:
+    looks, of_sums, of_each = figures(server)
     print(
         f"{arrival:>11} {spread:>6} {way:>11} {server.most_in_a_second():>9} {looks:>10.1f}"
         f" {of_sums:>9.1%} {of_each:>10.1%}"
@@ -163,7 +170,7 @@ def main() -> None:
     print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>9} {:>10}".format(*heads))
     arrivals = {"at once": math.inf, "10 a second": 10.0}
     for spread, arrival, way in itertools.product(options.spreads, arrivals, options.ways):
-        server = asyncio.run(measure(way, options.runs, arrivals[arrival], spread))
+        server = asyncio.run(measure(WAYS[way], options.runs, arrivals[arrival], spread))
         report(way, arrival, spread, server)
     memory, cpu = asyncio.run(wait_for(options.triggers))
     print(f"{options.triggers} triggers waiting: {memory:.0f} bytes each, {cpu:.2%} of a CPU")

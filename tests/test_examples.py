@@ -47,7 +47,7 @@ def workers_of(job: subprocess.Popen[str]) -> set[int]:
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            files = {os.readlink(file) for file in (process / "fd").iterdir()}
+            files = {str(file.readlink()) for file in (process / "fd").iterdir()}
         except OSError:
             continue
         if any(re.search(r"/journals/\d+\.db$", file) for file in files):

@@ -1,0 +1,104 @@
+"""
+Measure what the documentation's two plots show, and draw them: `--draw` draws the last figures.
+
+The figures stay in benchmarks/data, the plots go to docs/images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+import bench_waiting
+from bench_listing import walk
+from server import serving
+
+HERE = Path(__file__).parent
+DATA, IMAGES = HERE / "data", HERE.parent / "docs" / "images"
+LATENCIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+WALKS = {
+    "one page after the other (httpx)": ("httpx", "0"),
+    "pandium, ahead=4": ("pandium", "4"),
+    "pandium, ahead=8": ("pandium", "8"),
+}
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def measure_listing() -> dict[str, list[list[float]]]:
+    found: dict[str, list[list[float]]] = {name: [] for name in WALKS}
+    for latency in LATENCIES:
+        with serving(latency, 5000) as url, serving(0, 1) as warm:
+            for name, (client, ahead) in WALKS.items():
+                options = ("--page-size", "100", "--ahead", ahead)
+                seconds = [walk(5000, client, url, warm, *options)["seconds"] for _ in range(3)]
+                found[name].append([latency * 1000, statistics.median(seconds)])
+    return found
+
+
+def measure_waiting() -> dict[str, Any]:
+    ways = {f"every {pause:g} s": bench_waiting.by_loops(pause) for pause in PAUSES}
+    return {
+        name: asyncio.run(_figures(way))
+        for name, way in {"pandium": bench_waiting.by_schedule, **ways}.items()
+    }
+
+
+async def _figures(way: bench_waiting.Way) -> list[float]:
+    server = await bench_waiting.measure(way, 300, math.inf, 0.5)
+    looks, late, _ = bench_waiting.figures(server)
+    return [looks, late]
+
+
+def draw() -> None:
+    mpl.use("svg")
+    plt.rcParams.update({"svg.hashsalt": "pandium", "font.size": 11})
+    listing, waiting = (
+        json.loads((DATA / f"{n}.json").read_text()) for n in ("listing", "waiting")
+    )
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, points in listing.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel="latency of a request, ms", ylabel="seconds to list 5,000 tenants")
+    axes.legend()
+    _save(figure, "listing-latency")
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, (looks, late) in waiting.items():
+        axes.scatter(looks, late * 100, s=90 if name == "pandium" else 45)
+        axes.annotate(name, (looks, late * 100), xytext=(7, 5), textcoords="offset points")
+    axes.set(xlabel="looks a run", ylabel="lateness, % of the runs' length", xscale="log")
+    axes.margins(0.15)
+    _save(figure, "looks-lateness")
+
+
+def _save(figure: Any, name: str) -> None:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    # White behind it, so that it can be read on a dark page, too.
+    figure.savefig(
+        IMAGES / f"{name}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draw", action="store_true", help="draw without measuring")
+    if not parser.parse_args().draw:
+        DATA.mkdir(exist_ok=True)
+        for name, measure in {"listing": measure_listing, "waiting": measure_waiting}.items():
+            (DATA / f"{name}.json").write_text(json.dumps(measure(), indent=1) + "\n")
+    draw()
+
+
+if __name__ == "__main__":
+    main()
