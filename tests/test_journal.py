@@ -253,6 +253,17 @@ async def test_whoever_closes_leaves_its_triggers_at_once(file: Path, clock: Cal
         assert (await find(two, 2)).is_mine
 
 
+async def test_what_was_left_is_not_renewed(file: Path, clock: Calendar) -> None:
+    """A trigger that its owner gave up is free at once, however long that owner goes on."""
+    async with Journal(file, JOB, clock) as one, Journal(file, JOB, clock) as two:
+        await claim(one)
+        await one.triggered(1, "t")
+        await one.leave(1)
+        await one.renew()
+        assert await two.elsewhere() == set()
+        assert (await find(two)).is_mine
+
+
 async def test_a_journal_in_memory_is_its_own(clock: Calendar) -> None:
     """Without a path nothing is shared, and all else is as in a file."""
     async with Journal(None, JOB, clock) as one, Journal(None, JOB, clock) as two:

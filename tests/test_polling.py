@@ -227,8 +227,8 @@ async def test_results_come_in_order_of_completion() -> None:
 
 async def test_the_rate_bounds_the_looks_of_all_triggers() -> None:
     """However many triggers wait, no second sees more than `rate` looks."""
-    names = [str(number) for number in range(200)]
-    server = Server({name: [(0, None), (60, "Succeeded")] for name in names})
+    names = [str(number) for number in range(100)]
+    server = Server({name: [(0, None), (30, "Succeeded")] for name in names})
     done = await server.wait_for(names, polling=Polling(rate=10, jitter=0))
     assert {completed.trigger_id for completed in done} == set(names)
     assert server.most_a_second() <= 10
@@ -406,18 +406,18 @@ async def test_a_hold_stops_all_looks(wait: Wait) -> None:
 
 async def test_a_hold_is_followed_by_no_burst() -> None:
     """What was held back goes out at the usual rate."""
-    names = [str(number) for number in range(300)]
-    server = Server({name: [(0, None), (250, "Succeeded")] for name in names})
+    names = [str(number) for number in range(60)]
+    server = Server({name: [(0, None), (110, "Succeeded")] for name in names})
     polling = Polling(rate=10)
-    await server.wait_for(names, polling=polling, held_until=lambda: 200.0)
-    assert min(server.looks)[0] >= 200
+    await server.wait_for(names, polling=polling, held_until=lambda: 100.0)
+    assert min(server.looks)[0] >= 100
     assert server.most_a_second() <= 10
 
 
 async def test_a_stall_of_the_server_is_followed_by_no_burst() -> None:
     """No more looks are under way than a second may begin; those that hang are not made up for."""
-    names = [str(number) for number in range(300)]
-    server = Server({name: [(0, None), (250, "Succeeded")] for name in names})
+    names = [str(number) for number in range(100)]
+    server = Server({name: [(0, None), (100, "Succeeded")] for name in names})
     under_way: set[str] = set()
     most = 0
 
@@ -426,27 +426,27 @@ async def test_a_stall_of_the_server_is_followed_by_no_burst() -> None:
         under_way.add(trigger_id)
         most = max(most, len(under_way))
         try:
-            if 100 <= server.clock.now() < 160:
-                await server.clock.sleep(160 - server.clock.now())
+            if 30 <= server.clock.now() < 80:
+                await server.clock.sleep(80 - server.clock.now())
             return await server.look(trigger_id)
         finally:
             under_way.discard(trigger_id)
 
     await server.wait_for(names, polling=Polling(rate=15), look=look)
     assert most == 15
-    assert server.most_a_second(since=161) <= 15
+    assert server.most_a_second(since=81) <= 15
 
 
 async def test_a_stall_of_the_process_is_followed_by_no_burst() -> None:
     """Time in which nothing ran does not add up to looks that may be made at once."""
-    names = [str(number) for number in range(300)]
-    server = Server({name: [(0, None), (400, "Succeeded")] for name in names})
+    names = [str(number) for number in range(80)]
+    server = Server({name: [(0, None), (250, "Succeeded")] for name in names})
 
     async def look(trigger_id: str) -> TriggerStatus:
         try:
             return await server.look(trigger_id)
         finally:
-            if 100 <= server.clock.now() < 110:
+            if 30 <= server.clock.now() < 35:
                 server.clock._seconds += 200  # as for a process that was stopped
 
     await server.wait_for(names, polling=Polling(rate=10), look=look)
@@ -471,10 +471,10 @@ async def test_looks_that_hang_do_not_stop_the_others() -> None:
 
 async def test_long_and_short_runs_get_their_share() -> None:
     """With far more triggers than the rate serves, none waits longer than its turn for a look."""
-    ends = {str(number): 600.0 if number % 10 == 0 else 100.0 for number in range(200)}
+    ends = {str(number): 400.0 if number % 10 == 0 else 100.0 for number in range(100)}
     server = Server({name: [(0, "Running"), (end, "Succeeded")] for name, end in ends.items()})
-    done = await server.wait_for(list(ends), polling=Polling(rate=5))
-    turn = 200 / 5 + 15 * 1.2
+    done = await server.wait_for(list(ends), polling=Polling(rate=3))
+    turn = 100 / 3 + 15 * 1.2
     for completed in done:
         mine = [0.0, *(time for time, name in server.looks if name == completed.trigger_id)]
         assert max(later - earlier for earlier, later in itertools.pairwise(mine)) <= turn + 1

@@ -406,7 +406,11 @@ async def test_started_again_all_is_as_it_was(file: Path) -> None:
     world = World(errors={5: ConnectionLost("gone")})
     first = by_tenant(await world.sync([1, 9, 5], file))
     posts, looks = list(world.posts), list(world.looks)
-    again = by_tenant(await world.sync([9, 5, 1], file))
+
+    async def content(_: int) -> None:
+        pytest.fail("nothing is sent")
+
+    again = by_tenant(await world.sync([9, 5, 1], file, content=content))
     assert (world.posts, world.looks) == (posts, looks)
     for tenant_id in (1, 9):
         assert again[tenant_id].status == first[tenant_id].status
@@ -414,7 +418,7 @@ async def test_started_again_all_is_as_it_was(file: Path) -> None:
     assert isinstance(again[5].error, ConnectionLost)
     assert again[5].error.outcome_unknown
     assert "tenant 5" in str(again[5].error)
-    assert "gone" in str(again[5].error)
+    assert "ConnectionLost" in str(again[5].error)
     assert set(by_tenant(await world.sync([1], file))) == {1}
 
 
@@ -662,6 +666,35 @@ async def test_an_unended_run_is_free_at_once(file: Path) -> None:
     assert next(when for when, _ in world.looks if when > began) - began < 2
     [ended] = await world.sync([1], file)
     assert ended.elapsed < 100
+
+
+async def test_what_one_gives_up_another_waits_on(file: Path) -> None:
+    """A run that is over its time limit for one owner is taken over while that owner goes on."""
+    world = World({1: 500.0, 2: 15.0})
+    firsts: list[float] = []
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await world.clock.sleep(15)
+        yield 2
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        firsts.append(world.clock.now())
+        return await world.look(trigger_id)
+
+    async with world.clock.running(), anyio.create_task_group() as tasks:
+
+        async def go_on() -> None:
+            async with world.syncing(source(), file, timeout=20.0) as done:
+                assert [type(one.error) async for one in done] == [WaitTimeout, type(None)]
+            assert min(firsts) < world.clock.now()
+
+        tasks.start_soon(go_on)
+        await world.clock.sleep(5)
+        async with world.syncing([1], file, look=look) as done:
+            assert [one.trigger_id async for one in done] == ["t1"]
+    assert min(firsts) > 20
+    assert world.posted() == [1, 2]
 
 
 async def cut_off(world: World, source: Any, file: Path, seconds: float) -> list[Completed]:

@@ -140,7 +140,7 @@ class Schedule:
             heapq.heappop(self._due)
         if not self._due or self._looking >= self._most_looking:
             return inf
-        return max(self._due[0][0], self._next_slot, self._terms.held_until())
+        return max(self._due[0][0], self._next_slot)
 
     def _begin(self, now: float) -> None:
         watch = heapq.heappop(self._due)[-1]

@@ -106,7 +106,7 @@ class _Job(Generic[T]):
                 await self._walk_through(source)
             except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
                 failure = error
-        if self._at_hand in self._items and self._broken is not None:
+        if self._broken is not None and self._at_hand in self._items:
             await self._report_error(self._at_hand, self._broken, Outcome.ACTIVE)
         while self._items:
             self._reported = anyio.Event()
@@ -220,7 +220,9 @@ class _Job(Generic[T]):
 
     async def _not_triggered(self, tenant_id: int, error: Exception, began: float) -> None:
         is_lost = getattr(error, "outcome_unknown", True)
-        await self._note(self._without_trigger(tenant_id, str(error), is_lost=is_lost))
+        # Its text may be the API's, and hold what was sent.
+        cause = type(error).__name__
+        await self._note(self._without_trigger(tenant_id, cause, is_lost=is_lost))
         self._leave()
         outcome = Outcome.ACTIVE if is_lost else Outcome.FAILED
         await self._report_error(tenant_id, error, outcome, began)
