@@ -82,6 +82,7 @@ async def call(handler: Handler, request: ConnectorRequest) -> Any:
 async def _in_thread(work: Callable[[], Any]) -> Any:
     """Wait for a thread that can be left behind, unlike those of an executor."""
     done: Future[Any] = Future()
+    done.set_running_or_notify_cancel()  # whoever waits may leave, the thread still has its place
 
     def run() -> None:
         try:
