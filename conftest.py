@@ -40,7 +40,7 @@ def set_up(names: dict[str, Any]) -> None:
     stack.enter_context(driving(clock))
     stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory())))
     emulator = stack.enter_context(Emulator(clock=clock))
-    emulator.add_integration("second")
+    emulator.connectors.register("crm", lambda _: {"contacts": [{"name": "Ann"}]})
     names["tenant_id"] = emulator.add_tenant("acme", user_name="ann").id
     names["emulator"] = emulator
     patch = stack.enter_context(pytest.MonkeyPatch.context())

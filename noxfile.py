@@ -62,10 +62,28 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run what CI runs in a short form in its long one: cancellation churn, fuzzing."""
+    """Run what CI runs in a short form in its long one: churn, killed processes, fuzzing."""
     session.install("-e", ".[demo]", *group("test"))
-    files = ("tests/test_churn.py", "tests/emulator/test_emulator_clients.py")
-    session.run("pytest", *files, *session.posargs, env={"PANDIUM_LONG": "1"})
+    paths = (
+        "tests/test_churn.py",
+        "tests/test_killed.py",
+        "tests/emulator/test_emulator_clients.py",
+    )
+    session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})
+
+
+@nox.session(python=OLDEST)
+def browser(session: nox.Session) -> None:
+    """Test the emulator's page in Chromium, which apt installs if it is missing."""
+    session.install("-e", ".[demo]", *group("test", "browser"))
+    session.run(".ci/browser", "python", external=True)
+
+
+@nox.session(python=OLDEST)
+def screenshots(session: nox.Session) -> None:
+    """Take the pictures of the documentation anew; needs Chromium."""
+    session.install("-e", ".[demo]", *group("browser"))
+    session.run("python", "tests/emulator/screenshots.py", "docs/images")
 
 
 @nox.session(python=OLDEST)

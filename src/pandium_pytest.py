@@ -7,7 +7,7 @@ whose `__init__` imports the whole client, and imports what a test needs when on
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and what pytest-asyncio needs where it is there."""
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.has_plugin("asyncio"):
-        config.pluginmanager.register(_asyncio_fixtures(), "pandium-asyncio")
+        with suppress(TypeError):  # of versions before 0.24, which know no scopes of loops
+            config.pluginmanager.register(_asyncio_fixtures(), "pandium_pytest_asyncio")
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +71,7 @@ def pandium_emulator(
         patch.delenv("PANDIUM_ENV", raising=False)
         patch.setenv("PANDIUM_BASE_URL", emulator.url)
         patch.setenv("PANDIUM_API_KEY", options.get("api_key") or _ANY_KEY)
-        for name in ("NO_PROXY", "no_proxy"):  # no proxy of the environment knows this address
+        for name in ("NO_PROXY", "no_proxy"):  # a proxy could not reach it
             patch.setenv(name, "127.0.0.1", prepend=",")
         yield emulator
 
@@ -112,6 +113,7 @@ _pandium_client_anyio = pytest.fixture(name="_pandium_client_anyio")(_opener())
 
 
 def _asyncio_fixtures() -> ModuleType:
+    """Make what pytest-asyncio takes for its own, one fixture for each scope of its loops."""
     from pytest_asyncio import fixture
 
     module = ModuleType("pandium_pytest_asyncio")
@@ -155,8 +157,11 @@ def _emulator_of(options: dict[str, Any]) -> Emulator:
     if key is not None and not (isinstance(key, str) and key.strip()):
         raise _refusal(f"api_key: must be some text, not {key!r}")
     clock = _clock_of(options.get("clock", "real"))
+    seed = options.get("seed")
     try:
-        return Emulator(options.get("seed"), key, clock=clock)
+        return Emulator(seed, key, clock=clock)
+    except TypeError:
+        raise _refusal(f"seed: must be 'demo', a mapping or a path, not {seed!r}") from None
     except ValueError as error:
         raise _refusal(str(error)) from None
 
@@ -167,7 +172,7 @@ def _clock_of(wanted: object) -> Clock:
     if wanted == "driven":
         return DrivenClock()
     try:
-        return Clock(1.0 if wanted == "real" else wanted)  # type: ignore[arg-type] # it checks
+        return Clock(1.0 if wanted == "real" else wanted)  # type: ignore[arg-type]  # it checks
     except ValueError:
         fault = f"clock: must be 'real', 'driven' or a speed above 0, not {wanted!r}"
         raise _refusal(fault) from None

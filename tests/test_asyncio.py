@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conftest import KEY
 from pandium import AsyncPandium, PandiumError, Polling
+from pandium._clock import RealClock
+from pandium._journal import Entry, Journal, State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pandium.emulator import Emulator
 
 
@@ -103,6 +109,27 @@ def test_a_forked_process_gets_a_clear_error(emulator: Emulator) -> None:
     said, tenant_id = done.stdout.splitlines()
     assert "another event loop or process" in said
     assert (tenant_id, done.stderr) == ("1", "")
+
+
+@pytest.mark.asyncio
+async def test_a_journal_serves_one_thread_at_a_time(tmp_path: Path) -> None:
+    """However often a record is cancelled while its thread works on, no other gets in between."""
+    file = tmp_path / "journal"
+    async with Journal(file, {}, RealClock()) as journal:
+        await journal.claim(1, may_repeat=False)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            record = asyncio.ensure_future(journal.triggered(1, "t"))
+            for _ in range(2):
+                for _ in range(20):  # until its thread waits for the lock
+                    await asyncio.sleep(0)
+                record.cancel()
+            other.execute("ROLLBACK")
+            with pytest.raises(asyncio.CancelledError):
+                await record
+        await journal.ended(1, "t", State.SUCCEEDED, "Succeeded")
+        expected = Entry(State.SUCCEEDED, trigger_id="t", status="Succeeded")
+        assert await journal.find(1, may_repeat=False) == expected
 
 
 @pytest.mark.asyncio

@@ -1,8 +1,6 @@
-"""The command: the demo as a child process, and its parts."""
+"""The command: the demo as a child process, and its parts; what is missing or interrupted."""
 
 import io
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -11,59 +9,18 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from commanding import RUN, child_environment, run_child, run_on_terminal
 from pandium import Completed, TriggerStatus, WaitTimeout, __version__
 from pandium._cli import _app, main
 from pandium._cli._demo import Bars, Lines, Report, Size, display_for, run, world
 
 SMALL = ["demo", "--tenants", "40", "--integrations", "1", "--syncs", "12"]
 SMALL_TABLES = ["Succeeded", "Failed (Integration Issue)", "requests sent", "404s seen"]
-# Shells ignore the interrupt in what they run in the background, and children inherit that.
-START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-RUN = START + "from pandium._cli import main; sys.exit(main())"
-
-
-def child_environment(**changes: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-    return {**kept, "TERM": "xterm-256color", "COLUMNS": "100", **changes}
-
-
-def run_child(
-    *arguments: str, program: str = RUN, **changes: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
-        env=child_environment(**changes),
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
-
-
-def run_on_terminal(*arguments: str, **changes: str) -> tuple[int, str]:
-    outer, inner = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-c", RUN, *arguments],
-        stdin=inner,
-        stdout=inner,
-        stderr=inner,
-        env=child_environment(**changes),
-    )
-    os.close(inner)
-    written = b""
-    try:
-        while chunk := os.read(outer, 65536):
-            written += chunk
-    except OSError:  # how Linux reports the end of a terminal
-        pass
-    os.close(outer)
-    return child.wait(60), written.decode()
 
 
 def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
     """Where standard output is no terminal there is a line per stage and a table, without codes."""
-    done = run_child(*SMALL, FORCE_COLOR="1", http_proxy="http://127.0.0.1:9")
+    done = run_child(*SMALL, environ={"FORCE_COLOR": "1", "http_proxy": "http://127.0.0.1:9"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:4] == [
         "seeding tenants: 40",
@@ -78,30 +35,29 @@ def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
 
 def test_on_a_terminal_the_demo_draws_bars() -> None:
     """On a terminal each stage has a bar, and the tables come after them."""
-    code, written = run_on_terminal(*SMALL)
+    code, screen = run_on_terminal(*SMALL, columns=100, lines=40)
     assert code == 0
-    assert "\x1b[" in written
-    assert "━" in written
-    assert "40/40" in written
-    assert "12/12" in written
-    assert all(name in written for name in SMALL_TABLES)
+    assert "\x1b[" in screen.written
+    assert "━" in screen.written
+    assert all(text in screen.text for text in ["40/40", "12/12", *SMALL_TABLES])
 
 
 def test_no_color_makes_a_terminal_plain() -> None:
     """With `NO_COLOR` a terminal gets what a pipe gets."""
-    code, written = run_on_terminal(*SMALL[:-1], "1", NO_COLOR="1")
+    code, screen = run_on_terminal(*SMALL[:-1], "1", environ={"NO_COLOR": "1"})
     assert code == 0
-    assert "waiting for runs: 1\r\n" in written
-    assert "\x1b" not in written
+    assert "waiting for runs: 1\r\n" in screen.written
+    assert "\x1b" not in screen.written
 
 
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("cyclopts", ["--version"], "cli"),
-        ("cyclopts", ["demo"], "demo"),
-        ("rich", ["demo"], "demo"),
+        ("click", ["--version"], "cli"),
+        ("click", ["demo"], "demo"),
+        ("rich", ["tenants", "list"], "cli"),
         ("fastapi", ["demo"], "demo"),
+        ("uvicorn", ["emulator"], "emulator"),
     ],
 )
 def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:
@@ -109,7 +65,7 @@ def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: s
     program = f"import sys; sys.modules[{module!r}] = None; {RUN}"
     done = run_child(*arguments, program=program)
     expected = f'pandium-api needs {module}: pip install "pandium[{extra}]"\n'
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", expected)
 
 
 def test_an_interrupt_ends_the_demo_cleanly() -> None:
@@ -119,7 +75,7 @@ def test_an_interrupt_ends_the_demo_cleanly() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=child_environment(),
+        env=child_environment({}),
     )
     assert child.stdout is not None
     for line in child.stdout:
@@ -264,7 +220,7 @@ def test_errors_of_its_own_are_not_blamed_on_extras(
 def test_what_is_missing_or_interrupted_is_an_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`main` gives 1 for a missing extra and 130 for an interrupt."""
+    """`main` gives 3 for a missing extra and 130 for an interrupt."""
     errors = iter([ModuleNotFoundError("gone", name="rich.table"), KeyboardInterrupt()])
 
     def fail(_: object) -> int:
@@ -272,5 +228,7 @@ def test_what_is_missing_or_interrupted_is_an_exit_code(
 
     monkeypatch.setattr(sys, "argv", ["pandium-api"])
     monkeypatch.setitem(sys.modules, "pandium._cli._app", SimpleNamespace(run=fail))
-    assert (main(), main()) == (1, 130)
+    before = signal.getsignal(signal.SIGINT)
+    assert (main(), main()) == (3, 130)
+    signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == 'pandium-api needs rich: pip install "pandium[cli]"\n'

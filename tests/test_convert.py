@@ -354,12 +354,11 @@ def test_the_last_of_equal_names_counts() -> None:
     assert value_of(data, TENANTS) == [Tenant(1, "n")]
 
 
-def test_no_two_models_share_what_can_be_changed() -> None:
+@pytest.mark.parametrize("nothing", [{}, {"configs": None}], ids=["absent", "null"])
+def test_no_two_models_share_what_can_be_changed(nothing: dict[str, None]) -> None:
     """The free data and the lists of a model are its own, even if they came from defaults."""
-    page = [
-        {"id": 1, "name": "n", "status": {"auth": {}}},
-        {"id": 2, "name": "n", "status": {}},
-    ] * 2
+    tenant = {"id": 1, "name": "n", **nothing}
+    page = [{**tenant, "status": {"auth": {}}}, {**tenant, "status": {}}] * 2
     parts = [
         value
         for model in models_below(value_of(dump(page), TENANTS))
@@ -498,6 +497,16 @@ def test_a_null_required_field_under_another_name_is_an_error() -> None:
     payload[0]["connectors"] = [{"name": "c", "isGlobal": None}]
     _, path = error_of(dump(payload), INTEGRATIONS)
     assert path.startswith("[0].connectors[0].")
+
+
+def test_a_field_is_read_under_the_name_of_the_api_alone() -> None:
+    """The name that a field has in Python is one that the API does not know."""
+    run = {"id": 1, "mode": "init", "status": {"start_time": 5, "startTime": "then"}}
+    assert value_of(dump([run]), RUNS)[0].status == models.RunStatus(start_time="then")
+    run["status"] = {"start_time": "then"}
+    assert value_of(dump([run]), RUNS)[0].status == models.RunStatus()
+    _, path = error_of(dump({"name": "c", "is_global": True}), models.Connector)
+    assert path.endswith("isGlobal")
 
 
 @pytest.mark.parametrize("payload", [None, True, 5, 1.5, "x", [1], {"a": {"b": None}}])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import tracemalloc
+from bisect import bisect_left
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,17 +14,22 @@ import attrs
 import pytest
 
 from pandium import (
+    APIError,
+    AsyncPandium,
     AuthenticationError,
     Completed,
     NotFound,
     Outcome,
     Polling,
+    Progress,
     RateLimited,
     ServerError,
     TriggerStatus,
     WaitTimeout,
 )
-from pandium._polling import Terms, wait_for_each, wait_for_one
+from pandium._polling import Terms, wait_for_one
+from pandium._progress import Completions, Tally
+from pandium._schedule import wait_for_each
 from pandium.emulator import DrivenClock
 
 if TYPE_CHECKING:
@@ -54,10 +62,22 @@ class Server:
             raise answer
         return TriggerStatus(answer)
 
+    def most_a_second(self, since: float = 0.0) -> int:
+        times = sorted(time for time, _ in self.looks if time >= since)
+        ends = (bisect_left(times, time + 1 - 1e-9) for time in times)
+        return max(end - begin for begin, end in enumerate(ends))
+
     def terms(self, timeout: float = 1800.0, **options: Any) -> Terms:
-        polling = options.pop("polling", Polling(jitter=0))
-        classify = options.pop("classify", lambda status: status.outcome)
-        return Terms(self.look, self.clock, polling, timeout, classify, **options)
+        defaults: dict[str, Any] = {
+            "look": self.look,
+            "clock": self.clock,
+            "polling": Polling(jitter=0),
+            "timeout": timeout,
+            "classify": lambda status: status.outcome,
+            "tally": Tally(self.clock),
+            "tell": lambda *_: None,
+        }
+        return Terms(**defaults | options)
 
     async def wait(self, trigger_id: str = "t", **options: Any) -> TriggerStatus:
         async with self.clock.skipping():
@@ -182,14 +202,14 @@ async def test_each_new_status_is_told_once(wait: Wait) -> None:
     plan = [(0, "Pending"), (20, "Running"), (60, "Succeeded")]
     seen: list[str] = []
 
-    async def tell(status: TriggerStatus) -> None:
+    async def tell(status: TriggerStatus, _: object) -> None:
         await anyio.lowlevel.checkpoint()
         seen.append(status.status)
 
-    callbacks: list[Callable[[TriggerStatus], Any]] = [lambda s: seen.append(s.status), tell]
-    for on_status in callbacks:
+    callbacks: list[Callable[..., Any]] = [lambda s, _: seen.append(s.status), tell]
+    for callback in callbacks:
         seen.clear()
-        await wait(_one(*plan), on_status=on_status)
+        await wait(_one(*plan), tell=callback)
         assert seen == ["Pending", "Running", "Succeeded"]
 
 
@@ -201,11 +221,8 @@ async def test_results_come_in_order_of_completion() -> None:
     assert [completed.trigger_id for completed in done] == ["fast", "middling", "slow"]
     for completed in done:
         assert completed.polls == sum(name == completed.trigger_id for _, name in server.looks)
-        assert (
-            ends[completed.trigger_id]
-            <= completed.elapsed
-            <= 1.2 * ends[completed.trigger_id] + 1.5
-        )
+        end = ends[str(completed.trigger_id)]
+        assert end <= completed.elapsed <= 1.2 * end + 1.5
 
 
 async def test_the_rate_bounds_the_looks_of_all_triggers() -> None:
@@ -214,9 +231,7 @@ async def test_the_rate_bounds_the_looks_of_all_triggers() -> None:
     server = Server({name: [(0, None), (60, "Succeeded")] for name in names})
     done = await server.wait_for(names, polling=Polling(rate=10, jitter=0))
     assert {completed.trigger_id for completed in done} == set(names)
-    times = [time for time, _ in server.looks]
-    for time in times:
-        assert sum(time <= other < time + 1 - 1e-9 for other in times) <= 10
+    assert server.most_a_second() <= 10
 
 
 async def test_one_failure_is_one_result() -> None:
@@ -287,3 +302,410 @@ async def test_an_earlier_look_overtakes_a_later_one() -> None:
 def test_polling_is_logged_quietly() -> None:
     """The library's logger adds no handler of its own."""
     assert logging.getLogger("pandium").handlers == []
+
+
+@both_ways
+async def test_the_time_limit_ends_a_look_that_is_under_way(wait: Wait) -> None:
+    """A look that never ends is cut off two seconds after the time limit."""
+    server = _one((0, "Running"))
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        status = await server.look(trigger_id)
+        if server.clock.now() > 50:
+            await anyio.sleep_forever()
+        return status
+
+    with pytest.raises(WaitTimeout) as caught:
+        await wait(server, timeout=100.0, look=look)
+    assert server.clock.now() == pytest.approx(102, abs=0.01)
+    assert caught.value.last_status == TriggerStatus("Running")
+
+
+@both_ways
+async def test_the_last_look_has_two_seconds(wait: Wait) -> None:
+    """What the last look brings within two seconds after the time limit counts."""
+    server = _one((0, "Running"), (99.5, "Succeeded"))
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        status = await server.look(trigger_id)
+        await server.clock.sleep(1.9 if server.clock.now() >= 100 else 0)
+        return status
+
+    assert (await wait(server, timeout=100.0, look=look)).status == "Succeeded"
+
+
+@both_ways
+async def test_a_wait_may_be_without_a_limit(wait: Wait) -> None:
+    """An infinite time limit is none."""
+    server = _one((0, None), (500_000, "Succeeded"))
+    polling = Polling(maximum=10_000, jitter=0)
+    assert (await wait(server, timeout=inf, polling=polling)).status == "Succeeded"
+
+
+@both_ways
+async def test_a_wait_of_no_time_is_one_look(wait: Wait) -> None:
+    """With a time limit of zero there is the last look, and no other."""
+    assert (await wait(_one((0, "Succeeded")), timeout=0.0)).status == "Succeeded"
+    server = _one((0, "Running"))
+    with pytest.raises(WaitTimeout):
+        await wait(server, timeout=0.0)
+    assert [time for time, _ in server.looks] == pytest.approx([0], abs=0.01)
+
+
+async def test_a_low_rate_does_not_stretch_the_time_limit() -> None:
+    """Where the rate lets no look begin in time, the wait ends without one."""
+    names = [str(number) for number in range(20)]
+    server = Server({name: [(0, None)] for name in names})
+    done = await server.wait_for(names, timeout=30.0, polling=Polling(rate=0.1))
+    assert {completed.trigger_id for completed in done} == set(names)
+    assert all(isinstance(completed.error, WaitTimeout) for completed in done)
+    assert max(completed.elapsed for completed in done) <= 32 + 0.01
+    assert {completed.polls for completed in done} == {0, 1}
+    assert len(server.looks) <= 4
+
+
+@both_ways
+async def test_408_may_pass(wait: Wait) -> None:
+    """A server that has lost patience with itself is asked again."""
+    server = _one((0, APIError("timed out", status_code=408)), (10, "Succeeded"))
+    assert (await wait(server)).status == "Succeeded"
+
+
+@both_ways
+@pytest.mark.parametrize("cls", [RateLimited, ServerError])
+async def test_retry_after_wins_over_the_pace(wait: Wait, cls: type[APIError]) -> None:
+    """After a look that is told to wait, the next comes when it may, and no sooner."""
+    slow = cls("slow down", status_code=429, retry_after=200)
+    server = _one((0, "Running"), (10, slow), (20, "Succeeded"))
+    await wait(server)
+    told, after = [time for time, _ in server.looks][-2:]
+    assert after - told == pytest.approx(200, abs=0.01)
+
+
+@both_ways
+async def test_retry_after_wins_over_the_last_look(wait: Wait) -> None:
+    """A trigger that may not be looked at before the time limit gets no last look."""
+    server = _one((0, RateLimited("slow down", status_code=429, retry_after=1000)))
+    with pytest.raises(WaitTimeout):
+        await wait(server, timeout=100.0)
+    assert len(server.looks) == 1
+
+
+@both_ways
+async def test_a_hold_stops_all_looks(wait: Wait) -> None:
+    """While the client may send nothing, nothing is looked at."""
+    server = _one((0, "Running"), (400, "Succeeded"))
+    held = 50.0, 350.0
+
+    def held_until() -> float:
+        return held[1] if server.clock.now() >= held[0] else -inf
+
+    await wait(server, held_until=held_until)
+    assert not [time for time, _ in server.looks if held[0] < time < held[1] - 0.01]
+
+
+async def test_a_hold_is_followed_by_no_burst() -> None:
+    """What was held back goes out at the usual rate."""
+    names = [str(number) for number in range(300)]
+    server = Server({name: [(0, None), (250, "Succeeded")] for name in names})
+    polling = Polling(rate=10)
+    await server.wait_for(names, polling=polling, held_until=lambda: 200.0)
+    assert min(server.looks)[0] >= 200
+    assert server.most_a_second() <= 10
+
+
+async def test_a_stall_of_the_server_is_followed_by_no_burst() -> None:
+    """No more looks are under way than a second may begin; those that hang are not made up for."""
+    names = [str(number) for number in range(300)]
+    server = Server({name: [(0, None), (250, "Succeeded")] for name in names})
+    under_way: set[str] = set()
+    most = 0
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        nonlocal most
+        under_way.add(trigger_id)
+        most = max(most, len(under_way))
+        try:
+            if 100 <= server.clock.now() < 160:
+                await server.clock.sleep(160 - server.clock.now())
+            return await server.look(trigger_id)
+        finally:
+            under_way.discard(trigger_id)
+
+    await server.wait_for(names, polling=Polling(rate=15), look=look)
+    assert most == 15
+    assert server.most_a_second(since=161) <= 15
+
+
+async def test_a_stall_of_the_process_is_followed_by_no_burst() -> None:
+    """Time in which nothing ran does not add up to looks that may be made at once."""
+    names = [str(number) for number in range(300)]
+    server = Server({name: [(0, None), (400, "Succeeded")] for name in names})
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        try:
+            return await server.look(trigger_id)
+        finally:
+            if 100 <= server.clock.now() < 110:
+                server.clock._seconds += 200  # as for a process that was stopped
+
+    await server.wait_for(names, polling=Polling(rate=10), look=look)
+    assert server.most_a_second() <= 10
+
+
+async def test_looks_that_hang_do_not_stop_the_others() -> None:
+    """However low the rate, one trigger whose looks hang leaves the others theirs."""
+    server = Server({"stuck": [(0, None)], "well": [(60, "Succeeded")]})
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        if trigger_id == "stuck":
+            await anyio.sleep_forever()
+        return await server.look(trigger_id)
+
+    options = {"polling": Polling(rate=0.5, jitter=0), "timeout": 300.0}
+    done = await server.wait_for(["stuck", "well"], look=look, **options)
+    assert done[0].trigger_id == "well"
+    assert done[0].elapsed < 70
+    assert isinstance(done[1].error, WaitTimeout)
+
+
+async def test_long_and_short_runs_get_their_share() -> None:
+    """With far more triggers than the rate serves, none waits longer than its turn for a look."""
+    ends = {str(number): 600.0 if number % 10 == 0 else 100.0 for number in range(200)}
+    server = Server({name: [(0, "Running"), (end, "Succeeded")] for name, end in ends.items()})
+    done = await server.wait_for(list(ends), polling=Polling(rate=5))
+    turn = 200 / 5 + 15 * 1.2
+    for completed in done:
+        mine = [0.0, *(time for time, name in server.looks if name == completed.trigger_id)]
+        assert max(later - earlier for earlier, later in itertools.pairwise(mine)) <= turn + 1
+        assert completed.elapsed <= ends[str(completed.trigger_id)] + turn + 1
+
+
+@both_ways
+@pytest.mark.parametrize("outcome", [None, True, "succeeded"])
+async def test_a_reading_of_a_word_is_an_outcome(wait: Wait, outcome: object) -> None:
+    """A `classify` that gives no Outcome is an error, and ends no wait as a success."""
+    with pytest.raises(ValueError, match="classify"):
+        await wait(_one((0, "Running")), classify=lambda _: outcome)
+
+
+@pytest.mark.parametrize("callback", ["classify", "tell"])
+async def test_an_error_of_a_callback_is_one_result(callback: str) -> None:
+    """What `classify` or `on_status` raises for one trigger leaves the others alone."""
+    server = Server({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
+
+    def fail(status: TriggerStatus, *_: object) -> Outcome:
+        if status.status == "Odd":
+            raise ZeroDivisionError
+        return status.outcome
+
+    done = {c.trigger_id: c for c in await server.wait_for(["bad", "good"], **{callback: fail})}
+    assert isinstance(done["bad"].error, ZeroDivisionError)
+    assert done["good"].status == TriggerStatus("Succeeded")
+
+
+async def test_a_slow_callback_holds_up_its_own_trigger_alone() -> None:
+    """Looks at the others go on while `on_status` takes its time."""
+    names = [str(number) for number in range(30)]
+    server = Server({name: [(0, "Running"), (30, "Succeeded")] for name in names})
+    server.plans["last"] = [(5, "Succeeded")]
+
+    async def tell(status: TriggerStatus, _: object) -> None:
+        if status.status == "Running":
+            await server.clock.sleep(1000)
+
+    done = await server.wait_for([*names, "last"], tell=tell)
+    assert done[0].trigger_id == "last"
+    assert done[0].elapsed < 10
+
+
+async def test_a_source_with_something_else_in_it_loses_no_result() -> None:
+    """An element that is no trigger ends an async source as an error of it would."""
+    server = Server({"a": [(60, "Succeeded")]})
+
+    async def source() -> AsyncIterator[Any]:
+        yield "a"
+        yield 7
+
+    done: list[Completed] = []
+    with pytest.raises(ValueError, match="trigger"):
+        await _collect(server, source(), done)
+    assert [completed.trigger_id for completed in done] == ["a"]
+
+
+async def _collect(server: Server, source: Any, done: list[Completed], **options: Any) -> None:
+    async def keep(_: int, completed: Completed) -> None:
+        done.append(completed)
+
+    async with server.clock.skipping():
+        await wait_for_each(source, server.terms(**options), keep)
+
+
+def _completions(server: Server, source: Any, **options: Any) -> Completions[Completed]:
+    terms = server.terms(**options)
+
+    async def produce(send: Any) -> None:
+        await wait_for_each(source, terms, lambda _, completed: send(completed))
+
+    return Completions(produce, terms.tally)
+
+
+async def test_a_consumer_may_stop_early() -> None:
+    """Leaving the block ends all looks at once, and closes a source that is a generator."""
+    server = Server({"a": [(10, "Succeeded")], "b": [(0, None)]})
+    is_closed = False
+
+    async def source() -> AsyncIterator[str]:
+        nonlocal is_closed
+        try:
+            yield "a"
+            yield "b"
+            await anyio.sleep_forever()
+        finally:
+            is_closed = True
+
+    async with server.clock.skipping():
+        async with _completions(server, source()) as done:
+            assert (await anext(done)).trigger_id == "a"
+        looks, left_at = len(server.looks), server.clock.now()
+        await server.clock.sleep(1000)
+    assert is_closed
+    assert left_at < 20
+    assert len(server.looks) == looks
+
+
+async def test_a_wait_can_be_cancelled_at_any_time() -> None:
+    """Whenever a wait is cancelled it ends at once, and nothing goes on behind it."""
+    for seconds in itertools.chain((0.0, 0.5, 1.0, 1.1, 2.0), range(3, 40, 5)):
+        server = Server({name: [(0, None), (1000, "Succeeded")] for name in "abc"})
+
+        async def look(trigger_id: str, server: Server = server) -> TriggerStatus:
+            await server.clock.sleep(0.3)
+            return await server.look(trigger_id)
+
+        async with server.clock.skipping():
+            for wait in (
+                lambda server=server, look=look: wait_for_one("a", server.terms(look=look)),
+                lambda server=server, look=look: _drain(_completions(server, "abc", look=look)),
+            ):
+                began = server.clock.now()
+                with server.clock.move_on_after(seconds) as scope:
+                    await wait()
+                assert scope.cancelled_caught
+                assert server.clock.now() == pytest.approx(began + seconds, abs=0.01)
+            looks = len(server.looks)
+            await server.clock.sleep(100)
+            assert len(server.looks) == looks
+
+
+async def _drain(completions: Completions[Completed]) -> list[Completed]:
+    async with completions as done:
+        return [completed async for completed in done]
+
+
+async def test_progress_counts_what_happens() -> None:
+    """A trigger is active until its result, of one of three kinds; looks and time are counted."""
+    server = Server(
+        {
+            "good": [(0, "Running"), (60, "Succeeded")],
+            "bad": [(0, "Running"), (30, "Failed (Timeout)")],
+            "late": [(0, None)],
+            "refused": [(0, AuthenticationError("no", status_code=403))],
+        }
+    )
+    before = _completions(server, [])
+    assert before.progress == Progress()
+    async with server.clock.skipping():
+        async with _completions(server, list(server.plans), timeout=100.0) as done:
+            count = 0
+            async for _ in done:
+                count += 1
+                progress = done.progress
+                assert progress.triggered == 4
+                assert progress.active == 4 - count
+                assert progress.succeeded + progress.failed + progress.unknown == count
+                assert progress.looks == len(server.looks)
+                assert progress.seconds == pytest.approx(server.clock.now())
+        await server.clock.sleep(1000)
+    expected = Progress(4, 0, 1, 1, 2, len(server.looks), done.progress.seconds)
+    assert done.progress == expected
+    assert done.progress.seconds == pytest.approx(100, abs=0.1)
+
+
+async def test_a_trigger_that_waits_takes_little_memory() -> None:
+    """Ten thousand triggers wait in less than 2 KB each beyond the triggers themselves."""
+    names = [str(number) for number in range(10_000)]
+    server = Server({name: [(0, None)] for name in names})
+    sizes: list[int] = []
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        raise NotFound("not yet", status_code=404)
+
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        with anyio.CancelScope() as scope:
+
+            async def stop() -> None:
+                await server.clock.sleep(20)
+                scope.cancel()
+
+            async with server.clock.skipping(), anyio.create_task_group() as tasks:
+                tasks.start_soon(stop)
+                async with _completions(server, names, look=look) as done:
+                    await anext(done)
+    finally:
+        tracemalloc.stop()
+    assert len(sizes) > 300
+    assert (max(sizes) - before) / len(names) < 2048
+
+
+NO_POLLING: Any = {"first": 1}
+BAD_TERMS: list[tuple[str, dict[str, Any]]] = [
+    ("timeout", {"timeout": -1}),
+    ("timeout", {"timeout": nan}),
+    ("timeout", {"timeout": "60"}),
+    ("timeout", {"timeout": True}),
+    ("timeout", {"timeout": None}),
+    ("poll", {"poll": NO_POLLING}),
+    ("classify", {"classify": None}),
+    ("on_status", {"on_status": "print"}),
+]
+
+
+@pytest.mark.parametrize(("argument", "options"), BAD_TERMS)
+async def test_bad_terms_are_named(argument: str, options: dict[str, Any]) -> None:
+    """Terms on which nobody can wait are a ValueError that names the argument; nothing is sent."""
+    async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            await client.runs.wait("t", **options)
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            client.runs.as_completed(["t"], **options)
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            await client.runs.wait_all(["t"], **options)
+
+
+async def test_a_client_that_may_send_nothing_does_not_look() -> None:
+    """A 429 of any call of the client holds back the looks, and counts as none of them."""
+    async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
+        client._transport.connections.held_until = inf
+        with pytest.raises(WaitTimeout) as caught:
+            await client.runs.wait("t", timeout=0.05)
+    assert caught.value.polls == 0
+
+
+@pytest.mark.parametrize("triggers", ["123", b"123", 7, None])
+async def test_triggers_are_more_than_one(triggers: Any) -> None:
+    """A single id, or what is no iterable, is a ValueError and not waited for letter by letter."""
+    async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match="triggers"):
+            client.runs.as_completed(triggers)
+
+
+@pytest.mark.parametrize("name", ["first", "factor", "minimum", "maximum", "jitter", "rate"])
+@pytest.mark.parametrize("value", ["5", None, True, nan, -1])
+def test_a_pace_is_made_of_numbers(name: str, value: Any) -> None:
+    """What is no number, or none that can be kept to, is a ValueError that names the argument."""
+    with pytest.raises(ValueError, match=name):
+        Polling(**{name: value})

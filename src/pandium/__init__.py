@@ -5,6 +5,7 @@ from pandium._client import AsyncPandium
 from pandium._convert import to_dict, to_json
 from pandium._paging import Listing, Page
 from pandium._polling import Completed, Polling
+from pandium._progress import Progress
 from pandium._retry import Retry
 from pandium._version import __version__
 from pandium.errors import (
@@ -59,6 +60,7 @@ __all__ = [
     "Page",
     "PandiumError",
     "Polling",
+    "Progress",
     "RateLimited",
     "ReleaseChannel",
     "RequestTimeout",

@@ -10,6 +10,7 @@ import attrs
 from pandium._clock import new_clock
 from pandium._config import Secret, resolve
 from pandium._convert import encode_json
+from pandium._resources._waiting import Waiting
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
@@ -100,8 +101,9 @@ class AsyncPandium:
         self.connectors = Connectors(transport)
         self.integrations = Integrations(transport)
         self.releases = Releases(transport)
-        self.runs = Runs(transport)
-        self.tenants = Tenants(transport)
+        waiting = Waiting(transport)
+        self.runs = Runs(transport, waiting)
+        self.tenants = Tenants(transport, waiting)
 
     async def request(
         self,

@@ -1,21 +1,19 @@
-"""Wait for the runs of triggers: 404 means not yet, and one schedule serves many."""
+"""Wait for the run of a trigger: 404 means not yet, and what may pass is waited out."""
 
 from __future__ import annotations
 
-import heapq
 import inspect
-import itertools
 import logging
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import anyio
 import attrs
 
 from pandium._retry import repeating
 from pandium.errors import (
+    APIError,
     NotFound,
     RateLimited,
     ServerError,
@@ -26,31 +24,44 @@ from pandium.models import Outcome, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
     from pandium._clock import Clock
+    from pandium._progress import Tally
 
 __all__ = [
     "Classify",
     "Completed",
     "Look",
-    "OnStatus",
     "Polling",
-    "Source",
+    "Tell",
     "Terms",
+    "Watch",
     "trigger_id_of",
-    "wait_for_each",
     "wait_for_one",
 ]
 
 Look: TypeAlias = Callable[[str], Awaitable[TriggerStatus]]
 Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
-OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
-Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
+Tell: TypeAlias = "Callable[[TriggerStatus, Watch], Awaitable[None] | None]"
 
 _log = logging.getLogger("pandium")
+# Seconds that a look may go on for after the time limit, at which the last one begins.
+_LAST_LOOK = 2.0
+_REQUEST_TIMEOUT = 408
 
 
-def _seconds(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not 0 <= value < inf:
+def _number(attribute: attrs.Attribute[float], value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{attribute.name} must be a number, not {value!r}")
+    return value
+
+
+def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if not 0 <= _number(attribute, value) < inf:
         raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
+
+
+def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if not _number(attribute, value) > 0:
+        raise ValueError(f"{attribute.name} must be above 0, not {value!r}")
 
 
 @attrs.frozen
@@ -60,7 +71,8 @@ class Polling:
 
     The first look comes after ``first``; each next one after ``factor`` x the time since the wait
     began, at least ``minimum`` and at most ``maximum``, then up to ``jitter`` of it sooner or
-    later. ``rate`` is the most looks a second over all triggers of one wait.
+    later. ``rate`` is the most looks a second over all triggers of one wait. A ``Retry-After`` of
+    the server wins over all of them.
     """
 
     first: float = attrs.field(default=1.0, validator=_seconds)
@@ -68,15 +80,13 @@ class Polling:
     minimum: float = attrs.field(default=1.0, validator=_seconds)
     maximum: float = attrs.field(default=15.0, validator=_seconds)
     jitter: float = attrs.field(default=0.2, validator=_seconds)
-    rate: float = attrs.field(default=20.0)
+    rate: float = attrs.field(default=20.0, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
         if self.minimum > self.maximum:
             raise ValueError(f"minimum must be at most maximum, not {self.minimum!r}")
         if self.jitter >= 1:
             raise ValueError(f"jitter must be below 1, not {self.jitter!r}")
-        if not self.rate > 0:
-            raise ValueError(f"rate must be above 0, not {self.rate!r}")
 
     def pause(self, age: float) -> float:
         """Give the seconds until the next look at a trigger that is so many seconds old."""
@@ -93,29 +103,38 @@ class Polling:
 @attrs.frozen
 class Completed:
     """
-    How the wait for one trigger ended: with a ``status``, or with an ``error``.
+    How the wait for one run ended: with a ``status``, or with an ``error``.
 
     ``polls`` is the number of looks, ``elapsed`` the seconds from the start of the wait.
+    ``tenant_id`` is set where tenants were synced; ``trigger_id`` is ``None`` where a tenant got
+    none, or its answer was lost.
     """
 
-    trigger_id: str
+    trigger_id: str | None
     status: TriggerStatus | None
     error: Exception | None
     polls: int
     elapsed: float
+    tenant_id: int | None = None
 
 
 @attrs.frozen
 class Terms:
-    """On what terms to wait: how to look, how often, until when, and what a word means."""
+    """
+    On what terms to wait: how to look, how often, until when, and what a word means.
+
+    ``held_until`` is the clock's time before which no request may be sent at all.
+    """
 
     look: Look
     clock: Clock
     polling: Polling
     timeout: float
     classify: Classify
-    on_status: OnStatus | None = None
+    tally: Tally
+    tell: Tell
     note: Callable[[TriggerStatus], None] | None = None
+    held_until: Callable[[], float] = lambda: -inf
 
 
 def trigger_id_of(trigger: object) -> str:
@@ -132,52 +151,84 @@ def trigger_id_of(trigger: object) -> str:
 
 
 @attrs.define(eq=False)
-class _Watch:
-    """One trigger that is waited for."""
+class Watch:
+    """One trigger that is waited for; `key` is what the one who waits knows it by."""
 
+    key: Any
     trigger_id: str
     terms: Terms
     began: float
     polls: int = 0
     last_status: TriggerStatus | None = None
+    outcome: Outcome = Outcome.ACTIVE
+    not_before: float = -inf
+    is_queued: bool = False
 
     def age(self) -> float:
+        """Give the seconds since the wait began."""
         return self.terms.clock.now() - self.began
 
     def pause(self) -> float:
-        # The last look comes at the time limit, not one pause before it.
+        """Give the seconds until the next look, which comes at the time limit at the latest."""
         polling, age = self.terms.polling, self.age()
         wanted = polling.pause(age) if self.polls else polling.first_pause()
+        wanted = max(wanted, self._free_at() - self.terms.clock.now())
         return max(0.0, min(wanted, self.terms.timeout - age))
 
-    async def look(self) -> bool:
-        """Look once; true if the run has ended. News that nobody can have yet is no news."""
-        self.polls += 1
-        try:
-            status = await self.terms.look(self.trigger_id)
-        except NotFound:
-            return False
-        except (TransportError, ServerError, RateLimited) as error:
-            _log.warning("no news of trigger %s: %s", self.trigger_id, error)
-            return False
-        await self._tell(status)
-        return self.terms.classify(status) is not Outcome.ACTIVE
-
-    async def _tell(self, status: TriggerStatus) -> None:
-        is_news, self.last_status = status != self.last_status, status
-        if not is_news:
-            return
-        if self.terms.note is not None:
-            self.terms.note(status)
-        if self.terms.on_status is not None:
-            told = self.terms.on_status(status)
-            if inspect.isawaitable(told):
-                await told
+    def _free_at(self) -> float:
+        return max(self.not_before, self.terms.held_until())
 
     def is_overdue(self) -> bool:
+        """Tell whether the time limit is over."""
         return self.age() >= self.terms.timeout
 
+    def gives_up_at(self) -> float:
+        """Give the clock's time after which not even the last look begins."""
+        return self.began + self.terms.timeout + _LAST_LOOK
+
+    async def look(self) -> TriggerStatus | None:
+        """Look once. News that nobody can have yet is no news, nor is what the server holds up."""
+        clock = self.terms.clock
+        if self._free_at() > clock.now():
+            return None
+        self.polls += 1
+        self.terms.tally.looks += 1
+        try:
+            with clock.move_on_after(max(0.0, self.terms.timeout - self.age()) + _LAST_LOOK):
+                return await self.terms.look(self.trigger_id)
+        except NotFound:
+            return None
+        except (APIError, TransportError) as error:
+            if not _may_pass(error):
+                raise
+            if isinstance(error, APIError) and error.retry_after is not None:
+                self.not_before = clock.now() + error.retry_after
+            _log.warning("no news of trigger %s: %s", self.trigger_id, error)
+        return None
+
+    async def hear(self, status: TriggerStatus) -> bool:
+        """Read a status, and tell of it if it is a new one; true if the run has ended."""
+        is_news, self.last_status = status != self.last_status, status
+        self.outcome = self._outcome_of(status)
+        if is_news:
+            await self._tell(status)
+        return self.outcome is not Outcome.ACTIVE
+
+    def _outcome_of(self, status: TriggerStatus) -> Outcome:
+        outcome = self.terms.classify(status)
+        if not isinstance(outcome, Outcome):
+            raise ValueError(f"classify must give an Outcome, not {outcome!r}")
+        return outcome
+
+    async def _tell(self, status: TriggerStatus) -> None:
+        if self.terms.note is not None:
+            self.terms.note(status)
+        told = self.terms.tell(status, self)
+        if inspect.isawaitable(told):
+            await told
+
     def timed_out(self) -> WaitTimeout:
+        """Make the error of a wait whose time limit is over."""
         last = "no status yet" if self.last_status is None else f"last {self.last_status.status!r}"
         return WaitTimeout(
             f"the run of trigger {self.trigger_id} did not end within {self.terms.timeout:g} s"
@@ -188,8 +239,15 @@ class _Watch:
         )
 
     def completed(self, error: Exception | None = None) -> Completed:
+        """Make the result of a wait that has ended."""
         status = self.last_status if error is None else None
         return Completed(self.trigger_id, status, error, self.polls, self.age())
+
+
+def _may_pass(error: APIError | TransportError) -> bool:
+    if isinstance(error, (TransportError, ServerError, RateLimited)):
+        return True
+    return error.status_code == _REQUEST_TIMEOUT
 
 
 async def wait_for_one(trigger_id: str, terms: Terms) -> TriggerStatus:
@@ -199,109 +257,13 @@ async def wait_for_one(trigger_id: str, terms: Terms) -> TriggerStatus:
     :raises WaitTimeout: at the time limit.
     :raises PandiumError: if a look fails in a way that no later one can mend.
     """
-    watch = _Watch(trigger_id, terms, terms.clock.now())
-    has_ended = await repeating(watch.look, watch.pause, watch.is_overdue, terms.clock)
+    watch = Watch(None, trigger_id, terms, terms.clock.now())
+
+    async def look() -> bool:
+        status = await watch.look()
+        return status is not None and await watch.hear(status)
+
+    has_ended = await repeating(look, watch.pause, watch.is_overdue, terms.clock)
     if has_ended and watch.last_status is not None:
         return watch.last_status
     raise watch.timed_out()
-
-
-async def wait_for_each(
-    source: Source, terms: Terms, send: Callable[[int, Completed], Awaitable[None]]
-) -> None:
-    """
-    Wait for the runs of many triggers, and send each with its place in the source as it ends.
-
-    An error of the source is raised once all triggers that came before it have ended.
-    """
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        schedule = _Schedule(terms, tasks, send)
-        tasks.start_soon(schedule.run)
-        try:
-            async for trigger_id in _ids(source):
-                schedule.add(trigger_id)
-        except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
-            failure = error
-        schedule.close()
-    if failure is not None:
-        raise failure
-
-
-async def _ids(source: Source) -> AsyncIterator[str]:
-    if isinstance(source, AsyncIterable):
-        async for trigger in source:
-            yield trigger_id_of(trigger)
-    else:
-        for trigger in source:
-            yield trigger_id_of(trigger)
-
-
-class _Schedule:
-    """One heap of due times: the earliest first, and at most `rate` looks a second."""
-
-    def __init__(
-        self, terms: Terms, tasks: Any, send: Callable[[int, Completed], Awaitable[None]]
-    ) -> None:
-        self._terms = terms
-        self._tasks = tasks
-        self._send = send
-        self._due: list[tuple[float, int, int, _Watch]] = []
-        self._order = itertools.count()
-        self._indices = itertools.count()
-        self._looking = 0
-        self._next_slot = -inf
-        self._is_closed = False
-        self._pause: anyio.CancelScope | None = None
-
-    def add(self, trigger_id: str) -> None:
-        """Take on one more trigger."""
-        watch = _Watch(trigger_id, self._terms, self._terms.clock.now())
-        self._push(next(self._indices), watch)
-
-    def close(self) -> None:
-        """Take on no more; the schedule ends with what it has."""
-        self._is_closed = True
-        self._wake()
-
-    async def run(self) -> None:
-        """Look at what is due until all have ended."""
-        while self._due or self._looking or not self._is_closed:
-            now = self._terms.clock.now()
-            due = max(self._due[0][0], self._next_slot) if self._due else inf
-            if due > now:
-                await self._sleep(due - now)
-                continue
-            *_, index, watch = heapq.heappop(self._due)
-            self._next_slot = max(now, self._next_slot) + 1 / self._terms.polling.rate
-            self._looking += 1
-            self._tasks.start_soon(self._look, index, watch)
-
-    async def _look(self, index: int, watch: _Watch) -> None:
-        error: Exception | None = None
-        try:
-            has_ended = await watch.look()
-        except Exception as caught:  # noqa: BLE001 - one trigger's failure is one result
-            error, has_ended = caught, True
-        self._looking -= 1
-        if not has_ended and watch.is_overdue():
-            error, has_ended = watch.timed_out(), True
-        if has_ended:
-            await self._send(index, watch.completed(error))
-            self._wake()
-        else:
-            self._push(index, watch)
-
-    def _push(self, index: int, watch: _Watch) -> None:
-        due = self._terms.clock.now() + watch.pause()
-        heapq.heappush(self._due, (due, next(self._order), index, watch))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-
-    async def _sleep(self, seconds: float) -> None:
-        with anyio.CancelScope() as self._pause:
-            await (anyio.sleep_forever() if seconds == inf else self._terms.clock.sleep(seconds))
-        self._pause = None

@@ -1,22 +1,14 @@
-"""Seeds, and the command that serves them."""
+"""Seeds: names, mappings and files."""
 
-import io
 import json
-import os
-import runpy
-import signal
-import subprocess
-import sys
-from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from emulating import served
+from emulating import Api, served
 
 from pandium.emulator import Emulator
-from pandium.emulator.__main__ import main
 
 SEED: dict[str, Any] = {
     "integrations": [{"id": 7, "name": "orders", "connectors": ["shop"]}, {}],
@@ -76,6 +68,19 @@ def test_the_demo_has_tenants_in_all_states() -> None:
         ({"integrations": [{"id": 0}]}, r"integrations\[0\]\.id: "),
         ({"releases": [{"integration_id": []}]}, r"releases\[0\]\.integration_id: "),
         ({"releases": [{}]}, r"releases\[0\]\.integration_id: "),
+        ({"scripts": [{"tenant": 1, "integration": 1}]}, r"scripts\[0\]\.integration: .*not both"),
+        ({"scripts": [{"tenant": 0}]}, r"scripts\[0\]\.tenant: "),
+        ({"scripts": [{}, {"phases": []}]}, r"scripts\[1\]\.phases: "),
+        ({"scripts": [{"phases": [["a", -1]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [["a", True]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [["a", {"looks": -1}]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [[None, 1]]}]}, r"scripts\[0\]\.phases: .*begin with a word"),
+        ({"scripts": [{"appears_after": "1"}]}, r"scripts\[0\]\.appears_after: must be seconds"),
+        ({"scripts": [{"killed_after": -1}]}, r"scripts\[0\]\.killed_after: "),
+        ({"scripts": [{"phases": [["", 0]]}]}, r"scripts\[0\]\.phases\[0\]\[0\]: "),
+        ({"upstreams": [{}]}, r"upstreams\[0\]\.connector: "),
+        ({"upstreams": [{"connector": "crm", "status": 99}]}, r"upstreams\[0\]\.status: "),
+        ({"upstreams": [{"connector": "a", "host": "x.example:443"}]}, r"upstreams\[0\]\.host: "),
         (
             {
                 "integrations": [{}],
@@ -96,81 +101,80 @@ def test_a_bad_seed_is_refused_at_its_place(tmp_path: Path, seed: Any, place: st
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("seed.json", "{", "is not JSON"),
-        ("seed.yml", "a: [", "is not YAML"),
-        ("absent.json", None, "No such file.*built in is only 'demo'"),
+        ("seed.json", b"{", "is not JSON: .*line 1 column 2"),
+        ("seed.yml", b"a: [", "is not YAML: line 1, column 5"),
+        ("seed.yaml", b"a: \0", "is not YAML: .*special characters"),
+        ("seed.yaml", b"tenants: !!binary aGk=", "is not YAML: JSON has no such thing: .*bytes"),
+        ("seed.yaml", b"tenants: &a [*a]", "is not YAML: Circular"),
+        ("seed.json", b"[" * 100_000, "is nested too deeply"),
+        ("seed.json", b"\xff", "is not UTF-8: byte 0"),
+        ("absent.json", None, "No such file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(
-    tmp_path: Path, name: str, text: str | None, message: str
+    tmp_path: Path, name: str, text: bytes | None, message: str
 ) -> None:
-    """The error has the path and the reason."""
+    """The error has the path, the reason, and the line where there is one."""
     path = tmp_path / name
     if text is not None:
-        path.write_text(text)
+        path.write_bytes(text)
     with pytest.raises(ValueError, match=f"{name}.*{message}"):
         Emulator(path)
 
 
-def test_yaml_without_pyyaml_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error names what is to be installed."""
-    monkeypatch.setitem(sys.modules, "yaml", None)
+def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
+    """A word that is neither a seed nor a file is no path that cannot be read."""
+    with pytest.raises(ValueError, match="there is no seed 'dmeo': give 'demo' or the path"):
+        Emulator("dmeo")
+
+
+def test_yaml_is_read_as_json(tmp_path: Path) -> None:
+    """Dates are text, keys are text, a mark at the beginning of the file is nothing."""
     path = tmp_path / "seed.yaml"
-    path.write_text("{}")
-    with pytest.raises(ValueError, match="PyYAML"):
-        Emulator(path)
+    path.write_bytes(
+        b"\xef\xbb\xbfintegrations: [{config_schema: {properties: {since: {type: string}}}}]\n"
+        b"tenants:\n"
+        b"  - {configs: &same {since: 2026-01-01, 1: 2}, created_date: 2026-01-01 12:00:00+01:00}\n"
+        b"  - {configs: *same, created_date: 2026-01-01}\n"
+    )
+    first, second = Emulator(path).tenants
+    assert first.configs == second.configs == {"since": "2026-01-01", "1": 2}
+    assert first.created_date == datetime(2026, 1, 1, 11, tzinfo=UTC)
+    assert second.created_date == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class SignalAfterFlush(io.StringIO):
-    """Standard output that sends a signal once its line is out."""
-
-    def flush(self) -> None:
-        self.answer = httpx.get(f"{self.getvalue().split()[-1]}/v2/openapi.json")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_the_command_serves_until_a_signal() -> None:
-    """One line with the URL, which answers; handlers of signals are as before."""
-    before = signal.getsignal(signal.SIGTERM)
-    output = SignalAfterFlush()
-    with redirect_stdout(output):
-        assert main(["--port", "0", "--api-key", "k", "--seed", "demo"]) == 0
-    assert output.getvalue().startswith("Pandium emulator: http://127.0.0.1:")
-    assert output.answer.status_code == 200
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-@pytest.mark.parametrize("arguments", [["--seed", "/absent"], ["--port", "{taken}"]])
-def test_the_command_says_what_is_wrong(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A bad seed and a taken port end with a line, not with a traceback."""
-    with Emulator() as taken, pytest.raises(SystemExit) as ended:
-        main([one.format(taken=taken.port) for one in arguments])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("python -m pandium.emulator: error:")
-
-
-def test_the_module_is_a_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`python -m pandium.emulator --help` shows its options."""
-    monkeypatch.setattr(sys, "argv", ["emulator", "--help"])
-    monkeypatch.delitem(sys.modules, "pandium.emulator.__main__")
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("pandium.emulator", run_name="__main__")
-    assert ended.value.code == 0
-    assert "--api-key" in capsys.readouterr().out
+def test_a_seed_says_how_runs_and_upstream_systems_go() -> None:
+    """Scripts are for a tenant, an integration or all; answers for a connector or one host."""
+    seed = {
+        "integrations": [{}],
+        "tenants": [{}, {}],
+        "scripts": [
+            {"integration": 1, "appears_after": 1e9},
+            {
+                "tenant": 2,
+                "appears_after": {"looks": 1},
+                "phases": [["Running", None]],
+                "killed_after": None,
+            },
+            {"tenant": 1, "appears_after": 1, "phases": [["Queued", 2], [None, 0], ["Done", 0]]},
+        ],
+        "upstreams": [
+            {"connector": "crm", "data": [1]},
+            {"connector": "crm", "host": "Broken.example", "status": 503, "data": "off"},
+        ],
+    }
+    with served(seed) as api:
+        first, second = api.sync(1), api.sync(2)
+        assert [api.status(one) for one in (first, second)] == [None, None]
+        api.clock.advance(1)
+        assert [api.status(one) for one in (first, second)] == ["Queued", "Running"]
+        api.clock.advance(1e6)
+        assert [api.status(one) for one in (first, second)] == ["Done", "Running"]
+        assert call(api, "https://any.example/") == (200, {"data": [1]})
+        assert call(api, "https://broken.example/") == (503, {"detail": "{'data': 'off'}"})
 
 
-def test_the_command_ends_on_ctrl_c() -> None:
-    """As a process of its own, it serves and ends with 0 on SIGINT."""
-    command = [sys.executable, "-m", "pandium.emulator", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
-        assert httpx.get(f"{url}/v2/openapi.json").status_code == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+def call(api: Api, url: str) -> tuple[int, Any]:
+    path = "/v2/tenants/1/connectors/crm/call"
+    answer = api.http.post(path, json={"method": "GET", "target_url": url})
+    return answer.status_code, answer.json()

@@ -89,9 +89,8 @@ def test_a_server_that_cannot_start_says_why() -> None:
     closed = socket.socket()
     closed.close()
     with contextlib.closing(bind(0)) as left, ServerThread() as thread:
-        serving = thread.serving(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
-        with pytest.raises(OSError, match="descriptor"), serving:
-            pass
+        with pytest.raises(OSError, match="descriptor"):
+            thread.serve(Emulator, [closed, left])  # type: ignore[arg-type]  # never called
         assert left.fileno() == -1
     assert not emulator_threads()
 

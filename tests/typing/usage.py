@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
@@ -27,6 +28,7 @@ from pandium import (
     Page,
     PandiumError,
     Polling,
+    Progress,
     Retry,
     RunFailed,
     TransportError,
@@ -189,6 +191,10 @@ async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
     assert_type(await client.runs.log(1), str)
     assert_type(await client.runs.log_url(1), str)
 
+    async with client.runs.as_completed(triggers, on_status=tell_trigger) as done:
+        assert_type(done.progress, Progress)
+    await client.runs.wait_all(triggers, on_status=tell_trigger)
+
 
 async def noted(status: TriggerStatus) -> None:
     del status
@@ -244,12 +250,52 @@ async def emulator() -> None:
         assert_type(api.url, str)
 
 
+async def tell_trigger(status: TriggerStatus, trigger_id: str) -> None: ...
+
+
+def tell_tenant(status: TriggerStatus, tenant_id: int) -> None: ...
+
+
+async def payload_of(tenant: Tenant) -> dict[str, Any] | None:
+    return {"name": tenant.name} if tenant.archived else None
+
+
+async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
+    listing = client.tenants.list()
+    async with client.tenants.sync_all(listing, mode="normal", payload=payload_of) as done:
+        async for result in done:
+            assert_type(result, Completed)
+            assert_type(result.tenant_id, int | None)
+            assert_type(result.trigger_id, str | None)
+            assert_type(done.progress, Progress)
+            assert_type(done.progress.looks, int)
+    client.tenants.sync_all(
+        range(9),
+        mode=RunMode.INIT,
+        payload=lambda tenant_id: {"id": tenant_id + 1},
+        journal=Path("journal"),
+        repeat_unknown=True,
+        on_status=tell_tenant,
+    )
+    client.tenants.sync_all(listing, mode="init", payload=lambda tenant: {"name": tenant.name})
+    client.tenants.sync_all(tenants, mode="init", payload={"a": 1}, journal="journal", at_once=3)
+
+
 def refused(client: AsyncPandium) -> None:
     client.tenants.list(
         on_drift="hope"  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     )
     client.tenants.list(
         5  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+    )
+    client.tenants.sync_all(
+        ["7"],  # type: ignore[type-var]  # ty: ignore[invalid-argument-type]
+        mode="init",
+    )
+    client.tenants.sync_all(
+        [7],
+        mode="init",
+        payload=payload_of,  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     )
     Retry(tries=3)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
     client.connectors.transport(

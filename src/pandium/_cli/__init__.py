@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 
 __all__ = ["main"]
 
 _EXTRAS = {
-    "cyclopts": "cli",
+    "click": "cli",
     "rich": "cli",
-    "fastapi": "demo",
-    "jsonschema": "demo",
-    "uvicorn": "demo",
+    "fastapi": "emulator",
+    "jsonschema": "emulator",
+    "uvicorn": "emulator",
 }
-_INTERRUPTED = 130  # what shells report for a command that SIGINT ended
+_CONFIGURATION = 3
+# What shells report for a command that SIGINT or SIGPIPE ended.
+_INTERRUPTED, _NO_READER = 130, 141
 
 
 def main() -> int:
     """Run the command line, and give the exit code."""
     try:
-        return int(import_module("pandium._cli._app").run(sys.argv[1:]))
+        code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
-        return _refuse(error)
+        code = _refuse(error)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more has nothing left to interrupt
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        code = _NO_READER
+    _end_output()
+    return code
+
+
+def _end_output() -> None:
+    # What cannot be written would fail again, with a traceback, when the interpreter ends.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _refuse(error: ModuleNotFoundError) -> int:
@@ -33,4 +52,4 @@ def _refuse(error: ModuleNotFoundError) -> int:
         raise error
     extra = "demo" if sys.argv[1:2] == ["demo"] else _EXTRAS[module]
     sys.stderr.write(f'pandium-api needs {module}: pip install "pandium[{extra}]"\n')
-    return 1
+    return _CONFIGURATION

@@ -1,56 +1,114 @@
-"""The commands and their options; each command loads what it needs when it is run."""
+"""Put the commands together, and turn what goes wrong into one line and an exit code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+import os
+import sys
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, Parameter, validators
+import click
+from click.shell_completion import shell_complete
 
-from pandium._version import __version__
+import pandium
+from pandium._cli._builds import builds
+from pandium._cli._connectors import connectors
+from pandium._cli._integrations import integrations
+from pandium._cli._local import demo, emulator
+from pandium._cli._options import Root
+from pandium._cli._releases import releases
+from pandium._cli._request import request
+from pandium._cli._runs import runs
+from pandium._cli._tenants import tenants
+from pandium._cli._terminal import note
+from pandium._cli._watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["app", "run"]
 
-_USAGE = 2  # by convention: the command line was wrong
-_Count: TypeAlias = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+_PROGRAM = "pandium-api"
+_COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
+_OTHER, _USAGE, _CONFIGURATION, _API = 1, 2, 3, 4
 
-app = App(
-    name="pandium-api",
-    help="Work with the Pandium API.",
-    version=__version__,
-    result_action="return_int_as_exit_code_else_zero",
-    suppress_keyboard_interrupt=False,
-)
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pandium.__version__, message="%(version)s")
+def app() -> None:
+    r"""
+    Work with the Pandium API.
+
+    The API key is that of PANDIUM_API_KEY, of --key-file, or of a prompt. PANDIUM_ENV and
+    PANDIUM_BASE_URL stand for the options of those names.
+
+    \b
+    Exit codes: 0 all is well; 1 some runs failed; 2 the command line is wrong;
+    3 the configuration is; 4 the API refused or could not be reached;
+    5 the time limit came first; 130 for Ctrl-C.
+    """
+
+
+for _command in (
+    tenants, integrations, releases, runs, builds, connectors, request, watch, emulator, demo,
+):  # fmt: skip
+    app.add_command(_command)
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    r"""
+    Write completions for a shell.
+
+    \b
+    bash: pandium-api completion bash > ~/.local/share/bash-completion/completions/pandium-api
+    zsh:  pandium-api completion zsh > "${fpath[1]}/_pandium-api"
+    fish: pandium-api completion fish > ~/.config/fish/completions/pandium-api.fish
+    """
+    shell_complete(app, {}, _PROGRAM, _COMPLETE, f"{shell}_source")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line, and give the exit code."""
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_complete(app, {}, _PROGRAM, _COMPLETE, instruction)
     try:
-        code: int = app(arguments, exit_on_error=False)
-    except CycloptsError:
-        return _USAGE
-    return code
+        with app.make_context(_PROGRAM, list(arguments)) as context:
+            code: int = app.invoke(context) or 0
+            sys.stdout.flush()
+            return code
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        return _refuse(error)
+    except BrokenPipeError:
+        raise
+    except (pandium.PandiumError, ValueError, OSError) as error:
+        note(f"error: {_worded(error)}")
+        return _code_of(error)
 
 
-@app.command
-def demo(*, tenants: _Count = 5000, integrations: _Count = 8, syncs: _Count = 200) -> int:
-    """
-    Show the client at work against an emulator on this machine; no account is needed.
+def _refuse(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    path = _PROGRAM if context is None else context.command_path
+    note(f"error: {error.format_message()} ({path} --help says more)")
+    return _USAGE
 
-    It walks all tenants, asks for a sync of some of them, and waits for the runs.
 
-    Parameters
-    ----------
-    tenants
-        How many tenants the emulator holds.
-    integrations
-        How many integrations they are spread over.
-    syncs
-        How many tenants to sync; at most all of them.
-    """
-    # Only this command needs the emulator.
-    from pandium._cli import _demo  # noqa: PLC0415
+def _worded(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, pandium.PandiumError) and error.skip:
+        return f"{text} (--skip {error.skip} goes on from there)"
+    if isinstance(error, pandium.PandiumError) and error.outcome_unknown:
+        return f"{text} (it may have been carried out)"
+    return text
 
-    return _demo.run(_demo.Size(tenants, integrations, min(syncs, tenants)))
+
+def _code_of(error: Exception) -> int:
+    """Give the exit code of an error; the argument of a Python function is an option of ours."""
+    # 1. before its base, ValueError  2. all others of the client's  3. what the client checks
+    if isinstance(error, pandium.ConfigurationError):
+        return _CONFIGURATION
+    if isinstance(error, pandium.PandiumError):
+        return _API
+    return _USAGE if isinstance(error, ValueError) else _OTHER

@@ -11,10 +11,32 @@ from pandium._convert import encode_json
 if TYPE_CHECKING:
     from pandium.models import RunMode
 
-__all__ = ["checked_mode", "checked_name", "checked_release", "checked_sort", "object_json"]
+__all__ = [
+    "checked_count",
+    "checked_flag",
+    "checked_mode",
+    "checked_name",
+    "checked_release",
+    "checked_sort",
+    "object_json",
+]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
+
+
+def checked_count(argument: str, value: object) -> int:
+    """Let whole numbers from 1 pass."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{argument} must be a whole number from 1, not {value!r}")
+    return value
+
+
+def checked_flag(argument: str, value: object) -> bool:
+    """Let true and false pass."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument} must be True or False, not {value!r}")
+    return value
 
 
 def checked_mode(mode: RunMode | str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._background import Background
-from pandium._polling import Completed, Polling, Terms, trigger_id_of, wait_for_each, wait_for_one
+from pandium._polling import Completed, Polling, trigger_id_of, wait_for_one
+from pandium._progress import Completions
+from pandium._resources._waiting import Waiting, check_source, outcome_of
+from pandium._schedule import wait_for_each
 from pandium._transport import Call, Transport
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Trigger, TriggerStatus
@@ -18,18 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandium._connections import Answer
-    from pandium._polling import Classify, OnStatus, Source
+    from pandium._polling import Classify, Terms
+    from pandium._resources._waiting import OnStatus, OnStatusOf
+    from pandium._schedule import Source
 
 __all__ = ["Runs"]
 
 _BAD_REQUEST = 400
-# Words that nobody knows are logged once each, and never more of them than this.
-_MOST_WORDS = 100
-_log = logging.getLogger("pandium")
-
-
-def _outcome_of(status: TriggerStatus) -> Outcome:
-    return status.outcome
 
 
 @attrs.frozen
@@ -37,7 +33,7 @@ class Runs:
     """Runs: executions of an integration's code, found by the triggers that made them begin."""
 
     _transport: Transport = attrs.field(repr=False)
-    _unknown_words: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+    _waiting: Waiting = attrs.field(repr=False)
 
     async def status(self, trigger: Trigger | str) -> TriggerStatus:
         """
@@ -47,12 +43,7 @@ class Runs:
 
         Source: Runs, Get Run Status From Trigger.
         """
-        return await self._look(trigger_id_of(trigger))
-
-    async def _look(self, trigger_id: str) -> TriggerStatus:
-        path = "/v2/runs/triggers/{trigger_id}/status"
-        call = Call.of("GET", path, {"trigger_id": trigger_id})
-        return await self._transport.call(call, TriggerStatus)
+        return await self._waiting.look(trigger_id_of(trigger))
 
     async def wait(  # noqa: PLR0913 - each a separate choice of the caller
         self,
@@ -62,23 +53,26 @@ class Runs:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatus | None = None,
         raise_on_failure: bool = False,
-        classify: Classify = _outcome_of,
+        classify: Classify = outcome_of,
     ) -> TriggerStatus:
         """
         Wait until the run of a trigger has ended, and give its last status.
 
         A 404 means that there is no run yet, at any time. ``timeout`` is in seconds, as are those
-        of ``poll``; ``on_status`` is called with each status that differs from the one before;
-        ``classify`` replaces the reading of the vendor's word. What may pass, such as a server
-        that is down, is waited out.
+        of ``poll``; at its end there is one last look, which may take 2 seconds. ``on_status``,
+        plain or async, is called with each status that differs from the one before; ``classify``
+        replaces the reading of the vendor's word. What may pass, such as a server that is down, is
+        waited out.
 
         :raises WaitTimeout: at the time limit.
         :raises RunFailed: if the run failed and ``raise_on_failure`` is set.
+        :raises ValueError: if an argument cannot be used; nothing is sent.
 
         Source: Runs, Get Run Status From Trigger.
         """
         trigger_id = trigger_id_of(trigger)
-        status = await wait_for_one(trigger_id, self._terms(poll, timeout, classify, on_status))
+        terms = self._waiting.terms(poll, timeout, classify, on_status, lambda _: ())
+        status = await wait_for_one(trigger_id, terms)
         if raise_on_failure and classify(status) is Outcome.FAILED:
             text = f"the run of trigger {trigger_id} ended as {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
@@ -90,22 +84,27 @@ class Runs:
         *,
         timeout: float = 1800.0,
         poll: Polling = Polling(),  # noqa: B008 - frozen
-        classify: Classify = _outcome_of,
-    ) -> Background[Completed]:
+        on_status: OnStatusOf[str] | None = None,
+        classify: Classify = outcome_of,
+    ) -> Completions[Completed]:
         """
         Wait for many runs: ``async with …as_completed(triggers) as done``, in order of completion.
 
         ``triggers`` may be an async iterable that is still being produced; an error of it is
         raised after the results of what came before. ``timeout`` counts for each trigger from
         when it was taken on; at its end, as at any failure, ``error`` of its result is set.
+        ``on_status`` is called as that of :meth:`wait`, with the trigger's id as second argument.
+        ``done.progress`` is a :class:`pandium.Progress`.
+
+        :raises ValueError: if an argument cannot be used; nothing is sent.
         """
-        terms = self._terms(poll, timeout, classify)
+        terms = self._terms(poll, timeout, classify, on_status)
         source = _settled(triggers)
 
         async def produce(send: Callable[[Completed], Awaitable[None]]) -> None:
             await wait_for_each(source, terms, lambda _, completed: send(completed))
 
-        return Background(produce, float("inf"))
+        return Completions(produce, terms.tally)
 
     async def wait_all(
         self,
@@ -113,33 +112,27 @@ class Runs:
         *,
         timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of each run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
-        classify: Classify = _outcome_of,
+        on_status: OnStatusOf[str] | None = None,
+        classify: Classify = outcome_of,
     ) -> list[Completed]:
-        """Wait for many runs, and give the results in the order of the triggers."""
+        """
+        Wait for many runs, and give the results in the order of the triggers.
+
+        The arguments are those of :meth:`as_completed`.
+        """
+        terms = self._terms(poll, timeout, classify, on_status)
         found: dict[int, Completed] = {}
 
         async def keep(index: int, completed: Completed) -> None:
             found[index] = completed
 
-        await wait_for_each(_settled(triggers), self._terms(poll, timeout, classify), keep)
+        await wait_for_each(_settled(triggers), terms, keep)
         return [found[index] for index in sorted(found)]
 
     def _terms(
-        self,
-        poll: Polling,
-        timeout: float,
-        classify: Classify,
-        on_status: OnStatus | None = None,
+        self, poll: Polling, timeout: float, classify: Classify, on_status: OnStatusOf[str] | None
     ) -> Terms:
-        note = self._note_unknown if classify is _outcome_of else None
-        return Terms(self._look, self._transport.clock, poll, timeout, classify, on_status, note)
-
-    def _note_unknown(self, status: TriggerStatus) -> None:
-        words = self._unknown_words
-        if status.is_known or status.status in words or len(words) >= _MOST_WORDS:
-            return
-        words.add(status.status)
-        _log.warning("status word %r is not known, and is waited on", status.status)
+        return self._waiting.terms(poll, timeout, classify, on_status, lambda w: (w.trigger_id,))
 
     async def log_url(self, run_id: int) -> str:
         """
@@ -177,6 +170,7 @@ def _location_of(answer: Answer) -> str:
 
 def _settled(triggers: Source) -> Any:
     """Check a list of triggers whole before anything is sent."""
+    check_source("triggers", triggers)
     if isinstance(triggers, AsyncIterable):
         return triggers
     return [trigger_id_of(trigger) for trigger in triggers]

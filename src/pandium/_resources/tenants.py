@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
+from pandium._journal import Journal
+from pandium._polling import Completed, Polling
+from pandium._progress import Completions
 from pandium._resources._checks import (
+    checked_count,
+    checked_flag,
     checked_mode,
     checked_name,
     checked_release,
@@ -14,15 +22,24 @@ from pandium._resources._checks import (
     object_json,
 )
 from pandium._resources._listings import listing
+from pandium._resources._waiting import Waiting, check_source, outcome_of
+from pandium._syncing import Plan, sync_each
 from pandium._transport import Call, Transport
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._paging import Listing, OnDrift
+    from pandium._polling import Classify
+    from pandium._resources._waiting import OnStatusOf
+
+    Given: TypeAlias = Mapping[str, Any] | None
+    Payload: TypeAlias = Given | Callable[["T"], Given | Awaitable[Given]]
 
 __all__ = ["Tenants"]
+
+T = TypeVar("T", bound=int | Tenant)
 
 _PATH = "/v2/tenants/{tenant_id}"
 # What the API calls the arguments that users write shorter.
@@ -37,6 +54,7 @@ class Tenants:
     """Tenants: installations of integrations by customers."""
 
     _transport: Transport = attrs.field(repr=False)
+    _waiting: Waiting = attrs.field(repr=False)
 
     def list(  # noqa: PLR0913 - the API's filters and the common arguments of listings
         self,
@@ -175,14 +193,74 @@ class Tenants:
 
         Source: Tenants, Sync By Tenant Id.
         """
-        call = Call.of(
-            "POST",
-            _PATH + "/sync",
-            {"tenant_id": tenant_id},
-            params={"mode": checked_mode(mode)},
-            content=None if payload is None else object_json(payload, "payload"),
-        )
+        return await self._sync(tenant_id, checked_mode(mode), _payload_json(payload))
+
+    async def _sync(self, tenant_id: int, mode: str, content: bytes | None) -> Trigger:
+        segments, params = {"tenant_id": tenant_id}, {"mode": mode}
+        call = Call.of("POST", _PATH + "/sync", segments, params=params, content=content)
         return await self._transport.call(call, Trigger)
+
+    def sync_all(  # noqa: PLR0913 - each a separate choice of the caller
+        self,
+        tenants: Iterable[T] | AsyncIterable[T],
+        *,
+        mode: RunMode | str,
+        payload: Payload[T] = None,
+        journal: str | os.PathLike[str] | None = None,
+        at_once: int = 10,
+        poll: Polling = Polling(),  # noqa: B008 - frozen
+        timeout: float = 1800.0,
+        repeat_unknown: bool = False,
+        on_status: OnStatusOf[int] | None = None,
+        classify: Classify = outcome_of,
+    ) -> Completions[Completed]:
+        """
+        Sync many tenants and wait for their runs: ``async with …sync_all(…) as done``.
+
+        ``tenants`` is an iterable or async iterable of ids or tenants, such as a listing, which is
+        walked while the first syncs run. Each of them, however often it comes, is one
+        :class:`pandium.Completed` in order of completion; what went wrong with it is its ``error``.
+        An error of ``tenants`` itself is raised after the results of what came before.
+
+        ``payload`` is a mapping, or a function, plain or async, of what ``tenants`` gave. At most
+        ``at_once`` tenants are under way, from before the request until the run's end. ``timeout``
+        is that of each run, from its trigger on; it, ``poll`` and ``classify`` are those of
+        :meth:`pandium.AsyncPandium.runs.wait`. ``on_status`` is called with a status and the
+        tenant's id. ``done.progress`` is a :class:`pandium.Progress`.
+
+        A sync whose answer is lost is not repeated; the ``error`` of its result has
+        ``outcome_unknown`` set. ``journal`` is the path of a file that survives this process: when
+        the same call is made with it again, runs that had begun are waited for, recorded results
+        are given again, what may have been sent is reported as unknown (or is sent again, with
+        ``repeat_unknown``), and the rest is triggered. Processes that use one journal at once share
+        the work. Each job needs a journal of its own.
+
+        :raises ValueError: if an argument cannot be used, before anything is sent; for a journal,
+            in place of the first result.
+
+        Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
+        """
+        check_source("tenants", tenants)
+        terms = self._waiting.terms(poll, timeout, classify, on_status, lambda w: (w.key,))
+        word = checked_mode(mode)
+
+        async def post(tenant_id: int, content: bytes | None) -> Trigger:
+            return await self._sync(tenant_id, word, content)
+
+        plan = Plan(
+            _content_of(payload),
+            post,
+            checked_count("at_once", at_once),
+            checked_flag("repeat_unknown", repeat_unknown),
+        )
+        job = {"mode": word, "base_url": self._transport.config.base_url}
+        path = _checked_path(journal)
+
+        async def produce(send: Callable[[Completed], Awaitable[None]]) -> None:
+            # Each owner is another one, as is each entry into the block.
+            await sync_each(tenants, plan, terms, Journal(path, job, terms.clock), send)
+
+        return Completions(produce, terms.tally)
 
     async def metadata(self, tenant_id: int) -> TenantMetadata:
         """
@@ -243,3 +321,29 @@ class Tenants:
             ahead=ahead,
             on_drift=on_drift,
         )
+
+
+def _payload_json(payload: object) -> bytes | None:
+    return None if payload is None else object_json(payload, "payload")
+
+
+def _content_of(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
+    """Make what gives the body for a tenant; a payload that serves all is written once."""
+    whole = None if callable(payload) else _payload_json(payload)
+
+    async def content(item: Any) -> bytes | None:
+        if not callable(payload):
+            return whole
+        given = payload(item)
+        return _payload_json(await given if inspect.isawaitable(given) else given)
+
+    return content
+
+
+def _checked_path(journal: object) -> Path | None:
+    if journal is None:
+        return None
+    path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"journal must be the path of a file, not {journal!r}")
+    return Path(path)

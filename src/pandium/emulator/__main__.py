@@ -1,42 +1,112 @@
-"""Serve an emulator until a signal: `python -m pandium.emulator --port 8080`."""
+"""Serve an emulator on this machine until Ctrl-C or SIGTERM, for programs in any language."""
 
 import argparse
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 
+from pandium.emulator._clock import Clock
 from pandium.emulator._emulator import Emulator
 
+PROGRAM = "python -m pandium.emulator"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM."""
-    parser = argparse.ArgumentParser("python -m pandium.emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="0 lets the system pick one")
-    parser.add_argument("--api-key", help="the only key that is right (default: any)")
-    parser.add_argument("--seed", help="'demo', or the path of a JSON or YAML file")
+    """Serve until a signal comes: 0 then, 1 if the state could not be saved, 2 for bad options."""
+    parser = _parser()
     given = parser.parse_args(arguments)
+    with _signals() as signals:
+        try:
+            emulator = _emulator(given)
+            with emulator:
+                if given.state is not None:
+                    emulator.save()  # what cannot be written is an error now, not at the end
+                print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
+                signals.get()
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        return 0 if given.state is None else _save(emulator)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(PROGRAM, description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--port", type=_port, default=8080, help="0 lets the system pick one (default: 8080)"
+    )
+    parser.add_argument("--api-key", type=_key, help="the only key that is right (default: any)")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="how fast time goes (default: 1)")
+    parser.add_argument("--seed", help="'demo', or a JSON or YAML file of what is to be there")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="a JSON or YAML file: loaded if it is there (else the seed is), saved at the end",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= MOST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST_PORT}, not {text!r}")
+
+
+def _speed(text: str) -> float:
     try:
-        emulator = Emulator(given.seed, given.api_key, given.port)
-        serve(emulator)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    return 0
+        return Clock(float(text)).speed
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}") from None
 
 
-def serve(emulator: Emulator) -> None:
-    """Serve until a signal comes; the handlers of before are back afterwards."""
+def _key(text: str) -> str:
+    if text.strip():
+        return text.strip()
+    raise argparse.ArgumentTypeError("must not be empty")
+
+
+@contextmanager
+def _signals() -> Iterator[SimpleQueue[int]]:
+    """Put signals into a queue; the handlers of before are back afterwards."""
     # Of all queues only SimpleQueue may be used in a signal handler.
-    signals: SimpleQueue[int] = SimpleQueue()
-    before = {one: signal.signal(one, lambda number, _: signals.put(number)) for one in SIGNALS}
+    queue: SimpleQueue[int] = SimpleQueue()
+    before = {one: signal.signal(one, lambda number, _: queue.put(number)) for one in SIGNALS}
     try:
-        with emulator:
-            print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
-            signals.get()
+        yield queue
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _emulator(given: argparse.Namespace) -> Emulator:
+    option, value = "--seed", given.seed
+    try:
+        emulator = Emulator(
+            given.seed,
+            given.api_key,
+            given.port,
+            clock=Clock(given.speed),
+            state_file=given.state,
+        )
+        if given.state is not None and given.state.exists():
+            option, value = "--state", given.state
+            emulator.load(given.state)
+    except ValueError as error:
+        raise ValueError(f"{option} {value}: {error}") from None
+    return emulator
+
+
+def _save(emulator: Emulator) -> int:
+    try:
+        emulator.save()
+    except (OSError, ValueError) as error:
+        print(f"{PROGRAM}: the state is lost: {error}", file=sys.stderr)  # noqa: T201 - a command
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def add_release(store: Store, given: ReleaseArguments) -> Release:
     """Add a release; with `default`, make it the integration's default one."""
     key = _free(store.releases, given.id)
     date = given.created_date or store.clock.wall()
-    refuse_if(*_strangers(store, given.integration_id), *_schema_problems(given))
+    refuse_if(*strangers(store, given.integration_id), *_schema_problems(given))
     details = given.model_dump(exclude={"id", "name", "default", "created_date"})
     name = given.name or f"release-{key}"
     release = Release(id=key, name=name, created_date=date, modified_date=date, **details)
@@ -68,7 +68,7 @@ def add_release(store: Store, given: ReleaseArguments) -> Release:
 
 def build(store: Store, integration_id: int, tag: str) -> Release:
     """Make a new latest release, with the schemas of the one before."""
-    refuse_if(*_strangers(store, integration_id))
+    refuse_if(*strangers(store, integration_id))
     schemas = {}
     for before in store.releases_of(integration_id)[-1:]:
         schemas = {
@@ -82,7 +82,7 @@ def build(store: Store, integration_id: int, tag: str) -> Release:
 def add_tenant(store: Store, given: TenantArguments) -> Tenant:
     """Add a tenant in any state."""
     key = _free(store.tenants, given.id)
-    refuse_if(*_strangers(store, given.integration_id))
+    refuse_if(*strangers(store, given.integration_id))
     date = given.created_date or store.clock.wall()
     data = given.metadata
     tenant = Tenant(
@@ -106,7 +106,7 @@ def add_tenant(store: Store, given: TenantArguments) -> Tenant:
 def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
     """Add a tenant as the API does it: paused and unconnected."""
     given = read(TenantArguments, {"integration_id": fields["integration_id"], "connected": False})
-    refuse_if(*_strangers(store, given.integration_id))
+    refuse_if(*strangers(store, given.integration_id))
     date = store.clock.wall()
     tenant = Tenant(
         id=_free(store.tenants, None),
@@ -117,6 +117,13 @@ def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
         **fields,
     )
     return store.add(store.tenants, store.checked(tenant))
+
+
+def strangers(store: Store, integration_id: int) -> list[Problem]:
+    """Find that there is no integration of an id."""
+    if integration_id in store.integrations:
+        return []
+    return [Problem(("integration_id",), "no integration has this id", integration_id)]
 
 
 def _connections(store: Store, given: TenantArguments, date: datetime) -> tuple[Connection, ...]:
@@ -147,12 +154,6 @@ def _schema_problems(given: IntegrationArguments | ReleaseArguments) -> list[Pro
         *schema_problems("config_schema", given.config_schema),
         *schema_problems("metadata_schema", given.metadata_schema),
     ]
-
-
-def _strangers(store: Store, integration_id: int) -> list[Problem]:
-    if integration_id in store.integrations:
-        return []
-    return [Problem(("integration_id",), "no integration has this id", integration_id)]
 
 
 def _free(records: dict[int, Any], wanted: int | None) -> int:

@@ -80,8 +80,10 @@ def _refused(error: Refused) -> list[dict[str, Any]]:
 
 
 def _read(error: Exception) -> list[dict[str, Any]]:
+    # A body that is no JSON is shown as far as it is text.
     errors: list[dict[str, Any]] = jsonable_encoder(
-        error.errors() if isinstance(error, RequestValidationError) else []
+        error.errors() if isinstance(error, RequestValidationError) else [],
+        custom_encoder={bytes: lambda body: body.decode(errors="replace")},
     )
     return errors
 

@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pandium.emulator import _routes_connectors, _routes_integrations, _routes_tenants
 from pandium.emulator._answers import HANDLERS, answer
+from pandium.emulator._control import control
 from pandium.emulator._drift import ChangeFailed
 from pandium.emulator._exchange import Answer, Exchange
+from pandium.emulator._gate import is_control
 from pandium.emulator._operations import DOCUMENT
 from pandium.emulator._service import SCOPE_KEY, Service
 from pandium.emulator._views import encode
@@ -52,7 +54,7 @@ def routes() -> FastAPI:
 
 
 class Application:
-    """The API on one port, the storage of logs on another."""
+    """The API, its control and its page on one port, the storage of logs on another."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -61,8 +63,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         is_storage = scope["server"][1] == service.storage_port
-        journal = service.storage_requests if is_storage else service.requests
         scope[SCOPE_KEY] = service
+        if is_control(scope["path"]) and not is_storage:
+            await control()(scope, receive, send)
+            return
+        journal = service.storage_requests if is_storage else service.requests
         app = log_answer(service, scope) if is_storage else self._target(scope)
         exchange = Exchange(
             app, scope, receive, send, journal=journal, clock=service.clock, drift=service.drift

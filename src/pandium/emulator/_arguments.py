@@ -1,9 +1,76 @@
-"""What adds a record by hand takes: the form of seeds and of the methods alike."""
+"""What adds a record by hand takes: the form of seeds, of control calls and of the methods."""
 
-from datetime import datetime
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pandium.emulator._phases import Looks, Phase, Span
+from pandium.emulator._runs import DEFAULT, KILLED_AFTER
+
+
+def aware(date: datetime) -> datetime:
+    """Take a date without an offset for one in UTC."""
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, Field(strict=False), AfterValidator(aware)]
+Id = Annotated[int, Field(ge=1)]
+
+
+def read_span(given: object) -> Span:
+    """Read how long something lasts: seconds, looks, or null for ever."""
+    if given is None:
+        return math.inf
+    if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
+        return given
+    if isinstance(given, Mapping) and list(given) == ["looks"]:
+        with suppress(ValueError):
+            return Looks(given["looks"])
+    raise PydanticCustomError(
+        "span", "must be seconds, zero or more, or {looks}, or null for ever", {"looks": LOOKS}
+    )
+
+
+LOOKS = '{"looks": 3}'
+SPAN = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {
+            "type": "object",
+            "properties": {"looks": {"type": "integer", "minimum": 0}},
+            "required": ["looks"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+SpanForm = Annotated[Any, PlainValidator(read_span), WithJsonSchema(SPAN)]
+WordForm = Annotated[str, Field(min_length=1)]
+PhaseForm = Annotated[tuple[WordForm | None, SpanForm], Field(strict=False)]
+
+
+def read_phases(phases: list[Phase]) -> list[Phase]:
+    """Refuse phases that begin with none."""
+    if phases[0][0] is None:
+        raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
+    return phases
+
+
+PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(read_phases)]
 
 
 class Arguments(BaseModel):
@@ -22,7 +89,7 @@ class ConnectorArguments(Arguments):
 class IntegrationArguments(Arguments):
     """What makes an integration."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     name: str | None = None
     long_name: str | None = None
     connectors: tuple[str | ConnectorArguments, ...] = Field(("crm", "shop"), strict=False)
@@ -33,13 +100,13 @@ class IntegrationArguments(Arguments):
     metadata_schema: dict[str, Any] | None = None
     schedule: str | None = None
     default_release_channel: Literal["Latest", "Default"] | None = None
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
 
 
 class ReleaseArguments(Arguments):
     """What makes a release."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     integration_id: int
     name: str | None = None
     tag: str | None = None
@@ -47,13 +114,13 @@ class ReleaseArguments(Arguments):
     config_schema: dict[str, Any] | None = None
     metadata_schema: dict[str, Any] | None = None
     default: bool = False
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
 
 
 class TenantArguments(Arguments):
     """What makes a tenant."""
 
-    id: int | None = Field(None, ge=1)
+    id: Id | None = None
     name: str | None = None
     integration_id: int = 1
     user_name: str | None = None
@@ -66,4 +133,30 @@ class TenantArguments(Arguments):
     release_channel: Literal["Latest", "Default"] | None = None
     metadata: dict[str, Any] | None = None
     source: str = "api"
-    created_date: datetime | None = Field(None, strict=False)
+    created_date: Moment | None = None
+
+
+class ScriptArguments(Arguments):
+    """How runs go: those of one tenant, of one integration, or all others; null is for ever."""
+
+    tenant: Id | None = None
+    integration: Id | None = None
+    appears_after: SpanForm = 0.1
+    phases: PhasesForm = list(DEFAULT)
+    killed_after: float | None = Field(KILLED_AFTER, ge=0)
+
+    @field_validator("integration")
+    @classmethod
+    def _is_the_only_subject(cls, integration: int | None, given: ValidationInfo) -> int | None:
+        if integration is not None and given.data.get("tenant") is not None:
+            raise PydanticCustomError("subject", "give a tenant or an integration, not both")
+        return integration
+
+
+class UpstreamArguments(Arguments):
+    """What the system behind a connector answers, or the system on one host of it."""
+
+    connector: str = Field(min_length=1)
+    host: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
+    status: int = Field(200, ge=200, le=599)
+    data: Any = None

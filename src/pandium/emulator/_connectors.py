@@ -1,6 +1,7 @@
 """Connector calls: who answers for the systems behind the proxy."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +49,15 @@ class Connectors:
         if host is not None and (not isinstance(host, str) or _host(f"//{host}") != host.lower()):
             raise ValueError(f"host: must be the name of a host alone, not {host!r}")
         self._handlers[connector, host and host.lower()] = read_handler(handler)
+
+    @property
+    def handlers(self) -> Mapping[tuple[str, str | None], Handler]:
+        """Who answers, by connector and host."""
+        return dict(self._handlers)
+
+    def clear(self) -> None:
+        """Forget all handlers."""
+        self._handlers.clear()
 
     def handler_of(self, tenant: Tenant, connector: str, url: str) -> Handler | str:
         """Return who answers, or why nobody can."""

@@ -53,6 +53,14 @@ class DrivenClock(Clock):
         """Return the seconds since the start."""
         return self._seconds
 
+    def put_forward(self, seconds: float) -> None:
+        """
+        Refuse: who sleeps by this clock must be woken, which `advance` does.
+
+        :raises RuntimeError: always.
+        """
+        raise RuntimeError(f"cannot go on by {seconds!r} seconds but by advance()")
+
     async def sleep(self, seconds: float) -> None:
         """Return once the clock has gone on by so many seconds."""
         if not seconds > 0:

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pandium.emulator._adding import add_integration, add_release, add_tenant
+from pandium.emulator._adding import add_integration, add_release
 from pandium.emulator._app import Application
 from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
 from pandium.emulator._assertions import (
@@ -20,12 +22,13 @@ from pandium.emulator._connectors import Connectors
 from pandium.emulator._drift import Drift
 from pandium.emulator._faults import Faults
 from pandium.emulator._journal import Journal
-from pandium.emulator._problems import Refused, read
+from pandium.emulator._problems import read
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
-from pandium.emulator._seeds import RENAMED, Seed, plant
+from pandium.emulator._seeds import Seed, add_tenant_as_given, begin, seed_data
 from pandium.emulator._server import HOST, ServerThread, bind
 from pandium.emulator._service import Service
+from pandium.emulator._states import save
 
 
 class Emulator:
@@ -35,11 +38,13 @@ class Emulator:
     Use it in `with` or `async with`, on any event loop: the server has a thread of its own.
     Entering and leaving block for some milliseconds. The state stays readable afterwards.
 
-    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases` and
-        `tenants`, or the path of a JSON or YAML file of the same form.
+    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases`,
+        `tenants`, `scripts` and `upstreams`, or the path of a JSON or YAML file of the same form,
+        or of one that `save` wrote.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
     :param clock: another source of time: `Clock(speed=60)`, or `DrivenClock()`.
+    :param state_file: where `save` writes unless it is told otherwise, and the control API.
     :raises ValueError: names the place in a bad seed.
     """
 
@@ -50,11 +55,14 @@ class Emulator:
         port: int = 0,
         *,
         clock: Clock | None = None,
+        state_file: str | PathLike[str] | None = None,
     ) -> None:
         self._service = Service(clock or Clock(), api_key)
+        self._service.seed = seed_data(seed)
+        self._service.state_file = None if state_file is None else Path(state_file)
         self._wanted_port = port
         self._running: ExitStack | None = None
-        plant(self._service.store, seed)
+        self.reset()
 
     def start(self) -> Self:
         """
@@ -74,7 +82,7 @@ class Emulator:
         self._service.storage_port = storage.getsockname()[1]
         with ExitStack() as stack:
             server = stack.enter_context(thread)
-            stack.enter_context(server.serving(Application(self._service), [api, storage]))
+            stack.callback(server.serve(Application(self._service), [api, storage]))
             self._running = stack.pop_all()
         return self
 
@@ -83,6 +91,35 @@ class Emulator:
         running, self._running = self._running, None
         if running is not None:
             running.close()
+
+    def reset(self) -> None:
+        """
+        Put everything back as it was made: records, runs, scripts, handlers, requests.
+
+        The clock goes on.
+        """
+        begin(self._service, self._service.seed)
+
+    def load(self, seed: Seed | None) -> None:
+        """
+        Hold what a seed or a saved state says, and nothing of what was, as if made anew with it.
+
+        Dates of a saved state stay what they are; a clock that is behind them is put forward.
+
+        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        """
+        begin(self._service, seed_data(seed))
+
+    def save(self, path: str | PathLike[str] | None = None) -> None:
+        """
+        Write integrations, releases, tenants, runs, scripts and said answers into a file.
+
+        It is YAML if it is named so, else JSON. Without a path it is the `state_file`.
+
+        :raises OSError: the file cannot be written; what stood there before still does.
+        :raises ValueError: there is no path, or something is nested too deeply for a file.
+        """
+        save(self._service, None if path is None else Path(path))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -340,8 +377,5 @@ class Emulator:
             "source": source,
             "created_date": created_date,
         }
-        try:
-            with self._service.lock:
-                return add_tenant(self._service.store, read(TenantArguments, given))
-        except Refused as error:
-            raise error.renamed(RENAMED) from None
+        with self._service.lock:
+            return add_tenant_as_given(self._service.store, read(TenantArguments, given))

@@ -18,9 +18,14 @@ class Problem:
     value: Any
     kind: str = "value_error"
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """The place as one would write it."""
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc)
-        return f"{place.removeprefix('.')}: {self.msg}"
+        return place.removeprefix(".")
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.msg}"
 
 
 class Refused(ValueError):  # noqa: N818 - a decision of the service, not a fault in it

@@ -136,6 +136,11 @@ class Run:
             yield f"{clock.at(at).isoformat()} run {self.id}: {word}"
 
 
+def _by_end(run: Run) -> tuple[float, float, bool, int]:
+    """Order runs by their ends; of those at the same moment a scheduled one went first."""
+    return run.ended_at, run.appeared_at, not run.is_scheduled, run.id
+
+
 class Queue:
     """
     The runs of one tenant, in the order of their ids.
@@ -168,6 +173,15 @@ class Queue:
         date = self._schedule.next() if self._schedule else None
         self.due = math.inf if date is None else (date - clock.epoch).total_seconds()
         self.version += 1
+
+    def sort(self) -> None:
+        """Find out which runs have ended, and which one is at the front, from what they are."""
+        for run in sorted(filter(Run.is_over, self.runs), key=_by_end):
+            self.last = run
+            self.last_good = run if run.is_good() else self.last_good
+        going = (run for run in self.runs if not run.is_over())
+        waiting = sorted(going, key=lambda run: (not run.has_appeared(), not run.is_scheduled))
+        self.front, self._waiting = next(iter(waiting), None), waiting[1:]
 
     def settle(self, now: float) -> None:
         """Do all that time alone has done until now."""

@@ -31,6 +31,35 @@ class Runs:
         self._scripts: dict[tuple[str, int | None], Script] = {}
         self.script()
 
+    @property
+    def scripts(self) -> dict[tuple[str, int | None], Script]:
+        """The scripts by their subjects: ("tenant", id), ("integration", id), ("all", None)."""
+        with self._lock:
+            return dict(self._scripts)
+
+    def all(self) -> list[Run]:
+        """Return all runs by id, those that have not appeared too."""
+        with self._lock:
+            for queue in self._queues.values():
+                self._settled(queue)
+            return list(self._by_id.values())
+
+    def replace(self, runs: Sequence[Run]) -> None:
+        """Hold these runs, which come by id, no schedule, and no script but the usual one."""
+        with self._lock:
+            self._scripts.clear()
+            self._queues.clear()
+            self.script()
+            self._by_id = {run.id: run for run in runs}
+            self._by_trigger = {str(one.id): run for run in runs for one in run.triggers}
+            self._ids = count(max(self._by_id, default=0) + 1)
+            self._trigger_ids = count(max(map(int, self._by_trigger), default=0) + 1)
+            for run in runs:
+                queue = Queue(run.tenant_id, run.integration_id)
+                self._queues.setdefault(run.tenant_id, queue).runs.append(run)
+            for queue in self._queues.values():
+                queue.sort()
+
     def script(
         self,
         *,

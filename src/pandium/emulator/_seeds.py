@@ -1,59 +1,119 @@
 """What an emulator holds at its start: from nothing, the demo, a mapping or a file."""
 
-import importlib
-import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pandium.emulator._adding import add_integration, add_release, add_tenant
-from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator._arguments import (
+    IntegrationArguments,
+    ReleaseArguments,
+    ScriptArguments,
+    TenantArguments,
+    UpstreamArguments,
+)
+from pandium.emulator._clock import Clock
+from pandium.emulator._contents import Contents, put
+from pandium.emulator._files import read_file
 from pandium.emulator._problems import Problem, Refused, read
+from pandium.emulator._records import Tenant
+from pandium.emulator._service import Service
+from pandium.emulator._states import MARK, restored
 from pandium.emulator._store import Store
 
 Seed = Mapping[str, Any] | str | PathLike[str]
+R = TypeVar("R")
 
 BARE: Mapping[str, Any] = {"integrations": [{}]}
-SECTIONS = ("integrations", "releases", "tenants")
+NAME = re.compile(r"[\w-]+")
+SECTIONS = ("integrations", "releases", "tenants", "scripts", "upstreams")
 RENAMED: Mapping[str | int, str] = {
     "integration_release_id": "release_id",
     "integration_release_channel": "release_channel",
 }
 
 
-def plant(store: Store, seed: Seed | None) -> None:
+def seed_data(seed: Seed | None) -> Any:
     """
-    Add the records of a seed.
+    Return what a seed says: nothing is one integration, a string is a name or a path.
+
+    :raises ValueError: names the file that cannot be read, and the place in it.
+    """
+    if seed is None:
+        return BARE
+    if isinstance(seed, Mapping):
+        return seed
+    if seed == "demo":
+        return demo()
+    if isinstance(seed, str) and NAME.fullmatch(seed) and not Path(seed).exists():
+        raise ValueError(f"there is no seed {seed!r}: give 'demo' or the path of a file")
+    return read_file(Path(seed))
+
+
+def _sown(data: Any, clock: Clock) -> Contents:
+    """
+    Return what the data of a seed makes; the data of a saved state is a seed too.
 
     :raises ValueError: names the place of what cannot be used.
     """
-    data = _load(seed)
     if not isinstance(data, Mapping):
         raise Refused([Problem(("seed",), f"must be an object with {', '.join(SECTIONS)}", data)])
+    if MARK in data:
+        return restored(data, clock)
     for section in data:
         if section not in SECTIONS:
-            raise ValueError(f"seed: {section!r} is none of {', '.join(SECTIONS)}")
+            msg = f"{section!r} is none of {', '.join(SECTIONS)}"
+            raise Refused([Problem(("seed",), msg, section)])
+    store = Store(clock)
+    _add_records(store, data)
+    scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
+    upstreams = _each(data, "upstreams", lambda item: read(UpstreamArguments, item))
+    return Contents(store, (), scripts, upstreams)
+
+
+def begin(service: Service, data: Any) -> None:
+    """
+    Let a service hold what a seed or a saved state says, and nothing of what was.
+
+    :raises ValueError: names the place of what cannot be used; nothing has changed then.
+    """
+    with service.lock:
+        put(service, _sown(data, service.clock))
+
+
+def _add_records(store: Store, data: Mapping[str, Any]) -> None:
     described = [item.get("integration_id") for item in _items(data, "releases")]
-    for section in SECTIONS:
-        for index, item in enumerate(_items(data, section)):
-            try:
-                _add(store, section, item, described)
-            except Refused as error:
-                raise error.renamed(RENAMED).under(section, index) from None
+    _each(data, "integrations", lambda item: _add_integration(store, item, described))
+    _each(data, "releases", lambda item: add_release(store, read(ReleaseArguments, item)))
+    _each(data, "tenants", lambda item: add_tenant_as_given(store, read(TenantArguments, item)))
 
 
-def _add(store: Store, section: str, item: Mapping[str, Any], described: Collection[Any]) -> None:
-    """Add one record; an integration whose releases the seed describes gets no other."""
-    if section == "tenants":
-        add_tenant(store, read(TenantArguments, item))
-    elif section == "releases":
-        add_release(store, read(ReleaseArguments, item))
-    else:
-        key = item.get("id") or next(reversed(store.integrations), 0) + 1
-        releases = {"releases": 0} if key in described else {}
-        add_integration(store, read(IntegrationArguments, {**releases, **item}))
+def _add_integration(store: Store, item: Mapping[str, Any], described: Collection[Any]) -> None:
+    """Add an integration; one whose releases the seed describes gets no other."""
+    key = item.get("id") or next(reversed(store.integrations), 0) + 1
+    releases = {"releases": 0} if key in described else {}
+    add_integration(store, read(IntegrationArguments, {**releases, **item}))
+
+
+def add_tenant_as_given(store: Store, given: TenantArguments) -> Tenant:
+    """Add a tenant; what is wrong with it is named as it was given."""
+    try:
+        return add_tenant(store, given)
+    except Refused as error:
+        raise error.renamed(RENAMED) from None
+
+
+def _each(data: Mapping[str, Any], section: str, do: Callable[[Mapping[str, Any]], R]) -> list[R]:
+    done = []
+    for index, item in enumerate(_items(data, section)):
+        try:
+            done.append(do(item))
+        except Refused as error:
+            raise error.under(section, index) from None
+    return done
 
 
 def _items(data: Mapping[str, Any], section: str) -> list[Mapping[str, Any]]:
@@ -64,39 +124,6 @@ def _items(data: Mapping[str, Any], section: str) -> list[Mapping[str, Any]]:
         if not isinstance(item, Mapping):
             raise Refused([Problem((section, index), "must be an object", item)])
     return items
-
-
-def _load(seed: Seed | None) -> Any:
-    if seed is None:
-        return BARE
-    if seed == "demo":
-        return demo()
-    return seed if isinstance(seed, Mapping) else _load_file(Path(seed))
-
-
-def _load_file(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"seed: cannot read {str(path)!r}: {error.strerror} (built in is only 'demo')"
-        raise ValueError(msg) from None
-    if path.suffix in {".yaml", ".yml"}:
-        return _load_yaml(path, text)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"seed: {str(path)!r} is not JSON: {error}") from None
-
-
-def _load_yaml(path: Path, text: str) -> Any:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError:
-        raise ValueError(f"seed: {str(path)!r} is YAML, which needs PyYAML") from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"seed: {str(path)!r} is not YAML: {error}") from None
 
 
 def demo() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -189,23 +189,23 @@ class ServerThread:
         self._ready.set()
         await self._ending.wait()
 
-    @contextlib.contextmanager
-    def serving(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Iterator[None]:
-        """Accept connections in a block, or raise what keeps the server from it."""
+    def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
+        """Accept connections, or raise what keeps the server from it; return what ends it."""
         server = Serving(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
         server.ready.wait()
         if done.done():
             done.result()
-        try:
-            yield
-        finally:
+
+        def stop() -> None:
             server.end()
             try:
                 done.result(self._patience)
             except TimeoutError:
                 self._patience = 0.0
+
+        return stop
 
 
 async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:

@@ -6,7 +6,9 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
+from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import Request
@@ -37,6 +39,8 @@ class Service:
     lock: RLock = field(default_factory=RLock)
     port: int = 0
     storage_port: int = 0
+    seed: Any = None
+    state_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)

@@ -18,13 +18,14 @@ SORTABLE = (
     "user_schedule", "source", "integration_release_id", "integration_release_channel",
 )  # fmt: skip
 
+OnSchedule = Callable[[Tenant, str | None], None]
 R = TypeVar("R", Integration, Release, Tenant)
 
 
 class Store:
     """The records of one emulator. Whoever calls it holds the emulator's lock."""
 
-    def __init__(self, clock: Clock, on_schedule: Callable[[Tenant, str | None], None]) -> None:
+    def __init__(self, clock: Clock, on_schedule: OnSchedule = lambda _, __: None) -> None:
         self.clock = clock
         self._on_schedule = on_schedule
         self.integrations: dict[int, Integration] = {}
@@ -32,6 +33,15 @@ class Store:
         self.tenants: dict[int, Tenant] = {}
         self.default_sort = "id__ASC"
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
+
+    def replace(self, other: "Store") -> None:
+        """Hold the records of another store instead."""
+        self.integrations = other.integrations
+        self.releases = other.releases
+        self.tenants = other.tenants
+        self._views.clear()
+        for tenant in self.tenants.values():
+            self._reschedule(tenant)
 
     def integration(self, integration_id: int) -> Integration:
         """Return an integration, or raise Missing."""
@@ -163,17 +173,21 @@ class Store:
 
     def checked(self, tenant: Tenant) -> Tenant:
         """Return a tenant that obeys the rules, or raise Refused."""
-        refuse_if(
-            *name_problems(tenant.name),
-            *cron_problems("user_schedule", tenant.user_schedule),
-            *self._release_problems(tenant),
-        )
+        refuse_if(*self.problems(tenant))
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
             tenant = replace(tenant, integration_release_channel="Default")
         if self.releases_of(tenant.integration_id):
             schema = self.release_of(tenant).config_schema
             refuse_if(*data_problems(tenant.configs, schema, "configs"))
         return tenant
+
+    def problems(self, tenant: Tenant) -> list[Problem]:
+        """Find what is wrong with a tenant, whatever its release's schemas say."""
+        return [
+            *name_problems(tenant.name),
+            *cron_problems("user_schedule", tenant.user_schedule),
+            *self._release_problems(tenant),
+        ]
 
     def _release_problems(self, tenant: Tenant) -> list[Problem]:
         release_id, channel = tenant.integration_release_id, tenant.integration_release_channel

@@ -1,0 +1,193 @@
+"""Wait for runs: a line for each as it ends, a bar meanwhile, and an exit code that tells."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Self
+
+from pandium import Completed, Outcome, PandiumError, Polling, WaitTimeout
+from pandium._cli._bar import Bar
+from pandium._cli._options import setting
+from pandium._cli._output import rows_for
+from pandium._cli._records import Ending
+from pandium._cli._session import run
+from pandium._cli._terminal import note
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+
+    from pandium import AsyncPandium, TriggerStatus
+
+__all__ = [
+    "Follow",
+    "code_of",
+    "ending_of",
+    "followed",
+    "outcome_of_error",
+    "polling",
+    "time_limit",
+    "wait",
+    "waiting_on",
+]
+
+_TIME_LIMIT = 1800.0
+_SOME_FAILED, _API_FAILED, _TOO_LATE = 1, 4, 5
+
+
+def polling() -> Polling:
+    """Give the pace of looks that the command line asks for."""
+    given = {
+        "first": setting("quickest"),
+        "minimum": setting("quickest"),
+        "maximum": setting("slowest"),
+        "rate": setting("rate"),
+    }
+    return Polling(**{name: value for name, value in given.items() if value is not None})
+
+
+def time_limit() -> float:
+    """Give the seconds that the command line allows each run."""
+    limit: float = setting("time_limit", _TIME_LIMIT)
+    return limit
+
+
+def ending_of(completed: Completed, tenant_id: int | None = None) -> Ending:
+    """Say how a wait ended."""
+    status, error = completed.status, completed.error
+    return Ending(
+        tenant_id,
+        completed.trigger_id,
+        _outcome_of(status) if error is None else outcome_of_error(error),
+        None if status is None else status.status,
+        None if error is None else str(error),
+        completed.polls,
+        round(completed.elapsed, 3),
+    )
+
+
+def _outcome_of(status: TriggerStatus | None) -> str:
+    has_succeeded = status is not None and status.outcome is Outcome.SUCCEEDED
+    return "succeeded" if has_succeeded else "failed"
+
+
+def outcome_of_error(error: Exception) -> str:
+    """Say in a word why nobody knows how a run ended."""
+    if isinstance(error, WaitTimeout):
+        return "timeout"
+    return "unknown" if isinstance(error, PandiumError) and error.outcome_unknown else "error"
+
+
+class Follow:
+    """
+    Runs that are waited for: each end is written as it comes, and a bar shows how many there are.
+
+    ``pending`` has the triggers whose runs are not over, ``late`` those that the time limit cut
+    off.
+    """
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[str] = Counter()
+        self._begun = 0
+        self.pending: dict[str, None] = {}
+        self.late: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._rows = rows_for("Ending", setting("format", "table"), sys.stdout)
+        self._bar = Bar()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, trigger_id: str) -> None:
+        """Take on one more trigger."""
+        self.pending[trigger_id] = None
+        self.expect(self._begun + 1)
+
+    def expect(self, begun: int) -> None:
+        """Know how many runs have been begun."""
+        self._begun = begun
+        ended = self._outcomes.total()
+        self._bar.show(begun, ended, ended - self._outcomes["succeeded"])
+
+    def end(self, ending: Ending) -> None:
+        """Write how a wait ended."""
+        self._outcomes[ending.outcome] += 1
+        self.pending.pop(ending.trigger_id or "", None)
+        if ending.outcome == "timeout" and ending.trigger_id:
+            self.late.append(ending.trigger_id)
+        with self._bar.aside():
+            self._rows.write([ending])
+            sys.stdout.flush()
+        self.expect(self._begun)
+
+    def close(self) -> int:
+        """Write what comes last, and give the exit code."""
+        self._rows.end()
+        words = (f"{number} {word}" for word, number in sorted(self._outcomes.items()))
+        note(", ".join(words) or "there is nothing to wait for")
+        if self.late:
+            note(f"not over yet: {waiting_on(self.late)[0]}")
+        return code_of(self._outcomes)
+
+
+def code_of(outcomes: Counter[str]) -> int:
+    """Give the exit code for what became of runs."""
+    # 1. the API refused all of them  2. some failed  3. some are not over  4. all is well
+    total = outcomes.total()
+    if total and outcomes["error"] == total:
+        return _API_FAILED
+    if total > outcomes["succeeded"] + outcomes["timeout"]:
+        return _SOME_FAILED
+    return _TOO_LATE if outcomes["timeout"] else 0
+
+
+def waiting_on(triggers: Iterable[str]) -> list[str]:
+    """Give the command that waits on, where there is something to wait for."""
+    return (
+        [f"pandium-api runs wait {' '.join(map(shlex.quote, triggers))} goes on"]
+        if triggers
+        else []
+    )
+
+
+def followed(
+    use: Callable[[AsyncPandium, Follow], Awaitable[None]],
+    going_on: Callable[[Follow], list[str]],
+) -> int:
+    """Follow runs to their ends, and give the exit code; after Ctrl-C, say what goes on."""
+    follow = Follow()
+
+    async def all_of(client: AsyncPandium) -> int:
+        with follow:
+            await use(client, follow)
+        return follow.close()
+
+    try:
+        return run(all_of)
+    except KeyboardInterrupt:
+        note("; ".join(["interrupted", *going_on(follow)]))
+        raise
+
+
+def wait(triggers: list[str]) -> int:
+    """Wait for the runs of some triggers."""
+
+    async def use(client: AsyncPandium, follow: Follow) -> None:
+        for trigger_id in triggers:
+            follow.begin(trigger_id)
+        waits = client.runs.as_completed(triggers, timeout=time_limit(), poll=polling())
+        async with waits as done:
+            async for completed in done:
+                follow.end(ending_of(completed))
+
+    return followed(use, lambda follow: waiting_on(follow.pending))

@@ -1,0 +1,460 @@
+"""The control API: what a plain HTTP client can do with it, and who is kept out."""
+
+import base64
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+from emulating import ManualClock
+from openapi_core import OpenAPI
+from openapi_core.datatypes import RequestParameters
+from werkzeug.datastructures import Headers, ImmutableMultiDict
+
+from pandium.emulator import DrivenClock, Emulator
+
+OWN = "/_emulator"
+
+
+class Sent:
+    """A request as openapi-core sees it."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self.host_url = f"http://{request.url.netloc.decode()}"
+        self.method = request.method.lower()
+        self.path = request.url.path
+        self.body = request.content or None
+        self.content_type = request.headers.get("content-type", "")
+        self.parameters = RequestParameters(
+            query=ImmutableMultiDict(parse_qsl(request.url.query.decode())),
+            header=Headers(dict(request.headers)),
+        )
+
+
+class Answered:
+    """An answer as openapi-core sees it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.data = response.content
+        self.status_code = response.status_code
+        self.headers = Headers(dict(response.headers))
+        self.content_type = response.headers.get("content-type", "")
+
+
+class Control:
+    """A client of the control API that holds every exchange against its OpenAPI document."""
+
+    def __init__(self, emulator: Emulator, http: httpx.Client) -> None:
+        self.emulator = emulator
+        self.http = http
+        # Making it checks the document itself.
+        self.document = OpenAPI.from_dict(http.get(f"{OWN}/openapi.json").json())
+
+    def __call__(self, method: str, path: str, expected: int = 200, **options: Any) -> Any:
+        response = self.http.request(method, f"{OWN}{path}", **options)
+        assert response.status_code == expected, response.text
+        sent = Sent(response.request)
+        self.document.validate_response(sent, Answered(response))
+        if response.is_success:
+            self.document.validate_request(sent)
+        return response.json() if response.content else None
+
+    def refused(self, method: str, path: str, expected: int = 422, **options: Any) -> list[str]:
+        errors = self(method, path, expected, **options)["errors"]
+        assert all(one["message"] for one in errors)
+        return [one["place"] for one in errors]
+
+
+@contextmanager
+def controlled(seed: Any = None, **options: Any) -> Iterator[Control]:
+    clock = ManualClock()
+    with (
+        Emulator(seed, "secret", clock=clock, **options) as emulator,
+        httpx.Client(base_url=emulator.url) as http,
+    ):
+        yield Control(emulator, http)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Control]:
+    with controlled("demo") as control:
+        yield control
+
+
+@pytest.fixture
+def control(shared: Control) -> Control:
+    shared.emulator.reset()
+    return shared
+
+
+def test_the_document_has_every_operation_and_none_of_the_vendor_s(control: Control) -> None:
+    """Each has a name of its own and a description; the vendor's document knows none of them."""
+    document = control.http.get(f"{OWN}/openapi.json").json()
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    names = [one["operationId"] for one in operations]
+    assert len(set(names)) == len(names) == 20
+    assert all(one["description"] for one in operations)
+    assert all(path.startswith(f"{OWN}/") for path in document["paths"])
+    theirs = control.http.get("/v2/openapi.json").json()
+    assert not [path for path in theirs["paths"] if "_emulator" in path]
+
+
+def test_it_needs_no_key_and_is_in_no_record(control: Control) -> None:
+    """What controls a test is no part of what is tested."""
+    assert control("GET", "/health")["status"] == "ok"
+    assert control.http.get("/").status_code == 200
+    assert len(control.emulator.requests) == 0
+    assert control.http.get("/v2/tenants").status_code == 403
+    assert control("GET", "/requests")["matching"] == 1
+
+
+def test_the_state_comes_and_goes(control: Control) -> None:
+    """What one emulator holds is what another is to hold; a reset goes back to the beginning."""
+    control("POST", "/tenants", 201, json={"name": "more"})
+    state = control("GET", "/state")
+    assert state["pandium_emulator_state"] == 1
+    with controlled() as other:
+        again = other("PUT", "/state", json=state)
+        assert again["tenants"] == state["tenants"]
+        assert [one.name for one in other.emulator.tenants][-1] == "more"
+        assert len(other("POST", "/reset")["tenants"]) == 0
+        assert len(other.emulator.integrations) == 1
+    assert len(control("POST", "/reset")["tenants"]) == len(state["tenants"]) - 1
+    assert control("PUT", "/state", json={"tenants": []})["integrations"] == []
+
+
+def test_a_bad_state_is_refused_at_its_place_and_changes_nothing(control: Control) -> None:
+    """A seed and a saved state alike; what was there still is."""
+    state = control("GET", "/state")
+    bad = {**state, "tenants": [*state["tenants"][:3], {**state["tenants"][3], "name": "No"}]}
+    assert control.refused("PUT", "/state", json=bad) == ["tenants[3].name"]
+    seed = {"integrations": [{}], "tenants": [{}, {"name": "No"}, {}]}
+    assert control.refused("PUT", "/state", json=seed) == ["tenants[1].name"]
+    assert control.refused("PUT", "/state", json={"tenant": []}) == ["seed"]
+    assert control("GET", "/state") == {**state, "saved_at": control("GET", "/state")["saved_at"]}
+
+
+def test_records_are_added_and_archived(control: Control) -> None:
+    """Each comes back with its id, and the API shows it."""
+    integration = control("POST", "/integrations", 201, json={"name": "new", "connectors": ["x"]})
+    key = integration["id"]
+    assert integration["connectors"] == [{"name": "x", "is_global": False}]
+    release = control("POST", "/releases", 201, json={"integration_id": key, "tag": "t"})
+    assert release["integration_id"] == key
+    given = {"name": "made", "integration_id": key, "metadata": {"a": "é"}, "connected": False}
+    tenant = control("POST", "/tenants", 201, json=given)
+    assert tenant["metadata"]["data"] == {"a": "é"}
+    headers = {"x-api-key": "secret"}
+    query = {"integration_id": key}
+    [shown] = control.http.get("/v2/tenants", params=query, headers=headers).json()
+    assert shown["name"] == "made"
+    assert control("DELETE", f"/tenants/{tenant['id']}")["archived"] is True
+    assert control("DELETE", f"/tenants/{tenant['id']}")["archived"] is True
+    assert control.http.get("/v2/tenants", params=query, headers=headers).json() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "places"),
+    [
+        ("POST", "/tenants", {"name": "No"}, ["name"]),
+        ("POST", "/tenants", {"nam": "x"}, ["nam"]),
+        ("POST", "/tenants", {"release_id": 99}, ["release_id"]),
+        ("POST", "/tenants", {"id": 1}, ["id"]),
+        ("POST", "/tenants", {"integration_id": 99}, ["integration_id"]),
+        ("POST", "/tenants", {"connected": ["crm", "x"]}, ["connected"]),
+        ("POST", "/tenants", [], ["body"]),
+        ("POST", "/releases", {}, ["integration_id"]),
+        ("POST", "/releases", {"integration_id": 99}, ["integration_id"]),
+        ("POST", "/integrations", {"config_schema": {"type": 1}}, ["config_schema.type"]),
+        ("POST", "/integrations", {"schedule": "daily"}, ["schedule"]),
+        ("PUT", "/scripts", {"phases": [["a", -1], [1, 0]]}, ["phases[0][1]", "phases[1][0]"]),
+        ("PUT", "/scripts", {"tenant": 1, "integration": 1}, ["integration"]),
+        ("PUT", "/upstreams", {"connector": "", "status": 600}, ["connector", "status"]),
+        ("PUT", "/state", [], ["body"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_its_place(
+    control: Control, method: str, path: str, body: Any, places: list[str]
+) -> None:
+    """422 with one place for each thing that is wrong."""
+    assert control.refused(method, path, json=body) == places
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"name": ', "is no JSON: Expecting value at 9"),
+        (b"\xff", "There was an error parsing the body"),
+        (b"[" * 100_000, "There was an error parsing the body"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(control: Control, content: bytes, message: str) -> None:
+    """The error says where the reading ended."""
+    headers = {"content-type": "application/json"}
+    answer = control.http.post(f"{OWN}/tenants", content=content, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert answer.json() == {"errors": [{"place": "body", "message": message}]}
+
+
+def test_paths_and_methods_that_there_are_not(control: Control) -> None:
+    """404 and 405 have the form of all errors."""
+    for path in (OWN, f"{OWN}/", f"{OWN}/nothing"):
+        answer = control.http.get(path)
+        assert (answer.status_code, answer.json()["errors"][0]["place"]) == (404, "path")
+    answer = control.http.put(f"{OWN}/tenants")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert control.refused("DELETE", "/tenants/999", 404) == ["path"]
+    assert control.refused("DELETE", "/tenants/x") == ["path.tenant_id"]
+
+
+def test_runs_follow_the_scripts_that_are_put(control: Control) -> None:
+    """For all, for an integration, for a tenant; by time or by looks; null never ends."""
+    [usual] = control("GET", "/scripts")
+    assert usual["phases"] == [["Running", 0.3], ["Succeeded", 0]]
+    script = {"appears_after": {"looks": 1}, "phases": [["Queued", None]], "killed_after": None}
+    [_, shown] = control("PUT", "/scripts", json={"tenant": 1, **script})
+    assert shown == {"tenant": 1, "integration": None, **script}
+    control("PUT", "/scripts", json={"tenant": 1, "appears_after": 5})
+    assert len(control("PUT", "/scripts", json={"integration": 2, "appears_after": 5})) == 3
+    control("PUT", "/scripts", json={"tenant": 1, **script})
+    headers = {"x-api-key": "secret"}
+    answer = control.http.post("/v2/tenants/1/sync?mode=init", headers=headers)
+    path = f"/v2/runs/triggers/{answer.json()['trigger_id']}/status"
+    assert control.http.get(path, headers=headers).status_code == 404
+    assert control.http.get(path, headers=headers).json() == {"status": "Queued"}
+
+
+def test_time_goes_by_on_request() -> None:
+    """At once, and then as fast as is said; what was due has happened."""
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+        control = Control(emulator, http)
+        emulator.add_tenant()  # one without a schedule, whose runs would go first
+        control("PUT", "/scripts", json={"appears_after": 400, "phases": [["Done", 400]]})
+        answer = http.post("/v2/tenants/1/sync?mode=init", headers={"x-api-key": "k"})
+        assert answer.status_code == 202
+        before = datetime.fromisoformat(control("GET", "/clock")["time"])
+        after = control("POST", "/clock/forward", json={"seconds": 500})
+        passed = datetime.fromisoformat(after["time"]) - before
+        assert timedelta(seconds=500) <= passed < timedelta(seconds=600)
+        assert control("GET", "/overview")["runs"][-1]["state"] == "going"
+        assert control("PUT", "/clock", json={"speed": 60})["speed"] == 60
+        assert emulator.clock.speed == 60
+        places = {"/clock": "speed", "/clock/forward": "seconds"}
+        for path, place in places.items():
+            method = "PUT" if path == "/clock" else "POST"
+            assert control.refused(method, path, json={place: -1}) == [place]
+
+
+def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
+    """Nobody else can wake who sleeps by it."""
+    with (
+        Emulator(clock=DrivenClock()) as emulator,
+        httpx.Client(base_url=emulator.url) as http,
+    ):
+        control = Control(emulator, http)
+        assert control.refused("POST", "/clock/forward", 409, json={"seconds": 1}) == ["path"]
+
+
+def test_upstream_systems_answer_as_was_said(control: Control) -> None:
+    """By connector and by host; handlers that are code are left alone and not shown."""
+    control.emulator.connectors.register("shop", lambda _: "code")
+    said = {"connector": "crm", "host": None, "status": 200, "data": {"n": [1]}}
+    broken = {"connector": "crm", "host": "broken.example", "status": 503, "data": "off"}
+    assert control("PUT", "/upstreams", json=said) == [said]
+    assert control("PUT", "/upstreams", json=broken) == [said, broken]
+    assert control("GET", "/upstreams") == [said, broken]
+    assert call(control, "crm", "https://any.example") == (200, {"data": {"n": [1]}})
+    assert call(control, "crm", "https://broken.example") == (503, {"detail": "{'data': 'off'}"})
+    assert call(control, "shop", "https://any.example") == (200, {"data": "code"})
+
+
+def call(control: Control, connector: str, url: str) -> tuple[int, Any]:
+    path = f"/v2/tenants/1/connectors/{connector}/call"
+    body = {"method": "GET", "target_url": url}
+    answer = control.http.post(path, json=body, headers={"x-api-key": "secret"})
+    return answer.status_code, answer.json()
+
+
+def test_requests_are_shown_by_what_they_are(control: Control) -> None:
+    """By method, path, route and status; the last ones, oldest first; no key is in them."""
+    headers = {"x-api-key": "secret"}
+    for key in (1, 2, 3):
+        control.http.post(f"/v2/tenants/{key}/sync?mode=init", headers=headers, json={"a": key})
+    answer = control.http.post("/v2/tenants", headers=headers, content=b"\xff\x00")
+    assert answer.status_code == 422
+    shown = control("GET", "/requests")
+    assert (shown["matching"], shown["total"], len(shown["requests"])) == (4, 4, 4)
+    assert "secret" not in json.dumps(shown)
+    assert shown["requests"][0]["body"] == '{"a":1}'
+    assert base64.b64decode(shown["requests"][3]["body_base64"]) == b"\xff\x00"
+    assert found(control, path="/v2/tenants/2/sync") == ["/v2/tenants/2/sync"]
+    route = "/v2/tenants/{tenant_id}/sync"
+    assert found(control, route=route, limit=2) == ["/v2/tenants/2/sync", "/v2/tenants/3/sync"]
+    assert found(control, status=422) == ["/v2/tenants"]
+    assert found(control, method="GET") == []
+    assert found(control, limit=0) == []
+    counts = control("GET", "/counts")
+    assert {"method": "POST", "route": route, "status": 202, "count": 3} in counts
+    control("DELETE", "/requests", 204)
+    assert control("GET", "/counts") == control("GET", "/requests")["requests"] == []
+
+
+def found(control: Control, **query: Any) -> list[str]:
+    return [one["path"] for one in control("GET", "/requests", params=query)["requests"]]
+
+
+@pytest.mark.parametrize("query", ["limit=-1", "limit=x", "methd=GET"])
+def test_a_filter_that_there_is_not_is_refused(control: Control, query: str) -> None:
+    """A slip of the pen does not show all requests."""
+    assert control.refused("GET", f"/requests?{query}") == [f"query.{query.partition('=')[0]}"]
+
+
+def test_the_state_is_saved_on_request(tmp_path: Path) -> None:
+    """In the file of the start, and nowhere else; without one it is a conflict."""
+    path = tmp_path / "state.json"
+    with controlled("demo", state_file=path) as control:
+        assert control("POST", "/save") == {"path": str(path)}
+        assert len(Emulator(path).tenants) == len(control.emulator.tenants)
+        path.unlink()
+        path.mkdir()
+        assert control.refused("POST", "/save", 500) == ["path"]
+    with controlled() as control:
+        assert control.refused("POST", "/save", 409) == ["path"]
+
+
+def test_an_overview_is_bounded_and_counts_all() -> None:
+    """The first of ten thousand tenants, those that match, the last runs and requests."""
+    seed = {"integrations": [{"schedule": None}], "tenants": [{"paused": True}] * 10_000}
+    with controlled(seed) as control:
+        headers = {"x-api-key": "secret"}
+        control("PUT", "/scripts", json={"tenant": 2, "phases": [["Running", 60], ["Failed", 0]]})
+        control("PUT", "/scripts", json={"tenant": 3, "appears_after": 60})
+        for key in (1, 2, 3, 1):
+            control.http.post(f"/v2/tenants/{key}/sync?mode=init", headers=headers)
+        assert {one["state"] for one in control("GET", "/overview")["runs"]} == {"waiting"}
+        control.emulator.clock.advance(2)  # type: ignore[unused-coroutine]  # the tests' own clock
+        shown = control("GET", "/overview", params={"requests": 2})
+        assert [one["id"] for one in shown["tenants"]] == list(range(1, 101))
+        assert [(one["id"], one["tenant"], one["state"]) for one in shown["runs"]] == [
+            (3, "tenant-3", "waiting"),
+            (2, "tenant-2", "going"),
+            (1, "tenant-1", "succeeded"),
+        ]
+        assert [one["number"] for one in shown["requests"]] == [4, 3]
+        assert shown["numbers"]["tenants"] == shown["numbers"]["matching"] == 10_000
+        assert [shown["numbers"][one] for one in ("runs", "going", "waiting")] == [3, 1, 1]
+        assert shown["tenants"][0]["run"]["triggers"] == 2
+        assert shown["tenants"][2]["run"] is None
+        control.emulator.clock.advance(60)  # type: ignore[unused-coroutine]
+        shown = control("GET", "/overview", params={"name": "tenant-777", "tenants": 5})
+        assert [one["id"] for one in shown["tenants"]] == [777, 7770, 7771, 7772, 7773]
+        assert shown["numbers"]["matching"] == 11
+        assert {one["state"] for one in shown["runs"]} == {"succeeded", "failed"}
+        [only] = control("GET", "/overview", params={"name": "9999"})["tenants"]
+        assert only["id"] == 9999
+        assert control.refused("GET", "/overview?tenants=501") == ["query.tenants"]
+
+
+@pytest.mark.parametrize("path", [f"{OWN}/state", f"{OWN}/openapi.json", "/"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.", "", "[::2]"],
+)
+def test_a_foreign_name_is_refused(control: Control, path: str, host: str) -> None:
+    """A name that somebody has bound to this machine reaches neither the page nor the control."""
+    headers = {"host": host.format(port=control.emulator.port)}
+    answer = control.http.get(path, headers=headers)
+    assert answer.status_code == 403
+    assert [one["place"] for one in answer.json()["errors"]] == ["header.host"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "[::1]:8080", "127.0.0.1"])
+def test_this_machine_s_own_names_are_let_in(control: Control, host: str) -> None:
+    """By any port, for whoever forwards one."""
+    assert control.http.get(f"{OWN}/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("origin", "https://evil.example"),
+        ("origin", "http://127.0.0.1:1"),
+        ("origin", "https://127.0.0.1:{port}"),
+        ("origin", "http://localhost:{port}"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ],
+)
+def test_another_site_is_refused(control: Control, name: str, value: str) -> None:
+    """Whatever it wants, nothing is done; no answer lets another site read it."""
+    headers = {name: value.format(port=control.emulator.port)}
+    before = len(control.emulator.tenants)
+    for method, path in (("POST", "/tenants"), ("POST", "/reset"), ("GET", "/state")):
+        assert control.refused(method, path, 403, headers=headers) == [f"header.{name}"]
+    assert len(control.emulator.tenants) == before
+    answer = control.http.options(f"{OWN}/tenants", headers=headers)
+    assert answer.status_code == 403
+    assert not [one for one in answer.headers if one.startswith("access-control")]
+    assert control.http.get("/", headers=headers).status_code == 200
+
+
+def test_the_page_s_own_requests_are_let_in(control: Control) -> None:
+    """The same origin, and what the user has typed."""
+    own = {"origin": control.emulator.url, "sec-fetch-site": "same-origin"}
+    for headers in (own, {"sec-fetch-site": "none"}):
+        answer = control.http.get(f"{OWN}/health", headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_second_host_is_refused(control: Control) -> None:
+    """Each of two names counts, whichever a framework would take."""
+    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port)
+    connection.putrequest("GET", f"{OWN}/state")
+    connection.putheader("Host", "evil.example")
+    connection.endheaders()
+    assert connection.getresponse().status in (400, 403)
+    connection.close()
+
+
+def test_bodies_are_bounded(control: Control) -> None:
+    """By what is announced, and by what comes; a state may be longer than the rest."""
+    length = {"content-length": str(64 * 1024 * 1024 + 1)}
+    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port)
+    connection.request("PUT", f"{OWN}/state", headers=length)
+    assert connection.getresponse().status == 413
+    connection.close()
+    chunks = [b'{"name": "', *[b"x" * 65_536] * 17, b'"}']
+    headers = {"content-type": "application/json"}
+    for path, expected in (("/tenants", 413), ("/state", 422)):
+        method = "PUT" if path == "/state" else "POST"
+        answer = control.http.request(method, f"{OWN}{path}", content=iter(chunks), headers=headers)
+        assert answer.status_code == expected
+    assert control.refused("POST", "/tenants", 413, content=b"x" * 1_048_577) == ["body"]
+
+
+def test_only_loopback_is_listened_on(control: Control) -> None:
+    """No other address of this machine leads to an emulator, and no option makes it so."""
+    assert control.emulator.url.startswith("http://127.0.0.1:")
+    url = f"http://127.0.0.2:{control.emulator.port}{OWN}/health"
+    with pytest.raises(httpx.ConnectError):
+        control.http.get(url)
+
+
+def test_what_json_has_not_is_shown_all_the_same(control: Control) -> None:
+    """A lone surrogate in a payload is no obstacle to the state."""
+    content = b'{"name": "odd", "configs": {"a": "\\ud800"}}'
+    headers = {"content-type": "application/json"}
+    answer = control.http.post(f"{OWN}/tenants", content=content, headers=headers)
+    assert answer.status_code == 201
+    assert answer.json()["configs"] == {"a": "\ud800"}
+    state = control.http.get(f"{OWN}/state").content
+    assert control.http.put(f"{OWN}/state", content=state, headers=headers).status_code == 200
+    assert control.emulator.tenants[-1].configs == {"a": "\ud800"}

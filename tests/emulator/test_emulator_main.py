@@ -1,0 +1,151 @@
+"""The command that serves an emulator."""
+
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pandium.emulator import Emulator
+from pandium.emulator.__main__ import main
+
+
+class Signalling(io.StringIO):
+    """Standard output that asks for the page, then signals, once its line is out."""
+
+    def flush(self) -> None:
+        [line] = self.getvalue().splitlines()
+        with httpx.Client(base_url=line.split()[-1], headers={"x-api-key": "k"}) as http:
+            self.answer = http.get("/v2/tenants")
+            self.speed = http.get("/_emulator/clock").json()["speed"]
+            http.post("/v2/tenants", json={"name": "made", "integration_id": 1})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(*arguments: str) -> tuple[int, Signalling]:
+    with redirect_stdout(Signalling()) as output:
+        return main(["--port", "0", *arguments]), output
+
+
+def test_the_command_serves_until_a_signal() -> None:
+    """One line with the URL, which answers; handlers of signals are as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    code, output = run("--api-key", "k", "--seed", "demo")
+    assert code == 0
+    assert re.fullmatch(r"Pandium emulator: http://127\.0\.0\.1:\d+\n", output.getvalue())
+    assert len(output.answer.json()) > 10
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.yaml"])
+def test_a_state_file_is_loaded_and_saved(tmp_path: Path, name: str) -> None:
+    """The first time it is made from the seed; later it wins over the seed."""
+    path = tmp_path / name
+    for before in (0, 1, 2):
+        code, output = run("--seed", str(seed(tmp_path)), "--state", str(path))
+        assert code == 0
+        assert len(output.answer.json()) == before
+    assert len(Emulator(path).tenants) == 3
+
+
+def seed(folder: Path) -> Path:
+    path = folder / "seed.yaml"
+    path.write_text("integrations: [{name: one}]")
+    return path
+
+
+def test_time_goes_as_fast_as_is_said() -> None:
+    """So that nobody who waits for long runs has to."""
+    code, output = run("--speed", "5000")
+    assert code == 0
+    assert output.speed == 5000
+
+
+def test_a_state_that_cannot_be_saved_at_the_end_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code is 1 when the folder of the file has gone."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    class Removing(Signalling):
+        def flush(self) -> None:
+            shutil.rmtree(folder)
+            super().flush()
+
+    with redirect_stdout(Removing()):
+        assert main(["--port", "0", "--state", str(folder / "state.json")]) == 1
+    assert "the state is lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "/absent"], "--seed /absent: cannot read '/absent': No such file"),
+        (["--seed", "dmeo"], "--seed dmeo: there is no seed 'dmeo'"),
+        (["--seed", "{bad}"], r"--seed \S+bad.json: tenants\[1\].name: must be lowercase"),
+        (["--state", "{bad}"], r"--state \S+bad.json: tenants\[1\].name: must be lowercase"),
+        (["--state", "/absent/state.json"], "cannot write '/absent/state.json': No such file"),
+        (["--port", "{taken}"], r"port \d+ of 127.0.0.1 cannot be used"),
+        (["--port", "65536"], "argument --port: must be a number from 0 to 65535, not '65536'"),
+        (["--port", "-1"], "argument --port: "),
+        (["--api-key", " "], "argument --api-key: must not be empty"),
+        (["--speed", "0"], "argument --speed: must be a number above 0, not '0'"),
+        (["--speed", "fast"], "argument --speed: must be a number above 0"),
+        (["--host", "0.0.0.0"], "unrecognized arguments: --host"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad option ends with 2 and a line that names the place, not with a traceback."""
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps({"integrations": [{}], "tenants": [{}, {"name": "No"}]}))
+    with Emulator() as taken, pytest.raises(SystemExit) as ended:
+        main([one.format(taken=taken.port, bad=bad) for one in arguments])
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert re.match(
+        f"python -m pandium.emulator: error: .*{message}", captured.err.splitlines()[-1]
+    )
+    assert captured.out == ""
+
+
+def test_the_module_is_a_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m pandium.emulator --help` shows its options."""
+    monkeypatch.setattr(sys, "argv", ["emulator", "--help"])
+    monkeypatch.delitem(sys.modules, "pandium.emulator.__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("pandium.emulator", run_name="__main__")
+    assert ended.value.code == 0
+    assert "--api-key" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """It says one line, ends with 0, has saved its state, and leaves nothing else behind."""
+    path = tmp_path / "state.json"
+    command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--state", str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        body = {"name": "made", "integration_id": 1}
+        headers = {"x-api-key": "k"}
+        assert httpx.post(f"{url}/v2/tenants", json=body, headers=headers).status_code == 200
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == 0
+    assert [one.name for one in Emulator(path).tenants] == ["made"]
+    assert list(tmp_path.iterdir()) == [path]
