@@ -8,7 +8,7 @@ import pytest
 from emulating import Api, served
 
 from pandium import AsyncPandium, DriftError
-from pandium.emulator import Emulator, Stall, Status
+from pandium.emulator import Emulator, Plan, Stall, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +203,7 @@ def test_a_reset_ends_faults_and_drift(api: Api) -> None:
     """What was planned happens no more, and the order is that of the beginning."""
     drift = api.emulator.drift
     drift.resort()()
-    plans = [
+    plans: list[Plan[Any]] = [
         drift.before("tenants.list", drift.archive()),
         drift.after("tenants.list", drift.archive()),
         api.emulator.faults.add(None, Status(503)),
