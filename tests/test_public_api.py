@@ -102,6 +102,7 @@ ANY_JSON = {
     "Tenants.update(changes)",
     # The emulator's: what a handler answers for another system.
     "Connectors.handler_of(return)",
+    "Connectors.handlers(return)",
     "Connectors.register(handler)",
     "UpstreamFailure.__init__(data)",
 }

@@ -390,7 +390,9 @@ def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> N
             assert not found & {"pandium", "httpx", "fastapi", "uvicorn", "anyio", "attr"}
     """
     project(pytester, text)
-    others = ("anyio", "asyncio", "httpx", "respx", "xdist", "hypothesispytest")
+    others = (
+        "anyio", "asyncio", "httpx", "respx", "xdist", "hypothesispytest", "schemathesis",
+    )  # fmt: skip
     switched_off = [option for name in others for option in ("-p", f"no:{name}")]
     pytester.makeini("[pytest]")
     pytester.runpytest_subprocess(*switched_off).assert_outcomes(passed=1)

@@ -392,7 +392,7 @@ def test_a_function_that_never_returns_holds_nothing_up() -> None:
     assert (done.stdout, done.stderr) == ("stopped\n", "")
 
 
-@pytest.mark.parametrize("kind", ["coroutine", "application"])
+@pytest.mark.parametrize("kind", ["coroutine", "application", "function"])
 def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None:
     """`stop` returns where a call blocks a thread, and even where it blocks the event loop."""
     begun, go_on = threading.Event(), threading.Event()
@@ -403,13 +403,18 @@ def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None
         begun.set()
         go_on.wait()
 
-    async def handler(request: object) -> None:
+    async def coroutine(request: object) -> None:
         wait()
 
+    handlers: dict[str, Any] = {
+        "coroutine": coroutine,
+        "application": app,
+        "function": lambda _: wait(),
+    }
     with Emulator() as api:
         [thread] = [one for one in threading.enumerate() if one.name == "pandium-emulator"]
         api.add_tenant()
-        api.connectors.register("crm", app if kind == "application" else handler)
+        api.connectors.register("crm", handlers[kind])
         caller = threading.Thread(target=ignoring, args=(api.url,))
         caller.start()
         begun.wait()
@@ -417,6 +422,9 @@ def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None
     go_on.set()
     caller.join()
     thread.join()
+    for one in threading.enumerate():
+        if one.name == "pandium-emulator-handler":
+            one.join()
 
 
 def ignoring(url: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from emulating import Api, served
 
 from pandium import AsyncPandium, DriftError
-from pandium.emulator import Emulator, Stall, Status
+from pandium.emulator import Emulator, Plan, Stall, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,3 +197,18 @@ def test_a_change_after_a_stalled_answer_is_made(api: Api) -> None:
     with api.http.stream("GET", "/v2/tenants"):
         assert plan.hits == 1
     assert len(ids(api)) == 5
+
+
+def test_a_reset_ends_faults_and_drift(api: Api) -> None:
+    """What was planned happens no more, and the order is that of the beginning."""
+    drift = api.emulator.drift
+    drift.resort()()
+    plans: list[Plan[Any]] = [
+        drift.before("tenants.list", drift.archive()),
+        drift.after("tenants.list", drift.archive()),
+        api.emulator.faults.add(None, Status(503)),
+        api.emulator.faults.outage(),
+    ]
+    api.emulator.reset()
+    assert ids(api) == [0, 1, 2, 3, 4, 5]
+    assert not any(plan.hits for plan in plans)

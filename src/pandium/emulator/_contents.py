@@ -31,5 +31,7 @@ def put(service: Service, contents: Contents) -> None:
         service.connectors.clear()
         for upstream in contents.upstreams:
             can(service.connectors, upstream)
+        service.faults.clear()
+        service.drift.clear()
         service.requests.clear()
         service.storage_requests.clear()

@@ -94,7 +94,7 @@ class Emulator:
 
     def reset(self) -> None:
         """
-        Put everything back as it was made: records, runs, scripts, handlers, requests.
+        Put everything back as it was made: records, runs, scripts, handlers, faults, requests.
 
         The clock goes on.
         """

@@ -7,7 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 ERROR_STATUS = range(300, 600)
 
@@ -47,27 +50,26 @@ Handler = Callable[[ConnectorRequest], Any]
 
 def read_handler(given: Any) -> Handler:
     """Return a handler that takes a call; an application is known by its three arguments."""
-    if callable(given):
-        try:
-            signature = inspect.signature(given)
-        except ValueError:  # some that are written in C tell nothing of theirs
-            return given  # type: ignore[no-any-return]  # it is callable
-        if _takes(signature, 1):
-            return given  # type: ignore[no-any-return]  # it is callable
-        if _takes(signature, 3):
-            # httpx comes with the first application.
-            from pandium.emulator._asgi import call_app  # noqa: PLC0415
+    handler: Handler = given
+    if _takes(given, 1):
+        return handler
+    if _takes(given, 3):
+        # httpx comes with the first application.
+        from pandium.emulator._asgi import call_app  # noqa: PLC0415
 
-            return partial(call_app, given)
+        app: ASGIApp = given
+        return partial(call_app, app)
     form = "must take a ConnectorRequest, or be an ASGI application"
     raise ValueError(f"handler: {form}, not {given!r}")
 
 
-def _takes(signature: inspect.Signature, count: int) -> bool:
+def _takes(given: Any, count: int) -> bool:
     try:
-        signature.bind(*[None] * count)
-    except TypeError:
+        inspect.signature(given).bind(*[None] * count)
+    except TypeError:  # it is not callable, or not so
         return False
+    except ValueError:  # some that are written in C tell nothing of theirs
+        return count == 1
     return True
 
 
@@ -82,6 +84,7 @@ async def call(handler: Handler, request: ConnectorRequest) -> Any:
 async def _in_thread(work: Callable[[], Any]) -> Any:
     """Wait for a thread that can be left behind, unlike those of an executor."""
     done: Future[Any] = Future()
+    done.set_running_or_notify_cancel()  # whoever waits may leave, the thread still has its place
 
     def run() -> None:
         try:
