@@ -34,7 +34,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
 }
 SYNCS = frozenset({"tenants.sync", "integrations.sync"})
 
-_NAMES = {place: name for name, place in OPERATIONS.items()}
+_NAMES: dict[tuple[str, str], str] = {place: name for name, place in OPERATIONS.items()}
 
 
 def _patterns() -> dict[tuple[str, int], list[tuple[str, re.Pattern[str]]]]:

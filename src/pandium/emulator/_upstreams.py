@@ -47,6 +47,7 @@ Handler = Callable[[ConnectorRequest], Any]
 
 def read_handler(given: Any) -> Handler:
     """Return a handler that takes a call; an application is known by its three arguments."""
+    app: Any = given  # to pyright, `given` is any callable from here on
     if callable(given):
         try:
             signature = inspect.signature(given)
@@ -58,7 +59,7 @@ def read_handler(given: Any) -> Handler:
             # httpx comes with the first application.
             from pandium.emulator._asgi import call_app  # noqa: PLC0415
 
-            return partial(call_app, given)
+            return partial(call_app, app)
     form = "must take a ConnectorRequest, or be an ASGI application"
     raise ValueError(f"handler: {form}, not {given!r}")
 
