@@ -39,10 +39,12 @@ class Exchange:
     ) -> None:
         self.clock = clock
         self.scope = scope
-        self.operation, self.parts = find(scope["method"], scope["path"])
+        operation, parts = find(scope["method"], scope["path"])
+        self.operation: str | None = operation
+        self.parts: dict[str, str] = parts
         self.tenant: int | None = None
         self.fault = ""
-        self.is_over = False
+        self.is_over: bool = False
         self._app = app
         self._receive = receive
         self._send = send
