@@ -682,7 +682,7 @@ async def test_what_one_gives_up_another_waits_on(file: Path) -> None:
         firsts.append(world.clock.now())
         return await world.look(trigger_id)
 
-    async with world.clock.running(), anyio.create_task_group() as tasks:
+    async with world.clock.skipping(), anyio.create_task_group() as tasks:
 
         async def go_on() -> None:
             async with world.syncing(source(), file, timeout=20.0) as done:
