@@ -378,7 +378,7 @@ def test_an_interrupted_listing_says_where_to_go_on(
     monkeypatch.setattr(sys, "stdout", Interrupting())
     with pytest.raises(KeyboardInterrupt):
         run(["tenants", "list", "--all", "--page-size", "2"])
-    assert capsys.readouterr().err == "pandium-api: interrupted: --skip 2 goes on from there\n"
+    assert capsys.readouterr().err == "pandium-api: interrupted; --skip 2 goes on from there\n"
 
     def ask(_: str) -> str:
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from pandium._cli._output import rows_for, write_json, write_one, write_text
 from pandium._cli._records import Ending, Sync
 from pandium._cli._table import Table
 from pandium._cli._terminal import visible
-from pandium.models import Integration, IntegrationType, Tenant, TenantMetadata
+from pandium.models import Integration, IntegrationType, Run, RunMode, Tenant, TenantMetadata
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
@@ -317,6 +318,22 @@ def test_a_pipe_gets_no_codes(emulator: Emulator) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert "x" * 300 in done.stdout
+
+
+def test_a_run_is_a_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run shows its phase, its times to the minute, and its triggers; or what there is."""
+    emulator.add_tenant("acme")
+    emulator.runs.script(appears_after=0, phases=[("Failed (Timeout)", 0)])
+    assert run(["tenants", "sync", "1"]) == 0
+    assert run(["tenants", "runs", "1"]) == 0
+    title, line = capsys.readouterr().out.splitlines()[-2:]
+    assert title.split() == ["ID", "MODE", "PHASE", "STARTED", "COMPLETED", "TRIGGERS"]
+    assert re.fullmatch(
+        r"\s*1  normal  Failed \(Timeout\)  [\d-]{10} [\d:]{5}  [\d-]{10} [\d:]{5}  1", line
+    )
+    out = io.StringIO()
+    Table("Run", out, None).write([Run(2, RunMode.INIT)])
+    assert out.getvalue().splitlines()[1].split() == ["2", "init"]
 
 
 def test_a_tenant_without_a_status_has_empty_cells() -> None:

@@ -6,23 +6,17 @@ import io
 import json
 import signal
 import sys
-from contextlib import asynccontextmanager, redirect_stdout
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 
 from commanding import KEY, PATIENCE, Interrupting, Screen, of, run_on_terminal, start_child
-from pandium import Polling, RequestTimeout, TriggerStatus, WaitTimeout
-from pandium._cli._app import app, run
-from pandium._cli._syncs import Wanted, follow_journal
-from pandium._cli._waiting import Follow
+from pandium._cli._app import run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from pytest_httpx import HTTPXMock
 
     from pandium.emulator import Emulator
@@ -324,78 +318,3 @@ def test_ctrl_c_on_a_terminal_leaves_it_usable(emulator: Emulator) -> None:
     assert "━" not in screen.text
     assert screen.written.rindex("\x1b[?25h") > screen.written.rindex("\x1b[?25l")
     assert "Traceback" not in screen.written
-
-
-class Syncing:
-    """A stand-in for the client: it gives what a journal's syncs are to give, and keeps how."""
-
-    def __init__(self, *ends: Any) -> None:
-        self.tenants = self
-        self.ends = ends
-        self.progress = SimpleNamespace(triggered=len(ends))
-
-    @asynccontextmanager
-    async def sync_all(self, tenants: AsyncIterator[int], **options: Any) -> AsyncIterator[Any]:
-        self.options = options
-        self.synced = [one async for one in tenants]
-        yield self
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for end in self.ends:
-            yield end
-
-
-def ended(tenant_id: int, word: str | None, error: Exception | None = None) -> Any:
-    status = None if word is None else TriggerStatus(word)
-    return SimpleNamespace(
-        trigger_id=str(tenant_id + 10),
-        status=status,
-        error=error,
-        polls=3,
-        elapsed=1.5,
-        tenant_id=tenant_id,
-    )
-
-
-@pytest.fixture
-def _context() -> Iterator[None]:
-    with app.make_context("pandium-api", ["tenants"], resilient_parsing=True) as context:
-        context.meta["pandium.format"] = "jsonl"
-        context.meta["pandium.time_limit"] = 60.0
-        yield
-
-
-@pytest.mark.usefixtures("_context")
-def test_a_journal_is_handed_to_the_client(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a journal the client syncs and waits, on the terms of the command line."""
-    late = WaitTimeout("late", trigger_id="13", last_status=None, polls=3)
-    unknown = RequestTimeout("cut off")
-    client = Syncing(
-        ended(1, "Succeeded"),
-        ended(2, "Failed (Refresh)"),
-        ended(3, None, late),
-        ended(4, None, unknown),
-    )
-    wanted = Wanted([1, 2, 3, 4], None, "init", {"a": 1}, 7)
-    follow = Follow()
-
-    async def use() -> None:
-        with follow:
-            await follow_journal(wanted, "sync.db", True, cast("Any", client), follow)
-
-    anyio.run(use)
-    assert client.synced == [1, 2, 3, 4]
-    assert client.options == {
-        "mode": "init",
-        "payload": {"a": 1},
-        "journal": "sync.db",
-        "at_once": 7,
-        "poll": Polling(),
-        "timeout": 60.0,
-        "repeat_unknown": True,
-    }
-    assert follow.close() == 1
-    written = capsys.readouterr()
-    outcomes = {key: outcome for key, (outcome, _) in endings(written.out).items()}
-    assert outcomes == {1: "succeeded", 2: "failed", 3: "timeout", 4: "unknown"}
-    assert "1 failed, 1 succeeded, 1 timeout, 1 unknown\n" in written.err

@@ -19,13 +19,14 @@ from pandium._cli._output import rows_for, write_json, write_one, write_text
 from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from types import TracebackType
 
     from pandium import Listing
 
     Ask: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
 
-__all__ = ["answer", "run", "show", "walk"]
+__all__ = ["Explaining", "answer", "run", "show", "walk"]
 
 _LIMIT = 100
 _log = logging.getLogger("pandium")
@@ -115,12 +116,27 @@ def walk(ask: Callable[[AsyncPandium], Listing[Any]], kind: str) -> int:
     names = ("skip", "page_size", "ahead", "on_drift")
     paging = {name: value for name in names if (value := setting(name)) is not None}
     walked = _Walk(ask, kind, setting("format", "table"), limit, paging)
-    try:
+    with Explaining(walked.going_on):
         return run(walked.run)
-    except KeyboardInterrupt:
-        if walked.next_skip is not None:
-            note(f"interrupted: --skip {walked.next_skip} goes on from there")
-        raise
+
+
+@attrs.frozen
+class Explaining:
+    """After Ctrl-C, say what goes on from there, if there is anything to say."""
+
+    going_on: Callable[[], Iterable[str]]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is KeyboardInterrupt and (said := "; ".join(self.going_on())):
+            note(f"interrupted; {said}")
 
 
 def _tell_if_none(written: int) -> None:
@@ -138,6 +154,10 @@ class _Walk:
     limit: int | None
     paging: dict[str, Any]
     next_skip: int | None = None
+
+    def going_on(self) -> list[str]:
+        """Say where to go on, once there is such a place."""
+        return [] if self.next_skip is None else [f"--skip {self.next_skip} goes on from there"]
 
     async def run(self, client: AsyncPandium) -> int:
         """Write page after page; one record more than asked for shows whether there are more."""

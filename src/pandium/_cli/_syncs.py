@@ -17,7 +17,7 @@ from pandium._background import Background
 from pandium._cli._options import setting
 from pandium._cli._output import rows_for
 from pandium._cli._records import Ending, Sync
-from pandium._cli._session import run
+from pandium._cli._session import Explaining, run
 from pandium._cli._terminal import note
 from pandium._cli._waiting import (
     Follow,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pandium import AsyncPandium
 
-__all__ = ["Asking", "Wanted", "follow_journal", "sync", "sync_and_wait", "sync_by_journal"]
+__all__ = ["Asking", "Wanted", "sync", "sync_and_wait", "sync_by_journal"]
 
 
 @attrs.frozen
@@ -134,11 +134,8 @@ def _joined(numbers: Iterable[int]) -> str:
 def sync(wanted: Wanted) -> int:
     """Ask for syncs, and write the triggers."""
     asking = Asking(wanted)
-    try:
+    with Explaining(asking.left):
         return run(partial(_write_triggers, asking))
-    except KeyboardInterrupt:
-        note("; ".join(["interrupted", *asking.left()]))
-        raise
 
 
 async def _write_triggers(asking: Asking, client: AsyncPandium) -> int:
@@ -196,12 +193,12 @@ async def _follow_syncs(asking: Asking, client: AsyncPandium, follow: Follow) ->
 def sync_by_journal(wanted: Wanted, journal: str, *, repeat_unknown: bool) -> int:
     """Ask for syncs and wait for the runs, with a journal of what was done."""
     return followed(
-        partial(follow_journal, wanted, journal, repeat_unknown),
+        partial(_follow_journal, wanted, journal, repeat_unknown),
         lambda _: [f"the same command goes on, with --journal {shlex.quote(journal)}"],
     )
 
 
-async def follow_journal(
+async def _follow_journal(
     wanted: Wanted,
     journal: str,
     repeat_unknown: bool,  # noqa: FBT001 - given by position, through partial
@@ -209,8 +206,7 @@ async def follow_journal(
     follow: Follow,
 ) -> None:
     """Write how the syncs of a journal end."""
-    tenants: Any = client.tenants
-    syncs = tenants.sync_all(
+    syncs = client.tenants.sync_all(
         wanted.ids(client),
         mode=wanted.mode,
         payload=wanted.payload,

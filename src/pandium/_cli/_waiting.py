@@ -12,7 +12,7 @@ from pandium._cli._bar import Bar
 from pandium._cli._options import setting
 from pandium._cli._output import rows_for
 from pandium._cli._records import Ending
-from pandium._cli._session import run
+from pandium._cli._session import Explaining, run
 from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
@@ -172,11 +172,8 @@ def followed(
             await use(client, follow)
         return follow.close()
 
-    try:
+    with Explaining(lambda: going_on(follow)):
         return run(all_of)
-    except KeyboardInterrupt:
-        note("; ".join(["interrupted", *going_on(follow)]))
-        raise
 
 
 def wait(triggers: list[str]) -> int:
