@@ -12,6 +12,8 @@ import ast
 import asyncio
 import inspect
 import os
+import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,7 @@ def set_up(names: dict[str, Any]) -> None:
     emulator.connectors.register("crm", lambda _: {"contacts": [{"name": "Ann"}]})
     names["tenant_id"] = emulator.add_tenant("acme", user_name="ann").id
     names["emulator"] = emulator
+    names["_port"] = free_port()
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     patch.setenv("PANDIUM_API_KEY", KEY)
     patch.setenv("PANDIUM_BASE_URL", emulator.url)
@@ -65,10 +68,27 @@ def run_python(example: Example) -> None:
 
 
 def run_shell(example: Example) -> None:
-    lines = [line for line in example.parsed.splitlines() if line.strip()]
-    if not all(line.startswith(INSTALLS) for line in lines):
-        command = ["bash", "-euo", "pipefail", "-c", example.parsed]
-        subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    # The page's own port, in place of one that may be taken.
+    text = example.parsed.replace("8080", str(example.namespace["_port"]))
+    lines = [line for line in text.splitlines() if line and not line.startswith(INSTALLS)]
+    if lines and lines[-1].startswith("python -m pandium.emulator"):
+        serve(lines.pop(), example.namespace["_stack"])
+    command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def serve(command: str, stack: ExitStack) -> None:
+    """Run an emulator until the page ends; it says when it is there."""
+    process = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
+    stack.enter_context(process)
+    stack.callback(process.terminate)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 pytest_collect_file = Sybil(

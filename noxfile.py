@@ -87,6 +87,13 @@ def screenshots(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation's site; whatever does not fit is an error."""
+    session.install("-e", ".[demo]", *group("docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("bench"))
     for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):
