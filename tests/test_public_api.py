@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(pandium.__file__)
 DEPENDENCIES = {
-    *("anyio", "attr", "attrs", "msgspec", "pandium", "tenacity"),
+    *("anyio", "attr", "attrs", "msgspec", "pandium"),
     "typing_extensions",  # of msgspec
 }
 
@@ -190,7 +190,7 @@ def _brought_by(statement: str, *, after: str = "pass") -> set[str]:
 
 
 def test_importing_the_package_imports_what_it_must() -> None:
-    """An import brings neither what is optional nor what comes later: httpx, httpcore2, cattrs."""
+    """An import brings neither what is optional nor what comes later: httpx, cattrs, tenacity."""
     # anyio imports sniffio where it finds it.
     assert _brought_by("from pandium import *") <= DEPENDENCIES | {"sniffio"}
 

@@ -10,12 +10,13 @@ from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
-import tenacity
 
 from pandium.errors import APIError, ConnectFailed, ConnectorError, PandiumError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import tenacity
 
     from pandium._clock import Clock
 
@@ -136,6 +137,8 @@ async def retrying(
         budget.refill()
         return result
 
+    import tenacity  # noqa: PLC0415 - most who import this repeat nothing for a while
+
     async def attempt_on() -> T:
         if failures:
             raise failures.pop()
@@ -193,6 +196,8 @@ async def repeating(
     clock: Clock,
 ) -> bool:
     """Call `look` after each pause until it gives true, or false once the time is over."""
+    import tenacity  # noqa: PLC0415 - as above
+
     retryer = tenacity.AsyncRetrying(
         sleep=clock.sleep,
         stop=lambda _: is_over(),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
-from pandium._journal import Journal
 from pandium._polling import Completed, Polling
 from pandium._progress import Completions
 from pandium._resources._checks import (
@@ -23,7 +22,6 @@ from pandium._resources._checks import (
 )
 from pandium._resources._listings import listing
 from pandium._resources._waiting import Waiting, check_source, outcome_of
-from pandium._syncing import Plan, sync_each
 from pandium._transport import Call, Transport
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
@@ -240,6 +238,10 @@ class Tenants:
 
         Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
         """
+        # Here, since most who import this sync no tenants in bulk, and need no SQLite.
+        from pandium._journal import Journal  # noqa: PLC0415
+        from pandium._syncing import Plan, sync_each  # noqa: PLC0415
+
         check_source("tenants", tenants)
         terms = self._waiting.terms(poll, timeout, classify, on_status, lambda w: (w.key,))
         word = checked_mode(mode)

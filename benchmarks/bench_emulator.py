@@ -1,0 +1,148 @@
+"""
+Compare the emulator with an empty FastAPI application under uvicorn, and price its fixture.
+
+Start: from the start of a process to its first answer. Requests a second: by 20 at once over kept
+connections, of one small answer each. The fixture: the difference between two child processes that
+run as many tests, with it and without. In rounds, by turns; figures are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EMPTY = """
+import sys
+import uvicorn
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/v2/tenants/1/metadata")
+def read() -> dict[str, int]:
+    return {"tenant_id": 1}
+
+
+uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
+"""
+EMPTY_ASYNC = EMPTY.replace("def read", "async def read")
+PATH = "/v2/tenants/1/metadata"
+TESTS = 200
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(name: str) -> Iterator[tuple[str, float]]:
+    """Run one of the servers; give its URL, and the seconds until its first answer."""
+    port = str(free_port())
+    commands = {
+        "empty, def": ["-c", EMPTY, port],
+        "empty, async def": ["-c", EMPTY_ASYNC, port],
+        "emulator": ["-m", "pandium.emulator", "--port", port, "--seed", "demo"],
+    }
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *commands[name]], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(int(port))
+        yield f"http://127.0.0.1:{port}{PATH}", time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(port: int) -> None:
+    request = (
+        f"GET {PATH} HTTP/1.1\r\nhost: h\r\nx-api-key: k\r\nconnection: close\r\n\r\n".encode()
+    )
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(request)
+                if connection.recv(12).endswith(b"200"):
+                    return
+        except OSError:
+            time.sleep(0.005)
+
+
+async def load(url: str, seconds: float) -> float:
+    """Give the answers a second."""
+    count = 0
+    async with aiohttp.ClientSession(headers={"x-api-key": "k"}) as session:
+        end = time.perf_counter() + seconds
+
+        async def ask() -> None:
+            nonlocal count
+            while time.perf_counter() < end:
+                async with session.get(url) as answer:
+                    await answer.read()
+                    assert answer.status == 200
+                count += 1
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+    return count / seconds
+
+
+def seconds_of_tests(argument: str) -> float:
+    """Give the seconds that pytest takes for many tests that take this argument."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "test_many.py")
+        path.write_text(
+            "import pytest, pandium, pandium.emulator\n"
+            f'@pytest.mark.parametrize("number", range({TESTS}))\n'
+            f"def test_it(number{argument}): pass\n"
+        )
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=directory)
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    names = ("empty, def", "empty, async def", "emulator")
+    starts: dict[str, list[float]] = {name: [] for name in names}
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    fixture: list[float] = []
+    for _ in range(options.rounds):
+        for name in names:
+            with running(name) as (url, start):
+                starts[name].append(start)
+                rates[name].append(asyncio.run(load(url, options.seconds)))
+        fixture.append((seconds_of_tests(", pandium_emulator") - seconds_of_tests("")) / TESTS)
+    print(f"{'server':>18} {'start s':>8} {'ratio':>6} {'answers/s':>10} {'ratio':>6}")
+    for name in names:
+        start, rate = statistics.median(starts[name]), statistics.median(rates[name])
+        ratios = [
+            statistics.median(
+                mine / base for mine, base in zip(of[name], of[names[0]], strict=True)
+            )
+            for of in (starts, rates)
+        ]
+        print(f"{name:>18} {start:>8.2f} {ratios[0]:>6.2f} {rate:>10.0f} {ratios[1]:>6.2f}")
+    print(f"a test with the fixture: {statistics.median(fixture) * 1000:.1f} ms more than without")
+
+
+if __name__ == "__main__":
+    main()
