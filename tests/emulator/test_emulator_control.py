@@ -416,7 +416,7 @@ def test_the_page_s_own_requests_are_let_in(control: Control) -> None:
 
 def test_a_second_host_is_refused(control: Control) -> None:
     """Each of two names counts, whichever a framework would take."""
-    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port)
+    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port, timeout=60)
     connection.putrequest("GET", f"{OWN}/state")
     connection.putheader("Host", "evil.example")
     connection.endheaders()
@@ -427,7 +427,7 @@ def test_a_second_host_is_refused(control: Control) -> None:
 def test_bodies_are_bounded(control: Control) -> None:
     """By what is announced, and by what comes; a state may be longer than the rest."""
     length = {"content-length": str(64 * 1024 * 1024 + 1)}
-    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port)
+    connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port, timeout=60)
     connection.request("PUT", f"{OWN}/state", headers=length)
     assert connection.getresponse().status == 413
     connection.close()

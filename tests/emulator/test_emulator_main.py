@@ -5,6 +5,7 @@ import json
 import os
 import re
 import runpy
+import select
 import shutil
 import signal
 import subprocess
@@ -140,6 +141,7 @@ def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 60)[0], "it says nothing"
         url = process.stdout.readline().split()[-1]
         body = {"name": "made", "integration_id": 1}
         headers = {"x-api-key": "k"}

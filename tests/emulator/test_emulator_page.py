@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import pandium.emulator
-from pandium.emulator import Emulator
+from pandium.emulator import DrivenClock, Emulator
 
 if TYPE_CHECKING:
     from browsing import Browser
@@ -134,7 +134,8 @@ class Shown:
 
 @pytest.fixture
 def shown(window: "Browser", request: pytest.FixtureRequest) -> Iterator[Shown]:
-    with Emulator(getattr(request, "param", "demo")) as emulator:
+    # Its time stands still, so that no schedule of the demo begins a run.
+    with Emulator(getattr(request, "param", "demo"), clock=DrivenClock()) as emulator:
         page = Shown(emulator, window)
         with page.http:
             yield page

@@ -328,11 +328,15 @@ def test_a_bad_state_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """What cannot be written leaves the old file as it was, and no other."""
+    """The old file is never written to; what cannot be written leaves it, and no other."""
     path = tmp_path / "state.json"
     emulator = Emulator("demo", state_file=path)
     emulator.save()
     before = path.read_text()
+    with path.open() as old:
+        emulator.add_tenant()
+        emulator.save()
+        assert old.read() == before != (before := path.read_text())
     emulator.add_tenant(configs={"what": object()})
     with pytest.raises(TypeError):
         emulator.save()
