@@ -67,6 +67,7 @@ def long(session: nox.Session) -> None:
     paths = (
         "tests/test_churn.py",
         "tests/test_killed.py",
+        "tests/test_paging_model.py",
         "tests/emulator/test_emulator_clients.py",
     )
     session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})

@@ -17,6 +17,7 @@ LAYERS: dict[str, int] = {
     "models": 0,
     "_background": 0,
     "_clock": 0,
+    "_trail": 0,
     "_pool": 0,
     "errors": 1,
     "_progress": 1,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pandium import DriftError, Listing, NotFound, Page, ServerError
 from pandium._background import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +50,40 @@ class Server:
 
 def _server(count: int, **options: Any) -> Server:
     return Server(list(range(count)), **options)
+
+
+def _at(number: int, change: Callable[[list[int]], None], count: int, **options: Any) -> Server:
+    """Give a server whose records change just before one of its answers."""
+
+    def at_request(answer: int) -> None:
+        if answer == number:
+            change(server.records)
+
+    server = _server(count, at_request=at_request, **options)
+    return server
+
+
+def _repairs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "pandium"]
+
+
+async def _by_item(listing: Listing[int], seen: list[int]) -> None:
+    async for item in listing:
+        seen.append(item)
+
+
+async def _by_page(listing: Listing[int], seen: list[int]) -> None:
+    async for page in listing.pages():
+        seen.extend(page.items)
+
+
+async def _by_stream(listing: Listing[int], seen: list[int]) -> None:
+    async with listing.stream() as items:
+        async for item in items:
+            seen.append(item)
+
+
+WAYS = [_by_item, _by_page, _by_stream]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9, 10, 11, 19, 20, 21, 100])
@@ -115,6 +148,16 @@ async def test_pages_join_up() -> None:
     assert {page.drift for page in pages} == {0}
 
 
+@pytest.mark.parametrize("page_size", [1, 2, 3, 500])
+async def test_no_page_is_larger_than_asked_for(page_size: int) -> None:
+    """A page holds at most `page_size` records, and no request asks for more than 500."""
+    server = _server(1200)
+    sizes = [len(page.items) async for page in server.listing(page_size=page_size).pages()]
+    assert sum(sizes) == 1200
+    assert max(sizes) == page_size
+    assert {size for _, size in server.asked} == {page_size, max(page_size, 2)}
+
+
 async def test_first_asks_for_one_record() -> None:
     """The first record costs one request for one record; an empty listing has none."""
     server = _server(30)
@@ -141,21 +184,60 @@ async def test_breaking_off_leaves_nothing_running() -> None:
     assert server.running == 0
 
 
-async def test_good_pages_come_before_the_error() -> None:
-    """What arrived before a failure is delivered first; the error says from where to go on."""
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ahead", [1, 4, 16])
+@pytest.mark.parametrize("number", range(12))
+async def test_good_pages_come_before_the_error(way: Any, ahead: int, number: int) -> None:
+    """What arrived before a failure comes first; the error, in no group, says where to go on."""
 
     async def gate(skip: int) -> None:
-        if skip == 45:
+        if skip == 9 * number:
             raise ServerError("down", status_code=503)
 
-    server, seen = _server(1000, gate=gate), []
+    server, seen = _server(105, gate=gate), []
     with pytest.raises(ServerError) as caught:
-        async for item in server.listing(page_size=10, ahead=8):
-            seen.append(item)
-    assert seen == list(range(caught.value.skip or 0))
-    assert len(seen) > 30
-    rest = await _server(1000).listing(skip=caught.value.skip, page_size=10).to_list()
-    assert seen + rest == list(range(1000))
+        await way(server.listing(page_size=10, ahead=ahead), seen)
+    # The first page has ten records, each later one nine that are new.
+    assert len(seen) == caught.value.skip == (1 + 9 * number if number else 0)
+    assert server.running == 0
+    await way(_server(105).listing(skip=caught.value.skip, page_size=10), seen)
+    assert seen == list(range(105))
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 6])
+async def test_an_error_while_the_place_is_sought_ends_the_walk(number: int) -> None:
+    """A failure of any request that looks for the place again is the walk's own."""
+
+    def change(answer: int) -> None:
+        if answer == 1:
+            del server.records[:30]
+        if answer == number:
+            raise ServerError("down", status_code=503)
+
+    server, seen = _server(200, at_request=change), []
+    with pytest.raises(ServerError) as caught:
+        await _by_page(server.listing(page_size=40, ahead=1), seen)
+    assert seen == list(range(len(seen)))
+    rest = await server.listing(skip=caught.value.skip).to_list()
+    # Where the listing had moved, only a walk that had found its place again knows how far.
+    assert (len(seen), caught.value.skip) == (40, 40) or seen + rest == list(range(200))
+    assert (len(seen) == 40) is (number < 5)
+
+
+@pytest.mark.parametrize("ahead", [1, 8])
+@pytest.mark.parametrize("number", [0, 3])
+async def test_not_found_is_an_error_on_every_page(ahead: int, number: int) -> None:
+    """A 404 is an error, on the first page as on a later one; only an empty page is an end."""
+
+    async def gate(skip: int) -> None:
+        if skip == 9 * number:
+            raise NotFound("no such tenant", status_code=404)
+
+    server, seen = _server(100, gate=gate), []
+    with pytest.raises(NotFound):
+        await _by_item(server.listing(page_size=10, ahead=ahead), seen)
+    assert len(seen) == (1 + 9 * number if number else 0)
+    assert await _server(0).listing().to_list() == []
 
 
 async def test_earlier_pages_are_waited_for_when_a_later_one_fails() -> None:
@@ -200,35 +282,145 @@ async def test_foreign_errors_come_as_they_are() -> None:
         await _server(100, gate=gate).listing(page_size=10).to_list()
 
 
-async def test_cancellation_leaves_nothing_running() -> None:
-    """A walk that is cancelled while pages are under way leaves no request behind."""
-    waiting = anyio.Event()
+@attrs.define
+class Cut:
+    """Drives a coroutine, and cuts it off when it has been suspended so many times."""
 
-    async def gate(skip: int) -> None:
-        if skip > 9:
-            waiting.set()
-            await anyio.sleep_forever()
+    coroutine: Coroutine[Any, Any, None]
+    left: int
+    cut: Callable[[], object]
 
-    server = _server(1000, gate=gate)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.listing(page_size=10).to_list)
-        await waiting.wait()
-        tasks.cancel_scope.cancel()
+    def __await__(self) -> Generator[Any, Any, None]:
+        step, value = self.coroutine.send, None
+        while True:
+            try:
+                suspended = step(value)  # type: ignore[arg-type]  # throw takes the same one thing
+            except StopIteration:
+                return
+            self.left -= 1
+            if self.left == 0:
+                self.cut()
+            try:
+                step, value = self.coroutine.send, (yield suspended)
+            except BaseException as error:  # noqa: BLE001 - passed on to the coroutine
+                step, value = self.coroutine.throw, error  # type: ignore[assignment]
+
+
+def _changing() -> Server:
+    """Give a server whose listing moves both ways, so that a walk has to look for its place."""
+
+    def change(answer: int) -> None:
+        if answer == 3:
+            del server.records[2:7]
+        if answer == 9:
+            server.records[:0] = range(1000, 1025)
+
+    server = _server(120, at_request=change)
+    return server
+
+
+def _expect_whole(seen: list[int]) -> None:
+    survivors = [*range(2), *range(7, 120)]
+    assert [item for item in seen if item in survivors] == survivors
+    assert len(seen) == len(set(seen))
+
+
+async def _cut_off(seen: list[int], suspensions: int, checkpoints: int, ahead: int) -> bool:
+    """Cut a walk off, see that nothing of it runs, then go on with it; false if it was over."""
+    server = _changing()
+    pages = server.listing(page_size=10, ahead=ahead).pages()
+
+    async def walk() -> None:
+        async for page in pages:
+            seen.extend(page.items)
+
+    async def gate(_: int) -> None:
+        nonlocal checkpoints
+        checkpoints -= 1
+        if checkpoints == 0:
+            scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    server.gate = gate
+    with anyio.CancelScope() as scope:
+        await Cut(walk(), suspensions, scope.cancel)
     assert server.running == 0
+    was_cut = scope.cancelled_caught
+    await walk()
+    return was_cut
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 16])
+async def test_a_walk_can_be_cut_off_at_any_point_and_goes_on(ahead: int) -> None:
+    """Cancelled where it waits, of itself or in a request, a walk leaves nothing and loses nothing."""
+    for kind in ((1, 0), (0, 1)):
+        for number in range(1, 1000):
+            seen: list[int] = []
+            was_cut = await _cut_off(seen, kind[0] * number, kind[1] * number, ahead)
+            _expect_whole(seen)
+            if not was_cut:
+                break
+        assert 10 < number < 999
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-async def test_a_stream_fetches_while_the_consumer_works(ahead: int) -> None:
-    """A stream goes on fetching, up to `ahead` pages before the consumer, and gives everything."""
-    server, seen = _server(200), []
+async def test_a_stream_can_be_cut_off_at_any_point(ahead: int) -> None:
+    """Cancelled where it waits, a stream leaves nothing running, and what came is whole."""
+    for number in range(1, 1000):
+        server, seen = _server(100), []
+
+        async def walk() -> None:
+            async with server.listing(page_size=10, ahead=ahead).stream() as items:  # noqa: B023
+                async for item in items:
+                    seen.append(item)  # noqa: B023
+
+        with anyio.CancelScope() as scope:
+            await Cut(walk(), number, scope.cancel)
+        assert server.running == 0
+        assert seen == list(range(len(seen)))
+        if not scope.cancelled_caught:
+            break
+    assert seen == list(range(100))
+    assert number > 10
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_task_can_be_cancelled_at_any_point(way: Any) -> None:
+    """Asyncio's own cancellation reaches a walk as CancelledError, and leaves nothing running."""
+    for number in range(1, 1000):
+        server, seen = _changing(), []
+
+        async def walk() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            await Cut(way(server.listing(page_size=10), seen), number, task.cancel)  # noqa: B023
+
+        task = asyncio.create_task(walk())
+        await asyncio.wait([task])
+        assert server.running == 0
+        if not task.cancelled():
+            break
+    task.result()
+    _expect_whole(seen)
+    assert number > 10
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 4, 16])
+async def test_a_stream_fetches_up_to_ahead_pages_before_the_consumer(ahead: int) -> None:
+    """While the consumer works, `ahead` pages are fetched for it, never more, and none is lost."""
+    server, seen = _server(400), []
     async with server.listing(page_size=10).stream(ahead=ahead) as items:
         async for item in items:
-            for _ in range(20):
-                await anyio.lowlevel.checkpoint()
             seen.append(item)
-            fetched = sum(1 for _ in server.asked)
-            assert fetched <= item // 9 + 1 + 3 * ahead
-    assert seen == list(range(200))
+            # A page of ten, then pages of nine; the next is taken when one record is left.
+            taken = (item + 1 + 8) // 9
+            if item in (0, 1, 8, 9, 17, 18, 40, 99):
+                await anyio.wait_all_tasks_blocked()
+                assert len(server.asked) == taken + ahead
+            assert len(server.asked) <= taken + ahead
+    assert seen == list(range(400))
+    assert server.most_running <= ahead
 
 
 async def test_a_stream_that_is_left_early_stops_fetching() -> None:
@@ -284,29 +476,109 @@ async def test_what_is_inserted_repeats_no_record() -> None:
     assert len(seen) == len(set(seen))
 
 
-async def test_drift_is_told_of() -> None:
-    """A page that had to be found again says so."""
+@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize(
+    ("delivered", "change", "places"),
+    [
+        pytest.param(1, lambda records: records.__delitem__(slice(0, 5)), -5, id="5 archived"),
+        pytest.param(1, lambda records: records.__delitem__(9), -1, id="the last archived"),
+        pytest.param(1, lambda records: records.__delitem__(slice(0, 10)), -10, id="all archived"),
+        pytest.param(1, lambda records: records.insert(3, -1), 1, id="1 inserted"),
+        pytest.param(1, lambda records: records.insert(9, -1), 1, id="inserted before the last"),
+        pytest.param(
+            3, lambda records: records.__setitem__(slice(0, 0), range(-25, 0)), 25, id="25 inserted"
+        ),
+    ],
+)
+async def test_what_was_repaired_is_told_once(
+    delivered: int, change: Any, places: int, ahead: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page after a change says by how many places the listing moved, and one line does."""
+    caplog.set_level(logging.INFO, "pandium")
+    server = _server(100)
+    walk = server.listing(page_size=10, ahead=ahead).pages()
+    pages = [await anext(walk) for _ in range(delivered)]
+    change(server.records)
+    pages += [page async for page in walk]
+    assert [item for page in pages for item in page.items if item >= 0] == list(range(100))
+    (page,) = [page for page in pages if page.drift]
+    assert page.drift == abs(places)
+    (line,) = _repairs(caplog)
+    assert f"moved by {places:+d} places" in line
+    assert line.endswith(f"from record {page.skip}")
 
-    def archive(number: int) -> None:
-        if number == 1:
-            del server.records[:5]
 
-    server = _server(60, at_request=archive)
+async def test_what_comes_and_goes_in_equal_number_moves_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where one record came as the last one went, the place is sought, and found unmoved."""
+
+    def change(records: list[int]) -> None:
+        records.insert(0, -1)
+        records.remove(9)
+
+    caplog.set_level(logging.INFO, "pandium")
+    server = _at(1, change, 60)
     pages = [page async for page in server.listing(page_size=10, ahead=1).pages()]
-    assert sum(page.drift > 0 for page in pages) == 1
+    assert {page.drift for page in pages} == {0}
+    assert [item for page in pages for item in page.items if item >= 0] == list(range(60))
+    (line,) = _repairs(caplog)
+    assert "moved by +0 places" in line
 
 
-async def test_drift_can_be_raised() -> None:
-    """With on_drift="raise" the first sign of a change ends the walk."""
+async def test_a_repair_at_the_very_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing new comes after a change, no page tells of it, but the log does."""
+    caplog.set_level(logging.INFO, "pandium")
+    server = _at(1, lambda records: records.insert(0, -1), 10)
+    pages = [page async for page in server.listing(page_size=10, ahead=1).pages()]
+    assert [page.items for page in pages] == [list(range(10))]
+    assert len(_repairs(caplog)) == 1
 
-    def archive(number: int) -> None:
-        if number == 1:
-            del server.records[0]
 
-    server = _server(60, at_request=archive)
+@pytest.mark.parametrize("on_drift", ["repair", "raise", "ignore"])
+async def test_where_nothing_changes_nothing_is_told(
+    on_drift: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A walk through a quiet listing logs nothing and reports no drift, and asks for no more."""
+    caplog.set_level(logging.INFO, "pandium")
+    server = _server(5000)
+    listing = server.listing(page_size=100, ahead=4, on_drift=on_drift)
+    assert {page.drift async for page in listing.pages()} == {0}
+    assert _repairs(caplog) == []
+    assert len(server.asked) <= 55
+
+
+async def test_fewer_pages_are_asked_for_at_once_where_the_listing_moves() -> None:
+    """A window that was fetched in vain is halved, so that little is fetched in vain."""
+
+    def archive(_: int) -> None:
+        del server.records[0]
+
+    server = _server(400, at_request=archive)
+    seen = await server.listing(page_size=10, ahead=16).to_list()
+    assert set(server.records) <= set(seen)
+    assert server.most_running <= 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda records: records.__delitem__(0), id="archived"),
+        pytest.param(lambda records: records.insert(0, -1), id="inserted"),
+        pytest.param(lambda records: records.__setitem__(slice(9, 10), [-1]), id="replaced"),
+        pytest.param(
+            lambda records: records.__setitem__(slice(8, 10), [-1, 8]), id="known, not the last"
+        ),
+        pytest.param(lambda records: records.clear(), id="emptied"),
+    ],
+)
+async def test_drift_can_be_raised(change: Any) -> None:
+    """With on_drift="raise" the first sign of a change ends the walk, after what came before."""
+    server, seen = _at(1, change, 60), []
     with pytest.raises(DriftError) as caught:
-        await server.listing(page_size=10, ahead=1, on_drift="raise").to_list()
+        await _by_item(server.listing(page_size=10, ahead=1, on_drift="raise"), seen)
     assert caught.value.skip == 10
+    assert seen == list(range(10))
 
 
 async def test_drift_can_be_ignored() -> None:
@@ -366,39 +638,112 @@ async def test_when_what_was_read_is_gone_and_forgotten_the_walk_ends() -> None:
             del server.records[50:]
 
     server = _server(5000, at_request=archive)
-    with pytest.raises(DriftError):
+    with pytest.raises(DriftError, match="found again"):
         await server.listing(page_size=10, ahead=1).to_list()
 
 
-@given(
-    changes=st.dictionaries(
-        st.integers(1, 30),
-        st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=6),
-        max_size=20,
-    ),
-    page_size=st.integers(2, 12),
-    ahead=st.integers(1, 8),
-)
-@settings(max_examples=60, deadline=None)
-async def test_survivors_come_exactly_once(
-    changes: dict[int, list[tuple[bool, float]]], page_size: int, ahead: int
-) -> None:
-    """Under any inserts and archivings, each record listed all the while comes exactly once."""
-    persistent, fresh = set(range(80)), itertools.count(1000)
+@pytest.mark.parametrize("count", [20, 5000])
+@pytest.mark.parametrize("skip", [0, 5])
+async def test_a_listing_that_is_empty_again_has_ended(count: int, skip: int) -> None:
+    """Where nothing at all is listed any more, nothing is missed, whatever was forgotten."""
+    last = 1 if count == 20 else 400
+    server = _at(last, lambda records: records.clear(), count)
+    seen = await server.listing(page_size=10, ahead=1, skip=skip).to_list()
+    assert seen == list(range(skip, skip + len(seen)))
 
-    def change(number: int) -> None:
-        for is_insert, where in changes.get(number, ()):
-            place = int(where * len(server.records))
-            if is_insert:
-                server.records.insert(place, next(fresh))
-            elif place < len(server.records):
-                persistent.discard(server.records.pop(place))
 
-    server = _server(80, at_request=change)
-    seen = await server.listing(page_size=page_size, ahead=ahead).to_list()
+async def test_a_walk_never_gives_what_it_was_to_skip() -> None:
+    """Where all that came is gone, a walk that began further on cannot know where to go on."""
+    server, seen = _at(1, lambda records: records.__delitem__(slice(20, 30)), 60), []
+    with pytest.raises(DriftError):
+        await _by_item(server.listing(page_size=10, ahead=1, skip=20), seen)
+    assert seen == list(range(20, 30))
+
+
+@pytest.mark.parametrize("places", [-9, -1, 1, 9])
+async def test_a_walk_that_began_further_on_is_repaired_too(places: int) -> None:
+    """As long as some of what came is left near by, `skip` makes no difference."""
+
+    def change(records: list[int]) -> None:
+        records[: max(0, -places)] = range(-places, 0) if places > 0 else []
+
+    server = _at(1, change, 60)
+    seen = await server.listing(page_size=10, ahead=1, skip=20).to_list()
+    assert seen == list(range(20, 60))
+
+
+async def test_many_that_are_inserted_behind_the_walk_bring_none_back() -> None:
+    """What is pushed further on than a walk usually remembers is known all the same when it comes."""
+
+    def insert(records: list[int]) -> None:
+        records[500:500] = range(10_000, 12_900)
+
+    server = _at(150, insert, 2000)
+    seen = await server.listing(page_size=10, ahead=1).to_list()
+    assert [item for item in seen if item < 10_000] == list(range(2000))
     assert len(seen) == len(set(seen))
-    assert persistent <= set(seen)
-    assert [item for item in seen if item in persistent] == sorted(persistent)
+
+
+@pytest.mark.parametrize("archived", [600, 1200, 3000])
+async def test_the_way_back_leads_past_nothing_that_is_remembered(archived: int) -> None:
+    """However far the listing moved, steps back are small enough to meet what is remembered."""
+    server = _at(560, lambda records: records.__delitem__(slice(0, archived)), 6000)
+    assert await server.listing(page_size=10, ahead=1).to_list() == list(range(6000))
+
+
+async def test_a_consumer_may_archive_all_that_it_is_given() -> None:
+    """Each record can be archived as it comes, however long the listing; the rest still comes."""
+    server = _server(7000)
+    async for item in server.listing(page_size=20):
+        assert server.records.pop(0) == item
+    assert server.records == []
+    assert len(server.asked) < 3 * 7000 / 19
+
+
+async def test_a_consumer_may_archive_whole_pages_as_long_as_they_are_remembered() -> None:
+    """A listing of which nothing that came is left is read from its beginning."""
+    server, seen = _server(2000), []
+    async for page in server.listing(page_size=20).pages():
+        seen.extend(page.items)
+        del server.records[: len(page.items)]
+    assert seen == list(range(2000))
+
+
+async def test_a_record_that_moves_to_the_end_hides_none_that_stays() -> None:
+    """Where records that came move on to the end, those before them come, or the walk raises."""
+    for moved in range(1, 10):
+
+        def move(records: list[int], moved: int = moved) -> None:
+            records[:] = records[moved:] + records[:moved]
+
+        server, seen = _at(1, move, 12), []
+        with pytest.raises(DriftError, match="order"):
+            await _by_page(server.listing(page_size=10, ahead=1), seen)
+        assert seen == list(range(len(seen)))
+
+
+async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for_ever() -> None:
+    """Where each record that comes goes to the end, a walk ends when it meets the first again."""
+    server, seen = _server(5000), []
+    with pytest.raises(DriftError):
+        async for item in server.listing(page_size=20):
+            seen.append(item)
+            assert len(seen) <= 5000
+            server.records.append(server.records.pop(0))
+    assert seen == list(range(len(seen)))
+    assert len(seen) > 4900
+
+
+async def test_one_record_that_stays_does_not_keep_a_walk_going() -> None:
+    """Where all but the first record is replaced before each answer, the walk ends."""
+
+    def replace(number: int) -> None:
+        server.records[1:] = range(100 * number, 100 * number + 99)
+
+    server = _server(100, at_request=replace)
+    with pytest.raises(DriftError, match="faster"):
+        await server.listing(page_size=10, ahead=4).to_list()
+    assert len(server.asked) < 5000
 
 
 def test_a_page_is_a_value() -> None:

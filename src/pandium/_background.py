@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,6 +36,11 @@ class Background(Generic[T]):
         self._error: Exception | None = None
         self._tasks: TaskGroup | None = None
         self._receive: MemoryObjectReceiveStream[T] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for the consumer."""
+        return 0 if self._receive is None else self._receive.statistics().current_buffer_used
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
@@ -79,4 +85,6 @@ class Background(Generic[T]):
             error, self._error = self._error, None
         if error is not None:
             raise error
+        # A cancellation may have reached the producer first: what it cut off is no end.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         raise StopAsyncIteration

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import anyio
+import anyio.lowlevel
 import attrs
 
 from pandium._background import Background
+from pandium._trail import Trail
 from pandium.errors import DriftError, PandiumError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 __all__ = ["Fetch", "Listing", "OnDrift", "Page"]
 
@@ -26,8 +28,8 @@ _log = logging.getLogger("pandium")
 _LARGEST_PAGE = 500
 # Keys that are remembered at least, however small the pages.
 _LEAST_REMEMBERED = 1000
-# Times that a walk may find nothing at all of what it delivered.
-_MOST_RESTARTS = 10
+# Pages in a row that bring a walk no further.
+_MOST_RETREATS = 100
 
 
 def _whole(least: int, most: int | None = None) -> Any:
@@ -50,9 +52,9 @@ class Page(Generic[T]):
     """
     Records that came together.
 
-    ``skip`` is where the request began; ``next_skip`` is where to go on after this page;
-    ``drift`` is the number of requests that it took to find the place again after the listing
-    had changed, 0 where it had not.
+    ``skip`` is the number of records before the first of them, and ``next_skip`` where to go on
+    after the last; ``drift`` is the number of places by which the listing was found to have moved,
+    either way, since the page before: 0 where it had not, or where as many records came as went.
     """
 
     items: list[T]
@@ -102,33 +104,51 @@ class Listing(Generic[T]):
         """
         Fetch on while the consumer works: ``async with listing.stream() as items``.
 
-        At most ``ahead`` pages wait for the consumer.
+        At most ``ahead`` pages are under way or wait for the consumer.
         """
         listing = self if ahead is None else attrs.evolve(self, ahead=ahead)
 
         async def produce(send: Callable[[Page[T]], Awaitable[None]]) -> None:
-            async for page in listing.pages():
+            async for page in Pages(listing, lambda: listing.ahead - background.waiting):
                 await send(page)
+                # A consumer that waits takes the page now, which leaves more room for others.
+                await anyio.lowlevel.checkpoint()
 
-        async with Background(produce, listing.ahead) as pages:
+        # One page less than `ahead` in the queue, because one more waits to be put there.
+        background = Background(produce, listing.ahead - 1)
+        async with background as pages:
             yield Items(pages)
 
 
 class Items(Generic[T]):
-    """An async iterator over the records of pages."""
+    """
+    An async iterator over the records of pages.
+
+    The last record of a page is held until the next page has come: that page begins with it, so
+    a consumer that archives each record does not take the walk's place away.
+    """
 
     def __init__(self, pages: AsyncIterator[Page[T]]) -> None:
         self._pages = pages
-        self._ready: Iterator[T] = iter(())
+        self._ready: deque[T] = deque()
+        self._end: Exception | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        while True:
-            for item in self._ready:
-                return item
-            self._ready = iter((await anext(self._pages)).items)
+        while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - one, and one to hold
+            await self._look_on()
+        if self._ready:
+            return self._ready.popleft()
+        end, self._end = self._end, StopAsyncIteration()
+        raise end or self._end
+
+    async def _look_on(self) -> None:
+        try:
+            self._ready.extend((await anext(self._pages)).items)
+        except Exception as error:  # noqa: BLE001 - raised once the records before are delivered
+            self._end = error
 
 
 @attrs.frozen
@@ -137,52 +157,35 @@ class _Span:
     size: int
 
 
-class _Recent:
-    """The keys of the records that were delivered last, at least `capacity` of them."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._newer: set[object] = set()
-        self._older: set[object] = set()
-        self.has_forgotten = False
-
-    def add(self, keys: Iterable[object]) -> None:
-        self._newer.update(keys)
-        if len(self._newer) >= self.capacity:
-            self.has_forgotten |= bool(self._older)
-            self._newer, self._older = set(), self._newer
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._newer or key in self._older
-
-    def __bool__(self) -> bool:
-        return bool(self._newer or self._older)
-
-
 class Pages(Generic[T]):
     """
     An async iterator over the pages of a listing.
 
     Pages are fetched in windows of 1, 2, 4 … requests at once, each within one call, so that
-    nothing runs between two calls. Each page begins with the last record of the one before. While
-    the order of the records is stable, a page that holds *any* record delivered before misses
-    none that comes after it, however often the listing changed since; a page that holds none is
-    fetched again from further back.
+    nothing runs between two calls. Each page begins with the last record of the one before, the
+    anchor; where it has moved out of sight, pages from further back are fetched until one holds a
+    record delivered before. While the order of the records is stable, such a page misses none that
+    comes after it: it is one piece of the listing, and all that was delivered lies at or before
+    that record. What lies further on than it should is not forgotten, so none comes twice.
     """
 
-    def __init__(self, listing: Listing[T]) -> None:
+    def __init__(self, listing: Listing[T], room: Callable[[], int] | None = None) -> None:
         self._listing = listing
+        self._room = room or (lambda: listing.ahead)
         self._ready: deque[Page[T]] = deque()
         self._failure: Exception | None = None
         self._is_done = listing.limit == 0
         self._width = 1
+        self._overlap = 0 if listing.on_drift == "ignore" else 1
+        # An eighth of a page is most often enough to find a place that has moved.
+        self._margin = self._reach = max(1, listing.page_size // 8)
         self._next_skip = listing.skip
         self._delivered = 0
-        self._recent = _Recent(max(_LEAST_REMEMBERED, listing.page_size * (listing.ahead + 2)))
-        self._fruitless = 0
-        self._restarts = 0
-        # More pages than all that is remembered can fill.
-        self._patience = 2 * self._recent.capacity // max(1, listing.page_size - 1) + 2
+        self._capacity = max(_LEAST_REMEMBERED, listing.page_size * (listing.ahead + 2))
+        self._trail = Trail(listing.page_size, self._capacity)
+        self._retreats = 0
+        self._moved = 0
+        self._is_repair = False
 
     def __aiter__(self) -> Self:
         return self
@@ -202,23 +205,19 @@ class Pages(Generic[T]):
             failure.skip = self._next_skip
         return failure
 
-    @property
-    def _overlap(self) -> int:
-        return 0 if self._listing.on_drift == "ignore" else 1
-
     def _left(self) -> int | None:
         limit = self._listing.limit
         return None if limit is None else limit - self._delivered
 
     def _spans(self) -> list[_Span]:
-        overlap = self._overlap if self._recent else 0
-        # With an overlap of one, a page of one record would never get on.
-        page_size = max(self._listing.page_size, 1 + self._overlap)
+        overlap = self._overlap if self._trail else 0
         spans: list[_Span] = []
         begin, left = self._next_skip, self._left()
-        while len(spans) < self._width and (left is None or left > 0):
-            size = page_size if left is None else min(page_size, left + overlap)
-            spans.append(_Span(max(0, begin - overlap), size))
+        while len(spans) < min(self._width, self._room()) and (left is None or left > 0):
+            # With an overlap of one, a page of one record would never get on.
+            size = max(self._listing.page_size, 1 + overlap)
+            size = size if left is None else min(size, left + overlap)
+            spans.append(_Span(begin - overlap, size))
             begin += size - overlap
             left = None if left is None else left - (size - overlap)
             overlap = self._overlap
@@ -227,84 +226,107 @@ class Pages(Generic[T]):
     async def _fetch_window(self) -> None:
         spans = self._spans()
         results = await _fetch_all(self._listing._fetch, spans)  # noqa: SLF001 - same module
-        self._width = min(self._width * 2, self._listing.ahead)
-        for span, result in zip(spans, results, strict=False):
+        try:
+            await self._settle_window(spans, results)
+        except Exception as error:  # noqa: BLE001 - raised once the pages before are delivered
+            self._failure = error
+
+    async def _settle_window(self, spans: list[_Span], results: list[list[T] | Exception]) -> None:
+        for span, result in zip(spans, results, strict=True):
             if isinstance(result, Exception):
-                self._failure = result
+                raise result
+            if not await self._settle(span, result):
+                # What was fetched beyond a place that had to be found again is of no use.
+                self._width = max(1, self._width // 2)
                 return
-            try:
-                settled = await self._settle(span, result)
-            except Exception as error:  # noqa: BLE001 - raised once the pages before are delivered
-                self._failure = error
+            if self._is_done:
                 return
-            # What was fetched beyond a place that had to be found again is of no use.
-            if self._is_done or not settled:
-                return
+        self._width = min(self._width * 2, self._listing.ahead)
+        self._overlap -= self._overlap // 2
 
     async def _settle(self, span: _Span, records: list[T]) -> bool:
         """Deliver what is new in a page; false if it had to be fetched from further back."""
-        if self._fruitless > self._patience:
-            raise DriftError(f"the listing grows faster than it is read, near {span.start}")
-        keys = [self._listing._key(record) for record in records]  # noqa: SLF001 - same module
-        known = self._known(keys)
-        if self._listing.on_drift == "raise" and self._recent and known != 1:
-            raise DriftError(f"the listing changed under the walk near record {span.start}")
-        if known == 0 and self._recent and self._overlap:
-            await self._step_back(span.start)
-            return False
+        self._require_progress()
+        keys = self._keys(records)
+        known = self._trail.known(keys)
+        if self._trail and not self._is_in_place(span, keys, known):
+            if self._listing.on_drift == "raise":
+                raise DriftError(f"the listing changed under the walk near record {span.start}")
+            self._require_order(span.start, keys)
+            if self._trail.anchor not in keys:
+                # What is known though the anchor is not there is strange: look at a page before.
+                await self._step_back(span.start, span.size - 1 if known else self._reach)
+                return False
         self._deliver(span, records, keys, known)
         return True
 
-    def _known(self, keys: list[object]) -> int:
-        """
-        Count the records of a page up to the last one that was delivered before.
+    def _is_in_place(self, span: _Span, keys: list[object], known: int) -> bool:
+        is_at_the_anchor = keys[known - 1 : known] == [self._trail.anchor]
+        return is_at_the_anchor and span.start + known == self._next_skip
 
-        All of them have been delivered, or have come in behind the walk. None after them has:
-        what was delivered is in order, and what is remembered of it is the end.
-        """
-        if not self._overlap:
-            return 0
-        behind = next((i for i, key in enumerate(reversed(keys)) if key in self._recent), len(keys))
-        return len(keys) - behind
+    def _require_order(self, start: int, keys: list[object]) -> None:
+        if not self._trail.is_in_order(keys):
+            raise DriftError(f"the order of the listing changed near record {start}")
 
-    async def _step_back(self, start: int) -> None:
+    def _require_progress(self) -> None:
+        if self._retreats > _MOST_RETREATS or self._trail.beyond > 3 * self._capacity:
+            raise DriftError(f"the listing changes faster than it is read, near {self._next_skip}")
+
+    def _keys(self, records: list[T]) -> list[object]:
+        return [self._listing._key(record) for record in records]  # noqa: SLF001 - same module
+
+    async def _step_back(self, start: int, distance: int) -> None:
         """Fetch from further and further back until a page holds a record delivered before."""
-        listing, size = self._listing, max(self._listing.page_size, 2)
-        steps = 0
-        while start > 0:
-            # Twice as far each time, so that the beginning comes soon.
-            start = max(0, start - (size - 1) * 2**steps)
-            steps += 1
-            records = await listing._fetch(start, size)  # noqa: SLF001 - same module
-            keys = [listing._key(record) for record in records]  # noqa: SLF001 - same module
-            known = self._known(keys)
-            # At the very beginning there is nothing before that could have been missed, unless
-            # what was delivered is out of memory and would come again.
-            is_restart = start == 0 and known == 0
-            self._restarts += is_restart
-            if known or (is_restart and self._may_restart()):
-                _log.info("listing changed under the walk: went back to record %d", start)
-                self._deliver(_Span(start, size), records, keys, known, drift=steps)
+        self._is_repair = True
+        size = max(self._listing.page_size, 2)
+        is_at_the_beginning = False
+        while not is_at_the_beginning:
+            start = max(0, start - distance)
+            is_at_the_beginning = start == 0
+            # Twice as far each time, so that the beginning comes soon, but not beyond memory.
+            distance = min(2 * distance, self._capacity)
+            records = await self._listing._fetch(start, size)  # noqa: SLF001 - same module
+            keys = self._keys(records)
+            self._require_order(start, keys)
+            known = self._trail.known(keys)
+            if self._may_go_on(start, keys, known):
+                self._deliver(_Span(start, size), records, keys, known)
                 return
-        raise DriftError(f"the listing changes too fast near record {self._next_skip}")
+        raise DriftError(f"nothing delivered before record {self._next_skip} was found again")
 
-    def _may_restart(self) -> bool:
-        return self._restarts <= _MOST_RESTARTS and not self._recent.has_forgotten
+    def _may_go_on(self, start: int, keys: list[object], known: int) -> bool:
+        if known:
+            return not self._trail.is_before_a_gap(keys[known - 1])
+        # Before the very beginning there is nothing that could be missed; but what the walk was to
+        # skip, or what it has forgotten, would come.
+        is_safe = self._listing.skip == 0 and not self._trail.has_forgotten
+        return start == 0 and (is_safe or not keys)
 
-    def _deliver(
-        self, span: _Span, records: list[T], keys: list[object], known: int, drift: int = 0
-    ) -> None:
+    def _deliver(self, span: _Span, records: list[T], keys: list[object], known: int) -> None:
         left = self._left()
         end = len(records) if left is None else min(len(records), known + left)
         fresh = records[known:end]
+        self._moved += span.start + known - self._next_skip
         self._next_skip = span.start + end
-        self._fruitless = 0 if fresh else self._fruitless + 1
-        if self._overlap:
-            self._recent.add(keys[known:])
-        if fresh:
-            self._delivered += len(fresh)
-            self._ready.append(Page(fresh, span.start + known, self._next_skip, drift))
+        self._delivered += len(fresh)
         self._is_done = len(records) < span.size or self._left() == 0
+        if self._overlap:
+            before = self._trail.place
+            self._trail.go_on(keys[:end], known)
+            self._retreats += self._trail.place <= before
+        if fresh:
+            self._retreats = 0
+            self._ready.append(Page(fresh, span.start + known, self._next_skip, abs(self._moved)))
+        if fresh or self._is_done:
+            self._report(span.start + known)
+
+    def _report(self, place: int) -> None:
+        """Say once what was repaired, and overlap more, so that less of it need be sought."""
+        if self._is_repair or self._moved:
+            self._overlap, self._reach = self._margin, max(self._margin, -self._moved)
+            text = "a listing moved by %+d places under the walk; it goes on from record %d"
+            _log.info(text, self._moved, place)
+        self._moved, self._is_repair = 0, False
 
 
 async def _fetch_all(fetch: Fetch[T], spans: Sequence[_Span]) -> list[list[T] | Exception]:
