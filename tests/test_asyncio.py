@@ -120,8 +120,10 @@ async def test_a_journal_serves_one_thread_at_a_time(tmp_path: Path) -> None:
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             record = asyncio.ensure_future(journal.triggered(1, "t"))
+            while not journal._database._one.locked():  # noqa: ASYNC110 - a lock of threads, held while one is at work
+                await asyncio.sleep(0)
             for _ in range(2):
-                for _ in range(20):  # until its thread waits for the lock
+                for _ in range(20):
                     await asyncio.sleep(0)
                 record.cancel()
             other.execute("ROLLBACK")

@@ -194,7 +194,8 @@ async def test_good_pages_come_before_the_error(way: Any, ahead: int, number: in
         if skip == 9 * number:
             raise ServerError("down", status_code=503)
 
-    server, seen = _server(105, gate=gate), []
+    seen: list[int] = []
+    server = _server(105, gate=gate)
     with pytest.raises(ServerError) as caught:
         await way(server.listing(page_size=10, ahead=ahead), seen)
     # The first page has ten records, each later one nine that are new.
@@ -214,7 +215,8 @@ async def test_an_error_while_the_place_is_sought_ends_the_walk(number: int) -> 
         if answer == number:
             raise ServerError("down", status_code=503)
 
-    server, seen = _server(200, at_request=change), []
+    seen: list[int] = []
+    server = _server(200, at_request=change)
     with pytest.raises(ServerError) as caught:
         await _by_page(server.listing(page_size=40, ahead=1), seen)
     assert seen == list(range(len(seen)))
@@ -233,7 +235,8 @@ async def test_not_found_is_an_error_on_every_page(ahead: int, number: int) -> N
         if skip == 9 * number:
             raise NotFound("no such tenant", status_code=404)
 
-    server, seen = _server(100, gate=gate), []
+    seen: list[int] = []
+    server = _server(100, gate=gate)
     with pytest.raises(NotFound):
         await _by_item(server.listing(page_size=10, ahead=ahead), seen)
     assert len(seen) == (1 + 9 * number if number else 0)
@@ -294,7 +297,7 @@ class Cut:
         step, value = self.coroutine.send, None
         while True:
             try:
-                suspended = step(value)  # type: ignore[arg-type]  # throw takes the same one thing
+                suspended = step(value)
             except StopIteration:
                 return
             self.left -= 1
@@ -303,7 +306,7 @@ class Cut:
             try:
                 step, value = self.coroutine.send, (yield suspended)
             except BaseException as error:  # noqa: BLE001 - passed on to the coroutine
-                step, value = self.coroutine.throw, error  # type: ignore[assignment]
+                step, value = self.coroutine.throw, error
 
 
 def _changing() -> Server:
@@ -352,7 +355,7 @@ async def _cut_off(seen: list[int], suspensions: int, checkpoints: int, ahead: i
 
 @pytest.mark.parametrize("ahead", [1, 3, 16])
 async def test_a_walk_can_be_cut_off_at_any_point_and_goes_on(ahead: int) -> None:
-    """Cancelled where it waits, of itself or in a request, a walk leaves nothing and loses nothing."""
+    """Cancelled wherever it waits, a walk leaves nothing running and loses nothing."""
     for kind in ((1, 0), (0, 1)):
         for number in range(1, 1000):
             seen: list[int] = []
@@ -367,7 +370,8 @@ async def test_a_walk_can_be_cut_off_at_any_point_and_goes_on(ahead: int) -> Non
 async def test_a_stream_can_be_cut_off_at_any_point(ahead: int) -> None:
     """Cancelled where it waits, a stream leaves nothing running, and what came is whole."""
     for number in range(1, 1000):
-        server, seen = _server(100), []
+        seen: list[int] = []
+        server = _server(100)
 
         async def walk() -> None:
             async with server.listing(page_size=10, ahead=ahead).stream() as items:  # noqa: B023
@@ -389,7 +393,8 @@ async def test_a_stream_can_be_cut_off_at_any_point(ahead: int) -> None:
 async def test_a_task_can_be_cancelled_at_any_point(way: Any) -> None:
     """Asyncio's own cancellation reaches a walk as CancelledError, and leaves nothing running."""
     for number in range(1, 1000):
-        server, seen = _changing(), []
+        seen: list[int] = []
+        server = _changing()
 
         async def walk() -> None:
             task = asyncio.current_task()
@@ -409,7 +414,8 @@ async def test_a_task_can_be_cancelled_at_any_point(way: Any) -> None:
 @pytest.mark.parametrize("ahead", [1, 2, 4, 16])
 async def test_a_stream_fetches_up_to_ahead_pages_before_the_consumer(ahead: int) -> None:
     """While the consumer works, `ahead` pages are fetched for it, never more, and none is lost."""
-    server, seen = _server(400), []
+    seen: list[int] = []
+    server = _server(400)
     async with server.listing(page_size=10).stream(ahead=ahead) as items:
         async for item in items:
             seen.append(item)
@@ -574,7 +580,8 @@ async def test_fewer_pages_are_asked_for_at_once_where_the_listing_moves() -> No
 )
 async def test_drift_can_be_raised(change: Any) -> None:
     """With on_drift="raise" the first sign of a change ends the walk, after what came before."""
-    server, seen = _at(1, change, 60), []
+    seen: list[int] = []
+    server = _at(1, change, 60)
     with pytest.raises(DriftError) as caught:
         await _by_item(server.listing(page_size=10, ahead=1, on_drift="raise"), seen)
     assert caught.value.skip == 10
@@ -654,7 +661,8 @@ async def test_a_listing_that_is_empty_again_has_ended(count: int, skip: int) ->
 
 async def test_a_walk_never_gives_what_it_was_to_skip() -> None:
     """Where all that came is gone, a walk that began further on cannot know where to go on."""
-    server, seen = _at(1, lambda records: records.__delitem__(slice(20, 30)), 60), []
+    seen: list[int] = []
+    server = _at(1, lambda records: records.__delitem__(slice(20, 30)), 60)
     with pytest.raises(DriftError):
         await _by_item(server.listing(page_size=10, ahead=1, skip=20), seen)
     assert seen == list(range(20, 30))
@@ -673,7 +681,7 @@ async def test_a_walk_that_began_further_on_is_repaired_too(places: int) -> None
 
 
 async def test_many_that_are_inserted_behind_the_walk_bring_none_back() -> None:
-    """What is pushed further on than a walk usually remembers is known all the same when it comes."""
+    """What is pushed further on than a walk remembers is known all the same when it comes."""
 
     def insert(records: list[int]) -> None:
         records[500:500] = range(10_000, 12_900)
@@ -702,7 +710,8 @@ async def test_a_consumer_may_archive_all_that_it_is_given() -> None:
 
 async def test_a_consumer_may_archive_whole_pages_as_long_as_they_are_remembered() -> None:
     """A listing of which nothing that came is left is read from its beginning."""
-    server, seen = _server(2000), []
+    seen: list[int] = []
+    server = _server(2000)
     async for page in server.listing(page_size=20).pages():
         seen.extend(page.items)
         del server.records[: len(page.items)]
@@ -716,7 +725,8 @@ async def test_a_record_that_moves_to_the_end_hides_none_that_stays() -> None:
         def move(records: list[int], moved: int = moved) -> None:
             records[:] = records[moved:] + records[:moved]
 
-        server, seen = _at(1, move, 12), []
+        seen: list[int] = []
+        server = _at(1, move, 12)
         with pytest.raises(DriftError, match="order"):
             await _by_page(server.listing(page_size=10, ahead=1), seen)
         assert seen == list(range(len(seen)))
@@ -724,7 +734,8 @@ async def test_a_record_that_moves_to_the_end_hides_none_that_stays() -> None:
 
 async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for_ever() -> None:
     """Where each record that comes goes to the end, a walk ends when it meets the first again."""
-    server, seen = _server(5000), []
+    seen: list[int] = []
+    server = _server(5000)
     with pytest.raises(DriftError):
         async for item in server.listing(page_size=20):
             seen.append(item)

@@ -65,7 +65,10 @@ async def our_loop(client: AsyncPandium, integration_id: int) -> list[int]:
 
 @pytest.mark.parametrize(("walk", "is_complete"), [(plain_loop, False), (our_loop, True)])
 async def test_archiving_hides_no_survivor_of_five_thousand(
-    emulator: Emulator, walk: Any, is_complete: bool
+    emulator: Emulator,
+    walk: Any,
+    *,
+    is_complete: bool,
 ) -> None:
     """With two archived a page, a plain loop misses survivors without a word; ours misses none."""
     listed = [emulator.add_tenant().id for _ in range(5000)]
@@ -155,6 +158,7 @@ class Registry:
 async def test_tenants_listed_all_the_while_come_exactly_once(
     emulator: Emulator,
     client: AsyncPandium,
+    *,
     names: list[int],
     script: list[list[Change]],
     page_size: int,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandium import DriftError, Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 pytestmark = pytest.mark.anyio
 
@@ -117,7 +117,7 @@ class Walk:
     server: Server
     listing: Listing[int]
     way: Literal["by_item", "by_page", "by_stream"] = "by_item"
-    changes: dict[int, Sequence[Event]] = attrs.field(factory=dict)
+    changes: Mapping[int, Sequence[Event]] = attrs.field(factory=dict)
     seen: list[int] = attrs.field(factory=list)
     has_drifted: bool = False
 
@@ -180,13 +180,17 @@ def events(kinds: Sequence[str], most: int) -> st.SearchStrategy[list[Event]]:
     return st.lists(one, max_size=3)
 
 
+PAGE_SIZES = st.one_of(st.integers(1, 12), st.integers(1, 500))
+PAGES = st.integers(0, 8)
+
+
 @st.composite
 def walks(
     draw: st.DrawFn,
     *kinds: str,
     most: int = 30,
-    page_sizes: st.SearchStrategy[int] = st.one_of(st.integers(1, 12), st.integers(1, 500)),
-    pages: st.SearchStrategy[int] = st.integers(0, 8),
+    page_sizes: st.SearchStrategy[int] = PAGE_SIZES,
+    pages: st.SearchStrategy[int] = PAGES,
 ) -> Walk:
     page_size = draw(page_sizes)
     count = draw(pages) * page_size + draw(st.integers(0, page_size))

@@ -354,7 +354,7 @@ def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> Non
         [
             "pytest.mark.pandium: takes seed, clock, api_key by name, not 'demo'",
             "pytest.mark.pandium: sead: is none of seed, clock, api_key",
-            "pytest.mark.pandium: seed: cannot read 'nowhere.json': *",
+            "pytest.mark.pandium: cannot read 'nowhere.json': *",
             "pytest.mark.pandium: seed: must be 'demo', a mapping or a path, not 5",
             "pytest.mark.pandium: clock: must be 'real', 'driven' or a speed above 0, not 'fast'",
             "pytest.mark.pandium: clock: must be 'real', 'driven' or a speed above 0, not 0",
