@@ -111,10 +111,9 @@ def site(address: str, window: Browser) -> Iterator[Site]:
     yield shown
     shown.settle()
     window.script("localStorage.clear()")
-    assert not window.console()
     allowed = (address, "data:", "about:", "chrome:", "blob:" + address)
-    assert not [url for url in window.requested() if not url.startswith(allowed)]
-    assert not shown.others
+    strangers = [url for url in window.requested() if not url.startswith(allowed)]
+    assert (window.console(), strangers, shown.others) == ([], [], [])
 
 
 def test_clicks_lead_from_page_to_page(site: Site) -> None:
