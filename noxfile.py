@@ -75,8 +75,8 @@ def long(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def browser(session: nox.Session) -> None:
-    """Test the emulator's page in Chromium, which apt installs if it is missing."""
-    session.install("-e", ".[demo]", *group("test", "browser"))
+    """Test the emulator's page and the site in Chromium, which apt installs if it is missing."""
+    session.install("-e", ".[demo]", *group("test", "browser", "docs"))
     session.run(".ci/browser", "python", external=True)
 
 
@@ -84,7 +84,7 @@ def browser(session: nox.Session) -> None:
 def screenshots(session: nox.Session) -> None:
     """Take the pictures of the documentation anew; needs Chromium."""
     session.install("-e", ".[demo]", *group("browser"))
-    session.run("python", "tests/emulator/screenshots.py", "docs/images")
+    session.run("python", "tests/screenshots.py", "docs/images")
 
 
 @nox.session(python=OLDEST)

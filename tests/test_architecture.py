@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,16 @@ def test_each_library_has_one_owner(library: str) -> None:
 def test_the_table_names_no_module_that_is_gone() -> None:
     """Each module of the table exists."""
     assert set(LAYERS) <= set(MODULES)
+
+
+def test_the_drawing_shows_the_modules_as_they_are() -> None:
+    """The picture in docs/architecture.md is what its script draws now."""
+    docs = Path(__file__).parents[1] / "docs"
+    command = [sys.executable, str(docs / "draw_modules.py")]
+    drawn = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=60
+    ).stdout
+    assert drawn == (docs / "images" / "modules.svg").read_text()
 
 
 def test_no_async_generator_yields_inside_a_task_group() -> None:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import httpx
-from browsing import browser
 from PIL import Image
 
+from browsing import browser
 from pandium.emulator import Emulator
 
 SCRIPTS = (
