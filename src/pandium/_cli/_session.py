@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -136,10 +135,7 @@ class Explaining:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc_type is not KeyboardInterrupt:
-            return
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who reads that it has ended may press again
-        if said := "; ".join(self.going_on()):
+        if exc_type is KeyboardInterrupt and (said := "; ".join(self.going_on())):
             note(f"interrupted; {said}")
 
 

@@ -39,7 +39,7 @@ class Store:
         self.integrations = other.integrations
         self.releases = other.releases
         self.tenants = other.tenants
-        self.default_sort = other.default_sort
+        self.default_sort: str = other.default_sort
         self._views.clear()
         for tenant in self.tenants.values():
             self._reschedule(tenant)
