@@ -31,7 +31,7 @@ class Store:
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
-        self.default_sort = "id__ASC"
+        self.default_sort: str = "id__ASC"
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
     def replace(self, other: "Store") -> None:
@@ -39,7 +39,7 @@ class Store:
         self.integrations = other.integrations
         self.releases = other.releases
         self.tenants = other.tenants
-        self.default_sort: str = other.default_sort
+        self.default_sort = other.default_sort
         self._views.clear()
         for tenant in self.tenants.values():
             self._reschedule(tenant)
