@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,9 +62,13 @@ class Browser:
         """Run a script in the page."""
         return self.driver.execute_script(code, *arguments)
 
+    def wait(self, is_so: Callable[[object], object]) -> None:
+        """Wait until something is so, however long that takes."""
+        WebDriverWait(self.driver, PATIENCE, 0.05).until(is_so)
+
     def until(self, code: str, *arguments: Any) -> None:
         """Return once a script says that it is so."""
-        WebDriverWait(self.driver, PATIENCE, 0.05).until(lambda _: self.script(code, *arguments))
+        self.wait(lambda _: self.script(code, *arguments))
 
     def type(self, element: str, text: str) -> None:
         """Write into an empty field."""

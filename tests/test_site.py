@@ -198,6 +198,11 @@ def test_it_follows_the_system(site: Site) -> None:
     """Who has chosen nothing sees a dark page where the system is dark."""
     light = site.window.script(f"return {GROUND}")
     site.window.prefer("dark")
-    site.window.script("localStorage.clear()")  # else it stays with what it has shown first
-    site.open("")
-    site.window.until(f"return {GROUND} !== arguments[0]", light)
+
+    def is_dark(_: object) -> bool:
+        # Else it stays with what it has shown first, which it may just be writing down.
+        site.window.script("localStorage.clear()")
+        site.open("")
+        return bool(site.window.script(f"return {GROUND}") != light)
+
+    site.window.wait(is_dark)
