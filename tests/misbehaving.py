@@ -72,10 +72,14 @@ class InThread:
         )
         started.set()
         await self._stop.wait()
+        # A server that is closed leaves the sockets open which are on their way in.
+        self._loop.remove_reader(self.socket)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0)  # a task that is cancelled before it begins closes nothing
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
         server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
