@@ -140,14 +140,21 @@ def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--state", str(path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 60)[0], "it says nothing"
-        url = process.stdout.readline().split()[-1]
-        body = {"name": "made", "integration_id": 1}
-        headers = {"x-api-key": "k"}
-        assert httpx.post(f"{url}/v2/tenants", json=body, headers=headers).status_code == 200
-        process.send_signal(number)
-        assert process.communicate(timeout=30) == ("", "")
-        assert process.returncode == 0
+        try:
+            assert create_tenant(process) == 200
+            process.send_signal(number)
+            assert process.communicate(timeout=30) == ("", "")
+            assert process.returncode == 0
+        finally:
+            process.kill()  # else a test that fails would wait for it for ever
     assert [one.name for one in Emulator(path).tenants] == ["made"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def create_tenant(process: subprocess.Popen[str]) -> int:
+    """Give the status with which an emulator in a process answers."""
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 60)[0], "it says nothing"
+    url = process.stdout.readline().split()[-1]
+    body = {"name": "made", "integration_id": 1}
+    return httpx.post(f"{url}/v2/tenants", json=body, headers={"x-api-key": "k"}).status_code
