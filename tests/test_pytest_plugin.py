@@ -249,6 +249,7 @@ def test_it_works_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
         async def test_anyio(pandium_client):
             await pandium_client.integrations.get(1)
     """
+    pytester.makeini("[pytest]")
     pytester.makepyfile(dedent(text))
     options = ("-p", "no:asyncio", "-W", "error", "--strict-markers")
     pytester.runpytest_inprocess(*options).assert_outcomes(passed=2)
