@@ -181,7 +181,7 @@ class Pages(Generic[T]):
         self._margin = self._reach = max(1, listing.page_size // 8)
         self._next_skip = listing.skip
         self._delivered = 0
-        self._capacity = max(_LEAST_REMEMBERED, listing.page_size * (listing.ahead + 2))
+        self._capacity = max(_LEAST_REMEMBERED, listing.page_size * listing.ahead)
         self._trail = Trail(listing.page_size, self._capacity)
         self._retreats = 0
         self._moved = 0
@@ -220,7 +220,6 @@ class Pages(Generic[T]):
             spans.append(_Span(begin - overlap, size))
             begin += size - overlap
             left = None if left is None else left - (size - overlap)
-            overlap = self._overlap
         return spans
 
     async def _fetch_window(self) -> None:
@@ -255,7 +254,7 @@ class Pages(Generic[T]):
             self._require_order(span.start, keys)
             if self._trail.anchor not in keys:
                 # What is known though the anchor is not there is strange: look at a page before.
-                await self._step_back(span.start, span.size - 1 if known else self._reach)
+                await self._step_back(span.start, span.size if known else self._reach)
                 return False
         self._deliver(span, records, keys, known)
         return True
@@ -278,7 +277,7 @@ class Pages(Generic[T]):
     async def _step_back(self, start: int, distance: int) -> None:
         """Fetch from further and further back until a page holds a record delivered before."""
         self._is_repair = True
-        size = max(self._listing.page_size, 2)
+        size = self._listing.page_size
         is_at_the_beginning = False
         while not is_at_the_beginning:
             start = max(0, start - distance)
@@ -312,7 +311,7 @@ class Pages(Generic[T]):
         self._is_done = len(records) < span.size or self._left() == 0
         if self._overlap:
             before = self._trail.place
-            self._trail.go_on(keys[:end], known)
+            self._trail.go_on(keys, known)
             self._retreats += self._trail.place <= before
         if fresh:
             self._retreats = 0
