@@ -566,6 +566,28 @@ async def test_fewer_pages_are_asked_for_at_once_where_the_listing_moves() -> No
     assert server.most_running <= 4
 
 
+async def test_an_answer_may_be_older_than_that_of_the_page_before() -> None:
+    """A page that shows what was gone when the page before was answered is no change of order."""
+    answered = anyio.Event()
+
+    async def gate(skip: int) -> None:
+        if skip == 53:
+            await answered.wait()
+            del server.records[54:66]
+        if skip == 62:
+            answered.set()
+
+    server = _server(100, gate=gate)
+    seen: list[int] = []
+    async for page in server.listing(page_size=10, ahead=2).pages():
+        seen.extend(page.items)
+        if seen[-1] == 45:
+            # The walk goes back, and meets again what it delivered before.
+            server.records[:0] = range(-20, 0)
+    assert seen == list(range(100))
+    assert server.records == [*range(-20, 34), *range(46, 100)]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -234,8 +234,8 @@ class Pages(Generic[T]):
         for span, result in zip(spans, results, strict=True):
             if isinstance(result, Exception):
                 raise result
-            if not await self._settle(span, result):
-                # What was fetched beyond a place that had to be found again is of no use.
+            if not await self._settle(span, result, is_newest=span is spans[0]):
+                # What was fetched beyond a place that has to be found again is of no use.
                 self._width = max(1, self._width // 2)
                 return
             if self._is_done:
@@ -243,15 +243,23 @@ class Pages(Generic[T]):
         self._width = min(self._width * 2, self._listing.ahead)
         self._overlap -= self._overlap // 2
 
-    async def _settle(self, span: _Span, records: list[T]) -> bool:
-        """Deliver what is new in a page; false if it had to be fetched from further back."""
+    async def _settle(self, span: _Span, records: list[T], *, is_newest: bool) -> bool:
+        """
+        Deliver what is new in a page; false if that has to be fetched again, or had to be.
+
+        A page that ``is_newest`` was asked for after all before it had come.
+        """
         self._require_progress()
         keys = self._keys(records)
         known = self._trail.known(keys)
         if self._trail and not self._is_in_place(span, keys, known):
             if self._listing.on_drift == "raise":
                 raise DriftError(f"the listing changed under the walk near record {span.start}")
-            self._require_order(span.start, keys)
+            if is_newest:
+                self._require_order(span.start, keys)
+            elif not self._trail.is_in_order(keys):
+                # It may be older than the page before, and hold what was gone when that came.
+                return False
             if self._trail.anchor not in keys:
                 # What is known though the anchor is not there is strange: look at a page before.
                 await self._step_back(span.start, span.size if known else self._reach)
