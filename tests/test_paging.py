@@ -862,6 +862,23 @@ async def test_a_record_that_moves_to_the_end_hides_none_that_stays() -> None:
         assert seen == list(range(len(seen)))
 
 
+async def test_a_record_that_moves_ahead_hides_none_before_it() -> None:
+    """Where one that came turns up in a later page of a window, what lies before it is not lost."""
+
+    async def gate(skip: int) -> None:
+        if skip == 18 and -1 not in server.records:
+            server.records.remove(5)
+            server.records.insert(0, -1)
+            server.records.insert(21, 5)
+
+    seen: list[int] = []
+    server = _server(60, gate=gate)
+    with pytest.raises(DriftError, match="order"):
+        await _by_page(server.listing(page_size=10, ahead=2), seen)
+    assert server.records[18:23] == [18, 19, 20, 5, 21]
+    assert seen == list(range(19))
+
+
 @pytest.mark.parametrize("gone", [0, 1, 18])
 async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for_ever(
     gone: int,
@@ -926,3 +943,18 @@ async def test_a_stream_is_entered_once_before_it_is_read() -> None:
         assert [item async for item in items] == [1]
         with pytest.raises(RuntimeError, match="entered already"):
             await background.__aenter__()
+
+
+async def test_what_runs_in_the_background_fails_once() -> None:
+    """An error of the producer comes after what it sent, and nothing comes after the error."""
+
+    async def produce(send: Callable[[int], Any]) -> None:
+        await send(1)
+        raise KeyError
+
+    async with Background(produce, 1) as items:
+        assert await anext(items) == 1
+        with pytest.raises(KeyError):
+            await anext(items)
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
