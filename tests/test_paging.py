@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
@@ -12,11 +13,15 @@ import pytest
 
 from pandium import DriftError, Listing, NotFound, Page, ServerError
 from pandium._background import Background
+from pandium._trail import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
 pytestmark = pytest.mark.anyio
+
+# A walk that asks for more than this would never end.
+MOST_REQUESTS = 5000
 
 
 @attrs.define
@@ -26,13 +31,16 @@ class Server:
     records: list[int]
     asked: list[tuple[int, int]] = attrs.field(factory=list)
     running: int = 0
+    windows: int = 0
     most_running: int = 0
     at_request: Callable[[int], None] = lambda _: None
     gate: Callable[[int], Any] | None = None
 
     async def fetch(self, skip: int, limit: int) -> list[int]:
         number = len(self.asked)
+        assert number < MOST_REQUESTS
         self.asked.append((skip, limit))
+        self.windows += not self.running
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -110,10 +118,22 @@ async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
 
 
 async def test_limit_shrinks_the_last_request() -> None:
-    """No record is asked for beyond the limit."""
-    server = _server(100)
-    await server.listing(limit=12, page_size=10, ahead=4).to_list()
-    assert max(skip + size for skip, size in server.asked) == 12
+    """No record is asked for beyond the limit, and no page is that is not needed."""
+    for limit, last in [(10, 10), (12, 3), (19, 10), (46, 10), (47, 2)]:
+        server = _server(100)
+        await server.listing(limit=limit, page_size=10, ahead=4).to_list()
+        sizes = [10] * (len(server.asked) - 1) + [last]
+        asked = sorted(server.asked)
+        assert asked == [(9 * number, size) for number, size in enumerate(sizes)]
+        assert sum(asked[-1]) == limit
+
+
+async def test_limit_holds_where_the_place_is_sought() -> None:
+    """A page from further back brings no more than the limit either, and says where it ended."""
+    server = _at(1, lambda records: records.__delitem__(slice(0, 10)), 60)
+    pages = [page async for page in server.listing(limit=15, page_size=10, ahead=1).pages()]
+    assert [item for page in pages for item in page.items] == list(range(15))
+    assert server.records[pages[-1].next_skip] == 15
 
 
 async def test_the_window_ramps_up() -> None:
@@ -137,6 +157,21 @@ async def test_a_short_page_cancels_what_lies_behind_it() -> None:
     server = _server(15, gate=gate)
     with anyio.fail_after(5):
         assert await server.listing(page_size=10, ahead=4).to_list() == list(range(15))
+    assert server.running == 0
+
+
+async def test_a_failure_cancels_what_lies_behind_it() -> None:
+    """Once a page has failed, nothing behind it is waited for."""
+
+    async def gate(skip: int) -> None:
+        if skip > 9:
+            await anyio.sleep_forever()
+        if skip == 9:
+            raise ServerError("down", status_code=503)
+
+    server = _server(100, gate=gate)
+    with anyio.fail_after(5), pytest.raises(ServerError):
+        await server.listing(page_size=10, ahead=4).to_list()
     assert server.running == 0
 
 
@@ -261,28 +296,33 @@ async def test_earlier_pages_are_waited_for_when_a_later_one_fails() -> None:
     assert seen == list(range(19))
 
 
-async def test_an_iteration_that_failed_has_ended() -> None:
+@pytest.mark.parametrize("iterate", [Listing.pages, Listing.__aiter__])
+async def test_an_iteration_that_failed_has_ended(iterate: Any) -> None:
     """After its error an iterator gives nothing more."""
 
     async def gate(_: int) -> None:
         raise NotFound("no such tenant", status_code=404)
 
-    pages = _server(5, gate=gate).listing().pages()
+    iterator = iterate(_server(5, gate=gate).listing())
     with pytest.raises(NotFound):
-        await anext(pages)
-    with pytest.raises(StopAsyncIteration):
-        await anext(pages)
+        await anext(iterator)
+    for _ in range(2):
+        with pytest.raises(StopAsyncIteration):
+            await anext(iterator)
 
 
-async def test_foreign_errors_come_as_they_are() -> None:
-    """An error that is not the library's own reaches the user unwrapped, too."""
+@pytest.mark.parametrize("way", WAYS)
+async def test_foreign_errors_come_as_they_are(way: Any) -> None:
+    """An error that is not the library's own comes unwrapped, too, after the good pages."""
 
     async def gate(skip: int) -> None:
-        if skip:
+        if skip == 27:
             raise ZeroDivisionError
 
+    seen: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        await _server(100, gate=gate).listing(page_size=10).to_list()
+        await way(_server(100, gate=gate).listing(page_size=10), seen)
+    assert seen == list(range(28))
 
 
 @attrs.define
@@ -429,6 +469,17 @@ async def test_a_stream_fetches_up_to_ahead_pages_before_the_consumer(ahead: int
     assert server.most_running <= ahead
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 4, 16])
+async def test_a_stream_asks_for_as_many_at_once_as_a_loop(ahead: int) -> None:
+    """A consumer that keeps pace costs a stream none of the requests that could go out at once."""
+    windows = []
+    for way in (_by_item, _by_stream):
+        server = _server(1000)
+        await way(server.listing(page_size=10, ahead=ahead), [])
+        windows.append(server.windows)
+    assert windows[1] <= windows[0]
+
+
 async def test_a_stream_that_is_left_early_stops_fetching() -> None:
     """Leaving the block ends the fetching, however it is left."""
     server = _server(100_000)
@@ -566,6 +617,56 @@ async def test_fewer_pages_are_asked_for_at_once_where_the_listing_moves() -> No
     assert server.most_running <= 4
 
 
+async def test_a_window_is_halved_however_long_the_listing_was_quiet() -> None:
+    """After one change half as many go out at once, then as many as before."""
+    server, widths = _server(2000), []
+    async for page in server.listing(page_size=10, ahead=4).pages():
+        if page.next_skip == 1000:
+            del server.records[:5]
+        if server.most_running:
+            widths.append(server.most_running)
+            server.most_running = 0
+    moved = widths.index(4, 3) + 1
+    assert 2 in widths[moved:]
+
+
+@pytest.mark.parametrize("places", [-3, 3])
+async def test_pages_overlap_by_one_again_once_the_listing_is_quiet(places: int) -> None:
+    """What a repair makes pages overlap by shrinks to one record, page by page."""
+
+    def change(records: list[int]) -> None:
+        records[: max(0, -places)] = range(-places, 0) if places > 0 else []
+
+    server = _at(1, change, 3000)
+    await server.listing(page_size=100, ahead=1).to_list()
+    starts = [skip for skip, _ in server.asked]
+    overlaps = [100 - (after - before) for before, after in pairwise(starts)]
+    assert max(overlaps[2:]) > 1
+    assert overlaps[-1] == 1
+
+
+async def test_an_answer_may_be_older_than_that_of_the_page_before() -> None:
+    """A page that shows what was gone when the page before was answered is no change of order."""
+    answered = anyio.Event()
+
+    async def gate(skip: int) -> None:
+        if skip == 53:
+            await answered.wait()
+            del server.records[54:66]
+        if skip == 62:
+            answered.set()
+
+    server = _server(100, gate=gate)
+    seen: list[int] = []
+    async for page in server.listing(page_size=10, ahead=2).pages():
+        seen.extend(page.items)
+        if seen[-1] == 45:
+            # The walk goes back, and meets again what it delivered before.
+            server.records[:0] = range(-20, 0)
+    assert seen == list(range(100))
+    assert server.records == [*range(-20, 34), *range(46, 100)]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -618,35 +719,64 @@ async def test_a_listing_that_grows_in_front_for_ever_ends_in_an_error(speed: in
     """Where new records push the rest away as fast as they are read, the walk ends."""
 
     def insert(number: int) -> None:
-        server.records[:0] = [-100 * number - i for i in range(speed)]
+        server.records[:0] = range(-100 * (number + 1), -100 * (number + 1) + speed)
 
     server = _server(100, at_request=insert)
-    with pytest.raises(DriftError):
+    with pytest.raises(DriftError, match="faster"):
         await server.listing(page_size=10, ahead=1).to_list()
     assert len(server.asked) < 2000
 
 
-async def test_when_all_that_was_read_is_archived_the_rest_still_comes() -> None:
+async def test_a_listing_that_grows_in_front_for_a_while_is_read_to_its_end() -> None:
+    """Where the rest is pushed away as fast as it is read, a walk has patience."""
+
+    def insert(number: int) -> None:
+        if 0 < number < 60:
+            server.records[:0] = range(-100 * number, -100 * number + 9)
+
+    server = _server(100, at_request=insert)
+    assert await server.listing(page_size=10, ahead=1).to_list() == list(range(100))
+
+
+async def test_a_walk_may_be_thrown_back_any_number_of_times() -> None:
+    """As long as new records come in between, a walk goes on."""
+
+    def insert(number: int) -> None:
+        if number % 8 == 0:
+            server.records[:0] = range(-100 * number - 100, -100 * number - 75)
+
+    server = _server(6000, at_request=insert)
+    seen = await server.listing(page_size=10, ahead=1).to_list()
+    assert [item for item in seen if item >= 0] == list(range(6000))
+    assert len(server.asked) > 8 * 101
+
+
+@pytest.mark.parametrize("page_size", range(1, 20))
+async def test_when_all_that_was_read_is_archived_the_rest_still_comes(page_size: int) -> None:
     """Even with every delivered record gone, what remains is found from the beginning."""
-
-    def archive(number: int) -> None:
-        if number == 1:
-            del server.records[:10]
-
-    server = _server(40, at_request=archive)
-    assert await server.listing(page_size=10, ahead=1).to_list() == list(range(40))
+    server = _at(1, lambda records: records.__delitem__(slice(0, page_size)), 4 * page_size)
+    pages = [page async for page in server.listing(page_size=page_size, ahead=1).pages()]
+    assert [item for page in pages for item in page.items] == list(range(4 * page_size))
+    assert max(len(page.items) for page in pages) == page_size
 
 
-async def test_when_what_was_read_is_gone_and_forgotten_the_walk_ends() -> None:
-    """Where nothing that is remembered is left, completeness cannot be shown."""
-
-    def archive(number: int) -> None:
-        if number == 400:
-            del server.records[50:]
-
-    server = _server(5000, at_request=archive)
+@pytest.mark.parametrize("left", [slice(0, 50), slice(50, 500)])
+async def test_when_what_was_read_is_gone_and_forgotten_the_walk_ends(left: slice) -> None:
+    """Where nothing that is remembered is left but the first, completeness cannot be shown."""
+    seen: list[int] = []
+    server = _at(400, lambda records: records.__setitem__(slice(None), records[left]), 5000)
     with pytest.raises(DriftError, match="found again"):
-        await server.listing(page_size=10, ahead=1).to_list()
+        await _by_page(server.listing(page_size=10, ahead=1), seen)
+    assert seen == list(range(len(seen)))
+
+
+@pytest.mark.parametrize("window", range(4, 8))
+async def test_as_many_as_a_window_brings_are_remembered(window: int) -> None:
+    """Of large pages most of the last window may go at once, and the walk finds its place."""
+    number = 4 * window - 1
+    came = 1 + 499 * number
+    server = _at(number, lambda records: records.__delitem__(slice(came - 1500, came)), 20_000)
+    assert await server.listing(page_size=500, ahead=4).to_list() == list(range(20_000))
 
 
 @pytest.mark.parametrize("count", [20, 5000])
@@ -732,7 +862,27 @@ async def test_a_record_that_moves_to_the_end_hides_none_that_stays() -> None:
         assert seen == list(range(len(seen)))
 
 
-async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for_ever() -> None:
+async def test_a_record_that_moves_ahead_hides_none_before_it() -> None:
+    """Where one that came turns up in a later page of a window, what lies before it is not lost."""
+
+    async def gate(skip: int) -> None:
+        if skip == 18 and -1 not in server.records:
+            server.records.remove(5)
+            server.records.insert(0, -1)
+            server.records.insert(21, 5)
+
+    seen: list[int] = []
+    server = _server(60, gate=gate)
+    with pytest.raises(DriftError, match="order"):
+        await _by_page(server.listing(page_size=10, ahead=2), seen)
+    assert server.records[18:23] == [18, 19, 20, 5, 21]
+    assert seen == list(range(19))
+
+
+@pytest.mark.parametrize("gone", [0, 1, 18])
+async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for_ever(
+    gone: int,
+) -> None:
     """Where each record that comes goes to the end, a walk ends when it meets the first again."""
     seen: list[int] = []
     server = _server(5000)
@@ -740,7 +890,9 @@ async def test_a_listing_in_which_all_that_came_moves_to_the_end_is_not_read_for
         async for item in server.listing(page_size=20):
             seen.append(item)
             assert len(seen) <= 5000
-            server.records.append(server.records.pop(0))
+            moved = server.records.pop(0)
+            if item >= gone:
+                server.records.append(moved)
     assert seen == list(range(len(seen)))
     assert len(seen) > 4900
 
@@ -755,6 +907,20 @@ async def test_one_record_that_stays_does_not_keep_a_walk_going() -> None:
     with pytest.raises(DriftError, match="faster"):
         await server.listing(page_size=10, ahead=4).to_list()
     assert len(server.asked) < 5000
+
+
+def test_only_what_lies_before_the_forgotten_is_before_a_gap() -> None:
+    """Of what is remembered the first keys lie before a gap, once there is one, and no others."""
+    trail = Trail(3, 4)
+    trail.go_on(range(11), 0)
+    assert not any(trail.is_before_a_gap(key) for key in range(11))
+    trail.go_on([10, 11], 1)
+    assert trail.known(range(12)) == 12
+    assert [trail.known([key]) for key in range(12)] == [1] * 3 + [0] * 5 + [1] * 4
+    assert [trail.is_before_a_gap(key) for key in (0, 1, 2, 8, 9, 10, 11)] == [True] * 3 + [
+        False
+    ] * 4
+    assert (trail.anchor, trail.place, trail.beyond) == (11, 7, 0)
 
 
 def test_a_page_is_a_value() -> None:
@@ -777,3 +943,18 @@ async def test_a_stream_is_entered_once_before_it_is_read() -> None:
         assert [item async for item in items] == [1]
         with pytest.raises(RuntimeError, match="entered already"):
             await background.__aenter__()
+
+
+async def test_what_runs_in_the_background_fails_once() -> None:
+    """An error of the producer comes after what it sent, and nothing comes after the error."""
+
+    async def produce(send: Callable[[int], Any]) -> None:
+        await send(1)
+        raise KeyError
+
+    async with Background(produce, 1) as items:
+        assert await anext(items) == 1
+        with pytest.raises(KeyError):
+            await anext(items)
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)

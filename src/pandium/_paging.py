@@ -181,7 +181,7 @@ class Pages(Generic[T]):
         self._margin = self._reach = max(1, listing.page_size // 8)
         self._next_skip = listing.skip
         self._delivered = 0
-        self._capacity = max(_LEAST_REMEMBERED, listing.page_size * (listing.ahead + 2))
+        self._capacity = max(_LEAST_REMEMBERED, listing.page_size * listing.ahead)
         self._trail = Trail(listing.page_size, self._capacity)
         self._retreats = 0
         self._moved = 0
@@ -220,7 +220,6 @@ class Pages(Generic[T]):
             spans.append(_Span(begin - overlap, size))
             begin += size - overlap
             left = None if left is None else left - (size - overlap)
-            overlap = self._overlap
         return spans
 
     async def _fetch_window(self) -> None:
@@ -235,8 +234,8 @@ class Pages(Generic[T]):
         for span, result in zip(spans, results, strict=True):
             if isinstance(result, Exception):
                 raise result
-            if not await self._settle(span, result):
-                # What was fetched beyond a place that had to be found again is of no use.
+            if not await self._settle(span, result, is_newest=span is spans[0]):
+                # What was fetched beyond a place that has to be found again is of no use.
                 self._width = max(1, self._width // 2)
                 return
             if self._is_done:
@@ -244,18 +243,26 @@ class Pages(Generic[T]):
         self._width = min(self._width * 2, self._listing.ahead)
         self._overlap -= self._overlap // 2
 
-    async def _settle(self, span: _Span, records: list[T]) -> bool:
-        """Deliver what is new in a page; false if it had to be fetched from further back."""
+    async def _settle(self, span: _Span, records: list[T], *, is_newest: bool) -> bool:
+        """
+        Deliver what is new in a page; false if that has to be fetched again, or had to be.
+
+        A page that ``is_newest`` was asked for after all before it had come.
+        """
         self._require_progress()
         keys = self._keys(records)
         known = self._trail.known(keys)
         if self._trail and not self._is_in_place(span, keys, known):
             if self._listing.on_drift == "raise":
                 raise DriftError(f"the listing changed under the walk near record {span.start}")
-            self._require_order(span.start, keys)
+            if is_newest:
+                self._require_order(span.start, keys)
+            elif not self._trail.is_in_order(keys):
+                # It may be older than the page before, and hold what was gone when that came.
+                return False
             if self._trail.anchor not in keys:
                 # What is known though the anchor is not there is strange: look at a page before.
-                await self._step_back(span.start, span.size - 1 if known else self._reach)
+                await self._step_back(span.start, span.size if known else self._reach)
                 return False
         self._deliver(span, records, keys, known)
         return True
@@ -278,7 +285,7 @@ class Pages(Generic[T]):
     async def _step_back(self, start: int, distance: int) -> None:
         """Fetch from further and further back until a page holds a record delivered before."""
         self._is_repair = True
-        size = max(self._listing.page_size, 2)
+        size = self._listing.page_size
         is_at_the_beginning = False
         while not is_at_the_beginning:
             start = max(0, start - distance)
@@ -312,7 +319,7 @@ class Pages(Generic[T]):
         self._is_done = len(records) < span.size or self._left() == 0
         if self._overlap:
             before = self._trail.place
-            self._trail.go_on(keys[:end], known)
+            self._trail.go_on(keys, known)
             self._retreats += self._trail.place <= before
         if fresh:
             self._retreats = 0
