@@ -24,7 +24,7 @@ KEY = "a-key-of-the-tests"
 
 # Shells ignore the interrupt in what they run in the background, and children inherit that.
 START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-RUN = START + "from pandium._cli import main; sys.exit(main())"
+RUN = START + "from pandium_api import main; sys.exit(main())"
 # A session of its own, whose terminal is standard input: so Ctrl-C and prompts find it.
 ON_TERMINAL = "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); " + RUN
 NONE: Mapping[str, str] = {}

@@ -110,6 +110,8 @@ def test_a_key_file_without_a_key_is_refused(
     assert "cannot be read: No such file" in capsys.readouterr().err
     assert run([*LISTING, "--key-file", key_file(tmp_path, " \n")]) == 3
     assert "is empty" in capsys.readouterr().err
+    assert run([*LISTING, "--key-file", key_file(tmp_path, "one\ntwo\n")]) == 3
+    assert "has more than one line" in capsys.readouterr().err
     (tmp_path / "key").write_bytes(b"\xff\xfe")
     assert run([*LISTING, "--key-file", str(tmp_path / "key")]) == 3
     assert "it is no text" in capsys.readouterr().err
@@ -237,6 +239,28 @@ def test_what_may_have_happened_is_told(
 
 
 @pytest.mark.usefixtures("_mocked")
+def test_what_only_reads_changes_nothing(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no answer came to a request that reads, nobody is alarmed."""
+    httpx_mock.add_exception(httpx.ReadTimeout("too late"))
+    assert run(["integrations", "get", "1", "--attempts", "1"]) == 4
+    assert "carried out" not in capsys.readouterr().err
+
+
+def test_a_server_that_cannot_be_reached_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line has the host, which may be what is wrong."""
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    line = ["integrations", "get", "1", "--attempts", "1", "--base-url", "http://127.0.0.1:1"]
+    assert run(line) == 4
+    said = capsys.readouterr().err
+    assert said.startswith("pandium-api: error: GET http://127.0.0.1:1/v2/integrations/1: ")
+
+
+@pytest.mark.usefixtures("_mocked")
 def test_a_listing_that_breaks_off_says_where_to_go_on(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,7 +382,7 @@ def test_a_full_disk_is_one_line(emulator: Emulator) -> None:
             stdout=full,
             timeout=PATIENCE,
         )
-    assert done.returncode == 1
+    assert done.returncode == 74
     assert done.stderr == "pandium-api: error: [Errno 28] No space left on device\n"
 
 
@@ -392,11 +416,11 @@ def test_an_interrupted_listing_says_where_to_go_on(
 
 
 def test_output_that_cannot_be_written_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that is gone is 141, a full disk 1; what is left to write fails no second time."""
+    """A reader that is gone is 141, a full disk 74; what is left to write fails no second time."""
     monkeypatch.setattr(sys, "argv", ["pandium-api", "completion", "fish"])
     reading, writing = os.pipe()
     os.close(reading)
-    for descriptor, code in ((writing, 141), (os.open("/dev/full", os.O_WRONLY), 1)):
+    for descriptor, code in ((writing, 141), (os.open("/dev/full", os.O_WRONLY), 74)):
         with os.fdopen(descriptor, "w") as stream:
             monkeypatch.setattr(sys, "stdout", stream)
             assert main() == code
@@ -418,6 +442,38 @@ def test_the_help_does_not_wait_for_the_client(arguments: list[str]) -> None:
     assert done.stdout
 
 
+ON_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from pandium_api import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "code"), [("pandium.models", -signal.SIGINT), ("pandium._cli._app", 130)]
+)
+def test_ctrl_c_at_the_start_shows_no_traceback(module: str, code: int) -> None:
+    """While the package is loaded it ends by the signal; later as at any time."""
+    done = run_child("--help", program=ON_IMPORT.format(module=module))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"), [("stdout", "standard output is closed\n"), ("stderr", "")]
+)
+def test_closed_streams_are_no_traceback(closed: str, said: str) -> None:
+    """Without a standard output there is nothing to do, 74; without the other nothing is said."""
+    done = run_child("--nonsense", program=f"import sys; sys.{closed} = None; {RUN}")
+    assert (done.returncode, done.stdout) == ({"stdout": 74, "stderr": 2}[closed], "")
+    assert done.stderr.endswith(said)
+
+
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command tells what it does, and each has a line in the help of its group."""
 
@@ -427,6 +483,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert run([*path, "--help"]) == 0
         written = capsys.readouterr().out
         assert command.help
+        assert "\\b" not in written
         for name, below in getattr(command, "commands", {}).items():
             assert f"  {name} " in written
             walk(below, [*path, name])
@@ -435,9 +492,20 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`pandium-api tenants` alone is a wrong command line, answered with what there is."""
-    assert run(["tenants"]) == 2
-    assert "sync" in capsys.readouterr().err
+    """`pandium-api tenants` alone is a wrong command line, answered with what `--help` says."""
+    for path in ([], ["tenants"]):
+        assert run(path) == 2
+        said = capsys.readouterr().err
+        assert run([*path, "--help"]) == 0
+        assert said == capsys.readouterr().out
+
+
+def test_lists_in_a_help_stay_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shell is to be told can be copied, as each command has a line of its own."""
+    assert run(["completion", "--help"]) == 0
+    written = capsys.readouterr().out
+    path = "~/.local/share/bash-completion/completions/pandium-api"
+    assert f"  bash: pandium-api completion bash > {path}\n" in written
 
 
 # The emulator.

@@ -175,11 +175,11 @@ WRONG = [
     ("tenants sync x", "'x' is not a valid number"),
     ("tenants list --all --limit 3", "--all and --limit exclude each other"),
     ("tenants list --sort-by name", "sort_by must be '<field>__ASC'"),
-    ("tenants list --page-size 501", "page_size must be a whole number from 1 to 500"),
+    ("tenants list --page-size 501", "501 is not in the range 1<=x<=500"),
     ("tenants list --format xml", "'xml' is not one of"),
     ("tenants create A 1", "name must be lower-case letters"),
     ("tenants create a 1 --release-id 1 --release-channel Latest", "exclude each other"),
-    ("tenants update 1", "changes must name at least one field"),
+    ("tenants update 1", "name at least one field"),
     ("tenants update 1 --set archived", "'archived' is not NAME=VALUE"),
     ("connectors call 1 shop u --query =1", "'=1' is not NAME=VALUE"),
     ("runs wait", "Missing argument 'TRIGGER...'"),
@@ -187,7 +187,12 @@ WRONG = [
     ("request get v2", "path must begin with one slash"),
     ("tenant list", "No such command 'tenant'"),
     ("runs wait 1 --slowest 0.5", "minimum must be at most maximum"),
-    ("watch --every 0", "0.0 is not in the range x>0"),
+    ("watch --every 0", "0.0 is not in the range"),
+    ("watch --every inf", "inf is not in the range"),
+    ("tenants update 1 --name a --set name=2", "name is given twice"),
+    ("tenants update 1 --set a=1 --set a=2", "a is given twice"),
+    ("tenants update 1 --set tenant_id=5", "tenant_id is no field"),
+    ("tenants update 1 --release-id 5 --set integration_release_id=6", "are one field"),
 ]
 
 

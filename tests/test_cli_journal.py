@@ -169,13 +169,28 @@ def test_a_sync_that_may_have_happened_is_repeated_on_demand_alone(
 def test_the_terms_of_a_wait_are_those_of_the_command_line(
     emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Time limit and tenants at once hold with a journal, too; what is not over is named."""
+    """Time limit and tenants at once hold with a journal, too, and it is told how to go on."""
     ids = [add(emulator, "Succeeded", 1000), add(emulator, "Succeeded")]
-    line = ["tenants", "sync", *ids, "--wait", *QUICKLY, "--journal", str(tmp_path / "sync.db")]
+    journal = str(tmp_path / "sync.db")
+    line = ["tenants", "sync", *ids, "--wait", *QUICKLY, "--journal", journal]
     assert run([*line, "--time-limit", "0.3", "--at-once", "1"]) == 5
     written = capsys.readouterr()
     assert outcomes(written.out) == {1: "timeout", 2: "succeeded"}
-    assert "not over yet: pandium-api runs wait 1 goes on\n" in written.err
+    going_on = f"the same command goes on, with --journal {journal}\n"
+    assert f"not over yet: {going_on}" in written.err
     sent = [(one.method, one.path) for one in emulator.requests]
     second = sent.index(("POST", "/v2/tenants/2/sync"))
     assert ("GET", "/v2/runs/triggers/1/status") not in sent[second:]
+
+
+def test_what_the_time_limit_cut_off_is_waited_for_again(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command goes on with the trigger that was late, and asks for no other sync."""
+    tenant = add(emulator, "Succeeded", 0.5)
+    line = ["tenants", "sync", tenant, "--wait", *QUICKLY, "--journal", str(tmp_path / "sync.db")]
+    assert run([*line, "--time-limit", "0.2"]) == 5
+    capsys.readouterr()
+    assert run(line) == 0
+    assert outcomes(capsys.readouterr().out) == {1: "succeeded"}
+    assert posts(emulator) == ["/v2/tenants/1/sync"]

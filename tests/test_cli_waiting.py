@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import signal
 import sys
 from contextlib import redirect_stdout
@@ -17,6 +18,8 @@ from commanding import KEY, PATIENCE, Interrupting, Screen, of, run_on_terminal,
 from pandium._cli._app import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_httpx import HTTPXMock
 
     from pandium.emulator import Emulator
@@ -73,6 +76,28 @@ def test_the_exit_code_of_a_wait_tells_how_the_runs_ended(
     assert [ends[int(one)][0] for one in ids] == [_outcome(word) for word in words]
     assert written.err.startswith(f"pandium-api: {summary}\n")
     assert ("not over yet: pandium-api runs wait 2 goes on" in written.err) is ("Going on" in words)
+
+
+def test_what_goes_on_speaks_to_the_same_server(
+    emulator: Emulator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command that waits on has the options that say where, and whose key; it can be run."""
+    monkeypatch.delenv("PANDIUM_API_KEY")
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    key = tmp_path / "a key"
+    key.touch(mode=0o600)
+    key.write_text(KEY)
+    there = ["--base-url", emulator.url, "--key-file", str(key)]
+    [tenant] = script(emulator, "Going on", seconds=1)
+    line = ["tenants", "sync", tenant, "--wait", *QUICKLY, "--time-limit", "0.3"]
+    assert run([*there, *line]) == 5
+    _, _, said = capsys.readouterr().err.partition("not over yet: ")
+    words = shlex.split(said.removesuffix(" goes on\n"))
+    assert words == ["pandium-api", "runs", "wait", *there, "1"]
+    assert run([*words[1:], *QUICKLY, "--time-limit", "0.1"]) == 5
 
 
 def _outcome(word: str) -> str:
@@ -139,6 +164,15 @@ def test_a_tenant_that_cannot_be_synced_leaves_the_others_alone(
     assert run(["tenants", "sync", *ids, *more, *(QUICKLY if more else [])]) == code
     written = capsys.readouterr()
     assert "404 Not Found: Tenant 98 not found" in (written.out if more else written.err)
+
+
+@pytest.mark.parametrize("more", [[], ["--wait"]])
+def test_an_integration_that_is_not_there_is_an_error(
+    more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would have no tenants to sync either, and a slip of the pen would pass for success."""
+    assert run(["tenants", "sync", "--integration", "99", *more]) == 4
+    assert "404 Not Found: Integration 99 not found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [[], ["--wait"]])
@@ -226,6 +260,17 @@ def test_there_is_no_bar_where_colour_is_refused(emulator: Emulator) -> None:
     assert code == 0
     assert "\x1b" not in screen.written
     assert "━" not in screen.written
+
+
+def test_records_stay_on_a_terminal_with_a_bar(emulator: Emulator) -> None:
+    """The bar comes and goes below what is written for programs, and takes none of it away."""
+    ids = script(emulator, "Succeeded", "Succeeded")
+    line = ["tenants", "sync", *ids, "--wait", "--quickest", "0.1", "-f", "json"]
+    code, screen = run_on_terminal(*line, columns=250, environ=of(emulator.url))
+    assert code == 0
+    *array, summary = [row for row in screen.rows if row]
+    assert sorted(one["tenant_id"] for one in json.loads("".join(array))) == [1, 2]
+    assert summary == "pandium-api: 2 succeeded"
 
 
 def triggered(emulator: Emulator, *words: str) -> list[str]:

@@ -93,7 +93,11 @@ def test_what_does_not_pass_ends_a_watch(
     httpx_mock.add_response(status_code=403, json={"detail": "Not authorized"})
     assert run(["watch", "--every", "0.01"]) == 4
     written = capsys.readouterr()
-    assert (written.out, written.err.count("\n")) == ("", 1)
+    refusal = "GET /v2/tenants: 403 Forbidden: Not authorized (check the key and the environment)"
+    assert (written.out, written.err) == (
+        "",
+        f"pandium-api: nothing found\npandium-api: error: {refusal}\n",
+    )
 
 
 def screen_of(stream: Terminal, columns: int, lines: int) -> Screen:

@@ -182,6 +182,11 @@ def test_a_deep_copy_shares_nothing() -> None:
     assert error.body == {"a": []}
 
 
+def target_in(cls: type[errors.PandiumError]) -> str:
+    host = "https://api.example" if cls is errors.ConnectFailed else ""
+    return f"{host}/v2/tenants/7/sync"
+
+
 @EVERY_ERROR
 def test_an_error_without_arguments_can_be_shown_and_copied(
     cls: type[errors.PandiumError],
@@ -191,14 +196,18 @@ def test_an_error_without_arguments_can_be_shown_and_copied(
     error.args = ()
     again = pickle.loads(pickle.dumps(error))
     assert again.args == ()
-    assert str(again) == "POST /v2/tenants/7/sync: "
+    assert str(again) == f"POST {target_in(cls)}: "
 
 
 @EVERY_ERROR
 def test_the_text_names_the_request(cls: type[errors.PandiumError]) -> None:
-    """The text is the method, the path without its query, and what happened."""
+    """
+    The text is the method, the path without its query, and what happened.
+
+    Where no connection was made it has the host, too, as that may be what is wrong.
+    """
     error = make(cls, "422 Unprocessable Entity: no such mode")
-    text = "POST /v2/tenants/7/sync: 422 Unprocessable Entity: no such mode"
+    text = f"POST {target_in(cls)}: 422 Unprocessable Entity: no such mode"
     assert str(error) == text
     assert repr(error) == f"{cls.__name__}({text!r})"
 

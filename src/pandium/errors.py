@@ -115,7 +115,10 @@ class PandiumError(Exception):
         text = " ".join(str(self.args[0]).split()) if self.args else ""
         if self.method is None or self.url is None:
             return text
-        return f"{self.method} {urlsplit(self.url).path}: {text}"
+        return f"{self.method} {self._target(self.url)}: {text}"
+
+    def _target(self, url: str) -> str:
+        return urlsplit(url).path
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -135,6 +138,10 @@ class ConnectFailed(TransportError):
     """No connection was made, so the request was never sent."""
 
     outcome_unknown = False
+
+    def _target(self, url: str) -> str:
+        # With the host, which may be what is wrong; without a query, which may hold a secret.
+        return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 class RequestTimeout(TransportError, TimeoutError):

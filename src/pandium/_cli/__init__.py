@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,12 +19,15 @@ _EXTRAS = {
     "uvicorn": "emulator",
 }
 _CONFIGURATION = 3
+_NO_IO = 74  # as in sysexits.h
 # What shells report for a command that SIGINT or SIGPIPE ended.
 _INTERRUPTED, _NO_READER = 130, 141
 
 
 def main() -> int:
     """Run the command line, and give the exit code."""
+    if not _has_output():
+        return _NO_IO
     try:
         code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
@@ -35,6 +39,15 @@ def main() -> int:
         code = _NO_READER
     _end_output()
     return code
+
+
+def _has_output() -> bool:
+    # Python has no streams of those that were closed before it began.
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    if sys.stdout is None:
+        sys.stderr.write("pandium-api: error: standard output is closed\n")
+    return sys.stdout is not None
 
 
 def _end_output() -> None:

@@ -29,13 +29,14 @@ __all__ = ["app", "run"]
 
 _PROGRAM = "pandium-api"
 _COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
-_OTHER, _USAGE, _CONFIGURATION, _API = 1, 2, 3, 4
+_USAGE, _CONFIGURATION, _API = 2, 3, 4
+_NO_IO = 74  # as in sysexits.h; 1 is for runs that failed
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pandium.__version__, message="%(version)s")
 def app() -> None:
-    r"""
+    """
     Work with the Pandium API.
 
     The API key is that of PANDIUM_API_KEY, of --key-file, or of a prompt. PANDIUM_ENV and
@@ -44,8 +45,9 @@ def app() -> None:
     \b
     Exit codes: 0 all is well; 1 some runs failed; 2 the command line is wrong;
     3 the configuration is; 4 the API refused or could not be reached;
-    5 the time limit came first; 130 for Ctrl-C.
-    """
+    5 the time limit came first; 74 a file or the output could not be read or written;
+    130 for Ctrl-C.
+    """  # noqa: D301 - click wants the character itself
 
 
 for _command in (
@@ -57,14 +59,14 @@ for _command in (
 @app.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
-    r"""
+    """
     Write completions for a shell.
 
     \b
     bash: pandium-api completion bash > ~/.local/share/bash-completion/completions/pandium-api
     zsh:  pandium-api completion zsh > "${fpath[1]}/_pandium-api"
     fish: pandium-api completion fish > ~/.config/fish/completions/pandium-api.fish
-    """
+    """  # noqa: D301 - click wants the character itself
     shell_complete(app, {}, _PROGRAM, _COMPLETE, f"{shell}_source")
 
 
@@ -79,6 +81,9 @@ def run(arguments: Sequence[str]) -> int:
             return code
     except click.exceptions.Exit as ending:
         return ending.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return _USAGE
     except click.ClickException as error:
         return _refuse(error)
     except BrokenPipeError:
@@ -96,12 +101,18 @@ def _refuse(error: click.ClickException) -> int:
 
 
 def _worded(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, pandium.PandiumError) and error.skip:
-        return f"{text} (--skip {error.skip} goes on from there)"
-    if isinstance(error, pandium.PandiumError) and error.outcome_unknown:
-        return f"{text} (it may have been carried out)"
-    return text
+    hint = _hint(error) if isinstance(error, pandium.PandiumError) else ""
+    return f"{error} ({hint})" if hint else str(error)
+
+
+def _hint(error: pandium.PandiumError) -> str:
+    if error.skip:
+        return f"--skip {error.skip} goes on from there"
+    if isinstance(error, pandium.AuthenticationError):
+        return "check the key and the environment"
+    if error.outcome_unknown and error.method != "GET":
+        return "it may have been carried out"
+    return ""
 
 
 def _code_of(error: Exception) -> int:
@@ -111,4 +122,4 @@ def _code_of(error: Exception) -> int:
         return _CONFIGURATION
     if isinstance(error, pandium.PandiumError):
         return _API
-    return _USAGE if isinstance(error, ValueError) else _OTHER
+    return _USAGE if isinstance(error, ValueError) else _NO_IO

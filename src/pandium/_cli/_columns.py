@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from pandium.models import Integration, Run, Tenant
 
@@ -33,6 +33,10 @@ class Column:
 
 def _minute(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _second(stamp: str) -> str:
+    return f"{datetime.fromisoformat(stamp).astimezone():%H:%M:%S}"
 
 
 def _names(integration: Integration) -> str:
@@ -134,7 +138,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         _text("error", 8, room=20),
     ),
     "Change": (
-        _text("at"),
+        Column("AT", lambda one: _second(one.at)),
         _number("tenant_id", "TENANT"),
         _text("name", 16, room=16),
         _text("state", room=8),

@@ -46,6 +46,8 @@ def _read(path: str) -> str:
         raise ConfigurationError(f"the key file {path} cannot be read: {reason}") from None
     if not key:
         raise ConfigurationError(f"the key file {path} is empty")
+    if len(key.splitlines()) > 1:
+        raise ConfigurationError(f"the key file {path} has more than one line")
     return key
 
 

@@ -17,7 +17,7 @@ def emulator(*, arguments: tuple[str, ...]) -> int:
     """Serve a Pandium of your own."""
     from pandium.emulator.__main__ import main
 
-    return main(arguments)
+    return main(arguments, program="pandium-api emulator")
 
 
 @click.command()

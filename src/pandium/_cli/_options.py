@@ -24,6 +24,7 @@ __all__ = [
     "Group",
     "Root",
     "answers",
+    "connecting",
     "formatted",
     "lists",
     "read_json",
@@ -38,10 +39,12 @@ __all__ = [
 
 COUNT = click.IntRange(min=1)
 COUNT.name = "number"  # in the help, and where it is none
+PAGE_SIZE = click.IntRange(min=1, max=500)
+PAGE_SIZE.name = "number"
 ID = click.IntRange(min=0)
 ID.name = "number"
 MODE = click.Choice(["init", "normal"])
-SECONDS = click.FloatRange(min=0, min_open=True)
+SECONDS = click.FloatRange(min=0, min_open=True, max=1e9)
 SECONDS.name = "number"
 
 
@@ -112,6 +115,17 @@ def setting(name: str, default: Any = None) -> Any:
     return click.get_current_context().meta.get(f"pandium.{name}", default)
 
 
+def connecting() -> list[str]:
+    """Give the options by which another command speaks to the same API with the same key."""
+    given = [(name, setting(name)) for name in ("environment", "base_url", "key_file")]
+    return [
+        word
+        for name, value in given
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
 def _kept(*names: str, **attributes: Any) -> Callable[[Work], Work]:
     """Add an option that is kept for :func:`setting` to find."""
     return click.option(*names, callback=_keep, expose_value=False, **attributes)
@@ -144,7 +158,7 @@ _PAGING = (
     _kept("--on-drift", type=click.Choice(["repair", "raise", "ignore"]),
          help="What to do where the listing changes meanwhile."),
     _kept("--ahead", type=COUNT, help="Requests at once at most: 4."),
-    _kept("--page-size", type=COUNT, help="Records a request: 500, the most."),
+    _kept("--page-size", type=PAGE_SIZE, help="Records a request: 500, the most."),
     _kept("--skip", type=ID, help="Leave out so many at the start."),
     _kept("--limit", type=COUNT, help="List so many at most: 100, unless --all."),
     _kept("--all", is_flag=True, default=None, help="List all, however many there are."),

@@ -132,19 +132,24 @@ class _JsonLines:
 
 
 class _JsonArray:
-    """One JSON array, with a line for each record; broken off, it is no JSON."""
+    """
+    One JSON array, with a line for each record; broken off, it is no JSON.
+
+    Each line is whole at once, as a bar or a note may come next on the same terminal: so the comma
+    stands at the beginning of the line that follows.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._before = "["
+        self._before = "[\n"
 
     def write(self, records: Sequence[Any]) -> None:
         for one in records:
-            self._stream.write(f"{self._before}\n{_json_of(one)}")
+            self._stream.write(f"{self._before}{_json_of(one)}\n")
             self._before = ","
 
     def end(self) -> None:
-        self._stream.write("[]\n" if self._before == "[" else "\n]\n")
+        self._stream.write("]\n" if self._before == "," else "[]\n")
 
 
 class _Csv:

@@ -53,12 +53,17 @@ class Wanted:
         for tenant_id in self.tenant_ids:
             yield tenant_id
         if self.integration_id is not None:
+            is_empty = True
             try:
                 async for tenant in client.tenants.list(integration_id=self.integration_id):
+                    is_empty = False
                     yield tenant.id
             except PandiumError as error:
                 error.skip = None  # it is not for a listing that somebody asked for
                 raise
+            if is_empty:
+                # An error where there is none: else a slip of the pen would pass for success.
+                await client.integrations.get(self.integration_id)
 
 
 @attrs.define
@@ -164,7 +169,7 @@ def sync_and_wait(wanted: Wanted) -> int:
     asking = Asking(wanted)
     return followed(
         partial(_follow_syncs, asking),
-        lambda follow: [*waiting_on(follow.pending), *asking.left()],
+        lambda triggers: [*waiting_on(triggers), *asking.left()],
     )
 
 

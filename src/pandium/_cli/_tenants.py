@@ -12,6 +12,7 @@ from pandium._cli._options import (
     MODE,
     Group,
     answers,
+    formatted,
     lists,
     read_json,
     read_object,
@@ -36,7 +37,12 @@ _SORT = click.option("--sort-by", metavar="FIELD__ASC", help="Or FIELD__DESC.")
 
 
 def _read_fields(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
-    return {name: read_json(value) for name, value in map(read_pair, pairs)}
+    found: dict[str, Any] = {}
+    for name, value in map(read_pair, pairs):
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
+        found[name] = read_json(value)
+    return found
 
 
 @click.group(cls=Group)
@@ -47,7 +53,11 @@ def tenants() -> None:
 @tenants.command("list")
 @click.option("--integration", "integration_id", type=ID, help="Of this one only.")
 @click.option("--user-name", help="Of this user only.")
-@click.option("--archived/--not-archived", default=None, help="What that adds, the API decides.")
+@click.option(
+    "--archived/--not-archived",
+    default=None,
+    help="Archived ones, too or only.",
+)
 @_SORT
 @lists("Tenant")
 def list_(
@@ -109,17 +119,23 @@ async def create(
     metavar="FIELD=JSON",
     help="Any other field.",
 )
-@shows("Tenant")
-async def update(
-    client: AsyncPandium, *, tenant_id: int, others: dict[str, Any], **changes: Any
-) -> models.Tenant:
+@formatted
+def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     """
     Change some fields of a tenant.
 
     The vendor names this operation but does not describe it.
     """
+    from pandium._cli import _session
+
     present = {name: value for name, value in changes.items() if value is not None}
-    return await client.tenants.update(tenant_id, **present, **others)
+    if twice := sorted(present.keys() & others.keys()):
+        raise click.UsageError(f"{twice[0]} is given twice")
+    if "tenant_id" in others:
+        raise click.UsageError("tenant_id is no field that can be changed")
+    if not (fields := present | others):
+        raise click.UsageError("name at least one field to change")
+    return _session.show(lambda client: client.tenants.update(tenant_id, **fields), "Tenant")
 
 
 @tenants.command("archive")

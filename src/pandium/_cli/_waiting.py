@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Self
 
 from pandium import Completed, Outcome, PandiumError, Polling, WaitTimeout
 from pandium._cli._bar import Bar
-from pandium._cli._options import setting
+from pandium._cli._options import connecting, setting
 from pandium._cli._output import rows_for
 from pandium._cli._records import Ending
 from pandium._cli._session import Explaining, run
 from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection
     from types import TracebackType
+    from typing import TypeAlias
 
     from pandium import AsyncPandium, TriggerStatus
+
+    # Says how to go on with some triggers.
+    GoingOn: TypeAlias = Callable[[Collection[str]], list[str]]
 
 __all__ = [
     "Follow",
@@ -130,13 +134,13 @@ class Follow:
             sys.stdout.flush()
         self.expect(self._begun)
 
-    def close(self) -> int:
+    def close(self, going_on: GoingOn) -> int:
         """Write what comes last, and give the exit code."""
         self._rows.end()
         words = (f"{number} {word}" for word, number in sorted(self._outcomes.items()))
         note(", ".join(words) or "there is nothing to wait for")
         if self.late:
-            note(f"not over yet: {waiting_on(self.late)[0]}")
+            note(f"not over yet: {'; '.join(going_on(self.late))}")
         return code_of(self._outcomes)
 
 
@@ -151,28 +155,30 @@ def code_of(outcomes: Counter[str]) -> int:
     return _TOO_LATE if outcomes["timeout"] else 0
 
 
-def waiting_on(triggers: Iterable[str]) -> list[str]:
+def waiting_on(triggers: Collection[str]) -> list[str]:
     """Give the command that waits on, where there is something to wait for."""
-    return (
-        [f"pandium-api runs wait {' '.join(map(shlex.quote, triggers))} goes on"]
-        if triggers
-        else []
-    )
+    if not triggers:
+        return []
+    words = ["pandium-api", "runs", "wait", *connecting(), *triggers]
+    return [f"{shlex.join(words)} goes on"]
 
 
 def followed(
-    use: Callable[[AsyncPandium, Follow], Awaitable[None]],
-    going_on: Callable[[Follow], list[str]],
+    use: Callable[[AsyncPandium, Follow], Awaitable[None]], going_on: GoingOn = waiting_on
 ) -> int:
-    """Follow runs to their ends, and give the exit code; after Ctrl-C, say what goes on."""
+    """
+    Follow runs to their ends, and give the exit code.
+
+    After Ctrl-C, or where the time limit came first, ``going_on`` says how to go on.
+    """
     follow = Follow()
 
     async def all_of(client: AsyncPandium) -> int:
         with follow:
             await use(client, follow)
-        return follow.close()
+        return follow.close(going_on)
 
-    with Explaining(lambda: going_on(follow)):
+    with Explaining(lambda: going_on(follow.pending)):
         return run(all_of)
 
 
@@ -187,4 +193,4 @@ def wait(triggers: list[str]) -> int:
             async for completed in done:
                 follow.end(ending_of(completed))
 
-    return followed(use, lambda follow: waiting_on(follow.pending))
+    return followed(use)

@@ -73,11 +73,15 @@ async def _watch(subject: _Subject, client: AsyncPandium) -> int:
             if number:
                 await anyio.sleep(subject.every)
             try:
-                view.show(await subject.look(client))
+                found = await subject.look(client)
             except _PASSING as error:
                 if not number:
                     raise
                 note(f"no news: {error}")
+            else:
+                view.show(found)
+                if not found and not number:
+                    note("nothing found")
     return 0
 
 

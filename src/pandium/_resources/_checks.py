@@ -18,6 +18,7 @@ __all__ = [
     "checked_name",
     "checked_release",
     "checked_sort",
+    "checked_text",
     "object_json",
 ]
 
@@ -53,6 +54,13 @@ def checked_name(name: str) -> str:
             f"name must be lower-case letters and digits, with '-' only between them, not {name!r}"
         )
     return name
+
+
+def checked_text(argument: str, value: object) -> str:
+    """Let text pass that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{argument} must be a text that is not empty, not {value!r}")
+    return value
 
 
 def checked_release(release_id: object, release_channel: object) -> None:

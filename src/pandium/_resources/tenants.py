@@ -146,6 +146,9 @@ class Tenants:
         if not changes:
             raise ValueError("changes must name at least one field")
         body = {_API_NAMES.get(name, name): value for name, value in changes.items()}
+        for short, name in _API_NAMES.items():
+            if short in changes and name in changes:
+                raise ValueError(f"{short} and {name} are one field: pass one of them")
         if "name" in body:
             checked_name(body["name"])
         checked_release(*(body.get(name) for name in _API_NAMES.values()))

@@ -16,9 +16,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST_PORT = 65_535
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Serve until a signal comes: 0 then, 1 if the state could not be saved, 2 for bad options."""
-    parser = _parser()
+    parser = _parser(program)
     given = parser.parse_args(arguments)
     with _signals() as signals:
         try:
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if given.state is None else _save(emulator)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(PROGRAM, description=__doc__, allow_abbrev=False)
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--port", type=_port, default=8080, help="0 lets the system pick one (default: 8080)"
     )
