@@ -33,11 +33,12 @@ NEW = Entry(State.NEW)
 
 
 class Calendar(RealClock):
-    """A clock whose date is what a test says, and that counts how often a file was waited for."""
+    """A clock whose date is what a test says, and that counts its questions and waits for a file."""
 
     def __init__(self) -> None:
         self.date = datetime(2026, 1, 1, tzinfo=UTC)
         self.works = 0
+        self.asked = 0
         self._changed = anyio.Event()
 
     def at_work(self) -> AbstractContextManager[object]:
@@ -53,6 +54,7 @@ class Calendar(RealClock):
             await self._changed.wait()
 
     def wall(self) -> datetime:
+        self.asked += 1
         return self.date
 
     def go_on(self, seconds: float) -> None:
@@ -161,14 +163,17 @@ async def test_a_trigger_prolongs_the_lease(file: Path, clock: Calendar) -> None
 
 
 async def test_a_lease_of_a_wrong_clock_has_lapsed(file: Path, clock: Calendar) -> None:
-    """A lease from far in the future does not hold a trigger until then."""
+    """A lease from far in the future holds neither a trigger nor a request until then."""
     async with Journal(file, JOB, clock) as one, Journal(file, JOB, clock) as two:
         await claim(one)
         await one.triggered(1, "t")
+        await claim(one, 2)
         clock.go_on(-1)
         assert not (await find(two)).is_mine
+        assert await find(two, 2) == OTHERS
         clock.go_on(-10_000)
         assert (await find(two)).is_mine
+        assert (await find(two, 2)).state is State.UNKNOWN
 
 
 async def test_what_is_lost_is_claimed_again_on_demand_alone(file: Path, clock: Calendar) -> None:
@@ -500,6 +505,7 @@ async def test_a_lock_is_waited_out(
         with locked(file) as other:
             tasks.start_soon(claim, journal)
             await clock.until_at_work(4)  # a second time it pauses, not having got the lock
+            assert clock.asked == 0  # or its lease would be of before it was written
             other.execute("ROLLBACK")
     assert rows(file) == [(1, "sending", "")]
     assert caplog.text.count("locked by another process") == 1

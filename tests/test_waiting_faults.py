@@ -184,6 +184,27 @@ async def test_a_429_in_the_middle_holds_all_looks(
     assert_nothing_lost(emulator, found)
 
 
+async def test_a_429_of_another_call_holds_all_looks(
+    emulator: Emulator, client: AsyncPandium
+) -> None:
+    """No look is made while the client may send nothing, and none is counted that was not sent."""
+    triggers = [await client.tenants.sync(one.id, mode="normal") for one in emulator.tenants]
+    looks = times_of(emulator, "runs.status")
+    emulator.faults.add("tenants.metadata", RateLimit(80))
+
+    async def be_refused() -> None:
+        await emulator.clock.sleep(60)
+        with pytest.raises(RateLimited):
+            await client.tenants.metadata(1)
+
+    async with emulator.clock.skipping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(be_refused)
+        done = await client.runs.wait_all(triggers, poll=PACE)
+    assert {one.status for one in done} == {SUCCEEDED}
+    assert not [time for time in looks if 60 < time < 140]
+    assert sum(one.polls for one in done) == len(looks)
+
+
 @pytest.mark.parametrize(
     ("fault", "triggers"),
     [
