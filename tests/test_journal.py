@@ -33,7 +33,7 @@ NEW = Entry(State.NEW)
 
 
 class Calendar(RealClock):
-    """A clock whose date is what a test says, and that counts its questions and waits for a file."""
+    """A clock whose date is what a test says, and that counts questions and waits for a file."""
 
     def __init__(self) -> None:
         self.date = datetime(2026, 1, 1, tzinfo=UTC)
@@ -220,6 +220,22 @@ async def test_records_are_those_of_the_request_they_speak_of(file: Path, clock:
         await two.triggered(1, "t")
         await one.ended(1, "late", State.SUCCEEDED, "Succeeded")
         assert rows(file) == [(1, "triggered", "t")]
+
+
+async def test_no_record_takes_a_trigger_away(file: Path, clock: Calendar) -> None:
+    """Once its trigger or its end is known, a request is neither lost nor unsent any more."""
+    async with Journal(file, JOB, clock) as journal:
+        await claim(journal)
+        for record in (
+            journal.triggered(1, "t"),
+            journal.ended(1, "t", State.SUCCEEDED, "Succeeded"),
+        ):
+            await record
+            before = await find(journal)
+            await journal.lost(1, "late")
+            await journal.unsent(1)
+            await journal.triggered(1, "late")
+            assert await find(journal) == before
 
 
 async def test_a_late_answer_is_better_than_none(file: Path, clock: Calendar) -> None:
@@ -535,6 +551,32 @@ async def test_a_record_is_written_though_cancelled(file: Path, clock: Calendar)
                 await clock.until_at_work(1)
                 tasks.cancel_scope.cancel()
                 other.execute("ROLLBACK")
+        assert rows(file) == [(1, "triggered", "t")]
+
+
+async def test_a_cancelled_record_is_tried_again(file: Path, clock: Calendar) -> None:
+    """A lock that lasts for longer than one try does not cost a cancelled record."""
+    async with Journal(file, JOB, clock) as journal:
+        await claim(journal)
+        db = journal._database._db
+        assert db is not None
+        begun: list[str] = []
+
+        def note(statement: str) -> None:
+            begun.append(statement)
+            if len(begun) == 3:  # the one that was cancelled, and two more
+                other.execute("ROLLBACK")
+
+        with locked(file) as other:
+            db.set_trace_callback(note)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.triggered, 1, "t")
+                await clock.until_at_work(1)
+                while not begun:  # noqa: ASYNC110 - a thread begins, which no event tells
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            db.set_trace_callback(None)
+        assert begun[:3] == ["BEGIN IMMEDIATE"] * 3
         assert rows(file) == [(1, "triggered", "t")]
 
 
