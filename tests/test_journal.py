@@ -572,7 +572,7 @@ async def test_a_cancelled_record_is_tried_again(file: Path, clock: Calendar) ->
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(journal.triggered, 1, "t")
                 await clock.until_at_work(1)
-                while not begun:  # noqa: ASYNC110 - a thread begins, which no event tells
+                while not begun:
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             db.set_trace_callback(None)

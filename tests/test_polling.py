@@ -617,9 +617,8 @@ async def test_a_consumer_may_stop_early() -> None:
         finally:
             is_closed = True
 
-    walked = source()  # kept here, so that nobody else closes it
     async with server.clock.skipping():
-        async with _completions(server, walked) as done:
+        async with _completions(server, source()) as done:
             assert (await anext(done)).trigger_id == "a"
             assert done.progress.active == 1
         looks, left_at = len(server.looks), server.clock.now()
@@ -763,5 +762,12 @@ async def test_triggers_are_more_than_one(triggers: Any) -> None:
 @pytest.mark.parametrize("value", ["5", None, True, nan, -1])
 def test_a_pace_is_made_of_numbers(name: str, value: Any) -> None:
     """What is no number, or none that can be kept to, is a ValueError that names the argument."""
+    with pytest.raises(ValueError, match=name):
+        Polling(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("jitter", 1), ("minimum", 16), ("rate", 0)])
+def test_a_pace_can_be_kept_to(name: str, value: float) -> None:
+    """Looks with no pause at all between them, or none ever, are a ValueError, too."""
     with pytest.raises(ValueError, match=name):
         Polling(**{name: value})

@@ -34,7 +34,6 @@ _log = logging.getLogger("pandium")
 _PATIENCE, _PAUSE = 1.0, 0.05
 # Seconds that `surely` tries for when all else has been cancelled already.
 _GRACE = 3.0
-_IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE = 0xFF
 
 
@@ -182,7 +181,7 @@ class Database:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
-            if code & _PRIMARY_CODE in _IN_USE:
+            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise _Locked from None
             raise kind(f"{self.name}: {error}") from None
 
