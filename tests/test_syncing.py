@@ -479,6 +479,23 @@ async def test_a_live_owner_keeps_its_lease(file: Path) -> None:
     assert world.posted() == [1, 2]
 
 
+async def test_what_another_triggered_meanwhile_is_waited_on(file: Path) -> None:
+    """A trigger that came and was abandoned while a payload was made is taken over, not repeated."""
+    world = World()
+    async with world.clock.skipping(), world.owner(file) as other:
+
+        async def content(tenant_id: int) -> None:
+            await other.claim(tenant_id, may_repeat=False)
+            world.ends["t1"] = world.clock.now() + 60
+            await other.triggered(tenant_id, "t1")
+            await world.clock.sleep(2 * LEASE)
+
+        async with world.syncing([1], file, 1, content=content) as done:
+            assert [one.trigger_id async for one in done] == ["t1"]
+    assert world.posts == []
+    assert recorded(file) == {1: "succeeded"}
+
+
 async def test_a_tenant_that_another_was_refused_is_tried_again(file: Path) -> None:
     """What another owner surely did not carry out is triggered by whoever was asked to."""
     world = World()
