@@ -480,7 +480,7 @@ async def test_a_live_owner_keeps_its_lease(file: Path) -> None:
 
 
 async def test_what_another_triggered_meanwhile_is_waited_on(file: Path) -> None:
-    """A trigger that came and was abandoned while a payload was made is taken over, not repeated."""
+    """What came and was abandoned while a payload was made is taken over, not repeated."""
     world = World()
     async with world.clock.skipping(), world.owner(file) as other:
 
