@@ -33,11 +33,12 @@ NEW = Entry(State.NEW)
 
 
 class Calendar(RealClock):
-    """A clock whose date is what a test says, and that counts how often a file was waited for."""
+    """A clock whose date is what a test says, and that counts questions and waits for a file."""
 
     def __init__(self) -> None:
         self.date = datetime(2026, 1, 1, tzinfo=UTC)
         self.works = 0
+        self.asked = 0
         self._changed = anyio.Event()
 
     def at_work(self) -> AbstractContextManager[object]:
@@ -53,6 +54,7 @@ class Calendar(RealClock):
             await self._changed.wait()
 
     def wall(self) -> datetime:
+        self.asked += 1
         return self.date
 
     def go_on(self, seconds: float) -> None:
@@ -161,14 +163,17 @@ async def test_a_trigger_prolongs_the_lease(file: Path, clock: Calendar) -> None
 
 
 async def test_a_lease_of_a_wrong_clock_has_lapsed(file: Path, clock: Calendar) -> None:
-    """A lease from far in the future does not hold a trigger until then."""
+    """A lease from far in the future holds neither a trigger nor a request until then."""
     async with Journal(file, JOB, clock) as one, Journal(file, JOB, clock) as two:
         await claim(one)
         await one.triggered(1, "t")
+        await claim(one, 2)
         clock.go_on(-1)
         assert not (await find(two)).is_mine
+        assert await find(two, 2) == OTHERS
         clock.go_on(-10_000)
         assert (await find(two)).is_mine
+        assert (await find(two, 2)).state is State.UNKNOWN
 
 
 async def test_what_is_lost_is_claimed_again_on_demand_alone(file: Path, clock: Calendar) -> None:
@@ -215,6 +220,22 @@ async def test_records_are_those_of_the_request_they_speak_of(file: Path, clock:
         await two.triggered(1, "t")
         await one.ended(1, "late", State.SUCCEEDED, "Succeeded")
         assert rows(file) == [(1, "triggered", "t")]
+
+
+async def test_no_record_takes_a_trigger_away(file: Path, clock: Calendar) -> None:
+    """Once its trigger or its end is known, a request is neither lost nor unsent any more."""
+    async with Journal(file, JOB, clock) as journal:
+        await claim(journal)
+        for record in (
+            journal.triggered(1, "t"),
+            journal.ended(1, "t", State.SUCCEEDED, "Succeeded"),
+        ):
+            await record
+            before = await find(journal)
+            await journal.lost(1, "late")
+            await journal.unsent(1)
+            await journal.triggered(1, "late")
+            assert await find(journal) == before
 
 
 async def test_a_late_answer_is_better_than_none(file: Path, clock: Calendar) -> None:
@@ -500,6 +521,7 @@ async def test_a_lock_is_waited_out(
         with locked(file) as other:
             tasks.start_soon(claim, journal)
             await clock.until_at_work(4)  # a second time it pauses, not having got the lock
+            assert clock.asked == 0  # or its lease would be of before it was written
             other.execute("ROLLBACK")
     assert rows(file) == [(1, "sending", "")]
     assert caplog.text.count("locked by another process") == 1
@@ -529,6 +551,32 @@ async def test_a_record_is_written_though_cancelled(file: Path, clock: Calendar)
                 await clock.until_at_work(1)
                 tasks.cancel_scope.cancel()
                 other.execute("ROLLBACK")
+        assert rows(file) == [(1, "triggered", "t")]
+
+
+async def test_a_cancelled_record_is_tried_again(file: Path, clock: Calendar) -> None:
+    """A lock that lasts for longer than one try does not cost a cancelled record."""
+    async with Journal(file, JOB, clock) as journal:
+        await claim(journal)
+        db = journal._database._db
+        assert db is not None
+        begun: list[str] = []
+
+        def note(statement: str) -> None:
+            begun.append(statement)
+            if len(begun) == 3:  # the one that was cancelled, and two more
+                other.execute("ROLLBACK")
+
+        with locked(file) as other:
+            db.set_trace_callback(note)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.triggered, 1, "t")
+                await clock.until_at_work(1)
+                while not begun:
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            db.set_trace_callback(None)
+        assert begun[:3] == ["BEGIN IMMEDIATE"] * 3
         assert rows(file) == [(1, "triggered", "t")]
 
 

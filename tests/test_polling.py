@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import tracemalloc
+import weakref
 from bisect import bisect_left
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from pandium import (
     AsyncPandium,
     AuthenticationError,
     Completed,
+    ConnectionLost,
     NotFound,
     Outcome,
     Polling,
@@ -156,13 +159,14 @@ async def test_looks_keep_to_the_schedule(wait: Wait) -> None:
 
 @both_ways
 async def test_jitter_stays_within_its_share(wait: Wait) -> None:
-    """Jitter moves a look by at most its share of the pause, and does move it."""
+    """Jitter moves a look by at most its share of the pause, sooner and later."""
     server = _one((0, None), (500, "Succeeded"))
     await wait(server, polling=Polling(first=10, factor=0, minimum=10, maximum=10, jitter=0.2))
     times = [0.0, *(time for time, _ in server.looks)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(8 - 1e-6 <= gap <= 12 + 1e-6 for gap in gaps)
-    assert len({round(gap, 6) for gap in gaps}) > 5
+    assert min(gaps) < 9.9
+    assert max(gaps) > 10.1
 
 
 @both_ways
@@ -170,7 +174,8 @@ async def test_what_may_pass_is_waited_out(wait: Wait, caplog: pytest.LogCapture
     """A server that is down or asks for patience does not end a wait, and is logged."""
     down = ServerError("down", status_code=503)
     slow = RateLimited("slow down", status_code=429, retry_after=5)
-    server = _one((0, "Running"), (10, down), (70, slow), (80, "Succeeded"))
+    lost = ConnectionLost("gone")
+    server = _one((0, "Running"), (10, down), (40, lost), (70, slow), (80, "Succeeded"))
     assert (await wait(server)).status == "Succeeded"
     assert "no news of trigger t" in caplog.text
 
@@ -332,6 +337,22 @@ async def test_the_last_look_has_two_seconds(wait: Wait) -> None:
         return status
 
     assert (await wait(server, timeout=100.0, look=look)).status == "Succeeded"
+
+
+async def test_a_last_look_that_comes_late_has_two_seconds() -> None:
+    """A last look that had to wait for its turn may take as long as any other."""
+    names = [str(number) for number in range(20)]
+    server = Server({name: [(0, "Running"), (99.5, "Succeeded")] for name in names})
+
+    async def look(trigger_id: str) -> TriggerStatus:
+        status = await server.look(trigger_id)
+        await server.clock.sleep(1.9 if server.clock.now() >= 100 else 0)
+        return status
+
+    polling = Polling(first=90, minimum=90, maximum=90, rate=20)
+    done = await server.wait_for(names, timeout=100.0, polling=polling, look=look)
+    assert {completed.status for completed in done} == {TriggerStatus("Succeeded")}
+    assert max(server.looks)[0] > 100.5
 
 
 @both_ways
@@ -504,6 +525,34 @@ async def test_an_error_of_a_callback_is_one_result(callback: str) -> None:
     assert done["good"].status == TriggerStatus("Succeeded")
 
 
+async def test_a_result_with_an_error_counts_as_unknown() -> None:
+    """Whatever word was seen last, a wait that an error ended is no success."""
+    server = _one((0, "Succeeded"))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with server.clock.skipping(), _completions(server, ["t"], tell=fail) as done:
+        assert isinstance((await anext(done)).error, ZeroDivisionError)
+    assert (done.progress.succeeded, done.progress.unknown) == (0, 1)
+
+
+async def test_what_has_ended_is_not_kept() -> None:
+    """However long others are waited for, nothing is held of a trigger that has ended."""
+    server = Server({"a": [(0, "Succeeded")], "b": [(0, "Running"), (100, "Succeeded")]})
+    watches: list[weakref.ref[Any]] = []
+
+    def tell(status: TriggerStatus, watch: Any) -> None:
+        if watch.trigger_id == "b" and status.status == "Succeeded":
+            gc.collect()
+            assert [one() for one in watches] == [None]
+        elif watch.trigger_id == "a":
+            watches.append(weakref.ref(watch))
+
+    done = await server.wait_for(["a", "b"], tell=tell, timeout=inf)
+    assert [completed.error for completed in done] == [None, None]
+
+
 async def test_a_slow_callback_holds_up_its_own_trigger_alone() -> None:
     """Looks at the others go on while `on_status` takes its time."""
     names = [str(number) for number in range(30)]
@@ -514,9 +563,13 @@ async def test_a_slow_callback_holds_up_its_own_trigger_alone() -> None:
         if status.status == "Running":
             await server.clock.sleep(1000)
 
-    done = await server.wait_for([*names, "last"], tell=tell)
+    async def look(trigger_id: str) -> TriggerStatus:
+        await server.clock.sleep(3)  # so that as many are under way at once as may be
+        return await server.look(trigger_id)
+
+    done = await server.wait_for([*names, "last"], tell=tell, look=look, polling=Polling(rate=5))
     assert done[0].trigger_id == "last"
-    assert done[0].elapsed < 10
+    assert done[0].elapsed < 30
 
 
 async def test_a_source_with_something_else_in_it_loses_no_result() -> None:
@@ -567,11 +620,13 @@ async def test_a_consumer_may_stop_early() -> None:
     async with server.clock.skipping():
         async with _completions(server, source()) as done:
             assert (await anext(done)).trigger_id == "a"
+            assert done.progress.active == 1
         looks, left_at = len(server.looks), server.clock.now()
         await server.clock.sleep(1000)
     assert is_closed
     assert left_at < 20
     assert len(server.looks) == looks
+    assert done.progress.active == 0
 
 
 async def test_a_wait_can_be_cancelled_at_any_time() -> None:
@@ -707,5 +762,12 @@ async def test_triggers_are_more_than_one(triggers: Any) -> None:
 @pytest.mark.parametrize("value", ["5", None, True, nan, -1])
 def test_a_pace_is_made_of_numbers(name: str, value: Any) -> None:
     """What is no number, or none that can be kept to, is a ValueError that names the argument."""
+    with pytest.raises(ValueError, match=name):
+        Polling(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("jitter", 1), ("minimum", 16), ("rate", 0)])
+def test_a_pace_can_be_kept_to(name: str, value: float) -> None:
+    """Looks with no pause at all between them, or none ever, are a ValueError, too."""
     with pytest.raises(ValueError, match=name):
         Polling(**{name: value})

@@ -32,7 +32,7 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
-from pandium._journal import Journal, State
+from pandium._journal import LEASE, Journal, State
 from pandium._polling import Terms
 from pandium._progress import Completions, Tally
 from pandium._syncing import Plan, sync_each
@@ -270,6 +270,8 @@ async def test_one_failure_is_one_result(path: Path | None) -> None:
     assert done[4].status == TriggerStatus("Succeeded")
     assert done[5].error is odd
     assert world.posted() == [1, 2, 3, 4, 5]
+    if path is not None:
+        assert recorded(path) == {2: "unknown", 3: "triggered", 4: "succeeded", 5: "unknown"}
 
 
 async def test_what_is_no_tenant_is_one_result(path: Path | None) -> None:
@@ -294,7 +296,7 @@ async def test_an_error_of_a_payload_is_one_result(path: Path | None) -> None:
             raise ZeroDivisionError
         return b"{}"
 
-    done = by_tenant(await world.sync([1, 2, 3], path, content=content))
+    done = by_tenant(await world.sync([1, 2, 3], path, 1, content=content))
     assert isinstance(done[2].error, ZeroDivisionError)
     assert world.contents == {1: b"{}", 3: b"{}"}
     if path is not None:
@@ -393,7 +395,8 @@ async def test_each_step_is_recorded_in_time(file: Path) -> None:
         seen.append(recorded(file)[1])
 
     world.before_post, world.after_post, world.before_look = note, note, note
-    async with world.clock.skipping(), world.syncing([1], file) as done:
+    at_once = Polling(first=0, jitter=0)
+    async with world.clock.skipping(), world.syncing([1], file, polling=at_once) as done:
         async for _ in done:
             note(None)
     assert seen[:2] == ["sending", "sending"]
@@ -474,6 +477,23 @@ async def test_a_live_owner_keeps_its_lease(file: Path) -> None:
             assert set(by_tenant([one async for one in done])) == {1, 2}
     assert looked == []
     assert world.posted() == [1, 2]
+
+
+async def test_what_another_triggered_meanwhile_is_waited_on(file: Path) -> None:
+    """What came and was abandoned while a payload was made is taken over, not repeated."""
+    world = World()
+    async with world.clock.skipping(), world.owner(file) as other:
+
+        async def content(tenant_id: int) -> None:
+            await other.claim(tenant_id, may_repeat=False)
+            world.ends["t1"] = world.clock.now() + 60
+            await other.triggered(tenant_id, "t1")
+            await world.clock.sleep(2 * LEASE)
+
+        async with world.syncing([1], file, 1, content=content) as done:
+            assert [one.trigger_id async for one in done] == ["t1"]
+    assert world.posts == []
+    assert recorded(file) == {1: "succeeded"}
 
 
 async def test_a_tenant_that_another_was_refused_is_tried_again(file: Path) -> None:
@@ -603,12 +623,14 @@ async def test_owners_share_the_work(file: Path) -> None:
     assert all(len(mine) >= 3 for mine in posts.values())
 
 
-async def test_what_may_have_been_sent_is_repeated_on_demand(file: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 2 * LEASE])
+async def test_what_may_have_been_sent_is_repeated_on_demand(file: Path, seconds: float) -> None:
     """With the switch set, lost requests are sent again; without it, never."""
     world = World(errors={1: ConnectionLost("gone")})
     await world.sync([1, 2], file)
     world.errors.clear()
     async with world.clock.skipping(), standing_still(world, file, sending=(3, 4)):
+        await world.clock.sleep(seconds)
         async with world.syncing([1, 2, 3], file, may_repeat=True) as syncing:
             done = by_tenant([completed async for completed in syncing])
         assert sorted(world.posted()) == [1, 1, 2, 3]
@@ -861,13 +883,19 @@ async def test_a_journal_that_fails_early_sends_nothing(file: Path) -> None:
 
 
 async def test_a_journal_that_fails_meanwhile_sends_nothing(file: Path) -> None:
-    """A tenant whose payload is being made when the journal fails is not sent any more."""
-    world = World()
+    """What was being made ready when the journal failed is not sent, though that has passed."""
+    world, away = World(), file.with_name("away")
 
     async def content(tenant_id: int) -> None:
-        await world.clock.sleep(0 if tenant_id == 1 else 30)
+        if tenant_id == 2:
+            await world.clock.sleep(30)
+            away.rename(file)
 
-    world.before_look = lambda _: file.unlink(missing_ok=True)
+    def move(_: object) -> None:
+        if world.clock.now() < 30 and file.exists():
+            file.rename(away)
+
+    world.before_look = move
     done: list[Completed] = []
     with pytest.raises(PandiumError, match="deleted or replaced"):
         async with world.clock.skipping(), world.syncing([1, 2], file, content=content) as syncing:

@@ -157,6 +157,18 @@ async def test_words_that_nobody_knows_are_waited_on(
         assert (await client.runs.wait(trigger, classify=classify)).status == "Pondering"
 
 
+async def test_a_server_full_of_new_words_fills_no_log(
+    emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of unknown words the first hundred are logged, and no more."""
+    phases: list[Phase] = [(f"Word {number}", Looks(1)) for number in range(150)]
+    script(emulator, *phases, ("Succeeded", 0))
+    trigger = await sync(emulator, client)
+    async with emulator.clock.skipping():
+        await client.runs.wait(trigger, timeout=HOUR, poll=Polling(maximum=10))
+    assert caplog.text.count("is not known") == 100
+
+
 async def test_a_run_that_hangs_ends_as_failed(emulator: Emulator, client: AsyncPandium) -> None:
     """The service kills it at ten minutes, and the wait says so."""
     emulator.runs.script(phases=[("Running", math.inf)])

@@ -6,6 +6,8 @@ import logging
 import os
 import sqlite3
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -30,9 +32,8 @@ _log = logging.getLogger("pandium")
 
 # Seconds that SQLite waits for another writer at one try, and those between two tries.
 _PATIENCE, _PAUSE = 1.0, 0.05
-# Seconds that `surely` goes on for when all else has been cancelled already.
+# Seconds that `surely` tries for when all else has been cancelled already.
 _GRACE = 3.0
-_IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE = 0xFF
 
 
@@ -56,6 +57,8 @@ class Database:
         self._turn = anyio.CapacityLimiter(1)
         # Beside the limiter, as asyncio can cancel a task while its thread works on.
         self._one = threading.Lock()
+        # Does in order what must be done whoever is cancelled.
+        self._last = ThreadPoolExecutor(1, "pandium-database")
 
     async def open(self, prepare: Work[None]) -> None:
         """
@@ -71,8 +74,10 @@ class Database:
 
     async def close(self, leave: Work[object]) -> None:
         """Close the file, after a last transaction if that is possible at once."""
-        with anyio.CancelScope(shield=True):
-            await self._run(lambda: self._close(leave))
+        try:
+            await self._though_cancelled(lambda: self._close(leave))
+        finally:
+            self._last.shutdown(wait=False)
 
     async def run(self, work: Work[T]) -> T:
         """
@@ -83,13 +88,20 @@ class Database:
         return await self._run(lambda: self._transaction(work))
 
     async def surely(self, work: Work[object]) -> None:
-        """Carry out one transaction even if cancelled; it may be carried out twice."""
+        """Carry out one transaction however often cancelled; it may be carried out twice."""
         try:
             await self.run(work)
         except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(_GRACE, shield=True):
-                await self.run(work)
+            until = time.monotonic() + _GRACE
+            await self._though_cancelled(lambda: self._insist(work, until))
             raise
+
+    async def _though_cancelled(self, work: Callable[[], None]) -> None:
+        # Handed over before anything is awaited: a shield does not keep off a second
+        # `Task.cancel()` of asyncio's, which would come before a thread of anyio's has begun.
+        done = self._last.submit(self._alone, work)
+        with anyio.CancelScope(shield=True), self._clock.at_work():
+            await anyio.to_thread.run_sync(done.result, limiter=self._turn)
 
     async def _run(self, work: Callable[[], T]) -> T:
         tries = 0
@@ -104,12 +116,12 @@ class Database:
                 await anyio.sleep(_PAUSE)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        def alone() -> T:
-            with self._one:
-                return work()
-
         with self._clock.at_work():
-            return await anyio.to_thread.run_sync(alone, limiter=self._turn)
+            return await anyio.to_thread.run_sync(self._alone, work, limiter=self._turn)
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        with self._one:
+            return work()
 
     def _open(self, prepare: Work[None]) -> None:
         # Path.is_dir raises where it may not look.
@@ -139,6 +151,15 @@ class Database:
             with closing(db), suppress(sqlite3.Error):
                 leave(db)
 
+    def _insist(self, work: Work[object], until: float) -> None:
+        """Carry out one transaction, and while the file is locked try again for a time."""
+        while True:
+            with suppress(_Locked):
+                self._transaction(work)
+                return
+            if time.monotonic() >= until:
+                return
+
     def _transaction(self, work: Work[T], kind: type[PandiumError] = PandiumError) -> T:
         db = self._db
         if db is None:
@@ -160,7 +181,7 @@ class Database:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
-            if code & _PRIMARY_CODE in _IN_USE:
+            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise _Locked from None
             raise kind(f"{self.name}: {error}") from None
 

@@ -60,12 +60,10 @@ _CLAIM_AGAIN = """
     VALUES (:tenant_id, 'sending', :owner, :until)
     ON CONFLICT (tenant_id) DO
         UPDATE SET state = 'sending', owner = :owner, lease = :until, error = ''
-        WHERE state = 'unknown' OR (state = 'sending' AND lease NOT BETWEEN :now AND :latest)
+        WHERE state = 'unknown'
 """
 _FIND = """
-    SELECT state, owner, trigger_id, status, error,
-        state = 'unknown' OR (state = 'sending' AND lease NOT BETWEEN :now AND :latest)
-    FROM syncs WHERE tenant_id = :tenant_id
+    SELECT state, owner, trigger_id, status, error FROM syncs WHERE tenant_id = :tenant_id
 """
 _UNDER_WAY = """
     SELECT tenant_id, state FROM syncs WHERE state IN ('sending', 'triggered') ORDER BY tenant_id
@@ -211,15 +209,14 @@ class Journal:
         self, db: Connection, tenant_id: int, claim: str | None, *, may_repeat: bool
     ) -> Entry:
         values = self._values() | {"tenant_id": tenant_id}
-        if not may_repeat:
-            db.execute(_ORPHAN, values)
+        db.execute(_ORPHAN, values)
         db.execute(_TAKE_OVER, values)
         if claim is not None:
             db.execute(claim, values)
         row = db.execute(_FIND, values).fetchone()
-        if row is None or (may_repeat and row[-1]):
+        if row is None or (may_repeat and row[0] == State.UNKNOWN):
             return Entry(State.NEW)
-        state, owner, trigger_id, status, error, _ = row
+        state, owner, trigger_id, status, error = row
         is_mine = owner == self._owner and state in (State.SENDING, State.TRIGGERED)
         return Entry(State(state), is_mine, trigger_id, status, error)
 
