@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 WIDTH, ROW, HEIGHT, LETTER, GAP = 900, 78, 30, 7.3, 16
-ASIDE = {"emulator": 7, "pandium_pytest": 9, "pandium_api": 8}  # at these heights, beside the layers
+ASIDE = {"emulator": 7, "pandium_pytest": 9}  # at these heights, beside the layers
 # All text has a ground of its own, so that it can be read on a light page and on a dark one.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \
