@@ -2,8 +2,10 @@
 Run every block of code in README.md and docs/ as a test, against an emulator of the page's own.
 
 The blocks of a page run in order and share their names; ``client``, ``emulator`` and ``tenant_id``
-are there from the beginning. Time goes fifty times as fast. Blocks of shell run in a directory of
-their own, but for those that only install: these are what sets up the tests themselves.
+are there from the beginning. Time goes fifty times as fast. A block that defines tests is run by
+pytest, too, in a project of its own: with the page's tests before it, and without the page's
+emulator. Blocks of shell run in a directory of their own, but for those that only install: these
+are what sets up the tests themselves.
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ if TYPE_CHECKING:
     from sybil import Example
 
 KEY = "key-of-the-docs"
+# What a careful project sets; the plugins must be there, as each would refuse the other's words.
+STRICT = """
+[pytest]
+addopts = --strict-markers --strict-config -p no:cacheprovider -p no:schemathesis
+required_plugins = anyio pandium pytest-asyncio
+filterwarnings = error
+xfail_strict = true
+asyncio_mode = strict
+asyncio_default_fixture_loop_scope = function
+"""
 INSTALLS = ("pip install", "python3 -m venv", "#")
 
 
@@ -65,6 +77,27 @@ def run_python(example: Example) -> None:
     result = eval(code, example.namespace)
     if inspect.iscoroutine(result):
         example.namespace["_runner"].run(result)
+    if has_tests(example.parsed):
+        run_tests(example)
+
+
+def has_tests(source: str) -> bool:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(source))
+    return any(isinstance(node, functions) and node.name.startswith("test_") for node in nodes)
+
+
+def run_tests(example: Example) -> None:
+    blocks = example.namespace.setdefault("_tests", [])
+    blocks.append(example.parsed)
+    project = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    (project / "pytest.ini").write_text(STRICT)
+    (project / "test_page.py").write_text("\n".join(blocks))
+    # Neither the page's emulator nor what this run of pytest was told.
+    ours = ("PANDIUM_", "PYTEST_")
+    variables = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    command = [sys.executable, "-m", "pytest", "-q", "test_page.py"]
+    subprocess.run(command, check=True, timeout=120, cwd=project, env=variables)
 
 
 def run_shell(example: Example) -> None:

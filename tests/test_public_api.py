@@ -9,10 +9,12 @@ import pickle
 import re
 import subprocess
 import sys
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 import pandium
@@ -83,7 +85,39 @@ def test_public_things_have_docstrings() -> None:
         cls = type(getattr(AsyncPandium("key"), resource))
         for name, method in vars(cls).items():
             if not name.startswith("_") and callable(method):
-                assert "Source:" in (method.__doc__ or "") or resource == "runs", (resource, name)
+                assert "Source:" in (method.__doc__ or ""), (resource, name)
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
+    for module in (pandium, models, errors, emulator):
+        yield module.__name__, module.__doc__ or ""
+    for value in _public_values():
+        if inspect.isclass(value):
+            yield value.__qualname__, value.__dict__.get("__doc__") or ""
+        for name, function in _functions_of(value):
+            yield name, inspect.getdoc(function) or ""
+
+
+def test_docstrings_have_no_roles() -> None:
+    """No public docstring holds markup that neither `help` nor the site can show."""
+    found = dict(_docstrings())
+    assert len(found) > 200, "they were found"
+    assert [name for name, text in found.items() if re.search(r":[a-z:]+:`", text)] == []
+
+
+def test_fields_end_a_docstring() -> None:
+    """Nothing follows the fields of a public docstring: the site takes it for the last one's."""
+    fields = re.compile(r"^ *:(?:raises|param|ivar|cvar) .*?\n\n.*?\S", re.DOTALL | re.MULTILINE)
+    assert [name for name, text in _docstrings() if fields.search(text)] == []
+
+
+def test_every_field_of_a_model_is_described() -> None:
+    """The docstring of a model says of each of its fields, in their order, what it is."""
+    for name in models.__all__:
+        cls = getattr(models, name)
+        is_enum = issubclass(cls, Enum)
+        fields = [one.name for one in (cls if is_enum else attrs.fields(cls))]
+        assert re.findall(r":[ic]var (\w+): \S", cls.__doc__) == fields, name
 
 
 # What a signature may say of JSON: that something is an object or an array of it; or, in these

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -33,6 +34,12 @@ const link = [...document.querySelectorAll(arguments[0])]
 if (link) link.click();
 return Boolean(link);
 """
+LEFT_OVER = re.compile(
+    r":(?:meth|class|func|attr|exc|mod|data|obj|ref|py):\S*"
+    r"|:(?:raises?|param|returns?|rtype|type|[ic]?var)\b[^<:\n]*:"
+    r"|<td>(?:(?!</td>).)*Source:",
+    re.DOTALL,
+)
 GROUND = "getComputedStyle(document.body).backgroundColor"
 BROKEN = "return [...document.images].filter((one) => !one.naturalWidth).map((one) => one.src)"
 COPIERS = "return document.querySelectorAll('.highlight [data-md-type=copy]').length > 2"
@@ -49,12 +56,18 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Build the site as for its readers, and serve it."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site as for its readers."""
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     subprocess.run(command, check=True, cwd=ROOT, timeout=300)
-    handler = partial(Quiet, directory=str(target))
+    return target
+
+
+@pytest.fixture(scope="module")
+def address(built: Path) -> Iterator[str]:
+    """Serve the site."""
+    handler = partial(Quiet, directory=str(built))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, ExitStack() as stack:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -114,6 +127,14 @@ def site(address: str, window: Browser) -> Iterator[Site]:
     allowed = (address, "data:", "about:", "chrome:", "blob:" + address)
     strangers = [url for url in window.requested() if not url.startswith(allowed)]
     assert (window.console(), strangers, shown.others) == ([], [], [])
+
+
+def test_no_markup_is_left_over(built: Path) -> None:
+    """No page shows a role or a field of a docstring as it is written, nor a source in a table."""
+    pages = list(built.rglob("*.html"))
+    assert len(pages) > 20
+    left = [(str(page.relative_to(built)), *LEFT_OVER.findall(page.read_text())) for page in pages]
+    assert [one for one in left if len(one) > 1] == []
 
 
 def test_clicks_lead_from_page_to_page(site: Site) -> None:

@@ -38,6 +38,12 @@ class AsyncPandium:
     """
     A client of the Pandium API, for asyncio and trio.
 
+        async with AsyncPandium() as client:
+            async for tenant in client.tenants.list(integration_id=1):
+                await client.tenants.sync(tenant.id, mode="normal")
+
+    The operations of the API are methods of its attributes: ``help(client.tenants)``.
+
     ``api_key``, ``environment`` (``production`` or ``sandbox``) and ``base_url``, which wins over
     it, may come from ``PANDIUM_API_KEY``, ``PANDIUM_ENV`` and ``PANDIUM_BASE_URL``; arguments win.
     ``timeout`` is the number of seconds for one attempt, or an ``httpx.Timeout``;
@@ -45,12 +51,20 @@ class AsyncPandium:
     answer may hold once it is unpacked; an ``http_client`` of the user's is neither changed nor
     closed.
 
-    Use it as ``async with AsyncPandium() as client``, or call :meth:`aclose`. It belongs to the
-    event loop of its first request.
-
-    :raises ConfigurationError: if one of these cannot be used; nothing is sent.
+    Use it in ``async with``, or call ``aclose``. It belongs to the event loop of its first request.
 
     Source: https://api.pandium.io, Introduction and Authentication.
+
+    :ivar builds: ``create``.
+    :ivar connectors: calls of other systems with a tenant's credentials: ``call``, ``soap``,
+        ``xml``, ``transport`` for clients built on httpx, ``disconnect``.
+    :ivar integrations: ``list``, ``get``, ``sync``.
+    :ivar releases: of an integration: ``list``, ``get``, ``default``, ``latest``.
+    :ivar runs: by the trigger that a sync gives: ``status``, ``wait``, and for many
+        ``as_completed``, ``wait_all``; by the run's id: ``log``, ``log_url``.
+    :ivar tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``, ``sync_all``,
+        ``release``, ``metadata``, ``update_metadata``, ``runs``.
+    :raises ConfigurationError: if an argument cannot be used; nothing is sent.
     """
 
     builds: Builds

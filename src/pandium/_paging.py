@@ -68,8 +68,7 @@ class Listing(Generic[T]):
     """
     A listing of the API, which is fetched when it is iterated over, each time anew.
 
-    ``async for item in listing``, or by :meth:`pages`, :meth:`first`, :meth:`to_list`,
-    :meth:`stream`.
+    ``async for item in listing``, or by ``pages``, ``first``, ``to_list``, ``stream``.
     """
 
     _fetch: Fetch[T] = attrs.field(repr=False)

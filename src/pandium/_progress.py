@@ -43,7 +43,7 @@ class Progress:
 
 @attrs.define(eq=False)
 class Tally:
-    """The counters behind a :class:`Progress`."""
+    """The counters behind a ``Progress``."""
 
     clock: Clock
     triggered: int = 0

@@ -2,7 +2,11 @@
 Hold what the API answers: frozen values that know nothing of the client.
 
 Field names are snake_case. An optional field that is absent or null has the vendor's documented
-default, or ``None``. Date-times are aware. Fields that the API adds later are ignored.
+default, or ``None``. Date-times are aware: with the offset that came, or in UTC where none came.
+Fields that the API adds later are ignored.
+
+The vendor documents the types of fields, and the meaning of few. What is said of the others is how
+their names read; "undocumented" stands where that leaves a question open.
 """
 
 from datetime import datetime
@@ -49,7 +53,12 @@ def _keep_unknown(cls: type[E], value: object) -> E | None:
 
 
 class RunMode(StrEnum):
-    """How a run reads its data. The API takes these two; runs may show others."""
+    """
+    How a run reads its data. The API takes these two; runs may show others, which are kept.
+
+    :cvar INIT: ``init``.
+    :cvar NORMAL: ``normal``.
+    """
 
     INIT = "init"
     NORMAL = "normal"
@@ -60,7 +69,13 @@ class RunMode(StrEnum):
 
 
 class IntegrationType(StrEnum):
-    """Who an integration is for. Values that are not listed here are kept."""
+    """
+    Who an integration is for. Values that are not listed here are kept.
+
+    :cvar INTERNAL: ``Internal``.
+    :cvar EXTERNAL: ``External``.
+    :cvar PANDIUM: ``Pandium``.
+    """
 
     INTERNAL = "Internal"
     EXTERNAL = "External"
@@ -72,7 +87,12 @@ class IntegrationType(StrEnum):
 
 
 class ReleaseChannel(StrEnum):
-    """Which release a tenant follows. Values that are not listed here are kept."""
+    """
+    Which release a tenant follows. Values that are not listed here are kept.
+
+    :cvar LATEST: ``Latest``: the integration's newest release.
+    :cvar DEFAULT: ``Default``: the integration's default release.
+    """
 
     LATEST = "Latest"
     DEFAULT = "Default"
@@ -83,7 +103,13 @@ class ReleaseChannel(StrEnum):
 
 
 class Outcome(Enum):
-    """What a status word means for somebody who waits."""
+    """
+    What a status word means for somebody who waits.
+
+    :cvar ACTIVE: the run has not ended, or nobody knows the word.
+    :cvar SUCCEEDED: it ended well.
+    :cvar FAILED: it ended, and not well.
+    """
 
     ACTIVE = "active"
     SUCCEEDED = "succeeded"
@@ -92,7 +118,12 @@ class Outcome(Enum):
 
 @attrs.frozen
 class Connector:
-    """A connector of an integration. ``is_global`` is ``isGlobal`` in the API."""
+    """
+    A connector of an integration: another system that its runs work with.
+
+    :ivar name: what ``connectors.call`` takes, such as ``crm``.
+    :ivar is_global: ``isGlobal`` in the API; its meaning is undocumented.
+    """
 
     name: str
     is_global: bool
@@ -100,7 +131,14 @@ class Connector:
 
 @attrs.frozen
 class Category:
-    """A category of an integration in the marketplace."""
+    """
+    A category of an integration in the marketplace.
+
+    :ivar name: shown to people.
+    :ivar id: a number.
+    :ivar order_index: its place among others; may be a fraction.
+    :ivar description: text, or ``None``.
+    """
 
     name: str
     id: int
@@ -110,7 +148,13 @@ class Category:
 
 @attrs.frozen
 class Tag:
-    """A tag of an integration."""
+    """
+    A tag of an integration.
+
+    :ivar name: shown to people.
+    :ivar id: a number.
+    :ivar description: text, or ``None``.
+    """
 
     name: str
     id: int
@@ -119,7 +163,13 @@ class Tag:
 
 @attrs.frozen
 class Flag:
-    """A flag of an integration."""
+    """
+    A flag of an integration.
+
+    :ivar name: shown to people.
+    :ivar id: a number.
+    :ivar flag_color: text; its form is undocumented.
+    """
 
     name: str
     id: int
@@ -128,7 +178,25 @@ class Flag:
 
 @attrs.frozen
 class Integration:
-    """An integration: the primary record of an application on the platform."""
+    """
+    An integration: the primary record of an application on the platform.
+
+    :ivar id: what ``tenants.list(integration_id=…)`` takes.
+    :ivar name: its short name.
+    :ivar long_name: its name in full.
+    :ivar type: who it is for.
+    :ivar created_date: when it was made.
+    :ivar modified_date: when it was last changed.
+    :ivar connectors: the systems that it connects; ``None`` if the API does not say.
+    :ivar repository_path: where its code is; the form is undocumented.
+    :ivar repository_tracking_branch: the branch that it is built from.
+    :ivar repository_url: the repository's URL.
+    :ivar categories: those of the marketplace.
+    :ivar tags: any number of them.
+    :ivar flag: one, or ``None``.
+    :ivar default_release_id: the release of tenants that choose none.
+    :ivar default_release_channel: the channel of tenants that choose none.
+    """
 
     id: int
     name: str
@@ -149,7 +217,20 @@ class Integration:
 
 @attrs.frozen
 class Release:
-    """A release of an integration: one version of its code and of its schemas."""
+    """
+    A release of an integration: one version of its code and of its schemas.
+
+    :ivar id: what ``releases.get`` takes beside the id of the integration.
+    :ivar name: its name.
+    :ivar config_version: text; its form is undocumented.
+    :ivar repository_tracking_branch: the branch that it was built from.
+    :ivar run_command: the command that a run executes.
+    :ivar tag: the tag of its build.
+    :ivar config_schema: what the API checks a tenant's ``configs`` against.
+    :ivar metadata_schema: what the API checks a tenant's metadata against.
+    :ivar created_date: when it was made.
+    :ivar modified_date: when it was last changed.
+    """
 
     id: int
     name: str
@@ -165,7 +246,13 @@ class Release:
 
 @attrs.frozen
 class ConnectorStatus:
-    """The state of a tenant's connection to one system; ``status`` is the vendor's word."""
+    """
+    The state of a tenant's connection to one system.
+
+    :ivar name: the connector's, as ``connectors.call`` takes it.
+    :ivar status: the vendor's word; there is no published list.
+    :ivar last_change: when it last changed.
+    """
 
     name: str
     status: str
@@ -174,7 +261,12 @@ class ConnectorStatus:
 
 @attrs.frozen
 class TenantAuthStatus:
-    """Whether a tenant is connected to the systems of its integration."""
+    """
+    Whether a tenant is connected to the systems of its integration.
+
+    :ivar connected: whether it is; whether that means all systems is undocumented.
+    :ivar connectors: one entry for each system.
+    """
 
     connected: bool = False
     connectors: list[ConnectorStatus] = attrs.field(factory=list)
@@ -182,7 +274,18 @@ class TenantAuthStatus:
 
 @attrs.frozen
 class TenantStatus:
-    """What a tenant did last. Of the three runs, ``{}`` means none; their form is the vendor's."""
+    """
+    What a tenant did last, and whether it is connected.
+
+    The three runs are objects as they came, with the API's names, and dates as text. ``{}`` means
+    none. Their form is undocumented: look for a name with ``.get``.
+
+    :ivar last_run: the latest run.
+    :ivar current_run: the run that is going on.
+    :ivar last_successful_run: the last run that ended well.
+    :ivar dynamic_configs: an object; its meaning is undocumented.
+    :ivar auth: its connections; null or ``{}`` in the API is none.
+    """
 
     last_run: dict[str, Any] = attrs.field(factory=dict)
     current_run: dict[str, Any] = attrs.field(factory=dict)
@@ -193,7 +296,26 @@ class TenantStatus:
 
 @attrs.frozen
 class Tenant:
-    """A tenant: one customer's installation of an integration, with its credentials."""
+    """
+    A tenant: one customer's installation of an integration, with its credentials.
+
+    :ivar id: what ``tenants.sync`` and the others take.
+    :ivar name: lower-case letters and digits, with hyphens between them.
+    :ivar archived: whether it was archived; ``None`` if the API does not say.
+    :ivar integration_id: the integration that it installs.
+    :ivar configs: its settings, an object that fits its release's ``config_schema``.
+    :ivar created_date: when it was made.
+    :ivar modified_date: when it was last changed.
+    :ivar paused: whether it is; also true if the API does not say. A tenant made by the API begins
+        so. What a pause holds back is undocumented.
+    :ivar user_schedule: a cron string of its own, or ``None``. The time zone is undocumented.
+    :ivar schedule: a cron string; undocumented, but by its name the one in effect: its own, or its
+        integration's.
+    :ivar source: how it was made, as text, such as ``api``.
+    :ivar integration_release_id: the release that it runs, if it was chosen by id.
+    :ivar integration_release_channel: the channel whose release it runs, if it was chosen so.
+    :ivar status: what it did last; ``None`` if the API does not say.
+    """
 
     id: int
     name: str
@@ -213,7 +335,14 @@ class Tenant:
 
 @attrs.frozen
 class TenantMetadata:
-    """What the runs of a tenant, and calls of the API, have stored for it."""
+    """
+    What the runs of a tenant, and calls of the API, have stored for it.
+
+    :ivar tenant_id: whose it is.
+    :ivar data: an object of your own making that fits the release's ``metadata_schema``.
+    :ivar created_date: when it was first stored.
+    :ivar modified_date: when it was last changed.
+    """
 
     tenant_id: int
     data: dict[str, Any] = attrs.field(factory=dict)
@@ -223,7 +352,11 @@ class TenantMetadata:
 
 @attrs.frozen
 class Trigger:
-    """The answer to a request for a sync: the id by which its run can be found, once it exists."""
+    """
+    The answer to a request for a sync.
+
+    :ivar trigger_id: text by which ``runs.status`` and ``runs.wait`` find the run, once it exists.
+    """
 
     trigger_id: str
 
@@ -237,7 +370,12 @@ _ACTIVE = frozenset({"pending", "running"})
 
 @attrs.frozen
 class TriggerStatus:
-    """The state of the run of a trigger; ``status`` is the vendor's word, as it came."""
+    """
+    The state of the run of a trigger.
+
+    :ivar status: the vendor's word as it came, such as ``Failed (Timeout)``; there is no published
+        list.
+    """
 
     status: str
 
@@ -260,9 +398,11 @@ class TriggerStatus:
 @attrs.frozen
 class RunStatus:
     """
-    The state of a run. The two times are the vendor's strings, as their form is undocumented.
+    The state of a run. The form of all three is undocumented, so they are text, or ``None``.
 
-    ``start_time`` and ``completion_time`` are ``startTime`` and ``completionTime`` in the API.
+    :ivar phase: the vendor's word, such as ``Succeeded``.
+    :ivar start_time: when it began; ``startTime`` in the API.
+    :ivar completion_time: when it ended; ``completionTime`` in the API.
     """
 
     phase: str | None = None
@@ -272,7 +412,15 @@ class RunStatus:
 
 @attrs.frozen
 class RunTrigger:
-    """What made a run begin. Compare ``str(id)`` with a ``Trigger``'s ``trigger_id``."""
+    """
+    What made a run begin.
+
+    :ivar id: a number; compare ``str(id)`` with a ``Trigger``'s ``trigger_id``.
+    :ivar created_date: when it was asked for.
+    :ivar mode: how the run was to read its data.
+    :ivar source: a word such as ``webhook``, ``Cron`` or ``Manual``; there is no published list.
+    :ivar payload: what the request for a sync brought for the integration; ``{}`` if nothing.
+    """
 
     id: int
     created_date: datetime
@@ -283,7 +431,18 @@ class RunTrigger:
 
 @attrs.frozen
 class Run:
-    """A run: one execution of an integration's code for one tenant."""
+    """
+    A run: one execution of an integration's code for one tenant.
+
+    :ivar id: what ``runs.log`` takes.
+    :ivar mode: how it reads its data.
+    :ivar status: its state; ``None`` if the API does not say.
+    :ivar triggers: what made it begin: several, where they came while another run was going.
+    :ivar started_date: when it began, or ``None``.
+    :ivar completed_date: when it ended, or ``None``.
+    :ivar tenant_id: whose it is.
+    :ivar integration_id: what it executes.
+    """
 
     id: int
     mode: RunMode

@@ -26,11 +26,11 @@ class Builds:
         Create a build of an integration, and give the API's answer as decoded JSON.
 
         ``mode`` is ``init`` or ``normal``. A later form of this operation, with ``tag`` and
-        ``branch``, can be sent by :meth:`pandium.AsyncPandium.request`.
-
-        :raises ValidationError: if there is no such integration, or the tag is refused.
+        ``branch``, can be sent by the client's ``request``.
 
         Source: Builds, Create Build V2.
+
+        :raises ValidationError: if there is no such integration, or the tag is refused.
         """
         body = {"build_tag": checked_text("build_tag", build_tag), "integration_id": integration_id}
         call = Call.of(

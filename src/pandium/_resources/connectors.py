@@ -48,11 +48,11 @@ class Connectors:
         Status and headers of the upstream's answer do not come through the proxy. The request is
         repeated only if it surely never reached the upstream.
 
+        Source: Proxy Endpoints, Proxy Connector Call Rest.
+
         :raises ConnectorError: with the upstream's own status and data, if it answers with an
             error.
         :raises APIError: if the vendor's proxy itself refuses or fails.
-
-        Source: Proxy Endpoints, Proxy Connector Call Rest.
         """
         return await self._proxy(
             "call",
@@ -78,7 +78,7 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call a SOAP endpoint; ``data`` is the envelope. Otherwise as :meth:`call`.
+        Call a SOAP endpoint; ``data`` is the envelope. Otherwise as ``call``.
 
         Source: Proxy Endpoints, Proxy Connector Call Soap.
         """
@@ -106,7 +106,7 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call an XML endpoint; ``data`` is the document. Otherwise as :meth:`call`.
+        Call an XML endpoint; ``data`` is the document. Otherwise as ``call``.
 
         Source: Proxy Endpoints, Proxy Connector Call Xml.
         """
@@ -138,15 +138,16 @@ class Connectors:
         Make a transport by which any client that is built on httpx calls the connected system.
 
         For instance ``httpx.AsyncClient(transport=client.connectors.transport(7, "crm"),
-        base_url="https://api.example.com")``: what it sends goes by :meth:`call`, or by
-        :meth:`xml` or :meth:`soap` where ``Content-Type`` (``Accept``, if there is none) names
-        XML. The credentials are the tenant's: ``Authorization`` is left out. Time limits are those
-        of the httpx client; what may be repeated is as for :meth:`call`. To close the transport
-        does nothing.
+        base_url="https://api.example.com")``: what it sends goes by ``call``, or by ``xml`` or
+        ``soap`` where ``Content-Type`` (``Accept``, if there is none) names XML. The credentials
+        are the tenant's: ``Authorization`` is left out. Time limits are those of the httpx client;
+        what may be repeated is as for ``call``. To close the transport does nothing.
 
         An error that the upstream answers is an answer here too, with its status. What does not
         come through the proxy: headers of the answer but a ``Content-Type`` by its data
         (JSON, else text or XML), and the status of a success, which is always 200.
+
+        Source: Proxy Endpoints.
 
         Errors are httpx's, with this library's as ``__cause__``. While a request is sent:
 
@@ -158,8 +159,6 @@ class Connectors:
         :raises httpx.ProxyError: if the vendor refuses it: its key, tenant, connector or rate.
         :raises httpx.ReadTimeout: if no answer came in time; it may have been carried out.
         :raises httpx.ReadError: if none came for another reason; it may have been carried out.
-
-        Source: Proxy Endpoints.
         """
         # Here, since httpx is imported with the first client, not with this package.
         from pandium._resources._upstream import UpstreamTransport  # noqa: PLC0415

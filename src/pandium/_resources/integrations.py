@@ -62,9 +62,9 @@ class Integrations:
         """
         Give one integration.
 
-        :raises NotFound: if there is no such integration.
-
         Source: Integrations, Get One Integration.
+
+        :raises NotFound: if there is no such integration.
         """
         call = Call.of(
             "GET", "/v2/integrations/{integration_id}", {"integration_id": integration_id}
@@ -85,9 +85,9 @@ class Integrations:
         ``mode`` is ``init`` or ``normal``; ``payload`` is what the integration reads. It is not
         repeated when its outcome is unknown, as a second request is a second run.
 
-        :raises NotFound: if there is no such integration, or no tenant of that user.
-
         Source: Integrations, Sync By Integration Id.
+
+        :raises NotFound: if there is no such integration, or no tenant of that user.
         """
         call = Call.of(
             "POST",

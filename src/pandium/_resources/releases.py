@@ -28,9 +28,9 @@ class Releases:
         """
         Give all releases of an integration; the API does not page them.
 
-        :raises NotFound: if there is no such integration.
-
         Source: Integrations, Get Integration Releases.
+
+        :raises NotFound: if there is no such integration.
         """
         call = Call.of("GET", _PATH, {"integration_id": integration_id})
         return await self._transport.call(call, _RELEASES)
@@ -39,9 +39,9 @@ class Releases:
         """
         Give one release.
 
-        :raises NotFound: if there is no such integration or release.
-
         Source: Integrations, Get One Integration Release.
+
+        :raises NotFound: if there is no such integration or release.
         """
         segments = {"integration_id": integration_id, "release_id": release_id}
         call = Call.of("GET", _PATH + "/{release_id}", segments)
@@ -51,9 +51,9 @@ class Releases:
         """
         Give the release that tenants get who ask for none.
 
-        :raises NotFound: if there is no such integration, or it has no default release.
-
         Source: Integrations, Get Default Integration Release.
+
+        :raises NotFound: if there is no such integration, or it has no default release.
         """
         call = Call.of("GET", _PATH + "/default", {"integration_id": integration_id})
         return await self._transport.call(call, Release)
@@ -62,9 +62,9 @@ class Releases:
         """
         Give the newest release.
 
-        :raises NotFound: if there is no such integration, or it has no release.
-
         Source: Integrations, Get Latest Release.
+
+        :raises NotFound: if there is no such integration, or it has no release.
         """
         call = Call.of("GET", _PATH + "/latest", {"integration_id": integration_id})
         return await self._transport.call(call, Release)

@@ -39,9 +39,9 @@ class Runs:
         """
         Look once at the run of a trigger.
 
-        :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
-
         Source: Runs, Get Run Status From Trigger.
+
+        :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
         """
         return await self._waiting.look(trigger_id_of(trigger))
 
@@ -64,11 +64,11 @@ class Runs:
         replaces the reading of the vendor's word. What may pass, such as a server that is down, is
         waited out.
 
+        Source: Runs, Get Run Status From Trigger.
+
         :raises WaitTimeout: at the time limit.
         :raises RunFailed: if the run failed and ``raise_on_failure`` is set.
         :raises ValueError: if an argument cannot be used; nothing is sent.
-
-        Source: Runs, Get Run Status From Trigger.
         """
         trigger_id = trigger_id_of(trigger)
         terms = self._waiting.terms(poll, timeout, classify, on_status, lambda _: ())
@@ -93,8 +93,10 @@ class Runs:
         ``triggers`` may be an async iterable that is still being produced; an error of it is
         raised after the results of what came before. ``timeout`` counts for each trigger from
         when it was taken on; at its end, as at any failure, ``error`` of its result is set.
-        ``on_status`` is called as that of :meth:`wait`, with the trigger's id as second argument.
-        ``done.progress`` is a :class:`pandium.Progress`.
+        ``on_status`` is called as that of ``wait``, with the trigger's id as second argument.
+        ``done.progress`` is a ``Progress``.
+
+        Source: Runs, Get Run Status From Trigger.
 
         :raises ValueError: if an argument cannot be used; nothing is sent.
         """
@@ -118,7 +120,9 @@ class Runs:
         """
         Wait for many runs, and give the results in the order of the triggers.
 
-        The arguments are those of :meth:`as_completed`.
+        The arguments are those of ``as_completed``.
+
+        Source: Runs, Get Run Status From Trigger.
         """
         terms = self._terms(poll, timeout, classify, on_status)
         found: dict[int, Completed] = {}
@@ -140,9 +144,9 @@ class Runs:
 
         Whoever has it can read the log.
 
-        :raises NotFound: if there is no such run, or it has no log.
-
         Source: published after the reference, GET /v2/runs/{run_id}/log.
+
+        :raises NotFound: if there is no such run, or it has no log.
         """
         return await self._transport.send(self._log_call(run_id), _location_of, below=_BAD_REQUEST)
 
@@ -150,9 +154,9 @@ class Runs:
         """
         Give the log of a run as text. The host that stores it never sees the API key.
 
-        :raises NotFound: if there is no such run, or it has no log.
-
         Source: published after the reference, GET /v2/runs/{run_id}/log.
+
+        :raises NotFound: if there is no such run, or it has no log.
         """
         content = await self._transport.fetch(await self.log_url(run_id))
         return content.decode(errors="replace")

@@ -49,7 +49,11 @@ _API_NAMES = {
 
 @attrs.frozen
 class Tenants:
-    """Tenants: installations of integrations by customers."""
+    """
+    Tenants: installations of integrations by customers.
+
+    The API has no operation that gets one tenant by its id: list them, and pick it out.
+    """
 
     _transport: Transport = attrs.field(repr=False)
     _waiting: Waiting = attrs.field(repr=False)
@@ -112,10 +116,10 @@ class Tenants:
         ``user_schedule`` is a cron string; a release is chosen by id or by channel, or is the
         integration's default.
 
+        Source: Tenants, Create One.
+
         :raises ValidationError: if the API refuses a value, such as ``configs`` that do not fit
             the release's schema.
-
-        Source: Tenants, Create One.
         """
         checked_release(release_id, release_channel)
         body = {
@@ -139,9 +143,9 @@ class Tenants:
         other is sent as it is, and ``None`` is sent as null. It is not repeated when its outcome
         is unknown.
 
-        :raises NotFound: if there is no such tenant.
-
         Source: Tenants, PATCH /v2/tenants/{tenant_id}; undocumented by the vendor.
+
+        :raises NotFound: if there is no such tenant.
         """
         if not changes:
             raise ValueError("changes must name at least one field")
@@ -161,9 +165,9 @@ class Tenants:
         """
         Archive a tenant, and give the API's answer; nothing documented takes it back.
 
-        :raises NotFound: if there is no such tenant.
-
         Source: Tenants, Delete Tenant.
+
+        :raises NotFound: if there is no such tenant.
         """
         call = Call.of("DELETE", _PATH, {"tenant_id": tenant_id})
         return await self._transport.call(call, dict[str, Any])
@@ -174,9 +178,9 @@ class Tenants:
 
         The vendor names this operation but not its form.
 
-        :raises NotFound: if there is no such tenant.
-
         Source: Tenants, GET /v2/tenants/{tenant_id}/release; undocumented by the vendor.
+
+        :raises NotFound: if there is no such tenant.
         """
         call = Call.of("GET", _PATH + "/release", {"tenant_id": tenant_id})
         return await self._transport.call(call, Release)
@@ -190,9 +194,9 @@ class Tenants:
         ``mode`` is ``init`` or ``normal``; ``payload`` is what the integration reads. It is not
         repeated when its outcome is unknown, as a second request is a second run.
 
-        :raises NotFound: if there is no such tenant.
-
         Source: Tenants, Sync By Tenant Id.
+
+        :raises NotFound: if there is no such tenant.
         """
         return await self._sync(tenant_id, checked_mode(mode), _payload_json(payload))
 
@@ -220,14 +224,14 @@ class Tenants:
 
         ``tenants`` is an iterable or async iterable of ids or tenants, such as a listing, which is
         walked while the first syncs run. Each of them, however often it comes, is one
-        :class:`pandium.Completed` in order of completion; what went wrong with it is its ``error``.
-        An error of ``tenants`` itself is raised after the results of what came before.
+        ``Completed`` in order of completion; what went wrong with it is its ``error``. An error of
+        ``tenants`` itself is raised after the results of what came before.
 
         ``payload`` is a mapping, or a function, plain or async, of what ``tenants`` gave. At most
         ``at_once`` tenants are under way, from before the request until the run's end. ``timeout``
         is that of each run, from its trigger on; it, ``poll`` and ``classify`` are those of
-        :meth:`pandium.AsyncPandium.runs.wait`. ``on_status`` is called with a status and the
-        tenant's id. ``done.progress`` is a :class:`pandium.Progress`.
+        ``runs.wait``. ``on_status`` is called with a status and the tenant's id. ``done.progress``
+        is a ``Progress``.
 
         A sync whose answer is lost is not repeated; the ``error`` of its result has
         ``outcome_unknown`` set. ``journal`` is the path of a file that survives this process: when
@@ -236,10 +240,10 @@ class Tenants:
         ``repeat_unknown``), and the rest is triggered. Processes that use one journal at once share
         the work. Each job needs a journal of its own.
 
+        Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
+
         :raises ValueError: if an argument cannot be used, before anything is sent; for a journal,
             in place of the first result.
-
-        Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
         """
         # Here, since most who import this sync no tenants in bulk, and need no SQLite.
         from pandium._journal import Journal  # noqa: PLC0415
@@ -271,9 +275,9 @@ class Tenants:
         """
         Give the metadata of a tenant.
 
-        :raises NotFound: if there is no such tenant.
-
         Source: Tenants, Get Metadata.
+
+        :raises NotFound: if there is no such tenant.
         """
         call = Call.of("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
         return await self._transport.call(call, TenantMetadata)
@@ -282,10 +286,10 @@ class Tenants:
         """
         Merge data into the metadata of a tenant, and give it as it is then.
 
+        Source: Tenants, Patch Metadata.
+
         :raises NotFound: if there is no such tenant.
         :raises ValidationError: if the data does not fit the schema of the tenant's release.
-
-        Source: Tenants, Patch Metadata.
         """
         call = Call.of(
             "PATCH",
@@ -309,8 +313,8 @@ class Tenants:
         """
         List the runs of a tenant; nothing is sent before the listing is iterated over.
 
-        The arguments are those of :meth:`list`. The first page of a tenant that does not exist
-        raises :class:`pandium.NotFound`.
+        The arguments are those of ``list``. The first page of a tenant that does not exist raises
+        ``NotFound``.
 
         Source: published after the reference, GET /v2/tenants/{tenant_id}/runs.
         """
