@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import threading
+import warnings
 
 import anyio
 import httpx
@@ -54,6 +56,31 @@ def test_stopping_does_not_wait_for_idle_connections() -> None:
         assert not emulator_threads()
         assert [one.name for one in api.tenants] == ["left"]
         assert api.counts["GET", "/v2/openapi.json", 200] == 1
+
+
+def test_stopping_closes_what_is_on_its_way_in() -> None:
+    """A client that connects in the very moment of the end leaves no socket open."""
+    ports: list[int] = []
+    opened = threading.Semaphore(0)
+
+    def connect() -> None:
+        while not ports or ports[-1]:
+            with contextlib.suppress(OSError, IndexError):
+                socket.create_connection(("127.0.0.1", ports[-1]), 1).close()
+                opened.release()
+
+    client = threading.Thread(target=connect)
+    client.start()
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        for _ in range(60):
+            with Emulator() as api:
+                ports.append(api.port)
+                assert opened.acquire(timeout=30)
+        ports.append(0)
+        client.join()
+        gc.collect()
+    assert [str(one.message) for one in left_open] == []
 
 
 def test_it_can_be_started_again() -> None:

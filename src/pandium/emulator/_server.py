@@ -40,6 +40,9 @@ def bind(port: int) -> socket.socket:
     return sock
 
 
+# From the accept of a connection to the protocol that knows of it.
+TURNS_OF_ACCEPT = 2
+
 # What waits on purpose, and where.
 IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
 
@@ -131,8 +134,7 @@ class Serving(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close what is idle, give the rest a moment, then cut it off."""
-        for server in self.servers:
-            server.close()
+        await self._close_door()
         await self._cut_off([one for found in self._idle.values() for one in found], self._idle)
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -141,6 +143,17 @@ class Serving(uvicorn.Server):
         await self._cut_off([one.transport for one in self.server_state.connections], tasks)
         for sock in sockets or ():
             sock.close()
+
+    async def _close_door(self) -> None:
+        # asyncio leaves the sockets open that it is accepting when a server is closed: so stop to
+        # listen first, then give those the turns of the loop until the server knows of them.
+        for server in self.servers:
+            for sock in server.sockets:
+                self._loop.remove_reader(sock.fileno())
+        for _ in range(TURNS_OF_ACCEPT):
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
 
     async def _cut_off(
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
