@@ -127,7 +127,7 @@ def connecting() -> list[str]:
 
 
 def _kept(*names: str, **attributes: Any) -> Callable[[Work], Work]:
-    """Add an option that is kept for :func:`setting` to find."""
+    """Add an option that is kept for `setting` to find."""
     return click.option(*names, callback=_keep, expose_value=False, **attributes)
 
 
