@@ -27,6 +27,8 @@ REFUSED: list[tuple[str, Act]] = [
     ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
     ("mode", lambda c: c.integrations.sync(1, user_name="a", mode="webhook")),
     ("mode", lambda c: c.builds.create(1, "v1", mode="")),
+    ("build_tag", lambda c: c.builds.create(1, " ", mode="init")),
+    ("build_tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
     ("sort_by", lambda c: _now(c.tenants.list(sort_by="name"))),
     ("sort_by", lambda c: _now(c.tenants.list(sort_by="name__asc"))),
     ("sort_by", lambda c: _now(c.integrations.list(sort_by="__ASC"))),
@@ -41,6 +43,7 @@ REFUSED: list[tuple[str, Act]] = [
     ("release_id", lambda c: c.tenants.create("a", 1, release_id=1, release_channel="Latest")),
     ("release_channel", lambda c: c.tenants.update(1, release_id=1, release_channel="Latest")),
     ("changes", lambda c: c.tenants.update(1)),
+    ("release_id", lambda c: c.tenants.update(1, release_id=1, integration_release_id=2)),
     ("page_size", lambda c: _now(c.tenants.list(page_size=0))),
     ("page_size", lambda c: _now(c.tenants.list(page_size=501))),
     ("page_size", lambda c: _now(c.integrations.list(page_size=True))),

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+import pandium
+import pandium_api
 from commanding import (
     KEY,
     NONE,
@@ -465,13 +467,39 @@ def test_ctrl_c_at_the_start_shows_no_traceback(module: str, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("closed", "said"), [("stdout", "standard output is closed\n"), ("stderr", "")]
+    ("closed", "code", "out", "error"),
+    [
+        ("stdout", 74, "", "pandium-api: error: standard output is closed\n"),
+        ("stderr", 0, f"{pandium.__version__}\n", ""),
+    ],
 )
-def test_closed_streams_are_no_traceback(closed: str, said: str) -> None:
-    """Without a standard output there is nothing to do, 74; without the other nothing is said."""
-    done = run_child("--nonsense", program=f"import sys; sys.{closed} = None; {RUN}")
-    assert (done.returncode, done.stdout) == ({"stdout": 74, "stderr": 2}[closed], "")
-    assert done.stderr.endswith(said)
+def test_closed_streams_are_no_traceback(  # noqa: PLR0917 - two fixtures
+    closed: str,
+    code: int,
+    out: str,
+    error: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a standard output there is nothing to do; without the other nothing is said."""
+    monkeypatch.setattr(sys, "argv", ["pandium-api", "--version"])
+    monkeypatch.setattr(sys, closed, None)
+    assert main() == code
+    assert capsys.readouterr() == (out, error)
+
+
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_handler_of_interrupts_is_put_back(
+    before: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the command is loaded, it handles Ctrl-C as it was told before."""
+    monkeypatch.setattr(sys, "argv", ["pandium-api", "--version"])
+    kept = signal.signal(signal.SIGINT, before)
+    try:
+        assert pandium_api.main() == 0
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, kept)
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,13 +139,10 @@ def _rename(objects: list[dict[str, Any]], api: str, python: str) -> None:
             each[python] = each.pop(api)
 
 
-def _amended(cls: Any) -> Callable[[bytes], Any]:
-    amend = _amender(cls)
-
+def _amended(cls: Any, amend: Callable[[list[Any]], None]) -> Callable[[bytes], Any]:
     def decode_amended(data: bytes) -> Any:
         value = msgspec.json.decode(data)
-        if amend is not None:
-            amend([value])
+        amend([value])
         return msgspec.convert(value, cls)
 
     return decode_amended
@@ -153,9 +150,11 @@ def _amended(cls: Any) -> Callable[[bytes], Any]:
 
 @cache
 def _decoder(cls: Any) -> Callable[[bytes], Any]:
-    ways = [_amended(cls)]
+    ways: list[Callable[[bytes], Any]] = []
     if not _is_renamed(cls):
-        ways.insert(0, msgspec.json.Decoder(cls).decode)
+        ways.append(msgspec.json.Decoder(cls).decode)
+    if (amend := _amender(cls)) is not None:
+        ways.append(_amended(cls, amend))
     set_zones = _zone_setter(cls)
 
     def decode_fast(data: bytes) -> Any:

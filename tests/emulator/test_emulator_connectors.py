@@ -1,5 +1,6 @@
 """Connector calls."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -425,6 +426,7 @@ def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None
     for one in threading.enumerate():
         if one.name == "pandium-emulator-handler":
             one.join()
+    gc.collect()  # a socket that was left open would be told now
 
 
 def ignoring(url: str) -> None:

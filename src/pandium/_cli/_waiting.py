@@ -157,10 +157,8 @@ def code_of(outcomes: Counter[str]) -> int:
 
 def waiting_on(triggers: Collection[str]) -> list[str]:
     """Give the command that waits on, where there is something to wait for."""
-    if not triggers:
-        return []
     words = ["pandium-api", "runs", "wait", *connecting(), *triggers]
-    return [f"{shlex.join(words)} goes on"]
+    return [f"{shlex.join(words)} goes on"] if triggers else []
 
 
 def followed(

@@ -225,5 +225,8 @@ async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:
     try:
         await server.serve(list(sockets))
     finally:
+        # What is still there if the event loop ends first, since somebody's handler held it up.
+        for connection in server.server_state.connections:
+            connection.transport.abort()
         for sock in sockets:
             sock.close()
