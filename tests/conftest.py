@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PANDIUM_API_KEY", "PANDIUM_ENV", "PANDIUM_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts() -> Iterator[None]:
+    # Shells ignore them in what they run in the background; some tests interrupt themselves.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
