@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import defaultdict
+from math import fsum
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +95,8 @@ def placed(layer_of: dict[str, int], graph: Graph) -> dict[str, tuple[float, flo
     for layer in range(top + 1):
         row = [name for name in layer_of if layer_of[name] == layer and name not in ASIDE]
         row.sort(key=lambda name: mean([places[one][0] for one in graph[name] if one in places]))
-        space = (WIDTH - 60 - sum(map(wide, row))) / len(row)
+        # `sum` of floats is another from Python 3.12 on.
+        space = (WIDTH - 60 - fsum(map(wide, row))) / len(row)
         x = 50 + space / 2
         for name in row:
             places[name] = (x + wide(name) / 2, (top - layer) * ROW + 30)
@@ -104,7 +106,7 @@ def placed(layer_of: dict[str, int], graph: Graph) -> dict[str, tuple[float, flo
 
 
 def mean(numbers: list[float]) -> float:
-    return sum(numbers) / len(numbers) if numbers else WIDTH / 2
+    return fsum(numbers) / len(numbers) if numbers else WIDTH / 2
 
 
 def label(name: str) -> str:

@@ -51,6 +51,10 @@ REFUSED: list[tuple[str, Act]] = [
     ("skip", lambda c: _now(c.tenants.list(skip=-1))),
     ("ahead", lambda c: _now(c.tenants.list(ahead=0))),
     ("on_drift", lambda c: _now(c.tenants.list(on_drift="hope"))),  # type: ignore[arg-type]
+    ("release_id", lambda c: c.releases.get(1, "latest")),  # type: ignore[arg-type]
+    ("user_name", lambda c: c.integrations.sync(1, user_name="", mode="init")),
+    ("user_name", lambda c: c.integrations.sync(1, user_name=None, mode="init")),  # type: ignore[arg-type]
+    ("params", lambda c: c.request("GET", "/v2/x", params=[("a", 1)])),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload=[1])),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": {1, 2}})),
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": float("nan")})),

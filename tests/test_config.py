@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pandium import AsyncPandium, ConfigurationError
+from pandium import AsyncPandium, ConfigurationError, PandiumError
 from pandium._config import Config, Secret, resolve
 
 PRODUCTION = "https://api.pandium.io"
@@ -442,3 +442,22 @@ def test_nothing_is_written_to_the_environment() -> None:
     before = dict(os.environ)
     settle(KEY, "sandbox", None)
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("made", [httpx.MockTransport(lambda _: httpx.Response(200)), "https://a"])
+def test_only_a_client_of_httpx_is_borrowed(made: Any) -> None:
+    """What is none is refused where it is given, not at the first request."""
+    with pytest.raises(ConfigurationError, match="http_client must be an httpx"):
+        AsyncPandium("key", http_client=made)
+
+
+@pytest.mark.anyio
+async def test_a_borrowed_client_must_be_open() -> None:
+    """One that is closed is refused; one that is closed later is named by the error."""
+    mine = httpx.AsyncClient()
+    client = AsyncPandium("key", http_client=mine)
+    await mine.aclose()
+    with pytest.raises(PandiumError, match="the http_client is closed"):
+        await client.tenants.metadata(1)
+    with pytest.raises(ConfigurationError, match="http_client is closed"):
+        AsyncPandium("key", http_client=mine)

@@ -182,6 +182,30 @@ async def test_a_failure_of_the_storage_shows_no_signature(httpx_mock: HTTPXMock
     assert "X-API-KEY" not in request.headers
 
 
+async def test_the_storage_of_logs_sees_nothing_of_the_users_client() -> None:
+    """It gets the signed URL as it is, and neither headers, cookies nor credentials."""
+    signed = "https://storage.example/log?signature=s3cr3t"
+    seen: list[httpx.Request] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        # By the text of the URL, as many transports of tests go.
+        if str(request.url) == signed:
+            return httpx.Response(200, text="the log")
+        return httpx.Response(302, headers={"Location": signed})
+
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(respond),
+        headers={"Authorization": "Bearer t0ken", "X-Api-Key": KEY},
+        auth=("user", "passw0rd"),
+        cookies={"session": "c00kie"},
+        params={"a": "1"},
+    ) as mine:
+        assert await _client(http_client=mine).runs.log(1) == "the log"
+    assert seen[0].headers["cookie"] == "session=c00kie"
+    assert set(seen[1].headers) == {"host", "user-agent", "accept-encoding"}
+
+
 @pytest.mark.parametrize("is_borrowed", [False, True])
 async def test_no_logger_writes_a_signed_url(
     httpx_mock: HTTPXMock,
@@ -329,3 +353,30 @@ async def test_a_driven_clock_is_that_of_the_clients_made_under_it(httpx_mock: H
             with pytest.raises(ServerError):
                 await client.runs.status("1")
         assert len(clock.slept) == sleeps
+
+
+async def test_each_header_is_sent_once(httpx_mock: HTTPXMock) -> None:
+    """However its name is written, the header that is nearest to the request wins."""
+    httpx_mock.add_response(json={})
+    async with _client() as client:
+        view = client.with_options(headers={"user-agent": "mine/1", "X-Trace": "1"})
+        headers = {"accept": "text/csv", "x-trace": "2", "content-type": "application/x+json"}
+        await view.request("POST", "/v2/x", json={"a": 1}, headers=headers)
+    [request] = httpx_mock.get_requests()
+    sent = [(name.decode().lower(), value.decode()) for name, value in request.headers.raw]
+    wanted = {"accept": "text/csv", "user-agent": "mine/1", "x-trace": "2"}
+    wanted |= {"content-type": "application/x+json", "x-api-key": KEY}
+    assert len(sent) == len(dict(sent))
+    assert wanted.items() <= dict(sent).items()
+
+
+async def test_an_empty_answer_is_no_error_where_nothing_is_due(httpx_mock: HTTPXMock) -> None:
+    """What was done without a word is `None`, or an empty object; a model cannot be empty."""
+    for _ in range(4):
+        httpx_mock.add_response(status_code=204)
+    async with _client() as client:
+        assert await client.request("DELETE", "/v2/x") is None
+        assert await client.builds.create(1, "v1", mode="init") is None
+        assert await client.tenants.archive(7) == {}
+        with pytest.raises(DecodeError, match="empty"):
+            await client.tenants.sync(7, mode="init")

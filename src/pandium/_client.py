@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -22,7 +23,7 @@ from pandium._transport import Call, Transport, checked_headers
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     import httpx
@@ -89,6 +90,7 @@ class AsyncPandium:
         # Here, since httpx, which this brings, takes most of the time that an import would.
         from pandium._connections import (  # noqa: PLC0415
             Connections,
+            check_http_client,
             check_url,
             checked_timeout,
         )
@@ -97,6 +99,7 @@ class AsyncPandium:
         del api_key  # so that no traceback with local variables shows it
         config = resolve(secret, environment, base_url)
         check_url(config.base_url)
+        check_http_client(http_client)
         connections = Connections(
             _checked_count("max_connections", max_connections),
             _checked_count("max_response_bytes", max_response_bytes),
@@ -132,8 +135,8 @@ class AsyncPandium:
         Send a request to any endpoint, and give the decoded JSON of its answer.
 
         ``path`` begins with ``/`` and is percent-encoded by the caller. Parameters that are
-        ``None`` are not sent, nor is a ``json`` of ``None``. Key, retries and errors are those
-        of the other operations.
+        ``None`` are not sent, nor is a ``json`` of ``None``. An empty answer is ``None``. Key,
+        retries and errors are those of the other operations.
 
         :raises ValueError: if an argument cannot be sent.
         :raises APIError: if the API answers with an error.
@@ -142,7 +145,7 @@ class AsyncPandium:
             _checked_method(method),
             _checked_path(path),
             path,
-            {k: v for k, v in (params or {}).items() if v is not None} or None,
+            _checked_params(params),
             None if json is None else encode_json(json, "json"),
             checked_headers(headers or {}),
         )
@@ -220,6 +223,16 @@ def _checked_method(method: str) -> str:
     if upper not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
     return upper
+
+
+def _checked_params(
+    params: Mapping[str, Parameter | Sequence[Parameter]] | None,
+) -> dict[str, Any] | None:
+    if params is None:
+        return None
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping, not {type(params).__name__}")
+    return {name: value for name, value in params.items() if value is not None} or None
 
 
 def _checked_path(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 import zlib
@@ -26,7 +27,7 @@ from pandium.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Connections", "Timeout", "check_url", "checked_timeout"]
+__all__ = ["Answer", "Connections", "Timeout", "check_http_client", "check_url", "checked_timeout"]
 
 Timeout = httpx.Timeout
 
@@ -37,8 +38,6 @@ _NEVER_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-# What we ask for. Others would be decoded by httpx without a bound on what comes out.
-_ENCODINGS = "gzip, deflate"
 _ANY_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -79,11 +78,34 @@ def checked_timeout(value: object) -> httpx.Timeout | float:
     raise ConfigurationError(f"timeout must be seconds above 0, or an httpx.Timeout, not {value!r}")
 
 
-class _SignedURL(httpx.URL):
-    """A URL whose query is as good as a key: what prints it, such as httpx's own log, hides it."""
+def check_http_client(value: object) -> None:
+    """
+    Let a client of the user's pass, or none.
 
-    def __str__(self) -> str:
-        return str(httpx.URL(self).copy_with(query=None))
+    :raises ConfigurationError: if it is something else, or closed.
+    """
+    if value is not None and not isinstance(value, httpx.AsyncClient):
+        name = type(value).__name__
+        raise ConfigurationError(f"http_client must be an httpx.AsyncClient, not a {name}")
+    if value is not None and value.is_closed:
+        raise ConfigurationError("http_client is closed")
+
+
+class _SignedURL(httpx.URL):
+    """A URL whose query is as good as a key."""
+
+
+def _without_signatures(record: logging.LogRecord) -> bool:
+    # Not by another `__str__` of the URL: transports of the user's may go by its text.
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            one.copy_with(query=None) if isinstance(one, _SignedURL) else one for one in record.args
+        )
+    return True
+
+
+# It writes the URL of each request.
+logging.getLogger("httpx").addFilter(_without_signatures)
 
 
 class Connections:
@@ -128,7 +150,7 @@ class Connections:
             return make(
                 method,
                 url,
-                headers={"Accept-Encoding": _ENCODINGS, **headers},
+                headers=headers,
                 extensions={"timeout": _without_pool_limit(timeout).as_dict()},
                 **body,
             )
@@ -138,8 +160,10 @@ class Connections:
     def build_signed(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
     ) -> httpx.Request:
-        """Make a GET of a URL that nothing may print whole."""
-        request = self.build("GET", url, headers, timeout)
+        """Make a GET of a URL that no log may have whole, with nothing of the user's client."""
+        self._check()
+        extensions = {"timeout": _without_pool_limit(timeout).as_dict()}
+        request = httpx.Request("GET", url, headers=headers, extensions=extensions)
         request.url = _SignedURL(request.url)
         return request
 
@@ -182,7 +206,9 @@ class Connections:
         raise failure from cause
 
     async def _send(self, request: httpx.Request) -> Answer:
-        response = await self._client().send(request, stream=True, follow_redirects=False)
+        # A user's client may have credentials, which are none of another host's business.
+        own: dict[str, Any] = {"auth": None} if isinstance(request.url, _SignedURL) else {}
+        response = await self._client().send(request, stream=True, follow_redirects=False, **own)
         try:
             content = await _read(response, self._most_bytes)
         finally:
@@ -216,6 +242,8 @@ class Connections:
             raise PandiumError(
                 "the client was first used in another event loop or process: make one for each"
             )
+        if self._is_borrowed and self._http is not None and self._http.is_closed:
+            raise PandiumError("the http_client is closed")
 
     async def aclose(self) -> None:
         """Close what is our own; again is no error."""

@@ -33,6 +33,13 @@ T = TypeVar("T")
 
 _KEY_HEADER = "X-API-KEY"
 _USER_AGENT = f"pandium-python/{__version__}"
+_ENCODINGS = "gzip, deflate"  # of which `_connections` bounds what comes out
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": _ENCODINGS,
+    "User-Agent": _USER_AGENT,
+}
+_HEADERS_OF_JSON = {**_HEADERS, "Content-Type": "application/json"}
 _REDIRECTION, _TOO_MANY = 300, 429
 _OWN_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
 
@@ -92,6 +99,12 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Give each header once, however its name is written; the last layer that has it wins."""
+    found = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
+    return dict(found.values())
+
+
 @attrs.frozen
 class Transport:
     """Send calls with one set of options; views with others share its connections."""
@@ -108,8 +121,10 @@ class Transport:
         return await self.send(call, lambda answer: decode(answer.content, cls))
 
     async def call_json(self, call: Call) -> Any:
-        """Send, and read the answer as plain JSON."""
-        return await self.send(call, lambda answer: decode_json(answer.content))
+        """Send, and read the answer as plain JSON; an empty one, as of 204, is `None`."""
+        return await self.send(
+            call, lambda answer: decode_json(answer.content) if answer.content else None
+        )
 
     async def send(
         self, call: Call, read: Callable[[Answer], T], *, below: int = _REDIRECTION
@@ -122,22 +137,16 @@ class Transport:
 
     async def fetch(self, url: str) -> bytes:
         """Fetch a signed URL of another host, which sees neither the key nor the user's headers."""
-        request = self.connections.build_signed(url, {"User-Agent": _USER_AGENT}, self.timeout)
-        job = _Job(
-            request, str(request.url), "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True
-        )
+        headers = {"Accept-Encoding": _ENCODINGS, "User-Agent": _USER_AGENT}
+        request = self.connections.build_signed(url, headers, self.timeout)
+        shown = str(request.url.copy_with(query=None))
+        job = _Job(request, shown, "(log)", Repeat.IDEMPOTENT, _REDIRECTION, is_foreign=True)
         return await self._repeat(job, lambda answer: answer.content)
 
     def _build(self, call: Call) -> httpx.Request:
-        headers = {
-            "Accept": "application/json",
-            "User-Agent": _USER_AGENT,
-            **self.headers,
-            **call.headers,
-            _KEY_HEADER: self.config.api_key.reveal(),
-        }
-        if call.content is not None:
-            headers["Content-Type"] = "application/json"
+        own = _HEADERS if call.content is None else _HEADERS_OF_JSON
+        key = {_KEY_HEADER: self.config.api_key.reveal()}
+        headers = _merged(own, self.headers, call.headers, key)
         url = self.config.base_url + call.path
         return self.connections.build(
             call.method, url, headers, self.timeout, params=call.params, content=call.content

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources._checks import checked_mode, checked_sort, object_json
+from pandium._resources._checks import checked_mode, checked_sort, checked_text, object_json
 from pandium._resources._listings import listing
 from pandium._transport import Call, Transport
 from pandium.models import Integration, RunMode, Trigger
@@ -93,7 +93,7 @@ class Integrations:
             "POST",
             "/v2/integrations/{integration_id}/sync",
             {"integration_id": integration_id},
-            params={"mode": checked_mode(mode), "user_name": user_name},
+            params={"mode": checked_mode(mode), "user_name": checked_text("user_name", user_name)},
             content=None if payload is None else object_json(payload, "payload"),
         )
         return await self._transport.call(call, Trigger)

@@ -43,6 +43,8 @@ class Releases:
 
         :raises NotFound: if there is no such integration or release.
         """
+        if str(release_id) in _NAMED:
+            raise ValueError(f"release_id must be an id: {release_id!r} has a method of its own")
         segments = {"integration_id": integration_id, "release_id": release_id}
         call = Call.of("GET", _PATH + "/{release_id}", segments)
         return await self._transport.call(call, Release)
@@ -72,3 +74,5 @@ class Releases:
 
 # Out here, because inside the class `list` is the method.
 _RELEASES = list[Release]
+# What stands in the place of an id.
+_NAMED = ("default", "latest")

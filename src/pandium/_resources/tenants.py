@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
+from pandium._convert import decode
 from pandium._polling import Completed, Polling
 from pandium._progress import Completions
 from pandium._resources._checks import (
@@ -170,7 +171,9 @@ class Tenants:
         :raises NotFound: if there is no such tenant.
         """
         call = Call.of("DELETE", _PATH, {"tenant_id": tenant_id})
-        return await self._transport.call(call, dict[str, Any])
+        return await self._transport.send(
+            call, lambda answer: decode(answer.content or b"{}", dict[str, Any])
+        )
 
     async def release(self, tenant_id: int) -> Release:
         """
