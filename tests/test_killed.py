@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -72,7 +73,14 @@ class Process:
 
     def results(self) -> dict[int, dict[str, Any]]:
         """Wait for its end, and give its results; each tenant must have come once."""
-        out, err = self.popen.communicate(timeout=PATIENCE)
+        # `communicate` would lose what was read ahead with the first line.
+        assert self.popen.stdout is not None
+        assert self.popen.stderr is not None
+        limit = threading.Timer(PATIENCE, self.popen.kill)
+        limit.start()
+        with self.popen, self.popen.stdout as out_file, self.popen.stderr as err_file:
+            out, err = out_file.read(), err_file.read()
+        limit.cancel()
         assert self.popen.returncode == 0, err
         *lines, last = [json.loads(line) for line in out.splitlines()]
         assert last == {"done": True}
