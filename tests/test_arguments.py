@@ -54,6 +54,10 @@ REFUSED: list[tuple[str, Act]] = [
     ("release_id", lambda c: c.releases.get(1, "latest")),  # type: ignore[arg-type]
     ("user_name", lambda c: c.integrations.sync(1, user_name="", mode="init")),
     ("user_name", lambda c: c.integrations.sync(1, user_name=None, mode="init")),  # type: ignore[arg-type]
+    ("configs", lambda c: c.tenants.create("a", 1, configs=[1])),  # type: ignore[arg-type]
+    ("path", lambda c: c.request("GET", "/v2/../../admin")),
+    ("path", lambda c: c.request("GET", "/v2/%2E%2e/admin")),
+    ("path", lambda c: c.request("GET", "/v2/./x")),
     ("params", lambda c: c.request("GET", "/v2/x", params=[("a", 1)])),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload=[1])),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": {1, 2}})),

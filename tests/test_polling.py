@@ -393,7 +393,7 @@ async def test_408_may_pass(wait: Wait) -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("cls", [RateLimited, ServerError])
+@pytest.mark.parametrize("cls", [RateLimited, ServerError, NotFound])
 async def test_retry_after_wins_over_the_pace(wait: Wait, cls: type[APIError]) -> None:
     """After a look that is told to wait, the next comes when it may, and no sooner."""
     slow = cls("slow down", status_code=429, retry_after=200)

@@ -12,6 +12,7 @@ from pandium import (
     AsyncPandium,
     Completed,
     Outcome,
+    PandiumError,
     Polling,
     RunFailed,
     Trigger,
@@ -294,3 +295,14 @@ async def test_several_clients_wait_by_one_clock(emulator: Emulator, client: Asy
             for one, trigger in zip((client, other), triggers, strict=True):
                 tasks.start_soon(lambda c, t: c.runs.wait(t, timeout=HOUR), one, trigger)
     assert 300 <= emulator.clock.now() < 325
+
+
+async def test_a_client_that_is_closed_waits_for_nothing(client: AsyncPandium) -> None:
+    """A wait for many says so where it is begun, and not in each result."""
+    await client.aclose()
+    with pytest.raises(PandiumError, match="the client is closed"):
+        await client.runs.wait_all(["1", "2"])
+    with pytest.raises(PandiumError, match="the client is closed"):
+        client.runs.as_completed(["1"])
+    with pytest.raises(PandiumError, match="the client is closed"):
+        client.tenants.sync_all([1], mode="normal")

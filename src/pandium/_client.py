@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import attrs
 
@@ -240,4 +241,7 @@ def _checked_path(path: str) -> str:
         raise ValueError(f"path must begin with one slash, not {path!r}")
     if set(path) & set("?#\\"):
         raise ValueError(f"path must hold no query, fragment or backslash: {path!r}; use params")
+    # They would lead to another path than the one that is named, and out of the base URL's.
+    if {".", ".."} & set(unquote(path).split("/")):
+        raise ValueError(f"path must hold no segment of dots: {path!r}")
     return path

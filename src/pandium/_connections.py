@@ -232,9 +232,17 @@ class Connections:
             self._in_flight = anyio.Semaphore(self._places, fast_acquire=True)
         return self._in_flight
 
-    def _check(self) -> None:
+    def check_open(self) -> None:
+        """
+        Let pass what is not closed.
+
+        :raises PandiumError: if it is.
+        """
         if self._is_closed:
             raise PandiumError("the client is closed")
+
+    def _check(self) -> None:
+        self.check_open()
         here = _here()
         if self._home is None:
             self._home = here

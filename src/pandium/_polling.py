@@ -196,15 +196,18 @@ class Watch:
         try:
             with clock.move_on_after(max(0.0, self.terms.timeout - self.age()) + _LAST_LOOK):
                 return await self.terms.look(self.trigger_id)
-        except NotFound:
-            return None
+        except NotFound as error:
+            self._obey(error)
         except (APIError, TransportError) as error:
             if not _may_pass(error):
                 raise
-            if isinstance(error, APIError) and error.retry_after is not None:
-                self.not_before = clock.now() + error.retry_after
+            self._obey(error)
             _log.warning("no news of trigger %s: %s", self.trigger_id, error)
         return None
+
+    def _obey(self, error: APIError | TransportError) -> None:
+        if isinstance(error, APIError) and error.retry_after is not None:
+            self.not_before = self.terms.clock.now() + error.retry_after
 
     async def hear(self, status: TriggerStatus) -> bool:
         """Read a status, and tell of it if it is a new one; true if the run has ended."""

@@ -65,7 +65,9 @@ class Waiting:
         Check the terms of a wait; `whose` gives what `on_status` is told beside the status.
 
         :raises ValueError: which names the argument that is none of its kind.
+        :raises PandiumError: if the client is closed.
         """
+        self._transport.connections.check_open()
         if not isinstance(poll, Polling):
             raise ValueError(f"poll must be a Polling, not {poll!r}")
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)

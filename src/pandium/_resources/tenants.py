@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -27,7 +28,7 @@ from pandium._transport import Call, Transport
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from pandium._paging import Listing, OnDrift
     from pandium._polling import Classify
@@ -123,6 +124,8 @@ class Tenants:
             the release's schema.
         """
         checked_release(release_id, release_channel)
+        if configs is not None and not isinstance(configs, Mapping):
+            raise ValueError(f"configs must be a mapping, not {type(configs).__name__}")
         body = {
             "name": checked_name(name),
             "integration_id": integration_id,
