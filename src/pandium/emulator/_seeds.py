@@ -70,7 +70,7 @@ def _sown(data: Any, clock: Clock) -> Contents:
             msg = f"{section!r} is none of {', '.join(SECTIONS)}"
             raise Refused([Problem(("seed",), msg, section)])
     store = Store(clock)
-    _add_records(store, data if "integrations" in data else {**BARE, **data})
+    _add_records(store, {**BARE, **data} if data else {})
     scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
     upstreams = _each(data, "upstreams", lambda item: read(UpstreamArguments, item))
     return Contents(store, (), scripts, upstreams)

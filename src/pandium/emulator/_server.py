@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -158,13 +158,17 @@ class Serving(uvicorn.Server):
     async def _cut_off(
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
     ) -> None:
-        for transport in transports:
-            transport.abort()
+        _abort(transports)
         await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
         tasks = list(tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _abort(transports: Iterable[asyncio.Transport]) -> None:
+    for transport in transports:
+        transport.abort()
 
 
 def _ends(transport: asyncio.Transport) -> tuple[object, object]:
@@ -226,7 +230,6 @@ async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:
         await server.serve(list(sockets))
     finally:
         # What is still there if the event loop ends first, since somebody's handler held it up.
-        for connection in server.server_state.connections:
-            connection.transport.abort()
+        _abort(one.transport for one in server.server_state.connections)
         for sock in sockets:
             sock.close()
