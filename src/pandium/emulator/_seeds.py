@@ -40,8 +40,6 @@ def seed_data(seed: Seed | None) -> Any:
     """
     Return what a seed says: nothing is one integration, a string is a name or a path.
 
-    A seed that says nothing of integrations has that one, too.
-
     :raises ValueError: names the file that cannot be read, and the place in it.
     """
     if seed is None:
@@ -70,7 +68,7 @@ def _sown(data: Any, clock: Clock) -> Contents:
             msg = f"{section!r} is none of {', '.join(SECTIONS)}"
             raise Refused([Problem(("seed",), msg, section)])
     store = Store(clock)
-    _add_records(store, {**BARE, **data} if data else {})
+    _add_records(store, data)
     scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
     upstreams = _each(data, "upstreams", lambda item: read(UpstreamArguments, item))
     return Contents(store, (), scripts, upstreams)
