@@ -8,6 +8,7 @@ import json
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Self
@@ -25,7 +26,7 @@ _PATIENCE = 10.0  # seconds within which whatever a test waits for surely happen
 _LONGEST_HEAD = 1 << 20
 
 
-class InThread:
+class InThread(ABC):
     """A server with an event loop and a thread of its own, so that it serves any event loop."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, is_listening: bool = True) -> None:
@@ -102,8 +103,9 @@ class InThread:
                 self._open.discard(writer)
                 self._changed.notify_all()
 
+    @abstractmethod
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Serve one connection, and come back once it is done with."""
 
     @property
     def open(self) -> int:

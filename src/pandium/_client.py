@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
@@ -12,6 +11,7 @@ import attrs
 from pandium._clock import new_clock
 from pandium._config import Secret, resolve
 from pandium._convert import encode_json
+from pandium._resources._checks import checked_mapping
 from pandium._resources._waiting import Waiting
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -24,7 +24,7 @@ from pandium._transport import Call, Transport, checked_headers
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import httpx
@@ -231,9 +231,8 @@ def _checked_params(
 ) -> dict[str, Any] | None:
     if params is None:
         return None
-    if not isinstance(params, Mapping):
-        raise ValueError(f"params must be a mapping, not {type(params).__name__}")
-    return {name: value for name, value in params.items() if value is not None} or None
+    given = checked_mapping("params", params)
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def _checked_path(path: str) -> str:

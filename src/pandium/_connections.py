@@ -97,10 +97,9 @@ class _SignedURL(httpx.URL):
 
 def _without_signatures(record: logging.LogRecord) -> bool:
     # Not by another `__str__` of the URL: transports of the user's may go by its text.
-    args = record.args if isinstance(record.args, tuple) else ()
-    if any(isinstance(one, _SignedURL) for one in args):
+    if isinstance(record.args, tuple):
         record.args = tuple(
-            one.copy_with(query=None) if isinstance(one, _SignedURL) else one for one in args
+            one.copy_with(query=None) if isinstance(one, _SignedURL) else one for one in record.args
         )
     return True
 

@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from pandium._cli import _codes as codes
+
 __all__ = ["main"]
 
 _EXTRAS = {
@@ -18,25 +20,21 @@ _EXTRAS = {
     "jsonschema": "emulator",
     "uvicorn": "emulator",
 }
-_CONFIGURATION = 3
-_NO_IO = 74  # as in sysexits.h
-# What shells report for a command that SIGINT or SIGPIPE ended.
-_INTERRUPTED, _NO_READER = 130, 141
 
 
 def main() -> int:
     """Run the command line, and give the exit code."""
     if not _has_output():
-        return _NO_IO
+        return codes.NO_IO
     try:
         code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
         code = _refuse(error)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more has nothing left to interrupt
-        code = _INTERRUPTED
+        code = codes.INTERRUPTED
     except BrokenPipeError:
-        code = _NO_READER
+        code = codes.NO_READER
     _end_output()
     return code
 
@@ -65,4 +63,4 @@ def _refuse(error: ModuleNotFoundError) -> int:
         raise error
     extra = "demo" if sys.argv[1:2] == ["demo"] else _EXTRAS[module]
     sys.stderr.write(f'pandium-api needs {module}: pip install "pandium[{extra}]"\n')
-    return _CONFIGURATION
+    return codes.CONFIGURATION

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import shell_complete
 
 import pandium
+from pandium._cli import _codes as codes
 from pandium._cli._builds import builds
 from pandium._cli._connectors import connectors
 from pandium._cli._integrations import integrations
@@ -29,8 +30,6 @@ __all__ = ["app", "run"]
 
 _PROGRAM = "pandium-api"
 _COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
-_USAGE, _CONFIGURATION, _API = 2, 3, 4
-_NO_IO = 74  # as in sysexits.h; 1 is for runs that failed
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         return ending.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(f"{error.format_message()}\n")
-        return _USAGE
+        return codes.USAGE
     except click.ClickException as error:
         return _refuse(error)
     except BrokenPipeError:
@@ -97,7 +96,7 @@ def _refuse(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     path = _PROGRAM if context is None else context.command_path
     note(f"error: {error.format_message()} ({path} --help says more)")
-    return _USAGE
+    return codes.USAGE
 
 
 def _worded(error: Exception) -> str:
@@ -119,7 +118,7 @@ def _code_of(error: Exception) -> int:
     """Give the exit code of an error; the argument of a Python function is an option of ours."""
     # 1. before its base, ValueError  2. all others of the client's  3. what the client checks
     if isinstance(error, pandium.ConfigurationError):
-        return _CONFIGURATION
+        return codes.CONFIGURATION
     if isinstance(error, pandium.PandiumError):
-        return _API
-    return _USAGE if isinstance(error, ValueError) else _NO_IO
+        return codes.API
+    return codes.USAGE if isinstance(error, ValueError) else codes.NO_IO

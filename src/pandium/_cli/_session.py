@@ -20,13 +20,12 @@ from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
-    from types import TracebackType
 
     from pandium import Listing
 
     Ask: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
 
-__all__ = ["Explaining", "answer", "run", "show", "walk"]
+__all__ = ["answer", "explaining", "run", "show", "walk"]
 
 _LIMIT = 100
 _log = logging.getLogger("pandium")
@@ -116,27 +115,19 @@ def walk(ask: Callable[[AsyncPandium], Listing[Any]], kind: str) -> int:
     names = ("skip", "page_size", "ahead", "on_drift")
     paging = {name: value for name in names if (value := setting(name)) is not None}
     walked = _Walk(ask, kind, setting("format", "table"), limit, paging)
-    with Explaining(walked.going_on):
+    with explaining(walked.going_on):
         return run(walked.run)
 
 
-@attrs.frozen
-class Explaining:
+@contextmanager
+def explaining(going_on: Callable[[], Iterable[str]]) -> Iterator[None]:
     """After Ctrl-C, say what goes on from there, if there is anything to say."""
-
-    going_on: Callable[[], Iterable[str]]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is KeyboardInterrupt and (said := "; ".join(self.going_on())):
+    try:
+        yield
+    except KeyboardInterrupt:
+        if said := "; ".join(going_on()):
             note(f"interrupted; {said}")
+        raise
 
 
 def _tell_if_none(written: int) -> None:

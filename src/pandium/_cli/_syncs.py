@@ -17,7 +17,7 @@ from pandium._background import Background
 from pandium._cli._options import setting
 from pandium._cli._output import rows_for
 from pandium._cli._records import Ending, Sync
-from pandium._cli._session import Explaining, run
+from pandium._cli._session import explaining, run
 from pandium._cli._terminal import note
 from pandium._cli._waiting import (
     Follow,
@@ -139,7 +139,7 @@ def _joined(numbers: Iterable[int]) -> str:
 def sync(wanted: Wanted) -> int:
     """Ask for syncs, and write the triggers."""
     asking = Asking(wanted)
-    with Explaining(asking.left):
+    with explaining(asking.left):
         return run(partial(_write_triggers, asking))
 
 

@@ -53,11 +53,7 @@ def tenants() -> None:
 @tenants.command("list")
 @click.option("--integration", "integration_id", type=ID, help="Of this one only.")
 @click.option("--user-name", help="Of this user only.")
-@click.option(
-    "--archived/--not-archived",
-    default=None,
-    help="Archived ones, too or only.",
-)
+@click.option("--archived/--not-archived", default=None, help="Archived ones, too or only.")
 @_SORT
 @lists("Tenant")
 def list_(

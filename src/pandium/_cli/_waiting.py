@@ -8,11 +8,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from pandium import Completed, Outcome, PandiumError, Polling, WaitTimeout
+from pandium._cli import _codes as codes
 from pandium._cli._bar import Bar
 from pandium._cli._options import connecting, setting
 from pandium._cli._output import rows_for
 from pandium._cli._records import Ending
-from pandium._cli._session import Explaining, run
+from pandium._cli._session import explaining, run
 from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _TIME_LIMIT = 1800.0
-_SOME_FAILED, _API_FAILED, _TOO_LATE = 1, 4, 5
 
 
 def polling() -> Polling:
@@ -149,10 +149,10 @@ def code_of(outcomes: Counter[str]) -> int:
     # 1. the API refused all of them  2. some failed  3. some are not over  4. all is well
     total = outcomes.total()
     if total and outcomes["error"] == total:
-        return _API_FAILED
+        return codes.API
     if total > outcomes["succeeded"] + outcomes["timeout"]:
-        return _SOME_FAILED
-    return _TOO_LATE if outcomes["timeout"] else 0
+        return codes.SOME_FAILED
+    return codes.TOO_LATE if outcomes["timeout"] else 0
 
 
 def waiting_on(triggers: Collection[str]) -> list[str]:
@@ -176,7 +176,7 @@ def followed(
             await use(client, follow)
         return follow.close(going_on)
 
-    with Explaining(lambda: going_on(follow.pending)):
+    with explaining(lambda: going_on(follow.pending)):
         return run(all_of)
 
 

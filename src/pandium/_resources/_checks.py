@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandium._convert import encode_json
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "checked_count",
     "checked_flag",
+    "checked_mapping",
     "checked_mode",
     "checked_name",
     "checked_release",
@@ -38,6 +39,13 @@ def checked_flag(argument: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{argument} must be True or False, not {value!r}")
     return value
+
+
+def checked_mapping(argument: str, value: object) -> dict[str, Any]:
+    """Let a mapping pass, as a dictionary of its own."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return dict(value)
 
 
 def checked_mode(mode: RunMode | str) -> str:
@@ -78,6 +86,4 @@ def checked_sort(sort_by: str | None) -> str | None:
 
 def object_json(value: object, argument: str) -> bytes:
     """Write a mapping as a JSON object."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
-    return encode_json(dict(value), argument)
+    return encode_json(checked_mapping(argument, value), argument)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,6 +15,7 @@ from pandium._progress import Completions
 from pandium._resources._checks import (
     checked_count,
     checked_flag,
+    checked_mapping,
     checked_mode,
     checked_name,
     checked_release,
@@ -28,7 +28,7 @@ from pandium._transport import Call, Transport
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._paging import Listing, OnDrift
     from pandium._polling import Classify
@@ -124,15 +124,13 @@ class Tenants:
             the release's schema.
         """
         checked_release(release_id, release_channel)
-        if configs is not None and not isinstance(configs, Mapping):
-            raise ValueError(f"configs must be a mapping, not {type(configs).__name__}")
         body = {
             "name": checked_name(name),
             "integration_id": integration_id,
             "user_schedule": user_schedule,
             "integration_release_id": release_id,
             "integration_release_channel": release_channel,
-            "configs": configs if configs is None else dict(configs),
+            "configs": None if configs is None else checked_mapping("configs", configs),
         }
         present = {name: value for name, value in body.items() if value is not None}
         call = Call.of("POST", "/v2/tenants", content=object_json(present, "configs"))
