@@ -334,15 +334,17 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     emulator = Emulator("demo", state_file=path)
     emulator.save()
-    before = path.read_text()
+    first = path.read_text()
     with path.open() as old:
         emulator.add_tenant()
         emulator.save()
-        assert old.read() == before != (before := path.read_text())
+        assert old.read() == first
+    second = path.read_text()
+    assert second != first
     emulator.add_tenant(configs={"what": object()})
     with pytest.raises(TypeError):
         emulator.save()
-    assert path.read_text() == before
+    assert path.read_text() == second
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(OSError, match="absent"):
         emulator.reset()

@@ -34,17 +34,19 @@ class Bar:
             transient=True,
             redirect_stdout=False,
             expand=True,
-            disable=not can_draw(sys.stderr),
         )
+        self._is_drawn = can_draw(sys.stderr)
         self._task = self._progress.add_task("waiting for runs", total=0, failed=0)
 
     def start(self) -> None:
         """Draw the bar."""
-        self._progress.start()
+        if self._is_drawn:
+            self._progress.start()
 
     def stop(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        if self._is_drawn:  # else versions of rich before 15 would write an empty line
+            self._progress.stop()
 
     def show(self, total: int, ended: int, failed: int) -> None:
         """Show these numbers."""
