@@ -366,6 +366,19 @@ async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:
     assert [event.name for event in lost.events] == ["attempt"]
 
 
+async def test_an_emulator_adds_nothing_to_what_is_traced(emulator: Emulator) -> None:
+    """The spans and metrics of a program that is tested on an emulator are its own alone."""
+    SPANS.clear()
+    async with AsyncPandium(KEY, base_url=emulator.url) as client:
+        await client.integrations.get(1)
+        await client.request("GET", "/_emulator/clock")
+    assert [span.kind for span in SPANS.get_finished_spans()] == [trace.SpanKind.CLIENT] * 2
+    data = READER.get_metrics_data()
+    assert data is not None
+    scopes = [one.scope.name for one in data.resource_metrics[0].scope_metrics]
+    assert scopes == ["pandium"]
+
+
 async def test_without_opentelemetry_nothing_is_traced(
     httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,8 +133,6 @@ SEED: dict[str, Any] = {
 }
 
 
-# A server in another thread may draw lots while hypothesis does, which takes that for the test's.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     suffix=st.sampled_from(["json", "yaml"]),

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pandium.emulator import _routes_connectors, _routes_integrations, _routes_tenants
-from pandium.emulator._answers import HANDLERS, answer
+from pandium.emulator._answers import HANDLERS, UNTRACED, answer
 from pandium.emulator._control import control
 from pandium.emulator._drift import ChangeFailed
 from pandium.emulator._exchange import Answer, Exchange
@@ -47,6 +47,7 @@ def routes() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
+        telemetry=UNTRACED,
     )
     for module in (_routes_integrations, _routes_tenants, _routes_connectors):
         app.include_router(module.router)

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from pandium.emulator import _control_clock, _control_requests, _control_routes, _overview
+from pandium.emulator._answers import UNTRACED
 from pandium.emulator._control_answers import EVERYWHERE, HANDLERS
 from pandium.emulator._gate import PAGE, PREFIX, Gate
 from pandium.emulator._page import page
@@ -33,6 +34,7 @@ def control() -> ASGIApp:
         redirect_slashes=False,
         exception_handlers=HANDLERS,
         generate_unique_id_function=_name,
+        telemetry=UNTRACED,
     )
     for module in MODULES:
         app.include_router(module.router, prefix=PREFIX, responses=EVERYWHERE)

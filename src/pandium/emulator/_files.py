@@ -6,19 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 YAML = frozenset({".yaml", ".yml"})
-TIMESTAMP = "tag:yaml.org,2002:timestamp"
-
-
-class Loader(yaml.SafeLoader):
-    """YAML's safe loader, for which a date is text as it is in JSON."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
 
 def read_file(path: Path) -> Any:
@@ -35,27 +23,25 @@ def read_file(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"{name!r} is not UTF-8: byte {error.start} cannot be read") from None
     try:
-        return _yaml(text) if path.suffix in YAML else json.loads(text)
+        return _from_yaml(text) if path.suffix in YAML else json.loads(text)
     except RecursionError:
         raise ValueError(f"{name!r} is nested too deeply") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         kind = "YAML" if path.suffix in YAML else "JSON"
-        raise ValueError(f"{name!r} is not {kind}: {_reason(error)}") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name!r} is not {kind}: {reason}") from None
 
 
-def _yaml(text: str) -> Any:
-    """Read YAML as far as JSON reaches, so that both give the same data."""
-    try:
-        return json.loads(json.dumps(yaml.load(text, Loader)))  # noqa: S506 - it is a safe loader
-    except TypeError as error:
-        raise ValueError(f"JSON has no such thing: {error}") from None
+def _from_yaml(text: str) -> Any:
+    from pandium.emulator import _yaml  # noqa: PLC0415 - few files are YAML
+
+    return _yaml.loads(text)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+def _to_yaml(data: Any) -> str:
+    from pandium.emulator import _yaml  # noqa: PLC0415 - as above
+
+    return _yaml.dumps(data)
 
 
 def write_file(path: Path, data: Any) -> None:
@@ -64,10 +50,7 @@ def write_file(path: Path, data: Any) -> None:
 
     :raises OSError: the file cannot be written.
     """
-    if path.suffix in YAML:
-        text = yaml.safe_dump(data, sort_keys=False)
-    else:
-        text = json.dumps(data, indent=2) + "\n"
+    text = _to_yaml(data) if path.suffix in YAML else json.dumps(data, indent=2) + "\n"
     target = path.resolve()  # a link stays a link
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
