@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from pandium import AsyncPandium, ConfigurationError, Polling, Retry
+
+if TYPE_CHECKING:
+    from pytest_httpx import HTTPXMock
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +63,20 @@ REFUSED: list[tuple[str, Act]] = [
     ("path", lambda c: c.request("GET", "/v2/../../admin")),
     ("path", lambda c: c.request("GET", "/v2/%2E%2e/admin")),
     ("path", lambda c: c.request("GET", "/v2/./x")),
+    ("path", lambda c: c.request("GET", None)),  # type: ignore[arg-type]
+    ("method", lambda c: c.request(None, "/v2/x")),  # type: ignore[arg-type]
+    ("headers", lambda c: c.request("GET", "/v2/x", headers=[("A", "b")])),  # type: ignore[arg-type]
+    ("headers", lambda c: c.request("GET", "/v2/x", headers={b"A": "b"})),  # type: ignore[dict-item]
+    ("headers", lambda c: _now(c.with_options(headers=0))),  # type: ignore[arg-type]
     ("params", lambda c: c.request("GET", "/v2/x", params=[("a", 1)])),  # type: ignore[arg-type]
+    ("params", lambda c: c.request("GET", "/v2/x", params={"a": b"b"})),
+    ("params", lambda c: c.request("GET", "/v2/x", params={"a": [object()]})),  # type: ignore[list-item]
+    ("params", lambda c: c.request("GET", "/v2/x", params={"a": "\ud800"})),
+    ("integration_id", lambda c: c.tenants.list(integration_id=[]).first()),  # type: ignore[arg-type]
+    ("user_name", lambda c: c.tenants.list(user_name="\ud800").first()),
+    ("integration_id", lambda c: c.tenants.create("a", None)),  # type: ignore[arg-type]
+    ("release_id", lambda c: c.tenants.create("a", 1, release_id="latest")),  # type: ignore[arg-type]
+    ("integration_id", lambda c: c.builds.create(None, "v1", mode="init")),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload=[1])),  # type: ignore[arg-type]
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": {1, 2}})),
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": float("nan")})),
@@ -69,6 +87,7 @@ REFUSED: list[tuple[str, Act]] = [
     ("tenant_id", lambda c: c.tenants.metadata("")),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata(None)),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata(True)),
+    ("tenant_id", lambda c: c.tenants.metadata(1.0)),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata("..")),  # type: ignore[arg-type]
     ("tenant_id", lambda c: _now(c.tenants.runs(".."))),  # type: ignore[arg-type]
     ("connector", lambda c: c.connectors.call(1, ".", **ASK)),
@@ -136,3 +155,70 @@ def test_bad_polling_is_named(argument: str, options: dict[str, float]) -> None:
     """A schedule that cannot be kept is not made."""
     with pytest.raises(ValueError, match=argument):
         Polling(**options)
+
+
+class _Word(str, Enum):  # noqa: UP042 - which str() does not read as its value
+    MODE = "init"
+    ID = "7"
+    SORT = "name__ASC"
+    NAME = "acme"
+
+
+class _Number(int, Enum):
+    ID = 7
+
+
+@attrs.frozen
+class _Index:
+    """A whole number of another library, as numpy's are."""
+
+    number: int
+
+    def __index__(self) -> int:
+        return self.number
+
+
+TRIGGER = {"trigger_id": "t-1"}
+SENT: dict[str, tuple[Act, object]] = {
+    "/v2/tenants/7/sync?mode=init": (
+        lambda c: c.tenants.sync(_Number.ID, mode=_Word.MODE),
+        TRIGGER,
+    ),
+    "/v2/tenants/7": (lambda c: c.tenants.archive(_Index(7)), {}),  # type: ignore[arg-type]
+    "/v2/tenants/8/connectors/acme/disconnect": (
+        lambda c: c.connectors.disconnect(8, _Word.NAME),
+        {},
+    ),
+    "/v2/runs/triggers/7/status": (lambda c: c.runs.status(_Word.ID), {"status": "Running"}),
+    "/v2/tenants?integration_id=7&user_name=acme&sort_by=name__ASC&skip=0&limit=1": (
+        lambda c: c.tenants.list(
+            integration_id=_Number.ID, user_name=_Word.NAME, sort_by=_Word.SORT
+        ).first(),
+        [],
+    ),
+    "/v2/x?a=7&b=acme&b=7&c=true&d=1.5": (
+        lambda c: c.request(
+            "GET",
+            "/v2/x",
+            params={
+                "a": _Number.ID,
+                "b": (_Word.NAME, None, _Number.ID),
+                "c": True,
+                "d": 1.5,
+                "e": None,
+            },
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("target", SENT)
+async def test_of_an_enumeration_the_value_is_sent(target: str, httpx_mock: HTTPXMock) -> None:
+    """What is sent is the value that was checked: no name of an enumeration, no repr."""
+    act, answer = SENT[target]
+    httpx_mock.add_response(json=answer)
+    async with AsyncPandium("key") as client:
+        await act(client)
+    [request] = httpx_mock.get_requests()
+    assert request.url.raw_path.decode() == target

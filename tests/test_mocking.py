@@ -15,6 +15,7 @@ from pandium import (
     AuthenticationError,
     ConnectionLost,
     DecodeError,
+    NotFound,
     Outcome,
     PandiumError,
     Polling,
@@ -249,6 +250,78 @@ async def test_a_lost_answer_to_a_post_is_not_repeated(httpx_mock: HTTPXMock) ->
     assert slow.value.outcome_unknown
     assert gone.value.outcome_unknown
     assert len(httpx_mock.get_requests()) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(httpx.ReadError("gone"), httpx.ConnectError("down")), (503, 404), (500, 429), (408, 400)],
+)
+async def test_what_an_earlier_attempt_may_have_done_is_not_forgotten(
+    httpx_mock: HTTPXMock, first: Exception | int, last: Exception | int
+) -> None:
+    """The outcome is unknown if any attempt may have been carried out, however the last ended."""
+    for one in (first, last):
+        if isinstance(one, Exception):
+            httpx_mock.add_exception(one)
+        else:
+            httpx_mock.add_response(status_code=one)
+    async with _client(retry=Retry(attempts=2, initial=0)) as client:
+        with pytest.raises(PandiumError) as caught:
+            await client.tenants.archive(1)
+    assert len(caught.value.attempts) == 2
+    assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("first", [httpx.ConnectError("down"), 429])
+async def test_what_no_attempt_can_have_done_is_known(
+    httpx_mock: HTTPXMock, first: Exception | int
+) -> None:
+    """Attempts that surely were not carried out leave the outcome known."""
+    if isinstance(first, Exception):
+        httpx_mock.add_exception(first)
+    else:
+        httpx_mock.add_response(status_code=first)
+    httpx_mock.add_response(status_code=404)
+    async with _client(retry=Retry(initial=0)) as client:
+        with pytest.raises(NotFound) as caught:
+            await client.tenants.archive(1)
+    assert len(caught.value.attempts) == 2
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["javascript:1", "mailto:a@b", "https:foo", "about:blank", "http://xn--/", "//:x"],
+)
+async def test_a_redirection_to_no_url_is_an_answer_that_cannot_be_read(
+    httpx_mock: HTTPXMock, location: str
+) -> None:
+    """Whatever `Location` says, the call ends as an error of ours, after one attempt."""
+    httpx_mock.add_response(status_code=302, headers={"Location": location})
+    async with _client() as client:
+        with pytest.raises(DecodeError, match="redirects") as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+    assert [one.result for one in caught.value.attempts] == [f"DecodeError: {caught.value.args[0]}"]
+
+
+LOG = "https://storage.example/log?signature=x"
+
+
+async def test_the_storage_of_logs_has_its_own_pause(httpx_mock: HTTPXMock) -> None:
+    """`Retry-After` of the host that stores logs is obeyed, and holds no call of the API back."""
+    httpx_mock.add_response(status_code=302, headers={"Location": LOG}, is_reusable=True)
+    for status in (503, 429):
+        headers = {"Retry-After": "3600", "X-Secret": "s"}
+        httpx_mock.add_response(status_code=status, headers=headers, url=LOG)
+    async with _client(retry=Retry(max_elapsed=60)) as client:
+        for _ in range(2):
+            with pytest.raises(APIError) as caught:
+                await client.runs.log(1)
+            assert caught.value.retry_after == 3600
+            assert caught.value.headers == {"retry-after": "3600"}
+            assert len(caught.value.attempts) == 1
+        assert await client.runs.log_url(1) == LOG
 
 
 async def test_retry_after_holds_back_the_whole_client(httpx_mock: HTTPXMock) -> None:

@@ -239,6 +239,61 @@ async def test_the_rate_bounds_the_looks_of_all_triggers() -> None:
     assert server.most_a_second() <= 10
 
 
+@both_ways
+async def test_the_rate_bounds_the_looks_of_one_trigger(wait: Wait) -> None:
+    """However short the pauses, one trigger is looked at no more often than `rate` allows."""
+    server = _one((0, None), (20, "Succeeded"))
+    polling = Polling(first=0, factor=0, minimum=0, jitter=0, rate=5)
+    await wait(server, polling=polling)
+    assert server.most_a_second() == 5
+    assert server.looks[-1][0] == pytest.approx(20, abs=0.3)
+
+
+@both_ways
+async def test_a_look_at_the_limit_keeps_to_the_rate(wait: Wait) -> None:
+    """Where the rate allows none at the time limit, there is no last look."""
+    server = _one((0, None))
+    with pytest.raises(WaitTimeout):
+        await wait(server, timeout=25.0, polling=Polling(rate=0.1, jitter=0))
+    assert [round(time) for time, _ in server.looks] == [1, 11, 21]
+
+
+@attrs.define
+class _Rounding:
+    """A clock that moves by what is slept, as far as floating point has it."""
+
+    time: float
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.time += seconds
+
+    def move_on_after(self, _: float) -> anyio.CancelScope:
+        return anyio.CancelScope()
+
+
+# With these the last pause ends one step of rounding before the limit.
+@pytest.mark.parametrize(
+    ("start", "limit"),
+    [(60.559953013932684, 100.0), (97.98862775249707, 30.5), (31.383051991609168, 5)],
+)
+async def test_rounding_does_not_keep_a_wait_from_its_limit(start: float, limit: float) -> None:
+    """A pause that ends a trifle before the time limit has ended at it."""
+    looks = itertools.count(1)
+
+    async def look(_: str) -> TriggerStatus:
+        assert next(looks) <= limit + 1
+        raise NotFound("not yet", status_code=404)
+
+    clock: Any = _Rounding(start)
+    terms = _one().terms(clock=clock, timeout=limit, look=look, polling=Polling(jitter=0))
+    with pytest.raises(WaitTimeout):
+        await wait_for_one("t", terms)
+
+
 async def test_one_failure_is_one_result() -> None:
     """What one trigger's wait ends with leaves the others' alone."""
     refused = AuthenticationError("no", status_code=403)

@@ -107,6 +107,29 @@ ROUTES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SSL_CERT_FILE", "/nonexistent.pem"),
+        ("SSL_CERT_FILE", __file__),
+        ("HTTPS_PROXY", "ftp://user:secret@127.0.0.1"),
+        ("ALL_PROXY", "://"),
+        ("ALL_PROXY", "http://user:secret@[::1"),
+    ],
+)
+async def test_an_environment_that_cannot_be_used_is_named(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where proxies or certificates make no connection, the error names the variable; once."""
+    monkeypatch.setenv(variable, value)
+    async with AsyncPandium(KEY, base_url="https://127.0.0.1:9") as client:
+        with pytest.raises(errors.ConfigurationError, match=variable) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert "secret" not in str(caught.value)
+    assert not caught.value.outcome_unknown
+    assert len(caught.value.attempts) == 1
+
+
 @pytest.mark.parametrize("name", ROUTES)
 async def test_the_environments_proxies_are_used_as_httpx_uses_them(
     name: str, authority: Authority, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ async def test_respx_sees_requests_if_told_to_patch_httpx() -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "GZIP"])
 async def test_compressed_answers_are_unpacked(httpx_mock: HTTPXMock, encoding: str) -> None:
-    """Both encodings that are asked for are read."""
+    """The encoding that is asked for is read by each of its names, and deflate too."""
     pack = zlib.compress if encoding == "deflate" else gzip.compress
     httpx_mock.add_response(stream=_Body(pack(b'{"tenant_id":1}')), headers=_packed(encoding))
     async with AsyncPandium(KEY) as client:
@@ -141,12 +141,25 @@ async def test_compressed_answers_are_unpacked(httpx_mock: HTTPXMock, encoding: 
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, piece: int = 1000) -> None:
         self._content = content
+        self._piece = piece
 
     async def __aiter__(self) -> Any:
-        for begin in range(0, len(self._content), 1000):
-            yield self._content[begin : begin + 1000]
+        for begin in range(0, len(self._content), self._piece):
+            yield self._content[begin : begin + self._piece]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 33, 1000])
+@pytest.mark.parametrize("padding", [b"", b"\0" * 40])
+async def test_several_packed_parts_in_a_row_are_one_body(
+    httpx_mock: HTTPXMock, piece: int, padding: bytes
+) -> None:
+    """A gzip file of several members, padded or not, is read to its end, however it arrives."""
+    packed = b"".join(gzip.compress(part) + padding for part in (b'{"tenant', b'_id":', b"1}"))
+    httpx_mock.add_response(stream=_Body(packed, piece), headers=_packed("gzip"))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
 
 
 def _packed(encoding: str) -> dict[str, str]:
@@ -161,6 +174,9 @@ def _packed(encoding: str) -> dict[str, str]:
         (b"{}", _packed("br")),
         (b" " * 5000 + b'{"tenant_id":1}', {}),
         (gzip.compress(b" " * 50_000_000, mtime=0), _packed("gzip")),
+        (gzip.compress(b" " * 3_000, mtime=0) * 2, _packed("gzip")),
+        (gzip.compress(b'{"tenant_id":1}', mtime=0) + b"and more", _packed("gzip")),
+        ((gzip.compress(b'{"tenant_id":1}', mtime=0) * 2)[:-9], _packed("gzip")),
         (b"x" * 10_000_000, {}),
     ],
 )

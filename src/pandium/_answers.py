@@ -39,6 +39,8 @@ _CLASSES: dict[int, type[APIError]] = {
 # Statuses below 400 are redirections, which may come after the work was done.
 _CERTAINLY_NOT_DONE = frozenset(range(400, 500)) - {408}
 _LONGEST_TEXT = 200
+_NUMBERS = re.compile(r"\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", re.ASCII)
+_CENTURIES = 1e10  # seconds: else many digits would be an infinity
 
 
 def error_of(  # noqa: PLR0913 - an answer is three things, and three say how to read it
@@ -139,9 +141,8 @@ def _upstream_data(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Give the seconds that a ``Retry-After`` asks for, as a number or as an HTTP date."""
     value = headers.get("retry-after", "").strip()
-    # More digits than centuries need are no number of seconds, and could be an infinity.
-    if re.fullmatch(r"\d{1,10}(\.\d{1,10})?", value, re.ASCII):
-        return float(value)
+    if _NUMBERS.fullmatch(value):  # several, where it was sent more than once
+        return min(max(map(float, value.split(","))), _CENTURIES)
     until = _http_date(value)
     if until is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ import attrs
 from pandium._clock import new_clock
 from pandium._config import Secret, resolve
 from pandium._convert import encode_json
-from pandium._resources._checks import checked_mapping
+from pandium._resources._checks import checked_count
 from pandium._resources._waiting import Waiting
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -20,11 +21,11 @@ from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
 from pandium._retry import Retry
-from pandium._transport import Call, Transport, checked_headers
+from pandium._transport import Call, Transport, checked_headers, checked_mapping, checked_value
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from types import TracebackType
 
     import httpx
@@ -148,7 +149,7 @@ class AsyncPandium:
             path,
             _checked_params(params),
             None if json is None else encode_json(json, "json"),
-            checked_headers(headers or {}),
+            checked_headers({} if headers is None else headers),
         )
         return await self._transport.call_json(call)
 
@@ -174,7 +175,7 @@ class AsyncPandium:
                 old,
                 timeout=old.timeout if timeout is None else checked_timeout(timeout),
                 retry=old.retry if retry is None else _policy(retry),
-                headers={**old.headers, **checked_headers(headers or {})},
+                headers={**old.headers, **checked_headers({} if headers is None else headers)},
             ),
             owns=False,
         )
@@ -208,9 +209,10 @@ def _caller() -> str:
 
 
 def _checked_count(argument: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{argument} must be a whole number from 1, not {value!r}")
-    return value
+    try:
+        return checked_count(argument, value)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _policy(value: object) -> Retry:
@@ -220,7 +222,7 @@ def _policy(value: object) -> Retry:
 
 
 def _checked_method(method: str) -> str:
-    upper = method.upper()
+    upper = method.upper() if isinstance(method, str) else ""
     if upper not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
     return upper
@@ -232,10 +234,22 @@ def _checked_params(
     if params is None:
         return None
     given = checked_mapping("params", params)
-    return {name: value for name, value in given.items() if value is not None} or None
+    return {
+        name: _checked_param(f"params[{name!r}]", value)
+        for name, value in given.items()
+        if value is not None
+    } or None
+
+
+def _checked_param(name: str, value: object) -> object:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [checked_value(name, one) for one in value if one is not None]
+    return checked_value(name, value)
 
 
 def _checked_path(path: str) -> str:
+    if not isinstance(path, str):
+        raise ValueError(f"path must be text, not {type(path).__name__}")
     if not path.startswith("/") or path.startswith("//"):
         raise ValueError(f"path must begin with one slash, not {path!r}")
     if set(path) & set("?#\\"):

@@ -38,6 +38,7 @@ _NEVER_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+_NO_URL = (httpx.InvalidURL, UnicodeError)
 _ANY_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -196,7 +197,9 @@ class Connections:
                     return await self._send(request)
         except _Held:
             return None
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        except (
+            httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError, OSError
+        ) as error:  # fmt: skip
             failure, cause = _translate(error), _root_of(error)
         else:
             failure = progress.timed_out()
@@ -220,7 +223,14 @@ class Connections:
             # Here, since httpcore2 takes as long to import as half of httpx.
             from pandium._pool import make_http_client  # noqa: PLC0415
 
-            self._http = make_http_client(self._places)
+            try:
+                self._http = make_http_client(self._places)
+            except OSError as error:
+                fault = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
+                raise ConfigurationError(fault) from None
+            except (ValueError, httpx.InvalidURL):  # whose text may have the proxy's password
+                fault = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not the URL of a proxy"
+                raise ConfigurationError(fault) from None
         return self._http
 
     def _place(self) -> AbstractAsyncContextManager[object]:
@@ -344,23 +354,32 @@ class _Unpacked:
     """A body, unpacked piece by piece, that never grows beyond a bound."""
 
     def __init__(self, encoding: str, most: int) -> None:
+        self._encoding = encoding
         self._inflate = _inflater(encoding)
         self._parts: list[bytes] = []
         self._left = most
         self._most = most
 
     def add(self, chunk: bytes) -> None:
-        part = chunk if self._inflate is None else self._unpack(chunk)
-        self._left -= len(part)
-        if self._left < 0:
-            raise DecodeError(f"the answer is larger than {self._most} bytes")
-        self._parts.append(part)
+        while chunk:
+            part, chunk = (chunk, b"") if self._inflate is None else self._unpack(chunk)
+            self._left -= len(part)
+            if self._left < 0:
+                raise DecodeError(f"the answer is larger than {self._most} bytes")
+            self._parts.append(part)
 
-    def _unpack(self, chunk: bytes) -> bytes:
+    def _unpack(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """Unpack to the end of what is packed as one; several in a row are one body."""
+        if self._inflate.eof:
+            chunk = chunk.lstrip(b"\0")  # padding
+            if not chunk:
+                return b"", b""
+            self._inflate = _inflater(self._encoding)
         try:
-            return bytes(self._inflate.decompress(chunk, self._left + 1))
+            part = self._inflate.decompress(chunk, self._left + 1)
         except zlib.error as error:
             raise DecodeError(f"the compressed answer cannot be read: {error}") from None
+        return part, self._inflate.unused_data
 
     def whole(self) -> bytes:
         if self._inflate is not None and self._parts and not self._inflate.eof:
@@ -384,7 +403,10 @@ def _without_pool_limit(timeout: httpx.Timeout | float) -> httpx.Timeout:
 
 
 def _translate(error: Exception) -> PandiumError:
-    # 1. surely not sent  2. too slow  3. whatever else: it may have been sent
+    # 1. httpx looks where an answer redirects to, although nobody goes there  2. surely not sent
+    # 3. too slow  4. whatever else: it may have been sent
+    if isinstance(error, _NO_URL) or isinstance(error.__context__, _NO_URL):
+        return DecodeError("the answer redirects to what is no URL")
     text = str(error) or str(_root_of(error) or "") or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return ConnectFailed(text)

@@ -46,6 +46,8 @@ _log = logging.getLogger("pandium")
 # Seconds that a look may go on for after the time limit, at which the last one begins.
 _LAST_LOOK = 2.0
 _REQUEST_TIMEOUT = 408
+# Seconds that rounding may take from a pause on a clock that moves by pauses alone.
+_MOMENT = 1e-6
 
 
 def _number(attribute: attrs.Attribute[float], value: object) -> float:
@@ -180,7 +182,7 @@ class Watch:
 
     def is_overdue(self) -> bool:
         """Tell whether the time limit is over."""
-        return self.age() >= self.terms.timeout
+        return self.age() >= self.terms.timeout - _MOMENT
 
     def gives_up_at(self) -> float:
         """Give the clock's time after which not even the last look begins."""
@@ -189,8 +191,9 @@ class Watch:
     async def look(self) -> TriggerStatus | None:
         """Look once. News that nobody can have yet is no news, nor is what the server holds up."""
         clock = self.terms.clock
-        if self._free_at() > clock.now():
+        if self._free_at() > clock.now() + _MOMENT:
             return None
+        self.not_before = clock.now() + 1 / self.terms.polling.rate
         self.polls += 1
         self.terms.tally.looks += 1
         try:
@@ -207,7 +210,8 @@ class Watch:
 
     def _obey(self, error: APIError | TransportError) -> None:
         if isinstance(error, APIError) and error.retry_after is not None:
-            self.not_before = self.terms.clock.now() + error.retry_after
+            wanted = self.terms.clock.now() + error.retry_after
+            self.not_before = max(self.not_before, wanted)
 
     async def hear(self, status: TriggerStatus) -> bool:
         """Read a status, and tell of it if it is a new one; true if the run has ended."""

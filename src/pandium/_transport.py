@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import operator
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -17,7 +19,7 @@ from pandium._version import __version__
 from pandium.errors import APIError, Attempt, DecodeError, PandiumError, RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import httpx
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pandium._config import Config
     from pandium._connections import Answer, Connections, Timeout
 
-__all__ = ["Call", "Transport", "checked_headers"]
+__all__ = ["Call", "Transport", "checked_headers", "checked_mapping", "checked_value"]
 
 _log = logging.getLogger("pandium")
 
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 _KEY_HEADER = "X-API-KEY"
 _USER_AGENT = f"pandium-python/{__version__}"
-_ENCODINGS = "gzip, deflate"  # of which `_connections` bounds what comes out
+_ENCODINGS = "gzip"  # of which `_connections` bounds what comes out
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": _ENCODINGS,
@@ -67,20 +69,55 @@ class Call:
     ) -> Call:
         """Make a call from a template such as ``/v2/tenants/{tenant_id}``; `None`s are not sent."""
         path = template.format_map({k: _segment(k, v) for k, v in (segments or {}).items()})
-        present = {k: v for k, v in (params or {}).items() if v is not None}
+        present = {k: checked_value(k, v) for k, v in (params or {}).items() if v is not None}
         return cls(method, path, template, present or None, content)
 
 
 def _segment(name: str, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    if isinstance(value, (bool, float)):
         raise ValueError(f"{name} must be an id, not {type(value).__name__}")
+    text = str(checked_value(name, value, "an id"))
     # Dots alone would not be percent-encoded, and would lead to another path.
-    if value in ("", ".", ".."):
-        raise ValueError(f"{name} must be an id, not {value!r}")
+    if text in ("", ".", ".."):
+        raise ValueError(f"{name} must be an id, not {text!r}")
+    return quote(text, safe="")
+
+
+def checked_value(
+    name: str, value: object, kind: str = "text, a number or a truth value"
+) -> str | float:
+    """
+    Let a value pass that a URL can hold; of an enumeration it is the value, not the name.
+
+    :raises ValueError: if it is none.
+    """
+    if isinstance(value, str):
+        if not _is_unicode(value):
+            raise ValueError(f"{name} must be {kind}, and {value!r} is no text")
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
     try:
-        return quote(str(value), safe="")
+        return operator.index(value)  # type: ignore[arg-type]  # it checks; of numpy, too
+    except TypeError:
+        raise ValueError(f"{name} must be {kind}, not {type(value).__name__}") from None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} must be an id, and {value!r} is no text") from None
+        return False
+    return True
+
+
+def checked_mapping(argument: str, value: object) -> dict[str, Any]:
+    """Let a mapping pass, as a dictionary of its own."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return dict(value)
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -89,14 +126,17 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
     :raises ValueError: if one is the library's own, or would end its line.
     """
-    for name, value in headers.items():
+    given = checked_mapping("headers", headers)
+    for name, value in given.items():
+        if not isinstance(name, str):
+            raise ValueError(f"headers has a name that is no text: {name!r}")
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"headers must not set {name}")
         if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):
             raise ValueError(f"headers has a name that cannot be sent: {name!r}")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise ValueError(f"headers has a value for {name} that cannot be sent")
-    return dict(headers)
+    return given
 
 
 def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
@@ -154,9 +194,15 @@ class Transport:
 
     async def _repeat(self, job: _Job, read: Callable[[Answer], T]) -> T:
         attempts: list[Attempt] = []
+        may_have_run = False
 
         async def attempt() -> Answer:
-            return await self._attempt(job, attempts)
+            nonlocal may_have_run
+            try:
+                return await self._attempt(job, attempts)
+            except PandiumError as error:
+                may_have_run |= error.outcome_unknown
+                raise
 
         budget, base_url = self.connections.budget, self.config.base_url
         try:
@@ -166,7 +212,7 @@ class Transport:
             self._sign(error, job)
             error.attempts = tuple(attempts)
             # An answer that cannot be read is one all the same: the request was carried out.
-            error.outcome_unknown |= isinstance(error, DecodeError)
+            error.outcome_unknown |= may_have_run or isinstance(error, DecodeError)
             raise
 
     async def _attempt(self, job: _Job, attempts: list[Attempt]) -> Answer:
@@ -212,17 +258,22 @@ class Transport:
     def _error_of(self, job: _Job, answer: Answer) -> APIError:
         error = error_of(
             answer.status,
-            {} if job.is_foreign else answer.headers,
+            _pauses_of(answer) if job.is_foreign else answer.headers,
             b"" if job.is_foreign else answer.content,
             is_proxied=job.repeat is Repeat.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
         )
         self._sign(error, job)
-        if isinstance(error, RateLimited) and error.retry_after is not None:
+        if isinstance(error, RateLimited) and error.retry_after is not None and not job.is_foreign:
             until = self.clock.now() + error.retry_after
             self.connections.held_until = max(self.connections.held_until, until)
         return error
+
+
+def _pauses_of(answer: Answer) -> dict[str, str]:
+    """Give the headers that say when to come again."""
+    return {k: v for k, v in answer.headers.items() if k.lower() in ("retry-after", "date")}
 
 
 @attrs.frozen

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pandium._convert import encode_json
+from pandium._transport import checked_mapping
 
 if TYPE_CHECKING:
     from pandium.models import RunMode
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "checked_count",
     "checked_flag",
-    "checked_mapping",
     "checked_mode",
     "checked_name",
     "checked_release",
@@ -28,10 +28,14 @@ _SORT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
 
 
 def checked_count(argument: str, value: object) -> int:
-    """Let whole numbers from 1 pass."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    """Let whole numbers from 1 pass, of numpy too."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it checks
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ValueError(f"{argument} must be a whole number from 1, not {value!r}")
-    return value
+    return number
 
 
 def checked_flag(argument: str, value: object) -> bool:
@@ -41,18 +45,11 @@ def checked_flag(argument: str, value: object) -> bool:
     return value
 
 
-def checked_mapping(argument: str, value: object) -> dict[str, Any]:
-    """Let a mapping pass, as a dictionary of its own."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
-    return dict(value)
-
-
 def checked_mode(mode: RunMode | str) -> str:
     """Let ``init`` and ``normal`` pass."""
     if mode not in ("init", "normal"):
         raise ValueError(f"mode must be 'init' or 'normal', not {mode!r}")
-    return str(mode)
+    return "init" if mode == "init" else "normal"  # and no enumeration of the user's
 
 
 def checked_name(name: str) -> str:

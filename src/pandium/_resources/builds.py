@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources._checks import checked_mode, checked_text, object_json
+from pandium._resources._checks import checked_count, checked_mode, checked_text, object_json
 from pandium._transport import Call, Transport
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class Builds:
 
         :raises ValidationError: if there is no such integration, or the tag is refused.
         """
-        body = {"build_tag": checked_text("build_tag", build_tag), "integration_id": integration_id}
+        body = {
+            "build_tag": checked_text("build_tag", build_tag),
+            "integration_id": checked_count("integration_id", integration_id),
+        }
         call = Call.of(
             "POST",
             "/v2/sourcecontrol/build",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pandium._transport import Call, Transport
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import httpx
 
@@ -170,7 +171,11 @@ class Connectors:
     async def _proxy(
         self, operation: str, segments: Mapping[str, object], fields: Mapping[str, object]
     ) -> Any:
-        present = {name: value for name, value in fields.items() if value is not None}
+        present = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in fields.items()
+            if value is not None
+        }
         # Each by itself first, so that the error names the one that is no JSON.
         for name, value in present.items():
             encode_json(value, name)

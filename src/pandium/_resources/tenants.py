@@ -15,7 +15,6 @@ from pandium._progress import Completions
 from pandium._resources._checks import (
     checked_count,
     checked_flag,
-    checked_mapping,
     checked_mode,
     checked_name,
     checked_release,
@@ -24,7 +23,7 @@ from pandium._resources._checks import (
 )
 from pandium._resources._listings import listing
 from pandium._resources._waiting import Waiting, check_source, outcome_of
-from pandium._transport import Call, Transport
+from pandium._transport import Call, Transport, checked_mapping
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
@@ -126,9 +125,11 @@ class Tenants:
         checked_release(release_id, release_channel)
         body = {
             "name": checked_name(name),
-            "integration_id": integration_id,
+            "integration_id": checked_count("integration_id", integration_id),
             "user_schedule": user_schedule,
-            "integration_release_id": release_id,
+            "integration_release_id": None
+            if release_id is None
+            else checked_count("release_id", release_id),
             "integration_release_channel": release_channel,
             "configs": None if configs is None else checked_mapping("configs", configs),
         }
