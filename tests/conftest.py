@@ -27,7 +27,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _interrupts() -> Iterator[None]:
     # Shells ignore them in what they run in the background; some tests interrupt themselves.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

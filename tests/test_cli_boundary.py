@@ -428,6 +428,27 @@ def test_output_that_cannot_be_written_ends_there(monkeypatch: pytest.MonkeyPatc
             assert main() == code
 
 
+@pytest.mark.parametrize(
+    ("line", "code"), [("tenants sync 1 --wait", 0), ("integrations get 999", 4), ("tenants x", 2)]
+)
+def test_messages_that_cannot_be_written_change_no_exit_code(
+    line: str, code: int, emulator: Emulator
+) -> None:
+    """Where standard error takes nothing, the exit code tells what became of the command."""
+    emulator.runs.script(appears_after=0)
+    emulator.add_tenant()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, *line.split()],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            env=child_environment(of(emulator.url)),
+            timeout=PATIENCE,
+        )
+    assert done.returncode == code
+
+
 # The start.
 
 

@@ -321,6 +321,43 @@ def test_an_interrupted_sync_says_what_is_not_known(
     assert "nobody knows whether these tenants were synced: 6; these were not: 7 8" in written.err
 
 
+@pytest.mark.usefixtures("_at_home")
+def test_a_second_ctrl_c_does_not_break_off_what_the_first_puts_in_order(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Soon after Ctrl-C another is not heard: what has begun to end comes to its end."""
+    ended = []
+
+    async def respond(_: httpx.Request) -> httpx.Response:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            ended.append("in good order")
+        raise AssertionError
+
+    httpx_mock.add_callback(respond)
+    with pytest.raises(KeyboardInterrupt):
+        run(["tenants", "sync", "6"])
+    assert ended == ["in good order"]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("_at_home")
+def test_an_ignored_ctrl_c_stays_ignored(httpx_mock: HTTPXMock) -> None:
+    """A shell that keeps Ctrl-C from what it runs in the background keeps it from a command."""
+    httpx_mock.add_response(json={"trigger_id": "17"})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(["tenants", "sync", "6"]) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupted_sync_of_an_integration_says_that_it_has_more(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,19 @@ def main() -> int:
     except ModuleNotFoundError as error:
         code = _refuse(error)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more has nothing left to interrupt
+        _ignore_interrupts()
         code = codes.INTERRUPTED
     except BrokenPipeError:
         code = codes.NO_READER
     _end_output()
     return code
+
+
+def _ignore_interrupts() -> None:
+    # There is nothing left to interrupt; and of one that is just on its way Python would complain.
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.unraisablehook = hook
 
 
 def _has_output() -> bool:
@@ -50,11 +57,12 @@ def _has_output() -> bool:
 
 def _end_output() -> None:
     # What cannot be written would fail again, with a traceback, when the interpreter ends.
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _refuse(error: ModuleNotFoundError) -> int:

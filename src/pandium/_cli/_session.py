@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import time
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -20,6 +23,7 @@ from pandium._cli._terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from types import FrameType
 
     from pandium import Listing
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["answer", "explaining", "run", "show", "walk"]
 
 _LIMIT = 100
+_IN_GOOD_ORDER = 5.0  # seconds that an end after Ctrl-C may take undisturbed
 _log = logging.getLogger("pandium")
 
 
@@ -51,8 +56,31 @@ def _client_options() -> dict[str, Any]:
 
 
 async def _use(use: Callable[[AsyncPandium], Awaitable[int]], options: dict[str, Any]) -> int:
-    async with AsyncPandium(**options) as client:
-        return await use(client)
+    with _interrupted_once():
+        async with AsyncPandium(**options) as client:
+            return await use(client)
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let Ctrl-C begin an end in good order, and another soon after not break that off."""
+    before, deaf_until = signal.getsignal(signal.SIGINT), -inf
+    if not callable(before):  # it is ignored
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal deaf_until
+        if (now := time.monotonic()) >= deaf_until:
+            deaf_until = now + _IN_GOOD_ORDER
+            before(number, frame)  # asyncio's cancels the first time, and raises the second
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if deaf_until == -inf:  # else it is not over before the program is
+            signal.signal(signal.SIGINT, before)
 
 
 class _Notes(logging.Handler):

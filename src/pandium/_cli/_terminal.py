@@ -8,6 +8,7 @@ import shutil
 import string
 import sys
 import unicodedata
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _shown(one: str) -> str:
 
 
 def note(text: str) -> None:
-    """Write one line to standard error."""
+    """Write one line to standard error, if that takes it: there is nowhere else to say so."""
     line = " ".join(text.splitlines())
-    sys.stderr.write(f"pandium-api: {visible(line)}\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(f"pandium-api: {visible(line)}\n")
+        sys.stderr.flush()
