@@ -20,7 +20,8 @@ STATEMENTS = {
     "aiohttp": "import aiohttp",
     "pandium": "from pandium import AsyncPandium",
     "  and a client": "from pandium import AsyncPandium; AsyncPandium('key')",
-    "  and its pool": "from pandium import AsyncPandium; AsyncPandium('key'); import pandium._pool",
+    "  and its pool": "from pandium import AsyncPandium; AsyncPandium('key')"
+    "; import pandium._http.pool",
 }
 HIDDEN = ("brotli", "brotlicffi", "click", "h2", "rich", "sniffio", "trio", "zstandard")
 CHILD = """

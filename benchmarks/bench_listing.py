@@ -68,13 +68,13 @@ def latency(rounds: int) -> None:
         "httpx, pydantic": ("httpx", "0"),
         "generated client": ("generated", "0"),
         "aiohttp, msgspec": ("aiohttp", "0"),
-        **{f"pandium, ahead={ahead}": ("pandium", ahead) for ahead in ("4", "8", "12")},
+        **{f"pandium, prefetch={prefetch}": ("pandium", prefetch) for prefetch in ("4", "8", "12")},
     }
     found: dict[str, list[Any]] = {name: [] for name in walks}
     with serving(0.05, 5000) as url, serving(0, 1) as warm:
         for _ in range(rounds):
-            for name, (client, ahead) in walks.items():
-                options = ("--page-size", "100", "--ahead", ahead)
+            for name, (client, prefetch) in walks.items():
+                options = ("--page-size", "100", "--prefetch", prefetch)
                 found[name].append(walk(5000, client, url, warm, *options))
     loop = found["httpx, pydantic"]
     print(f"{'client':>20} {'seconds':>8} {'times as fast':>14} {'requests':>9} {'ratio':>6}")

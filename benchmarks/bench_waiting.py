@@ -23,7 +23,7 @@ import httpx
 
 from pandium import AsyncPandium, NotFound, Outcome, Polling, Trigger
 from pandium._clock import driving
-from pandium.emulator import DrivenClock
+from pandium.emulator import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,16 +37,16 @@ RATE = 50.0
 class Server:
     """Answers by the clock, and keeps the time of each look at each trigger."""
 
-    def __init__(self, lengths: dict[str, float], clock: DrivenClock) -> None:
+    def __init__(self, lengths: dict[str, float], clock: ManualClock) -> None:
         self.lengths = lengths
         self.clock = clock
         self.began: dict[str, float] = {}
-        self.looks: dict[str, list[float]] = defaultdict(list)
+        self.polls: dict[str, list[float]] = defaultdict(list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         trigger_id = request.url.path.split("/")[4]
         now = self.clock.now()
-        self.looks[trigger_id].append(now)
+        self.polls[trigger_id].append(now)
         age = now - self.began[trigger_id]
         if age < APPEARS_AFTER:
             return httpx.Response(404, json={"detail": "no run yet"})
@@ -54,7 +54,7 @@ class Server:
         return httpx.Response(200, json={"status": word})
 
     def most_in_a_second(self) -> int:
-        times = sorted(at for looks in self.looks.values() for at in looks)
+        times = sorted(at for looks in self.polls.values() for at in looks)
         first = most = 0
         for last, at in enumerate(times):
             while times[first] <= at - (1 - 1e-6):  # the clock adds up fractions
@@ -65,7 +65,7 @@ class Server:
     def lateness(self) -> list[tuple[float, float]]:
         """Give for each run how late its end was seen, and its length."""
         return [
-            (self.looks[one][-1] - self.began[one] - length, length)
+            (self.polls[one][-1] - self.began[one] - length, length)
             for one, length in self.lengths.items()
         ]
 
@@ -115,11 +115,11 @@ WAYS: dict[str, Way] = {
 
 async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server:
     lengths = random.Random(1)  # the same runs for each way
-    clock = DrivenClock()
+    clock = ManualClock()
     server = Server(
         {str(n): MEDIAN * math.exp(lengths.gauss(0, spread)) for n in range(runs)}, clock
     )
-    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.skipping():
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.autojump():
         with driving(clock):
             client = AsyncPandium("key", http_client=http, max_connections=1000)
         await way(client, server, a_second)
@@ -130,7 +130,7 @@ async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server
 def figures(server: Server) -> tuple[float, float, float]:
     """Give the looks a run, and the lateness: of all lengths, and the mean of each run's own."""
     late = server.lateness()
-    looks = statistics.mean(len(times) for times in server.looks.values())
+    looks = statistics.mean(len(times) for times in server.polls.values())
     of_sums = sum(by for by, _ in late) / sum(length for _, length in late)
     return looks, of_sums, statistics.mean(by / length for by, length in late)
 
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--triggers", type=int, default=10_000)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     options = parser.parse_args()
-    print("looks: most in any second, mean a run; lateness: of all lengths, mean of each")
+    print("polls: most in any second, mean a run; lateness: of all lengths, mean of each")
     heads = ("arrival", "spread", "way", "looks/s", "looks/run", "late, sum", "late, each")
     print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>9} {:>10}".format(*heads))
     arrivals = {"at once": math.inf, "10 a second": 10.0}

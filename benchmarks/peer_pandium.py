@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pandium import AsyncPandium
-from pandium._convert import decode
+from pandium._serialization.convert import decode
 from pandium.models import Tenant
 
 
@@ -11,9 +11,9 @@ def read(data: bytes) -> list[Tenant]:
     return decode(data, list[Tenant])
 
 
-async def walk(url: str, page_size: int, ahead: int) -> int:
+async def walk(url: str, page_size: int, prefetch: int) -> int:
     async with AsyncPandium("key", base_url=url) as client:
         seen = 0
-        async for _ in client.tenants.list(page_size=page_size, ahead=ahead):
+        async for _ in client.tenants.list(page_size=page_size, prefetch=prefetch):
             seen += 1
         return seen

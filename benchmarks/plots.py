@@ -25,8 +25,8 @@ DATA, IMAGES = HERE / "data", HERE.parent / "docs" / "images"
 LATENCIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 WALKS = {
     "one page after the other (httpx)": ("httpx", "0"),
-    "pandium, ahead=4": ("pandium", "4"),
-    "pandium, ahead=8": ("pandium", "8"),
+    "pandium, prefetch=4": ("pandium", "4"),
+    "pandium, prefetch=8": ("pandium", "8"),
 }
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -35,8 +35,8 @@ def measure_listing() -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = {name: [] for name in WALKS}
     for latency in LATENCIES:
         with serving(latency, 5000) as url, serving(0, 1) as warm:
-            for name, (client, ahead) in WALKS.items():
-                options = ("--page-size", "100", "--ahead", ahead)
+            for name, (client, prefetch) in WALKS.items():
+                options = ("--page-size", "100", "--prefetch", prefetch)
                 seconds = walk(5000, client, url, warm, *options)["seconds"]
                 found[name].append([latency * 1000, seconds])
     return found

@@ -2,7 +2,7 @@
 Sync all tenants of an integration from several machines, by Dask.
 
     pip install pandium distributed
-    python examples/dask_sync.py 42 --journals ./journals --workers 4 --rate 20
+    python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
 Without ``--scheduler`` it starts workers on this machine. The tenants are dealt into as many shares
 as there are workers; each share is one task with a client of its own, a journal of its own, and its
@@ -26,7 +26,7 @@ from pandium import AsyncPandium, Outcome, Polling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandium import Completed
+    from pandium import RunResult
 
 
 async def list_tenants(integration_id: int) -> list[int]:
@@ -35,10 +35,10 @@ async def list_tenants(integration_id: int) -> list[int]:
         return [tenant.id async for tenant in listing]
 
 
-def sync_share(tenants: Sequence[int], journal: str, rate: float) -> list[Completed]:
+def sync_share(tenants: Sequence[int], journal: str, rate: float) -> list[RunResult]:
     """Sync one share of the tenants; this is what runs on a worker."""
 
-    async def run() -> list[Completed]:
+    async def run() -> list[RunResult]:
         poll = Polling(rate=rate)
         async with (
             AsyncPandium() as client,
@@ -49,7 +49,7 @@ def sync_share(tenants: Sequence[int], journal: str, rate: float) -> list[Comple
     return asyncio.run(run())
 
 
-def sync_all(dask: Client, tenants: Sequence[int], journals: Path, rate: float) -> list[Completed]:
+def sync_all(dask: Client, tenants: Sequence[int], journals: Path, rate: float) -> list[RunResult]:
     """Deal the tenants to the workers, and gather what became of them."""
     journals.mkdir(parents=True, exist_ok=True)
     # The number of shares is kept, so that each finds its journal again whatever workers there are.
@@ -76,7 +76,9 @@ def main() -> int:
     parser.add_argument("--journals", type=Path, required=True, help="a directory for this job")
     parser.add_argument("--scheduler", help="the address of a Dask scheduler")
     parser.add_argument("--workers", type=int, default=2, help="how many to start without one")
-    parser.add_argument("--rate", type=float, default=20.0, help="looks a second, of all together")
+    parser.add_argument(
+        "--poll-rate", type=float, default=20.0, help="looks a second, of all together"
+    )
     options = parser.parse_args()
     tenants = asyncio.run(list_tenants(options.integration))
     cluster = options.scheduler or LocalCluster(

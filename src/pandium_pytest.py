@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "pandium(seed=None, clock='real', api_key=None): what the emulator of a test holds, how its "
-    "time goes ('real', 'driven', or how many times faster), and its only right key."
+    "time goes ('real', 'manual', or how many times faster), and its only right key."
 )
 _ARGUMENTS = ("seed", "clock", "api_key")
 _ANY_KEY = "a-key-for-tests"
@@ -55,7 +55,7 @@ def pandium_emulator(
     Serve an emulator of this test's own, at an address of its own.
 
     `AsyncPandium()` reaches it, in the test and in what it tests. `pytest.mark.pandium` configures
-    it: `seed` and `api_key` are the emulator's; `clock` is "real", "driven", or how many times
+    it: `seed` and `api_key` are the emulator's; `clock` is "real", "manual", or how many times
     faster time goes, for the emulator and for clients that are made during the test.
     """
     from pandium._clock import driving
@@ -167,14 +167,14 @@ def _emulator_of(options: dict[str, Any]) -> Emulator:
 
 
 def _clock_of(wanted: object) -> Clock:
-    from pandium.emulator import Clock, DrivenClock
+    from pandium.emulator import Clock, ManualClock
 
-    if wanted == "driven":
-        return DrivenClock()
+    if wanted == "manual":
+        return ManualClock()
     try:
         return Clock(1.0 if wanted == "real" else wanted)  # type: ignore[arg-type]  # it checks
     except ValueError:
-        fault = f"clock: must be 'real', 'driven' or a speed above 0, not {wanted!r}"
+        fault = f"clock: must be 'real', 'manual' or a speed above 0, not {wanted!r}"
         raise _refusal(fault) from None
 
 

@@ -9,11 +9,10 @@ import pytest
 
 from pandium import AsyncPandium
 from pandium.emulator import Emulator
+from support import KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-KEY = "a-key-of-the-tests"
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from browsing import browser
 from pandium.emulator import Emulator
+from support.browser import browser
 
 SCRIPTS = (
     {"tenant": 2, "appears_after": 0, "phases": [["Succeeded", 0]]},

@@ -2,12 +2,12 @@
 
 from pandium import errors, models
 from pandium._client import AsyncPandium
-from pandium._convert import to_dict, to_json
-from pandium._paging import Listing, Page
-from pandium._polling import Completed, Polling
-from pandium._progress import Progress
-from pandium._retry import Retry
+from pandium._listing.listing import Listing, Page
+from pandium._serialization.convert import to_dict, to_json
+from pandium._transport.retry import Retry
 from pandium._version import __version__
+from pandium._waiting.polling import Polling, RunResult
+from pandium._waiting.results import Progress
 from pandium.errors import (
     APIError,
     Attempt,
@@ -45,7 +45,6 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequest",
-    "Completed",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionLost",
@@ -67,6 +66,7 @@ __all__ = [
     "Retry",
     "RunFailed",
     "RunMode",
+    "RunResult",
     "ServerError",
     "TransportError",
     "Trigger",

@@ -23,16 +23,16 @@ class Background(Generic[T]):
     """
     An async iterator over what a producer sends, which runs as long as the ``async with`` block.
 
-    At most ``ahead`` items wait for the consumer. An error of the producer is raised, as it is,
+    At most ``prefetch`` items wait for the consumer. An error of the producer is raised, as it is,
     after the items before it; the block's own error passes through as it is, too. However the
     block ends, nothing is left running.
     """
 
     def __init__(
-        self, produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[None]], ahead: float
+        self, produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[None]], prefetch: float
     ) -> None:
         self._produce = produce
-        self._ahead = ahead
+        self._ahead = prefetch
         self._error: Exception | None = None
         self._tasks: TaskGroup | None = None
         self._receive: MemoryObjectReceiveStream[T] | None = None

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote
 
 import attrs
 
 from pandium._clock import new_clock
 from pandium._config import Secret, resolve
-from pandium._convert import encode_json
-from pandium._resources._checks import checked_count
-from pandium._resources._waiting import Waiting
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
+from pandium._resources.polls import Waiting
 from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
-from pandium._retry import Retry
-from pandium._transport import Call, Transport, checked_headers, checked_mapping, checked_value
+from pandium._serialization.convert import encode_json
+from pandium._transport.retry import Retry
+from pandium._transport.spec import RequestSpec, RetrySafety, safety_of_method
+from pandium._transport.transport import Transport
+from pandium._validation import (
+    validate_headers,
+    validate_method,
+    validate_params,
+    validate_path,
+    validate_whole_number,
+)
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import httpx
@@ -33,8 +39,6 @@ if TYPE_CHECKING:
     Parameter = str | int | float | bool | None
 
 __all__ = ["AsyncPandium"]
-
-_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
 class AsyncPandium:
@@ -90,7 +94,7 @@ class AsyncPandium:
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         # Here, since httpx, which this brings, takes most of the time that an import would.
-        from pandium._connections import (  # noqa: PLC0415
+        from pandium._http.connections import (  # noqa: PLC0415
             Connections,
             check_http_client,
             check_url,
@@ -143,15 +147,17 @@ class AsyncPandium:
         :raises ValueError: if an argument cannot be sent.
         :raises APIError: if the API answers with an error.
         """
-        call = Call(
-            _checked_method(method),
-            _checked_path(path),
+        verb = validate_method(method)
+        spec = RequestSpec(
+            verb,
+            validate_path(path),
             path,
-            _checked_params(params),
+            validate_params(params),
             None if json is None else encode_json(json, "json"),
-            checked_headers({} if headers is None else headers),
+            validate_headers(headers),
+            _safety_of(verb, path) or safety_of_method(verb),
         )
-        return await self._transport.call_json(call)
+        return await self._transport.request_json(spec)
 
     def with_options(
         self,
@@ -166,7 +172,7 @@ class AsyncPandium:
         ``headers`` are added to those of this client. Closing the view does nothing; closing the
         client that it came from ends both.
         """
-        from pandium._connections import checked_timeout  # noqa: PLC0415 - as above
+        from pandium._http.connections import checked_timeout  # noqa: PLC0415 - as above
 
         old = self._transport
         view = object.__new__(type(self))
@@ -175,7 +181,7 @@ class AsyncPandium:
                 old,
                 timeout=old.timeout if timeout is None else checked_timeout(timeout),
                 retry=old.retry if retry is None else _policy(retry),
-                headers={**old.headers, **checked_headers({} if headers is None else headers)},
+                headers={**old.headers, **validate_headers(headers)},
             ),
             owns=False,
         )
@@ -210,7 +216,7 @@ def _caller() -> str:
 
 def _checked_count(argument: str, value: object) -> int:
     try:
-        return checked_count(argument, value)
+        return validate_whole_number(argument, value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -221,40 +227,15 @@ def _policy(value: object) -> Retry:
     return value
 
 
-def _checked_method(method: str) -> str:
-    upper = method.upper() if isinstance(method, str) else ""
-    if upper not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
-    return upper
+# Operations whose failures may be retried by other rules than their method's.
+_METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
+_CONNECTOR_CALL = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
 
 
-def _checked_params(
-    params: Mapping[str, Parameter | Sequence[Parameter]] | None,
-) -> dict[str, Any] | None:
-    if params is None:
-        return None
-    given = checked_mapping("params", params)
-    return {
-        name: _checked_param(f"params[{name!r}]", value)
-        for name, value in given.items()
-        if value is not None
-    } or None
-
-
-def _checked_param(name: str, value: object) -> object:
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [checked_value(name, one) for one in value if one is not None]
-    return checked_value(name, value)
-
-
-def _checked_path(path: str) -> str:
-    if not isinstance(path, str):
-        raise ValueError(f"path must be text, not {type(path).__name__}")
-    if not path.startswith("/") or path.startswith("//"):
-        raise ValueError(f"path must begin with one slash, not {path!r}")
-    if set(path) & set("?#\\"):
-        raise ValueError(f"path must hold no query, fragment or backslash: {path!r}; use params")
-    # They would lead to another path than the one that is named, and out of the base URL's.
-    if {".", ".."} & set(unquote(path).split("/")):
-        raise ValueError(f"path must hold no segment of dots: {path!r}")
-    return path
+def _safety_of(method: str, path: str) -> RetrySafety | None:
+    """Return the retry safety that the operation behind a path declares, if there is one."""
+    if method == "PATCH" and _METADATA.fullmatch(path):
+        return RetrySafety.IDEMPOTENT
+    if method == "POST" and _CONNECTOR_CALL.fullmatch(path):
+        return RetrySafety.PROXIED
+    return None

@@ -106,7 +106,7 @@ class PandiumError(Exception):
     url: str | None = None
     attempts: Sequence[Attempt] = ()
     outcome_unknown: bool = False
-    skip: int | None = None
+    resume_skip: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (type(self), self.args, self.__dict__)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from emulating import Api, served
 
 import pandium.emulator
 from pandium.emulator import Emulator, Reset, Status
 from pandium.emulator._journal import Journal, Request
 from pandium.emulator._operations import OPERATIONS
+from support.emulating import Api, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from pandium.emulator import Clock, DrivenClock, Emulator
+from pandium.emulator import Clock, Emulator, ManualClock
 
 if TYPE_CHECKING:
     from pandium._clock import Clock as ClientsClock
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> DrivenClock:
-    return DrivenClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
         group.cancel_scope.cancel()
 
 
-async def test_it_stands_still_until_it_is_advanced(clock: DrivenClock) -> None:
+async def test_it_stands_still_until_it_is_advanced(clock: ManualClock) -> None:
     """A driven clock starts at the same date always, and only advancing moves it."""
     assert (clock.now(), clock.wall()) == (0, datetime(2026, 1, 1, tzinfo=UTC))
     await anyio.sleep(0.01)
@@ -41,18 +41,18 @@ async def test_it_stands_still_until_it_is_advanced(clock: DrivenClock) -> None:
     assert clock.at(60) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-async def test_it_starts_when_it_is_told(clock: DrivenClock) -> None:
+async def test_it_starts_when_it_is_told(clock: ManualClock) -> None:
     """The start may be any date that says its offset."""
     start = datetime(2030, 2, 28, 23, 59, tzinfo=UTC)
-    clock = DrivenClock(start)
+    clock = ManualClock(start)
     await clock.advance(60)
     assert clock.wall() == start + timedelta(minutes=1)
     with pytest.raises(ValueError, match=r"^start: "):
-        DrivenClock(datetime(2030, 1, 1))  # noqa: DTZ001 - what is refused
+        ManualClock(datetime(2030, 1, 1))  # noqa: DTZ001 - what is refused
 
 
 async def test_sleepers_wake_in_the_order_of_their_due_times(
-    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
     """Each wakes at its own time, again and again, in whatever order of the tasks."""
     woken: list[tuple[str, float]] = []
@@ -75,7 +75,7 @@ async def test_sleepers_wake_in_the_order_of_their_due_times(
     assert woken[5:] == [("last", 30.5)]
 
 
-async def test_hundreds_sleep_at_once(clock: DrivenClock, tasks: anyio.abc.TaskGroup) -> None:
+async def test_hundreds_sleep_at_once(clock: ManualClock, tasks: anyio.abc.TaskGroup) -> None:
     """None of many sleepers is forgotten, and all are done when advancing returns."""
     done: list[float] = []
 
@@ -91,7 +91,7 @@ async def test_hundreds_sleep_at_once(clock: DrivenClock, tasks: anyio.abc.TaskG
 
 
 async def test_work_is_done_before_the_time_goes_on(
-    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
     """As long as somebody is at work, however many wait and however long it takes, time stands."""
     seen: list[tuple[str, float]] = []
@@ -112,7 +112,7 @@ async def test_work_is_done_before_the_time_goes_on(
     assert sorted(seen) == [("a", 1), ("b", 1), ("c", 2), ("d", 3)]
 
 
-async def test_a_sleep_of_nothing_takes_no_time(clock: DrivenClock) -> None:
+async def test_a_sleep_of_nothing_takes_no_time(clock: ManualClock) -> None:
     """Zero or less returns at once, though nobody drives the clock."""
     for seconds in (0, -1):
         await clock.sleep(seconds)
@@ -122,15 +122,15 @@ async def test_a_sleep_of_nothing_takes_no_time(clock: DrivenClock) -> None:
     assert clock.now() == 0
 
 
-async def test_however_short_a_sleep_time_goes_on(clock: DrivenClock) -> None:
+async def test_however_short_a_sleep_time_goes_on(clock: ManualClock) -> None:
     """A sleep that is lost beside the time that has passed moves the clock all the same."""
     await clock.advance(1e12)
-    async with clock.skipping():
+    async with clock.autojump():
         await clock.sleep(1e-9)
     assert clock.now() > 1e12
 
 
-async def test_a_time_limit_is_kept(clock: DrivenClock, tasks: anyio.abc.TaskGroup) -> None:
+async def test_a_time_limit_is_kept(clock: ManualClock, tasks: anyio.abc.TaskGroup) -> None:
     """What has not ended at its limit is cancelled then, and what has ended is not."""
     ends: list[tuple[bool, float]] = []
 
@@ -145,7 +145,7 @@ async def test_a_time_limit_is_kept(clock: DrivenClock, tasks: anyio.abc.TaskGro
     assert ends == [(True, 10), (False, 20)]
 
 
-async def test_whoever_is_cancelled_sleeps_no_more(clock: DrivenClock) -> None:
+async def test_whoever_is_cancelled_sleeps_no_more(clock: ManualClock) -> None:
     """A cancelled sleeper leaves no due time behind, and a cancelled advance no driver."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, 10)
@@ -154,13 +154,13 @@ async def test_whoever_is_cancelled_sleeps_no_more(clock: DrivenClock) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await clock.advance(7)
-    async with clock.skipping():
+    async with clock.autojump():
         await clock.sleep(1)
         await anyio.wait_all_tasks_blocked()
     assert clock.now() == 6
 
 
-async def test_skipping_goes_from_one_due_time_to_the_next(clock: DrivenClock) -> None:
+async def test_skipping_goes_from_one_due_time_to_the_next(clock: ManualClock) -> None:
     """Hours pass by themselves, each sleeper at its time, and not a second more."""
     woken: list[float] = []
 
@@ -168,16 +168,16 @@ async def test_skipping_goes_from_one_due_time_to_the_next(clock: DrivenClock) -
         await clock.sleep(seconds)
         woken.append(clock.now())
 
-    async with clock.skipping(), anyio.create_task_group() as tasks:
+    async with clock.autojump(), anyio.create_task_group() as tasks:
         for seconds in (7200, 5, 86400):
             tasks.start_soon(sleeper, seconds)
     assert woken == [5, 7200, 86400]
     assert clock.now() == 86400
 
 
-async def test_with_nothing_due_time_stands_still(clock: DrivenClock) -> None:
+async def test_with_nothing_due_time_stands_still(clock: ManualClock) -> None:
     """While nobody sleeps, or somebody is at work, skipping moves nothing, and goes on later."""
-    async with clock.skipping():
+    async with clock.autojump():
         await anyio.wait_all_tasks_blocked()
         assert clock.now() == 0
         async with anyio.create_task_group() as tasks:
@@ -188,14 +188,14 @@ async def test_with_nothing_due_time_stands_still(clock: DrivenClock) -> None:
         assert clock.now() == 10
 
 
-async def test_errors_of_the_block_pass_as_they_are(clock: DrivenClock) -> None:
+async def test_errors_of_the_block_pass_as_they_are(clock: ManualClock) -> None:
     """No group of errors reaches the test, and the clock can be driven again."""
     for error in (ZeroDivisionError, KeyboardInterrupt):
         with pytest.raises(error):
-            async with clock.skipping():
+            async with clock.autojump():
                 raise error
     with anyio.CancelScope() as scope:
-        async with clock.skipping():
+        async with clock.autojump():
             scope.cancel()
             await clock.sleep(math.inf)
     assert scope.cancelled_caught
@@ -203,19 +203,19 @@ async def test_errors_of_the_block_pass_as_they_are(clock: DrivenClock) -> None:
     assert clock.now() == 1
 
 
-async def test_one_drives_at_a_time(clock: DrivenClock) -> None:
+async def test_one_drives_at_a_time(clock: ManualClock) -> None:
     """Who drives a clock that is driven already is told so."""
-    async with clock.skipping():
+    async with clock.autojump():
         with pytest.raises(RuntimeError, match="driven already"):
             await clock.advance(1)
         with pytest.raises(RuntimeError, match="driven already"):
-            async with clock.skipping():
+            async with clock.autojump():
                 pass
     await clock.advance(1)
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "1", True, None])
-async def test_time_goes_forward_by_seconds(clock: DrivenClock, seconds: Any) -> None:
+async def test_time_goes_forward_by_seconds(clock: ManualClock, seconds: Any) -> None:
     """What is negative, not finite or no number is refused, by its name."""
     with pytest.raises(ValueError, match=r"^seconds: "):
         await clock.advance(seconds)
@@ -223,7 +223,7 @@ async def test_time_goes_forward_by_seconds(clock: DrivenClock, seconds: Any) ->
 
 
 async def test_it_is_for_one_event_loop_at_a_time(
-    clock: DrivenClock, tasks: anyio.abc.TaskGroup
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
     """A second loop is refused as long as the first one uses the clock, and taken afterwards."""
     tasks.start_soon(clock.sleep, 1)
@@ -235,7 +235,7 @@ async def test_it_is_for_one_event_loop_at_a_time(
     assert clock.now() == 2
 
 
-async def test_the_client_can_sleep_by_each(clock: DrivenClock) -> None:
+async def test_the_client_can_sleep_by_each(clock: ManualClock) -> None:
     """Each clock has all that the client asks of one."""
     clocks: list[ClientsClock] = [clock, Clock()]
     for one in clocks:
@@ -284,10 +284,10 @@ async def test_a_speed_is_above_zero(speed: Any) -> None:
 async def test_a_clock_that_goes_by_itself_is_not_driven() -> None:
     """Advancing it, or skipping, is an error that says which clock can be driven."""
     clock = Emulator().clock
-    with pytest.raises(RuntimeError, match="DrivenClock"):
+    with pytest.raises(RuntimeError, match="ManualClock"):
         await clock.advance(1)
-    with pytest.raises(RuntimeError, match="DrivenClock"):
-        clock.skipping()
+    with pytest.raises(RuntimeError, match="ManualClock"):
+        clock.autojump()
 
 
 def test_the_clock_of_every_day_goes_on_by_itself() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from emulating import Api, served
 from fastapi import FastAPI, HTTPException, Request
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from pandium import AsyncPandium, ConnectorError
 from pandium.emulator import ConnectorRequest, Emulator, UpstreamFailure
+from support.emulating import Api, served
 
 URL = "https://Shop.example/orders"
 

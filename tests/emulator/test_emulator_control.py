@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-from emulating import ManualClock
 from openapi_core import OpenAPI
 from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-from pandium.emulator import DrivenClock, Emulator
+from pandium.emulator import Emulator, ManualClock
+from support.emulating import FrozenClock
 
 OWN = "/_emulator"
 
@@ -73,7 +73,7 @@ class Control:
 
 @contextmanager
 def controlled(seed: Any = None, **options: Any) -> Iterator[Control]:
-    clock = ManualClock()
+    clock = FrozenClock()
     with (
         Emulator(seed, "secret", clock=clock, **options) as emulator,
         httpx.Client(base_url=emulator.url) as http,
@@ -217,7 +217,7 @@ def test_runs_follow_the_scripts_that_are_put(control: Control) -> None:
     """For all, for an integration, for a tenant; by time or by looks; null never ends."""
     [usual] = control("GET", "/scripts")
     assert usual["phases"] == [["Running", 0.3], ["Succeeded", 0]]
-    script = {"appears_after": {"looks": 1}, "phases": [["Queued", None]], "killed_after": None}
+    script = {"appears_after": {"polls": 1}, "phases": [["Queued", None]], "killed_after": None}
     [_, shown] = control("PUT", "/scripts", json={"tenant": 1, **script})
     assert shown == {"tenant": 1, "integration": None, **script}
     control("PUT", "/scripts", json={"tenant": 1, "appears_after": 5})
@@ -254,7 +254,7 @@ def test_time_goes_by_on_request() -> None:
 def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
     """Nobody else can wake who sleeps by it."""
     with (
-        Emulator(clock=DrivenClock()) as emulator,
+        Emulator(clock=ManualClock()) as emulator,
         httpx.Client(base_url=emulator.url) as http,
     ):
         control = Control(emulator, http)

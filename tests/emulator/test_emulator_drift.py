@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from emulating import Api, served
 
 from pandium import AsyncPandium, DriftError
 from pandium.emulator import Emulator, Plan, Stall, Status
+from support.emulating import Api, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,7 +187,7 @@ async def test_a_walk_that_is_told_to_notices_another_order() -> None:
             api.add_tenant()
         api.drift.after("tenants.list", api.drift.resort(), times=1, after=1)
         with pytest.raises(DriftError):
-            await client.tenants.list(page_size=10, ahead=1, on_drift="raise").to_list()
+            await client.tenants.list(page_size=10, prefetch=1, on_drift="raise").to_list()
 
 
 def test_a_change_after_a_stalled_answer_is_made(api: Api) -> None:

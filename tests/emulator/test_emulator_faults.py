@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from emulating import Api, served
 
 from pandium import AsyncPandium, ServerError, TransportError
 from pandium.emulator import (
@@ -26,6 +25,7 @@ from pandium.emulator import (
     Status,
     Truncate,
 )
+from support.emulating import Api, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

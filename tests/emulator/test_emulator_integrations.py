@@ -4,9 +4,9 @@ import socket
 from contextlib import closing
 
 import pytest
-from emulating import LIMITS, served
 
 from pandium.emulator import Emulator
+from support.emulating import LIMITS, served
 
 
 def test_without_a_seed_there_is_one_integration_and_no_tenant() -> None:

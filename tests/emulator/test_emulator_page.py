@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 import pandium.emulator
-from pandium.emulator import DrivenClock, Emulator
+from pandium.emulator import Emulator, ManualClock
 
 if TYPE_CHECKING:
-    from browsing import Browser
+    from support.browser import Browser
 
 PAGE = Path(pandium.emulator.__file__).with_name("page.html").read_text()
 KEY = {"x-api-key": "k"}
@@ -98,7 +98,7 @@ def test_the_page_is_only_read() -> None:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator["Browser"]:
-    from browsing import browser  # noqa: PLC0415 - selenium is in the session `browser` alone
+    from support.browser import browser  # noqa: PLC0415 - selenium is in the session `browser` alone
 
     with browser("--window-size=1440,900") as running:
         yield running
@@ -135,7 +135,7 @@ class Shown:
 @pytest.fixture
 def shown(window: "Browser", request: pytest.FixtureRequest) -> Iterator[Shown]:
     # Its time stands still, so that no schedule of the demo begins a run.
-    with Emulator(getattr(request, "param", "demo"), clock=DrivenClock()) as emulator:
+    with Emulator(getattr(request, "param", "demo"), clock=ManualClock()) as emulator:
         page = Shown(emulator, window)
         with page.http:
             yield page

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from emulating import Api, served
 
-from pandium.emulator import Emulator, Looks, Phase
+from pandium.emulator import Emulator, Phase, Polls
+from support.emulating import Api, served
 
 STEPS = [("Running", 4), ("Succeeded", 0)]
 
@@ -160,7 +160,7 @@ def test_the_most_specific_script_wins() -> None:
         ({"phases": [(None, 1), ("Running", 1)]}, r"phases\[0\]\[0\]"),
         ({"phases": [("Running", 1), (None, -1)]}, r"phases\[1\]\[1\]"),
         ({"killed_after": -1}, "killed_after"),
-        ({"killed_after": Looks(3)}, "killed_after"),
+        ({"killed_after": Polls(3)}, "killed_after"),
         ({"tenant": 1, "integration": 1}, "tenant, integration"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: 
 def test_looks_are_a_whole_number(number: Any) -> None:
     """Any other number of looks is refused."""
     with pytest.raises(ValueError, match=r"^number: "):
-        Looks(number)
+        Polls(number)
 
 
 def looked(api: Api, trigger: str, times: int) -> list[str | None]:
@@ -185,12 +185,12 @@ def test_a_run_may_go_on_by_looks() -> None:
     """404 and each phase show to so many looks, however much time passes, and none to no look."""
     with served() as api:
         phases: list[Phase] = [
-            ("Pending", Looks(1)),
-            ("Odd", Looks(0)),
-            ("Running", Looks(2)),
+            ("Pending", Polls(1)),
+            ("Odd", Polls(0)),
+            ("Running", Polls(2)),
             ("Succeeded", 0),
         ]
-        api.emulator.runs.script(appears_after=Looks(2), phases=phases, killed_after=math.inf)
+        api.emulator.runs.script(appears_after=Polls(2), phases=phases, killed_after=math.inf)
         api.emulator.add_tenant()
         trigger = api.sync()
         api.clock.advance(10_000)
@@ -203,7 +203,7 @@ def test_looks_and_seconds_may_take_turns() -> None:
     with served() as api:
         phases: list[Phase] = [
             ("Running", 5),
-            ("Checking", Looks(1)),
+            ("Checking", Polls(1)),
             ("Closing", 3),
             ("Succeeded", 0),
         ]
@@ -222,8 +222,8 @@ def test_looks_and_seconds_may_take_turns() -> None:
 def test_looks_at_what_waits_count_for_what_goes_before() -> None:
     """Looks at any trigger of a run count for it, and so do those at a trigger behind it."""
     with served() as api:
-        phases: list[Phase] = [("Running", Looks(2)), ("Succeeded", 0)]
-        api.emulator.runs.script(appears_after=Looks(2), phases=phases)
+        phases: list[Phase] = [("Running", Polls(2)), ("Succeeded", 0)]
+        api.emulator.runs.script(appears_after=Polls(2), phases=phases)
         api.emulator.add_tenant()
         first, second = api.sync(), api.sync()
         assert [api.status(one) for one in (first, second)] == [None, None]
@@ -237,7 +237,7 @@ def test_the_tenant_shows_what_looks_have_done() -> None:
     """A listing of tenants is never older than the last look."""
     with served() as api:
         api.emulator.runs.script(
-            appears_after=Looks(1), phases=[("Running", Looks(1)), ("Done", 0)]
+            appears_after=Polls(1), phases=[("Running", Polls(1)), ("Done", 0)]
         )
         api.emulator.add_tenant()
         trigger = api.sync()
@@ -258,7 +258,7 @@ def test_a_status_may_flicker() -> None:
     with served() as api:
         phases: list[Phase] = [
             ("Running", 1),
-            (None, Looks(2)),
+            (None, Polls(2)),
             ("Running", 1),
             ("Succeeded", 1),
             (None, 0),
@@ -307,7 +307,7 @@ def test_a_run_that_needs_all_of_its_time_is_not_killed() -> None:
         script(tenant=2, appears_after=0, phases=[("Running", 9)], killed_after=5)
         endless = [("Running", 7200), ("Succeeded", 0)]
         script(tenant=3, appears_after=0, phases=endless, killed_after=math.inf)
-        script(tenant=4, appears_after=0, phases=[("Running", Looks(9))])
+        script(tenant=4, appears_after=0, phases=[("Running", Polls(9))])
         for _ in range(4):
             api.emulator.add_tenant()
         triggers = [api.sync(tenant) for tenant in (1, 2, 3, 4)]

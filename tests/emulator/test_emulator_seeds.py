@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulating import Api, served
 
 from pandium.emulator import Emulator
+from support.emulating import Api, served
 
 SEED: dict[str, Any] = {
     "integrations": [{"id": 7, "name": "orders", "connectors": ["shop"]}, {}],
@@ -73,7 +73,7 @@ def test_the_demo_has_tenants_in_all_states() -> None:
         ({"scripts": [{}, {"phases": []}]}, r"scripts\[1\]\.phases: "),
         ({"scripts": [{"phases": [["a", -1]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
         ({"scripts": [{"phases": [["a", True]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
-        ({"scripts": [{"phases": [["a", {"looks": -1}]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
+        ({"scripts": [{"phases": [["a", {"polls": -1}]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
         ({"scripts": [{"phases": [[None, 1]]}]}, r"scripts\[0\]\.phases: .*begin with a word"),
         ({"scripts": [{"appears_after": "1"}]}, r"scripts\[0\]\.appears_after: must be seconds"),
         ({"scripts": [{"killed_after": -1}]}, r"scripts\[0\]\.killed_after: "),
@@ -152,7 +152,7 @@ def test_a_seed_says_how_runs_and_upstream_systems_go() -> None:
             {"integration": 1, "appears_after": 1e9},
             {
                 "tenant": 2,
-                "appears_after": {"looks": 1},
+                "appears_after": {"polls": 1},
                 "phases": [["Running", None]],
                 "killed_after": None,
             },

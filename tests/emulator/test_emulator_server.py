@@ -11,11 +11,11 @@ import warnings
 import anyio
 import httpx
 import pytest
-from emulating import served
 
 from pandium.emulator import Emulator, UpstreamFailure
 from pandium.emulator._journal import Journal, Request
 from pandium.emulator._server import ServerThread, bind
+from support.emulating import served
 
 pytestmark = pytest.mark.filterwarnings("error")
 

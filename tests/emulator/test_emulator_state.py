@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from emulating import Api, served
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandium.emulator import DrivenClock, Emulator, Looks, _records, _state_forms
+from pandium.emulator import Emulator, ManualClock, Polls, _records, _state_forms
 from pandium.emulator._states import state_of
+from support.emulating import Api, served
 
 OLD = Path(__file__).parent.parent / "data" / "emulator-state-1.json"
 Act = Callable[[Api], object]
@@ -27,7 +27,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 values = st.recursive(scalars | st.just("\ud800"), lambda inner: st.lists(inner, max_size=2))
 objects = st.dictionaries(st.text(max_size=3), values, max_size=2)
 words = st.sampled_from(["Running", "Succeeded", "Failed (Refresh)"])
-looks = st.integers(0, 2).map(Looks)
+looks = st.integers(0, 2).map(Polls)
 phases = st.builds(
     lambda first, rest: [first, *rest],
     st.tuples(words, eighths | looks),
@@ -184,7 +184,7 @@ def test_no_field_of_a_record_is_lost(record: Any, form: Any) -> None:
 def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None:
     """What an older release wrote gives the same emulator today."""
     path = tmp_path / "state.json"
-    Emulator(OLD, clock=DrivenClock()).save(path)
+    Emulator(OLD, clock=ManualClock()).save(path)
     assert json.loads(path.read_text()) == json.loads(OLD.read_text())
 
 
@@ -196,7 +196,7 @@ def reloaded(api: Api, tmp_path: Path) -> None:
 def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
     """A phase of three looks is over with the third, whenever the state was saved."""
     with served({"integrations": [{}], "tenants": [{}]}) as api:
-        api.emulator.runs.script(appears_after=0, phases=[("Running", Looks(3)), ("Done", 0)])
+        api.emulator.runs.script(appears_after=0, phases=[("Running", Polls(3)), ("Done", 0)])
         trigger = api.sync()
         seen = []
         for _ in range(4):

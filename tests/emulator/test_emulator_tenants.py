@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from emulating import LIMITS, Api, served
 
 from pandium.emulator import Emulator
+from support.emulating import LIMITS, Api, served
 
 
 def ids(api: Api, **query: Any) -> list[int]:

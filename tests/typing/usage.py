@@ -17,7 +17,6 @@ from pandium import (
     APIError,
     AsyncPandium,
     Attempt,
-    Completed,
     ConfigurationError,
     ConnectorError,
     DecodeError,
@@ -31,6 +30,7 @@ from pandium import (
     Progress,
     Retry,
     RunFailed,
+    RunResult,
     TransportError,
     Trigger,
     TriggerStatus,
@@ -154,7 +154,7 @@ async def listings(client: AsyncPandium) -> None:
         archived=True,
         limit=3,
         page_size=100,
-        ahead=2,
+        prefetch=2,
         on_drift="raise",
     )
     assert_type(listing, Listing[Tenant])
@@ -168,7 +168,7 @@ async def listings(client: AsyncPandium) -> None:
         assert_type(page, Page[Tenant])
         assert_type(page.items, list[Tenant])
         assert_type((page.skip, page.next_skip, page.drift), tuple[int, int, int])
-    async with listing.stream(ahead=8) as items:
+    async with listing.stream(prefetch=8) as items:
         async for tenant in items:
             assert_type(tenant, Tenant)
     assert_type(client.tenants.runs(1, sort_by="id__DESC", limit=1), Listing[Run])
@@ -182,12 +182,12 @@ async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
     assert_type((status.status, status.outcome), tuple[str, Outcome])
     async with client.runs.as_completed(triggers, timeout=60, poll=Polling(rate=5)) as done:
         async for result in done:
-            assert_type(result, Completed)
+            assert_type(result, RunResult)
             assert_type(result.error, Exception | None)
             assert_type(result.status, TriggerStatus | None)
     async with client.runs.as_completed(produced(client)):
         pass
-    assert_type(await client.runs.wait_all(t.trigger_id for t in triggers), list[Completed])
+    assert_type(await client.runs.wait_all(t.trigger_id for t in triggers), list[RunResult])
     assert_type(await client.runs.log(1), str)
     assert_type(await client.runs.log_url(1), str)
 
@@ -228,7 +228,7 @@ async def errors(client: AsyncPandium) -> None:
         assert_type(error.status, TriggerStatus)
     except (TransportError, DriftError) as error:
         assert_type(error.outcome_unknown, bool)
-        assert_type(error.skip, int | None)
+        assert_type(error.resume_skip, int | None)
     except PandiumError as error:
         assert_type(error.attempts, Sequence[Attempt])
         assert_type((error.method, error.url), tuple[str | None, str | None])
@@ -264,21 +264,23 @@ async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
     listing = client.tenants.list()
     async with client.tenants.sync_all(listing, mode="normal", payload=payload_of) as done:
         async for result in done:
-            assert_type(result, Completed)
+            assert_type(result, RunResult)
             assert_type(result.tenant_id, int | None)
             assert_type(result.trigger_id, str | None)
             assert_type(done.progress, Progress)
-            assert_type(done.progress.looks, int)
+            assert_type(done.progress.polls, int)
     client.tenants.sync_all(
         range(9),
         mode=RunMode.INIT,
         payload=lambda tenant_id: {"id": tenant_id + 1},
         journal=Path("journal"),
-        repeat_unknown=True,
+        retry_unknown=True,
         on_status=tell_tenant,
     )
     client.tenants.sync_all(listing, mode="init", payload=lambda tenant: {"name": tenant.name})
-    client.tenants.sync_all(tenants, mode="init", payload={"a": 1}, journal="journal", at_once=3)
+    client.tenants.sync_all(
+        tenants, mode="init", payload={"a": 1}, journal="journal", max_concurrency=3
+    )
 
 
 def refused(client: AsyncPandium) -> None:

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from pandium._cli import _codes as codes
+from pandium._cli import exit_codes as codes
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def main() -> int:
     if not _has_output():
         return codes.NO_IO
     try:
-        code = int(import_module("pandium._cli._app").run(sys.argv[1:]))
+        code = int(import_module("pandium._cli.app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
         code = _refuse(error)
     except KeyboardInterrupt:

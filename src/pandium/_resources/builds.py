@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources._checks import checked_count, checked_mode, checked_text, object_json
-from pandium._transport import Call, Transport
+from pandium._serialization.convert import encode_json_object
+from pandium._transport.spec import RequestSpec
+from pandium._validation import (
+    validate_mode,
+    validate_text,
+    validate_whole_number,
+)
 
 if TYPE_CHECKING:
+    from pandium._transport.transport import Transport
     from pandium.models import RunMode
 
 __all__ = ["Builds"]
@@ -33,13 +39,13 @@ class Builds:
         :raises ValidationError: if there is no such integration, or the tag is refused.
         """
         body = {
-            "build_tag": checked_text("build_tag", build_tag),
-            "integration_id": checked_count("integration_id", integration_id),
+            "build_tag": validate_text("build_tag", build_tag),
+            "integration_id": validate_whole_number("integration_id", integration_id),
         }
-        call = Call.of(
+        spec = RequestSpec.create(
             "POST",
             "/v2/sourcecontrol/build",
-            params={"mode": checked_mode(mode)},
-            content=object_json(body, "build_tag"),
+            params={"mode": validate_mode(mode)},
+            content=encode_json_object(body, "build_tag"),
         )
-        return await self._transport.call_json(call)
+        return await self._transport.request_json(spec)

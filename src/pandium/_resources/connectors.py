@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._convert import decode_json, encode_json
-from pandium._transport import Call, Transport
+from pandium._serialization.convert import decode_json, encode_json
+from pandium._transport.spec import RequestSpec
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from pandium._connections import Answer
+    from pandium._http.connections import Answer
+    from pandium._transport.transport import Transport
 
     Headers = Mapping[str, Any] | Sequence[Any]
 
@@ -132,7 +133,9 @@ class Connectors:
         Source: published after the reference, PATCH …/connectors/{connector_name}/disconnect.
         """
         segments = {"tenant_id": tenant_id, "connector": connector}
-        return await self._transport.call_json(Call.of("PATCH", _PATH + "/disconnect", segments))
+        return await self._transport.request_json(
+            RequestSpec.create("PATCH", _PATH + "/disconnect", segments)
+        )
 
     def transport(self, tenant_id: int, connector: str) -> httpx.AsyncBaseTransport:
         """
@@ -162,10 +165,10 @@ class Connectors:
         :raises httpx.ReadError: if none came for another reason; it may have been carried out.
         """
         # Here, since httpx is imported with the first client, not with this package.
-        from pandium._resources._upstream import UpstreamTransport  # noqa: PLC0415
+        from pandium._resources.connector_transport import UpstreamTransport  # noqa: PLC0415
 
         segments = {"tenant_id": tenant_id, "connector": connector}
-        Call.of("POST", _PATH, segments)  # so that an id that cannot be one shows now
+        RequestSpec.create("POST", _PATH, segments)  # so that an id that cannot be one shows now
         return UpstreamTransport(tenant_id, connector, partial(self._send, segments))
 
     async def _proxy(
@@ -188,11 +191,11 @@ class Connectors:
         content: bytes,
         timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - one attempt's, not the caller's
     ) -> Any:
-        call = Call.of("POST", f"{_PATH}/{operation}", segments, content=content)
+        spec = RequestSpec.create("POST", f"{_PATH}/{operation}", segments, content=content)
         transport = self._transport
         if timeout is not None:
             transport = attrs.evolve(transport, timeout=timeout)
-        return await transport.send(call, _data_of)
+        return await transport.request(spec, _data_of)
 
 
 def _data_of(raw: Answer) -> Any:

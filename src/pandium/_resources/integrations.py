@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources._checks import checked_mode, checked_sort, checked_text, object_json
-from pandium._resources._listings import listing
-from pandium._transport import Call, Transport
+from pandium._resources.paging import listing
+from pandium._serialization.convert import encode_json_object
+from pandium._transport.spec import RequestSpec
+from pandium._validation import validate_mode, validate_sort_by, validate_text
 from pandium.models import Integration, RunMode, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandium._paging import Listing, OnDrift
+    from pandium._listing.listing import Listing, OnDrift
+    from pandium._transport.transport import Transport
 
 __all__ = ["Integrations"]
 
@@ -33,14 +35,14 @@ class Integrations:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        ahead: int = 4,
+        prefetch: int = 4,
         on_drift: OnDrift = "repair",
     ) -> Listing[Integration]:
         """
         List integrations; nothing is sent before the listing is iterated over.
 
         ``sort_by`` is ``<field>__ASC`` or ``<field>__DESC``. ``limit`` is the number of records
-        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``ahead``
+        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``prefetch``
         the most requests at once; ``on_drift`` is ``repair``, ``raise`` or ``ignore``.
 
         Source: Integrations, Get Many Integrations.
@@ -50,11 +52,11 @@ class Integrations:
             Integration,
             "/v2/integrations",
             {},
-            {"archived": archived, "sort_by": checked_sort(sort_by)},
+            {"archived": archived, "sort_by": validate_sort_by(sort_by)},
             limit=limit,
             page_size=page_size,
             skip=skip,
-            ahead=ahead,
+            prefetch=prefetch,
             on_drift=on_drift,
         )
 
@@ -66,10 +68,10 @@ class Integrations:
 
         :raises NotFound: if there is no such integration.
         """
-        call = Call.of(
+        spec = RequestSpec.create(
             "GET", "/v2/integrations/{integration_id}", {"integration_id": integration_id}
         )
-        return await self._transport.call(call, Integration)
+        return await self._transport.request_model(spec, Integration)
 
     async def sync(
         self,
@@ -89,11 +91,14 @@ class Integrations:
 
         :raises NotFound: if there is no such integration, or no tenant of that user.
         """
-        call = Call.of(
+        spec = RequestSpec.create(
             "POST",
             "/v2/integrations/{integration_id}/sync",
             {"integration_id": integration_id},
-            params={"mode": checked_mode(mode), "user_name": checked_text("user_name", user_name)},
-            content=None if payload is None else object_json(payload, "payload"),
+            params={
+                "mode": validate_mode(mode),
+                "user_name": validate_text("user_name", user_name),
+            },
+            content=None if payload is None else encode_json_object(payload, "payload"),
         )
-        return await self._transport.call(call, Trigger)
+        return await self._transport.request_model(spec, Trigger)

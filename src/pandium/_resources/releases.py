@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pandium._transport import Call, Transport
+from pandium._transport.spec import RequestSpec
 from pandium.models import Release
 
 if TYPE_CHECKING:
     import builtins
+
+    from pandium._transport.transport import Transport
 
 __all__ = ["Releases"]
 
@@ -32,8 +34,8 @@ class Releases:
 
         :raises NotFound: if there is no such integration.
         """
-        call = Call.of("GET", _PATH, {"integration_id": integration_id})
-        return await self._transport.call(call, _RELEASES)
+        spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
+        return await self._transport.request_model(spec, _RELEASES)
 
     async def get(self, integration_id: int, release_id: int) -> Release:
         """
@@ -46,8 +48,8 @@ class Releases:
         if str(release_id) in _NAMED:
             raise ValueError(f"release_id must be an id: {release_id!r} has a method of its own")
         segments = {"integration_id": integration_id, "release_id": release_id}
-        call = Call.of("GET", _PATH + "/{release_id}", segments)
-        return await self._transport.call(call, Release)
+        spec = RequestSpec.create("GET", _PATH + "/{release_id}", segments)
+        return await self._transport.request_model(spec, Release)
 
     async def default(self, integration_id: int) -> Release:
         """
@@ -57,8 +59,8 @@ class Releases:
 
         :raises NotFound: if there is no such integration, or it has no default release.
         """
-        call = Call.of("GET", _PATH + "/default", {"integration_id": integration_id})
-        return await self._transport.call(call, Release)
+        spec = RequestSpec.create("GET", _PATH + "/default", {"integration_id": integration_id})
+        return await self._transport.request_model(spec, Release)
 
     async def latest(self, integration_id: int) -> Release:
         """
@@ -68,8 +70,8 @@ class Releases:
 
         :raises NotFound: if there is no such integration, or it has no release.
         """
-        call = Call.of("GET", _PATH + "/latest", {"integration_id": integration_id})
-        return await self._transport.call(call, Release)
+        spec = RequestSpec.create("GET", _PATH + "/latest", {"integration_id": integration_id})
+        return await self._transport.request_model(spec, Release)
 
 
 # Out here, because inside the class `list` is the method.

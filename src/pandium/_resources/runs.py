@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._polling import Completed, Polling, trigger_id_of, wait_for_one
-from pandium._progress import Completions
-from pandium._resources._waiting import Waiting, check_source, outcome_of
-from pandium._schedule import wait_for_each
-from pandium._transport import Call, Transport
+from pandium._resources.polls import Waiting, outcome_of
+from pandium._transport.spec import RequestSpec
+from pandium._validation import validate_iterable, validate_trigger_id
+from pandium._waiting.polling import Polling, RunResult, wait_for_one
+from pandium._waiting.results import RunResults
+from pandium._waiting.scheduler import wait_for_each
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pandium._connections import Answer
-    from pandium._polling import Classify, Terms
-    from pandium._resources._waiting import OnStatus, OnStatusOf
-    from pandium._schedule import Source
+    from pandium._http.connections import Answer
+    from pandium._resources.polls import OnStatus, OnStatusOf
+    from pandium._transport.transport import Transport
+    from pandium._waiting.polling import Classify, WaitOptions
+    from pandium._waiting.scheduler import Source
 
 __all__ = ["Runs"]
-
-_BAD_REQUEST = 400
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class Runs:
 
         :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
         """
-        return await self._waiting.look(trigger_id_of(trigger))
+        return await self._waiting.look(validate_trigger_id(trigger))
 
     async def wait(  # noqa: PLR0913 - each a separate choice of the caller
         self,
@@ -70,9 +70,9 @@ class Runs:
         :raises RunFailed: if the run failed and ``raise_on_failure`` is set.
         :raises ValueError: if an argument cannot be used; nothing is sent.
         """
-        trigger_id = trigger_id_of(trigger)
-        terms = self._waiting.terms(poll, timeout, classify, on_status, lambda _: ())
-        status = await wait_for_one(trigger_id, terms)
+        trigger_id = validate_trigger_id(trigger)
+        options = self._waiting.options(poll, timeout, classify, on_status, lambda _: ())
+        status = await wait_for_one(trigger_id, options)
         if raise_on_failure and classify(status) is Outcome.FAILED:
             text = f"the run of trigger {trigger_id} ended as {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
@@ -86,7 +86,7 @@ class Runs:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
         classify: Classify = outcome_of,
-    ) -> Completions[Completed]:
+    ) -> RunResults[RunResult]:
         """
         Wait for many runs: ``async with …as_completed(triggers) as done``, in order of completion.
 
@@ -100,13 +100,13 @@ class Runs:
 
         :raises ValueError: if an argument cannot be used; nothing is sent.
         """
-        terms = self._terms(poll, timeout, classify, on_status)
+        options = self._options(poll, timeout, classify, on_status)
         source = _settled(triggers)
 
-        async def produce(send: Callable[[Completed], Awaitable[None]]) -> None:
-            await wait_for_each(source, terms, lambda _, completed: send(completed))
+        async def produce(send: Callable[[RunResult], Awaitable[None]]) -> None:
+            await wait_for_each(source, options, lambda _, completed: send(completed))
 
-        return Completions(produce, terms.tally)
+        return RunResults(produce, options.counters)
 
     async def wait_all(
         self,
@@ -116,7 +116,7 @@ class Runs:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
         classify: Classify = outcome_of,
-    ) -> list[Completed]:
+    ) -> list[RunResult]:
         """
         Wait for many runs, and give the results in the order of the triggers.
 
@@ -124,19 +124,19 @@ class Runs:
 
         Source: Runs, Get Run Status From Trigger.
         """
-        terms = self._terms(poll, timeout, classify, on_status)
-        found: dict[int, Completed] = {}
+        options = self._options(poll, timeout, classify, on_status)
+        found: dict[int, RunResult] = {}
 
-        async def keep(index: int, completed: Completed) -> None:
+        async def keep(index: int, completed: RunResult) -> None:
             found[index] = completed
 
-        await wait_for_each(_settled(triggers), terms, keep)
+        await wait_for_each(_settled(triggers), options, keep)
         return [found[index] for index in sorted(found)]
 
-    def _terms(
+    def _options(
         self, poll: Polling, timeout: float, classify: Classify, on_status: OnStatusOf[str] | None
-    ) -> Terms:
-        return self._waiting.terms(poll, timeout, classify, on_status, lambda w: (w.trigger_id,))
+    ) -> WaitOptions:
+        return self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.trigger_id,))
 
     async def log_url(self, run_id: int) -> str:
         """
@@ -148,7 +148,7 @@ class Runs:
 
         :raises NotFound: if there is no such run, or it has no log.
         """
-        return await self._transport.send(self._log_call(run_id), _location_of, below=_BAD_REQUEST)
+        return await self._transport.request(self._log_spec(run_id), _location_of)
 
     async def log(self, run_id: int) -> str:
         """
@@ -158,11 +158,12 @@ class Runs:
 
         :raises NotFound: if there is no such run, or it has no log.
         """
-        content = await self._transport.fetch(await self.log_url(run_id))
+        content = await self._transport.download(await self.log_url(run_id))
         return content.decode(errors="replace")
 
-    def _log_call(self, run_id: int) -> Call:
-        return Call.of("GET", "/v2/runs/{run_id}/log", {"run_id": run_id})
+    def _log_spec(self, run_id: int) -> RequestSpec:
+        segments = {"run_id": run_id}
+        return RequestSpec.create("GET", "/v2/runs/{run_id}/log", segments, accepts_redirect=True)
 
 
 def _location_of(answer: Answer) -> str:
@@ -174,7 +175,7 @@ def _location_of(answer: Answer) -> str:
 
 def _settled(triggers: Source) -> Any:
     """Check a list of triggers whole before anything is sent."""
-    check_source("triggers", triggers)
+    validate_iterable("triggers", triggers)
     if isinstance(triggers, AsyncIterable):
         return triggers
-    return [trigger_id_of(trigger) for trigger in triggers]
+    return [validate_trigger_id(trigger) for trigger in triggers]

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import inspect
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
-from pandium._convert import decode
-from pandium._polling import Completed, Polling
-from pandium._progress import Completions
-from pandium._resources._checks import (
-    checked_count,
-    checked_flag,
-    checked_mode,
-    checked_name,
-    checked_release,
-    checked_sort,
-    object_json,
+from pandium._resources.paging import listing
+from pandium._resources.polls import Waiting, outcome_of
+from pandium._serialization.convert import decode, encode_json_object
+from pandium._transport.spec import RequestSpec
+from pandium._validation import (
+    validate_flag,
+    validate_iterable,
+    validate_journal_path,
+    validate_mapping,
+    validate_mode,
+    validate_release_choice,
+    validate_sort_by,
+    validate_tenant_name,
+    validate_whole_number,
 )
-from pandium._resources._listings import listing
-from pandium._resources._waiting import Waiting, check_source, outcome_of
-from pandium._transport import Call, Transport, checked_mapping
+from pandium._waiting.polling import Polling, RunResult
+from pandium._waiting.results import RunResults
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
-    from pandium._paging import Listing, OnDrift
-    from pandium._polling import Classify
-    from pandium._resources._waiting import OnStatusOf
+    from pandium._listing.listing import Listing, OnDrift
+    from pandium._resources.polls import OnStatusOf
+    from pandium._transport.transport import Transport
+    from pandium._waiting.polling import Classify
 
     Given: TypeAlias = Mapping[str, Any] | None
     Payload: TypeAlias = Given | Callable[["T"], Given | Awaitable[Given]]
@@ -69,14 +71,14 @@ class Tenants:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        ahead: int = 4,
+        prefetch: int = 4,
         on_drift: OnDrift = "repair",
     ) -> Listing[Tenant]:
         """
         List tenants; nothing is sent before the listing is iterated over.
 
         ``sort_by`` is ``<field>__ASC`` or ``<field>__DESC``. ``limit`` is the number of records
-        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``ahead``
+        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``prefetch``
         the most requests at once; ``on_drift`` is ``repair``, ``raise`` or ``ignore``. Whether
         ``archived=True`` gives archived tenants only or also, the vendor does not say.
 
@@ -91,12 +93,12 @@ class Tenants:
                 "integration_id": integration_id,
                 "user_name": user_name,
                 "archived": archived,
-                "sort_by": checked_sort(sort_by),
+                "sort_by": validate_sort_by(sort_by),
             },
             limit=limit,
             page_size=page_size,
             skip=skip,
-            ahead=ahead,
+            prefetch=prefetch,
             on_drift=on_drift,
         )
 
@@ -122,20 +124,22 @@ class Tenants:
         :raises ValidationError: if the API refuses a value, such as ``configs`` that do not fit
             the release's schema.
         """
-        checked_release(release_id, release_channel)
+        validate_release_choice(release_id, release_channel)
         body = {
-            "name": checked_name(name),
-            "integration_id": checked_count("integration_id", integration_id),
+            "name": validate_tenant_name(name),
+            "integration_id": validate_whole_number("integration_id", integration_id),
             "user_schedule": user_schedule,
             "integration_release_id": None
             if release_id is None
-            else checked_count("release_id", release_id),
+            else validate_whole_number("release_id", release_id),
             "integration_release_channel": release_channel,
-            "configs": None if configs is None else checked_mapping("configs", configs),
+            "configs": None if configs is None else validate_mapping("configs", configs),
         }
         present = {name: value for name, value in body.items() if value is not None}
-        call = Call.of("POST", "/v2/tenants", content=object_json(present, "configs"))
-        return await self._transport.call(call, Tenant)
+        spec = RequestSpec.create(
+            "POST", "/v2/tenants", content=encode_json_object(present, "configs")
+        )
+        return await self._transport.request_model(spec, Tenant)
 
     async def update(self, tenant_id: int, **changes: Any) -> Tenant:
         """
@@ -157,12 +161,12 @@ class Tenants:
             if short in changes and name in changes:
                 raise ValueError(f"{short} and {name} are one field: pass one of them")
         if "name" in body:
-            checked_name(body["name"])
-        checked_release(*(body.get(name) for name in _API_NAMES.values()))
-        call = Call.of(
-            "PATCH", _PATH, {"tenant_id": tenant_id}, content=object_json(body, "changes")
+            validate_tenant_name(body["name"])
+        validate_release_choice(*(body.get(name) for name in _API_NAMES.values()))
+        spec = RequestSpec.create(
+            "PATCH", _PATH, {"tenant_id": tenant_id}, content=encode_json_object(body, "changes")
         )
-        return await self._transport.call(call, Tenant)
+        return await self._transport.request_model(spec, Tenant)
 
     async def archive(self, tenant_id: int) -> dict[str, Any]:
         """
@@ -172,9 +176,9 @@ class Tenants:
 
         :raises NotFound: if there is no such tenant.
         """
-        call = Call.of("DELETE", _PATH, {"tenant_id": tenant_id})
-        return await self._transport.send(
-            call, lambda answer: decode(answer.content or b"{}", dict[str, Any])
+        spec = RequestSpec.create("DELETE", _PATH, {"tenant_id": tenant_id})
+        return await self._transport.request(
+            spec, lambda answer: decode(answer.content or b"{}", dict[str, Any])
         )
 
     async def release(self, tenant_id: int) -> Release:
@@ -187,8 +191,8 @@ class Tenants:
 
         :raises NotFound: if there is no such tenant.
         """
-        call = Call.of("GET", _PATH + "/release", {"tenant_id": tenant_id})
-        return await self._transport.call(call, Release)
+        spec = RequestSpec.create("GET", _PATH + "/release", {"tenant_id": tenant_id})
+        return await self._transport.request_model(spec, Release)
 
     async def sync(
         self, tenant_id: int, *, mode: RunMode | str, payload: Mapping[str, Any] | None = None
@@ -203,12 +207,12 @@ class Tenants:
 
         :raises NotFound: if there is no such tenant.
         """
-        return await self._sync(tenant_id, checked_mode(mode), _payload_json(payload))
+        return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
 
     async def _sync(self, tenant_id: int, mode: str, content: bytes | None) -> Trigger:
         segments, params = {"tenant_id": tenant_id}, {"mode": mode}
-        call = Call.of("POST", _PATH + "/sync", segments, params=params, content=content)
-        return await self._transport.call(call, Trigger)
+        spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
+        return await self._transport.request_model(spec, Trigger)
 
     def sync_all(  # noqa: PLR0913 - each a separate choice of the caller
         self,
@@ -217,24 +221,25 @@ class Tenants:
         mode: RunMode | str,
         payload: Payload[T] = None,
         journal: str | os.PathLike[str] | None = None,
-        at_once: int = 10,
+        max_concurrency: int = 10,
         poll: Polling = Polling(),  # noqa: B008 - frozen
         timeout: float = 1800.0,
-        repeat_unknown: bool = False,
+        retry_unknown: bool = False,
         on_status: OnStatusOf[int] | None = None,
         classify: Classify = outcome_of,
-    ) -> Completions[Completed]:
+    ) -> RunResults[RunResult]:
         """
         Sync many tenants and wait for their runs: ``async with …sync_all(…) as done``.
 
         ``tenants`` is an iterable or async iterable of ids or tenants, such as a listing, which is
         walked while the first syncs run. Each of them, however often it comes, is one
-        ``Completed`` in order of completion; what went wrong with it is its ``error``. An error of
+        ``RunResult`` in order of completion; what went wrong with it is its ``error``. An error of
         ``tenants`` itself is raised after the results of what came before.
 
         ``payload`` is a mapping, or a function, plain or async, of what ``tenants`` gave. At most
-        ``at_once`` tenants are under way, from before the request until the run's end. ``timeout``
-        is that of each run, from its trigger on; it, ``poll`` and ``classify`` are those of
+        ``max_concurrency`` tenants are under way, from before the request until the run ends.
+        ``timeout`` is that of each run, from its trigger on; it, ``poll`` and ``classify`` are
+        those of
         ``runs.wait``. ``on_status`` is called with a status and the tenant's id. ``done.progress``
         is a ``Progress``.
 
@@ -242,7 +247,7 @@ class Tenants:
         ``outcome_unknown`` set. ``journal`` is the path of a file that survives this process: when
         the same call is made with it again, runs that had begun are waited for, recorded results
         are given again, what may have been sent is reported as unknown (or is sent again, with
-        ``repeat_unknown``), and the rest is triggered. Processes that use one journal at once share
+        ``retry_unknown``), and the rest is triggered. Processes that use one journal at once share
         the work. Each job needs a journal of its own.
 
         Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
@@ -251,12 +256,12 @@ class Tenants:
             in place of the first result.
         """
         # Here, since most who import this sync no tenants in bulk, and need no SQLite.
-        from pandium._journal import Journal  # noqa: PLC0415
-        from pandium._syncing import Plan, sync_each  # noqa: PLC0415
+        from pandium._bulk.journal import Journal  # noqa: PLC0415
+        from pandium._bulk.sync import Plan, sync_each  # noqa: PLC0415
 
-        check_source("tenants", tenants)
-        terms = self._waiting.terms(poll, timeout, classify, on_status, lambda w: (w.key,))
-        word = checked_mode(mode)
+        validate_iterable("tenants", tenants)
+        options = self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.key,))
+        word = validate_mode(mode)
 
         async def post(tenant_id: int, content: bytes | None) -> Trigger:
             return await self._sync(tenant_id, word, content)
@@ -264,17 +269,17 @@ class Tenants:
         plan = Plan(
             _content_of(payload),
             post,
-            checked_count("at_once", at_once),
-            checked_flag("repeat_unknown", repeat_unknown),
+            validate_whole_number("max_concurrency", max_concurrency),
+            validate_flag("retry_unknown", retry_unknown),
         )
         job = {"mode": word, "base_url": self._transport.config.base_url}
-        path = _checked_path(journal)
+        path = validate_journal_path(journal)
 
-        async def produce(send: Callable[[Completed], Awaitable[None]]) -> None:
+        async def produce(send: Callable[[RunResult], Awaitable[None]]) -> None:
             # Each owner is another one, as is each entry into the block.
-            await sync_each(tenants, plan, terms, Journal(path, job, terms.clock), send)
+            await sync_each(tenants, plan, options, Journal(path, job, options.clock), send)
 
-        return Completions(produce, terms.tally)
+        return RunResults(produce, options.counters)
 
     async def metadata(self, tenant_id: int) -> TenantMetadata:
         """
@@ -284,8 +289,8 @@ class Tenants:
 
         :raises NotFound: if there is no such tenant.
         """
-        call = Call.of("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
-        return await self._transport.call(call, TenantMetadata)
+        spec = RequestSpec.create("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
+        return await self._transport.request_model(spec, TenantMetadata)
 
     async def update_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> TenantMetadata:
         """
@@ -296,13 +301,13 @@ class Tenants:
         :raises NotFound: if there is no such tenant.
         :raises ValidationError: if the data does not fit the schema of the tenant's release.
         """
-        call = Call.of(
+        spec = RequestSpec.create(
             "PATCH",
             _PATH + "/metadata",
             {"tenant_id": tenant_id},
-            content=object_json(data, "data"),
+            content=encode_json_object(data, "data"),
         )
-        return await self._transport.call(call, TenantMetadata)
+        return await self._transport.request_model(spec, TenantMetadata)
 
     def runs(  # noqa: PLR0913 - the common arguments of listings
         self,
@@ -312,7 +317,7 @@ class Tenants:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        ahead: int = 4,
+        prefetch: int = 4,
         on_drift: OnDrift = "repair",
     ) -> Listing[Run]:
         """
@@ -328,17 +333,17 @@ class Tenants:
             Run,
             _PATH + "/runs",
             {"tenant_id": tenant_id},
-            {"sort_by": checked_sort(sort_by)},
+            {"sort_by": validate_sort_by(sort_by)},
             limit=limit,
             page_size=page_size,
             skip=skip,
-            ahead=ahead,
+            prefetch=prefetch,
             on_drift=on_drift,
         )
 
 
 def _payload_json(payload: object) -> bytes | None:
-    return None if payload is None else object_json(payload, "payload")
+    return None if payload is None else encode_json_object(payload, "payload")
 
 
 def _content_of(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
@@ -352,12 +357,3 @@ def _content_of(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
         return _payload_json(await given if inspect.isawaitable(given) else given)
 
     return content
-
-
-def _checked_path(journal: object) -> Path | None:
-    if journal is None:
-        return None
-    path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
-    if not isinstance(path, str) or not path:
-        raise ValueError(f"journal must be the path of a file, not {journal!r}")
-    return Path(path)

@@ -7,7 +7,6 @@ It shares no code with the client: it is a reading of the API of its own.
 from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
 from pandium.emulator._drift import Drift
-from pandium.emulator._driven import DrivenClock
 from pandium.emulator._emulator import Emulator
 from pandium.emulator._faults import (
     Faults,
@@ -21,7 +20,8 @@ from pandium.emulator._faults import (
     Truncate,
 )
 from pandium.emulator._journal import Journal, Request
-from pandium.emulator._phases import Looks, Phase
+from pandium.emulator._manual_clock import ManualClock
+from pandium.emulator._phases import Phase, Polls
 from pandium.emulator._plans import Plan
 from pandium.emulator._records import Integration, Release, Tenant
 from pandium.emulator._runs import Runs
@@ -32,16 +32,16 @@ __all__ = [
     "ConnectorRequest",
     "Connectors",
     "Drift",
-    "DrivenClock",
     "Emulator",
     "Faults",
     "Garbage",
     "Integration",
     "Journal",
     "Latency",
-    "Looks",
+    "ManualClock",
     "Phase",
     "Plan",
+    "Polls",
     "ProxyPage",
     "RateLimit",
     "Release",

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pandium.emulator._phases import Looks, Phase, Span
+from pandium.emulator._phases import Phase, Polls, Span
 from pandium.emulator._runs import DEFAULT, KILLED_AFTER
 
 
@@ -37,22 +37,22 @@ def read_span(given: object) -> Span:
         return math.inf
     if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
         return given
-    if isinstance(given, Mapping) and list(given) == ["looks"]:
+    if isinstance(given, Mapping) and list(given) == ["polls"]:
         with suppress(ValueError):
-            return Looks(given["looks"])
+            return Polls(given["polls"])
     raise PydanticCustomError(
-        "span", "must be seconds, zero or more, or {looks}, or null for ever", {"looks": LOOKS}
+        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": LOOKS}
     )
 
 
-LOOKS = '{"looks": 3}'
+LOOKS = '{"polls": 3}'
 SPAN = {
     "anyOf": [
         {"type": "number", "minimum": 0},
         {
             "type": "object",
-            "properties": {"looks": {"type": "integer", "minimum": 0}},
-            "required": ["looks"],
+            "properties": {"polls": {"type": "integer", "minimum": 0}},
+            "required": ["polls"],
             "additionalProperties": False,
         },
         {"type": "null"},

@@ -8,7 +8,7 @@ from math import inf
 import anyio
 
 NOTHING = nullcontext()
-NOT_DRIVEN = "this clock goes by itself; Emulator(clock=DrivenClock()) has one that is driven"
+NOT_DRIVEN = "this clock goes by itself; Emulator(clock=ManualClock()) has one that is driven"
 
 
 class Clock:
@@ -69,15 +69,15 @@ class Clock:
 
     async def advance(self, seconds: float) -> None:
         """
-        Refuse: a `DrivenClock` can be advanced, this one cannot.
+        Refuse: a `ManualClock` can be advanced, this one cannot.
 
         :raises RuntimeError: always.
         """
         raise RuntimeError(f"cannot advance by {seconds!r} seconds: {NOT_DRIVEN}")
 
-    def skipping(self) -> AbstractAsyncContextManager[None]:
+    def autojump(self) -> AbstractAsyncContextManager[None]:
         """
-        Refuse: a `DrivenClock` can skip, this one cannot.
+        Refuse: a `ManualClock` can skip, this one cannot.
 
         :raises RuntimeError: always.
         """

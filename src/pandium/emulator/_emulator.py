@@ -43,7 +43,7 @@ class Emulator:
         or of one that `save` wrote.
     :param api_key: the only key that is right; without it any key is that is not empty.
     :param port: the port; 0 lets the system pick one.
-    :param clock: another source of time: `Clock(speed=60)`, or `DrivenClock()`.
+    :param clock: another source of time: `Clock(speed=60)`, or `ManualClock()`.
     :param state_file: where `save` writes unless it is told otherwise, and the control API.
     :raises ValueError: names the place in a bad seed.
     """

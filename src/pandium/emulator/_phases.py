@@ -7,11 +7,11 @@ PAIR = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Polls:
     """
     So many looks at the status of a trigger: what a phase may last in place of seconds.
 
-    `("Running", Looks(3))` shows to three looks, and is over with the third. A look counts for
+    `("Running", Polls(3))` shows to three looks, and is over with the third. A look counts for
     the run that its trigger waits for: its own, or the one that goes before.
 
     :raises ValueError: the number is not whole, or below zero.
@@ -24,7 +24,7 @@ class Looks:
             raise ValueError(f"number: must be whole, zero or more, not {self.number!r}")
 
 
-Span = float | Looks
+Span = float | Polls
 # None is a word that is missing: the status answers 404.
 Phase = tuple[str | None, Span]
 
@@ -58,7 +58,7 @@ def _read_phases(phases: object) -> tuple[Phase, ...]:
 
 def _read_phase(place: str, phase: object) -> Phase:
     if isinstance(phase, str) or not isinstance(phase, Sequence) or len(phase) != PAIR:
-        raise ValueError(f"{place}: must be a word and its seconds or Looks, not {phase!r}")
+        raise ValueError(f"{place}: must be a word and its seconds or Polls, not {phase!r}")
     word, span = phase
     if word is not None and (not isinstance(word, str) or not word):
         raise ValueError(f"{place}[0]: must be a word, or None for 404, not {word!r}")
@@ -66,9 +66,9 @@ def _read_phase(place: str, phase: object) -> Phase:
 
 
 def _read_span(place: str, span: object) -> Span:
-    if isinstance(span, Looks):
+    if isinstance(span, Polls):
         return span
-    return _read_seconds(place, span, "seconds, zero or more, or Looks")
+    return _read_seconds(place, span, "seconds, zero or more, or Polls")
 
 
 def _read_seconds(place: str, seconds: object, what: str) -> float:

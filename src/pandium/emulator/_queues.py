@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pandium.emulator._clock import Clock
-from pandium.emulator._phases import Looks, Script, Span
+from pandium.emulator._phases import Polls, Script, Span
 from pandium.emulator._schedules import Schedule
 
 SUCCESS = frozenset({"succeeded", "success", "successful", "completed"})
@@ -58,7 +58,7 @@ class Run:
     ended_at: float = math.inf
     step: int = 0
     until: float = math.inf
-    looks: int = 0
+    polls: int = 0
 
     def has_appeared(self) -> bool:
         """Say whether the API knows it."""
@@ -96,13 +96,13 @@ class Run:
 
     def look(self, at: float) -> None:
         """Count a look at a step that lasts so many of them."""
-        self.looks -= 1
-        self.until = math.inf if self.looks else at
+        self.polls -= 1
+        self.until = math.inf if self.polls else at
 
     def _stand(self, span: Span, at: float) -> None:
-        self.looks = span.number if isinstance(span, Looks) else 0
-        seconds = 0 if isinstance(span, Looks) else span
-        self.until = math.inf if self.looks else at + seconds
+        self.polls = span.number if isinstance(span, Polls) else 0
+        seconds = 0 if isinstance(span, Polls) else span
+        self.until = math.inf if self.polls else at + seconds
 
     def _show(self, word: str | None, at: float) -> None:
         self.word = word
@@ -219,7 +219,7 @@ class Queue:
 
     def look(self, at: float) -> None:
         """Count a look at a run that is not over, for the one that it waits for."""
-        if self.front is not None and self.front.looks:
+        if self.front is not None and self.front.polls:
             self.front.look(at)
             self.version += 1
             self.settle(at)

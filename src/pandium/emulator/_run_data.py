@@ -27,7 +27,7 @@ def run_data(run: Run, clock: Clock) -> dict[str, Any]:
         "words": [{"at": clock.at(at), "word": word} for at, word in run.words],
         "word": run.word,
         "until": _date(run.until, clock),
-        "looks": run.looks,
+        "polls": run.polls,
         "ended_at": _date(run.ended_at, clock),
     }
 
@@ -71,7 +71,7 @@ def run_of(given: RunState, clock: Clock) -> Run:
         ended_at=_moment(given.ended_at, clock),
         step=given.step,
         until=_moment(given.until, clock),
-        looks=given.looks,
+        polls=given.polls,
     )
 
 

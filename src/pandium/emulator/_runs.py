@@ -75,7 +75,7 @@ class Runs:
         A run appears `appears_after` seconds after its trigger, or after the end of the run
         before it; a scheduled one appears at once. Each phase is a word and its seconds, `None`
         a word that is missing, so that the status answers 404 again. Instead of seconds, both
-        take `Looks(3)`: so many looks at the status. The run is over when all phases have passed,
+        take `Polls(3)`: so many looks at the status. The run is over when all phases have passed,
         and keeps the last word; `math.inf` seconds make a phase that never ends. A run that is
         not over `killed_after` seconds after it appeared ends as "Failed (Timeout)".
 

@@ -1,10 +1,10 @@
-"""Scripts as data: null is for ever, `{"looks": 3}` is three looks."""
+"""Scripts as data: null is for ever, `{"polls": 3}` is three looks."""
 
 import math
 from typing import Any
 
 from pandium.emulator._arguments import ScriptArguments
-from pandium.emulator._phases import Looks, Script, Span
+from pandium.emulator._phases import Polls, Script, Span
 from pandium.emulator._runs import Runs
 from pandium.emulator._state_forms import ScriptState
 
@@ -19,8 +19,8 @@ def script_data(script: Script) -> dict[str, Any]:
 
 
 def _span_data(span: Span) -> Any:
-    if isinstance(span, Looks):
-        return {"looks": span.number}
+    if isinstance(span, Polls):
+        return {"polls": span.number}
     return None if span == math.inf else span
 
 

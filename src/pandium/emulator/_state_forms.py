@@ -144,7 +144,7 @@ class RunState(Arguments):
     words: list[WordState] = Field(default_factory=list)
     word: str | None = None
     until: Moment | None = None
-    looks: int = Field(0, ge=0)
+    polls: int = Field(0, ge=0)
     ended_at: Moment | None = None
 
 

@@ -1,0 +1,29 @@
+"""The commands on builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pandium._cli.options import ID, MODE, Group, answers
+
+if TYPE_CHECKING:
+    from pandium import AsyncPandium
+
+__all__ = ["builds"]
+
+
+@click.group(cls=Group)
+def builds() -> None:
+    """Make builds."""
+
+
+@builds.command("create")
+@click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@click.argument("build_tag", metavar="TAG")
+@click.option("--mode", type=MODE, default="normal", show_default=True)
+@answers
+async def create(client: AsyncPandium, *, integration_id: int, build_tag: str, mode: str) -> Any:
+    """Create a build of an integration."""
+    return await client.builds.create(integration_id, build_tag, mode=mode)

@@ -1,0 +1,53 @@
+"""The commands on releases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pandium._cli.options import ID, Group, shows
+
+if TYPE_CHECKING:
+    from pandium import AsyncPandium
+    from pandium.models import Release
+
+__all__ = ["releases"]
+
+
+@click.group(cls=Group)
+def releases() -> None:
+    """Look at the releases of integrations."""
+
+
+@releases.command("list")
+@click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@shows("Release")
+async def list_(client: AsyncPandium, *, integration_id: int) -> list[Release]:
+    """List the releases of an integration."""
+    return await client.releases.list(integration_id)
+
+
+@releases.command("get")
+@click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@click.argument("release_id", metavar="RELEASE", type=ID)
+@shows("Release")
+async def get(client: AsyncPandium, *, integration_id: int, release_id: int) -> Release:
+    """Show a release."""
+    return await client.releases.get(integration_id, release_id)
+
+
+@releases.command("default")
+@click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@shows("Release")
+async def default(client: AsyncPandium, *, integration_id: int) -> Release:
+    """Show the default release of an integration."""
+    return await client.releases.default(integration_id)
+
+
+@releases.command("latest")
+@click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@shows("Release")
+async def latest(client: AsyncPandium, *, integration_id: int) -> Release:
+    """Show the latest release of an integration."""
+    return await client.releases.latest(integration_id)

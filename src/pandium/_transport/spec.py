@@ -1,0 +1,117 @@
+"""Describe a request before it is sent, including which of its failures may be retried."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pandium._validation import encode_path_segment, validate_query_value
+from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RequestSpec", "RetrySafety"]
+
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_TOO_MANY_REQUESTS = 429
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class RetrySafety(Enum):
+    """Which failures of a request may be retried without carrying it out twice."""
+
+    IDEMPOTENT = "no response, or a transient error response"
+    NOT_SENT = "no connection was made, or the response is 429"
+    PROXIED = "no connection was made, or Pandium itself, not the upstream, responded with 429"
+
+    def allows(self, error: BaseException) -> bool:
+        """Return whether the request may be sent again after this error."""
+        if isinstance(error, ConnectorError):
+            return False
+        if isinstance(error, APIError):
+            is_idempotent = self is RetrySafety.IDEMPOTENT
+            return error.status_code in _TRANSIENT and (
+                is_idempotent or error.status_code == _TOO_MANY_REQUESTS
+            )
+        if self is RetrySafety.IDEMPOTENT:
+            return isinstance(error, TransportError)
+        return isinstance(error, ConnectFailed)
+
+
+@attrs.frozen
+class RequestSpec:
+    """
+    A request, as an operation describes it.
+
+    :ivar method: the HTTP method, in upper case.
+    :ivar path: the percent-encoded path; for a signed URL, the whole URL.
+    :ivar template: what the path was made from, such as ``/v2/tenants/{tenant_id}``.
+    :ivar params: query parameters.
+    :ivar content: the JSON body, encoded.
+    :ivar headers: headers of this request alone.
+    :ivar safety: which failures may be retried.
+    :ivar accepts_redirect: whether a 3xx response is a success.
+    :ivar is_signed: whether this is a signed URL of another host, which gets no API key and
+        appears in no log or error with its query.
+    """
+
+    method: str
+    path: str
+    template: str
+    params: Mapping[str, Any] | None = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    safety: RetrySafety = RetrySafety.NOT_SENT
+    accepts_redirect: bool = False
+    is_signed: bool = False
+
+    @classmethod
+    def create(  # noqa: PLR0913 - one argument for each part of a request
+        cls,
+        method: str,
+        template: str,
+        segments: Mapping[str, object] | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        content: bytes | None = None,
+        safety: RetrySafety | None = None,
+        accepts_redirect: bool = False,
+    ) -> RequestSpec:
+        """
+        Create the spec of an operation.
+
+        :param method: the HTTP method, in upper case.
+        :param template: a path such as ``/v2/tenants/{tenant_id}``.
+        :param segments: the values for the names in braces.
+        :param params: query parameters; those that are ``None`` are left out.
+        :param content: the JSON body, encoded.
+        :param safety: which failures may be retried; derived from the method by default.
+        :param accepts_redirect: whether a 3xx response is a success.
+        :raises ValueError: if a segment or a parameter cannot be sent.
+        """
+        encoded = {
+            name: encode_path_segment(name, value) for name, value in (segments or {}).items()
+        }
+        present = {
+            name: validate_query_value(name, value)
+            for name, value in (params or {}).items()
+            if value is not None
+        }
+        return cls(
+            method,
+            template.format_map(encoded),
+            template,
+            present or None,
+            content,
+            safety=safety_of_method(method) if safety is None else safety,
+            accepts_redirect=accepts_redirect,
+        )
+
+
+def safety_of_method(method: str) -> RetrySafety:
+    """Return what HTTP says about retrying a method."""
+    is_idempotent = method in _IDEMPOTENT_METHODS
+    return RetrySafety.IDEMPOTENT if is_idempotent else RetrySafety.NOT_SENT

@@ -1,0 +1,305 @@
+"""
+Validate what users pass in, before anything is sent.
+
+Each ``validate_*`` function returns the value, normalized to a plain type, or raises a
+``ValueError`` that names the argument and shows the value.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from pandium.models import Tenant, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import attrs
+
+    from pandium.models import RunMode
+
+__all__ = [
+    "as_attrs_validator",
+    "encode_path_segment",
+    "validate_callable",
+    "validate_choice",
+    "validate_flag",
+    "validate_headers",
+    "validate_iterable",
+    "validate_journal_path",
+    "validate_mapping",
+    "validate_method",
+    "validate_mode",
+    "validate_number",
+    "validate_params",
+    "validate_path",
+    "validate_query_value",
+    "validate_release_choice",
+    "validate_seconds",
+    "validate_sort_by",
+    "validate_tenant_id",
+    "validate_tenant_name",
+    "validate_text",
+    "validate_trigger_id",
+    "validate_whole_number",
+]
+
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+_RESERVED_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
+_TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
+_LARGEST_ID = 2**63 - 1  # the largest integer that a journal's database can hold
+
+
+def as_attrs_validator(
+    validate: Callable[[str, object], object],
+) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    """Return an attrs validator that calls ``validate`` with the field's name and value."""
+
+    def validator(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        validate(attribute.name, value)
+
+    return validator
+
+
+# Numbers, flags, text
+
+
+def validate_whole_number(
+    argument: str, value: object, minimum: int = 1, maximum: int | None = None
+) -> int:
+    """Validate an integer within bounds. NumPy integers are integers, booleans are not."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
+    except TypeError:
+        number = None
+    if number is None or number < minimum or (maximum is not None and number > maximum):
+        bounds = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{argument} must be a whole number {bounds}, not {value!r}")
+    return number
+
+
+def validate_number(argument: str, value: object) -> float:
+    """Validate an integer or a float that is not NaN."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or value != value:  # noqa: PLR0124 - NaN is the number that is not itself
+        raise ValueError(f"{argument} must be a number, not {value!r}")
+    return value  # type: ignore[return-value]  # checked above
+
+
+def validate_seconds(argument: str, value: object, *, allow_infinity: bool = False) -> float:
+    """Validate a duration of zero or more seconds."""
+    seconds = validate_number(argument, value)
+    if seconds < 0 or (seconds == inf and not allow_infinity):
+        raise ValueError(f"{argument} must be 0 or more seconds, not {value!r}")
+    return seconds
+
+
+def validate_flag(argument: str, value: object) -> bool:
+    """Validate a boolean."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument} must be True or False, not {value!r}")
+    return value
+
+
+def validate_text(argument: str, value: object) -> str:
+    """Validate a string that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{argument} must be a non-empty string, not {value!r}")
+    return value
+
+
+def validate_choice(argument: str, value: object, choices: Sequence[str]) -> str:
+    """Validate that a value is one of a few strings."""
+    if not (isinstance(value, str) and value in choices):
+        *most, last = map(repr, choices)
+        raise ValueError(f"{argument} must be {', '.join(most)} or {last}, not {value!r}")
+    return str.__str__(value)
+
+
+# Containers and callables
+
+
+def validate_mapping(argument: str, value: object) -> dict[str, Any]:
+    """Validate a mapping, and return a copy of it."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return dict(value)
+
+
+def validate_iterable(argument: str, value: object) -> None:
+    """Validate an iterable or async iterable that is not text."""
+    if not isinstance(value, (Iterable, AsyncIterable)) or isinstance(value, (str, bytes)):
+        kind = type(value).__name__
+        raise ValueError(f"{argument} must be an iterable or async iterable, not {kind}")
+
+
+def validate_callable(argument: str, value: object) -> None:
+    """Validate a function or another callable."""
+    if not callable(value):
+        raise ValueError(f"{argument} must be a function, not {value!r}")
+
+
+# Parts of a request
+
+
+def validate_method(method: object) -> str:
+    """Validate an HTTP method, and return it in upper case."""
+    upper = method.upper() if isinstance(method, str) else ""
+    if upper not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
+    return upper
+
+
+def validate_path(path: object) -> str:
+    """Validate a percent-encoded path that cannot lead out of the base URL."""
+    if not isinstance(path, str):
+        raise ValueError(f"path must be a string, not {type(path).__name__}")
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError(f"path must begin with one slash, not {path!r}")
+    if set(path) & set("?#\\"):
+        raise ValueError(f"path must not contain '?', '#' or '\\': {path!r}; use params")
+    if {".", ".."} & set(unquote(path).split("/")):
+        raise ValueError(f"path must not contain '.' or '..' segments: {path!r}")
+    return path
+
+
+def encode_path_segment(argument: str, value: object) -> str:
+    """Validate an id, and percent-encode it so that it cannot reach another endpoint."""
+    if isinstance(value, (bool, float)):
+        raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
+    text = str(validate_query_value(argument, value, "an id"))
+    # Percent-encoding leaves dots alone, and a segment of dots is a relative path.
+    if text in ("", ".", ".."):
+        raise ValueError(f"{argument} must be an id, not {text!r}")
+    return quote(text, safe="")
+
+
+def validate_query_value(
+    argument: str, value: object, expected: str = "a string, a number or a boolean"
+) -> str | float:
+    """Validate a single query parameter. Of an enum member, the value is returned."""
+    if isinstance(value, str):
+        if not _is_encodable(value):
+            raise ValueError(f"{argument} must be {expected}; {value!r} is not valid Unicode")
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # raises TypeError
+    except TypeError:
+        raise ValueError(f"{argument} must be {expected}, not {type(value).__name__}") from None
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def validate_params(params: object) -> dict[str, Any] | None:
+    """Validate query parameters, and drop those that are ``None``."""
+    if params is None:
+        return None
+    present = validate_mapping("params", params)
+    return {
+        name: _validate_param(f"params[{name!r}]", value)
+        for name, value in present.items()
+        if value is not None
+    } or None
+
+
+def _validate_param(argument: str, value: object) -> object:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [validate_query_value(argument, each) for each in value if each is not None]
+    return validate_query_value(argument, value)
+
+
+def validate_headers(headers: object) -> dict[str, str]:
+    """Validate headers that a user adds to requests; the client's own cannot be set."""
+    if headers is None:
+        return {}
+    given = validate_mapping("headers", headers)
+    for name, value in given.items():
+        if not isinstance(name, str):
+            raise ValueError(f"headers: {name!r} is not a string")
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f"headers: {name} is set by the client and cannot be overridden")
+        if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):
+            raise ValueError(f"headers: {name!r} is not a valid header name")
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            raise ValueError(f"headers: the value of {name} cannot be sent in a header")
+    return given
+
+
+# The API's own rules
+
+
+def validate_mode(mode: RunMode | str) -> str:
+    """Validate a run mode."""
+    return validate_choice("mode", mode, ("init", "normal"))
+
+
+def validate_sort_by(sort_by: object) -> str | None:
+    """Validate the form of ``sort_by``. Which fields exist is only known to the API."""
+    if sort_by is None:
+        return None
+    if not (isinstance(sort_by, str) and _SORT_BY.fullmatch(sort_by)):
+        raise ValueError(f"sort_by must be '<field>__ASC' or '<field>__DESC', not {sort_by!r}")
+    return sort_by
+
+
+def validate_tenant_name(name: object) -> str:
+    """Validate the name of a tenant: lower-case letters and digits, with hyphens between them."""
+    if not (isinstance(name, str) and _TENANT_NAME.fullmatch(name)):
+        raise ValueError(
+            "name must be lower-case letters and digits, with hyphens only between them,"
+            f" not {name!r}"
+        )
+    return name
+
+
+def validate_release_choice(release_id: object, release_channel: object) -> None:
+    """Validate that a release is not chosen both by id and by channel."""
+    if release_id is not None and release_channel is not None:
+        raise ValueError("release_id and release_channel are mutually exclusive: pass one of them")
+
+
+def validate_trigger_id(trigger: object) -> str:
+    """Validate a trigger or the id of one, and return the id."""
+    if isinstance(trigger, Trigger):
+        return trigger.trigger_id
+    if isinstance(trigger, str) and trigger:
+        return trigger
+    raise ValueError(f"trigger must be a Trigger or its id, not {trigger!r}")
+
+
+def validate_tenant_id(tenant: object) -> int:
+    """Validate a tenant or the id of one, and return the id."""
+    tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
+    if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
+        raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")
+    if abs(tenant_id) > _LARGEST_ID:
+        raise ValueError(f"tenants must contain ids of at most 64 bits, not {tenant!r}")
+    return tenant_id
+
+
+def validate_journal_path(journal: object) -> Path | None:
+    """Validate the path of a journal, or ``None`` for no journal."""
+    if journal is None:
+        return None
+    path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"journal must be the path of a file, not {journal!r}")
+    return Path(path)

@@ -1,0 +1,149 @@
+"""The watch: a line for each change, and a table on a terminal that is drawn anew."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pandium._cli.app import run
+from support.cli import KEY, Screen, Terminal, of, run_on_terminal
+
+if TYPE_CHECKING:
+    from pytest_httpx import HTTPXMock
+
+    from pandium.emulator import Emulator
+
+
+@pytest.fixture(autouse=True)
+def _api(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_each_change_is_a_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe the first look gives a line a tenant, and a later one what has changed since."""
+    for name in ("still", "busy"):
+        emulator.add_tenant(name)
+    emulator.runs.script(appears_after=0.1, phases=[("Running", math.inf)])
+    assert run(["tenants", "sync", "2", "-f", "jsonl"]) == 0
+    capsys.readouterr()
+    assert run(["watch", "--count", "8", "--every", "0.05", "-f", "jsonl"]) == 0
+    written = capsys.readouterr()
+    rows = [json.loads(row) for row in written.out.splitlines()]
+    seen = [(row["tenant_id"], row["name"], row["state"], row["running"]) for row in rows]
+    assert seen[:2] == [(1, "still", "active", ""), (2, "busy", "active", "")]
+    assert seen[2:] == [(2, "busy", "active", "Running")]
+    assert written.err == ""
+
+
+def test_a_watch_shows_what_it_is_asked_for(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tenants by their ids, or those of an integration, and no others are shown."""
+    other = emulator.add_integration().id
+    emulator.add_tenant("a", paused=True)
+    emulator.add_tenant("b", integration_id=other)
+    emulator.add_tenant("c", archived=True, integration_id=other)
+    assert run(["watch", "1", "--count", "1", "-f", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["name"], row["state"]) for row in rows] == [("a", "paused")]
+    assert run(["watch", "--integration", str(other), "--count", "1"]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split()[:4] == ["AT", "TENANT", "NAME", "STATE"]
+    assert [line.split()[2] for line in lines] == ["b"]
+
+
+def test_a_watch_outlives_a_server_that_is_down_for_a_moment(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may pass is told in a line, and the watch goes on; before the first look it ends it."""
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    tenant = {"id": 1, "name": "a", "archived": True}
+    httpx_mock.add_response(json=[{**tenant, "status": {"last_run": {"status": "Odd"}}}])
+    httpx_mock.add_response(status_code=503, json={"message": "not now"})
+    httpx_mock.add_response(json=[{**tenant, "status": None}])
+    line = ["watch", "--every", "0.01", "--attempts", "1", "-f", "jsonl"]
+    assert run([*line, "--count", "3"]) == 0
+    written = capsys.readouterr()
+    rows = [json.loads(row) for row in written.out.splitlines()]
+    assert [(row["state"], row["last_run"]) for row in rows] == [
+        ("archived", "Odd"),
+        ("archived", ""),
+    ]
+    assert written.err.startswith("pandium-api: no news: GET /v2/tenants: 503")
+    httpx_mock.add_response(status_code=503, json={"message": "not now"})
+    assert run(line) == 4
+
+
+def test_what_does_not_pass_ends_a_watch(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that is refused ends the watch with 4."""
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    httpx_mock.add_response(json=[])
+    httpx_mock.add_response(status_code=403, json={"detail": "Not authorized"})
+    assert run(["watch", "--every", "0.01"]) == 4
+    written = capsys.readouterr()
+    refusal = "GET /v2/tenants: 403 Forbidden: Not authorized (check the key and the environment)"
+    assert (written.out, written.err) == (
+        "",
+        f"pandium-api: nothing found\npandium-api: error: {refusal}\n",
+    )
+
+
+def screen_of(stream: Terminal, columns: int, lines: int) -> Screen:
+    return Screen(columns, lines, stream.getvalue().replace("\n", "\r\n"))
+
+
+@pytest.mark.parametrize(("lines", "shown"), [(12, 8), (30, 20)])
+def test_the_table_is_cropped_to_the_terminal(
+    lines: int, shown: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit on the screen is counted below the table; what runs is at its top."""
+    for number in range(20):
+        emulator.add_tenant(f"tenant-{number + 1}")
+    emulator.runs.script(appears_after=0, phases=[("Running 🚀", math.inf)])
+    assert run(["tenants", "sync", "20"]) == 0
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    for name, value in {"TERM": "xterm", "COLUMNS": "60", "LINES": str(lines)}.items():
+        monkeypatch.setenv(name, value)
+    assert run(["watch", "--count", "2", "--every", "0.01"]) == 0
+    head, title, first, *rows = [row for row in screen_of(out, 60, lines).rows if row]
+    assert head.endswith("20 tenants, 1 of them running")
+    assert title.split()[:3] == ["ID", "NAME", "INTEGRATION"]
+    assert first.split()[:2] == ["20", "tenant-20"]
+    names = [row.split()[1] for row in rows if "tenant-" in row]
+    assert names == [f"tenant-{number + 1}" for number in range(shown - 1)]
+    assert (rows[-1] == "and 12 more") is (shown < 20)
+
+
+def test_a_terminal_shows_the_runs_as_they_go(emulator: Emulator) -> None:
+    """On a terminal the table is drawn in place; Ctrl-C ends it with 130 and leaves the table."""
+    emulator.add_tenant("acme")
+    emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
+    assert run(["tenants", "sync", "1"]) == 0
+    pressed: list[bytes] = []
+
+    def press(screen: Screen) -> bytes | None:
+        if pressed or screen.written.count("1 of them running") < 2:
+            return None
+        pressed.append(b"\x03")
+        return pressed[0]
+
+    code, screen = run_on_terminal(
+        "watch", "--every", "0.1", answer=press, environ=of(emulator.url)
+    )
+    assert code == 130
+    rows = [row for row in screen.rows if row]
+    assert [row.split()[-1] for row in rows[:3]] == ["running", "SCHEDULE", "Running"]
+    assert "Traceback" not in screen.written

@@ -1,0 +1,80 @@
+"""The examples, run as their users run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandium.emulator import Emulator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SYNC = "/v2/tenants/{tenant_id}/sync"
+
+
+@pytest.fixture
+def many(pandium_emulator: Emulator) -> Emulator:
+    pandium_emulator.runs.script(appears_after=0.2, phases=[("Running", 1.0), ("Succeeded", 0)])
+    for _ in range(40):
+        pandium_emulator.add_tenant()
+    return pandium_emulator
+
+
+@pytest.fixture
+def job(many: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = ["1", "--journals", str(tmp_path / "journals"), "--workers", "2", "--rate", "100"]
+    command = [sys.executable, str(EXAMPLES / "dask_sync.py"), *arguments]
+    # The fixture of the emulator has set the variables that name it.
+    with subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as process:
+        yield process
+        process.kill()
+
+
+def workers_of(job: subprocess.Popen[str]) -> set[int]:
+    """Give the processes that run a share, by whose journal they have open."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            files = {str(file.readlink()) for file in (process / "fd").iterdir()}
+        except OSError:
+            continue
+        if any(re.search(r"/journals/\d+\.db$", file) for file in files):
+            found.add(int(process.name))
+    return found - {job.pid}
+
+
+def test_two_workers_share_the_tenants(job: subprocess.Popen[str], many: Emulator) -> None:
+    """A cluster of two workers triggers each tenant once and gathers all the results."""
+    out, err = job.communicate(timeout=120)
+    assert (out, job.returncode) == ("40 of 40 tenants succeeded\n", 0), err
+    for tenant in many.tenants:
+        many.assert_triggered_once(tenant.id)
+
+
+def test_a_worker_that_is_killed_is_replaced(job: subprocess.Popen[str], many: Emulator) -> None:
+    """Another worker goes on with the share of one that is killed, and triggers no tenant twice."""
+    while not any(route == SYNC for _, route, _ in many.counts):
+        assert job.poll() is None
+        time.sleep(0.01)
+    os.kill(min(workers_of(job)), signal.SIGKILL)
+    out, err = job.communicate(timeout=120)
+    # What the worker was just sending is told of, and is not sent again.
+    unknown = set(re.findall(r"^(\d+) .*may have been triggered", err, re.MULTILINE))
+    assert out == f"{40 - len(unknown)} of 40 tenants succeeded\n", err
+    assert len(unknown) <= 10
+    for tenant in many.tenants:
+        if str(tenant.id) not in unknown:
+            many.assert_triggered_once(tenant.id)
+    assert sum(number for (_, route, _), number in many.counts.items() if route == SYNC) <= 40

@@ -1,0 +1,399 @@
+"""The fixtures for pytest: in this very run, and in projects of their own in child processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from pandium import AsyncPandium, AuthenticationError, RunResult
+
+if TYPE_CHECKING:
+    from pandium.emulator import Emulator
+
+pytest_plugins = ["pytester"]
+
+CONFIGURATION = """
+    [pytest]
+    addopts = --strict-markers --strict-config -p no:cacheprovider
+    filterwarnings = error
+    asyncio_mode = {mode}
+    asyncio_default_fixture_loop_scope = function
+"""
+
+
+def project(pytester: pytest.Pytester, text: str, mode: str = "strict") -> pytest.Pytester:
+    pytester.makeini(CONFIGURATION.format(mode=mode))
+    pytester.makepyfile(dedent(text))
+    return pytester
+
+
+async def code_under_test(tenant_id: int) -> RunResult:
+    with anyio.fail_after(60):
+        async with AsyncPandium() as client:
+            trigger = await client.tenants.sync(tenant_id, mode="normal")
+            [done] = await client.runs.wait_all([trigger], timeout=10_000_000)
+    assert done.error is None
+    return done
+
+
+@pytest.mark.anyio
+async def test_the_client_reaches_the_emulator(
+    pandium_emulator: Emulator, pandium_client: AsyncPandium
+) -> None:
+    """On asyncio and trio the client of the fixture talks to the emulator of the fixture."""
+    pandium_emulator.add_tenant("acme")
+    names = [tenant.name async for tenant in pandium_client.tenants.list()]
+    assert names == ["acme"]
+    assert [request.path for request in pandium_emulator.requests] == ["/v2/tenants"]
+
+
+@pytest.mark.asyncio
+async def test_the_client_is_there_for_pytest_asyncio(
+    pandium_emulator: Emulator, pandium_client: AsyncPandium
+) -> None:
+    """So it does in a test that pytest-asyncio runs."""
+    await pandium_client.integrations.get(1)
+    assert len(pandium_emulator.requests) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("pandium_emulator")
+async def test_a_client_without_arguments_reaches_the_emulator() -> None:
+    """The environment leads a client of the code under test to the emulator, and nowhere else."""
+    assert os.environ["PANDIUM_BASE_URL"].startswith("http://127.0.0.1:")
+    async with AsyncPandium() as client:
+        assert (await client.integrations.get(1)).id == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.pandium(clock="manual")
+async def test_a_driven_clock_drives_the_code_under_test(pandium_emulator: Emulator) -> None:
+    """A client that the code under test makes by itself sleeps by the emulator's clock."""
+    pandium_emulator.runs.script(appears_after=3600, phases=[("Succeeded", 0)])
+    tenant = pandium_emulator.add_tenant()
+    async with pandium_emulator.clock.autojump():
+        done = await code_under_test(tenant.id)
+    assert done.elapsed == pandium_emulator.clock.now()
+    assert 3600 <= pandium_emulator.clock.now() < 3620
+
+
+@pytest.mark.anyio
+@pytest.mark.pandium(clock=1_000_000)
+async def test_a_faster_clock_hurries_the_client(pandium_emulator: Emulator) -> None:
+    """With a speed for a clock, both the runs and the client's pauses take less time."""
+    pandium_emulator.runs.script(appears_after=3600, phases=[("Succeeded", 0)])
+    tenant = pandium_emulator.add_tenant()
+    # A look at the status takes some thousandths of a second, of which each is 1000 seconds here.
+    assert (await code_under_test(tenant.id)).elapsed > 60
+
+
+@pytest.mark.anyio
+@pytest.mark.pandium(seed="demo", api_key="one", clock="manual")
+class TestMarkers:
+    """Markers of a class, a module and a test are taken together."""
+
+    @pytest.mark.pandium(api_key="two")
+    async def test_the_closest_wins(
+        self, pandium_emulator: Emulator, pandium_client: AsyncPandium
+    ) -> None:
+        """Each argument comes from the closest marker that gives it."""
+        assert len(pandium_emulator.tenants) == 40
+        assert pandium_emulator.clock.now() == 0
+        await pandium_client.integrations.get(1)
+        async with AsyncPandium("one") as stranger:
+            with pytest.raises(AuthenticationError):
+                await stranger.integrations.get(1)
+
+
+STRICT = """
+    import os
+
+    import anyio
+    import httpx
+    import pytest
+    import pytest_asyncio
+
+    from pandium import AsyncPandium
+
+    fixtures = pytest.mark.usefixtures("pandium_emulator")
+    urls = []
+
+
+    async def use(client):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(client.integrations.get, 1)
+
+
+    @pytest.mark.anyio
+    async def test_anyio(pandium_client, anyio_backend_name):
+        await use(pandium_client)
+
+
+    @pytest.mark.asyncio
+    async def test_asyncio(pandium_client):
+        await use(pandium_client)
+
+
+    @pytest.mark.asyncio(loop_scope="module")
+    async def test_asyncio_in_a_longer_loop(pandium_client):
+        await use(pandium_client)
+
+
+    @pytest.mark.asyncio(loop_scope="session")
+    async def test_asyncio_in_the_longest_loop(pandium_client):
+        await use(pandium_client)
+
+
+    @pytest.fixture
+    async def service(pandium_client):
+        await use(pandium_client)
+        yield pandium_client
+        await use(pandium_client)
+
+
+    @pytest.mark.anyio
+    async def test_anyio_fixture(service):
+        await use(service)
+
+
+    @pytest_asyncio.fixture
+    async def asyncio_service(pandium_client):
+        await use(pandium_client)
+        yield pandium_client
+        await use(pandium_client)
+
+
+    @pytest.mark.asyncio
+    async def test_asyncio_fixture(asyncio_service):
+        await use(asyncio_service)
+
+
+    def test_sync(pandium_emulator):
+        urls.append(os.environ["PANDIUM_BASE_URL"])
+        pandium_emulator.add_tenant("left-behind")
+
+        async def main():
+            async with AsyncPandium() as client:
+                await use(client)
+
+        for backend in ("asyncio", "trio"):
+            anyio.run(main, backend=backend)
+
+
+    def test_late_requests_reach_nobody(pandium_emulator):
+        assert not pandium_emulator.tenants
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(urls[0] + "/v2/integrations", headers={"x-api-key": "k"})
+        assert not pandium_emulator.requests
+
+
+    def test_the_environment_is_as_before():
+        assert not [name for name in os.environ if name.startswith("PANDIUM")]
+        assert os.environ.get("NO_PROXY") == "elsewhere.example"
+"""
+
+
+def test_it_works_beside_pytest_asyncio_in_strict_mode(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Clients work, and are closed, in each kind of test and fixture, whatever proxy there is.
+
+    Every warning is an error there, that of an unclosed client and of an open socket among them.
+    """
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "elsewhere.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    result = project(pytester, STRICT).runpytest_subprocess()
+    result.assert_outcomes(passed=11)
+
+
+def test_it_works_beside_pytest_asyncio_in_auto_mode(pytester: pytest.Pytester) -> None:
+    """No marker is needed there."""
+    text = """
+        import pytest
+
+
+        @pytest.fixture
+        async def service(pandium_client):
+            await pandium_client.integrations.get(1)
+            yield pandium_client
+            await pandium_client.integrations.get(1)
+
+
+        async def test_auto(pandium_client, pandium_emulator):
+            await pandium_client.integrations.get(1)
+            assert len(pandium_emulator.requests) == 1
+
+
+        async def test_auto_fixture(service):
+            await service.integrations.get(1)
+    """
+    result = project(pytester, text, mode="auto").runpytest_subprocess()
+    result.assert_outcomes(passed=2)
+
+
+def test_it_works_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
+    """Anyio's plugin is enough."""
+    text = """
+        import pytest
+
+
+        @pytest.mark.anyio
+        async def test_anyio(pandium_client):
+            await pandium_client.integrations.get(1)
+    """
+    pytester.makeini("[pytest]")
+    pytester.makepyfile(dedent(text))
+    options = ("-p", "no:asyncio", "-W", "error", "--strict-markers")
+    pytester.runpytest_inprocess(*options).assert_outcomes(passed=2)
+
+
+def test_processes_in_parallel_do_not_meet(pytester: pytest.Pytester) -> None:
+    """Each process of pytest-xdist has a server of its own, and each test a state of its own."""
+    text = """
+        import os
+        from pathlib import Path
+
+        import pytest
+
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("number", range(20))
+        async def test_it(pandium_client, pandium_emulator, number):
+            Path(os.environ["PYTEST_XDIST_WORKER"]).touch()
+            pandium_emulator.add_tenant()
+            assert len(await pandium_client.tenants.list().to_list()) == 1
+            assert len(pandium_emulator.requests) == 1
+    """
+    result = project(pytester, text).runpytest_subprocess("-n", "2")
+    result.assert_outcomes(passed=40)
+    assert {one.name for one in pytester.path.glob("gw*")} == {"gw0", "gw1"}
+
+
+def test_requests_that_hang_do_not_reach_the_next_test(pytester: pytest.Pytester) -> None:
+    """What a test leaves under way is cut off, and the next test sees nothing of it."""
+    text = """
+        import threading
+
+        import httpx
+
+        begun, go_on, errors = threading.Event(), threading.Event(), []
+
+
+        def call(url):
+            body = {"method": "GET", "target_url": "https://x.example/"}
+            with httpx.Client(base_url=url, headers={"x-api-key": "k"}, timeout=60) as http:
+                for _ in range(2):
+                    try:
+                        http.post("/v2/tenants/1/connectors/crm/call", json=body)
+                    except httpx.TransportError as error:
+                        errors.append(type(error))
+
+
+        caller = threading.Thread(target=call)
+
+
+        def hang(request):
+            begun.set()
+            go_on.wait()
+
+
+        def test_hangs(pandium_emulator):
+            pandium_emulator.add_tenant()
+            pandium_emulator.connectors.register("crm", hang)
+            caller._args = (pandium_emulator.url,)
+            caller.start()
+            begun.wait()
+
+
+        def test_next(pandium_emulator):
+            pandium_emulator.add_tenant()
+            go_on.set()
+            caller.join()
+            assert not pandium_emulator.requests
+            assert len(errors) == 2
+            assert errors[1] is httpx.ConnectError
+    """
+    project(pytester, text).runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> None:
+    """The error says which argument, and what it may be."""
+    text = """
+        import pytest
+
+        marks = [
+            pytest.mark.pandium("demo"),
+            pytest.mark.pandium(sead="demo"),
+            pytest.mark.pandium(seed="nowhere.json"),
+            pytest.mark.pandium(seed=5),
+            pytest.mark.pandium(clock="fast"),
+            pytest.mark.pandium(clock=0),
+            pytest.mark.pandium(api_key=" "),
+            pytest.mark.pandium(api_key=1),
+        ]
+
+
+        @pytest.mark.parametrize("one", [pytest.param(1, marks=mark) for mark in marks])
+        def test_it(pandium_emulator, one):
+            pass
+
+
+        def test_sync(pandium_client):
+            pass
+    """
+    result = project(pytester, text).runpytest_inprocess()
+    result.assert_outcomes(errors=9)
+    result.stdout.fnmatch_lines(
+        [
+            "pytest.mark.pandium: takes seed, clock, api_key by name, not 'demo'",
+            "pytest.mark.pandium: sead: is none of seed, clock, api_key",
+            "pytest.mark.pandium: cannot read 'nowhere.json': *",
+            "pytest.mark.pandium: seed: must be 'demo', a mapping or a path, not 5",
+            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed above 0, not 'fast'",
+            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed above 0, not 0",
+            "pytest.mark.pandium: api_key: must be some text, not ' '",
+            "pytest.mark.pandium: api_key: must be some text, not 1",
+            "pandium_client is for async tests *",
+        ]
+    )
+
+
+def test_without_the_extra_the_error_says_what_to_install(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the emulator's libraries are missing, the tests that need them say so."""
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for name in [name for name in sys.modules if name.startswith("pandium.emulator")]:
+        monkeypatch.delitem(sys.modules, name)
+    text = "def test_it(pandium_emulator): pass"
+    result = project(pytester, text).runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*fastapi*: try pip install 'pandium?emulator?'"])
+
+
+def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> None:
+    """In a project without these fixtures the plugin is one module, and imports no other."""
+    text = """
+        import sys
+
+
+        def test_it(pytestconfig):
+            found = {name.split(".")[0] for name in sys.modules}
+            assert "pandium_pytest" in found
+            assert not found & {"pandium", "httpx", "fastapi", "uvicorn", "anyio", "attr"}
+    """
+    project(pytester, text)
+    others = (
+        "anyio", "asyncio", "httpx", "respx", "xdist", "hypothesispytest", "schemathesis",
+    )  # fmt: skip
+    switched_off = [option for name in others for option in ("-p", f"no:{name}")]
+    pytester.makeini("[pytest]")
+    pytester.runpytest_subprocess(*switched_off).assert_outcomes(passed=1)

@@ -1,0 +1,3 @@
+"""What the tests share: servers, clocks, child processes, and the key that they send."""
+
+KEY = "a-key-of-the-tests"

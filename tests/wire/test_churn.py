@@ -1,0 +1,477 @@
+"""Calls that are cut off at every point and in every way, and what is left of the client then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import current_token
+
+from pandium import AsyncPandium, Retry, errors
+from support import KEY
+from support import servers as bad
+from support.servers import Behaviour, Misbehaving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Cut = Callable[[Callable[[], Awaitable[object]], float], Awaitable[None]]
+
+pytestmark = pytest.mark.anyio
+
+PATIENT = 20.0
+PLACES = 8
+# Three times as many at once as there are places, so that most deadlines find a call waiting.
+AT_ONCE = 24
+CALLS = 10_000 if os.environ.get("PANDIUM_LONG") else 600
+
+
+def is_on_asyncio() -> bool:
+    return isinstance(
+        getattr(token := current_token(), "native_token", token), asyncio.AbstractEventLoop
+    )
+
+
+@asynccontextmanager
+async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
+    """Run a server; at the end neither a connection to it nor a task is left."""
+    before = asyncio.all_tasks() if is_on_asyncio() else set()
+    with Misbehaving(*script, **options) as server:
+        yield server
+        await server.until_idle()
+    assert (asyncio.all_tasks() if is_on_asyncio() else set()) == before
+
+
+@asynccontextmanager
+async def a_client(server: Misbehaving, **options: Any) -> AsyncIterator[AsyncPandium]:
+    """Give a client; at the end nothing of it is in flight."""
+    async with AsyncPandium(KEY, base_url=server.url, timeout=PATIENT, **options) as client:
+        yield client
+        assert_nothing_in_flight(client)
+
+
+def assert_nothing_in_flight(client: AsyncPandium) -> None:
+    connections = client._transport.connections
+    http: Any = connections._http
+    pool = http._transport._pool
+    assert not pool._busy
+    assert pool._places.value == connections._places
+    assert pool._places.statistics().tasks_waiting == 0
+    assert len(pool._idle) <= connections._places
+    assert all(connection.is_idle() for _, connection in pool._idle)
+    if connections._in_flight is not None:
+        assert connections._in_flight.value == connections._places
+        assert connections._in_flight.statistics().tasks_waiting == 0
+
+
+async def call_is_well(client: AsyncPandium) -> None:
+    assert (await client.runs.status("well")).status == "Running"
+
+
+async def twenty_of_twenty(client: AsyncPandium, server: Misbehaving) -> None:
+    """See that all places and connections still serve: at once, and one after the other."""
+    # Of these calls alone: one that was cut off before may still be on its way.
+    sent = ("GET", "/v2/runs/triggers/well/status")
+    before = server.arrived[sent]
+    with anyio.fail_after(PATIENT):
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(call_is_well, client)
+        for _ in range(20):
+            await call_is_well(client)
+    assert server.arrived[sent] == before + 40
+
+
+async def by_timeout(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await call()
+
+
+async def by_wait_for(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    await asyncio.wait_for(call(), seconds)
+
+
+async def by_anyio(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    with anyio.move_on_after(seconds) as scope:
+        await call()
+    if scope.cancelled_caught:
+        raise TimeoutError
+
+
+async def by_trio(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    with trio.move_on_after(seconds) as scope:
+        await call()
+    if scope.cancelled_caught:
+        raise TimeoutError
+
+
+async def by_cancel(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    # Twice, as a user does who has no patience: the second meets the clearing up of the first.
+    task = asyncio.ensure_future(call())
+    handles = [asyncio.get_running_loop().call_later(s, task.cancel) for s in (seconds, seconds)]
+    try:
+        await task
+    except asyncio.CancelledError:
+        raise TimeoutError from None
+    finally:
+        for handle in handles:
+            handle.cancel()
+
+
+WAYS = [
+    pytest.param("asyncio", by_timeout, id="asyncio.timeout"),
+    pytest.param("asyncio", by_wait_for, id="asyncio.wait_for"),
+    pytest.param("asyncio", by_cancel, id="Task.cancel"),
+    pytest.param("asyncio", by_anyio, id="anyio on asyncio"),
+    pytest.param("trio", by_anyio, id="anyio on trio"),
+    pytest.param("trio", by_trio, id="trio"),
+]
+BEHAVIOURS: dict[str, Callable[[float], Behaviour]] = {
+    "late": bad.late,
+    "in pieces": bad.body_in_pieces,
+}
+
+
+CALL_KINDS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
+    lambda client: client.runs.status("t-1"),
+    lambda client: client.tenants.sync(7, mode="normal"),
+    lambda client: client.tenants.update_metadata(7, {"a": "b" * 5000}),
+]
+
+
+@pytest.mark.parametrize("play", BEHAVIOURS)
+@pytest.mark.parametrize(("anyio_backend", "cut"), WAYS)
+async def test_a_burst_of_deadlines_leaves_a_client_that_works(cut: Cut, play: str) -> None:
+    """After thousands of calls that were cut off 20 of 20 succeed, and nothing is left of them."""
+    rolls = random.Random(20_260_101)
+    ends = {"done": 0, "cut": 0}
+
+    async def worker(client: AsyncPandium, count: int) -> None:
+        for number in range(count):
+            seconds = rolls.uniform(0.0005, 0.02)
+            call = CALL_KINDS[number % len(CALL_KINDS)]
+            try:
+                await cut(lambda call=call: call(client), seconds)  # type: ignore[misc]
+                ends["done"] += 1
+            except TimeoutError:
+                ends["cut"] += 1
+
+    async with (
+        serving(otherwise=BEHAVIOURS[play](0.004)) as server,
+        a_client(server, max_connections=PLACES, retry=Retry.never()) as client,
+    ):
+        async with anyio.create_task_group() as group:
+            for _ in range(AT_ONCE):
+                group.start_soon(worker, client, CALLS // AT_ONCE)
+        assert sum(ends.values()) == CALLS // AT_ONCE * AT_ONCE
+        assert ends["cut"] > CALLS / 20
+        assert_nothing_in_flight(client)
+        server.play([])
+        await twenty_of_twenty(client, server)
+
+
+# Cut off in each await by itself.
+
+
+async def until_a_pause() -> None:
+    """Wait until the client has said that it will repeat a request, and pauses before."""
+    said = anyio.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.set()
+
+    listener = Listener(logging.WARNING)
+    logging.getLogger("pandium").addHandler(listener)
+    try:
+        with anyio.fail_after(PATIENT):
+            await said.wait()
+        await wait_all_tasks_blocked()
+    finally:
+        logging.getLogger("pandium").removeHandler(listener)
+
+
+class Cutter:
+    """Runs a call in the background, until it is cut off."""
+
+    def __init__(self, call: Callable[[], Awaitable[object]], *, is_native: bool) -> None:
+        self._call = call
+        self._is_native = is_native
+        self._scope = anyio.CancelScope()
+        self._task: asyncio.Task[Any] | None = None
+        self._is_over = anyio.Event()
+
+    async def run(self) -> None:
+        try:
+            if self._is_native:
+                self._task = asyncio.ensure_future(self._call())
+                await asyncio.gather(self._task, return_exceptions=True)
+                assert self._task.cancelled()
+            else:
+                with self._scope:
+                    await self._call()
+                assert self._scope.cancelled_caught
+        finally:
+            self._is_over.set()
+
+    async def cut(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._scope.cancel()
+        with anyio.fail_after(PATIENT):
+            await self._is_over.wait()
+
+
+@asynccontextmanager
+async def in_background(
+    call: Callable[[], Awaitable[object]], *, is_native: bool
+) -> AsyncIterator[Cutter]:
+    async with anyio.create_task_group() as group:
+        cutter = Cutter(call, is_native=is_native)
+        group.start_soon(cutter.run)
+        yield cutter
+
+
+EACH_WAY = pytest.mark.parametrize(
+    ("anyio_backend", "is_native"),
+    [("asyncio", False), ("asyncio", True), ("trio", False)],
+    ids=["scope on asyncio", "task on asyncio", "scope on trio"],
+)
+
+
+@EACH_WAY
+async def test_cut_off_while_waiting_for_a_place(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off in the queue is never sent, and who waits behind it gets its turn."""
+    async with (
+        serving(bad.stall_before_the_answer()) as server,
+        a_client(server, max_connections=1) as client,
+    ):
+        async with in_background(lambda: client.runs.status("a"), is_native=is_native) as first:
+            await server.until(lambda: server.seen == 1)
+            async with in_background(
+                lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
+            ) as second:
+                await wait_all_tasks_blocked()
+                await second.cut()
+            assert server.seen == 1
+            async with anyio.create_task_group() as group:
+                group.start_soon(call_is_well, client)
+                await wait_all_tasks_blocked()
+                await first.cut()
+        await twenty_of_twenty(client, server)
+        assert ("POST", "/v2/tenants/7/sync") not in server.arrived
+
+
+@EACH_WAY
+async def test_cut_off_while_the_place_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off at the very moment that it gets its place gives it to the next."""
+    async with (
+        serving(bad.stall_before_the_answer()) as server,
+        a_client(server, max_connections=1) as client,
+    ):
+        async with in_background(lambda: client.runs.status("a"), is_native=is_native) as first:
+            await server.until(lambda: server.seen == 1)
+            async with in_background(
+                lambda: client.runs.status("b"), is_native=is_native
+            ) as second:
+                await wait_all_tasks_blocked()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(first.cut)
+                    group.start_soon(second.cut)
+        await twenty_of_twenty(client, server)
+
+
+@EACH_WAY
+async def test_cut_off_while_connecting(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off while it connects leaves neither a socket nor a place taken."""
+    async with serving(is_listening=False) as server:
+        server.socket.listen(0)
+        guests = [socket.socket() for _ in range(3)]
+        for guest in guests:
+            guest.setblocking(False)
+            guest.connect_ex(server.socket.getsockname())
+        async with a_client(server, max_connections=1) as client:
+            async with in_background(
+                lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
+            ) as call:
+                await wait_all_tasks_blocked()
+                await call.cut()
+            for guest in guests:
+                guest.close()
+            server.listen()
+            await twenty_of_twenty(client, server)
+            assert ("POST", "/v2/tenants/7/sync") not in server.arrived
+
+
+@EACH_WAY
+@pytest.mark.parametrize(
+    "behaviour",
+    [bad.stall_before_the_answer(), bad.stall_in_the_head(), bad.stall_in_the_body()],
+    ids=lambda behaviour: behaviour.name,
+)
+async def test_cut_off_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off while it reads ends its connection, and the next makes its own."""
+    async with serving(behaviour) as server:
+        async with a_client(server, max_connections=1) as client:
+            async with in_background(
+                lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
+            ) as call:
+                await server.until(lambda: server.seen == 1)
+                await wait_all_tasks_blocked()
+                await call.cut()
+            await server.until_idle()
+            await twenty_of_twenty(client, server)
+        assert server.effects["POST", "/v2/tenants/7/sync"] == 1
+
+
+@EACH_WAY
+async def test_cut_off_while_writing(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off in the middle of its body is not carried out, and leaves nothing."""
+
+    async def ignore(wire: bad.Wire) -> None:
+        await asyncio.Event().wait()
+
+    data = {"much": "x" * (1 << 24)}  # more than the sockets between take
+    async with serving(Behaviour("ignore", ignore, "head")) as server:
+        async with a_client(server, max_connections=1) as client:
+            async with in_background(
+                lambda: client.tenants.update_metadata(7, data), is_native=is_native
+            ) as call:
+                await server.until(lambda: server.seen == 1)
+                await wait_all_tasks_blocked()
+                await call.cut()
+            await twenty_of_twenty(client, server)
+        assert server.effects["PATCH", "/v2/tenants/7/metadata"] == 0
+        server.hang_up()
+
+
+@EACH_WAY
+async def test_cut_off_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off in the pause before its repetition is not repeated."""
+    async with (
+        serving(bad.status("503 Service Unavailable", Retry_After="30")) as server,
+        a_client(server, max_connections=1) as client,
+    ):
+        async with in_background(lambda: client.runs.status("a"), is_native=is_native) as call:
+            await until_a_pause()
+            await call.cut()
+        assert server.seen == 1
+        await twenty_of_twenty(client, server)
+
+
+@EACH_WAY
+async def test_cut_off_while_held_back(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cut off while a 429 holds it back is never sent; the hold itself stays."""
+    async with (
+        serving(bad.status("429 Too Many Requests", Retry_After="0.8")) as server,
+        a_client(server, max_connections=1) as client,
+    ):
+        async with in_background(lambda: client.runs.status("a"), is_native=is_native) as first:
+            began = anyio.current_time()
+            await until_a_pause()
+            async with in_background(
+                lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
+            ) as second:
+                await wait_all_tasks_blocked()
+                await first.cut()
+                await second.cut()
+        assert server.seen == 1
+        await twenty_of_twenty(client, server)
+        assert anyio.current_time() - began >= 0.8
+        assert ("POST", "/v2/tenants/7/sync") not in server.arrived
+
+
+@EACH_WAY
+async def test_cut_off_before_it_begins(is_native: bool) -> None:  # noqa: FBT001
+    """A call in a scope that is cancelled already sends nothing and leaves nothing."""
+    async with serving() as server, a_client(server, max_connections=1) as client:
+        for _ in range(50):
+            if is_native:
+                task = asyncio.ensure_future(client.tenants.sync(7, mode="normal"))
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert task.cancelled()
+            else:
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await client.tenants.sync(7, mode="normal")
+                assert scope.cancelled_caught
+        assert not server.effects
+        await twenty_of_twenty(client, server)
+
+
+async def test_closing_ends_calls_that_wait_and_calls_in_flight() -> None:
+    """A client that is closed ends its calls with an error, and sends nothing that still waited."""
+    async with serving(bad.stall_before_the_answer()) as server:
+        client = AsyncPandium(KEY, base_url=server.url, max_connections=1)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ends_as_the_client_is_closed, client)
+            await server.until(lambda: server.seen == 1)
+            await wait_all_tasks_blocked()
+            await client.aclose()
+        await server.until_idle()
+        assert server.seen == 1
+
+
+async def test_closing_leaves_no_connection_that_was_being_made() -> None:
+    """A connection that is made while the client is closed is not kept."""
+    async with serving(is_listening=False) as server:
+        server.socket.listen(0)
+        guests = [socket.socket() for _ in range(3)]
+        for guest in guests:
+            guest.setblocking(False)
+            guest.connect_ex(server.socket.getsockname())
+        client = AsyncPandium(KEY, base_url=server.url, timeout=PATIENT)
+        async with anyio.create_task_group() as group:
+            group.start_soon(call_is_well, client)
+            await wait_all_tasks_blocked()
+            await client.aclose()
+            for guest in guests:
+                guest.close()
+            server.listen()
+        await server.until_idle()
+
+
+async def ends_as_the_client_is_closed(client: AsyncPandium) -> None:
+    with pytest.raises(errors.PandiumError, match="the client is closed"):
+        await client.runs.status("t-1")
+
+
+async def test_a_failure_gives_its_place_back() -> None:
+    """However many calls fail, one place is enough for the next one."""
+    async with serving() as server, a_client(server, max_connections=1) as client:
+        view = client.with_options(retry=Retry.never())
+        for behaviour in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
+            for _ in range(5):
+                server.play([behaviour])
+                with pytest.raises(errors.PandiumError):
+                    await view.runs.status("t-1")
+        await server.until_idle()
+        await twenty_of_twenty(client, server)
+
+
+async def test_who_waits_for_a_place_waits_in_order_and_without_a_limit() -> None:
+    """Calls get their places in the order they came in, and the wait counts for no timeout."""
+    async with serving(otherwise=bad.late(0.03)) as server:
+        async with a_client(server, max_connections=1, retry=Retry.never()) as client:
+            hasty = client.with_options(timeout=0.3)
+            async with anyio.create_task_group() as group:
+                for number in range(20):
+                    group.start_soon(hasty.runs.status, f"t-{number}")
+        paths = [f"/v2/runs/triggers/t-{number}/status" for number in range(20)]
+        arrived = [request.path for request in server.requests]
+        # trio starts tasks that begin together in any order.
+        assert (arrived if is_on_asyncio() else sorted(arrived)) == (
+            paths if is_on_asyncio() else sorted(paths)
+        )

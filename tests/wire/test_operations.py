@@ -1,0 +1,416 @@
+"""Every operation: what it sends fits the vendor's document, and a server's answer is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import attrs
+import pytest
+from openapi_core import OpenAPI
+from openapi_core.datatypes import RequestParameters
+from werkzeug.datastructures import Headers, ImmutableMultiDict
+
+from pandium import (
+    AsyncPandium,
+    BadRequest,
+    ConnectorError,
+    NotFound,
+    Outcome,
+    Polling,
+    RunFailed,
+    Trigger,
+    TriggerStatus,
+    ValidationError,
+    models,
+)
+from pandium.emulator import ConnectorRequest, UpstreamFailure
+
+if TYPE_CHECKING:
+    from pandium.emulator import Emulator, Request
+
+pytestmark = pytest.mark.anyio
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((DATA / "openapi.json").read_text())
+    later = json.loads((DATA / "openapi-later.json").read_text())
+    document["paths"].update(later["paths"])
+    document["components"]["schemas"].update(later["components"]["schemas"])
+    document["servers"] = [{"url": "/"}]
+    return document
+
+
+DOCUMENT = _document()
+OPENAPI = OpenAPI.from_dict(DOCUMENT)
+
+
+class SentRequest:
+    """What the emulator got, in the form that openapi-core reads."""
+
+    host_url = "http://127.0.0.1"
+    content_type = "application/json"
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method.lower()
+        self.path = request.path
+        self.full_url_pattern = self.host_url + request.path
+        self.body = request.body or None
+        # The emulator keeps the key out of its record, but shows that there was one.
+        self.parameters = RequestParameters(
+            query=ImmutableMultiDict(parse_qsl(request.query, keep_blank_values=True)),
+            header=Headers(dict(request.headers)),
+        )
+
+
+Act = Callable[[AsyncPandium, "Emulator"], Awaitable[Any]]
+
+
+@attrs.frozen
+class Case:
+    """One operation: its place in the vendor's document, how to call it, and what it gives."""
+
+    operation: str
+    act: Act
+    gives: Any
+
+    def __str__(self) -> str:
+        return self.operation
+
+
+def _echo(request: ConnectorRequest) -> Any:
+    return {"method": request.method, "url": request.url}
+
+
+async def _log(client: AsyncPandium, emulator: Emulator) -> str:
+    del emulator
+    trigger = await client.tenants.sync(1, mode="normal")
+    await client.runs.wait(trigger)
+    run = await client.tenants.runs(1).first()
+    assert run is not None
+    return await client.runs.log(run.id)
+
+
+async def _status(client: AsyncPandium, emulator: Emulator) -> TriggerStatus:
+    emulator.runs.script(appears_after=0)
+    return await client.runs.status(await client.tenants.sync(1, mode="init"))
+
+
+async def _listed(listing: Any) -> Any:
+    items = await listing.to_list()
+    assert items
+    return items[0]
+
+
+SOON = Polling(first=0, minimum=0.01, maximum=0.01, rate=1000)
+UPSTREAM = "https://api.example.com/v1/things"
+CASES = [
+    Case(
+        "POST /v2/sourcecontrol/build",
+        lambda c, _: c.builds.create(1, "v2", mode="normal"),
+        object,
+    ),
+    Case("GET /v2/integrations", lambda c, _: _listed(c.integrations.list()), models.Integration),
+    Case(
+        "GET /v2/integrations/{integration_id}",
+        lambda c, _: c.integrations.get(1),
+        models.Integration,
+    ),
+    Case(
+        "POST /v2/integrations/{integration_id}/sync",
+        lambda c, _: c.integrations.sync(1, user_name="ada", mode="init", payload={"a": 1}),
+        Trigger,
+    ),
+    Case("GET /v2/integrations/{integration_id}/releases", lambda c, _: c.releases.list(1), list),
+    Case(
+        "GET /v2/integrations/{integration_id}/releases/{release_id}",
+        lambda c, _: c.releases.get(1, 1),
+        models.Release,
+    ),
+    Case(
+        "GET /v2/integrations/{integration_id}/releases/default",
+        lambda c, _: c.releases.default(1),
+        models.Release,
+    ),
+    Case(
+        "GET /v2/integrations/{integration_id}/releases/latest",
+        lambda c, _: c.releases.latest(1),
+        models.Release,
+    ),
+    Case(
+        "GET /v2/tenants",
+        lambda c, _: _listed(
+            c.tenants.list(
+                integration_id=1, user_name="ada", archived=False, sort_by="name__DESC", limit=7
+            )
+        ),
+        models.Tenant,
+    ),
+    Case(
+        "POST /v2/tenants",
+        lambda c, _: c.tenants.create(
+            "acme", 1, user_schedule="0 * * * *", release_id=1, configs={"a": 1}
+        ),
+        models.Tenant,
+    ),
+    Case(
+        "PATCH /v2/tenants/{tenant_id}",
+        lambda c, _: c.tenants.update(1, paused=True),
+        models.Tenant,
+    ),
+    Case("DELETE /v2/tenants/{tenant_id}", lambda c, _: c.tenants.archive(1), dict),
+    Case("GET /v2/tenants/{tenant_id}/release", lambda c, _: c.tenants.release(1), models.Release),
+    Case(
+        "POST /v2/tenants/{tenant_id}/sync",
+        lambda c, _: c.tenants.sync(1, mode="normal", payload={"since": "2026-01-01"}),
+        Trigger,
+    ),
+    Case(
+        "GET /v2/tenants/{tenant_id}/metadata",
+        lambda c, _: c.tenants.metadata(1),
+        models.TenantMetadata,
+    ),
+    Case(
+        "PATCH /v2/tenants/{tenant_id}/metadata",
+        lambda c, _: c.tenants.update_metadata(1, {"seen": 3}),
+        models.TenantMetadata,
+    ),
+    Case(
+        "GET /v2/tenants/{tenant_id}/runs",
+        lambda c, _: c.tenants.runs(1, sort_by="id__DESC").to_list(),
+        list,
+    ),
+    Case(
+        "POST /v2/tenants/{tenant_id}/connectors/{connector_name}/call",
+        lambda c, _: c.connectors.call(
+            1,
+            "crm",
+            method="POST",
+            target_url=UPSTREAM,
+            headers={"Accept": "text/json"},
+            query_params={"q": 1},
+            body={"a": [1]},
+        ),
+        dict,
+    ),
+    Case(
+        "POST /v2/tenants/{tenant_id}/connectors/{connector_name}/soap",
+        lambda c, _: c.connectors.soap(1, "crm", method="POST", target_url=UPSTREAM, data="<a/>"),
+        dict,
+    ),
+    Case(
+        "POST /v2/tenants/{tenant_id}/connectors/{connector_name}/xml",
+        lambda c, _: c.connectors.xml(1, "crm", method="PUT", target_url=UPSTREAM, data="<a/>"),
+        dict,
+    ),
+    Case(
+        "PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect",
+        lambda c, _: c.connectors.disconnect(1, "crm"),
+        object,
+    ),
+    Case("GET /v2/runs/triggers/{trigger_id}/status", _status, TriggerStatus),
+    Case("GET /v2/runs/{run_id}/log", _log, str),
+]
+UNDOCUMENTED = {"PATCH /v2/tenants/{tenant_id}", "GET /v2/tenants/{tenant_id}/release"}
+
+
+@pytest.fixture
+def seeded(emulator: Emulator) -> Emulator:
+    emulator.add_tenant("first", user_name="ada")
+    for connector in ("crm", "shop"):
+        emulator.connectors.register(connector, _echo)
+    return emulator
+
+
+def test_no_operation_is_forgotten() -> None:
+    """The cases below are the operations of the vendor's documents, and the two without a form."""
+    documented = {
+        f"{method.upper()} {path}" for path, item in DOCUMENT["paths"].items() for method in item
+    }
+    assert {case.operation for case in CASES} == documented | UNDOCUMENTED
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_each_operation(case: Case, client: AsyncPandium, seeded: Emulator) -> None:
+    """An operation sends what the vendor's document describes, and reads what a server answers."""
+    assert isinstance(await case.act(client, seeded), case.gives)
+    sent = [
+        request
+        for request in seeded.requests
+        if f"{request.method} {request.route}" == case.operation
+    ]
+    assert sent, [f"{request.method} {request.route}" for request in seeded.requests]
+    for request in sent:
+        assert request.headers["x-api-key"] == "***"
+        assert request.headers["user-agent"].startswith("pandium-python/")
+        if case.operation not in UNDOCUMENTED:
+            OPENAPI.validate_request(SentRequest(request))
+
+
+async def test_arguments_that_are_none_are_not_sent(client: AsyncPandium, seeded: Emulator) -> None:
+    """Nothing is sent for an argument that is left at None."""
+    await client.tenants.create("acme", 1)
+    await client.tenants.list().first()
+    await client.tenants.sync(1, mode="normal")
+    create, listing, sync = seeded.requests
+    assert json.loads(create.body) == {"name": "acme", "integration_id": 1}
+    assert listing.query == "skip=0&limit=1"
+    assert (sync.query, sync.body) == ("mode=normal", b"")
+
+
+async def test_null_is_sent_by_update_alone(client: AsyncPandium, seeded: Emulator) -> None:
+    """A change to None is sent as null, and the short names of arguments become the API's."""
+    tenant = await client.tenants.update(1, user_schedule=None, release_id=1)
+    assert json.loads(seeded.requests[-1].body) == {
+        "user_schedule": None,
+        "integration_release_id": 1,
+    }
+    assert tenant.integration_release_id == 1
+
+
+async def test_a_sync_carries_its_payload_to_the_run(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """The payload of a sync arrives at the run that it triggers."""
+    seeded.runs.script(appears_after=0)
+    trigger = await client.tenants.sync(1, mode="init", payload={"since": "2026-01-01"})
+    run = await client.tenants.runs(1).first()
+    assert run is not None
+    assert [(str(t.id), t.payload) for t in run.triggers] == [
+        (trigger.trigger_id, {"since": "2026-01-01"})
+    ]
+
+
+async def test_metadata_is_merged(client: AsyncPandium, seeded: Emulator) -> None:
+    """An update of metadata gives the whole of it."""
+    await client.tenants.update_metadata(1, {"a": 1})
+    merged = await client.tenants.update_metadata(1, {"b": 2})
+    assert merged.data == {"a": 1, "b": 2}
+    assert (await client.tenants.metadata(1)).data == {"a": 1, "b": 2}
+
+
+async def test_a_refusal_says_what_was_refused(client: AsyncPandium, seeded: Emulator) -> None:
+    """A 422 carries the place, the sentence and the type of each thing that was refused."""
+    integration = seeded.add_integration(
+        metadata_schema={"type": "object", "properties": {"n": {"type": "integer"}}}
+    )
+    tenant = seeded.add_tenant(integration_id=integration.id)
+    with pytest.raises(ValidationError) as caught:
+        await client.tenants.update_metadata(tenant.id, {"n": "many"})
+    assert caught.value.details[0].loc[:2] == ("body", "n")
+    assert caught.value.details[0].msg in str(caught.value)
+
+
+async def test_an_upstream_failure_is_told_from_the_vendors(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """An upstream's 404 is a ConnectorError with its data; the vendor's own refusal is not."""
+
+    def fail(_: ConnectorRequest) -> UpstreamFailure:
+        return UpstreamFailure(404, {"error": "no such thing"})
+
+    seeded.connectors.register("crm", fail)
+    with pytest.raises(ConnectorError) as caught:
+        await client.connectors.call(1, "crm", method="GET", target_url=UPSTREAM)
+    assert (caught.value.status_code, caught.value.data) == (404, {"error": "no such thing"})
+    with pytest.raises(BadRequest):
+        await client.connectors.call(99, "crm", method="GET", target_url=UPSTREAM)
+
+
+async def test_the_storage_of_logs_never_sees_the_key(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """A log is fetched from its signed URL on another host, without the key."""
+    assert "Succeeded" in await _log(client, seeded)
+    [fetched] = seeded.storage_requests
+    assert "x-api-key" not in fetched.headers
+
+
+async def test_a_log_url_can_be_given_away(client: AsyncPandium, seeded: Emulator) -> None:
+    """The URL of a log leads to another origin than the API's, and is not fetched."""
+    seeded.runs.script(appears_after=0)
+    await client.tenants.sync(1, mode="normal")
+    run = await client.tenants.runs(1).first()
+    assert run is not None
+    url = await client.runs.log_url(run.id)
+    assert not url.startswith(seeded.url)
+    assert not list(seeded.storage_requests)
+
+
+async def test_request_reaches_any_endpoint(client: AsyncPandium, seeded: Emulator) -> None:
+    """A request by hand has the key, the parameters and the errors of the other operations."""
+    tenants = await client.request("get", "/v2/tenants", params={"limit": 1, "archived": None})
+    assert tenants[0]["name"] == "first"
+    assert seeded.requests[-1].query == "limit=1"
+    with pytest.raises(NotFound) as caught:
+        await client.request("GET", "/v2/integrations/99")
+    assert (caught.value.method, caught.value.url) == ("GET", f"{seeded.url}/v2/integrations/99")
+    built = await client.request(
+        "POST",
+        "/v2/sourcecontrol/build",
+        params={"mode": "normal"},
+        json={"build_tag": "v3", "integration_id": 1},
+        headers={"X-Trace": "abc"},
+    )
+    assert built is not None
+    assert seeded.requests[-1].headers["x-trace"] == "abc"
+
+
+async def test_a_view_has_its_own_options(client: AsyncPandium, seeded: Emulator) -> None:
+    """A view adds its headers to those of what it came from, and leaves that one as it was."""
+    view = client.with_options(headers={"X-A": "1"}).with_options(headers={"X-B": "2"})
+    await view.tenants.list().first()
+    await client.tenants.list().first()
+    through_view, direct = seeded.requests
+    assert (through_view.headers["x-a"], through_view.headers["x-b"]) == ("1", "2")
+    assert "x-a" not in direct.headers
+
+
+async def test_closing_a_view_leaves_the_client_open(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """The connections belong to the client that made them, not to its views."""
+    async with client.with_options(timeout=5) as view:
+        await view.tenants.list().first()
+    assert await client.tenants.list().first() is not None
+    assert len(seeded.requests) == 2
+
+
+async def test_a_wait_can_raise_on_failure(client: AsyncPandium, seeded: Emulator) -> None:
+    """A run that failed is a status, or a RunFailed if that was asked for."""
+    seeded.runs.script(appears_after=0, phases=[("Failed (Timeout)", 0)])
+    trigger = await client.tenants.sync(1, mode="normal")
+    assert (await client.runs.wait(trigger, poll=SOON)).outcome is Outcome.FAILED
+    with pytest.raises(RunFailed) as caught:
+        await client.runs.wait(trigger, poll=SOON, raise_on_failure=True)
+    assert caught.value.status == TriggerStatus("Failed (Timeout)")
+
+
+async def test_many_runs_are_waited_for(client: AsyncPandium, seeded: Emulator) -> None:
+    """Results come as they end, or in the order of the triggers."""
+    for tenant_id, seconds in ((2, 0.2), (3, 0.05)):
+        seeded.add_tenant()
+        seeded.runs.script(tenant=tenant_id, appears_after=seconds, phases=[("Succeeded", 0)])
+    triggers = [await client.tenants.sync(tenant_id, mode="normal") for tenant_id in (2, 3)]
+    async with client.runs.as_completed(triggers, poll=SOON) as done:
+        ended = [completed.trigger_id async for completed in done]
+    assert ended == [trigger.trigger_id for trigger in reversed(triggers)]
+    everything = await client.runs.wait_all(triggers, poll=SOON)
+    assert [completed.trigger_id for completed in everything] == ended[::-1]
+
+
+async def test_triggers_may_still_be_coming(client: AsyncPandium, seeded: Emulator) -> None:
+    """Syncs can be asked for while the first runs are already waited for."""
+    seeded.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+
+    async def triggers() -> AsyncIterator[Trigger]:
+        for _ in range(3):
+            yield await client.tenants.sync(1, mode="normal")
+
+    async with client.runs.as_completed(triggers(), poll=SOON) as done:
+        assert [completed.error async for completed in done] == [None, None, None]
