@@ -96,24 +96,26 @@ class AsyncPandium:
         # Here, since httpx, which this brings, takes most of the time that an import would.
         from pandium._http.connections import (  # noqa: PLC0415
             Connections,
-            check_http_client,
-            check_url,
-            checked_timeout,
+            validate_http_client,
+            validate_timeout,
+            validate_url,
         )
 
         secret = Secret(api_key)
         del api_key  # so that no traceback with local variables shows it
         config = resolve(secret, environment, base_url)
-        check_url(config.base_url)
-        check_http_client(http_client)
+        validate_url(config.base_url)
+        validate_http_client(http_client)
+        clock = new_clock()
         connections = Connections(
             _checked_count("max_connections", max_connections),
             _checked_count("max_response_bytes", max_response_bytes),
             http_client,
-            made_at=_caller(),
+            clock,
+            created_at=_caller(),
         )
         self._bind(
-            Transport(config, connections, new_clock(), checked_timeout(timeout), _policy(retry)),
+            Transport(config, connections, clock, validate_timeout(timeout), _policy(retry)),
             owns=True,
         )
 
@@ -172,14 +174,14 @@ class AsyncPandium:
         ``headers`` are added to those of this client. Closing the view does nothing; closing the
         client that it came from ends both.
         """
-        from pandium._http.connections import checked_timeout  # noqa: PLC0415 - as above
+        from pandium._http.connections import validate_timeout  # noqa: PLC0415 - as above
 
         old = self._transport
         view = object.__new__(type(self))
         view._bind(
             attrs.evolve(
                 old,
-                timeout=old.timeout if timeout is None else checked_timeout(timeout),
+                timeout=old.timeout if timeout is None else validate_timeout(timeout),
                 retry=old.retry if retry is None else _policy(retry),
                 headers={**old.headers, **validate_headers(headers)},
             ),

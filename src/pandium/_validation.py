@@ -96,10 +96,10 @@ def validate_number(argument: str, value: object) -> float:
 
 def validate_seconds(argument: str, value: object, *, allow_infinity: bool = False) -> float:
     """Validate a duration of zero or more seconds."""
-    seconds = validate_number(argument, value)
-    if seconds < 0 or (seconds == inf and not allow_infinity):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not value >= 0 or (value == inf and not allow_infinity):  # type: ignore[operator]  # a number
         raise ValueError(f"{argument} must be 0 or more seconds, not {value!r}")
-    return seconds
+    return value  # type: ignore[return-value]  # a number
 
 
 def validate_flag(argument: str, value: object) -> bool:

@@ -799,7 +799,7 @@ async def test_bad_options_are_named(argument: str, options: dict[str, Any]) -> 
 async def test_a_client_that_may_send_nothing_does_not_look() -> None:
     """A 429 of any call of the client holds back the looks, and counts as none of them."""
     async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
-        client._transport.connections.held_until = inf
+        client._transport.connections.gate.paused_until = inf
         with pytest.raises(WaitTimeout) as caught:
             await client.runs.wait("t", timeout=0.05)
     assert caught.value.polls == 0

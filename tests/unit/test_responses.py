@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pandium import errors
 from pandium._config import Secret
-from pandium._transport.responses import error_of, parse_retry_after
+from pandium._transport.responses import error_from_response, parse_retry_after
 from pandium.errors import APIError, ConnectorError, ErrorDetail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -26,7 +26,7 @@ def read(
     is_proxied: bool = False,
     key: str = KEY,
 ) -> APIError:
-    return error_of(
+    return error_from_response(
         status,
         headers or {},
         body if isinstance(body, bytes) else json.dumps(body).encode(),
@@ -61,7 +61,9 @@ def http_date(seconds: float, zone: timezone = UTC) -> str:
         *[(status, APIError) for status in (300, 302, 304, 402, 405, 408, 409, 410, 418, 451, 499)],
     ],
 )
-def test_an_answer_becomes_the_error_of_its_status(status: int, cls: type[APIError]) -> None:
+def test_an_answer_becomes_the_error_from_response_its_status(
+    status: int, cls: type[APIError]
+) -> None:
     """Each status has its class, and one without a class of its own is a plain APIError."""
     for is_proxied in (False, True):
         error = read(status, {"message": "no"}, is_proxied=is_proxied)

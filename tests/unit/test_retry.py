@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandium import errors
+from pandium._client import _safety_of
 from pandium._clock import RealClock
-from pandium._transport.retry import Budget, Repeat, Retry, repeat_of, repeating
-from pandium._transport.retry import retrying as retrying_on_a_budget
+from pandium._http.limits import RetryBudget
+from pandium._transport.retry import Retry, repeating, send_with_retries
+from pandium._transport.spec import RetrySafety, safety_of_method
 from pandium.errors import APIError, PandiumError
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
@@ -55,9 +57,9 @@ class Attempts:
         return "done"
 
 
-async def retrying(attempt: Attempts, policy: Retry, repeat: Repeat, clock: FakeClock) -> str:
-    """Repeat without regard to the budget, which has tests of its own."""
-    return await retrying_on_a_budget(attempt, policy, repeat, Budget(1e9), clock)
+async def retrying(attempt: Attempts, policy: Retry, safety: RetrySafety, clock: FakeClock) -> str:
+    """RetrySafety without regard to the budget, which has tests of its own."""
+    return await send_with_retries(attempt, policy, safety, RetryBudget(1e9), clock)
 
 
 def answer(
@@ -85,61 +87,62 @@ FAILURES: dict[str, Callable[[], BaseException]] = {
     "interrupted": KeyboardInterrupt,
 }
 COVERED = {
-    Repeat.IDEMPOTENT: {
+    RetrySafety.IDEMPOTENT: {
         *("no connection", "too slow", "lost", "no answer"),
         *("408", "429", "500", "502", "503", "504"),
     },
-    Repeat.UNSENT: {"no connection", "429"},
-    Repeat.PROXIED: {"no connection", "429"},
+    RetrySafety.NOT_SENT: {"no connection", "429"},
+    RetrySafety.PROXIED: {"no connection", "429"},
 }
 REQUESTS = [
-    ("GET", "/v2/tenants", Repeat.IDEMPOTENT),
-    ("GET", f"{TENANT}/metadata", Repeat.IDEMPOTENT),
-    ("GET", "/v2/runs/triggers/7/status", Repeat.IDEMPOTENT),
-    ("HEAD", "/v2/tenants", Repeat.IDEMPOTENT),
-    ("OPTIONS", "/v2/tenants", Repeat.IDEMPOTENT),
-    ("DELETE", TENANT, Repeat.IDEMPOTENT),
-    ("PATCH", f"{TENANT}/metadata", Repeat.IDEMPOTENT),
-    ("PATCH", "/v2/tenants/a%2Fb/metadata", Repeat.IDEMPOTENT),
-    ("POST", f"{TENANT}/sync", Repeat.UNSENT),
-    ("POST", "/v2/integrations/7/sync", Repeat.UNSENT),
-    ("POST", "/v2/sourcecontrol/build", Repeat.UNSENT),
-    ("POST", "/v2/tenants", Repeat.UNSENT),
-    ("POST", f"{TENANT}/metadata", Repeat.UNSENT),
-    ("PUT", f"{TENANT}/metadata", Repeat.UNSENT),
-    ("PATCH", TENANT, Repeat.UNSENT),
-    ("PATCH", f"{TENANT}/connectors/crm/disconnect", Repeat.UNSENT),
-    ("PATCH", f"{TENANT}/connectors/crm/metadata", Repeat.UNSENT),
-    ("PATCH", f"{TENANT}/metadata/more", Repeat.UNSENT),
-    ("PATCH", "/v2/integrations/7/metadata", Repeat.UNSENT),
-    ("PATCH", f"/x{TENANT}/metadata", Repeat.UNSENT),
-    ("PATCH", f"{TENANT}/connectors/crm/call", Repeat.UNSENT),
-    ("POST", f"{TENANT}/connectors/crm/call", Repeat.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/soap", Repeat.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/xml", Repeat.PROXIED),
-    ("POST", f"{TENANT}/connectors/a%2Fb/call", Repeat.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/caller", Repeat.UNSENT),
-    ("POST", f"{TENANT}/connectors/call", Repeat.UNSENT),
+    ("GET", "/v2/tenants", RetrySafety.IDEMPOTENT),
+    ("GET", f"{TENANT}/metadata", RetrySafety.IDEMPOTENT),
+    ("GET", "/v2/runs/triggers/7/status", RetrySafety.IDEMPOTENT),
+    ("HEAD", "/v2/tenants", RetrySafety.IDEMPOTENT),
+    ("OPTIONS", "/v2/tenants", RetrySafety.IDEMPOTENT),
+    ("DELETE", TENANT, RetrySafety.IDEMPOTENT),
+    ("PATCH", f"{TENANT}/metadata", RetrySafety.IDEMPOTENT),
+    ("PATCH", "/v2/tenants/a%2Fb/metadata", RetrySafety.IDEMPOTENT),
+    ("POST", f"{TENANT}/sync", RetrySafety.NOT_SENT),
+    ("POST", "/v2/integrations/7/sync", RetrySafety.NOT_SENT),
+    ("POST", "/v2/sourcecontrol/build", RetrySafety.NOT_SENT),
+    ("POST", "/v2/tenants", RetrySafety.NOT_SENT),
+    ("POST", f"{TENANT}/metadata", RetrySafety.NOT_SENT),
+    ("PUT", f"{TENANT}/metadata", RetrySafety.NOT_SENT),
+    ("PATCH", TENANT, RetrySafety.NOT_SENT),
+    ("PATCH", f"{TENANT}/connectors/crm/disconnect", RetrySafety.NOT_SENT),
+    ("PATCH", f"{TENANT}/connectors/crm/metadata", RetrySafety.NOT_SENT),
+    ("PATCH", f"{TENANT}/metadata/more", RetrySafety.NOT_SENT),
+    ("PATCH", "/v2/integrations/7/metadata", RetrySafety.NOT_SENT),
+    ("PATCH", f"/x{TENANT}/metadata", RetrySafety.NOT_SENT),
+    ("PATCH", f"{TENANT}/connectors/crm/call", RetrySafety.NOT_SENT),
+    ("POST", f"{TENANT}/connectors/crm/call", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/crm/soap", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/crm/xml", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/a%2Fb/call", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/crm/caller", RetrySafety.NOT_SENT),
+    ("POST", f"{TENANT}/connectors/call", RetrySafety.NOT_SENT),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "repeat"), REQUESTS)
-def test_a_request_has_its_row_of_the_table(method: str, path: str, repeat: Repeat) -> None:
+@pytest.mark.parametrize(("method", "path", "safety"), REQUESTS)
+def test_a_request_has_its_row_of_the_table(method: str, path: str, safety: RetrySafety) -> None:
     """Method and path alone say what may be repeated of a request."""
-    assert repeat_of(method, path) is repeat
+    assert (_safety_of(method, path) or safety_of_method(method)) is safety
 
 
 @given(method=st.sampled_from(["POST", "PUT", "PATCH"]), path=st.text("/v2tenasmdcorl7%.?"))
 def test_a_request_that_writes_is_not_repeated_freely(method: str, path: str) -> None:
     """No unknown endpoint that writes is repeated as if that did no harm."""
-    assert repeat_of(method, path) is not Repeat.IDEMPOTENT or path.endswith("/metadata")
+    safety = _safety_of(method, path) or safety_of_method(method)
+    assert safety is not RetrySafety.IDEMPOTENT or path.endswith("/metadata")
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("repeat", Repeat)
-def test_a_failure_is_repeated_as_the_table_says(repeat: Repeat, failure: str) -> None:
+@pytest.mark.parametrize("safety", RetrySafety)
+def test_a_failure_is_repeated_as_the_table_says(safety: RetrySafety, failure: str) -> None:
     """Each row of the table covers the failures listed for it, and no other."""
-    assert repeat.covers(FAILURES[failure]()) is (failure in COVERED[repeat])
+    assert safety.allows(FAILURES[failure]()) is (failure in COVERED[safety])
 
 
 # Calling again.
@@ -147,19 +150,19 @@ def test_a_failure_is_repeated_as_the_table_says(repeat: Repeat, failure: str) -
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize("safety", RetrySafety)
 async def test_a_failure_that_is_covered_is_answered_by_another_attempt(
-    repeat: Repeat, failure: str
+    safety: RetrySafety, failure: str
 ) -> None:
     """What the table covers is tried again, and anything else is raised at once."""
     clock, error = FakeClock(), FAILURES[failure]()
     attempts = Attempts(clock, [error])
-    if failure in COVERED[repeat]:
-        assert await retrying(attempts, Retry(), repeat, clock) == "done"
+    if failure in COVERED[safety]:
+        assert await retrying(attempts, Retry(), safety, clock) == "done"
         assert (attempts.calls, len(clock.sleeps)) == (2, 1)
     else:
         with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
-            await retrying(attempts, Retry(), repeat, clock)
+            await retrying(attempts, Retry(), safety, clock)
         assert caught.value is error
         assert (attempts.calls, clock.sleeps) == (1, [])
 
@@ -169,7 +172,7 @@ async def test_a_success_is_given_without_a_pause() -> None:
     """A first attempt that succeeds is the only one."""
     clock = FakeClock()
     attempts = Attempts(clock, [])
-    assert await retrying(attempts, Retry(), Repeat.IDEMPOTENT, clock) == "done"
+    assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
     assert (attempts.calls, clock.sleeps) == (1, [])
 
 
@@ -182,7 +185,7 @@ async def test_there_are_at_most_so_many_attempts(most: int) -> None:
     last = failures[most - 1]
     attempts = Attempts(clock, failures)
     with pytest.raises(APIError) as caught:
-        await retrying(attempts, Retry(most, max_elapsed=1e9), Repeat.IDEMPOTENT, clock)
+        await retrying(attempts, Retry(most, max_elapsed=1e9), RetrySafety.IDEMPOTENT, clock)
     assert caught.value is last
     assert caught.value.__cause__ is None
     assert (attempts.calls, len(clock.sleeps)) == (most, most - 1)
@@ -195,7 +198,7 @@ async def test_never_is_one_attempt() -> None:
         clock = FakeClock()
         attempts = Attempts(clock, [error])
         with pytest.raises(type(error)) as caught:
-            await retrying(attempts, Retry.never(), Repeat.IDEMPOTENT, clock)
+            await retrying(attempts, Retry.never(), RetrySafety.IDEMPOTENT, clock)
         assert caught.value is error
         assert (attempts.calls, clock.sleeps) == (1, [])
 
@@ -203,11 +206,11 @@ async def test_never_is_one_attempt() -> None:
 @pytest.mark.anyio
 async def test_nothing_of_the_retry_library_escapes() -> None:
     """The type, cause and context of what is raised are not of the library behind it."""
-    for repeat in Repeat:
+    for safety in RetrySafety:
         for make in FAILURES.values():
             clock = FakeClock()
             with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
-                await retrying(Attempts(clock, [make() for _ in range(9)]), Retry(), repeat, clock)
+                await retrying(Attempts(clock, [make() for _ in range(9)]), Retry(), safety, clock)
             seen: BaseException | None = caught.value
             while seen is not None:
                 assert not type(seen).__module__.startswith("tenacity")
@@ -218,7 +221,7 @@ async def pauses_of(policy: Retry) -> list[float]:
     clock = FakeClock()
     attempts = Attempts(clock, [answer(503) for _ in range(policy.attempts)])
     with pytest.raises(APIError):
-        await retrying(attempts, policy, Repeat.IDEMPOTENT, clock)
+        await retrying(attempts, policy, RetrySafety.IDEMPOTENT, clock)
     return clock.sleeps
 
 
@@ -250,7 +253,7 @@ async def test_no_pause_ends_after_the_time_is_over(seconds: float) -> None:
         policy = Retry(1000, initial=2.0, maximum=5.0, max_elapsed=30.0)
         attempts = Attempts(clock, [answer(503) for _ in range(1000)], seconds)
         with pytest.raises(APIError):
-            await retrying(attempts, policy, Repeat.IDEMPOTENT, clock)
+            await retrying(attempts, policy, RetrySafety.IDEMPOTENT, clock)
         began = clock.time - seconds - 1000.0
         assert began <= 30.0
         # It gave up only when another attempt and the longest pause would not have fitted.
@@ -266,19 +269,19 @@ async def test_the_pause_that_a_server_asks_for_is_kept_exactly(
     """Retry-After is the pause itself: not jittered, and not cut to the maximum."""
     clock = FakeClock()
     attempts = Attempts(clock, [answer(status, seconds)])
-    assert await retrying(attempts, Retry(), Repeat.IDEMPOTENT, clock) == "done"
+    assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
     assert clock.sleeps == [seconds]
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("repeat", Repeat)
-async def test_a_pause_that_does_not_fit_is_the_error(repeat: Repeat) -> None:
+@pytest.mark.parametrize("safety", RetrySafety)
+async def test_a_pause_that_does_not_fit_is_the_error(safety: RetrySafety) -> None:
     """Where Retry-After would end after the time is over, the error is raised at once."""
     for seconds in (60.001, 3600.0, float("inf")):
         clock, error = FakeClock(), answer(429, seconds)
         attempts = Attempts(clock, [error])
         with pytest.raises(APIError) as caught:
-            await retrying(attempts, Retry(), repeat, clock)
+            await retrying(attempts, Retry(), safety, clock)
         assert caught.value is error
         assert (attempts.calls, clock.sleeps) == (1, [])
 
@@ -290,11 +293,11 @@ async def test_the_time_of_the_attempts_counts(taken: float, fits: bool) -> None
     clock = FakeClock()
     attempts = Attempts(clock, [answer(503, 10.0)], taken)
     if fits:
-        assert await retrying(attempts, Retry(), Repeat.IDEMPOTENT, clock) == "done"
+        assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
         assert clock.sleeps == [10.0]
     else:
         with pytest.raises(APIError):
-            await retrying(attempts, Retry(), Repeat.IDEMPOTENT, clock)
+            await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock)
         assert clock.sleeps == []
 
 
@@ -309,7 +312,7 @@ async def test_no_pause_is_shorter_than_a_server_asks_for(
     wanted = [first, then]
     attempts = Attempts(clock, [answer(503, seconds) for seconds in wanted])
     try:
-        await retrying(attempts, Retry(), Repeat.IDEMPOTENT, clock)
+        await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock)
     except APIError as error:
         assert sum(clock.sleeps) + (error.retry_after or 0.0) > 60.0  # noqa: PT017 - one of two
     for slept, seconds in zip(clock.sleeps, wanted, strict=False):
@@ -322,7 +325,7 @@ async def test_each_failure_is_judged_anew() -> None:
     clock = FakeClock()
     attempts = Attempts(clock, [answer(503), errors.ConnectionLost("x"), answer(404), answer(503)])
     with pytest.raises(APIError, match="404"):
-        await retrying(attempts, Retry(attempts=9), Repeat.IDEMPOTENT, clock)
+        await retrying(attempts, Retry(attempts=9), RetrySafety.IDEMPOTENT, clock)
     assert attempts.calls == 3
 
 
@@ -425,12 +428,12 @@ async def test_a_look_that_fails_ends_the_looking() -> None:
 @pytest.mark.anyio
 async def test_a_dead_server_gets_a_burst_of_repetitions_and_then_none() -> None:
     """Once the tokens are spent, each call is sent once."""
-    clock, budget = FakeClock(), Budget(10)
+    clock, budget = FakeClock(), RetryBudget(10)
     calls = []
     for _ in range(20):
         attempts = Attempts(clock, [answer(503) for _ in range(4)])
         with pytest.raises(APIError):
-            await retrying_on_a_budget(attempts, Retry(), Repeat.IDEMPOTENT, budget, clock)
+            await send_with_retries(attempts, Retry(), RetrySafety.IDEMPOTENT, budget, clock)
         calls.append(attempts.calls)
     assert sum(calls) == 20 + 10
     assert set(calls[4:]) == {1}
@@ -439,19 +442,19 @@ async def test_a_dead_server_gets_a_burst_of_repetitions_and_then_none() -> None
 @pytest.mark.anyio
 async def test_successes_earn_a_tenth_of_a_repetition() -> None:
     """With the tokens spent, ten successes allow one repetition, and no more are saved than fit."""
-    clock, budget = FakeClock(), Budget(1)
+    clock, budget = FakeClock(), RetryBudget(1)
     for _ in range(100):
-        await retrying_on_a_budget(Attempts(clock, []), Retry(), Repeat.IDEMPOTENT, budget, clock)
+        await send_with_retries(Attempts(clock, []), Retry(), RetrySafety.IDEMPOTENT, budget, clock)
     attempts = Attempts(clock, [answer(503) for _ in range(4)])
     with pytest.raises(APIError):
-        await retrying_on_a_budget(attempts, Retry(), Repeat.IDEMPOTENT, budget, clock)
+        await send_with_retries(attempts, Retry(), RetrySafety.IDEMPOTENT, budget, clock)
     assert attempts.calls == 2
 
 
 @pytest.mark.anyio
 async def test_a_429_costs_nothing() -> None:
     """A server that asks for patience is well: its repetitions are not counted."""
-    clock, budget = FakeClock(), Budget(0)
+    clock, budget = FakeClock(), RetryBudget(0)
     attempts = Attempts(clock, [answer(429, 1.0), answer(429, 1.0)])
-    done = await retrying_on_a_budget(attempts, Retry(), Repeat.UNSENT, budget, clock)
+    done = await send_with_retries(attempts, Retry(), RetrySafety.NOT_SENT, budget, clock)
     assert (done, attempts.calls) == ("done", 3)

@@ -67,7 +67,7 @@ def test_a_second_event_loop_is_a_clear_error(emulator: Emulator) -> None:
 
     async def use_and_leave_open() -> None:
         await client.tenants.metadata(1)
-        await client._transport.connections._client().aclose()
+        await client._transport.connections._open_client().aclose()
 
     asyncio.run(use_and_leave_open())
     with pytest.raises(PandiumError, match="another event loop"):

@@ -61,17 +61,13 @@ async def a_client(server: Misbehaving, **options: Any) -> AsyncIterator[AsyncPa
 
 
 def assert_nothing_in_flight(client: AsyncPandium) -> None:
-    connections = client._transport.connections
-    http: Any = connections._http
-    pool = http._transport._pool
+    connections: Any = client._transport.connections
+    pool = connections._client._transport._pool
     assert not pool._busy
-    assert pool._places.value == connections._places
-    assert pool._places.statistics().tasks_waiting == 0
-    assert len(pool._idle) <= connections._places
+    assert len(pool._idle) <= connections._max_connections
     assert all(connection.is_idle() for _, connection in pool._idle)
-    if connections._in_flight is not None:
-        assert connections._in_flight.value == connections._places
-        assert connections._in_flight.statistics().tasks_waiting == 0
+    assert connections._slots.value == connections._max_connections
+    assert connections._slots.statistics().tasks_waiting == 0
 
 
 async def call_is_well(client: AsyncPandium) -> None:

@@ -34,7 +34,7 @@ from pandium import (
     ServerError,
     TransportError,
 )
-from pandium._http.pool import _ERRORS, _as_httpx, _Pool
+from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool
 from pandium._transport.telemetry import _instruments
 from support import KEY
 from support.servers import Misbehaving
@@ -62,9 +62,9 @@ def test_every_error_of_the_pool_has_its_twin_in_httpx() -> None:
     }
     # The pool itself answers that one, by taking another connection.
     exported.discard(httpcore2.ConnectionNotAvailable)
-    assert exported == {below for cls in _ERRORS for below in _all_below(cls)}
+    assert exported == {below for cls in _HTTPCORE_ERRORS for below in _all_below(cls)}
     for cls in exported:
-        translated = _as_httpx(cls("why"))
+        translated = _as_httpx_error(cls("why"))
         assert type(translated).__name__ == cls.__name__
         assert isinstance(translated, httpx.TransportError)
         assert str(translated) == "why"
@@ -111,7 +111,7 @@ async def test_connections_to_all_hosts_are_bounded_together() -> None:
         pool = _Pool(2)
         for busy, other in ((api, storage), (storage, api), (api, storage)):
             async with anyio.create_task_group() as tasks:
-                for _ in range(3):
+                for _ in range(2):
                     tasks.start_soon(_call, pool, busy)
             await until_open(other, 0)
             await until_open(busy, 2)
@@ -228,7 +228,7 @@ async def test_an_unclosed_client_says_where_it_was_made(httpx_mock: HTTPXMock) 
         del client
         gc.collect()
     texts = [str(warning.message) for warning in caught]
-    assert f"unclosed AsyncPandium, made at {__file__}:{line}" in texts
+    assert f"unclosed AsyncPandium, created at {__file__}:{line}" in texts
 
 
 def test_a_client_that_was_never_used_needs_no_closing() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from pandium._http.connections import Answer
+    from pandium._http.connections import Response
     from pandium._transport.transport import Transport
 
     Headers = Mapping[str, Any] | Sequence[Any]
@@ -198,7 +198,7 @@ class Connectors:
         return await transport.request(spec, _data_of)
 
 
-def _data_of(raw: Answer) -> Any:
+def _data_of(raw: Response) -> Any:
     answer = decode_json(raw.content)
     if not isinstance(answer, dict) or "data" not in answer:
         raise DecodeError("the answer of the proxy has no data", path="data")

@@ -60,7 +60,7 @@ class Waiting:
         :raises ValueError: which names the argument that is none of its kind.
         :raises PandiumError: if the client is closed.
         """
-        self._transport.connections.check_open()
+        self._transport.connections.raise_if_closed()
         if not isinstance(poll, Polling):
             raise ValueError(f"poll must be a Polling, not {poll!r}")
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
@@ -84,7 +84,7 @@ class Waiting:
             Counters(clock),
             tell,
             self._note_unknown if classify is outcome_of else None,
-            lambda: connections.held_until,
+            lambda: connections.gate.paused_until,
         )
 
     def _note_unknown(self, status: TriggerStatus) -> None:

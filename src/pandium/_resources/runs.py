@@ -19,7 +19,7 @@ from pandium.models import Outcome, Trigger, TriggerStatus
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pandium._http.connections import Answer
+    from pandium._http.connections import Response
     from pandium._resources.polls import OnStatus, OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify, WaitOptions
@@ -166,7 +166,7 @@ class Runs:
         return RequestSpec.create("GET", "/v2/runs/{run_id}/log", segments, accepts_redirect=True)
 
 
-def _location_of(answer: Answer) -> str:
+def _location_of(answer: Response) -> str:
     location = answer.headers.get("location", "")
     if not location.startswith(("https://", "http://")):
         raise DecodeError("the answer does not redirect to the URL of a log")

@@ -1,4 +1,4 @@
-"""Read the API's answers that are no success: which error, with what in it. No I/O."""
+"""Turn an error response into an exception. No I/O."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from pandium.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["error_of", "parse_retry_after"]
+__all__ = ["error_from_response", "parse_retry_after"]
 
-_CLASSES: dict[int, type[APIError]] = {
+_ERROR_CLASSES: dict[int, type[APIError]] = {
     400: BadRequest,
     401: AuthenticationError,
     403: AuthenticationError,
@@ -36,14 +36,14 @@ _CLASSES: dict[int, type[APIError]] = {
     422: ValidationError,
     429: RateLimited,
 }
-# Statuses below 400 are redirections, which may come after the work was done.
-_CERTAINLY_NOT_DONE = frozenset(range(400, 500)) - {408}
-_LONGEST_TEXT = 200
+# A redirect (3xx) may come after the work was done, and 408 during it.
+_NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
+_MAX_MESSAGE_LENGTH = 200
 _NUMBERS = re.compile(r"\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", re.ASCII)
-_CENTURIES = 1e10  # seconds: else many digits would be an infinity
+_MAX_RETRY_AFTER = 1e10  # seconds; more digits than this would become infinity
 
 
-def error_of(  # noqa: PLR0913 - an answer is three things, and three say how to read it
+def error_from_response(  # noqa: PLR0913 - a response is three values, and three say how to read it
     status: int,
     headers: Mapping[str, str],
     content: bytes,
@@ -52,67 +52,73 @@ def error_of(  # noqa: PLR0913 - an answer is three things, and three say how to
     redact: Callable[[Any], Any],
     now: datetime,
 ) -> APIError:
-    """Make the error for an answer that is no success."""
-    body = _body_of(content, redact)
-    data = _upstream_data(body, redact) if is_proxied else None
-    message = _message_of(body)
+    """
+    Return the error for a response that is not a success.
+
+    :param is_proxied: whether the response may be that of a connector's upstream.
+    :param redact: removes the API key from text and JSON.
+    :param now: the current time, to read a ``Retry-After`` that is a date.
+    """
+    body = _parse_body(content, redact)
+    upstream = _parse_upstream_error(body, redact) if is_proxied else None
+    message = _message_from(body)
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
-    cls = _class_of(status) if data is None else ConnectorError
+    cls = _class_for(status) if upstream is None else ConnectorError
     error = cls(
-        f"{_phrase(status)}: {message}" if message else _phrase(status),
+        f"{_phrase_for(status)}: {message}" if message else _phrase_for(status),
         status_code=status,
         message=message,
-        details=_details_of(body),
+        details=_details_from(body),
         body=body,
         headers=plain_headers,
         retry_after=parse_retry_after(plain_headers, now),
     )
-    if isinstance(error, ConnectorError):
-        error.data = data["data"] if data is not None else None
-    error.outcome_unknown = status not in _CERTAINLY_NOT_DONE
+    if isinstance(error, ConnectorError) and upstream is not None:
+        error.data = upstream["data"]
+    error.outcome_unknown = status not in _NOT_CARRIED_OUT
     return error
 
 
-def _class_of(status: int) -> type[APIError]:
+def _class_for(status: int) -> type[APIError]:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerError
-    return _CLASSES.get(status, APIError)
+    return _ERROR_CLASSES.get(status, APIError)
 
 
-def _phrase(status: int) -> str:
+def _phrase_for(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
 
 
-def _body_of(content: bytes, redact: Callable[[Any], Any]) -> Any:
+def _parse_body(content: bytes, redact: Callable[[Any], Any]) -> Any:
     try:
         return redact(json.loads(content))
     except (ValueError, RecursionError):
         return redact(content.decode(errors="replace"))
 
 
-def _message_of(body: Any) -> str:
+def _message_from(body: Any) -> str:
     # 1. {"message": str}  2. {"detail": str}  3. {"detail": [{loc, msg, …}]}  4. anything else
     if isinstance(body, dict):
         for name in ("message", "detail"):
             if isinstance(body.get(name), str):
                 return str(body[name])
-    if details := _details_of(body):
+    if details := _details_from(body):
         return "; ".join(f"{'.'.join(map(str, d.loc))}: {d.msg}" for d in details)
     text = body if isinstance(body, str) else json.dumps(body)
-    return " ".join(text.split())[:_LONGEST_TEXT]
+    return " ".join(text.split())[:_MAX_MESSAGE_LENGTH]
 
 
-def _details_of(body: Any) -> tuple[ErrorDetail, ...]:
+def _details_from(body: Any) -> tuple[ErrorDetail, ...]:
     items = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(items, list):
         return ()
-    return tuple(_detail_of(item) for item in items if isinstance(item, dict))
+    return tuple(_detail_from(item) for item in items if isinstance(item, dict))
 
 
-def _detail_of(item: dict[str, Any]) -> ErrorDetail:
+def _detail_from(item: dict[str, Any]) -> ErrorDetail:
     loc = item.get("loc")
     return ErrorDetail(
         loc=tuple(loc) if isinstance(loc, list) else (),
@@ -121,39 +127,39 @@ def _detail_of(item: dict[str, Any]) -> ErrorDetail:
     )
 
 
-def _upstream_data(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
-    # The vendor: `detail` is a string-ified object with the upstream's answer under "data". Which
-    # way it is string-ified is undocumented: JSON, or as Python prints it.
+def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
+    # The vendor documents `detail` as a "string-ified object" with the upstream's response under
+    # "data", but not whether it is JSON or a Python literal.
     detail = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(detail, str):
         return None
-    for read in (json.loads, ast.literal_eval):
+    for parse in (json.loads, ast.literal_eval):
         try:
-            with warnings.catch_warnings(action="ignore"):  # of odd escapes in what others wrote
-                found = redact(read(detail))  # escapes may have hidden a key until now
+            with warnings.catch_warnings(action="ignore"):  # about invalid escapes in the text
+                parsed = redact(parse(detail))  # again, because escapes may have hidden the key
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, dict) and "data" in found:
-            return found
+        if isinstance(parsed, dict) and "data" in parsed:
+            return parsed
     return None
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Give the seconds that a ``Retry-After`` asks for, as a number or as an HTTP date."""
+    """Return the seconds that ``Retry-After`` asks for, as a number or an HTTP date."""
     value = headers.get("retry-after", "").strip()
-    if _NUMBERS.fullmatch(value):  # several, where it was sent more than once
-        return min(max(map(float, value.split(","))), _CENTURIES)
-    until = _http_date(value)
+    if _NUMBERS.fullmatch(value):  # a list, if the header was sent more than once
+        return min(max(map(float, value.split(","))), _MAX_RETRY_AFTER)
+    until = _parse_http_date(value)
     if until is None:
         return None
-    # The later reading of two clocks, ours and the server's: never a shorter wait than was meant.
-    clocks = [now, _http_date(headers.get("date", "")) or now]
+    # By our clock and by the server's, whichever is longer: never a shorter wait than was meant.
+    clocks = [now, _parse_http_date(headers.get("date", "")) or now]
     return max(0.0, *((until - clock).total_seconds() for clock in clocks))
 
 
-def _http_date(value: str) -> datetime | None:
+def _parse_http_date(value: str) -> datetime | None:
     try:
-        stamp = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(value)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
-    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Decide what may be repeated, and when; the one user of tenacity."""
+"""Decide whether and when a request is sent again."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     import tenacity
 
     from pandium._clock import Clock
+    from pandium._http.limits import RetryBudget
     from pandium._transport.spec import RetrySafety
 
-__all__ = ["Budget", "Retry", "repeating", "retrying"]
+__all__ = ["Retry", "repeating", "send_with_retries"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger("pandium")
-
-_TOO_MANY = 429
-
-
 _seconds = as_attrs_validator(validate_seconds)
 _whole_number = as_attrs_validator(validate_whole_number)
 
@@ -35,12 +32,23 @@ _whole_number = as_attrs_validator(validate_whole_number)
 @attrs.frozen
 class Retry:
     """
-    How often, and after which pauses, a request is repeated.
+    How often a failed request is sent again, and after which delays.
 
-    At most ``attempts`` in all; before the n-th repetition a random pause between 0 and
-    ``initial`` x 2^(n-1) seconds, at most ``maximum``; none that would end later than
-    ``max_elapsed`` seconds after the first attempt began. A ``Retry-After`` of the server is
-    never cut short: if it does not fit, the error is raised.
+    The delay before the n-th retry is random, from 0 to ``initial * 2 ** (n - 1)`` seconds, at
+    most ``maximum``. A ``Retry-After`` of the server replaces it; if waiting that long would
+    exceed ``max_elapsed``, the error is raised at once.
+
+    ```python
+    from pandium import AsyncPandium, Retry
+
+    client = AsyncPandium(retry=Retry(attempts=6, maximum=30.0))
+    ```
+
+    :ivar attempts: the most times that a request is sent.
+    :ivar initial: seconds; the upper bound of the first delay.
+    :ivar maximum: seconds; the upper bound of every delay.
+    :ivar max_elapsed: seconds after the start of the first attempt; no delay ends later.
+    :raises ValueError: if a value is negative, infinite, or less than one attempt.
     """
 
     attempts: int = attrs.field(default=4, validator=_whole_number)
@@ -50,65 +58,49 @@ class Retry:
 
     @classmethod
     def never(cls) -> Retry:
-        """Make a policy that sends each request once."""
+        """Return a policy that sends each request once."""
         return cls(attempts=1)
 
 
-class Budget:
-    """
-    What a client may spend on repetitions: a token each, and a tenth of one back a success.
-
-    A server that is down so gets a burst of them and then none; one that is sick gets at most a
-    tenth more requests. A 429 costs nothing, as the server is well and asked for it.
-    """
-
-    def __init__(self, tokens: float = 100.0) -> None:
-        self._most = tokens
-        self._tokens = tokens
-
-    def refill(self) -> None:
-        """Take note of a success."""
-        self._tokens = min(self._most, self._tokens + 0.1)
-
-    def spend(self, error: BaseException | None) -> bool:
-        """Take a token for one repetition after this error; false if there is none left."""
-        if isinstance(error, APIError) and error.status_code == _TOO_MANY:
-            return True
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
-async def retrying(
+async def send_with_retries(
     attempt: Callable[[], Awaitable[T]],
     policy: Retry,
     safety: RetrySafety,
-    budget: Budget,
+    budget: RetryBudget,
     clock: Clock,
 ) -> T:
-    """Call `attempt` until it succeeds or must not be repeated; its last error is raised."""
-    began = clock.now()
+    """
+    Call ``attempt`` until it succeeds, or must not be called again.
+
+    :param attempt: sends the request once.
+    :param policy: how often, and after which delays.
+    :param safety: which failures may be retried.
+    :param budget: what the client may still spend on retries.
+    :param clock: the source of time.
+    :returns: the result of the attempt that succeeded.
+    :raises PandiumError: the error of the last attempt.
+    """
+    started = clock.now()
     try:
-        # Most calls end here, without the cost of setting up what may follow.
+        # Most calls succeed here, and skip setting up tenacity.
         result = await attempt()
     except PandiumError as error:
         if policy.attempts == 1 or not safety.allows(error):
             raise
-        failures = [error]
+        first_error = [error]
     else:
         budget.refill()
         return result
 
-    import tenacity  # noqa: PLC0415 - most who import this repeat nothing for a while
+    import tenacity  # noqa: PLC0415 - most programs import this module and never retry
 
-    async def attempt_on() -> T:
-        if failures:
-            raise failures.pop()
+    async def attempt_after_first() -> T:
+        if first_error:
+            raise first_error.pop()
         return await attempt()
 
-    def must_stop(state: tenacity.RetryCallState) -> bool:
-        elapsed = clock.now() - began
+    def should_stop(state: tenacity.RetryCallState) -> bool:
+        elapsed = clock.now() - started
         return (
             state.attempt_number >= policy.attempts
             or elapsed + state.upcoming_sleep > policy.max_elapsed
@@ -117,19 +109,19 @@ async def retrying(
 
     backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
 
-    def pause(state: tenacity.RetryCallState) -> float:
-        wanted = _retry_after(state)
-        return backoff(state) if wanted is None else wanted
+    def delay(state: tenacity.RetryCallState) -> float:
+        retry_after = _retry_after(state)
+        return backoff(state) if retry_after is None else retry_after
 
-    retryer = tenacity.AsyncRetrying(
+    retrying = tenacity.AsyncRetrying(
         sleep=clock.sleep,
-        stop=must_stop,
-        wait=pause,
+        stop=should_stop,
+        wait=delay,
         retry=tenacity.retry_if_exception(safety.allows),
-        before_sleep=_log_repetition,
+        before_sleep=_log_retry,
         reraise=True,
     )
-    result = await retryer(attempt_on)
+    result = await retrying(attempt_after_first)
     budget.refill()
     return result
 
@@ -143,12 +135,12 @@ def _retry_after(state: tenacity.RetryCallState) -> float | None:
     return error.retry_after if isinstance(error, APIError) else None
 
 
-def _log_repetition(state: tenacity.RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     _log.warning(
-        "%s; attempt %d follows in %.1f s",
+        "%s; retrying in %.1f s (attempt %d)",
         _error_of(state),
-        state.attempt_number + 1,
         state.upcoming_sleep,
+        state.attempt_number + 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Show each call to OpenTelemetry, where its API is installed; nothing otherwise."""
+"""Report each call to OpenTelemetry, if its API is installed."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from pandium.errors import Attempt, PandiumError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["observed"]
+__all__ = ["observe_call"]
 
 _Attributes: TypeAlias = "dict[str, str | int]"
 
-# Names: https://opentelemetry.io/docs/specs/semconv/http/
+# Names are those of https://opentelemetry.io/docs/specs/semconv/http/
 _DURATION = "http.client.request.duration"
 
 
 @cache
 def _instruments() -> Any:
-    # At the first call, not at import: who does not have the extra, or no call, pays nothing.
+    # At the first call, so that programs without the extra, or without calls, pay nothing.
     if find_spec("opentelemetry") is None:
         return None
     from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
 
     meter = metrics.get_meter("pandium", __version__)
     histogram = meter.create_histogram(
-        _DURATION, unit="s", description="Duration of a call, its repetitions included."
+        _DURATION, unit="s", description="Duration of a call, including its retries."
     )
     return trace.get_tracer("pandium", __version__), trace, histogram
 
 
 @contextmanager
-def observed(
+def observe_call(
     method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Any
 ) -> Iterator[None]:
-    """Make a span of one call, with its attempts as events, and note how long it took."""
+    """Record a span of one call, with its attempts as events, and how long it took."""
     instruments = _instruments()
     if instruments is None:
         yield
         return
     tracer, trace, histogram = instruments
     attributes = _attributes_of(method, template, base_url)
-    began = now()
+    started = now()
     with tracer.start_as_current_span(
         f"{method} {template}",
         kind=trace.SpanKind.CLIENT,
         attributes=attributes,
-        record_exception=False,  # it would hold the traceback, with what the user's frames say
+        record_exception=False,  # a traceback may contain secrets of the user's code
         set_status_on_exception=False,
     ) as span:
-        ending: _Attributes = {}
+        result: _Attributes = {}
         try:
             yield
         except PandiumError as error:
-            ending = {"error.type": type(error).__name__}
+            result = {"error.type": type(error).__name__}
             span.set_status(trace.StatusCode.ERROR, str(error))
             raise
         finally:
-            ending.update(_status_of(attempts))
-            span.set_attributes(ending)
+            result.update(_status_of(attempts))
+            span.set_attributes(result)
             for attempt in attempts:
                 span.add_event("attempt", _event_of(attempt), int(attempt.at.timestamp() * 1e9))
-            histogram.record(now() - began, attributes | ending)
+            histogram.record(now() - started, attributes | result)
 
 
 def _attributes_of(method: str, template: str, base_url: str) -> _Attributes:
