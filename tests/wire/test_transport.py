@@ -262,7 +262,7 @@ async def test_a_repetition_is_a_warning(
     async with AsyncPandium(KEY, retry=Retry(initial=0)) as client:
         await client.tenants.metadata(1)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "GET /v2/tenants/1/metadata: 503 Service Unavailable; attempt 2 follows in 0.0 s"
+        "GET /v2/tenants/1/metadata: 503 Service Unavailable; retrying in 0.0 s (attempt 2)"
     ]
 
 
@@ -293,7 +293,7 @@ async def test_an_answer_that_never_comes_may_have_been_asked_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         async with AsyncPandium(KEY, base_url=url, timeout=0.1) as client:
-            with pytest.raises(RequestTimeout, match=r"no whole answer within 0.1 s") as caught:
+            with pytest.raises(RequestTimeout, match=r"no complete response within 0.1 s") as caught:
                 await client.tenants.sync(1, mode="normal")
             with pytest.raises(RequestTimeout):
                 view = client.with_options(timeout=httpx.Timeout(0.1))
