@@ -1,4 +1,4 @@
-"""Draw the modules and their imports: `python docs/draw_modules.py > docs/images/modules.svg`."""
+"""Draw the folders and their imports: `python docs/draw_modules.py > docs/images/modules.svg`."""
 
 import ast
 import sys
@@ -9,23 +9,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 WIDTH, ROW, HEIGHT, LETTER, GAP = 900, 78, 30, 7.3, 16
-ASIDE = {"emulator": 7, "pandium_pytest": 9}  # at these heights, beside the layers
-# All text has a ground of its own, so that it can be read on a light page and on a dark one.
+ASIDE = {"emulator": 5, "pandium_pytest": 7}  # at these heights, beside the layers
+# All text has a background of its own, so that it can be read in light and dark schemes.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \
 fill: #1a237e }
 rect { fill: #e8eaf6; stroke: #5c6bc0 }
 .layer rect { fill: #5c6bc0 }
 .layer text { fill: #fff }
-.resources rect { fill: #e0f2f1; stroke: #00897b }
-.resources text { fill: #004d40 }
+.folder rect { fill: #e0f2f1; stroke: #00897b }
+.folder text { fill: #004d40 }
 .aside rect { fill: #fff3e0; stroke: #ef6c00 }
 .aside text { fill: #8a3b00 }
 path { fill: none; stroke: #8a8fa8; stroke-width: 1.2 }"""
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 aria-labelledby="title">
-<title id="title">The modules by layer, and what each imports</title>
+<title id="title">The modules and folders by layer, and what each imports</title>
 <style>
 {style}
 </style>
@@ -37,17 +37,17 @@ Graph = dict[str, set[str]]
 
 def layers() -> dict[str, int]:
     """Return the layer of each module, as the tests hold it."""
-    tree = ast.parse((ROOT / "tests" / "test_architecture.py").read_text())
+    tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "LAYERS":
             assert node.value is not None  # noqa: S101 - else the tests would not run
             found: dict[str, int] = ast.literal_eval(node.value)
             return {name or "pandium": layer for name, layer in found.items()} | ASIDE
-    raise LookupError("tests/test_architecture.py has no LAYERS")
+    raise LookupError("tests/unit/test_architecture.py has no LAYERS")
 
 
 def imports(names: set[str]) -> Graph:
-    """Return which of these modules each of them imports."""
+    """Return which of these modules and folders each of them imports."""
     found: Graph = defaultdict(set)
     for path in sorted(SOURCES.rglob("*.py")):
         mine = owner(".".join(path.relative_to(SOURCES).with_suffix("").parts), names)
@@ -65,7 +65,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def owner(name: str, names: set[str]) -> str:
-    """Return the drawn module that a dotted name is in, or nothing."""
+    """Return the module or folder in the drawing that a dotted name belongs to, or `""`."""
     path = name.removeprefix("pandium.").removesuffix(".__init__")
     while path and path not in names:
         path = path.rpartition(".")[0]
@@ -73,7 +73,7 @@ def owner(name: str, names: set[str]) -> str:
 
 
 def reached(graph: Graph, start: str) -> set[str]:
-    """Return what a module imports by way of others."""
+    """Return what a module imports through others."""
     seen: set[str] = set()
     pending = list(graph[start])
     while pending:
@@ -84,18 +84,18 @@ def reached(graph: Graph, start: str) -> set[str]:
 
 
 def reduced(graph: Graph) -> Graph:
-    """Leave out what a module imports that one of its imports imports, too."""
+    """Drop the imports that another import of the same module implies."""
     return defaultdict(set, {name: graph[name] - reached(graph, name) for name in sorted(graph)})
 
 
 def placed(layer_of: dict[str, int], graph: Graph) -> dict[str, tuple[float, float]]:
-    """Return the middle of each module's box; a box is near above what it imports."""
+    """Return the center of each box, close to what it imports."""
     places: dict[str, tuple[float, float]] = {}
     top = max(layer_of.values())
     for layer in range(top + 1):
         row = [name for name in layer_of if layer_of[name] == layer and name not in ASIDE]
         row.sort(key=lambda name: mean([places[one][0] for one in graph[name] if one in places]))
-        # `sum` of floats is another from Python 3.12 on.
+        # Not `sum`, which rounds differently from Python 3.12 on.
         space = (WIDTH - 60 - fsum(map(wide, row))) / len(row)
         x = 50 + space / 2
         for name in row:
@@ -109,18 +109,14 @@ def mean(numbers: list[float]) -> float:
     return fsum(numbers) / len(numbers) if numbers else WIDTH / 2
 
 
-def label(name: str) -> str:
-    return name.removeprefix("_resources.")  # their colour says where they are
-
-
 def kind(name: str) -> str:
     if name in ASIDE:
         return "aside"
-    return "resources" if name.startswith("_resources.") else "module"
+    return "folder" if (SOURCES / "pandium" / name).is_dir() else "module"
 
 
 def wide(name: str) -> float:
-    return len(label(name)) * LETTER + GAP
+    return len(name) * LETTER + GAP
 
 
 def box(text: str, x: float, y: float, width: float, group: str) -> str:
@@ -139,7 +135,7 @@ def line(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 
 def drawing(layer_of: dict[str, int], whole: Graph) -> str:
-    """Return the picture as SVG, without what neither imports nor is imported."""
+    """Return the drawing as SVG, without modules that neither import nor are imported."""
     used = set().union(*whole.values()) | {name for name in whole if whole[name]}
     shown = {name: layer for name, layer in layer_of.items() if name in used}
     graph = reduced(whole)
@@ -148,7 +144,7 @@ def drawing(layer_of: dict[str, int], whole: Graph) -> str:
     lines = [line(places[name], places[to]) for name in shown for to in sorted(graph[name])]
     numbers = {layer: places[name][1] for name, layer in shown.items()}
     marks = [box(str(layer), 20, y, 26, "layer") for layer, y in sorted(numbers.items())]
-    boxes = [box(label(name), *places[name], wide(name), kind(name)) for name in shown]
+    boxes = [box(name, *places[name], wide(name), kind(name)) for name in shown]
     head = HEAD.format(width=WIDTH, height=f"{height:.0f}", style=STYLE)
     return "\n".join([head, *lines, *marks, *boxes, "</svg>\n"])
 

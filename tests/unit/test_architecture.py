@@ -1,10 +1,12 @@
-"""The layers of docs/architecture.md, held against the imports of each module."""
+"""The layers that docs/architecture.md describes hold for the imports of every module."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,159 +14,207 @@ import pytest
 import pandium
 
 SOURCE = Path(pandium.__file__).parent
+DOCS = Path(__file__).parents[2] / "docs"
 
-# A module imports only from a smaller layer; those of one layer never import each other.
+# The top-level modules and folders of the client, and the layer of each.
 LAYERS: dict[str, int] = {
     "_version": 0,
     "models": 0,
-    "_background": 0,
     "_clock": 0,
-    "_trail": 0,
-    "_pool": 0,
+    "_background": 0,
     "errors": 1,
-    "_progress": 1,
+    "_validation": 1,
     "_config": 2,
-    "_tolerant": 2,
-    "_database": 2,
-    "_answers": 2,
-    "_retry": 2,
-    "_telemetry": 2,
-    "_connections": 3,
-    "_convert": 3,
-    "_paging": 3,
-    "_polling": 3,
-    "_journal": 3,
-    "_transport": 4,
-    "_schedule": 4,
-    "_syncing": 5,
-    "_resources._checks": 5,
-    "_resources._listings": 5,
-    "_resources._upstream": 5,
-    "_resources._waiting": 5,
-    "_resources": 5,
-    "_resources.builds": 6,
-    "_resources.connectors": 6,
-    "_resources.integrations": 6,
-    "_resources.releases": 6,
-    "_resources.runs": 6,
-    "_resources.tenants": 6,
-    "_client": 7,
-    "": 8,
-    "_cli": 9,
+    "_serialization": 2,
+    "_http": 2,
+    "_listing": 2,
+    "_waiting": 2,
+    "_transport": 3,
+    "_bulk": 3,
+    "_resources": 4,
+    "_client": 5,
+    "": 6,
+    "_cli": 7,
 }
-# Who may import which library when it runs.
+# Which modules may import a third-party library at run time.
 OWNERS = {
-    "httpx": {"_connections", "_pool", "_resources._upstream"},
-    "httpcore2": {"_pool"},
-    "tenacity": {"_retry"},
-    "cattrs": {"_tolerant"},
-    "msgspec": {"_convert", "_tolerant"},
-    "opentelemetry": {"_telemetry"},
-    "sqlite3": {"_database"},
+    "httpx": {"_http", "_resources.connector_transport"},
+    "httpcore2": {"_http.pool"},
+    "tenacity": {"_transport.retry", "_waiting"},
+    "cattrs": {"_serialization.lenient"},
+    "msgspec": {"_serialization"},
+    "opentelemetry": {"_transport.telemetry"},
+    "sqlite3": {"_bulk.sqlite"},
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},
 }
-# Who may besides name its types: users hand them over, or get them.
-NAMERS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
+# Which modules may import a library for annotations as well: users pass or receive its types.
+ANNOTATORS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
+# The same thing in two places: a command and its resource, an error tree and its translation.
+SHARED_BASENAMES = {
+    *("__init__", "__main__", "errors"),
+    *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
+    *("demo", "emulator"),
+}
 
 
-def _modules() -> dict[str, ast.Module]:
-    found = {}
+def _read_modules() -> dict[str, ast.Module]:
+    modules = {}
     for path in sorted(SOURCE.rglob("*.py")):
         name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
         name = name.removesuffix("__init__").removesuffix(".")
-        found[name] = ast.parse(path.read_text())
-    return found
+        modules[name] = ast.parse(path.read_text())
+    return modules
 
 
-MODULES = _modules()
+MODULES = _read_modules()
 CLIENT = {name: tree for name, tree in MODULES.items() if not name.startswith("emulator")}
+EMULATOR = {name: tree for name, tree in MODULES.items() if name.startswith("emulator")}
 
 
-def _owner(name: str) -> str:
-    return "_cli" if name.split(".", maxsplit=1)[0] == "_cli" else name
+def _unit(module: str) -> str:
+    """Return the top-level module or folder that a module belongs to."""
+    return module.split(".", maxsplit=1)[0]
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
+def _imported_names(tree: ast.AST) -> set[str]:
+    """Return every imported name, including imports inside functions and for annotations."""
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def _own_imports(tree: ast.Module) -> set[str]:
-    own: set[str] = set()
-    for name in _imports(tree):
+def _imported_modules(tree: ast.Module) -> set[str]:
+    """Return the modules of this package that a module imports."""
+    modules: set[str] = set()
+    for name in _imported_names(tree):
         if name == "pandium" or name.startswith("pandium."):
             path = name.removeprefix("pandium").removeprefix(".")
             while path and path not in MODULES:
                 path = path.rpartition(".")[0]
-            own.add(path)
-    return own
+            modules.add(path)
+    return modules
 
 
-def _is_for_types(node: ast.AST) -> bool:
+def _is_for_annotations(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def _libraries(tree: ast.Module, *, for_types: bool) -> set[str]:
-    nodes = [node for node in tree.body if _is_for_types(node) is for_types]
-    return {name.split(".")[0] for node in nodes for name in _imports(node)}
+def _libraries(tree: ast.Module, *, for_annotations: bool) -> set[str]:
+    nodes = [node for node in tree.body if _is_for_annotations(node) is for_annotations]
+    return {name.split(".")[0] for node in nodes for name in _imported_names(node)}
+
+
+def _importers(library: str, *, for_annotations: bool) -> set[str]:
+    return {
+        name
+        for name, tree in CLIENT.items()
+        if library in _libraries(tree, for_annotations=for_annotations)
+    }
+
+
+def _is_within(module: str, owners: set[str]) -> bool:
+    return any(module == owner or module.startswith(f"{owner}.") for owner in owners)
 
 
 @pytest.mark.parametrize("name", sorted(CLIENT))
-def test_imports_point_downwards(name: str) -> None:
-    """A module of the client imports from smaller layers alone."""
-    mine = LAYERS[_owner(name)]
-    for other in _own_imports(CLIENT[name]):
-        if _owner(name) == "_cli" and (other.startswith("emulator") or _owner(other) == "_cli"):
-            continue
-        assert LAYERS[_owner(other)] < mine, f"{name or 'pandium'} imports {other}"
+def test_imports_point_to_lower_layers(name: str) -> None:
+    """A module imports from its own folder, or from modules and folders of lower layers."""
+    unit = _unit(name)
+    for imported in _imported_modules(CLIENT[name]):
+        target = _unit(imported)
+        is_allowed = target == unit or (unit == "_cli" and target == "emulator")
+        assert is_allowed or LAYERS[target] < LAYERS[unit], (
+            f"{name or 'pandium'} (layer {LAYERS[unit]}) imports {imported or 'pandium'}"
+            f" (layer {LAYERS[target]})"
+        )
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - set(CLIENT)))
-def test_the_emulator_shares_nothing_with_the_client(name: str) -> None:
+def test_no_module_imports_itself_through_others() -> None:
+    """There is no import cycle anywhere in the package, not even for annotations."""
+    graph = {name: _imported_modules(tree) - {name} for name, tree in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' → '.join(error.args[1])}")
+
+
+def test_no_folder_imports_itself_through_others() -> None:
+    """There is no import cycle between folders either."""
+    graph: dict[str, set[str]] = {}
+    for name, tree in MODULES.items():
+        targets = {_unit(imported) for imported in _imported_modules(tree)}
+        graph.setdefault(_unit(name), set()).update(targets - {_unit(name)})
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", sorted(EMULATOR))
+def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
     """The emulator imports only itself, so that it is an independent reading of the API."""
-    assert all(other.startswith("emulator") for other in _own_imports(MODULES[name]))
+    assert all(_unit(imported) == "emulator" for imported in _imported_modules(EMULATOR[name]))
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
-    """A library that could be changed for another is imported where it belongs alone."""
-    users, namers = (
-        {
-            _owner(name)
-            for name, tree in CLIENT.items()
-            if library in _libraries(tree, for_types=for_types)
-        }
-        for for_types in (False, True)
+    """A third-party library is imported only where the table allows it."""
+    users = _importers(library, for_annotations=False)
+    annotators = _importers(library, for_annotations=True)
+    assert {name for name in users if not _is_within(name, OWNERS[library])} == set()
+    allowed = OWNERS[library] | ANNOTATORS.get(library, set())
+    assert {name for name in annotators if not _is_within(name, allowed)} == set()
+
+
+def test_the_tables_name_only_what_exists() -> None:
+    """Each module and folder in the tables of this file exists, and none is missing."""
+    assert set(LAYERS) == {_unit(name) for name in CLIENT}
+    for owners in (*OWNERS.values(), *ANNOTATORS.values()):
+        assert owners <= set(MODULES)
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A class name means one thing in the whole package, with or without an underscore."""
+    names = Counter(
+        node.name.lstrip("_")
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
     )
-    assert users <= OWNERS[library]
-    assert namers <= OWNERS[library] | NAMERS.get(library, set())
+    assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_the_table_names_no_module_that_is_gone() -> None:
-    """Each module of the table exists."""
-    assert set(LAYERS) <= set(MODULES)
+def test_no_two_unrelated_modules_share_a_name() -> None:
+    """A module name occurs once, unless it is the same thing in two places."""
+    basenames = Counter(path.stem for path in SOURCE.rglob("*.py"))
+    shared = {name for name, count in basenames.items() if count > 1}
+    assert shared <= SHARED_BASENAMES
 
 
-def test_the_drawing_shows_the_modules_as_they_are() -> None:
-    """The picture in docs/architecture.md is what its script draws now."""
-    docs = Path(__file__).parents[2] / "docs"
-    command = [sys.executable, str(docs / "draw_modules.py")]
+def test_each_folder_says_what_flows_through_it() -> None:
+    """The docstring of each folder has at least two sentences."""
+    for name, tree in CLIENT.items():
+        path = SOURCE / name.replace(".", "/") / "__init__.py"
+        if name and path.exists():
+            docstring = ast.get_docstring(tree) or ""
+            assert docstring.count(".") >= 2, f"{name}/__init__.py: {docstring!r}"
+
+
+def test_the_drawing_is_up_to_date() -> None:
+    """docs/images/modules.svg is what docs/draw_modules.py draws now."""
+    command = [sys.executable, str(DOCS / "draw_modules.py")]
     drawn = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, timeout=60
     ).stdout
-    assert drawn == (docs / "images" / "modules.svg").read_text()
+    assert drawn == (DOCS / "images" / "modules.svg").read_text()
 
 
 def test_no_async_generator_yields_inside_a_task_group() -> None:
-    """An async generator that suspends inside a task group would break cancellation."""
+    """No async generator yields inside a task group, which would break cancellation (PEP 789)."""
     for name, tree in CLIENT.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.AsyncWith) and "create_task_group" in ast.dump(node):
