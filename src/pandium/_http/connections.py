@@ -154,7 +154,7 @@ class Connections:
                 method,
                 url,
                 headers=headers,
-                extensions={"timeout": _without_pool_timeout(timeout).as_dict()},
+                extensions={"timeout": self._phase_timeouts(timeout)},
                 **body,
             )
         except httpx.InvalidURL as error:
@@ -165,10 +165,18 @@ class Connections:
     ) -> httpx.Request:
         """Build a GET of a signed URL, with nothing from the user's client."""
         self.raise_if_unusable()
-        extensions = {"timeout": _without_pool_timeout(timeout).as_dict()}
+        extensions = {"timeout": self._phase_timeouts(timeout)}
         request = httpx.Request("GET", url, headers=headers, extensions=extensions)
         request.url = _SignedURL(request.url)
         return request
+
+    def _phase_timeouts(self, timeout: httpx.Timeout | float) -> dict[str, float | None]:
+        """Return the time limits of connecting, reading and writing. A slot has none."""
+        if isinstance(timeout, httpx.Timeout):
+            return {**timeout.as_dict(), "pool": None}
+        if self._is_borrowed:  # a transport of the user's may go by them
+            return {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
+        return {}  # `exchange` limits the whole, and each further limit costs a timer
 
     def slot(self, max_pause: float) -> Slot:
         """
@@ -340,9 +348,3 @@ class _SendProgress:
         if self._is_sent:
             return RequestTimeout(f"no complete response within {seconds:g} s")
         return ConnectFailed(f"no connection within {seconds:g} s")
-
-
-def _without_pool_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
-    if not isinstance(timeout, httpx.Timeout):
-        return httpx.Timeout(timeout, pool=None)
-    return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=None)

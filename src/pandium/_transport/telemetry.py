@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,12 +12,13 @@ from pandium._version import __version__
 from pandium.errors import Attempt, PandiumError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["observe_call"]
 
 _Attributes: TypeAlias = "dict[str, str | int]"
 
+_NOTHING = nullcontext()
 # Names are those of https://opentelemetry.io/docs/specs/semconv/http/
 _DURATION = "http.client.request.duration"
 
@@ -36,15 +37,25 @@ def _instruments() -> Any:
     return trace.get_tracer("pandium", __version__), trace, histogram
 
 
-@contextmanager
 def observe_call(
-    method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Any
-) -> Iterator[None]:
+    method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Callable[[], float]
+) -> AbstractContextManager[None]:
     """Record a span of one call, with its attempts as events, and how long it took."""
     instruments = _instruments()
     if instruments is None:
-        yield
-        return
+        return _NOTHING
+    return _record_call(instruments, method, template, base_url, attempts, now)
+
+
+@contextmanager
+def _record_call(  # noqa: PLR0913, PLR0917 - those of `observe_call`, and the instruments
+    instruments: Any,
+    method: str,
+    template: str,
+    base_url: str,
+    attempts: Sequence[Attempt],
+    now: Callable[[], float],
+) -> Iterator[None]:
     tracer, trace, histogram = instruments
     attributes = _attributes_of(method, template, base_url)
     started = now()
@@ -71,10 +82,17 @@ def observe_call(
 
 
 def _attributes_of(method: str, template: str, base_url: str) -> _Attributes:
-    host = urlsplit(base_url)
     return {
         "http.request.method": method,
         "url.template": template,
+        **_server_attributes(base_url),
+    }
+
+
+@cache
+def _server_attributes(base_url: str) -> _Attributes:
+    host = urlsplit(base_url)
+    return {
         "server.address": host.hostname or "",
         "server.port": host.port or (443 if host.scheme == "https" else 80),
     }

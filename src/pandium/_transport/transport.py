@@ -107,15 +107,17 @@ class Transport:
         if spec.is_signed:
             return self.connections.build_signed_request(spec.path, _DOWNLOAD_HEADERS, self.timeout)
         own = _HEADERS if spec.content is None else _JSON_HEADERS
-        key = {_KEY_HEADER: self.config.api_key.reveal()}
-        return self.connections.build_request(
+        request = self.connections.build_request(
             spec.method,
             self.config.base_url + spec.path,
-            _merge_headers(own, self.headers, spec.headers, key),
+            _merge_headers(own, self.headers, spec.headers),
             self.timeout,
             params=spec.params,
             content=spec.content,
         )
+        # Last, so that the key is in no variable of a frame that can raise.
+        request.headers[_KEY_HEADER] = self.config.api_key.reveal()
+        return request
 
     async def _attempt(
         self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]
@@ -172,10 +174,13 @@ def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
     return str(request.url.copy_with(query=None) if spec.is_signed else request.url)
 
 
-def _merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
+def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:
     """Merge headers regardless of case. The last layer that has a header wins."""
-    found = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
-    return dict(found.values())
+    first, *others = (layer for layer in layers if layer)
+    if not others:
+        return first
+    merged = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
+    return dict(merged.values())
 
 
 def _log_attempt(spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]) -> None:
