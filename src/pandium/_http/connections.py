@@ -185,7 +185,6 @@ class Connections:
         Entering waits for a slot, first come first served and without a time limit, and then for
         the end of a rate limit, at most ``max_pause`` seconds.
         """
-        self.raise_if_unusable()
         if self._slots is None:
             self._slots = anyio.Semaphore(self._max_connections, fast_acquire=True)
         return Slot(self, self._slots, max_pause)
@@ -255,6 +254,8 @@ class Connections:
         """
         if self._is_closed:
             raise PandiumError("the client is closed")
+        if self._is_borrowed and self._client is not None and self._client.is_closed:
+            raise PandiumError("the http_client is closed")
 
     def raise_if_unusable(self) -> None:
         """
@@ -270,8 +271,6 @@ class Connections:
             raise PandiumError(
                 "the client was first used in another event loop or process: create one for each"
             )
-        if self._is_borrowed and self._client is not None and self._client.is_closed:
-            raise PandiumError("the http_client is closed")
 
     async def aclose(self) -> None:
         """Close the connections, except those of a user's client. Closing twice is harmless."""
