@@ -91,7 +91,7 @@ def _save(figure: Any, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draw", action="store_true", help="draw the stored data without measuring")
+    parser.add_argument("--draw", action="store_true", help="draw the stored data")
     if not parser.parse_args().draw:
         DATA.mkdir(exist_ok=True)
         for name, measure in {"listing": measure_listing, "waiting": measure_waiting}.items():
