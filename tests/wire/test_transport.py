@@ -293,7 +293,9 @@ async def test_an_answer_that_never_comes_may_have_been_asked_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         async with AsyncPandium(KEY, base_url=url, timeout=0.1) as client:
-            with pytest.raises(RequestTimeout, match=r"no complete response within 0.1 s") as caught:
+            with pytest.raises(
+                RequestTimeout, match=r"no complete response within 0.1 s"
+            ) as caught:
                 await client.tenants.sync(1, mode="normal")
             with pytest.raises(RequestTimeout):
                 view = client.with_options(timeout=httpx.Timeout(0.1))
