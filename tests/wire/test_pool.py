@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 import httpcore2
 import httpx
@@ -87,7 +85,7 @@ async def test_the_limit_counts_connections_to_all_hosts() -> None:
 
 
 async def test_respx_mocks_requests_with_using_httpx() -> None:
-    """respx sees requests with `using="httpx"`: its default patches httpcore, which is not used."""
+    """Respx sees requests with `using="httpx"`: its default patches httpcore, which is not used."""
     async with respx.mock(using="httpx", base_url=URL) as router, AsyncPandium(KEY) as client:
         route = router.get("/v2/tenants/1/metadata").respond(json={"tenant_id": 1})
         assert (await client.tenants.metadata(1)).tenant_id == 1
