@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"content": b"<?xml version='1.0' encoding='ISO-8859-1'?><a/>", "headers": XML},
     ),
     "utf-16": ("not UTF-8", {"content": "<a/>".encode("utf-16"), "headers": XML}),
-    "repeated parameter": ("several times", {"params": {"a": [1, 2]}}),
+    "repeated parameter": ("repeated query", {"params": {"a": [1, 2]}}),
     "odd parameter": ("not UTF-8", {"url": "/v1?a=%ff"}),
     "odd header": ("not ASCII: x-name", {"headers": {"X-Name": "é".encode()}}),
     "other host": ("Host", {"headers": {"Host": "other.example.com"}}),
@@ -441,7 +441,7 @@ async def test_closing_the_transport_leaves_the_client_open(
     await http.get("/v1")
     assert await client.tenants.list().to_list()
     assert len(upstream.asked) == 2
-    assert repr(transport) == "UpstreamTransport(tenant_id=1, connector='crm')"
+    assert repr(transport) == "ConnectorTransport(tenant_id=1, connector='crm')"
 
 
 async def test_a_closed_client_is_an_error_of_httpx(
