@@ -56,7 +56,7 @@ class AsyncPandium:
 
     Arguments take precedence over environment variables, and those over defaults.
 
-    API reference: [Introduction](https://docs.pandium.com/reference/pandium-api)
+    API reference: [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
     :param api_key: the API key. Default: the variable ``PANDIUM_API_KEY``.
     :param environment: ``"production"`` or ``"sandbox"``. Default: the variable ``PANDIUM_ENV``,
@@ -70,15 +70,15 @@ class AsyncPandium:
     :param http_client: an ``httpx.AsyncClient`` to send the requests with. It is neither modified
         nor closed.
     :raises ConfigurationError: if an argument or a variable is invalid. Nothing is sent.
-    :ivar builds: builds: ``create``.
+    :ivar builds: operations on builds: ``create``.
     :ivar connectors: requests to other systems with a tenant's credentials: ``call``, ``soap``,
         ``xml``, ``transport`` for clients built on httpx, ``disconnect``.
-    :ivar integrations: integrations: ``list``, ``get``, ``sync``.
-    :ivar releases: releases of integrations: ``list``, ``get``, ``default``, ``latest``.
+    :ivar integrations: operations on integrations: ``list``, ``get``, ``sync``.
+    :ivar releases: operations on releases: ``list``, ``get``, ``default``, ``latest``.
     :ivar runs: runs by the trigger that a sync returns: ``status``, ``wait``, ``as_completed``,
         ``wait_all``; by their own id: ``log``, ``log_url``.
-    :ivar tenants: tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``, ``sync_all``,
-        ``release``, ``metadata``, ``update_metadata``, ``runs``.
+    :ivar tenants: operations on tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``,
+        ``sync_all``, ``release``, ``metadata``, ``update_metadata``, ``runs``.
     """
 
     builds: Builds
