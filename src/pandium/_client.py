@@ -65,8 +65,8 @@ class AsyncPandium:
         ``PANDIUM_BASE_URL``, unless ``environment`` is passed.
     :param timeout: time limit of one attempt in seconds, or an ``httpx.Timeout``.
     :param retry: how often and when requests are retried.
-    :param max_connections: most requests in flight at once.
-    :param max_response_bytes: largest size of a response body, after decompression.
+    :param max_connections: maximum number of concurrent requests.
+    :param max_response_bytes: maximum size of a response body after decompression.
     :param http_client: an ``httpx.AsyncClient`` to send the requests with. It is neither modified
         nor closed.
     :raises ConfigurationError: if an argument or a variable is invalid. Nothing is sent.

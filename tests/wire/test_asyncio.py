@@ -175,9 +175,8 @@ async def test_a_journal_is_closed_even_if_closing_is_cancelled(tmp_path: Path) 
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    await asyncio.to_thread(
-        journal._database._last.shutdown
-    )  # wait for its thread, as the cancelled close did not
+    # The cancelled close did not wait for its thread.
+    await asyncio.to_thread(journal._database._last.shutdown)
     async with Journal(file, {}, RealClock()) as other:
         assert (await other.find(1, may_repeat=False)).is_mine
 

@@ -119,7 +119,7 @@ ROUTES = {
 async def test_an_invalid_variable_is_named(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid proxy or certificate variable raises an error that names it, and is not retried."""
+    """An invalid proxy or certificate variable raises an error that names it. No retry follows."""
     monkeypatch.setenv(variable, value)
     async with AsyncPandium(KEY, base_url="https://127.0.0.1:9") as client:
         with pytest.raises(errors.ConfigurationError, match=variable) as caught:

@@ -71,7 +71,7 @@ class Connectors:
         :param query_params: query parameters of the request to the upstream.
         :param body: JSON object to send to the upstream.
         :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error; has its status and data.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
         :raises APIError: if Pandium itself rejects the request or fails.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
@@ -121,7 +121,7 @@ class Connectors:
         :param query_params: query parameters of the request to the upstream.
         :param data: the SOAP envelope to send to the upstream.
         :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error; has its status and data.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
         :raises APIError: if Pandium itself rejects the request or fails.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
@@ -170,7 +170,7 @@ class Connectors:
         :param query_params: query parameters of the request to the upstream.
         :param data: the XML document to send to the upstream.
         :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error; has its status and data.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
         :raises APIError: if Pandium itself rejects the request or fails.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """

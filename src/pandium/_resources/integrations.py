@@ -53,10 +53,10 @@ class Integrations:
 
         :param archived: filter by whether an integration is archived; no filter by default.
         :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: most records to return in all; no limit by default.
+        :param limit: maximum number of records to return; no limit by default.
         :param page_size: records per request, from 1 to 500.
         :param skip: number of records to skip at the start.
-        :param prefetch: most page requests in flight at once.
+        :param prefetch: maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
         :returns: a ``Listing``, which can be iterated over more than once.

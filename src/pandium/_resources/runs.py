@@ -33,8 +33,8 @@ class Runs:
     """
     Runs: executions of an integration's code.
 
-    A sync returns a trigger, and the status of its run is read by the trigger's id. A log is read
-    by the run's own id, which ``tenants.runs`` lists.
+    ``status`` and the waits take the trigger that a sync returned. ``log`` and ``log_url`` take the
+    id of the run itself, which ``tenants.runs`` lists.
     """
 
     _transport: Transport = attrs.field(repr=False)
@@ -90,7 +90,7 @@ class Runs:
         :param trigger: a ``Trigger`` or the id of one.
         :param timeout: time limit in seconds. The last poll starts at the limit and may take
             another 2 seconds.
-        :param poll: the intervals between polls.
+        :param poll: the polling intervals.
         :param on_status: a function, sync or async, called with each status that differs from the
             previous one.
         :param raise_on_failure: whether to raise ``RunFailed`` if the run failed.
@@ -137,7 +137,7 @@ class Runs:
             raised after the results of the triggers before it.
         :param timeout: time limit in seconds for each trigger, counted from when it was read from
             ``triggers``.
-        :param poll: the intervals between polls, and the most polls per second in all.
+        :param poll: the polling intervals, and the maximum rate over all triggers.
         :param on_status: a function, sync or async, called with each status that differs from the
             previous one of its trigger, and with the trigger's id.
         :param classify: a function that maps a status to an ``Outcome``, in place of
@@ -178,7 +178,7 @@ class Runs:
         :param triggers: an iterable or async iterable of triggers or their ids.
         :param timeout: time limit in seconds for each trigger, counted from when it was read from
             ``triggers``.
-        :param poll: the intervals between polls, and the most polls per second in all.
+        :param poll: the polling intervals, and the maximum rate over all triggers.
         :param on_status: a function, sync or async, called with each status that differs from the
             previous one of its trigger, and with the trigger's id.
         :param classify: a function that maps a status to an ``Outcome``, in place of
