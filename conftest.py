@@ -1,41 +1,33 @@
 """
-Run every block of code in README.md and docs/ as a test, against an emulator of the page's own.
+Run every code block in README.md and docs/ as a test, against an emulator for each page.
 
-The blocks of a page run in order and share their names; ``client``, ``emulator`` and ``tenant_id``
-are there from the beginning. Time goes fifty times as fast. A block that defines tests is run by
-pytest, too, in a project of its own: with the page's tests before it, and without the page's
-emulator. Blocks of shell run in a directory of their own, but for those that only install: these
-are what sets up the tests themselves.
+The blocks of a page run in order and share their names. A block that defines tests also runs under
+pytest, in a project of its own that contains the tests of the page so far. Shell blocks run in the
+directory of the page, except for lines that only install.
 """
 
 from __future__ import annotations
 
 import ast
-import asyncio
-import inspect
 import os
 import shlex
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
-from pandium import AsyncPandium
-from pandium._clock import driving
-from pandium.emulator import Clock, Emulator
+from support.examples import example_namespace, run_example
 
 if TYPE_CHECKING:
     from sybil import Example
 
-KEY = "key-of-the-docs"
-# What a careful project sets; the plugins must be there, as each would refuse the other's words.
+# The strictest settings of a user's project. Each required plugin validates the others' options.
 STRICT = """
 [pytest]
 addopts = --strict-markers --strict-config -p no:cacheprovider -p no:schemathesis
@@ -50,21 +42,8 @@ INSTALLS = ("pip install", "python3 -m venv", "#")
 
 def set_up(names: dict[str, Any]) -> None:
     stack = names["_stack"] = ExitStack()
-    clock = Clock(speed=50)
-    stack.enter_context(driving(clock))
-    stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory())))
-    emulator = stack.enter_context(Emulator(clock=clock))
-    emulator.connectors.register("crm", lambda _: {"contacts": [{"name": "Ann"}]})
-    names["tenant_id"] = emulator.add_tenant("acme", user_name="ann").id
-    names["emulator"] = emulator
+    names.update(stack.enter_context(example_namespace()))
     names["_port"] = free_port()
-    patch = stack.enter_context(pytest.MonkeyPatch.context())
-    patch.setenv("PANDIUM_API_KEY", KEY)
-    patch.setenv("PANDIUM_BASE_URL", emulator.url)
-    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    names["_runner"] = stack.enter_context(asyncio.Runner())
-    names["client"] = client = AsyncPandium()
-    stack.callback(lambda: names["_runner"].run(client.aclose()))
 
 
 def tear_down(names: dict[str, Any]) -> None:
@@ -72,11 +51,9 @@ def tear_down(names: dict[str, Any]) -> None:
 
 
 def run_python(example: Example) -> None:
+    # Blank lines in front give tracebacks the line numbers of the page.
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
-    code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, example.namespace)
-    if inspect.iscoroutine(result):
-        example.namespace["_runner"].run(result)
+    run_example(source, example.path, example.namespace)
     if has_tests(example.parsed):
         run_tests(example)
 
@@ -93,15 +70,15 @@ def run_tests(example: Example) -> None:
     project = Path(tempfile.mkdtemp(dir=Path.cwd()))
     (project / "pytest.ini").write_text(STRICT)
     (project / "test_page.py").write_text("\n".join(blocks))
-    # Neither the page's emulator nor what this run of pytest was told.
-    ours = ("PANDIUM_", "PYTEST_")
-    variables = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    # The tests of a user see neither the page's emulator nor the options of this pytest run.
+    hidden = ("PANDIUM_", "PYTEST_")
+    variables = {name: text for name, text in os.environ.items() if not name.startswith(hidden)}
     command = [sys.executable, "-m", "pytest", "-q", "test_page.py"]
     subprocess.run(command, check=True, timeout=120, cwd=project, env=variables)
 
 
 def run_shell(example: Example) -> None:
-    # The page's own port, in place of one that may be taken.
+    # Port 8080 may be in use, so each page gets a free port in its place.
     text = example.parsed.replace("8080", str(example.namespace["_port"]))
     lines = [line for line in text.splitlines() if line and not line.startswith(INSTALLS)]
     if lines and lines[-1].startswith("python -m pandium.emulator"):
@@ -111,7 +88,7 @@ def run_shell(example: Example) -> None:
 
 
 def serve(command: str, stack: ExitStack) -> None:
-    """Run an emulator until the page ends; it says when it is there."""
+    """Start an emulator that runs until the page ends, and wait for its first line of output."""
     process = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
     stack.enter_context(process)
     stack.callback(process.terminate)

@@ -1,4 +1,4 @@
-"""Give users their way in: the client, its options and its end."""
+"""The asynchronous client: its configuration, its operations and its lifetime."""
 
 from __future__ import annotations
 
@@ -45,33 +45,40 @@ class AsyncPandium:
     """
     A client of the Pandium API, for asyncio and trio.
 
-        async with AsyncPandium() as client:
-            async for tenant in client.tenants.list(integration_id=1):
-                await client.tenants.sync(tenant.id, mode="normal")
+    ```python
+    async with AsyncPandium() as client:
+        async for tenant in client.tenants.list(integration_id=integration_id):
+            print(tenant.id, tenant.name)
+    ```
 
-    The operations of the API are methods of its attributes: ``help(client.tenants)``.
+    The operations of the API are methods of the attributes below. Use the client in ``async with``
+    or call ``aclose``. It belongs to the event loop of its first request.
 
-    ``api_key``, ``environment`` (``production`` or ``sandbox``) and ``base_url``, which wins over
-    it, may come from ``PANDIUM_API_KEY``, ``PANDIUM_ENV`` and ``PANDIUM_BASE_URL``; arguments win.
-    ``timeout`` is the number of seconds for one attempt, or an ``httpx.Timeout``;
-    ``max_connections`` is the most requests in flight, ``max_response_bytes`` the most that an
-    answer may hold once it is unpacked; an ``http_client`` of the user's is neither changed nor
-    closed.
+    Arguments take precedence over environment variables, and those over defaults.
 
-    Use it in ``async with``, or call ``aclose``. It belongs to the event loop of its first request.
+    API reference: [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
-    Source: https://api.pandium.io, Introduction and Authentication.
-
-    :ivar builds: ``create``.
-    :ivar connectors: calls of other systems with a tenant's credentials: ``call``, ``soap``,
+    :param api_key: the API key. Default: the variable ``PANDIUM_API_KEY``.
+    :param environment: ``"production"`` or ``"sandbox"``. Default: the variable ``PANDIUM_ENV``,
+        then ``"production"``.
+    :param base_url: URL of the API, in place of that of the environment. Default: the variable
+        ``PANDIUM_BASE_URL``, unless ``environment`` is passed.
+    :param timeout: time limit of one attempt in seconds, or an ``httpx.Timeout``.
+    :param retry: how often and when requests are retried.
+    :param max_connections: maximum number of concurrent requests.
+    :param max_response_bytes: maximum size of a response body after decompression.
+    :param http_client: an ``httpx.AsyncClient`` to send the requests with. It is neither modified
+        nor closed.
+    :raises ConfigurationError: if an argument or a variable is invalid. Nothing is sent.
+    :ivar builds: operations on builds: ``create``.
+    :ivar connectors: requests to other systems with a tenant's credentials: ``call``, ``soap``,
         ``xml``, ``transport`` for clients built on httpx, ``disconnect``.
-    :ivar integrations: ``list``, ``get``, ``sync``.
-    :ivar releases: of an integration: ``list``, ``get``, ``default``, ``latest``.
-    :ivar runs: by the trigger that a sync gives: ``status``, ``wait``, and for many
-        ``as_completed``, ``wait_all``; by the run's id: ``log``, ``log_url``.
-    :ivar tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``, ``sync_all``,
-        ``release``, ``metadata``, ``update_metadata``, ``runs``.
-    :raises ConfigurationError: if an argument cannot be used; nothing is sent.
+    :ivar integrations: operations on integrations: ``list``, ``get``, ``sync``.
+    :ivar releases: operations on releases: ``list``, ``get``, ``default``, ``latest``.
+    :ivar runs: runs by the trigger that a sync returns: ``status``, ``wait``, ``as_completed``,
+        ``wait_all``; by their own id: ``log``, ``log_url``.
+    :ivar tenants: operations on tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``,
+        ``sync_all``, ``release``, ``metadata``, ``update_metadata``, ``runs``.
     """
 
     builds: Builds
@@ -81,7 +88,7 @@ class AsyncPandium:
     runs: Runs
     tenants: Tenants
 
-    def __init__(  # noqa: PLR0913 - all have defaults
+    def __init__(  # noqa: PLR0913 - all are optional
         self,
         api_key: str | None = None,
         *,
@@ -93,7 +100,7 @@ class AsyncPandium:
         max_response_bytes: int = 64 * 2**20,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        # Here, since httpx, which this brings, takes most of the time that an import would.
+        # Imported here because httpx takes most of the time that importing pandium would take.
         from pandium._http.connections import (  # noqa: PLC0415
             Connections,
             validate_http_client,
@@ -102,20 +109,22 @@ class AsyncPandium:
         )
 
         secret = Secret(api_key)
-        del api_key  # so that no traceback with local variables shows it
+        del api_key  # tracebacks can show local variables
         config = resolve(secret, environment, base_url)
         validate_url(config.base_url)
         validate_http_client(http_client)
         clock = new_clock()
         connections = Connections(
-            _checked_count("max_connections", max_connections),
-            _checked_count("max_response_bytes", max_response_bytes),
+            _validate_count("max_connections", max_connections),
+            _validate_count("max_response_bytes", max_response_bytes),
             http_client,
             clock,
-            created_at=_caller(),
+            created_at=_caller_location(),
         )
         self._bind(
-            Transport(config, connections, clock, validate_timeout(timeout), _policy(retry)),
+            Transport(
+                config, connections, clock, validate_timeout(timeout), _validate_retry(retry)
+            ),
             owns=True,
         )
 
@@ -140,24 +149,34 @@ class AsyncPandium:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """
-        Send a request to any endpoint, and give the decoded JSON of its answer.
+        Send a request to any endpoint of the API.
 
-        ``path`` begins with ``/`` and is percent-encoded by the caller. Parameters that are
-        ``None`` are not sent, nor is a ``json`` of ``None``. An empty answer is ``None``. Key,
-        retries and errors are those of the other operations.
+        Authentication, retries and errors are the same as for the other operations.
 
-        :raises ValueError: if an argument cannot be sent.
-        :raises APIError: if the API answers with an error.
+        ```python
+        tenants = await client.request("GET", "/v2/tenants", params={"limit": 1})
+        ```
+
+        API reference: [all endpoints](https://docs.pandium.com/reference/pandium-api)
+
+        :param method: HTTP method, in upper or lower case.
+        :param path: path that begins with ``/``, already percent-encoded.
+        :param params: query parameters. Those that are ``None`` are left out.
+        :param json: body, which must be JSON-serializable. ``None`` sends no body.
+        :param headers: headers to add to those of the client.
+        :returns: the decoded JSON of the response; ``None`` if the response is empty.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
+        :raises APIError: if the API responds with an error.
         """
-        verb = validate_method(method)
+        method = validate_method(method)
         spec = RequestSpec(
-            verb,
+            method,
             validate_path(path),
             path,
             validate_params(params),
             None if json is None else encode_json(json, "json"),
             validate_headers(headers),
-            _safety_of(verb, path) or safety_of_method(verb),
+            _safety_of(method, path),
         )
         return await self._transport.request_json(spec)
 
@@ -169,10 +188,20 @@ class AsyncPandium:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncPandium:
         """
-        Give a view with other options that shares the connections.
+        Return a view of this client with other options. It shares the connections.
 
-        ``headers`` are added to those of this client. Closing the view does nothing; closing the
-        client that it came from ends both.
+        Closing the view has no effect. Closing the client also ends its views.
+
+        ```python
+        patient = client.with_options(timeout=120.0, retry=Retry(attempts=8))
+        await patient.tenants.metadata(tenant_id)
+        ```
+
+        :param timeout: time limit of one attempt in seconds, or an ``httpx.Timeout``.
+        :param retry: how often and when requests are retried.
+        :param headers: headers to add to those of this client.
+        :raises ConfigurationError: if ``timeout`` or ``retry`` is invalid.
+        :raises ValueError: if a header is invalid.
         """
         from pandium._http.connections import validate_timeout  # noqa: PLC0415 - as above
 
@@ -182,7 +211,7 @@ class AsyncPandium:
             attrs.evolve(
                 old,
                 timeout=old.timeout if timeout is None else validate_timeout(timeout),
-                retry=old.retry if retry is None else _policy(retry),
+                retry=old.retry if retry is None else _validate_retry(retry),
                 headers={**old.headers, **validate_headers(headers)},
             ),
             owns=False,
@@ -190,7 +219,19 @@ class AsyncPandium:
         return view
 
     async def aclose(self) -> None:
-        """Close the connections; again is no error. An ``http_client`` of the user's stays open."""
+        """
+        Close the connections. Calling it again has no effect.
+
+        A view has no connections of its own to close, and an ``http_client`` stays open.
+
+        ```python
+        client = AsyncPandium()
+        try:
+            await client.tenants.list().first()
+        finally:
+            await client.aclose()
+        ```
+        """
         if self._owns:
             await self._transport.connections.aclose()
 
@@ -206,38 +247,37 @@ class AsyncPandium:
         await self.aclose()
 
     def __repr__(self) -> str:
-        transport = getattr(self, "_transport", None)  # none in one that could not be made
-        shown = "" if transport is None else f"base_url={transport.config.base_url!r}"
-        return f"{type(self).__name__}({shown})"
+        transport = getattr(self, "_transport", None)  # missing if the constructor raised
+        arguments = "" if transport is None else f"base_url={transport.config.base_url!r}"
+        return f"{type(self).__name__}({arguments})"
 
 
-def _caller() -> str:
-    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() would read the sources
+def _caller_location() -> str:
+    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() reads source files
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _checked_count(argument: str, value: object) -> int:
+def _validate_count(argument: str, value: object) -> int:
     try:
         return validate_whole_number(argument, value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 
-def _policy(value: object) -> Retry:
+def _validate_retry(value: object) -> Retry:
     if not isinstance(value, Retry):
         raise ConfigurationError(f"retry must be a Retry, not {value!r}")
     return value
 
 
-# Operations whose failures may be retried by other rules than their method's.
+# The operations that override the retry safety of their method, for paths passed to `request`.
 _METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
 _CONNECTOR_CALL = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
 
 
-def _safety_of(method: str, path: str) -> RetrySafety | None:
-    """Return the retry safety that the operation behind a path declares, if there is one."""
+def _safety_of(method: str, path: str) -> RetrySafety:
     if method == "PATCH" and _METADATA.fullmatch(path):
         return RetrySafety.IDEMPOTENT
     if method == "POST" and _CONNECTOR_CALL.fullmatch(path):
         return RetrySafety.PROXIED
-    return None
+    return safety_of_method(method)

@@ -1,4 +1,4 @@
-"""Little proxies on loopback, of HTTP and of SOCKS5, that note what they see."""
+"""HTTP and SOCKS5 proxies on loopback that record what clients send."""
 
 from __future__ import annotations
 
@@ -14,24 +14,31 @@ from support.servers import InThread, Request, answer, request_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PIECE = 1 << 16
+_CHUNK_SIZE = 1 << 16
 
 
 class Proxy(InThread):
     """
-    What both kinds share.
+    The base of both proxies.
 
-    ``routes`` are the hosts that are asked for in place of those that a client names, so that a
-    test can use names that exist nowhere; ``seen`` is all that came from clients, byte by byte.
+    :ivar targets: ``host:port`` of each connection that a client requested.
+    :ivar requests: the requests to the proxy itself.
+    :ivar received: all bytes that clients sent.
     """
 
     def __init__(self, routes: Mapping[str, int] | None = None, user: str | None = None) -> None:
+        """
+        Create a proxy.
+
+        :param routes: ports on loopback by host name, for names that do not resolve.
+        :param user: the required credentials, as ``name:password``.
+        """
         super().__init__()
         self._routes = dict(routes or {})
         self.user = user
         self.targets: list[str] = []
         self.requests: list[Request] = []
-        self.seen = bytearray()
+        self.received = bytearray()
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -40,35 +47,39 @@ class Proxy(InThread):
 
     async def read(self, reader: asyncio.StreamReader, count: int) -> bytes:
         data = await reader.readexactly(count)
-        self.seen += data
+        self.received += data
         return data
 
-    def note(self, target: str) -> None:
+    def record_target(self, target: str) -> None:
         with self._changed:
             self.targets.append(target)
             self._changed.notify_all()
 
-    async def dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.note(f"{host}:{port}")
+    async def connect(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.record_target(f"{host}:{port}")
         return await asyncio.open_connection("127.0.0.1", self._routes.get(host, port))
 
-    async def pipe(
+    async def relay(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         far_reader: asyncio.StreamReader,
         far_writer: asyncio.StreamWriter,
     ) -> None:
-        async def back() -> None:
-            while data := await far_reader.read(_PIECE):
+        """Relay data in both directions until one side closes."""
+
+        async def relay_back() -> None:
+            while data := await far_reader.read(_CHUNK_SIZE):
                 writer.write(data)
                 await writer.drain()
             writer.close()
 
-        task = asyncio.ensure_future(back())
+        task = asyncio.ensure_future(relay_back())
         try:
-            while data := await reader.read(_PIECE):
-                self.seen += data
+            while data := await reader.read(_CHUNK_SIZE):
+                self.received += data
                 far_writer.write(data)
                 await far_writer.drain()
         finally:
@@ -78,7 +89,12 @@ class Proxy(InThread):
 
 
 class HttpProxy(Proxy):
-    """Speaks CONNECT, and forwards what comes in absolute form."""
+    """
+    An HTTP proxy: it opens tunnels for CONNECT and forwards requests in absolute form.
+
+    :ivar refusal: a status line with which to refuse every request.
+    :ivar silence: where to stop responding: ``before`` or ``behind`` the response to CONNECT.
+    """
 
     def __init__(
         self,
@@ -94,7 +110,7 @@ class HttpProxy(Proxy):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        self.seen += head
+        self.received += head
         request = request_of(head)
         self.requests.append(request)
         refusal = self.refusal
@@ -116,21 +132,21 @@ class HttpProxy(Proxy):
     ) -> None:
         host, _, port = request.target.rpartition(":")
         if self.silence == "before":
-            self.note(request.target)
-            await self.read_on(reader)
+            self.record_target(request.target)
+            await self.read_to_end(reader)
             return
-        far = await self.dial(host, int(port))
+        far = await self.connect(host, int(port))
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await writer.drain()
         if self.silence == "behind":
             far[1].transport.abort()
-            await self.read_on(reader)
+            await self.read_to_end(reader)
         else:
-            await self.pipe(reader, writer, *far)
+            await self.relay(reader, writer, *far)
 
-    async def read_on(self, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(_PIECE):
-            self.seen += data
+    async def read_to_end(self, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(_CHUNK_SIZE):
+            self.received += data
 
     async def _forward(
         self,
@@ -142,16 +158,16 @@ class HttpProxy(Proxy):
         parts = urlsplit(request.target)
         assert parts.scheme == "http"
         assert parts.hostname is not None
-        far_reader, far_writer = await self.dial(parts.hostname, parts.port or 80)
+        far_reader, far_writer = await self.connect(parts.hostname, parts.port or 80)
         origin_form = parts._replace(scheme="", netloc="").geturl() or "/"
         first, _, rest = head.partition(b"\r\n")
         far_writer.write(first.replace(request.target.encode(), origin_form.encode(), 1))
         far_writer.write(b"\r\n" + rest)
-        await self.pipe(reader, writer, far_reader, far_writer)
+        await self.relay(reader, writer, far_reader, far_writer)
 
 
 class Socks5Proxy(Proxy):
-    """Speaks SOCKS5, with or without a user name and a password."""
+    """A SOCKS5 proxy, with or without a user name and a password."""
 
     def __init__(
         self,
@@ -167,13 +183,13 @@ class Socks5Proxy(Proxy):
         version, count = await self.read(reader, 2)
         assert version == 5
         methods = await self.read(reader, count)
-        wanted = 0 if self.user is None else 2
-        if wanted not in methods:
+        required = 0 if self.user is None else 2
+        if required not in methods:
             writer.write(b"\x05\xff")
             await writer.drain()
             return
-        writer.write(bytes([5, wanted]))
-        if self.user is not None and not await self._may_pass(reader, writer):
+        writer.write(bytes([5, required]))
+        if self.user is not None and not await self._authenticate(reader, writer):
             return
         _, _, _, kind = await self.read(reader, 4)
         if kind == 1:
@@ -184,21 +200,23 @@ class Socks5Proxy(Proxy):
             host = (await self.read(reader, length)).decode()
         [port] = struct.unpack("!H", await self.read(reader, 2))
         if self._is_refusing:
-            self.note(f"{host}:{port}")
+            self.record_target(f"{host}:{port}")
             writer.write(b"\x05\x02\x00\x01\0\0\0\0\0\0")
             await writer.drain()
             writer.close()
             return
-        far = await self.dial(host, port)
+        far = await self.connect(host, port)
         writer.write(b"\x05\x00\x00\x01\0\0\0\0\0\0")
-        await self.pipe(reader, writer, *far)
+        await self.relay(reader, writer, *far)
 
-    async def _may_pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _authenticate(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         _, length = await self.read(reader, 2)
         name = await self.read(reader, length)
         [length] = await self.read(reader, 1)
         password = await self.read(reader, length)
-        may_pass = f"{name.decode()}:{password.decode()}" == self.user
-        writer.write(b"\x01\x00" if may_pass else b"\x01\x01")
+        is_valid = f"{name.decode()}:{password.decode()}" == self.user
+        writer.write(b"\x01\x00" if is_valid else b"\x01\x01")
         await writer.drain()
-        return may_pass
+        return is_valid

@@ -1,4 +1,4 @@
-"""A server below HTTP that does what it is told, however wrong, and counts what it did."""
+"""A raw server that follows a script, however invalid, and counts what it did."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-_PATIENCE = 10.0  # seconds within which whatever a test waits for surely happens
+_PATIENCE = 10.0  # seconds within which anything that a test waits for has happened
 _LONGEST_HEAD = 1 << 20
 
 
 class InThread(ABC):
-    """A server with an event loop and a thread of its own, so that it serves any event loop."""
+    """A server in a thread with its own event loop, so that tests on any event loop can use it."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, is_listening: bool = True) -> None:
         self._tls = tls
@@ -48,7 +48,7 @@ class InThread(ABC):
         return self
 
     def listen(self) -> None:
-        """Begin to accept; until then connections are refused."""
+        """Start to accept connections, which are refused until then."""
         started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)))
         self._thread.start()
@@ -73,10 +73,10 @@ class InThread(ABC):
         )
         started.set()
         await self._stop.wait()
-        # A server that is closed leaves the sockets open which are on their way in.
+        # Closing a server leaves connections open that are still being accepted.
         self._loop.remove_reader(self.socket)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.sleep(0)  # a task that is cancelled before it begins closes nothing
+            await asyncio.sleep(0)  # a task that is cancelled before it starts closes nothing
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
@@ -98,23 +98,23 @@ class InThread(ABC):
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client went away
         finally:
-            writer.transport.abort()  # whoever wants a gentle end has closed it already
+            writer.transport.abort()  # a behaviour that wants a graceful end has closed it already
             with self._changed:
                 self._open.discard(writer)
                 self._changed.notify_all()
 
     @abstractmethod
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection, and come back once it is done with."""
+        """Serve one connection until it is closed."""
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         with self._changed:
             return len(self._open)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something has happened here, however long that takes."""
+        """Wait until a condition holds."""
         if not condition():
             await anyio.to_thread.run_sync(self._wait, condition)
 
@@ -123,7 +123,7 @@ class InThread(ABC):
             assert self._changed.wait_for(condition, _PATIENCE)
 
     def hang_up(self) -> None:
-        """Reset all connections, whatever is being done with them."""
+        """Reset all connections."""
         for task in list(self._tasks):
             self._loop.call_soon_threadsafe(task.cancel)
 
@@ -134,26 +134,26 @@ class InThread(ABC):
 
 @attrs.frozen
 class Request:
-    """A request as it came over the wire."""
+    """A request as it was received."""
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes | None  # None where it was not read
+    body: bytes | None  # None if it was not read
 
     @property
     def path(self) -> str:
         return self.target.partition("?")[0]
 
     def header(self, name: str) -> str | None:
-        """Give the value of a header that may be there once."""
+        """Return the value of a header, or an empty string."""
         values = [v for n, v in self.headers if n.lower() == name.lower()]
         assert len(values) <= 1
         return values[0] if values else None
 
 
 def request_of(head: bytes) -> Request:
-    """Read a request's head."""
+    """Read the request line and the headers."""
     first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     method, target, version = first.split(" ")
     assert version == "HTTP/1.1"
@@ -162,19 +162,19 @@ def request_of(head: bytes) -> Request:
 
 
 async def read_body(reader: asyncio.StreamReader, request: Request) -> Request:
-    """Read what follows a request's head."""
+    """Read the body of a request."""
     body = await reader.readexactly(int(request.header("content-length") or 0))
     return attrs.evolve(request, body=body)
 
 
 @attrs.frozen
 class Wire:
-    """One connection at the moment of one request, for a behaviour to play on."""
+    """A connection during one request, for a behaviour to respond on."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     request: Request | None
-    good: bytes  # the body that the client hopes for
+    good: bytes  # the body of a successful response
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -201,11 +201,11 @@ class Wire:
 @attrs.frozen
 class Behaviour:
     """
-    What to do with one request.
+    How to respond to one request.
 
-    ``reads`` is how much of it is read before ``play`` is called: ``nothing`` (at once when the
+    ``reads`` is how much of it is read before ``play`` is called: ``nothing`` (as soon as the
     connection is accepted), ``part`` (a few bytes), ``head`` or ``all``. A request that was read
-    wholly counts as carried out, unless ``is_refused``. ``keeps`` leaves the connection open.
+    completely counts as carried out, unless ``is_refused``. ``keeps`` leaves the connection open.
     """
 
     name: str
@@ -216,14 +216,14 @@ class Behaviour:
 
 
 def answer(body: bytes, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> bytes:
-    """Write a whole answer."""
+    """Write a complete response."""
     lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
     return head.encode("latin-1") + body
 
 
 def good_body(request: Request) -> bytes:
-    """Give what the API answers to a request that all is well with."""
+    """Return the body of a successful response to a request."""
     tail = request.path.rpartition("/")[2]
     if request.method == "PATCH" and tail != "metadata":
         return b'{"id": 7, "name": "acme"}'
@@ -236,7 +236,7 @@ def good_body(request: Request) -> bytes:
     return json.dumps(answers.get(tail, {"detail": "done"})).encode()
 
 
-# Behaviours. Each is made by a function, so that what is settable is an argument of it.
+# Behaviours. Each is created by a function, whose arguments are its settings.
 
 
 def _plain(
@@ -392,7 +392,7 @@ def many_headers(count: int = 100_000) -> Behaviour:
 
 
 def status(line: str, body: bytes = b"{}", **headers: str) -> Behaviour:
-    """Answer with a status, having done the work unless it is 429."""
+    """Respond with a status. The request counts as carried out unless it is 429."""
 
     async def play(wire: Wire) -> None:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -440,11 +440,11 @@ def answer_before_the_body() -> Behaviour:
 
 class Misbehaving(InThread):
     """
-    Plays one behaviour a request, in the order given; when there is none left, all is well.
+    Follow a script with one behaviour for each request, then respond successfully.
 
-    ``requests`` are those of which at least the head was read; ``seen`` counts each time that a
-    behaviour was played, and so each attempt that came here; ``effects`` counts, for each method
-    and path, the requests that were wholly received and not refused.
+    ``requests`` are those whose head was read. ``seen`` counts the behaviours that were played,
+    and so the attempts that arrived. ``effects`` counts, for each method and path, the requests
+    that were received completely and not refused.
     """
 
     def __init__(
@@ -471,7 +471,7 @@ class Misbehaving(InThread):
         return Counter((request.method, request.path) for request in self.requests)
 
     def play(self, behaviours: Sequence[Behaviour], otherwise: Behaviour | None = None) -> None:
-        """Replace what is left of the script."""
+        """Replace the rest of the script."""
         with self._changed:
             self._script = deque(behaviours)
             self._otherwise = otherwise or healthy()

@@ -73,19 +73,12 @@ def test_values_pickle_by_their_public_names() -> None:
         assert pickle.loads(pickle.dumps(value)) == value
 
 
-def test_public_things_have_docstrings() -> None:
-    """Each public class and method says what it is for."""
+def test_public_classes_have_docstrings() -> None:
+    """Each public class has a docstring. Those of operations are tested in tests/docs."""
     for name in pandium.__all__:
         value = getattr(pandium, name)
         if inspect.isclass(value):
             assert value.__doc__, name
-    for resource in AsyncPandium.__annotations__:
-        owner = inspect.getmodule(getattr(AsyncPandium("key"), resource))
-        assert owner is not None
-        cls = type(getattr(AsyncPandium("key"), resource))
-        for name, method in vars(cls).items():
-            if not name.startswith("_") and callable(method):
-                assert "Source:" in (method.__doc__ or ""), (resource, name)
 
 
 def _docstrings() -> Iterator[tuple[str, str]]:

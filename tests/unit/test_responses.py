@@ -1,4 +1,4 @@
-"""Answers that are no success: which error each becomes, and what stands in it."""
+"""Error responses: which exception each becomes, and what it contains."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = "k3y-0f-th3-t3st"
 
 
-def read(
+def parse(
     status: int = 400,
     body: Any = b"",
     headers: dict[str, str] | None = None,
@@ -36,7 +36,7 @@ def read(
     )
 
 
-def after(value: str, **headers: str) -> float | None:
+def retry_after(value: str, **headers: str) -> float | None:
     return parse_retry_after({"retry-after": value, **headers}, NOW)
 
 
@@ -45,7 +45,7 @@ def http_date(seconds: float, zone: timezone = UTC) -> str:
     return format_datetime(stamp.astimezone(zone), usegmt=zone is UTC)
 
 
-# The class of an error.
+# Classes
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,10 @@ def http_date(seconds: float, zone: timezone = UTC) -> str:
         *[(status, APIError) for status in (300, 302, 304, 402, 405, 408, 409, 410, 418, 451, 499)],
     ],
 )
-def test_an_answer_becomes_the_error_from_response_its_status(
-    status: int, cls: type[APIError]
-) -> None:
-    """Each status has its class, and one without a class of its own is a plain APIError."""
+def test_the_status_decides_the_class(status: int, cls: type[APIError]) -> None:
+    """Each status has its error class. A status without one is a plain `APIError`."""
     for is_proxied in (False, True):
-        error = read(status, {"message": "no"}, is_proxied=is_proxied)
+        error = parse(status, {"message": "no"}, is_proxied=is_proxied)
         assert type(error) is cls
         assert error.status_code == status
 
@@ -78,9 +76,9 @@ def test_an_answer_becomes_the_error_from_response_its_status(
         *[(status, False) for status in (400, 401, 403, 404, 409, 422, 429, 499)],
     ],
 )
-def test_a_refusal_was_not_carried_out(status: int, is_unknown: bool) -> None:  # noqa: FBT001
-    """A 4xx was surely not carried out; a 408, 5xx or redirection may have been."""
-    assert read(status).outcome_unknown is is_unknown
+def test_only_a_4xx_says_that_nothing_was_done(status: int, is_unknown: bool) -> None:  # noqa: FBT001
+    """The outcome of a 4xx is known; that of a 408, a 5xx or a redirect is not."""
+    assert parse(status).outcome_unknown is is_unknown
 
 
 @pytest.mark.parametrize(
@@ -92,30 +90,32 @@ def test_a_refusal_was_not_carried_out(status: int, is_unknown: bool) -> None:  
         (599, b"", "599"),
     ],
 )
-def test_the_text_is_status_phrase_and_message(status: int, body: Any, text: str) -> None:
-    """The text is one line of the status, its phrase if it has one, and the API's sentence."""
-    assert str(read(status, body)) == text
+def test_the_text_is_the_status_its_phrase_and_the_message(
+    status: int, body: Any, text: str
+) -> None:
+    """An error reads as one line: the status, its phrase if it has one, and the message."""
+    assert str(parse(status, body)) == text
 
 
-# The four bodies, and others.
+# Bodies
 
 
-def test_a_message_is_the_message() -> None:
-    """The body {"message": …} gives its message, and no details."""
-    error = read(422, {"message": "Tenant is paused"})
+def test_a_message_body() -> None:
+    """The body `{"message": …}` has a message and no details."""
+    error = parse(422, {"message": "Tenant is paused"})
     assert (error.message, error.details) == ("Tenant is paused", ())
     assert error.body == {"message": "Tenant is paused"}
 
 
-def test_a_list_of_details_is_read() -> None:
-    """The body {"detail": [{loc, msg, type}]} gives details, and a message of all of them."""
+def test_a_details_body() -> None:
+    """The body `{"detail": [{loc, msg, type}]}` has details, and a message made from them."""
     body = {
         "detail": [
             {"loc": ["query", "mode"], "msg": "no such mode", "type": "enum", "input": "x"},
             {"loc": ["body", "configs", 0], "msg": "too long", "type": "length", "ctx": {"n": 1}},
         ]
     }
-    error = read(422, body)
+    error = parse(422, body)
     assert error.details == (
         ErrorDetail(("query", "mode"), "no such mode", "enum"),
         ErrorDetail(("body", "configs", 0), "too long", "length"),
@@ -124,25 +124,25 @@ def test_a_list_of_details_is_read() -> None:
     assert error.body == body
 
 
-def test_a_detail_is_the_message() -> None:
-    """The body {"detail": str} gives it as the message, and no details."""
-    error = read(403, {"detail": "Not authorized"})
+def test_a_detail_body() -> None:
+    """The body `{"detail": str}` has a message and no details."""
+    error = parse(403, {"detail": "Not authorized"})
     assert (error.message, error.details) == ("Not authorized", ())
 
 
-def test_a_page_of_a_gateway_is_its_text() -> None:
-    """HTML is kept as text, and its beginning, without line breaks, is the message."""
+def test_an_html_body() -> None:
+    """HTML is kept as text. The message is its beginning, on one line."""
     page = "<html>\n  <h1>502 Bad Gateway</h1>\n" + "x" * 1000
-    error = read(502, page.encode())
+    error = parse(502, page.encode())
     assert error.body == page
     assert error.message.startswith("<html> <h1>502 Bad Gateway</h1> xxx")
     assert len(error.message) == 200
 
 
 @pytest.mark.parametrize("content", [b"", b" \n"])
-def test_nothing_is_no_message(content: bytes) -> None:
-    """An answer without a body has an empty message, and no details."""
-    error = read(503, content)
+def test_an_empty_body(content: bytes) -> None:
+    """A response without a body has an empty message and no details."""
+    error = parse(503, content)
     assert (error.message, error.details, error.body) == ("", (), content.decode())
     assert str(error) == "503 Service Unavailable"
 
@@ -165,27 +165,25 @@ def test_nothing_is_no_message(content: bytes) -> None:
         ({}, "{}", ()),
     ],
 )  # fmt: skip
-def test_another_body_is_read_as_far_as_it_can_be(
-    body: Any, message: str, details: tuple[ErrorDetail, ...]
-) -> None:
-    """A body of no documented form is kept, and shown as it is where it says nothing."""
-    error = read(400, body)
+def test_any_other_body(body: Any, message: str, details: tuple[ErrorDetail, ...]) -> None:
+    """A body in no documented form is kept, and is the message itself if it has none."""
+    error = parse(400, body)
     assert (error.message, error.details, error.body) == (message, details, body)
 
 
-def test_bytes_that_are_no_text_are_kept_as_far_as_they_are() -> None:
-    """A body in no encoding becomes text with replacement characters."""
-    assert read(500, b"caf\xe9 \xff").body == "caf\ufffd \ufffd"
+def test_a_body_that_is_not_utf_8() -> None:
+    """Invalid bytes become replacement characters."""
+    assert parse(500, b"caf\xe9 \xff").body == "caf\ufffd \ufffd"
 
 
 def test_header_names_are_lower_case() -> None:
-    """Headers are found by lower-case names, with their values as they came."""
-    error = read(500, headers={"X-Request-ID": "AbC", "Retry-After": "7"})
+    """Headers have lower-case names and unchanged values."""
+    error = parse(500, headers={"X-Request-ID": "AbC", "Retry-After": "7"})
     assert error.headers == {"x-request-id": "AbC", "retry-after": "7"}
     assert error.retry_after == 7
 
 
-# Retry-After.
+# Retry-After
 
 
 @pytest.mark.parametrize(
@@ -195,60 +193,60 @@ def test_header_names_are_lower_case() -> None:
         *[("86400", 86400), ("29.384756088256836", 29.384756088256836), ("00000000012", 12)],
     ],
 )
-def test_seconds_are_read(value: str, seconds: float) -> None:
-    """A number of seconds, whole or decimal, is taken as it is."""
-    assert after(value) == seconds
+def test_retry_after_in_seconds(value: str, seconds: float) -> None:
+    """`Retry-After` may be an integer or a decimal number of seconds."""
+    assert retry_after(value) == seconds
 
 
-def test_of_several_numbers_the_longest_wait_counts() -> None:
-    """A Retry-After that was sent twice, by a server and a proxy, asks for the longer wait."""
-    assert after("5, 60") == after("60,5.0") == 60
+def test_of_several_retry_afters_the_longest_counts() -> None:
+    """If a server and a proxy each send a `Retry-After`, the longer one counts."""
+    assert retry_after("5, 60") == retry_after("60,5.0") == 60
 
 
 @pytest.mark.parametrize("value", ["9" * 11, "9" * 400, "9" * 400 + ".5"])
-def test_any_number_of_digits_is_a_wait(value: str) -> None:
-    """A number of seconds beyond all reason is a wait for centuries, not none and no infinity."""
-    assert after(value) == 1e10
+def test_a_huge_retry_after_is_finite(value: str) -> None:
+    """An absurdly large number of seconds is a wait of centuries, not of zero or infinity."""
+    assert retry_after(value) == 1e10
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
-def test_a_date_is_read_by_our_clock(zone: timezone) -> None:
-    """An HTTP date without the answer's own Date means the time from now until then."""
-    assert after(http_date(90, zone)) == 90
+def test_retry_after_as_a_date(zone: timezone) -> None:
+    """Without a `Date` header, a date is the time from now until then."""
+    assert retry_after(http_date(90, zone)) == 90
 
 
 @pytest.mark.parametrize(("server_is_ahead", "seconds"), [(0, 90), (60, 90), (-60, 150)])
-def test_a_date_is_read_by_the_longer_of_two_clocks(server_is_ahead: float, seconds: float) -> None:
-    """With the answer's own Date the wait is the longer reading, so never too short."""
-    assert after(http_date(90), date=http_date(server_is_ahead)) == seconds
+def test_with_two_clocks_the_longer_wait_counts(server_is_ahead: float, seconds: float) -> None:
+    """With a `Date` header, the wait is by our clock or the server's, whichever is longer."""
+    assert retry_after(http_date(90), date=http_date(server_is_ahead)) == seconds
 
 
 @given(until=st.integers(-(10**6), 10**6), server=st.integers(-(10**6), 10**6) | st.none())
-def test_a_date_is_never_a_shorter_wait_than_was_meant(until: int, server: int | None) -> None:
-    """By our clock and by the server's alike, the wait ends no sooner than the date."""
+def test_a_date_is_never_too_short_a_wait(until: int, server: int | None) -> None:
+    """The wait ends no earlier than the date, by our clock and by the server's."""
     headers = {} if server is None else {"date": http_date(server)}
-    found = after(http_date(until), **headers)
+    found = retry_after(http_date(until), **headers)
     assert found is not None
     assert found >= max(0, until)
     assert server is None or found >= until - server
 
 
-def test_a_date_without_a_zone_is_utc() -> None:
-    """A date that names no zone is read as UTC."""
-    assert after("Fri, 02 Jan 2026 03:05:05") == 60
-    assert after("Fri, 02 Jan 2026 03:05:05 -0000") == 60
+def test_a_date_without_a_time_zone_is_utc() -> None:
+    """A date that names no time zone is in UTC."""
+    assert retry_after("Fri, 02 Jan 2026 03:05:05") == 60
+    assert retry_after("Fri, 02 Jan 2026 03:05:05 -0000") == 60
 
 
 @pytest.mark.parametrize("date", ["", "soon", "0", "Fri, 99 Jan 2026 03:05:05 GMT"])
-def test_a_date_of_the_answer_that_is_none_is_ignored(date: str) -> None:
-    """An unreadable Date leaves the reading by our clock."""
-    assert after(http_date(90), date=date) == 90
+def test_an_invalid_date_header_is_ignored(date: str) -> None:
+    """With an invalid `Date` header, only our clock counts."""
+    assert retry_after(http_date(90), date=date) == 90
 
 
 @pytest.mark.parametrize("seconds", [-1, -3600, 0])
-def test_a_date_of_the_past_is_no_wait(seconds: float) -> None:
-    """A date that is over means zero, not less."""
-    assert after(http_date(seconds)) == 0
+def test_a_date_in_the_past_is_zero_seconds(seconds: float) -> None:
+    """A date in the past is a wait of zero seconds."""
+    assert retry_after(http_date(seconds)) == 0
 
 
 @pytest.mark.parametrize(
@@ -258,37 +256,35 @@ def test_a_date_of_the_past_is_no_wait(seconds: float) -> None:
         *["٣", "1_0", "Fri", "Fri, 32 Jan 2026 03:05:05 GMT", "Fri, 02 Jan 2026 25:05:05 GMT"],
     ],
 )
-def test_garbage_is_no_wait_of_the_server(value: str) -> None:
-    """A Retry-After that is neither a number nor a date counts as none."""
-    assert after(value) is None
+def test_an_invalid_retry_after_is_none(value: str) -> None:
+    """A `Retry-After` that is neither a number nor a date is ignored."""
+    assert retry_after(value) is None
 
 
-def test_no_header_is_no_wait_of_the_server() -> None:
-    """Without Retry-After there is none."""
+def test_a_missing_retry_after_is_none() -> None:
+    """Without the header, there is no wait."""
     assert parse_retry_after({}, NOW) is None
-    assert read(429).retry_after is None
+    assert parse(429).retry_after is None
 
 
 @given(value=st.text(), date=st.text())
 @example(value="Fri, 02 Jan 0001 00:00:00 +2359", date="Fri, 31 Dec 9999 23:59:59 -2359")
 @example(value="Fri, 02 Jan 2026 00:00:00 +99999999999", date="Fri")
-def test_any_header_is_a_wait_or_none(value: str, date: str) -> None:
-    """Whatever stands in the headers, the wait is None or a number from zero."""
-    seconds = after(value, date=date)
+def test_any_headers_are_a_wait_or_none(value: str, date: str) -> None:
+    """Whatever the headers contain, the wait is None or at least zero."""
+    seconds = retry_after(value, date=date)
     assert seconds is None or seconds >= 0
 
 
-# An upstream's answer through the proxy.
+# The upstream's errors, through the proxy
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500, 503])
 @pytest.mark.parametrize("data", [{"error": "no"}, ["no"], "no", None, 0, True])
 @pytest.mark.parametrize("written", [json.dumps, repr], ids=["JSON", "Python"])
-def test_an_answer_of_the_upstream_is_told_by_its_body(
-    status: int, data: Any, written: Any
-) -> None:
-    """A detail that holds "data", as JSON or as Python prints it, is the upstream's own."""
-    error = read(status, {"detail": written({"data": data, "b": 1})}, is_proxied=True)
+def test_the_body_identifies_an_upstream_error(status: int, data: Any, written: Any) -> None:
+    """A detail that contains "data", as JSON or a Python literal, is an upstream's error."""
+    error = parse(status, {"detail": written({"data": data, "b": 1})}, is_proxied=True)
     assert isinstance(error, ConnectorError)
     assert error.data == data
     assert error.status_code == status
@@ -320,53 +316,53 @@ def test_an_answer_of_the_upstream_is_told_by_its_body(
     ids=lambda body: str(body)[:40],
 )
 @pytest.mark.parametrize("status", [400, 429, 502])
-def test_another_answer_of_the_proxy_is_of_pandium(status: int, body: Any) -> None:
-    """Without data in its detail an answer of the proxy is Pandium's own, by its status."""
-    error = read(status, body, is_proxied=True)
+def test_any_other_proxy_error_is_pandiums(status: int, body: Any) -> None:
+    """An error of the proxy without such a detail is Pandium's own, classified by status."""
+    error = parse(status, body, is_proxied=True)
     assert not isinstance(error, ConnectorError)
-    assert type(error) is type(read(status))
+    assert type(error) is type(parse(status))
 
 
-def test_only_the_proxy_passes_on_an_upstream() -> None:
-    """The same body from another operation is Pandium's own."""
-    error = read(404, {"detail": '{"data": {}}'}, is_proxied=False)
+def test_only_connector_calls_have_upstream_errors() -> None:
+    """The same body in response to any other operation is Pandium's own error."""
+    error = parse(404, {"detail": '{"data": {}}'}, is_proxied=False)
     assert type(error) is errors.NotFound
 
 
-# The key.
+# Redaction
 
 
 @pytest.mark.parametrize("key", [KEY, "12345678", "a\"b'c\\d/e<f>"])
-def test_a_key_that_the_server_echoes_is_blotted_out(key: str) -> None:
-    """The key is in no part of an error, whatever the server says."""
-    said = f"the key {key} is wrong"
+def test_a_key_that_the_server_echoes_is_redacted(key: str) -> None:
+    """No part of an error contains the key, whatever the server sends."""
+    echo = f"the key {key} is wrong"
     page = f"<b>{key}</b>".encode()
     bodies = [
-        {"message": said},
-        {"detail": said, key: [key, {key: key}]},
-        {"detail": [{"loc": [key], "msg": said, "type": key}]},
-        {"detail": json.dumps({"data": {key: [said]}})},
-        {"detail": repr({"data": {key: [said]}})},
+        {"message": echo},
+        {"detail": echo, key: [key, {key: key}]},
+        {"detail": [{"loc": [key], "msg": echo, "type": key}]},
+        {"detail": json.dumps({"data": {key: [echo]}})},
+        {"detail": repr({"data": {key: [echo]}})},
         page,
     ]
     for body in bodies:
-        error = read(400, body, {"X-Echo": said, key: "x"}, is_proxied=True, key=key)
+        error = parse(400, body, {"X-Echo": echo, key: "x"}, is_proxied=True, key=key)
         for text in (str(error), repr(error), error.message, *strings_below(vars(error))):
             assert key not in text
         assert error.headers["x-echo"] == "the key *** is wrong"
 
 
-def test_a_key_behind_escapes_is_blotted_out() -> None:
-    """A key that the upstream's text spells with escapes is not in the data either."""
+def test_an_escaped_key_is_redacted() -> None:
+    """A key that the upstream's text spells with escapes is redacted from the data."""
     escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
-    error = read(400, {"detail": f'{{"data": ["{escaped}"]}}'}, is_proxied=True)
+    error = parse(400, {"detail": f'{{"data": ["{escaped}"]}}'}, is_proxied=True)
     assert isinstance(error, ConnectorError)
     assert error.data == ["***"]
 
 
-def test_a_short_key_leaves_texts_alone() -> None:
-    """A key of less than eight characters is not looked for, as it could be any word."""
-    assert read(400, {"message": "a tenant"}, {"X": "a"}, key="a").message == "a tenant"
+def test_a_short_key_is_not_redacted() -> None:
+    """A key of fewer than eight characters is not redacted, because it could be any word."""
+    assert parse(400, {"message": "a tenant"}, {"X": "a"}, key="a").message == "a tenant"
 
 
 def strings_below(value: Any) -> list[str]:
@@ -379,7 +375,7 @@ def strings_below(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-# Whatever comes.
+# Any response
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -419,14 +415,14 @@ BODIES = (
 @example(status=500, body=b'{"detail": [{"loc": [[], {}]}]}', headers={}, is_proxied=True)
 @example(status=500, body=b'"\\ud800"', headers={}, is_proxied=True)
 @example(status=500, body="[1]".encode("utf-16"), headers={}, is_proxied=True)
-def test_any_answer_becomes_an_error(
+def test_any_response_becomes_an_error(
     status: int,
     body: bytes,
     headers: dict[str, str],
     is_proxied: bool,  # noqa: FBT001
 ) -> None:
-    """Whatever status, headers and bytes come, an APIError is made, and shown in one line."""
-    error = read(status, body, headers, is_proxied=is_proxied)
+    """Any status, headers and bytes become an `APIError` that reads as one line."""
+    error = parse(status, body, headers, is_proxied=is_proxied)
     assert isinstance(error, APIError)
     assert error.status_code == status
     assert str(error).startswith(str(status))
@@ -438,7 +434,7 @@ def test_any_answer_becomes_an_error(
 @pytest.mark.parametrize(
     "form", ["{}", '{{"detail": [{{"msg": {}}}]}}', '{{"detail": "{{\\"data\\": {}}}"}}']
 )
-def test_a_deep_answer_becomes_an_error(depth: int, form: str) -> None:
-    """An answer nested to any depth is an APIError, as data or as text."""
+def test_a_deeply_nested_response_becomes_an_error(depth: int, form: str) -> None:
+    """A response nested to any depth becomes an `APIError`."""
     body = form.format("[" * depth + "]" * depth).encode()
-    assert isinstance(read(400, body, is_proxied=True), APIError)
+    assert isinstance(parse(400, body, is_proxied=True), APIError)

@@ -1,30 +1,27 @@
-"""What may be repeated, how often, and after which pauses."""
+"""Retries: how often, after which delays, and at what cost to the budget."""
 
 import inspect
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pandium import errors
-from pandium._client import _safety_of
 from pandium._clock import RealClock
 from pandium._http.limits import RetryBudget
-from pandium._transport.retry import Retry, repeating, send_with_retries
-from pandium._transport.spec import RetrySafety, safety_of_method
-from pandium.errors import APIError, PandiumError
+from pandium._transport.retry import Retry, send_with_retries
+from pandium._transport.spec import RetrySafety
+from pandium.errors import APIError
+from support.failures import error_response
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
-TENANT = "/v2/tenants/7"
+IDEMPOTENT = RetrySafety.IDEMPOTENT
 
 
 @attrs.define
-class FakeClock(RealClock):
-    """A clock that stands still but for its sleeps, which it records."""
+class SleepRecorder(RealClock):
+    """A clock that advances only by its own sleeps, and records them."""
 
     time: float = 1000.0
     sleeps: list[float] = attrs.field(factory=list)
@@ -42,9 +39,9 @@ class FakeClock(RealClock):
 
 @attrs.define
 class Attempts:
-    """An attempt that takes some time, and fails with one error after the other."""
+    """An attempt that takes some time, and raises one failure after the other."""
 
-    clock: FakeClock
+    clock: SleepRecorder
     failures: list[BaseException]
     seconds: float = 0.0
     calls: int = 0
@@ -56,284 +53,216 @@ class Attempts:
             raise self.failures.pop(0)
         return "done"
 
-
-async def retrying(attempt: Attempts, policy: Retry, safety: RetrySafety, clock: FakeClock) -> str:
-    """RetrySafety without regard to the budget, which has tests of its own."""
-    return await send_with_retries(attempt, policy, safety, RetryBudget(1e9), clock)
-
-
-def answer(
-    status: int, retry_after: float | None = None, cls: type[APIError] = APIError
-) -> APIError:
-    return cls(str(status), status_code=status, retry_after=retry_after)
+    async def send(
+        self,
+        policy: Retry = Retry(),  # noqa: B008 - frozen
+        safety: RetrySafety = IDEMPOTENT,
+        budget: RetryBudget | None = None,
+    ) -> str:
+        return await send_with_retries(self, policy, safety, budget or RetryBudget(1e9), self.clock)
 
 
-# The table: what is repeated of which request.
+def failing(*failures: BaseException, seconds: float = 0.0) -> Attempts:
+    return Attempts(SleepRecorder(), list(failures), seconds)
 
-FAILURES: dict[str, Callable[[], BaseException]] = {
-    "no connection": lambda: errors.ConnectFailed("x"),
-    "too slow": lambda: errors.RequestTimeout("x"),
-    "lost": lambda: errors.ConnectionLost("x"),
-    "no answer": lambda: errors.TransportError("x"),
-    **{
-        str(status): lambda status=status: answer(status)  # type: ignore[misc]
-        for status in (302, 400, 401, 403, 404, 408, 409, 422, 429, 500, 501, 502, 503, 504, 505)
-    },
-    "upstream's 429": lambda: answer(429, cls=errors.ConnectorError),
-    "upstream's 503": lambda: answer(503, cls=errors.ConnectorError),
-    "unreadable": lambda: errors.DecodeError("x"),
-    "other": lambda: PandiumError("x"),
-    "a bug": lambda: ValueError("x"),
-    "interrupted": KeyboardInterrupt,
-}
-COVERED = {
-    RetrySafety.IDEMPOTENT: {
-        *("no connection", "too slow", "lost", "no answer"),
-        *("408", "429", "500", "502", "503", "504"),
-    },
-    RetrySafety.NOT_SENT: {"no connection", "429"},
-    RetrySafety.PROXIED: {"no connection", "429"},
-}
-REQUESTS = [
-    ("GET", "/v2/tenants", RetrySafety.IDEMPOTENT),
-    ("GET", f"{TENANT}/metadata", RetrySafety.IDEMPOTENT),
-    ("GET", "/v2/runs/triggers/7/status", RetrySafety.IDEMPOTENT),
-    ("HEAD", "/v2/tenants", RetrySafety.IDEMPOTENT),
-    ("OPTIONS", "/v2/tenants", RetrySafety.IDEMPOTENT),
-    ("DELETE", TENANT, RetrySafety.IDEMPOTENT),
-    ("PATCH", f"{TENANT}/metadata", RetrySafety.IDEMPOTENT),
-    ("PATCH", "/v2/tenants/a%2Fb/metadata", RetrySafety.IDEMPOTENT),
-    ("POST", f"{TENANT}/sync", RetrySafety.NOT_SENT),
-    ("POST", "/v2/integrations/7/sync", RetrySafety.NOT_SENT),
-    ("POST", "/v2/sourcecontrol/build", RetrySafety.NOT_SENT),
-    ("POST", "/v2/tenants", RetrySafety.NOT_SENT),
-    ("POST", f"{TENANT}/metadata", RetrySafety.NOT_SENT),
-    ("PUT", f"{TENANT}/metadata", RetrySafety.NOT_SENT),
-    ("PATCH", TENANT, RetrySafety.NOT_SENT),
-    ("PATCH", f"{TENANT}/connectors/crm/disconnect", RetrySafety.NOT_SENT),
-    ("PATCH", f"{TENANT}/connectors/crm/metadata", RetrySafety.NOT_SENT),
-    ("PATCH", f"{TENANT}/metadata/more", RetrySafety.NOT_SENT),
-    ("PATCH", "/v2/integrations/7/metadata", RetrySafety.NOT_SENT),
-    ("PATCH", f"/x{TENANT}/metadata", RetrySafety.NOT_SENT),
-    ("PATCH", f"{TENANT}/connectors/crm/call", RetrySafety.NOT_SENT),
-    ("POST", f"{TENANT}/connectors/crm/call", RetrySafety.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/soap", RetrySafety.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/xml", RetrySafety.PROXIED),
-    ("POST", f"{TENANT}/connectors/a%2Fb/call", RetrySafety.PROXIED),
-    ("POST", f"{TENANT}/connectors/crm/caller", RetrySafety.NOT_SENT),
-    ("POST", f"{TENANT}/connectors/call", RetrySafety.NOT_SENT),
+
+def unavailable(count: int) -> list[BaseException]:
+    return [error_response(503) for _ in range(count)]
+
+
+FAILURES: list[BaseException] = [
+    errors.ConnectFailed("x"),
+    errors.ConnectionLost("x"),
+    error_response(404),
+    error_response(429),
+    error_response(503),
+    ValueError("x"),
+    KeyboardInterrupt(),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "safety"), REQUESTS)
-def test_a_request_has_its_row_of_the_table(method: str, path: str, safety: RetrySafety) -> None:
-    """Method and path alone say what may be repeated of a request."""
-    assert (_safety_of(method, path) or safety_of_method(method)) is safety
-
-
-@given(method=st.sampled_from(["POST", "PUT", "PATCH"]), path=st.text("/v2tenasmdcorl7%.?"))
-def test_a_request_that_writes_is_not_repeated_freely(method: str, path: str) -> None:
-    """No unknown endpoint that writes is repeated as if that did no harm."""
-    safety = _safety_of(method, path) or safety_of_method(method)
-    assert safety is not RetrySafety.IDEMPOTENT or path.endswith("/metadata")
-
-
-@pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("safety", RetrySafety)
-def test_a_failure_is_repeated_as_the_table_says(safety: RetrySafety, failure: str) -> None:
-    """Each row of the table covers the failures listed for it, and no other."""
-    assert safety.allows(FAILURES[failure]()) is (failure in COVERED[safety])
-
-
-# Calling again.
+# How often
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
 @pytest.mark.parametrize("safety", RetrySafety)
-async def test_a_failure_that_is_covered_is_answered_by_another_attempt(
-    safety: RetrySafety, failure: str
+async def test_a_failure_is_retried_if_its_safety_allows_it(
+    safety: RetrySafety, failure: BaseException
 ) -> None:
-    """What the table covers is tried again, and anything else is raised at once."""
-    clock, error = FakeClock(), FAILURES[failure]()
-    attempts = Attempts(clock, [error])
-    if failure in COVERED[safety]:
-        assert await retrying(attempts, Retry(), safety, clock) == "done"
-        assert (attempts.calls, len(clock.sleeps)) == (2, 1)
+    """A failure that the retry safety allows is retried; any other is raised at once, unchanged."""
+    attempts = failing(failure)
+    if safety.allows(failure):
+        assert await attempts.send(safety=safety) == "done"
+        assert (attempts.calls, len(attempts.clock.sleeps)) == (2, 1)
     else:
         with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
-            await retrying(attempts, Retry(), safety, clock)
-        assert caught.value is error
-        assert (attempts.calls, clock.sleeps) == (1, [])
+            await attempts.send(safety=safety)
+        assert caught.value is failure
+        assert (attempts.calls, attempts.clock.sleeps) == (1, [])
 
 
 @pytest.mark.anyio
-async def test_a_success_is_given_without_a_pause() -> None:
+async def test_a_success_is_returned_without_a_delay() -> None:
     """A first attempt that succeeds is the only one."""
-    clock = FakeClock()
-    attempts = Attempts(clock, [])
-    assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
-    assert (attempts.calls, clock.sleeps) == (1, [])
+    attempts = failing()
+    assert await attempts.send() == "done"
+    assert (attempts.calls, attempts.clock.sleeps) == (1, [])
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("most", [1, 2, 4, 9])
-async def test_there_are_at_most_so_many_attempts(most: int) -> None:
-    """After the last attempt its own error is raised, as it was and with no other around it."""
-    clock = FakeClock()
-    failures: list[BaseException] = [answer(503) for _ in range(20)]
-    last = failures[most - 1]
-    attempts = Attempts(clock, failures)
+@pytest.mark.parametrize("limit", [1, 2, 4, 9])
+async def test_the_number_of_attempts_is_limited(limit: int) -> None:
+    """After the last attempt its own error is raised, unchanged and without a cause."""
+    failures = unavailable(20)
+    last = failures[limit - 1]
+    attempts = failing(*failures)
     with pytest.raises(APIError) as caught:
-        await retrying(attempts, Retry(most, max_elapsed=1e9), RetrySafety.IDEMPOTENT, clock)
+        await attempts.send(Retry(limit, max_elapsed=1e9))
     assert caught.value is last
     assert caught.value.__cause__ is None
-    assert (attempts.calls, len(clock.sleeps)) == (most, most - 1)
+    assert (attempts.calls, len(attempts.clock.sleeps)) == (limit, limit - 1)
 
 
 @pytest.mark.anyio
-async def test_never_is_one_attempt() -> None:
-    """Retry.never() sends once, whatever the server asks for."""
-    for error in (answer(429, 0.0), answer(503), errors.ConnectFailed("x")):
-        clock = FakeClock()
-        attempts = Attempts(clock, [error])
-        with pytest.raises(type(error)) as caught:
-            await retrying(attempts, Retry.never(), RetrySafety.IDEMPOTENT, clock)
-        assert caught.value is error
-        assert (attempts.calls, clock.sleeps) == (1, [])
+@pytest.mark.parametrize(
+    "failure", [error_response(429, 0.0), error_response(503), errors.ConnectFailed("x")], ids=repr
+)
+async def test_retry_never_sends_once(failure: BaseException) -> None:
+    """`Retry.never()` sends once, whatever the failure, and whatever the server asks for."""
+    attempts = failing(failure)
+    with pytest.raises(type(failure)) as caught:
+        await attempts.send(Retry.never())
+    assert caught.value is failure
+    assert (attempts.calls, attempts.clock.sleeps) == (1, [])
 
 
 @pytest.mark.anyio
-async def test_nothing_of_the_retry_library_escapes() -> None:
-    """The type, cause and context of what is raised are not of the library behind it."""
-    for safety in RetrySafety:
-        for make in FAILURES.values():
-            clock = FakeClock()
-            with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
-                await retrying(Attempts(clock, [make() for _ in range(9)]), Retry(), safety, clock)
-            seen: BaseException | None = caught.value
-            while seen is not None:
-                assert not type(seen).__module__.startswith("tenacity")
-                seen = seen.__cause__ or seen.__context__
+async def test_each_failure_is_judged_by_itself() -> None:
+    """A failure that must not be retried ends the attempts, whatever failed before it."""
+    lost = errors.ConnectionLost("x")
+    attempts = failing(error_response(503), lost, error_response(404), error_response(503))
+    with pytest.raises(APIError, match="404"):
+        await attempts.send(Retry(attempts=9))
+    assert attempts.calls == 3
 
 
-async def pauses_of(policy: Retry) -> list[float]:
-    clock = FakeClock()
-    attempts = Attempts(clock, [answer(503) for _ in range(policy.attempts)])
+@pytest.mark.anyio
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+@pytest.mark.parametrize("safety", RetrySafety)
+async def test_nothing_of_tenacity_escapes(safety: RetrySafety, failure: BaseException) -> None:
+    """Neither the error that is raised nor its causes are tenacity's."""
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
+        await failing(*[failure] * 9).send(safety=safety)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert not type(error).__module__.startswith("tenacity")
+        error = error.__cause__ or error.__context__
+
+
+# Delays
+
+
+async def delays_of(policy: Retry) -> list[float]:
+    attempts = failing(*unavailable(policy.attempts))
     with pytest.raises(APIError):
-        await retrying(attempts, policy, RetrySafety.IDEMPOTENT, clock)
-    return clock.sleeps
+        await attempts.send(policy)
+    return attempts.clock.sleeps
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("initial", "maximum"), [(0.5, 8.0), (1.0, 1.5), (3.0, 2.0), (0.0, 8.0)])
-async def test_a_pause_has_full_jitter(initial: float, maximum: float) -> None:
-    """The n-th pause is anywhere from 0 to initial x 2^(n-1), and never above the maximum."""
+async def test_delays_have_full_jitter(initial: float, maximum: float) -> None:
+    """The n-th delay is anywhere from 0 to initial * 2^(n-1), and never above the maximum."""
     policy = Retry(7, initial=initial, maximum=maximum, max_elapsed=1e9)
-    # Of 300 draws the chance to miss a tenth at either end is below 10^-13.
-    runs = [await pauses_of(policy) for _ in range(300)]
-    for number, pauses in enumerate(zip(*runs, strict=True)):
+    # The chance that 300 draws miss a tenth at either end is below 10^-13.
+    runs = [await delays_of(policy) for _ in range(300)]
+    for number, delays in enumerate(zip(*runs, strict=True)):
         bound = min(initial * 2**number, maximum)
-        assert 0 <= min(pauses) <= 0.1 * bound
-        assert 0.9 * bound <= max(pauses) <= bound
+        assert 0 <= min(delays) <= 0.1 * bound
+        assert 0.9 * bound <= max(delays) <= bound
 
 
 @pytest.mark.anyio
-async def test_a_pause_without_length_is_one_all_the_same() -> None:
-    """A policy without pauses still tries as often as it says."""
-    assert await pauses_of(Retry(5, initial=0, maximum=0, max_elapsed=0)) == [0, 0, 0, 0]
+async def test_a_policy_without_delays_retries_as_often() -> None:
+    """Delays of zero do not change the number of attempts."""
+    assert await delays_of(Retry(5, initial=0, maximum=0, max_elapsed=0)) == [0, 0, 0, 0]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [3.0, 7.0, 25.0])
-async def test_no_pause_ends_after_the_time_is_over(seconds: float) -> None:
-    """No repetition begins later than max_elapsed seconds after the first attempt did."""
+async def test_no_retry_starts_after_max_elapsed(seconds: float) -> None:
+    """The last attempt starts within max_elapsed seconds of the first, and as late as can be."""
     for _ in range(20):
-        clock = FakeClock()
-        policy = Retry(1000, initial=2.0, maximum=5.0, max_elapsed=30.0)
-        attempts = Attempts(clock, [answer(503) for _ in range(1000)], seconds)
+        attempts = failing(*unavailable(1000), seconds=seconds)
         with pytest.raises(APIError):
-            await retrying(attempts, policy, RetrySafety.IDEMPOTENT, clock)
-        began = clock.time - seconds - 1000.0
-        assert began <= 30.0
-        # It gave up only when another attempt and the longest pause would not have fitted.
-        assert began + seconds + 5.0 > 30.0
+            await attempts.send(Retry(1000, initial=2.0, maximum=5.0, max_elapsed=30.0))
+        last_start = attempts.clock.time - seconds - 1000.0
+        # Another attempt and the longest delay would have exceeded the limit.
+        assert 30.0 - seconds - 5.0 < last_start <= 30.0
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 1.25, 8.0, 55.0, 60.0])
-async def test_the_pause_that_a_server_asks_for_is_kept_exactly(
-    status: int, seconds: float
-) -> None:
-    """Retry-After is the pause itself: not jittered, and not cut to the maximum."""
-    clock = FakeClock()
-    attempts = Attempts(clock, [answer(status, seconds)])
-    assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
-    assert clock.sleeps == [seconds]
+async def test_retry_after_is_the_delay(status: int, seconds: float) -> None:
+    """`Retry-After` is the delay itself: without jitter, and not cut to the maximum."""
+    attempts = failing(error_response(status, seconds))
+    assert await attempts.send() == "done"
+    assert attempts.clock.sleeps == [seconds]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("safety", RetrySafety)
-async def test_a_pause_that_does_not_fit_is_the_error(safety: RetrySafety) -> None:
-    """Where Retry-After would end after the time is over, the error is raised at once."""
-    for seconds in (60.001, 3600.0, float("inf")):
-        clock, error = FakeClock(), answer(429, seconds)
-        attempts = Attempts(clock, [error])
-        with pytest.raises(APIError) as caught:
-            await retrying(attempts, Retry(), safety, clock)
-        assert caught.value is error
-        assert (attempts.calls, clock.sleeps) == (1, [])
+@pytest.mark.parametrize("seconds", [60.001, 3600.0, float("inf")])
+async def test_a_retry_after_beyond_max_elapsed_is_raised(
+    safety: RetrySafety, seconds: float
+) -> None:
+    """If waiting for `Retry-After` would exceed max_elapsed, the error is raised at once."""
+    error = error_response(429, seconds)
+    attempts = failing(error)
+    with pytest.raises(APIError) as caught:
+        await attempts.send(safety=safety)
+    assert caught.value is error
+    assert (attempts.calls, attempts.clock.sleeps) == (1, [])
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("taken", "fits"), [(49.0, True), (50.0, True), (51.0, False)])
-async def test_the_time_of_the_attempts_counts(taken: float, fits: bool) -> None:  # noqa: FBT001
-    """Whether a Retry-After fits depends on when the first attempt began."""
-    clock = FakeClock()
-    attempts = Attempts(clock, [answer(503, 10.0)], taken)
+async def test_the_time_of_attempts_counts_towards_max_elapsed(taken: float, fits: bool) -> None:  # noqa: FBT001
+    """Whether a `Retry-After` fits is counted from the start of the first attempt."""
+    attempts = failing(error_response(503, 10.0), seconds=taken)
     if fits:
-        assert await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock) == "done"
-        assert clock.sleeps == [10.0]
+        assert await attempts.send() == "done"
+        assert attempts.clock.sleeps == [10.0]
     else:
         with pytest.raises(APIError):
-            await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock)
-        assert clock.sleeps == []
+            await attempts.send()
+        assert attempts.clock.sleeps == []
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("first", [0.0, 2.5, 70.0, None])
-@pytest.mark.parametrize("then", [0.0, 4.0, 58.0, None])
-async def test_no_pause_is_shorter_than_a_server_asks_for(
-    first: float | None, then: float | None
+@pytest.mark.parametrize("second", [0.0, 4.0, 58.0, None])
+async def test_no_delay_is_shorter_than_retry_after(
+    first: float | None, second: float | None
 ) -> None:
-    """In any row of answers each wait is the one asked for, or the error is raised instead."""
-    clock = FakeClock()
-    wanted = [first, then]
-    attempts = Attempts(clock, [answer(503, seconds) for seconds in wanted])
+    """In any sequence of responses each delay is the one asked for, or the error is raised."""
+    wanted = [first, second]
+    attempts = failing(*(error_response(503, seconds) for seconds in wanted))
     try:
-        await retrying(attempts, Retry(), RetrySafety.IDEMPOTENT, clock)
+        await attempts.send()
     except APIError as error:
-        assert sum(clock.sleeps) + (error.retry_after or 0.0) > 60.0  # noqa: PT017 - one of two
-    for slept, seconds in zip(clock.sleeps, wanted, strict=False):
+        assert sum(attempts.clock.sleeps) + (error.retry_after or 0.0) > 60.0  # noqa: PT017 - one of two
+    for slept, seconds in zip(attempts.clock.sleeps, wanted, strict=False):
         assert seconds is None or slept == seconds
 
 
-@pytest.mark.anyio
-async def test_each_failure_is_judged_anew() -> None:
-    """A failure that is not covered ends the row although others before it were."""
-    clock = FakeClock()
-    attempts = Attempts(clock, [answer(503), errors.ConnectionLost("x"), answer(404), answer(503)])
-    with pytest.raises(APIError, match="404"):
-        await retrying(attempts, Retry(attempts=9), RetrySafety.IDEMPOTENT, clock)
-    assert attempts.calls == 3
-
-
-# The policy.
+# The policy
 
 
 def test_a_policy_has_its_documented_defaults() -> None:
-    """Without arguments there are 4 attempts, pauses from 0.5 to 8 seconds, and a minute in all."""
+    """The defaults are 4 attempts, delays from 0.5 to 8 seconds, and a minute in all."""
     assert Retry() == Retry(attempts=4, initial=0.5, maximum=8.0, max_elapsed=60.0)
     names = list(inspect.signature(Retry).parameters)
     assert names == ["attempts", "initial", "maximum", "max_elapsed"]
@@ -341,7 +270,7 @@ def test_a_policy_has_its_documented_defaults() -> None:
 
 
 def test_a_policy_is_a_frozen_value() -> None:
-    """A policy cannot be changed, and equal ones are one member of a set."""
+    """A policy cannot be changed, and equal policies are equal values."""
     policy: Any = Retry()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         policy.attempts = 9
@@ -349,8 +278,8 @@ def test_a_policy_is_a_frozen_value() -> None:
 
 
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, 4.0, "4", None])
-def test_attempts_that_are_no_whole_number_from_one_are_refused(attempts: Any) -> None:
-    """A number of attempts below 1, or of another type, is a ValueError that names it."""
+def test_attempts_must_be_a_whole_number_from_one(attempts: Any) -> None:
+    """Any other number of attempts is a ValueError that names it."""
     with pytest.raises(ValueError, match="attempts must be a whole number from 1, not "):
         Retry(attempts=attempts)
 
@@ -359,8 +288,8 @@ def test_attempts_that_are_no_whole_number_from_one_are_refused(attempts: Any) -
 @pytest.mark.parametrize(
     "value", [-0.001, -1, float("-inf"), float("inf"), float("nan"), "1", None]
 )
-def test_a_negative_time_is_refused(name: str, value: object) -> None:
-    """A time below 0, without end, or none at all, is a ValueError that names its argument."""
+def test_times_must_be_finite_and_not_negative(name: str, value: object) -> None:
+    """Any other time is a ValueError that names its argument."""
     arguments: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"^{name} must be 0 or more seconds, not "):
         Retry(**arguments)
@@ -368,93 +297,44 @@ def test_a_negative_time_is_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("name", ["initial", "maximum", "max_elapsed"])
 @pytest.mark.parametrize("value", [0, 1, 0.5, 1e9])
-def test_a_time_from_zero_is_taken(name: str, value: float) -> None:
-    """A time of 0 or more, whole or not, is kept as it is."""
+def test_times_of_zero_or_more_are_accepted(name: str, value: float) -> None:
+    """A time of zero or more, an integer or a float, is stored unchanged."""
     arguments: dict[str, Any] = {name: value}
     assert getattr(Retry(**arguments), name) == value
 
 
-# Looking again.
-
-
-@attrs.define
-class Looks:
-    """A look that is true at the n-th time; `None` is never."""
-
-    at: int | None
-    calls: int = 0
-
-    async def __call__(self) -> bool:
-        self.calls += 1
-        return self.calls == self.at
+# The budget
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("at", [1, 2, 7])
-async def test_looking_goes_on_until_it_finds(at: int) -> None:
-    """Before each look there is the pause that is due, and none after the last."""
-    clock, looks = FakeClock(), Looks(at)
-    pauses = iter(range(1, 100))
-    assert await repeating(looks, lambda: next(pauses), lambda: False, clock)
-    assert looks.calls == at
-    assert clock.sleeps == list(range(1, at + 1))
-
-
-@pytest.mark.anyio
-async def test_looking_ends_when_the_time_is_over() -> None:
-    """Once the time is over the answer is false, without another pause."""
-    clock, looks = FakeClock(), Looks(None)
-    assert not await repeating(looks, lambda: 2.0, lambda: clock.time >= 1007.0, clock)
-    assert (looks.calls, clock.sleeps) == (4, [2.0] * 4)
-
-
-@pytest.mark.anyio
-async def test_a_look_that_fails_ends_the_looking() -> None:
-    """An error of a look is raised as it is, at once."""
-    clock, error = FakeClock(), PandiumError("x")
-
-    async def look() -> bool:
-        raise error
-
-    with pytest.raises(PandiumError) as caught:
-        await repeating(look, lambda: 1.0, lambda: False, clock)
-    assert caught.value is error
-    assert clock.sleeps == [1.0]
-
-
-# The budget.
-
-
-@pytest.mark.anyio
-async def test_a_dead_server_gets_a_burst_of_repetitions_and_then_none() -> None:
-    """Once the tokens are spent, each call is sent once."""
-    clock, budget = FakeClock(), RetryBudget(10)
+async def test_an_outage_gets_one_burst_of_retries_and_then_none() -> None:
+    """Once the budget is spent, each request is sent once."""
+    budget = RetryBudget(10)
     calls = []
     for _ in range(20):
-        attempts = Attempts(clock, [answer(503) for _ in range(4)])
+        attempts = failing(*unavailable(4))
         with pytest.raises(APIError):
-            await send_with_retries(attempts, Retry(), RetrySafety.IDEMPOTENT, budget, clock)
+            await attempts.send(budget=budget)
         calls.append(attempts.calls)
     assert sum(calls) == 20 + 10
     assert set(calls[4:]) == {1}
 
 
 @pytest.mark.anyio
-async def test_successes_earn_a_tenth_of_a_repetition() -> None:
-    """With the tokens spent, ten successes allow one repetition, and no more are saved than fit."""
-    clock, budget = FakeClock(), RetryBudget(1)
+async def test_ten_successes_earn_one_retry() -> None:
+    """Successes refill the budget by a tenth of a retry each, up to its size."""
+    budget = RetryBudget(1)
     for _ in range(100):
-        await send_with_retries(Attempts(clock, []), Retry(), RetrySafety.IDEMPOTENT, budget, clock)
-    attempts = Attempts(clock, [answer(503) for _ in range(4)])
+        await failing().send(budget=budget)
+    attempts = failing(*unavailable(4))
     with pytest.raises(APIError):
-        await send_with_retries(attempts, Retry(), RetrySafety.IDEMPOTENT, budget, clock)
+        await attempts.send(budget=budget)
     assert attempts.calls == 2
 
 
 @pytest.mark.anyio
 async def test_a_429_costs_nothing() -> None:
-    """A server that asks for patience is well: its repetitions are not counted."""
-    clock, budget = FakeClock(), RetryBudget(0)
-    attempts = Attempts(clock, [answer(429, 1.0), answer(429, 1.0)])
-    done = await send_with_retries(attempts, Retry(), RetrySafety.NOT_SENT, budget, clock)
+    """A retry that the server asked for is not charged to the budget."""
+    attempts = failing(error_response(429, 1.0), error_response(429, 1.0))
+    done = await attempts.send(safety=RetrySafety.NOT_SENT, budget=RetryBudget(0))
     assert (done, attempts.calls) == ("done", 3)

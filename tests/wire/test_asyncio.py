@@ -1,4 +1,4 @@
-"""What speaks of asyncio itself: its task groups, its time limits, its event loops."""
+"""The client under asyncio itself: its task groups, timeouts and event loops."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.asyncio
-async def test_calls_run_side_by_side_in_a_task_group(emulator: Emulator) -> None:
-    """Many tasks share one client."""
+async def test_tasks_of_a_group_share_a_client(emulator: Emulator) -> None:
+    """Concurrent tasks of a task group share one client."""
     tenants = [emulator.add_tenant() for _ in range(30)]
     async with AsyncPandium(KEY, base_url=emulator.url) as client, asyncio.TaskGroup() as group:
         tasks = [group.create_task(client.tenants.metadata(tenant.id)) for tenant in tenants]
@@ -33,7 +33,7 @@ async def test_calls_run_side_by_side_in_a_task_group(emulator: Emulator) -> Non
 
 @pytest.mark.asyncio
 async def test_a_wait_ends_with_asyncio_timeout(emulator: Emulator) -> None:
-    """The caller's own time limit ends a wait, and the client works on."""
+    """A timeout of asyncio ends a wait, and the client remains usable."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url) as client:
         trigger = await client.tenants.sync(1, mode="normal")
@@ -46,35 +46,31 @@ async def test_a_wait_ends_with_asyncio_timeout(emulator: Emulator) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_block_that_is_cancelled_leaves_no_task(emulator: Emulator) -> None:
-    """A cancelled `async with as_completed(…)` ends all that it began."""
+async def test_a_cancelled_block_leaves_no_task(emulator: Emulator) -> None:
+    """A cancelled `async with as_completed(…)` block leaves no task running."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url) as client:
         trigger = await client.tenants.sync(1, mode="normal")
         before = asyncio.all_tasks()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                async with client.runs.as_completed([trigger], poll=Polling(first=1000)) as done:
-                    async for _ in done:
-                        pytest.fail("nothing can have ended yet")
+                async with client.runs.as_completed([trigger], poll=Polling(first=1000)) as results:
+                    async for _ in results:
+                        pytest.fail("no run can have ended yet")
         assert asyncio.all_tasks() == before
 
 
 def test_a_second_event_loop_is_a_clear_error(emulator: Emulator) -> None:
-    """A client belongs to the event loop of its first request; another gets a clear error."""
+    """A client belongs to the event loop of its first request. Use in another one raises."""
     emulator.add_tenant()
     client = AsyncPandium(KEY, base_url=emulator.url)
-
-    async def use_and_leave_open() -> None:
-        await client.tenants.metadata(1)
-        await client._transport.connections._open_client().aclose()
-
-    asyncio.run(use_and_leave_open())
-    with pytest.raises(PandiumError, match="another event loop"):
-        asyncio.run(client.tenants.metadata(1))
-    asyncio.run(client.aclose())
-    with pytest.raises(PandiumError, match="closed"):
-        asyncio.run(client.tenants.metadata(1))
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(client.tenants.metadata(1))
+        with pytest.raises(PandiumError, match="another event loop"):
+            second.run(client.tenants.metadata(1))
+        first.run(client.aclose())
+        with pytest.raises(PandiumError, match="closed"):
+            second.run(client.tenants.metadata(1))
 
 
 FORKING = """
@@ -98,29 +94,29 @@ loop.close()
 
 
 def test_a_forked_process_gets_a_clear_error(emulator: Emulator) -> None:
-    """A client that was used before a fork says so in the child, and works on in the parent."""
+    """A client used before a fork raises in the child, and still works in the parent."""
     emulator.add_tenant()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", FORKING, KEY, emulator.url],
         capture_output=True,
         text=True,
         check=True,
     )
-    said, tenant_id = done.stdout.splitlines()
-    assert "another event loop or process" in said
-    assert (tenant_id, done.stderr) == ("1", "")
+    error, tenant_id = process.stdout.splitlines()
+    assert "another event loop or process" in error
+    assert (tenant_id, process.stderr) == ("1", "")
 
 
 @pytest.mark.asyncio
 async def test_a_journal_serves_one_thread_at_a_time(tmp_path: Path) -> None:
-    """However often a record is cancelled while its thread works on, no other gets in between."""
+    """A cancelled write that is still running in its thread finishes before the next one."""
     file = tmp_path / "journal"
     async with Journal(file, {}, RealClock()) as journal:
         await journal.claim(1, may_repeat=False)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             record = asyncio.ensure_future(journal.triggered(1, "t"))
-            while not journal._database._one.locked():  # noqa: ASYNC110 - a lock of threads, held while one is at work
+            while not journal._database._one.locked():  # noqa: ASYNC110 - a thread holds the lock, which has no event
                 await asyncio.sleep(0)
             for _ in range(2):
                 for _ in range(20):
@@ -135,8 +131,8 @@ async def test_a_journal_serves_one_thread_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_record_is_made_however_often_it_is_cancelled(tmp_path: Path) -> None:
-    """Cancelled again and again before its thread has begun, it is written all the same."""
+async def test_a_cancelled_write_is_still_written(tmp_path: Path) -> None:
+    """A write that is cancelled before its thread starts is still written."""
     file = tmp_path / "journal"
     async with Journal(file, {}, RealClock()) as journal:
         for tenant_id in (1, 2):
@@ -144,7 +140,7 @@ async def test_a_record_is_made_however_often_it_is_cancelled(tmp_path: Path) ->
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             first = asyncio.ensure_future(journal.triggered(1, "t1"))
-            while not journal._database._one.locked():  # noqa: ASYNC110 - a lock of threads, held while one is at work
+            while not journal._database._one.locked():  # noqa: ASYNC110 - a thread holds the lock, which has no event
                 await asyncio.sleep(0)
             second = asyncio.ensure_future(journal.triggered(2, "t2"))
             for _ in range(3):
@@ -161,8 +157,8 @@ async def test_a_record_is_made_however_often_it_is_cancelled(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_journal_is_closed_however_often_that_is_cancelled(tmp_path: Path) -> None:
-    """Whatever becomes of who waits for it, the triggers are free at once."""
+async def test_a_journal_is_closed_even_if_closing_is_cancelled(tmp_path: Path) -> None:
+    """If closing a journal is cancelled, its leases are released all the same."""
     file = tmp_path / "journal"
 
     async def leave() -> None:
@@ -179,14 +175,15 @@ async def test_a_journal_is_closed_however_often_that_is_cancelled(tmp_path: Pat
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    await asyncio.to_thread(journal._database._last.shutdown)  # whose thread nobody waited for
+    # The cancelled close did not wait for its thread.
+    await asyncio.to_thread(journal._database._last.shutdown)
     async with Journal(file, {}, RealClock()) as other:
         assert (await other.find(1, may_repeat=False)).is_mine
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_left_after_closing(emulator: Emulator) -> None:
-    """Closing twice is no error, and no task outlives the client."""
+async def test_closing_leaves_no_task(emulator: Emulator) -> None:
+    """A client can be closed twice, and leaves no task running."""
     emulator.add_tenant()
     before = asyncio.all_tasks()
     client = AsyncPandium(KEY, base_url=emulator.url)

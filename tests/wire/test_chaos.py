@@ -1,4 +1,4 @@
-"""What the user gets of a server that misbehaves in every way, below HTTP and above it."""
+"""Chaos: what users see of a server that misbehaves in every way, below HTTP and above it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# Longer than any machine needs to connect or to give a good answer.
+# Longer than any machine needs to connect or to respond.
 PATIENT = 20.0
 TWICE = Retry(attempts=2, initial=0)
 
 
 @attrs.frozen
 class Kind:
-    """One operation of each kind that the retry table tells apart."""
+    """One operation of each kind that the retry rules distinguish."""
 
     method: str
     path: str
@@ -79,10 +79,10 @@ KINDS = {
 @attrs.frozen
 class Fate:
     """
-    What a behaviour, met by each attempt, means to the user.
+    What a behaviour means to the user if every attempt meets it.
 
-    ``again`` is for whom another attempt follows: ``idempotent`` requests, ``all``, or ``none``.
-    ``error`` is None where the call succeeds.
+    ``again`` is which requests are retried: ``idempotent`` ones, ``all``, or ``none``.
+    ``error`` is `None` if the call succeeds.
     """
 
     error: type[errors.PandiumError] | None
@@ -93,7 +93,7 @@ class Fate:
 
 GOOD = Fate(None)
 LOST = Fate(errors.ConnectionLost, "idempotent")
-# A limit for a read alone, so that a machine under load still connects within it.
+# A limit for reads alone, so that a loaded machine still connects.
 STALL = bad.stall_before_the_answer().name
 STALLED = Fate(errors.RequestTimeout, "idempotent", timeout=httpx.Timeout(PATIENT, read=0.1))
 TOO_SLOW = Fate(errors.RequestTimeout, "idempotent", timeout=0.2)
@@ -102,7 +102,7 @@ MOVED = Fate(errors.APIError)
 WAITS = Fate(errors.RateLimited, "all", is_unknown=False)
 FAILED = Fate(errors.ServerError, "idempotent")
 
-# The same everywhere, as an address of this machine that was never listened on is answered so.
+# The same on every system, because a local port on which nothing listens refuses at once.
 ELSEWHERE = "http://127.0.0.2:9/v2/tenants/7"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -131,11 +131,11 @@ CASES: list[tuple[Behaviour, Fate]] = [
     (bad.stall_in_the_head(), STALLED),
     (bad.stall_in_the_body(), STALLED),
     (bad.byte_by_byte(0.05), TOO_SLOW),
-    # The answer cannot be read.
+    # The response cannot be decoded.
     (bad.length_too_short(), UNREADABLE),
     (bad.lying_gzip(), UNREADABLE),
     (bad.half_a_gzip(), UNREADABLE),
-    # The answer is no success.
+    # The response is an error.
     (bad.status("302 Found", Location="/v2/tenants"), MOVED),
     (bad.status("307 Temporary Redirect", Location="/elsewhere"), MOVED),
     (bad.status("307 Temporary Redirect", Location=ELSEWHERE), MOVED),
@@ -154,7 +154,7 @@ CASES: list[tuple[Behaviour, Fate]] = [
     (bad.status("503 Service Unavailable"), FAILED),
     (bad.status("503 Service Unavailable", Retry_After="0"), FAILED),
     (bad.status("501 Not Implemented"), Fate(errors.ServerError)),
-    # The answer is odd, and good.
+    # The response is odd but valid.
     (bad.tiny_pieces(), GOOD),
     (bad.close_after_the_answer(), GOOD),
     (bad.old_http(), GOOD),
@@ -164,7 +164,7 @@ CASES: list[tuple[Behaviour, Fate]] = [
 BY_NAME = {behaviour.name: (behaviour, fate) for behaviour, fate in CASES}
 assert len(BY_NAME) == len(CASES)
 
-# What may be over by the next attempt; of all that is slow once is enough.
+# What may be over by the next attempt. One slow behaviour is enough.
 PASSING = [
     behaviour.name
     for behaviour, fate in CASES
@@ -175,14 +175,14 @@ each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def tasks() -> set[Any]:
-    """Give the tasks of this event loop; trio, which owns its own, would not end with one left."""
+    """Return the tasks of asyncio's event loop. trio itself does not end while one is left."""
     loop = getattr(token := current_token(), "native_token", token)
     return asyncio.all_tasks() if isinstance(loop, asyncio.AbstractEventLoop) else set()
 
 
 @asynccontextmanager
 async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
-    """Run a server; at the end neither a connection to it nor a task is left."""
+    """Run a server; afterwards no connection to it and no task may be left."""
     before = tasks()
     with Misbehaving(*script, **options) as server:
         yield server
@@ -195,7 +195,7 @@ def a_client(server: Misbehaving, retry: Retry = TWICE, **options: Any) -> Async
 
 
 async def failure_of(call: Awaitable[object]) -> errors.PandiumError | None:
-    """Give the error that a call ends with, if it does."""
+    """Return the error that a call raises, or `None`."""
     try:
         await call
     except errors.PandiumError as error:
@@ -204,7 +204,7 @@ async def failure_of(call: Awaitable[object]) -> errors.PandiumError | None:
 
 
 async def next_call_succeeds(client: AsyncPandium, kind: Kind, server: Misbehaving) -> None:
-    """See that the client works on, whatever went wrong."""
+    """Assert that the client still works."""
     before = server.effects[kind.key]
     with anyio.fail_after(PATIENT):
         await kind.call(client)
@@ -214,8 +214,8 @@ async def next_call_succeeds(client: AsyncPandium, kind: Kind, server: Misbehavi
 
 @each_kind
 @pytest.mark.parametrize("name", BY_NAME)
-async def test_each_misbehaviour_ends_as_the_table_says(kind: Kind, name: str) -> None:
-    """Each misbehaviour gives its error after its attempts, no write twice, and no lasting harm."""
+async def test_each_misbehaviour_has_its_documented_result(kind: Kind, name: str) -> None:
+    """Each misbehaviour raises its error after its attempts; no write is done twice."""
     behaviour, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or (fate.again == "idempotent" and kind.is_idempotent)
     async with serving(otherwise=behaviour) as server, a_client(server) as client:
@@ -238,14 +238,12 @@ async def test_each_misbehaviour_ends_as_the_table_says(kind: Kind, name: str) -
 
 @each_kind
 @pytest.mark.parametrize("name", PASSING)
-async def test_a_misbehaviour_that_passes_is_overcome_where_that_is_safe(
-    kind: Kind, name: str
-) -> None:
-    """What happens once is not noticed where the request may be repeated, and is raised else."""
+async def test_a_transient_misbehaviour_is_retried_where_safe(kind: Kind, name: str) -> None:
+    """A failure that happens once is retried if that is safe, and raised otherwise."""
     behaviour, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or kind.is_idempotent
     async with serving(behaviour) as server, a_client(server, Retry(initial=0)) as client:
-        # Not the limit of the table above, within which no machine is sure to answer well.
+        # Not the short limit of the table above, within which a good response may not come.
         limit = httpx.Timeout(PATIENT, read=0.3) if fate is STALLED else PATIENT
         error = await failure_of(kind.call(client.with_options(timeout=limit)))
         assert (error is None) is is_repeated
@@ -254,13 +252,13 @@ async def test_a_misbehaviour_that_passes_is_overcome_where_that_is_safe(
 
 
 @each_kind
-async def test_a_connection_that_is_reset_at_once_is_no_harm(kind: Kind) -> None:
-    """A reset that outruns the request is a failed or a lost connection, as the client saw it."""
+async def test_a_connection_that_is_reset_at_once(kind: Kind) -> None:
+    """A reset before the request is a failed or a lost connection, as the client observed it."""
     async with serving(otherwise=bad.reset("nothing")) as server, a_client(server) as client:
         with pytest.raises(errors.TransportError) as caught:
             await kind.call(client)
         assert type(caught.value) in (errors.ConnectFailed, errors.ConnectionLost)
-        # The first attempt may have ended otherwise than the last.
+        # The first attempt may have failed differently from the last.
         is_unsent = all("ConnectFailed" in one.result for one in caught.value.attempts)
         assert caught.value.outcome_unknown is not is_unsent
         assert kind.is_idempotent <= (len(caught.value.attempts) == 2)
@@ -272,8 +270,8 @@ async def test_a_connection_that_is_reset_at_once_is_no_harm(kind: Kind) -> None
 
 
 @each_kind
-async def test_a_refused_connection_is_tried_again_and_was_never_sent(kind: Kind) -> None:
-    """Where nobody listens each request is tried again, and surely was not carried out."""
+async def test_a_refused_connection_is_retried(kind: Kind) -> None:
+    """If nothing listens, every kind of request is retried, because none was carried out."""
     async with serving(is_listening=False) as server, a_client(server) as client:
         with pytest.raises(errors.ConnectFailed) as caught:
             await kind.call(client)
@@ -285,7 +283,7 @@ async def test_a_refused_connection_is_tried_again_and_was_never_sent(kind: Kind
 
 
 def fill(listening: socket.socket) -> list[socket.socket]:
-    """Take all places of a socket's queue, so that who connects next waits for an answer."""
+    """Fill the backlog of a socket, so that the next connection attempt hangs."""
     listening.listen(0)
     taken = []
     for _ in range(3):
@@ -300,10 +298,10 @@ def fill(listening: socket.socket) -> list[socket.socket]:
 @pytest.mark.parametrize(
     "limit", [0.1, httpx.Timeout(PATIENT, connect=0.1)], ids=["in all", "to connect"]
 )
-async def test_a_connection_that_is_not_made_in_time_was_never_sent(
+async def test_a_connection_timeout_is_connect_failed(
     kind: Kind, limit: float | httpx.Timeout
 ) -> None:
-    """A host that does not answer at all is a ConnectFailed, which any request may repeat."""
+    """A host that does not respond at all is a `ConnectFailed`, which every request retries."""
     async with serving(is_listening=False) as server:
         guests = fill(server.socket)
         async with a_client(server) as client:
@@ -320,8 +318,8 @@ async def test_a_connection_that_is_not_made_in_time_was_never_sent(
 
 @each_kind
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_followed_nowhere(kind: Kind, code: int) -> None:
-    """No redirect is followed: not on the same host, not to another, not around in a loop."""
+async def test_redirects_are_not_followed(kind: Kind, code: int) -> None:
+    """No redirect is followed: not on the same host, not to another, and not in a loop."""
     async with serving() as other, serving() as server:
         for location in (f"{other.url}{kind.path}", f"{server.url}{kind.path}", kind.path):
             server.play([bad.status(f"{code} Moved", Location=location)])
@@ -338,8 +336,8 @@ async def test_a_redirect_is_followed_nowhere(kind: Kind, code: int) -> None:
 
 @each_kind
 @pytest.mark.parametrize("form", ["seconds", "HTTP date"])
-async def test_a_retry_after_that_does_not_fit_is_raised_at_once(kind: Kind, form: str) -> None:
-    """An hour is not waited out but raised, and the next call does not reach the server either."""
+async def test_a_long_retry_after_is_raised_at_once(kind: Kind, form: str) -> None:
+    """A `Retry-After` of an hour is raised at once, and the next call is not sent either."""
     then = datetime.now(UTC) + timedelta(hours=1)
     value = "3600" if form == "seconds" else bad.http_date(then)
     async with serving(bad.status("429 Too Many Requests", Retry_After=value)) as server:
@@ -359,8 +357,8 @@ async def test_a_retry_after_that_does_not_fit_is_raised_at_once(kind: Kind, for
 
 @pytest.mark.parametrize("form", ["0.3", "HTTP date"])
 @pytest.mark.parametrize("kind", [KINDS["GET status"], KINDS["POST sync"]], ids=["GET", "POST"])
-async def test_a_retry_after_is_waited_out_and_never_shortened(kind: Kind, form: str) -> None:
-    """After a 429 the next request, of whatever kind, comes no sooner than the server asked for."""
+async def test_a_retry_after_is_never_shortened(kind: Kind, form: str) -> None:
+    """After a 429, the next request of any kind is sent no earlier than the server asked for."""
     then = datetime.now(UTC) + timedelta(seconds=1.2)
     value = bad.http_date(then) if form == "HTTP date" else form
     async with serving(bad.status("429 Too Many Requests", Retry_After=value)) as server:
@@ -375,8 +373,8 @@ async def test_a_retry_after_is_waited_out_and_never_shortened(kind: Kind, form:
         assert server.effects[kind.key] == 1
 
 
-async def test_calls_that_wait_for_a_place_are_held_back_too() -> None:
-    """A 429 with Retry-After holds back what was waiting for a place when it came."""
+async def test_calls_that_wait_for_a_slot_are_rate_limited_too() -> None:
+    """A 429 with `Retry-After` also delays calls that were waiting for a slot."""
     results = []
 
     async def call(client: AsyncPandium) -> None:
@@ -398,8 +396,8 @@ async def test_calls_that_wait_for_a_place_are_held_back_too() -> None:
 
 
 @pytest.mark.parametrize("play", ["two answers", "length too short"])
-async def test_bytes_behind_an_answer_are_not_the_next_one(play: str) -> None:
-    """What a server sends beyond an answer is never taken for the answer to another request."""
+async def test_stray_bytes_after_a_response_are_not_the_next_response(play: str) -> None:
+    """Bytes after a response are never taken for the response to another request."""
     stolen = b'{"status": "Stolen"}'
     full = bad.two_answers(stolen) if play == "two answers" else bad.length_too_short()
     async with serving(full) as server, a_client(server, Retry.never()) as client:
@@ -413,8 +411,8 @@ async def test_bytes_behind_an_answer_are_not_the_next_one(play: str) -> None:
 
 
 @each_kind
-async def test_a_kept_connection_that_the_server_closed_is_not_used_again(kind: Kind) -> None:
-    """A connection that ended while it was idle costs no call, not even one not repeated."""
+async def test_a_connection_that_the_server_closed_is_not_reused(kind: Kind) -> None:
+    """A connection that was closed while idle fails no call, not even one that is not retried."""
     async with (
         serving(otherwise=bad.close_after_the_answer()) as server,
         a_client(server, Retry.never()) as client,
@@ -425,8 +423,8 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used_again(kind: 
             assert server.seen == server.accepted == server.effects[kind.key] == number
 
 
-async def test_a_connection_is_kept_from_one_call_to_the_next() -> None:
-    """Calls one after the other, failed ones among them, share one connection."""
+async def test_a_connection_is_reused() -> None:
+    """Consecutive calls, including failed ones, share one connection."""
     script = [bad.status("404 Not Found"), bad.healthy(), bad.status("503 Service Unavailable")]
     async with serving(*script) as server:
         async with a_client(server) as client:
@@ -437,8 +435,8 @@ async def test_a_connection_is_kept_from_one_call_to_the_next() -> None:
         assert (server.seen, server.accepted) == (7, 1)
 
 
-async def test_more_calls_than_places_open_no_more_connections() -> None:
-    """What is in flight at once never exceeds max_connections, and all of it arrives."""
+async def test_max_connections_limits_the_connections() -> None:
+    """The requests in flight never exceed max_connections, and every one arrives."""
     async with (
         serving(otherwise=bad.late(0.002)) as server,
         a_client(server, max_connections=3) as client,
@@ -451,8 +449,8 @@ async def test_more_calls_than_places_open_no_more_connections() -> None:
 
 
 @pytest.mark.parametrize("play", ["stall in the head", "stall in the body"])
-async def test_closing_ends_calls_in_flight_with_an_error_of_ours(play: str) -> None:
-    """A client that is closed under a call ends it with an error of this library, and all else."""
+async def test_closing_ends_calls_in_flight_with_a_pandium_error(play: str) -> None:
+    """Closing a client during a call ends the call with a `PandiumError`."""
     caught: list[errors.PandiumError] = []
 
     async def call(client: AsyncPandium, server: Misbehaving) -> None:
@@ -476,8 +474,8 @@ async def test_closing_ends_calls_in_flight_with_an_error_of_ours(play: str) -> 
             await client.runs.status("t-1")
 
 
-async def test_a_dead_server_is_asked_a_bounded_number_of_times() -> None:
-    """When every answer is lost, many calls end in all with fewer requests than twice as many."""
+async def test_an_outage_costs_a_bounded_number_of_requests() -> None:
+    """If every response is lost, many calls send fewer than twice as many requests in all."""
     async with serving(otherwise=bad.close("all")) as server:
         async with a_client(server, Retry(initial=0)) as client:
             for _ in range(400):
@@ -486,7 +484,7 @@ async def test_a_dead_server_is_asked_a_bounded_number_of_times() -> None:
         assert 400 < server.seen <= 400 + 100 + 40
 
 
-def test_each_answer_of_the_server_is_what_it_seems() -> None:
-    """The good answers that the tests give are JSON, each to its own request."""
+def test_the_servers_own_good_responses_are_good() -> None:
+    """The good responses of the test server are JSON, each for its own request."""
     for kind in KINDS.values():
         assert json.loads(bad.good_body(bad.Request(kind.method, kind.path, (), b"")))

@@ -1,4 +1,4 @@
-"""Calls that are cut off at every point and in every way, and what is left of the client then."""
+"""Cancellation: calls that are cancelled at every point, in every way, and what remains of them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PATIENT = 20.0
-PLACES = 8
-# Three times as many at once as there are places, so that most deadlines find a call waiting.
+SLOTS = 8
+# Three times as many tasks as slots, so that most timeouts hit a waiting call.
 AT_ONCE = 24
 CALLS = 10_000 if os.environ.get("PANDIUM_LONG") else 600
 
@@ -44,7 +44,7 @@ def is_on_asyncio() -> bool:
 
 @asynccontextmanager
 async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
-    """Run a server; at the end neither a connection to it nor a task is left."""
+    """Run a server; afterwards no connection to it and no task may be left."""
     before = asyncio.all_tasks() if is_on_asyncio() else set()
     with Misbehaving(*script, **options) as server:
         yield server
@@ -54,7 +54,7 @@ async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehavi
 
 @asynccontextmanager
 async def a_client(server: Misbehaving, **options: Any) -> AsyncIterator[AsyncPandium]:
-    """Give a client; at the end nothing of it is in flight."""
+    """Open a client; afterwards nothing of it may be in flight."""
     async with AsyncPandium(KEY, base_url=server.url, timeout=PATIENT, **options) as client:
         yield client
         assert_nothing_in_flight(client)
@@ -70,21 +70,21 @@ def assert_nothing_in_flight(client: AsyncPandium) -> None:
     assert connections._slots.statistics().tasks_waiting == 0
 
 
-async def call_is_well(client: AsyncPandium) -> None:
+async def assert_a_call_succeeds(client: AsyncPandium) -> None:
     assert (await client.runs.status("well")).status == "Running"
 
 
-async def twenty_of_twenty(client: AsyncPandium, server: Misbehaving) -> None:
-    """See that all places and connections still serve: at once, and one after the other."""
-    # Of these calls alone: one that was cut off before may still be on its way.
+async def assert_twenty_calls_succeed(client: AsyncPandium, server: Misbehaving) -> None:
+    """Assert that every slot and connection still works, concurrently and one after the other."""
+    # Of these calls alone: a cancelled one may still be on its way.
     sent = ("GET", "/v2/runs/triggers/well/status")
     before = server.arrived[sent]
     with anyio.fail_after(PATIENT):
         async with anyio.create_task_group() as group:
             for _ in range(20):
-                group.start_soon(call_is_well, client)
+                group.start_soon(assert_a_call_succeeds, client)
         for _ in range(20):
-            await call_is_well(client)
+            await assert_a_call_succeeds(client)
     assert server.arrived[sent] == before + 40
 
 
@@ -112,7 +112,7 @@ async def by_trio(call: Callable[[], Awaitable[object]], seconds: float) -> None
 
 
 async def by_cancel(call: Callable[[], Awaitable[object]], seconds: float) -> None:
-    # Twice, as a user does who has no patience: the second meets the clearing up of the first.
+    # Twice, like an impatient user: the second cancellation hits the cleanup of the first.
     task = asyncio.ensure_future(call())
     handles = [asyncio.get_running_loop().call_later(s, task.cancel) for s in (seconds, seconds)]
     try:
@@ -147,8 +147,8 @@ CALL_KINDS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
 
 @pytest.mark.parametrize("play", BEHAVIOURS)
 @pytest.mark.parametrize(("anyio_backend", "cut"), WAYS)
-async def test_a_burst_of_deadlines_leaves_a_client_that_works(cut: Cut, play: str) -> None:
-    """After thousands of calls that were cut off 20 of 20 succeed, and nothing is left of them."""
+async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -> None:
+    """After thousands of cancelled calls, 20 of 20 succeed, and nothing of the others is left."""
     rolls = random.Random(20_260_101)
     ends = {"done": 0, "cut": 0}
 
@@ -164,7 +164,7 @@ async def test_a_burst_of_deadlines_leaves_a_client_that_works(cut: Cut, play: s
 
     async with (
         serving(otherwise=BEHAVIOURS[play](0.004)) as server,
-        a_client(server, max_connections=PLACES, retry=Retry.never()) as client,
+        a_client(server, max_connections=SLOTS, retry=Retry.never()) as client,
     ):
         async with anyio.create_task_group() as group:
             for _ in range(AT_ONCE):
@@ -173,14 +173,14 @@ async def test_a_burst_of_deadlines_leaves_a_client_that_works(cut: Cut, play: s
         assert ends["cut"] > CALLS / 20
         assert_nothing_in_flight(client)
         server.play([])
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
 
 
-# Cut off in each await by itself.
+# Cancelled in each await
 
 
-async def until_a_pause() -> None:
-    """Wait until the client has said that it will repeat a request, and pauses before."""
+async def until_a_retry_delay() -> None:
+    """Wait until the client has logged a retry, and sleeps before it."""
     said = anyio.Event()
 
     class Listener(logging.Handler):
@@ -197,8 +197,8 @@ async def until_a_pause() -> None:
         logging.getLogger("pandium").removeHandler(listener)
 
 
-class Cutter:
-    """Runs a call in the background, until it is cut off."""
+class CancellableCall:
+    """A call in the background, until it is cancelled."""
 
     def __init__(self, call: Callable[[], Awaitable[object]], *, is_native: bool) -> None:
         self._call = call
@@ -231,9 +231,9 @@ class Cutter:
 @asynccontextmanager
 async def in_background(
     call: Callable[[], Awaitable[object]], *, is_native: bool
-) -> AsyncIterator[Cutter]:
+) -> AsyncIterator[CancellableCall]:
     async with anyio.create_task_group() as group:
-        cutter = Cutter(call, is_native=is_native)
+        cutter = CancellableCall(call, is_native=is_native)
         group.start_soon(cutter.run)
         yield cutter
 
@@ -246,8 +246,8 @@ EACH_WAY = pytest.mark.parametrize(
 
 
 @EACH_WAY
-async def test_cut_off_while_waiting_for_a_place(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off in the queue is never sent, and who waits behind it gets its turn."""
+async def test_cancelled_while_waiting_for_a_slot(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled in the queue is never sent, and the next one gets its turn."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -261,16 +261,16 @@ async def test_cut_off_while_waiting_for_a_place(is_native: bool) -> None:  # no
                 await second.cut()
             assert server.seen == 1
             async with anyio.create_task_group() as group:
-                group.start_soon(call_is_well, client)
+                group.start_soon(assert_a_call_succeeds, client)
                 await wait_all_tasks_blocked()
                 await first.cut()
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
         assert ("POST", "/v2/tenants/7/sync") not in server.arrived
 
 
 @EACH_WAY
-async def test_cut_off_while_the_place_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off at the very moment that it gets its place gives it to the next."""
+async def test_cancelled_while_a_slot_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled as it gets its slot passes the slot on."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -284,12 +284,12 @@ async def test_cut_off_while_the_place_is_handed_over(is_native: bool) -> None: 
                 async with anyio.create_task_group() as group:
                     group.start_soon(first.cut)
                     group.start_soon(second.cut)
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
 
 
 @EACH_WAY
-async def test_cut_off_while_connecting(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off while it connects leaves neither a socket nor a place taken."""
+async def test_cancelled_while_connecting(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled while it connects leaks neither a socket nor a slot."""
     async with serving(is_listening=False) as server:
         server.socket.listen(0)
         guests = [socket.socket() for _ in range(3)]
@@ -305,7 +305,7 @@ async def test_cut_off_while_connecting(is_native: bool) -> None:  # noqa: FBT00
             for guest in guests:
                 guest.close()
             server.listen()
-            await twenty_of_twenty(client, server)
+            await assert_twenty_calls_succeed(client, server)
             assert ("POST", "/v2/tenants/7/sync") not in server.arrived
 
 
@@ -315,8 +315,8 @@ async def test_cut_off_while_connecting(is_native: bool) -> None:  # noqa: FBT00
     [bad.stall_before_the_answer(), bad.stall_in_the_head(), bad.stall_in_the_body()],
     ids=lambda behaviour: behaviour.name,
 )
-async def test_cut_off_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off while it reads ends its connection, and the next makes its own."""
+async def test_cancelled_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled while it reads closes its connection; the next opens its own."""
     async with serving(behaviour) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
@@ -326,18 +326,18 @@ async def test_cut_off_while_reading(behaviour: Behaviour, is_native: bool) -> N
                 await wait_all_tasks_blocked()
                 await call.cut()
             await server.until_idle()
-            await twenty_of_twenty(client, server)
+            await assert_twenty_calls_succeed(client, server)
         assert server.effects["POST", "/v2/tenants/7/sync"] == 1
 
 
 @EACH_WAY
-async def test_cut_off_while_writing(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off in the middle of its body is not carried out, and leaves nothing."""
+async def test_cancelled_while_writing(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled while it writes is not carried out, and leaves nothing."""
 
     async def ignore(wire: bad.Wire) -> None:
         await asyncio.Event().wait()
 
-    data = {"much": "x" * (1 << 24)}  # more than the sockets between take
+    data = {"much": "x" * (1 << 24)}  # more than the socket buffers hold
     async with serving(Behaviour("ignore", ignore, "head")) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
@@ -346,35 +346,35 @@ async def test_cut_off_while_writing(is_native: bool) -> None:  # noqa: FBT001
                 await server.until(lambda: server.seen == 1)
                 await wait_all_tasks_blocked()
                 await call.cut()
-            await twenty_of_twenty(client, server)
+            await assert_twenty_calls_succeed(client, server)
         assert server.effects["PATCH", "/v2/tenants/7/metadata"] == 0
         server.hang_up()
 
 
 @EACH_WAY
-async def test_cut_off_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off in the pause before its repetition is not repeated."""
+async def test_cancelled_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled during the delay before a retry is not retried."""
     async with (
         serving(bad.status("503 Service Unavailable", Retry_After="30")) as server,
         a_client(server, max_connections=1) as client,
     ):
         async with in_background(lambda: client.runs.status("a"), is_native=is_native) as call:
-            await until_a_pause()
+            await until_a_retry_delay()
             await call.cut()
         assert server.seen == 1
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
 
 
 @EACH_WAY
-async def test_cut_off_while_held_back(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cut off while a 429 holds it back is never sent; the hold itself stays."""
+async def test_cancelled_while_rate_limited(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is cancelled while rate limited is never sent; the rate limit stays."""
     async with (
         serving(bad.status("429 Too Many Requests", Retry_After="0.8")) as server,
         a_client(server, max_connections=1) as client,
     ):
         async with in_background(lambda: client.runs.status("a"), is_native=is_native) as first:
             began = anyio.current_time()
-            await until_a_pause()
+            await until_a_retry_delay()
             async with in_background(
                 lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
             ) as second:
@@ -382,14 +382,14 @@ async def test_cut_off_while_held_back(is_native: bool) -> None:  # noqa: FBT001
                 await first.cut()
                 await second.cut()
         assert server.seen == 1
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
         assert anyio.current_time() - began >= 0.8
         assert ("POST", "/v2/tenants/7/sync") not in server.arrived
 
 
 @EACH_WAY
-async def test_cut_off_before_it_begins(is_native: bool) -> None:  # noqa: FBT001
-    """A call in a scope that is cancelled already sends nothing and leaves nothing."""
+async def test_cancelled_before_it_starts(is_native: bool) -> None:  # noqa: FBT001
+    """A call in a scope that is already cancelled sends nothing and leaves nothing."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         for _ in range(50):
             if is_native:
@@ -403,16 +403,16 @@ async def test_cut_off_before_it_begins(is_native: bool) -> None:  # noqa: FBT00
                     await client.tenants.sync(7, mode="normal")
                 assert scope.cancelled_caught
         assert not server.effects
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
 
 
-async def test_closing_ends_calls_that_wait_and_calls_in_flight() -> None:
-    """A client that is closed ends its calls with an error, and sends nothing that still waited."""
+async def test_closing_ends_waiting_calls_and_calls_in_flight() -> None:
+    """Closing a client ends its calls with an error; waiting calls are not sent."""
     async with serving(bad.stall_before_the_answer()) as server:
         client = AsyncPandium(KEY, base_url=server.url, max_connections=1)
         async with anyio.create_task_group() as group:
             for _ in range(3):
-                group.start_soon(ends_as_the_client_is_closed, client)
+                group.start_soon(expect_an_error_on_closing, client)
             await server.until(lambda: server.seen == 1)
             await wait_all_tasks_blocked()
             await client.aclose()
@@ -420,8 +420,8 @@ async def test_closing_ends_calls_that_wait_and_calls_in_flight() -> None:
         assert server.seen == 1
 
 
-async def test_closing_leaves_no_connection_that_was_being_made() -> None:
-    """A connection that is made while the client is closed is not kept."""
+async def test_closing_discards_a_connection_being_made() -> None:
+    """A connection that is established while the client closes is closed, too."""
     async with serving(is_listening=False) as server:
         server.socket.listen(0)
         guests = [socket.socket() for _ in range(3)]
@@ -430,7 +430,7 @@ async def test_closing_leaves_no_connection_that_was_being_made() -> None:
             guest.connect_ex(server.socket.getsockname())
         client = AsyncPandium(KEY, base_url=server.url, timeout=PATIENT)
         async with anyio.create_task_group() as group:
-            group.start_soon(call_is_well, client)
+            group.start_soon(assert_a_call_succeeds, client)
             await wait_all_tasks_blocked()
             await client.aclose()
             for guest in guests:
@@ -439,13 +439,13 @@ async def test_closing_leaves_no_connection_that_was_being_made() -> None:
         await server.until_idle()
 
 
-async def ends_as_the_client_is_closed(client: AsyncPandium) -> None:
+async def expect_an_error_on_closing(client: AsyncPandium) -> None:
     with pytest.raises(errors.PandiumError, match="the client is closed"):
         await client.runs.status("t-1")
 
 
-async def test_a_failure_gives_its_place_back() -> None:
-    """However many calls fail, one place is enough for the next one."""
+async def test_a_failure_releases_its_slot() -> None:
+    """However many calls fail, a single slot serves the next one."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         view = client.with_options(retry=Retry.never())
         for behaviour in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
@@ -454,11 +454,11 @@ async def test_a_failure_gives_its_place_back() -> None:
                 with pytest.raises(errors.PandiumError):
                     await view.runs.status("t-1")
         await server.until_idle()
-        await twenty_of_twenty(client, server)
+        await assert_twenty_calls_succeed(client, server)
 
 
-async def test_who_waits_for_a_place_waits_in_order_and_without_a_limit() -> None:
-    """Calls get their places in the order they came in, and the wait counts for no timeout."""
+async def test_waiting_for_a_slot_is_in_order_and_without_a_timeout() -> None:
+    """Calls get their slots in order, and the wait does not count towards the timeout."""
     async with serving(otherwise=bad.late(0.03)) as server:
         async with a_client(server, max_connections=1, retry=Retry.never()) as client:
             hasty = client.with_options(timeout=0.3)
@@ -467,7 +467,7 @@ async def test_who_waits_for_a_place_waits_in_order_and_without_a_limit() -> Non
                     group.start_soon(hasty.runs.status, f"t-{number}")
         paths = [f"/v2/runs/triggers/t-{number}/status" for number in range(20)]
         arrived = [request.path for request in server.requests]
-        # trio starts tasks that begin together in any order.
+        # trio starts tasks in random order.
         assert (arrived if is_on_asyncio() else sorted(arrived)) == (
             paths if is_on_asyncio() else sorted(paths)
         )

@@ -1,4 +1,4 @@
-"""httpx-based clients of other systems, whose requests go through a tenant's connector."""
+"""Clients built on httpx that call an upstream through a tenant's connector."""
 
 from __future__ import annotations
 
@@ -45,75 +45,75 @@ ENVELOPE = '<?xml version="1.0" encoding="UTF-8"?>\n<a>é</a>'
 
 @attrs.define
 class Upstream:
-    """The system behind the connector: what it was asked, and what it answers."""
+    """The system behind the connector: the requests it received, and the data it returns."""
 
-    answer: Any = attrs.field(factory=dict)
-    asked: list[ConnectorRequest] = attrs.field(factory=list)
+    data: Any = attrs.field(factory=dict)
+    requests: list[ConnectorRequest] = attrs.field(factory=list)
 
     async def __call__(self, request: ConnectorRequest) -> Any:
-        self.asked.append(request)
-        return self.answer
+        self.requests.append(request)
+        return self.data
 
     @property
     def last(self) -> ConnectorRequest:
-        return self.asked[-1]
+        return self.requests[-1]
 
 
 @pytest.fixture
 def upstream(emulator: Emulator) -> Upstream:
     emulator.add_tenant("acme")
-    answering = Upstream()
-    emulator.connectors.register("crm", answering)
-    return answering
+    registered = Upstream()
+    emulator.connectors.register("crm", registered)
+    return registered
 
 
 @pytest.fixture
 async def http(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[httpx.AsyncClient]:
     transport = client.connectors.transport(1, "crm")
-    async with httpx.AsyncClient(transport=transport, base_url=HOST) as opened:
-        yield opened
+    async with httpx.AsyncClient(transport=transport, base_url=HOST) as http_client:
+        yield http_client
 
 
-# What arrives at the upstream.
+# Requests that the upstream receives.
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def test_a_request_arrives_as_it_was_made(
+async def test_a_request_reaches_the_upstream_unchanged(
     http: httpx.AsyncClient, upstream: Upstream, method: str
 ) -> None:
-    """Method, URL, query and headers of a request arrive at the upstream."""
+    """The upstream receives the method, URL, query and headers of the request."""
     params = {"q": "a b+c&d=é", "empty": ""}
     await http.request(method, "/v1/a%2Fb/é", params=params, headers={"X-Version": "3"})
-    asked = upstream.last
-    assert (asked.tenant_id, asked.connector, asked.kind) == (1, "crm", "rest")
-    assert (asked.method, asked.url) == (method, f"{HOST}/v1/a%2Fb/%C3%A9")
-    assert asked.query_params == params
-    assert dict(asked.headers or {})["x-version"] == "3"
-    assert asked.body is None
+    request = upstream.last
+    assert (request.tenant_id, request.connector, request.kind) == (1, "crm", "rest")
+    assert (request.method, request.url) == (method, f"{HOST}/v1/a%2Fb/%C3%A9")
+    assert request.query_params == params
+    assert dict(request.headers or {})["x-version"] == "3"
+    assert request.body is None
 
 
 @pytest.mark.parametrize("body", [{"a": [1, None, 0.5, {"é": "\u2028"}]}, {"n": 2**80}, {}])
-async def test_a_json_object_is_carried(
+async def test_a_json_object_is_forwarded(
     http: httpx.AsyncClient, upstream: Upstream, body: Any
 ) -> None:
-    """A JSON object arrives as it is, an empty one too."""
+    """The upstream receives a JSON object unchanged, even an empty one."""
     await http.post("/v1/things", json=body)
     assert upstream.last.body == body
 
 
-async def test_a_body_that_comes_in_pieces_is_carried(
+async def test_a_streamed_json_body_is_forwarded(
     http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """JSON that a generator gives is put together, and its own content type goes along."""
+    """A JSON body from a generator is forwarded whole, with its content type."""
 
-    async def pieces() -> AsyncIterator[bytes]:
-        for piece in (b'{"a', b'":', b"1}"):
-            yield piece
+    async def chunks() -> AsyncIterator[bytes]:
+        for chunk in (b'{"a', b'":', b"1}"):
+            yield chunk
 
-    named = {"Content-Type": "application/vnd.api+json; charset=UTF-8"}
-    await http.patch("/v1", content=pieces(), headers=named)
+    headers = {"Content-Type": "application/vnd.api+json; charset=UTF-8"}
+    await http.patch("/v1", content=chunks(), headers=headers)
     assert upstream.last.body == {"a": 1}
-    assert dict(upstream.last.headers or {})["content-type"] == named["Content-Type"]
+    assert dict(upstream.last.headers or {})["content-type"] == headers["Content-Type"]
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ async def test_a_body_that_comes_in_pieces_is_carried(
         ({"Content-Type": "application/soap+xml; action=a"}, "soap"),
     ],
 )
-async def test_xml_goes_by_the_operations_for_it(
+async def test_an_xml_body_is_sent_by_the_xml_or_soap_operation(
     http: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str], kind: str
 ) -> None:
-    """A body of XML goes as text by the operation for XML, or for SOAP where it says that it is."""
+    """An XML body is sent by the XML operation, or by the SOAP operation if its headers say so."""
     await http.post("/v1", content=ENVELOPE.encode(), headers=headers)
     assert (upstream.last.kind, upstream.last.data, upstream.last.body) == (kind, ENVELOPE, None)
 
@@ -144,27 +144,27 @@ async def test_xml_goes_by_the_operations_for_it(
         ({}, "rest"),
     ],
 )
-async def test_what_has_no_body_says_by_its_accept(
+async def test_accept_selects_the_operation_if_there_is_no_body(
     http: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str], kind: str
 ) -> None:
-    """A request without a body goes by the operation for XML where it asks for XML first."""
+    """A request without a body is sent by the XML operation if `Accept` names XML first."""
     await http.get("/v1", headers=headers)
     assert (upstream.last.kind, upstream.last.data) == (kind, None)
 
 
-async def test_credentials_are_the_tenants(http: httpx.AsyncClient, upstream: Upstream) -> None:
-    """A token that the upstream's client wants to be given never replaces the tenant's own."""
-    with_user = HOST.replace("//", "//ada:secret@")
-    await http.get(f"{with_user}/v1", headers={"Proxy-Authorization": "secret"})
-    await http.get("/v1", headers={"Authorization": "Bearer secret"})
-    assert "secret" not in repr(upstream.asked)
-    assert KEY not in repr(upstream.asked)
-
-
-async def test_only_headers_of_the_request_itself_are_carried(
+async def test_credentials_of_the_request_are_dropped(
     http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """What a connection has for headers stays here, and headers of one name become one list."""
+    """Credentials in the request never reach the upstream, in place of the tenant's own."""
+    url_with_credentials = HOST.replace("//", "//ada:secret@")
+    await http.get(f"{url_with_credentials}/v1", headers={"Proxy-Authorization": "secret"})
+    await http.get("/v1", headers={"Authorization": "Bearer secret"})
+    assert "secret" not in repr(upstream.requests)
+    assert KEY not in repr(upstream.requests)
+
+
+async def test_connection_headers_are_dropped(http: httpx.AsyncClient, upstream: Upstream) -> None:
+    """Headers of the connection are not forwarded. Repeated headers are joined with commas."""
     headers = [("Accept", "*/*"), ("X-Tag", "a"), ("X-Tag", "b"), ("User-Agent", "u/1")]
     await http.post("/v1", json={}, headers=headers)
     assert upstream.last.headers == {
@@ -175,22 +175,22 @@ async def test_only_headers_of_the_request_itself_are_carried(
     }
 
 
-# What cannot be carried.
+# Requests that the proxy cannot forward.
 
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "application/xml"}
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+REJECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "form": ("application/x-www-form-urlencoded", {"data": {"a": "b"}}),
     "file": ("multipart/form-data", {"files": {"f": b"x"}}),
     "bytes": ("no type", {"content": b"\x00"}),
     "text": ("text/plain", {"content": "a", "headers": {"Content-Type": "text/plain"}}),
-    "packed": ("gzip", {"content": b"{}", "headers": {**JSON, "Content-Encoding": "gzip"}}),
+    "compressed": ("gzip", {"content": b"{}", "headers": {**JSON, "Content-Encoding": "gzip"}}),
     "array": ("object", {"json": [1]}),
     "null": ("object", {"content": b"null", "headers": JSON}),
-    "no json": ("not JSON", {"content": b"{", "headers": JSON}),
+    "invalid json": ("not JSON", {"content": b"{", "headers": JSON}),
     "deep json": ("not JSON", {"content": b'{"a":' * 10**6, "headers": JSON}),
     "infinity": ("cannot be written", {"content": b'{"a":1e999}', "headers": JSON}),
-    "half a character": ("cannot be written", {"content": rb'{"a":"\ud800"}', "headers": JSON}),
+    "lone surrogate": ("cannot be written", {"content": rb'{"a":"\ud800"}', "headers": JSON}),
     "latin-1": ("not UTF-8", {"content": b'{"a":"\xe9"}', "headers": JSON}),
     "named latin-1": (
         "latin-1",
@@ -201,9 +201,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"content": b"<?xml version='1.0' encoding='ISO-8859-1'?><a/>", "headers": XML},
     ),
     "utf-16": ("not UTF-8", {"content": "<a/>".encode("utf-16"), "headers": XML}),
-    "repeated parameter": ("several times", {"params": {"a": [1, 2]}}),
-    "odd parameter": ("not UTF-8", {"url": "/v1?a=%ff"}),
-    "odd header": ("not ASCII: x-name", {"headers": {"X-Name": "é".encode()}}),
+    "repeated parameter": ("repeated query", {"params": {"a": [1, 2]}}),
+    "parameter not UTF-8": ("not UTF-8", {"url": "/v1?a=%ff"}),
+    "header not ASCII": ("not ASCII: x-name", {"headers": {"X-Name": "é".encode()}}),
     "other host": ("Host", {"headers": {"Host": "other.example.com"}}),
     "websocket": ("upgrade", {"headers": {"Upgrade": "websocket"}}),
     "ftp": ("http://", {"url": "ftp://ada:secret@example.com"}),
@@ -212,31 +212,31 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-async def test_what_cannot_be_carried_is_refused(
+@pytest.mark.parametrize("name", REJECTED)
+async def test_an_unsupported_request_is_rejected(
     http: httpx.AsyncClient, emulator: Emulator, name: str
 ) -> None:
-    """What the proxy cannot carry is an error of httpx that names it; nothing is sent."""
-    said, options = REFUSED[name]
-    with pytest.raises(httpx.UnsupportedProtocol, match=said) as caught:
+    """A request that the proxy cannot forward raises UnsupportedProtocol. Nothing is sent."""
+    reason, options = REJECTED[name]
+    with pytest.raises(httpx.UnsupportedProtocol, match=reason) as caught:
         await http.request(**{"method": "POST", "url": "/v1", **options})
     assert "secret" not in str(caught.value)
     assert not list(emulator.requests)
 
 
-async def test_a_large_upload_is_refused_before_it_is_read(http: httpx.AsyncClient) -> None:
-    """Of a body that cannot be carried nothing is read."""
+async def test_an_unsupported_upload_is_rejected_unread(http: httpx.AsyncClient) -> None:
+    """An unsupported body is rejected before any of it is read."""
 
     async def upload() -> AsyncIterator[bytes]:
-        raise AssertionError("it was read")
+        raise AssertionError("the body was read")
         yield b""
 
     with pytest.raises(httpx.UnsupportedProtocol, match="octet-stream"):
         await http.put("/v1", content=upload(), headers={"Content-Type": "octet-stream"})
 
 
-async def test_a_body_that_is_not_announced_is_refused(client: AsyncPandium) -> None:
-    """A body without a length is none to be lost on the way."""
+async def test_a_body_without_a_length_is_not_lost(client: AsyncPandium) -> None:
+    """An unsupported body is rejected even if no header announces it."""
     stream = httpx.Request("POST", HOST, content=b"a").stream
     request = httpx.Request("POST", HOST, stream=stream)
     with pytest.raises(httpx.UnsupportedProtocol, match="no type"):
@@ -244,17 +244,17 @@ async def test_a_body_that_is_not_announced_is_refused(client: AsyncPandium) -> 
 
 
 @pytest.mark.parametrize("connector", ["", "..", 7.5])
-def test_a_wrong_connector_shows_at_once(connector: Any) -> None:
-    """What cannot be a connector's name is refused before a client is made with it."""
+def test_an_invalid_connector_name_is_rejected_at_once(connector: Any) -> None:
+    """An invalid connector name raises when the transport is created."""
     with pytest.raises(ValueError, match="connector must be an id"):
         AsyncPandium(KEY).connectors.transport(1, connector)
 
 
-# What comes back.
+# Responses.
 
 
 @pytest.mark.parametrize(
-    ("answer", "content_type", "content"),
+    ("data", "content_type", "content"),
     [
         ({"a": "é"}, "application/json", b'{"a": "\\u00e9"}'),
         ([1, 0.5], "application/json", b"[1, 0.5]"),
@@ -265,10 +265,10 @@ def test_a_wrong_connector_shows_at_once(connector: Any) -> None:
     ],
 )
 async def test_data_becomes_a_response(
-    http: httpx.AsyncClient, upstream: Upstream, answer: Any, content_type: str, content: bytes
+    http: httpx.AsyncClient, upstream: Upstream, data: Any, content_type: str, content: bytes
 ) -> None:
-    """The upstream's data is the body of a response, by a content type that tells what it is."""
-    upstream.answer = answer
+    """The upstream's data is the body of the response, with a content type derived from it."""
+    upstream.data = data
     response = await http.get("/v1")
     assert (response.status_code, response.content) == (200, content)
     assert response.headers["content-type"] == content_type
@@ -278,53 +278,53 @@ async def test_data_becomes_a_response(
 
 
 @pytest.mark.parametrize(
-    ("answer", "content_type"),
+    ("data", "content_type"),
     [
         ("\ufeff<?xml version='1.0'?><a/>", "application/xml; charset=utf-8"),
         ("no such thing", "text/plain; charset=utf-8"),
         ({"a": {}}, "application/json"),
     ],
 )
-async def test_xml_comes_back_as_xml(
-    http: httpx.AsyncClient, upstream: Upstream, answer: Any, content_type: str
+async def test_xml_is_returned_as_xml(
+    http: httpx.AsyncClient, upstream: Upstream, data: Any, content_type: str
 ) -> None:
-    """Text that looks like XML is XML where it was asked for; what the proxy parsed is JSON."""
-    upstream.answer = answer
+    """Text that looks like XML is XML if XML was requested. Data that is not text is JSON."""
+    upstream.data = data
     response = await http.post("/v1", content="<q/>", headers=XML)
     assert response.headers["content-type"] == content_type
-    if isinstance(answer, str):
-        assert response.text == answer
+    if isinstance(data, str):
+        assert response.text == data
 
 
 @pytest.mark.parametrize("code", [302, 401, 403, 404, 422, 429, 500, 503])
-async def test_an_upstreams_error_is_its_answer(
+async def test_an_error_of_the_upstream_is_a_response(
     http: httpx.AsyncClient, upstream: Upstream, code: int
 ) -> None:
-    """An error of the upstream comes back with its status and data, and is not repeated."""
-    upstream.answer = UpstreamFailure(code, {"error": {"code": "E7"}})
+    """An error of the upstream is returned with its status and data, and is not retried."""
+    upstream.data = UpstreamFailure(code, {"error": {"code": "E7"}})
     response = await http.get("/v1")
     assert (response.status_code, response.json()) == (code, {"error": {"code": "E7"}})
     with pytest.raises(httpx.HTTPStatusError):
         response.raise_for_status()
-    assert len(upstream.asked) == 1
+    assert len(upstream.requests) == 1
 
 
-async def test_an_upstreams_error_page_is_text(http: httpx.AsyncClient, upstream: Upstream) -> None:
-    """An error that is no JSON comes back as the text that it is."""
-    upstream.answer = UpstreamFailure(502, "<html>")
+async def test_an_error_page_of_the_upstream_is_text(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    """An error of the upstream that is not JSON is returned as text."""
+    upstream.data = UpstreamFailure(502, "<html>")
     response = await http.get("/v1")
     assert (response.status_code, response.text) == (502, "<html>")
 
 
-async def test_half_a_character_in_an_answer_is_marked(
-    http: httpx.AsyncClient, upstream: Upstream
-) -> None:
-    """What JSON can say and no text can hold comes back with a mark in its place."""
-    upstream.answer = UpstreamFailure(500, "a\ud800b")
+async def test_a_lone_surrogate_is_replaced(http: httpx.AsyncClient, upstream: Upstream) -> None:
+    """A lone surrogate, which JSON allows and UTF-8 does not, becomes a question mark."""
+    upstream.data = UpstreamFailure(500, "a\ud800b")
     assert (await http.get("/v1")).content == b"a?b"
 
 
-# What goes wrong on the way.
+# Failures on the way.
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ async def test_half_a_character_in_an_answer_is_marked(
         (1, "crm", "a-wrong-key", AuthenticationError),
     ],
 )
-async def test_the_vendors_refusal_is_no_answer_of_the_upstream(  # noqa: PLR0917 - fixtures
+async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtures
     emulator: Emulator,
     upstream: Upstream,
     tenant: int,
@@ -343,7 +343,7 @@ async def test_the_vendors_refusal_is_no_answer_of_the_upstream(  # noqa: PLR091
     key: str,
     cause: type[APIError],
 ) -> None:
-    """What the vendor refuses is an error of the proxy, with the vendor's own as its cause."""
+    """A request that Pandium rejects raises ProxyError, with Pandium's error as its cause."""
     async with AsyncPandium(key, base_url=emulator.url) as client:
         transport = client.connectors.transport(tenant, connector)
         async with httpx.AsyncClient(transport=transport) as http:
@@ -353,14 +353,14 @@ async def test_the_vendors_refusal_is_no_answer_of_the_upstream(  # noqa: PLR091
     assert str(caught.value) == str(caught.value.__cause__)
     assert caught.value.request.url == f"{HOST}/v1"
     assert key not in repr(caught.value)
-    assert not upstream.asked
+    assert not upstream.requests
 
 
 FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumError], bool]] = {
     "lost": (reset("all"), httpx.ReadError, ConnectionLost, True),
     "500": (status("500 Oops"), httpx.ReadError, ServerError, True),
     "302": (status("302 Found"), httpx.ReadError, APIError, True),
-    "422": (status("422 Odd"), httpx.ProxyError, APIError, False),
+    "422": (status("422 Invalid"), httpx.ProxyError, APIError, False),
     "429": (status("429 Slow", Retry_After="60"), httpx.ProxyError, RateLimited, False),
     "no data": (status("200 OK", b"{}"), httpx.ReadError, DecodeError, True),
     "unreadable": (half_a_gzip(), httpx.ReadError, DecodeError, True),
@@ -368,8 +368,8 @@ FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumErr
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_errors_are_those_of_httpx(name: str) -> None:
-    """Each failure is one of httpx's errors, by whether the request may have been carried out."""
+async def test_failures_are_errors_of_httpx(name: str) -> None:
+    """The class of httpx's error says whether the request may have been carried out."""
     behaviour, error, cause, is_unknown = FAILURES[name]
     with Misbehaving(otherwise=behaviour) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
@@ -380,11 +380,11 @@ async def test_errors_are_those_of_httpx(name: str) -> None:
     assert type(caught.value) is error
     assert isinstance(caught.value.__cause__, cause)
     assert caught.value.__cause__.outcome_unknown is is_unknown
-    assert server.seen == 1, "what may have been carried out is not repeated"
+    assert server.seen == 1, "a request that may have been carried out must not be retried"
 
 
-async def test_what_was_never_sent_is_repeated() -> None:
-    """Where nothing listens, it is tried again, and ends in httpx's own error."""
+async def test_a_request_that_was_never_sent_is_retried() -> None:
+    """A refused connection is retried, and then raises ConnectError."""
     retry = Retry(attempts=3, initial=0)
     async with AsyncPandium(KEY, base_url="http://127.0.0.1:9", retry=retry) as client:
         transport = client.connectors.transport(1, "crm")
@@ -395,8 +395,8 @@ async def test_what_was_never_sent_is_repeated() -> None:
     assert len(caught.value.__cause__.attempts) == 3
 
 
-async def test_time_limits_are_those_of_the_httpx_client() -> None:
-    """The time limit of the upstream's client ends a request, whatever the other's."""
+async def test_the_timeout_of_the_httpx_client_applies() -> None:
+    """The timeout of the httpx client overrides that of the Pandium client."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=3600) as client:
             transport = client.connectors.transport(1, "crm")
@@ -406,8 +406,8 @@ async def test_time_limits_are_those_of_the_httpx_client() -> None:
     assert isinstance(caught.value.__cause__, RequestTimeout)
 
 
-async def test_a_request_without_limits_has_those_of_the_client() -> None:
-    """What is sent by the transport alone has the time limit of the client that made it."""
+async def test_a_request_without_timeout_has_that_of_the_client() -> None:
+    """A request without a timeout of its own gets the timeout of the Pandium client."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=0.05) as client:
             transport = client.connectors.transport(1, "crm")
@@ -415,10 +415,10 @@ async def test_a_request_without_limits_has_those_of_the_client() -> None:
                 await transport.handle_async_request(httpx.Request("GET", HOST))
 
 
-async def test_a_cancelled_request_leaves_the_client_sound() -> None:
-    """Cancellation ends a request at once, and gives its connection's place back."""
-    answered = status("200 OK", b'{"data": {"a": 1}}')
-    with Misbehaving(stall_before_the_answer(), otherwise=answered) as server:
+async def test_a_cancelled_request_releases_its_connection() -> None:
+    """A cancelled request ends at once and frees its connection for the next one."""
+    success = status("200 OK", b'{"data": {"a": 1}}')
+    with Misbehaving(stall_before_the_answer(), otherwise=success) as server:
         async with AsyncPandium(KEY, base_url=server.url, max_connections=1) as client:
             transport = client.connectors.transport(1, "crm")
             async with httpx.AsyncClient(transport=transport, timeout=None) as http:
@@ -433,21 +433,21 @@ async def test_a_cancelled_request_leaves_the_client_sound() -> None:
 async def test_closing_the_transport_leaves_the_client_open(
     client: AsyncPandium, http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """An httpx client that is closed closes neither the client nor what else goes through it."""
+    """Closing an httpx client or a transport closes neither the Pandium client nor others."""
     transport = client.connectors.transport(1, "crm")
     async with transport, httpx.AsyncClient(transport=transport) as other:
         await other.get(f"{HOST}/v1")
     await transport.aclose()
     await http.get("/v1")
     assert await client.tenants.list().to_list()
-    assert len(upstream.asked) == 2
-    assert repr(transport) == "UpstreamTransport(tenant_id=1, connector='crm')"
+    assert len(upstream.requests) == 2
+    assert repr(transport) == "ConnectorTransport(tenant_id=1, connector='crm')"
 
 
-async def test_a_closed_client_is_an_error_of_httpx(
+async def test_a_closed_client_raises_an_error_of_httpx(
     client: AsyncPandium, http: httpx.AsyncClient
 ) -> None:
-    """Once the client is closed, its transports say so."""
+    """After the Pandium client is closed, its transports raise ProxyError."""
     await client.aclose()
     with pytest.raises(httpx.ProxyError, match="the client is closed"):
         await http.get("/v1")
@@ -456,21 +456,23 @@ async def test_a_closed_client_is_an_error_of_httpx(
 async def test_many_requests_share_the_clients_connections(
     http: httpx.AsyncClient, emulator: Emulator
 ) -> None:
-    """Each of many requests at once gets its own answer."""
+    """Each of many concurrent requests gets its own response."""
     emulator.connectors.register("crm", lambda request: {"url": request.url})
-    answers: dict[int, str] = {}
+    urls: dict[int, str] = {}
 
-    async def ask(number: int) -> None:
-        answers[number] = (await http.get(f"/{number}")).json()["url"]
+    async def get(number: int) -> None:
+        urls[number] = (await http.get(f"/{number}")).json()["url"]
 
     async with anyio.create_task_group() as tasks:
         for number in range(50):
-            tasks.start_soon(ask, number)
-    assert answers == {number: f"{HOST}/{number}" for number in range(50)}
+            tasks.start_soon(get, number)
+    assert urls == {number: f"{HOST}/{number}" for number in range(50)}
 
 
-async def test_options_of_a_view_are_kept(client: AsyncPandium, emulator: Emulator) -> None:
-    """A transport of a view sends the view's headers to the vendor, and none to the upstream."""
+async def test_a_transport_keeps_the_options_of_a_view(
+    client: AsyncPandium, emulator: Emulator
+) -> None:
+    """A transport of a view sends the view's headers to Pandium and not to the upstream."""
     upstream = Upstream()
     emulator.add_tenant("acme")
     emulator.connectors.register("crm", upstream)
@@ -481,28 +483,28 @@ async def test_options_of_a_view_are_kept(client: AsyncPandium, emulator: Emulat
     assert "x-trace" not in dict(upstream.last.headers or {})
 
 
-# A library that knows nothing of this one.
+# A third-party library built on httpx.
 
 
 @pytest.fixture
 async def notion(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[Notion]:
     transport = client.connectors.transport(1, "crm")
-    opened = Notion(
-        auth="not the tenant's",
+    notion_client = Notion(
+        auth="a token that is dropped",
         client=httpx.AsyncClient(transport=transport),
         logger=logging.getLogger("tests"),
         timeout_ms=200,
     )
-    yield opened
-    await opened.aclose()
+    yield notion_client
+    await notion_client.aclose()
 
 
 async def test_a_library_reads_and_writes_through_the_proxy(
     notion: Notion, upstream: Upstream
 ) -> None:
-    """A client that is built on httpx works through the proxy unchanged."""
-    upstream.answer = {"object": "page", "id": "7"}
-    assert await notion.pages.create(parent={"page_id": "1"}, properties={}) == upstream.answer
+    """A library built on httpx reads and writes through the proxy."""
+    upstream.data = {"object": "page", "id": "7"}
+    assert await notion.pages.create(parent={"page_id": "1"}, properties={}) == upstream.data
     assert upstream.last.url == "https://api.notion.com/v1/pages"
     assert upstream.last.body == {"parent": {"page_id": "1"}, "properties": {}}
     assert "notion-version" in dict(upstream.last.headers or {})
@@ -510,16 +512,16 @@ async def test_a_library_reads_and_writes_through_the_proxy(
     assert upstream.last.query_params == {"page_size": "2"}
 
 
-async def test_a_librarys_own_errors_work(notion: Notion, upstream: Upstream) -> None:
-    """The library reads an error of the upstream as its own."""
-    upstream.answer = UpstreamFailure(404, {"code": "object_not_found", "message": "no page 7"})
+async def test_a_library_raises_its_own_errors(notion: Notion, upstream: Upstream) -> None:
+    """An error of the upstream becomes the library's own error."""
+    upstream.data = UpstreamFailure(404, {"code": "object_not_found", "message": "no page 7"})
     with pytest.raises(APIResponseError, match="no page 7") as caught:
         await notion.pages.retrieve("7")
     assert caught.value.code == "object_not_found"
 
 
-async def test_a_librarys_own_time_limit_works() -> None:
-    """The library knows the error of a request that takes too long."""
+async def test_a_library_recognizes_its_own_timeout() -> None:
+    """A request that exceeds the library's timeout raises the library's own error."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             http = httpx.AsyncClient(transport=client.connectors.transport(1, "crm"))

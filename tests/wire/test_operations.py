@@ -1,11 +1,11 @@
-"""Every operation: what it sends fits the vendor's document, and a server's answer is read."""
+"""Every operation: its request matches the API's OpenAPI document, and its response is parsed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
@@ -30,11 +30,13 @@ from pandium import (
 from pandium.emulator import ConnectorRequest, UpstreamFailure
 
 if TYPE_CHECKING:
+    from pandium import Listing
     from pandium.emulator import Emulator, Request
 
 pytestmark = pytest.mark.anyio
 
 DATA = Path(__file__).parents[1] / "data"
+T = TypeVar("T")
 
 
 def _document() -> dict[str, Any]:
@@ -42,7 +44,7 @@ def _document() -> dict[str, Any]:
     later = json.loads((DATA / "openapi-later.json").read_text())
     document["paths"].update(later["paths"])
     document["components"]["schemas"].update(later["components"]["schemas"])
-    document["servers"] = [{"url": "/"}]
+    document["servers"] = [{"url": "/"}]  # matches the host of any emulator
     return document
 
 
@@ -51,7 +53,7 @@ OPENAPI = OpenAPI.from_dict(DOCUMENT)
 
 
 class SentRequest:
-    """What the emulator got, in the form that openapi-core reads."""
+    """A request that the emulator received, in the form that openapi-core validates."""
 
     host_url = "http://127.0.0.1"
     content_type = "application/json"
@@ -61,23 +63,23 @@ class SentRequest:
         self.path = request.path
         self.full_url_pattern = self.host_url + request.path
         self.body = request.body or None
-        # The emulator keeps the key out of its record, but shows that there was one.
+        # The emulator redacts the API key, but keeps the header.
         self.parameters = RequestParameters(
             query=ImmutableMultiDict(parse_qsl(request.query, keep_blank_values=True)),
             header=Headers(dict(request.headers)),
         )
 
 
-Act = Callable[[AsyncPandium, "Emulator"], Awaitable[Any]]
+Operate = Callable[[AsyncPandium, "Emulator"], Awaitable[Any]]
 
 
 @attrs.frozen
 class Case:
-    """One operation: its place in the vendor's document, how to call it, and what it gives."""
+    """One operation: its key in the OpenAPI document, a call of it, and the type it returns."""
 
     operation: str
-    act: Act
-    gives: Any
+    call: Operate
+    result_type: type
 
     def __str__(self) -> str:
         return self.operation
@@ -101,13 +103,12 @@ async def _status(client: AsyncPandium, emulator: Emulator) -> TriggerStatus:
     return await client.runs.status(await client.tenants.sync(1, mode="init"))
 
 
-async def _listed(listing: Any) -> Any:
+async def _first(listing: Listing[T]) -> T:
     items = await listing.to_list()
-    assert items
     return items[0]
 
 
-SOON = Polling(first=0, minimum=0.01, maximum=0.01, rate=1000)
+FAST = Polling(first=0, minimum=0.01, maximum=0.01, rate=1000)
 UPSTREAM = "https://api.example.com/v1/things"
 CASES = [
     Case(
@@ -115,7 +116,7 @@ CASES = [
         lambda c, _: c.builds.create(1, "v2", mode="normal"),
         object,
     ),
-    Case("GET /v2/integrations", lambda c, _: _listed(c.integrations.list()), models.Integration),
+    Case("GET /v2/integrations", lambda c, _: _first(c.integrations.list()), models.Integration),
     Case(
         "GET /v2/integrations/{integration_id}",
         lambda c, _: c.integrations.get(1),
@@ -144,7 +145,7 @@ CASES = [
     ),
     Case(
         "GET /v2/tenants",
-        lambda c, _: _listed(
+        lambda c, _: _first(
             c.tenants.list(
                 integration_id=1, user_name="ada", archived=False, sort_by="name__DESC", limit=7
             )
@@ -228,7 +229,7 @@ def seeded(emulator: Emulator) -> Emulator:
 
 
 def test_no_operation_is_forgotten() -> None:
-    """The cases below are the operations of the vendor's documents, and the two without a form."""
+    """There is a case for each documented operation, and for the two undocumented ones."""
     documented = {
         f"{method.upper()} {path}" for path, item in DOCUMENT["paths"].items() for method in item
     }
@@ -237,8 +238,8 @@ def test_no_operation_is_forgotten() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_each_operation(case: Case, client: AsyncPandium, seeded: Emulator) -> None:
-    """An operation sends what the vendor's document describes, and reads what a server answers."""
-    assert isinstance(await case.act(client, seeded), case.gives)
+    """An operation sends a request that matches the OpenAPI document, and parses the response."""
+    assert isinstance(await case.call(client, seeded), case.result_type)
     sent = [
         request
         for request in seeded.requests
@@ -253,7 +254,7 @@ async def test_each_operation(case: Case, client: AsyncPandium, seeded: Emulator
 
 
 async def test_arguments_that_are_none_are_not_sent(client: AsyncPandium, seeded: Emulator) -> None:
-    """Nothing is sent for an argument that is left at None."""
+    """An argument that is None is left out of the request."""
     await client.tenants.create("acme", 1)
     await client.tenants.list().first()
     await client.tenants.sync(1, mode="normal")
@@ -263,8 +264,10 @@ async def test_arguments_that_are_none_are_not_sent(client: AsyncPandium, seeded
     assert (sync.query, sync.body) == ("mode=normal", b"")
 
 
-async def test_null_is_sent_by_update_alone(client: AsyncPandium, seeded: Emulator) -> None:
-    """A change to None is sent as null, and the short names of arguments become the API's."""
+async def test_update_sends_null_and_the_names_of_the_api(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """`update` sends None as null, and translates short argument names to those of the API."""
     tenant = await client.tenants.update(1, user_schedule=None, release_id=1)
     assert json.loads(seeded.requests[-1].body) == {
         "user_schedule": None,
@@ -276,7 +279,7 @@ async def test_null_is_sent_by_update_alone(client: AsyncPandium, seeded: Emulat
 async def test_a_sync_carries_its_payload_to_the_run(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """The payload of a sync arrives at the run that it triggers."""
+    """The payload of a sync reaches the run that it triggers."""
     seeded.runs.script(appears_after=0)
     trigger = await client.tenants.sync(1, mode="init", payload={"since": "2026-01-01"})
     run = await client.tenants.runs(1).first()
@@ -287,15 +290,17 @@ async def test_a_sync_carries_its_payload_to_the_run(
 
 
 async def test_metadata_is_merged(client: AsyncPandium, seeded: Emulator) -> None:
-    """An update of metadata gives the whole of it."""
+    """An update of metadata returns all of it, merged."""
     await client.tenants.update_metadata(1, {"a": 1})
     merged = await client.tenants.update_metadata(1, {"b": 2})
     assert merged.data == {"a": 1, "b": 2}
     assert (await client.tenants.metadata(1)).data == {"a": 1, "b": 2}
 
 
-async def test_a_refusal_says_what_was_refused(client: AsyncPandium, seeded: Emulator) -> None:
-    """A 422 carries the place, the sentence and the type of each thing that was refused."""
+async def test_a_validation_error_lists_the_rejected_values(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """A 422 error has the location and the message of each rejected value."""
     integration = seeded.add_integration(
         metadata_schema={"type": "object", "properties": {"n": {"type": "integer"}}}
     )
@@ -306,10 +311,10 @@ async def test_a_refusal_says_what_was_refused(client: AsyncPandium, seeded: Emu
     assert caught.value.details[0].msg in str(caught.value)
 
 
-async def test_an_upstream_failure_is_told_from_the_vendors(
+async def test_an_upstream_error_is_distinguished_from_pandiums(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """An upstream's 404 is a ConnectorError with its data; the vendor's own refusal is not."""
+    """An upstream's 404 is a ConnectorError with its data. Pandium's own 400 is a BadRequest."""
 
     def fail(_: ConnectorRequest) -> UpstreamFailure:
         return UpstreamFailure(404, {"error": "no such thing"})
@@ -322,17 +327,17 @@ async def test_an_upstream_failure_is_told_from_the_vendors(
         await client.connectors.call(99, "crm", method="GET", target_url=UPSTREAM)
 
 
-async def test_the_storage_of_logs_never_sees_the_key(
+async def test_the_storage_host_does_not_receive_the_key(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """A log is fetched from its signed URL on another host, without the key."""
+    """A log is downloaded from its signed URL on another host, without the API key."""
     assert "Succeeded" in await _log(client, seeded)
-    [fetched] = seeded.storage_requests
-    assert "x-api-key" not in fetched.headers
+    [download] = seeded.storage_requests
+    assert "x-api-key" not in download.headers
 
 
-async def test_a_log_url_can_be_given_away(client: AsyncPandium, seeded: Emulator) -> None:
-    """The URL of a log leads to another origin than the API's, and is not fetched."""
+async def test_log_url_does_not_download_the_log(client: AsyncPandium, seeded: Emulator) -> None:
+    """`log_url` returns a URL of another origin without requesting it."""
     seeded.runs.script(appears_after=0)
     await client.tenants.sync(1, mode="normal")
     run = await client.tenants.runs(1).first()
@@ -343,7 +348,7 @@ async def test_a_log_url_can_be_given_away(client: AsyncPandium, seeded: Emulato
 
 
 async def test_request_reaches_any_endpoint(client: AsyncPandium, seeded: Emulator) -> None:
-    """A request by hand has the key, the parameters and the errors of the other operations."""
+    """`client.request` has the authentication and the errors of the other operations."""
     tenants = await client.request("get", "/v2/tenants", params={"limit": 1, "archived": None})
     assert tenants[0]["name"] == "first"
     assert seeded.requests[-1].query == "limit=1"
@@ -362,7 +367,7 @@ async def test_request_reaches_any_endpoint(client: AsyncPandium, seeded: Emulat
 
 
 async def test_a_view_has_its_own_options(client: AsyncPandium, seeded: Emulator) -> None:
-    """A view adds its headers to those of what it came from, and leaves that one as it was."""
+    """A view adds its headers to those of its client, which stays unchanged."""
     view = client.with_options(headers={"X-A": "1"}).with_options(headers={"X-B": "2"})
     await view.tenants.list().first()
     await client.tenants.list().first()
@@ -374,7 +379,7 @@ async def test_a_view_has_its_own_options(client: AsyncPandium, seeded: Emulator
 async def test_closing_a_view_leaves_the_client_open(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """The connections belong to the client that made them, not to its views."""
+    """Closing a view does not close the connections, which belong to the client."""
     async with client.with_options(timeout=5) as view:
         await view.tenants.list().first()
     assert await client.tenants.list().first() is not None
@@ -382,35 +387,37 @@ async def test_closing_a_view_leaves_the_client_open(
 
 
 async def test_a_wait_can_raise_on_failure(client: AsyncPandium, seeded: Emulator) -> None:
-    """A run that failed is a status, or a RunFailed if that was asked for."""
+    """A failed run is returned as a status, or raised as RunFailed with raise_on_failure."""
     seeded.runs.script(appears_after=0, phases=[("Failed (Timeout)", 0)])
     trigger = await client.tenants.sync(1, mode="normal")
-    assert (await client.runs.wait(trigger, poll=SOON)).outcome is Outcome.FAILED
+    assert (await client.runs.wait(trigger, poll=FAST)).outcome is Outcome.FAILED
     with pytest.raises(RunFailed) as caught:
-        await client.runs.wait(trigger, poll=SOON, raise_on_failure=True)
+        await client.runs.wait(trigger, poll=FAST, raise_on_failure=True)
     assert caught.value.status == TriggerStatus("Failed (Timeout)")
 
 
 async def test_many_runs_are_waited_for(client: AsyncPandium, seeded: Emulator) -> None:
-    """Results come as they end, or in the order of the triggers."""
+    """Results come in order of completion, or with `wait_all` in the order of the triggers."""
     for tenant_id, seconds in ((2, 0.2), (3, 0.05)):
         seeded.add_tenant()
         seeded.runs.script(tenant=tenant_id, appears_after=seconds, phases=[("Succeeded", 0)])
     triggers = [await client.tenants.sync(tenant_id, mode="normal") for tenant_id in (2, 3)]
-    async with client.runs.as_completed(triggers, poll=SOON) as done:
-        ended = [completed.trigger_id async for completed in done]
-    assert ended == [trigger.trigger_id for trigger in reversed(triggers)]
-    everything = await client.runs.wait_all(triggers, poll=SOON)
-    assert [completed.trigger_id for completed in everything] == ended[::-1]
+    async with client.runs.as_completed(triggers, poll=FAST) as results:
+        completed = [result.trigger_id async for result in results]
+    assert completed == [trigger.trigger_id for trigger in reversed(triggers)]
+    in_order = await client.runs.wait_all(triggers, poll=FAST)
+    assert [result.trigger_id for result in in_order] == completed[::-1]
 
 
-async def test_triggers_may_still_be_coming(client: AsyncPandium, seeded: Emulator) -> None:
-    """Syncs can be asked for while the first runs are already waited for."""
+async def test_triggers_may_still_be_produced_while_runs_are_awaited(
+    client: AsyncPandium, seeded: Emulator
+) -> None:
+    """An async iterable may trigger more syncs while the first runs are waited for."""
     seeded.runs.script(appears_after=0, phases=[("Succeeded", 0)])
 
     async def triggers() -> AsyncIterator[Trigger]:
         for _ in range(3):
             yield await client.tenants.sync(1, mode="normal")
 
-    async with client.runs.as_completed(triggers(), poll=SOON) as done:
-        assert [completed.error async for completed in done] == [None, None, None]
+    async with client.runs.as_completed(triggers(), poll=FAST) as results:
+        assert [result.error async for result in results] == [None, None, None]

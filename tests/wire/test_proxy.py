@@ -1,4 +1,4 @@
-"""Requests through real proxies, HTTP's and SOCKS's, and over TLS that holds from end to end."""
+"""Requests through HTTP and SOCKS proxies, with end-to-end TLS."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PATIENT = 5.0
+TIMEOUT = 5.0  # seconds, never reached
 TWICE = Retry(attempts=2, initial=0)
-HOST = "api.pandium.test"  # a name that no resolver knows: only a proxy can lead there
+HOST = "api.pandium.test"  # does not resolve, so only a proxy can connect to it
 USER = "team:p%40ss"
-PLAIN_USER = "team:p@ss"
+DECODED_USER = "team:p@ss"
 
 
 @attrs.frozen
 class Authority:
-    """A certificate authority that nobody trusts unless told to."""
+    """A private certificate authority."""
 
     ca: trustme.CA
     path: Path
@@ -65,20 +65,19 @@ def _environment(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
 
 
 @contextmanager
-def secure(authority: Authority, *script: bad.Behaviour) -> Iterator[Misbehaving]:
+def tls_server(authority: Authority, *script: bad.Behaviour) -> Iterator[Misbehaving]:
     with Misbehaving(*script, tls=authority.server_context()) as server:
         yield server
 
 
-def a_client(url: str, **options: Any) -> AsyncPandium:
-    return AsyncPandium(KEY, base_url=url, retry=TWICE, timeout=PATIENT, **options)
+def create_client(url: str, **options: Any) -> AsyncPandium:
+    return AsyncPandium(KEY, base_url=url, retry=TWICE, timeout=TIMEOUT, **options)
 
 
-# The same way as plain httpx.
-
+# Proxies of the environment.
 
 ROUTES = {
-    # The scheme of the API's URL, the variables, and what of "http" and "socks" is used.
+    # The scheme of the API's URL, the variables, and the proxy that must be used.
     "HTTP_PROXY": ("http", {"HTTP_PROXY": "http://{http}"}, "http"),
     "http_proxy": ("http", {"http_proxy": "http://{http}"}, "http"),
     "HTTPS_PROXY": ("https", {"HTTPS_PROXY": "http://{http}"}, "http"),
@@ -89,15 +88,15 @@ ROUTES = {
     "socks5, http": ("http", {"ALL_PROXY": "socks5://{socks}"}, "socks"),
     "socks5, https": ("https", {"ALL_PROXY": "socks5://{socks}"}, "socks"),
     "socks5h": ("https", {"HTTPS_PROXY": "socks5h://{socks}"}, "socks"),
-    "one of its own": (
+    "HTTPS_PROXY over ALL_PROXY": (
         "https",
         {"ALL_PROXY": "socks5://{socks}", "HTTPS_PROXY": "http://{http}"},
         "http",
     ),
-    "the other scheme's": ("https", {"HTTP_PROXY": "http://{http}"}, None),
+    "variable of the other scheme": ("https", {"HTTP_PROXY": "http://{http}"}, None),
     "NO_PROXY": ("https", {"HTTPS_PROXY": "http://{http}", "NO_PROXY": "127.0.0.1"}, None),
     "no_proxy": ("http", {"ALL_PROXY": "socks5://{socks}", "no_proxy": "127.0.0.1"}, None),
-    "NO_PROXY, another": (
+    "NO_PROXY, another host": (
         "https",
         {"HTTPS_PROXY": "http://{http}", "NO_PROXY": "10.1.1.1"},
         "http",
@@ -117,10 +116,10 @@ ROUTES = {
         ("ALL_PROXY", "http://user:secret@[::1"),
     ],
 )
-async def test_an_environment_that_cannot_be_used_is_named(
+async def test_an_invalid_variable_is_named(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where proxies or certificates make no connection, the error names the variable; once."""
+    """An invalid proxy or certificate variable raises an error that names it. No retry follows."""
     monkeypatch.setenv(variable, value)
     async with AsyncPandium(KEY, base_url="https://127.0.0.1:9") as client:
         with pytest.raises(errors.ConfigurationError, match=variable) as caught:
@@ -131,11 +130,11 @@ async def test_an_environment_that_cannot_be_used_is_named(
 
 
 @pytest.mark.parametrize("name", ROUTES)
-async def test_the_environments_proxies_are_used_as_httpx_uses_them(
+async def test_proxy_variables_work_as_in_httpx(
     name: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the proxy variables say, a request takes the way that one of plain httpx takes."""
-    scheme, variables, used = ROUTES[name]
+    """For any proxy variables, a request takes the same route as with plain httpx."""
+    scheme, variables, expected = ROUTES[name]
     with (
         HttpProxy() as http,
         Socks5Proxy() as socks,
@@ -143,67 +142,67 @@ async def test_the_environments_proxies_are_used_as_httpx_uses_them(
     ):
         for variable, value in variables.items():
             monkeypatch.setenv(variable, value.format(http=http.address, socks=socks.address))
-        async with a_client(server.url) as client:
+        async with create_client(server.url) as client:
             assert (await client.runs.status("t-1")).status == "Running"
             assert (await client.tenants.sync(7, mode="normal")).trigger_id == "t-1"
         ours = [list(http.targets), list(socks.targets)]
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENT) as plain:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as plain:
             await plain.get("/v2/runs/triggers/t-1/status")
             await plain.post("/v2/tenants/7/sync", params={"mode": "normal"})
         theirs = [http.targets[len(ours[0]) :], socks.targets[len(ours[1]) :]]
         assert ours == theirs
         target = [f"127.0.0.1:{server.port}"]
-        assert {"http": [target, []], "socks": [[], target], None: [[], []]}[used] == ours
-        seen = [(request.method, request.target) for request in server.requests]
-        assert seen[:2] == seen[2:]
+        assert {"http": [target, []], "socks": [[], target], None: [[], []]}[expected] == ours
+        requests = [(request.method, request.target) for request in server.requests]
+        assert requests[:2] == requests[2:]
         assert [request.method for request in http.requests][:1] == (
-            [] if used != "http" else ["CONNECT"] if scheme == "https" else ["GET"]
+            [] if expected != "http" else ["CONNECT"] if scheme == "https" else ["GET"]
         )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("kind", ["http", "socks5"])
-async def test_a_proxy_may_ask_for_a_password(
+async def test_a_proxy_receives_its_credentials(
     kind: str, scheme: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """User and password of a proxy's URL reach the proxy, and nobody behind it."""
+    """The credentials of a proxy's URL reach the proxy, and not the API behind it."""
     tls = authority.server_context() if scheme == "https" else None
-    make = HttpProxy if kind == "http" else Socks5Proxy
-    with make(user=PLAIN_USER) as proxy, Misbehaving(tls=tls) as server:
+    proxy_class = HttpProxy if kind == "http" else Socks5Proxy
+    with proxy_class(user=DECODED_USER) as proxy, Misbehaving(tls=tls) as server:
         monkeypatch.setenv("ALL_PROXY", f"{kind}://{USER}@{proxy.address}")
-        async with a_client(server.url) as client:
+        async with create_client(server.url) as client:
             assert (await client.runs.status("t-1")).status == "Running"
         assert proxy.targets == [f"127.0.0.1:{server.port}"]
-        if scheme == "https":  # a forwarding proxy of plain HTTP would take the header off
+        if scheme == "https":  # over plain HTTP a real proxy would remove the header
             [request] = server.requests
             assert request.header("proxy-authorization") is None
 
 
-# What a proxy sees, and what it cannot do.
+# TLS through a proxy.
 
 
-@pytest.mark.parametrize("make", [HttpProxy, Socks5Proxy])
-async def test_a_proxy_sees_nothing_of_a_request_over_tls(
-    make: type[Proxy], authority: Authority, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("proxy_class", [HttpProxy, Socks5Proxy])
+async def test_a_proxy_cannot_read_a_request_over_tls(
+    proxy_class: type[Proxy], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a tunnel the key, the path and the body arrive, and the proxy reads none of them."""
-    with secure(authority) as server, make({HOST: server.port}) as proxy:
-        scheme = "http" if make is HttpProxy else "socks5"
+    """Over TLS, the key, the path and the body reach the API, and the proxy cannot read them."""
+    with tls_server(authority) as server, proxy_class({HOST: server.port}) as proxy:
+        scheme = "http" if proxy_class is HttpProxy else "socks5"
         monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{proxy.address}")
-        async with a_client(f"https://{HOST}") as client:
-            view = client.with_options(headers={"X-Team": "a-team-of-mine"})
-            await view.tenants.sync(7, mode="normal", payload={"secret": "a-body-of-mine"})
+        async with create_client(f"https://{HOST}") as client:
+            view = client.with_options(headers={"X-Team": "a-team-name"})
+            await view.tenants.sync(7, mode="normal", payload={"secret": "a-body-text"})
         assert proxy.targets == [f"{HOST}:443"]
         [request] = server.requests
         assert request.header("x-api-key") == KEY
-        assert request.header("x-team") == "a-team-of-mine"
-        for text in (KEY, "X-API-KEY", "/v2/tenants", "a-team-of-mine", "a-body-of-mine"):
-            assert text.lower().encode() not in bytes(proxy.seen).lower()
+        assert request.header("x-team") == "a-team-name"
+        for text in (KEY, "X-API-KEY", "/v2/tenants", "a-team-name", "a-body-text"):
+            assert text.lower().encode() not in bytes(proxy.received).lower()
         for connect in proxy.requests:
             assert {name.lower() for name, _ in connect.headers} <= {"host", "accept"}
 
 
-BROKEN: dict[str, Callable[[Authority], ssl.SSLContext]] = {
+INVALID: dict[str, Callable[[Authority], ssl.SSLContext]] = {
     "an unknown authority": lambda authority: Authority(
         trustme.CA(), authority.path
     ).server_context(),
@@ -219,31 +218,31 @@ def assert_untrusted(error: BaseException) -> None:
     assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
 
-def words_of_ours() -> set[str]:
-    """Give each name of a variable that the library reads, or that somebody might hope for."""
+def variables_of_the_library() -> set[str]:
+    """Return all PANDIUM_* names in the sources, and guesses that users might try."""
     sources = Path(pandium.__file__).parent.rglob("*.py")
-    found = {name for path in sources for name in re.findall(r"PANDIUM_[A-Z_]+", path.read_text())}
-    hoped = "VERIFY SSL_VERIFY VERIFY_SSL TLS_VERIFY NO_VERIFY INSECURE CA_BUNDLE CERT_FILE SSL"
-    return (found | {f"PANDIUM_{word}" for word in hoped.split()}) - {
+    known = {name for path in sources for name in re.findall(r"PANDIUM_[A-Z_]+", path.read_text())}
+    guesses = "VERIFY SSL_VERIFY VERIFY_SSL TLS_VERIFY NO_VERIFY INSECURE CA_BUNDLE CERT_FILE SSL"
+    return (known | {f"PANDIUM_{guess}" for guess in guesses.split()}) - {
         "PANDIUM_API_KEY",
         "PANDIUM_BASE_URL",
         "PANDIUM_ENV",
     }
 
 
-@pytest.mark.parametrize("way", ["direct", "http", "socks5"])
-@pytest.mark.parametrize("fault", BROKEN)
-async def test_a_wrong_certificate_is_never_taken(
-    fault: str, way: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("route", ["direct", "http", "socks5"])
+@pytest.mark.parametrize("fault", INVALID)
+async def test_an_invalid_certificate_is_never_accepted(
+    fault: str, route: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong certificate is a ConnectFailed on any way, and the place is free again after it."""
-    make = Socks5Proxy if way == "socks5" else HttpProxy
-    with Misbehaving(tls=BROKEN[fault](authority)) as server, make() as proxy:
-        if way != "direct":
-            monkeypatch.setenv("HTTPS_PROXY", f"{way}://{proxy.address}")
-        async with a_client(server.url, max_connections=1) as client:
+    """An invalid certificate is a ConnectFailed on every route, and its slot is released."""
+    proxy_class = Socks5Proxy if route == "socks5" else HttpProxy
+    with Misbehaving(tls=INVALID[fault](authority)) as server, proxy_class() as proxy:
+        if route != "direct":
+            monkeypatch.setenv("HTTPS_PROXY", f"{route}://{proxy.address}")
+        async with create_client(server.url, max_connections=1) as client:
             for _ in range(3):
-                with anyio.fail_after(PATIENT), pytest.raises(errors.ConnectFailed) as caught:
+                with anyio.fail_after(TIMEOUT), pytest.raises(errors.ConnectFailed) as caught:
                     await client.tenants.sync(7, mode="normal")
                 assert not caught.value.outcome_unknown
                 assert len(caught.value.attempts) == 2
@@ -254,63 +253,63 @@ async def test_a_wrong_certificate_is_never_taken(
 
 
 @pytest.mark.parametrize("value", ["0", "1", "false", "true", ""])
-async def test_no_variable_of_ours_switches_verification_off(
+async def test_no_variable_disables_verification(
     value: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever PANDIUM_* variables say, a wrong certificate is refused."""
-    # In a place of its own, as what was made for another test may be kept.
+    """No value of any PANDIUM_* variable makes an invalid certificate acceptable."""
+    # A path of its own, because contexts are cached by path.
     path = tmp_path / "ca.pem"
     authority.ca.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    for name in words_of_ours():
+    for name in variables_of_the_library():
         monkeypatch.setenv(name, value)
-    with Misbehaving(tls=BROKEN["an unknown authority"](authority)) as server:
-        async with a_client(server.url) as client:
+    with Misbehaving(tls=INVALID["an unknown authority"](authority)) as server:
+        async with create_client(server.url) as client:
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.runs.status("t-1")
             assert_untrusted(caught.value)
         assert server.seen == 0
 
 
-async def test_an_authority_must_be_named_to_be_trusted(
+async def test_a_private_authority_must_be_configured(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without SSL_CERT_FILE, even after it was set once, a private authority is not trusted."""
-    with secure(authority) as server:
-        async with a_client(server.url) as client:
+    """A private authority is trusted only while SSL_CERT_FILE names it."""
+    with tls_server(authority) as server:
+        async with create_client(server.url) as client:
             await client.runs.status("t-1")
         monkeypatch.delenv("SSL_CERT_FILE")
-        async with a_client(server.url) as client:
+        async with create_client(server.url) as client:
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.runs.status("t-1")
             assert_untrusted(caught.value)
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
-        async with a_client(server.url) as client:
+        async with create_client(server.url) as client:
             await client.runs.status("t-1")
 
 
 async def test_the_clients_of_a_process_share_one_ssl_context(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many clients speak TLS, with a proxy and without, certificates are loaded once."""
-    path = tmp_path / "ca.pem"  # a place that no other test has loaded from
+    """Certificates are loaded once for all clients, with and without a proxy."""
+    path = tmp_path / "ca.pem"  # contexts are cached by path
     authority.ca.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    make, made = ssl.create_default_context, []
+    create, contexts = ssl.create_default_context, []
 
     def count(*args: Any, **options: Any) -> ssl.SSLContext:
-        made.append(make(*args, **options))
-        return made[-1]
+        contexts.append(create(*args, **options))
+        return contexts[-1]
 
     monkeypatch.setattr(ssl, "create_default_context", count)
-    with secure(authority) as server, HttpProxy() as proxy:
+    with tls_server(authority) as server, HttpProxy() as proxy:
         for is_proxied in (False, False, True, True):
             if is_proxied:
                 monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-            async with a_client(server.url) as client:
+            async with create_client(server.url) as client:
                 assert (await client.runs.status("t-1")).status == "Running"
         assert len(proxy.targets) == 2
-    assert len(made) == 1
+    assert len(contexts) == 1
 
 
 @pytest.mark.parametrize(
@@ -320,33 +319,33 @@ async def test_the_clients_of_a_process_share_one_ssl_context(
 async def test_a_refused_connect_was_never_sent(
     refusal: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy that refuses to connect is a ConnectFailed, which a POST repeats without harm."""
-    with secure(authority) as server, HttpProxy(refusal=refusal) as proxy:
+    """A refused CONNECT is a ConnectFailed, after which even a POST is retried."""
+    with tls_server(authority) as server, HttpProxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        async with a_client(server.url, max_connections=1) as client:
-            with anyio.fail_after(PATIENT), pytest.raises(errors.ConnectFailed) as caught:
+        async with create_client(server.url, max_connections=1) as client:
+            with anyio.fail_after(TIMEOUT), pytest.raises(errors.ConnectFailed) as caught:
                 await client.tenants.sync(7, mode="normal")
             assert not caught.value.outcome_unknown
             assert len(caught.value.attempts) == len(proxy.requests) == 2
             assert server.accepted == 0
             proxy.refusal = None
-            with anyio.fail_after(PATIENT):
+            with anyio.fail_after(TIMEOUT):
                 await client.tenants.sync(7, mode="normal")
         assert server.effects["POST", "/v2/tenants/7/sync"] == 1
-        assert KEY.encode() not in proxy.seen
+        assert KEY.encode() not in proxy.received
 
 
-async def test_a_socks_proxy_that_refuses_is_a_failed_connection(
+async def test_a_refusal_by_a_socks_proxy_is_a_failed_connection(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A SOCKS proxy that may not connect, or wants a password, is a ConnectFailed."""
-    with secure(authority) as server, Socks5Proxy(is_refusing=True) as proxy:
-        for user in (None, PLAIN_USER):
+    """A SOCKS proxy that refuses to connect or requires a password is a ConnectFailed."""
+    with tls_server(authority) as server, Socks5Proxy(is_refusing=True) as proxy:
+        for user in (None, DECODED_USER):
             proxy.user = user
             monkeypatch.setenv("ALL_PROXY", f"socks5://{proxy.address}")
-            async with a_client(server.url, max_connections=1) as client:
+            async with create_client(server.url, max_connections=1) as client:
                 for _ in range(2):
-                    with anyio.fail_after(PATIENT), pytest.raises(errors.ConnectFailed) as caught:
+                    with anyio.fail_after(TIMEOUT), pytest.raises(errors.ConnectFailed) as caught:
                         await client.tenants.sync(7, mode="normal")
                     assert len(caught.value.attempts) == 2
         assert server.accepted == 0
@@ -354,13 +353,13 @@ async def test_a_socks_proxy_that_refuses_is_a_failed_connection(
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_a_proxy_that_is_not_there_is_a_failed_connection(
+async def test_an_unreachable_proxy_is_a_failed_connection(
     scheme: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody listens for the proxy nothing is sent, not even around it."""
-    with secure(authority) as server, Misbehaving(is_listening=False) as nobody:
-        monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{nobody.port}")
-        async with a_client(server.url) as client:
+    """An unreachable proxy is a ConnectFailed. The request does not bypass it."""
+    with tls_server(authority) as server, Misbehaving(is_listening=False) as unreachable:
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{unreachable.port}")
+        async with create_client(server.url) as client:
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.tenants.sync(7, mode="normal")
             assert len(caught.value.attempts) == 2
@@ -368,17 +367,17 @@ async def test_a_proxy_that_is_not_there_is_a_failed_connection(
 
 
 @pytest.mark.parametrize("silence", ["before", "behind"])
-@pytest.mark.parametrize("by", ["timeout", "cancellation"])
-async def test_a_silent_proxy_takes_no_place_for_good(
-    by: str, silence: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reason", ["timeout", "cancellation"])
+async def test_a_silent_proxy_does_not_occupy_a_slot(
+    reason: str, silence: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls cut off during CONNECT, or in the handshake behind it, leave nothing behind them."""
-    with secure(authority) as server, HttpProxy(silence=silence) as proxy:
+    """A call that ends during CONNECT or the TLS handshake releases its slot and connection."""
+    with tls_server(authority) as server, HttpProxy(silence=silence) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        async with a_client(server.url, max_connections=1) as client:
+        async with create_client(server.url, max_connections=1) as client:
             for number in range(3):
-                with anyio.fail_after(PATIENT), anyio.CancelScope() as scope:
-                    if by == "timeout":
+                with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
+                    if reason == "timeout":
                         with pytest.raises(errors.TransportError):
                             view = client.with_options(timeout=0.2, retry=Retry.never())
                             await view.tenants.sync(7, mode="normal")
@@ -389,20 +388,20 @@ async def test_a_silent_proxy_takes_no_place_for_good(
                             await anyio.wait_all_tasks_blocked()
                             scope.cancel()
             proxy.silence = None
-            with anyio.fail_after(PATIENT):
+            with anyio.fail_after(TIMEOUT):
                 assert (await client.runs.status("t-1")).status == "Running"
         assert server.seen == 1
         await proxy.until_idle()
 
 
 @pytest.mark.parametrize("silence", ["before", "behind"])
-async def test_a_tunnel_that_is_not_made_in_time_was_never_sent(
+async def test_a_tunnel_that_is_too_slow_was_never_sent(
     silence: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy that answers CONNECT too late, or not to the handshake, is a ConnectFailed."""
-    with secure(authority) as server, HttpProxy(silence=silence) as proxy:
+    """A timeout during CONNECT or the TLS handshake is a ConnectFailed."""
+    with tls_server(authority) as server, HttpProxy(silence=silence) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        async with a_client(server.url) as client:
+        async with create_client(server.url) as client:
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.with_options(timeout=0.2).tenants.sync(7, mode="normal")
             assert not caught.value.outcome_unknown

@@ -1,4 +1,4 @@
-"""The key shows nowhere and goes nowhere else; no id reaches another path."""
+"""The API key is never shown or sent elsewhere, and an id never reaches another path."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from support.servers import Behaviour, Misbehaving, answer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-PATIENT = 20.0
+TIMEOUT = 20.0  # seconds, never reached
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
-_MOST_DEPTH = 12
+_MAX_DEPTH = 12
 
-# Each key has a beginning that no text of ours has, as one that is a word of ours would be found.
-_BEGIN, _DIGITS = "K~9x", "90718"
-_MARK = st.text(string.ascii_letters + string.digits, min_size=1, max_size=9)
+# Each key starts with characters that no text of the library has, to rule out false matches.
+_PREFIX, _DIGITS = "K~9x", "90718"
+_SUFFIX = st.text(string.ascii_letters + string.digits, min_size=1, max_size=9)
 keys = st.one_of(
-    st.text(_PRINTABLE, min_size=8, max_size=40).map(_BEGIN.__add__),
-    st.tuples(st.just(_BEGIN), st.text(_PRINTABLE + " ", min_size=8, max_size=20), _MARK).map(
+    st.text(_PRINTABLE, min_size=8, max_size=40).map(_PREFIX.__add__),
+    st.tuples(st.just(_PREFIX), st.text(_PRINTABLE + " ", min_size=8, max_size=20), _SUFFIX).map(
         "".join
     ),
     st.text(string.digits, min_size=12, max_size=20).map(_DIGITS.__add__),
 )
 
-# Texts that hold the key, as an answer of a server may.
+# Response bodies that contain the key.
 BODIES: dict[str, Callable[[str], bytes]] = {
     "message": lambda key: json.dumps({"message": f"bad key {key}!"}).encode(),
     "detail": lambda key: json.dumps({"detail": f"bad key {key}!"}).encode(),
@@ -66,44 +66,44 @@ BODIES: dict[str, Callable[[str], bytes]] = {
 STATUSES = ["400 Bad", "401 No", "404 No", "409 No", "422 No", "429 Wait", "500 Oops", "307 Move"]
 
 
-def an_error(status: str, body: bytes, headers: dict[str, str]) -> Behaviour:
+def respond(status: str, body: bytes, headers: dict[str, str]) -> Behaviour:
     async def play(wire: bad.Wire) -> None:
         await wire.send(answer(body, status, headers))
 
-    return Behaviour("error", play, keeps=True)
+    return Behaviour("respond", play, keeps=True)
 
 
-def raw(data: bytes) -> Behaviour:
-    return bad.garbage(data)
+def respond_raw(make: Callable[[str], bytes]) -> Callable[[str], Behaviour]:
+    return lambda key: bad.garbage(make(key))
 
 
-def rawly(make: Callable[[str], bytes]) -> Callable[[str], Behaviour]:
-    return lambda key: raw(make(key))
-
-
-# Answers below or beside HTTP that echo the key.
+# Invalid responses and broken connections, most of which echo the key.
 ECHOES: dict[str, Callable[[str], Behaviour]] = {
-    "garbage": rawly(lambda key: f"X-API-KEY: {key}\r\n\r\n".encode()),
-    "status line": rawly(lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode()),
-    "reason": rawly(lambda key: f"HTTP/1.1 400 {key}\r\nContent-Length: 2\r\n\r\n{{}}".encode()),
-    "header line": rawly(lambda key: f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n".encode()),
-    "header name": rawly(lambda key: f"HTTP/1.1 200 OK\r\n({key}): 1\r\n\r\n".encode()),
-    "length": rawly(lambda key: f"HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n".encode()),
-    "two lengths": rawly(
+    "garbage": respond_raw(lambda key: f"X-API-KEY: {key}\r\n\r\n".encode()),
+    "status line": respond_raw(lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode()),
+    "reason": respond_raw(
+        lambda key: f"HTTP/1.1 400 {key}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    ),
+    "header line": respond_raw(lambda key: f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n".encode()),
+    "header name": respond_raw(lambda key: f"HTTP/1.1 200 OK\r\n({key}): 1\r\n\r\n".encode()),
+    "length": respond_raw(lambda key: f"HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n".encode()),
+    "two lengths": respond_raw(
         lambda key: (
             f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2{key}\r\n\r\n{key}".encode()
         )
     ),
-    "encoding": rawly(lambda key: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {key}\r\n\r\n".encode()),
-    "content encoding": lambda key: an_error("200 OK", b"{}", {"Content-Encoding": key}),
-    "chunk": rawly(
+    "encoding": respond_raw(
+        lambda key: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {key}\r\n\r\n".encode()
+    ),
+    "content encoding": lambda key: respond("200 OK", b"{}", {"Content-Encoding": key}),
+    "chunk": respond_raw(
         lambda key: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n".encode()
     ),
-    "success of no use": lambda key: an_error("200 OK", json.dumps([key]).encode(), {}),
-    "success of no type": lambda key: an_error(
+    "success of the wrong shape": lambda key: respond("200 OK", json.dumps([key]).encode(), {}),
+    "success of the wrong type": lambda key: respond(
         "200 OK", json.dumps({"status": [key]}).encode(), {}
     ),
-    "success of no JSON": lambda key: an_error("200 OK", f"{{{key}".encode(), {}),
+    "success that is not JSON": lambda key: respond("200 OK", f"{{{key}".encode(), {}),
     "lost": lambda key: bad.close("all"),
     "reset": lambda key: bad.reset("all"),
     "stall": lambda key: bad.stall_before_the_answer(),
@@ -118,7 +118,7 @@ CALLS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
     lambda client: client.runs.log(7),
     lambda client: client.request("GET", "/v2/other"),
 ]
-ANY_JSON = CALLS[-1]  # which takes whatever is JSON
+ANY_JSON = CALLS[-1]  # accepts any JSON
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def other() -> Iterator[Misbehaving]:
         yield running
 
 
-class Records(logging.Handler):
-    """All that is logged, as text and with what it was made of."""
+class LogRecorder(logging.Handler):
+    """A handler that keeps each record as formatted text and with all its attributes."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -145,8 +145,8 @@ class Records(logging.Handler):
 
 
 @contextmanager
-def recording() -> Iterator[Records]:
-    log, records = logging.getLogger("pandium"), Records()
+def recorded_logs() -> Iterator[LogRecorder]:
+    log, records = logging.getLogger("pandium"), LogRecorder()
     level = log.level
     log.addHandler(records)
     log.setLevel(logging.DEBUG)
@@ -157,63 +157,63 @@ def recording() -> Iterator[Records]:
         log.setLevel(level)
 
 
-def texts_of(thing: object, depth: int = 0) -> Iterator[str]:  # noqa: C901 - a case a type
-    """Give all text that can be reached from an error by its attributes and its chain."""
-    if depth > _MOST_DEPTH:
+def texts_of(value: object, depth: int = 0) -> Iterator[str]:  # noqa: C901 - one case for each type
+    """Yield all text that is reachable from an error by its attributes and its chain."""
+    if depth > _MAX_DEPTH:
         return
-    if isinstance(thing, str):
-        yield thing
-    elif isinstance(thing, (bytes, bytearray)):
-        yield bytes(thing).decode("latin-1")
-    elif isinstance(thing, dict):
-        for name, value in thing.items():
-            yield from texts_of(name, depth + 1)
-            yield from texts_of(value, depth + 1)
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        for item in thing:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (bytes, bytearray)):
+        yield bytes(value).decode("latin-1")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts_of(key, depth + 1)
             yield from texts_of(item, depth + 1)
-    elif isinstance(thing, BaseException):
-        yield from (str(thing), repr(thing))
-        chain = (thing.__cause__, thing.__context__)
-        notes = getattr(thing, "__notes__", ())
-        yield from texts_of([thing.args, vars(thing), notes, *chain], depth + 1)
-    elif attrs.has(type(thing)):
-        yield repr(thing)
-        yield from texts_of(attrs.asdict(thing, recurse=False), depth + 1)  # type: ignore[arg-type]
-    elif thing is not None:
-        yield from (str(thing), repr(thing))
-        yield from texts_of(getattr(thing, "__dict__", None), depth + 1)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from texts_of(item, depth + 1)
+    elif isinstance(value, BaseException):
+        yield from (str(value), repr(value))
+        chain = (value.__cause__, value.__context__)
+        notes = getattr(value, "__notes__", ())
+        yield from texts_of([value.args, vars(value), notes, *chain], depth + 1)
+    elif attrs.has(type(value)):
+        yield repr(value)
+        yield from texts_of(attrs.asdict(value, recurse=False), depth + 1)  # type: ignore[arg-type]
+    elif value is not None:
+        yield from (str(value), repr(value))
+        yield from texts_of(getattr(value, "__dict__", None), depth + 1)
 
 
-def assert_hidden(key: str, error: BaseException, records: Records) -> None:
-    shown = [*texts_of(error), *traceback.format_exception(error), *records.texts]
-    shown.append(pickle.dumps(error).decode("latin-1"))
-    shown += texts_of(pickle.loads(pickle.dumps(error)))
-    for text in shown:
+def assert_hidden(key: str, error: BaseException, records: LogRecorder) -> None:
+    texts = [*texts_of(error), *traceback.format_exception(error), *records.texts]
+    texts.append(pickle.dumps(error).decode("latin-1"))
+    texts += texts_of(pickle.loads(pickle.dumps(error)))
+    for text in texts:
         assert key not in text
 
 
 def failure_of(
     key: str, url: str, call: Callable[[AsyncPandium], Awaitable[object]], **options: Any
-) -> tuple[errors.PandiumError, Records]:
-    """Make a call that fails, with everything of the client shown on the way."""
+) -> tuple[errors.PandiumError, LogRecorder]:
+    """Return the error of a failing call and the logs, and check the reprs of the client."""
 
     async def run() -> errors.PandiumError:
         async with AsyncPandium(
             key,
             base_url=url,
-            **{"timeout": PATIENT, "retry": Retry(attempts=2, initial=0), **options},
+            **{"timeout": TIMEOUT, "retry": Retry(attempts=2, initial=0), **options},
         ) as client:
             view = client.with_options(headers={"X-Team": "blue"})
             listing = client.tenants.list(integration_id=1)
-            nouns = [client.builds, client.connectors, client.integrations, client.releases]
-            for thing in (client, view, listing, *nouns, client.runs, client.tenants):
-                assert key not in repr(thing) + str(thing)
+            resources = [client.builds, client.connectors, client.integrations, client.releases]
+            for value in (client, view, listing, *resources, client.runs, client.tenants):
+                assert key not in repr(value) + str(value)
             with pytest.raises(errors.PandiumError) as caught:
                 await call(client)
             return caught.value
 
-    with recording() as records:
+    with recorded_logs() as records:
         return asyncio.run(run()), records
 
 
@@ -230,7 +230,7 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 @example(key="1234567890123", status="400 Bad", body="number", call=CALLS[0], header="X-Echo")
 @example(key="1234567890123", status="400 Bad", body="number within", call=CALLS[0], header="Via")
 @quick
-def test_an_error_that_echoes_the_key_hides_it(  # noqa: PLR0917 - named by hypothesis
+def test_an_echoed_key_is_redacted(  # noqa: PLR0917 - hypothesis passes them by name
     server: Misbehaving,
     key: str,
     status: str,
@@ -238,9 +238,9 @@ def test_an_error_that_echoes_the_key_hides_it(  # noqa: PLR0917 - named by hypo
     call: Callable[[AsyncPandium], Awaitable[object]],
     header: str,
 ) -> None:
-    """Whatever of the key an error answer echoes, in body or headers, nothing of ours shows it."""
+    """If an error response echoes the key in body or headers, no error or log shows it."""
     headers = {header: f"a {key}", "X-Other": key}
-    server.play([], otherwise=an_error(status, BODIES[body](key), headers))
+    server.play([], otherwise=respond(status, BODIES[body](key), headers))
     error, records = failure_of(key, server.url, call)
     assert_hidden(key, error, records)
 
@@ -259,10 +259,10 @@ def test_no_failure_below_http_shows_the_key(
     echo: str,
     call: Callable[[AsyncPandium], Awaitable[object]],
 ) -> None:
-    """A connection that breaks, stalls, or speaks nonsense full of the key does not reveal it."""
-    assume(not (echo.startswith("success of no") and call is ANY_JSON and "JSON" not in echo))
+    """An invalid response that contains the key, a lost connection or a stall does not show it."""
+    assume(not (echo.startswith("success of the wrong") and call is ANY_JSON))
     server.play([], otherwise=ECHOES[echo](key))
-    timeout = httpx.Timeout(PATIENT, read=0.02 if echo == "stall" else PATIENT)
+    timeout = httpx.Timeout(TIMEOUT, read=0.02 if echo == "stall" else TIMEOUT)
     error, records = failure_of(key, server.url, call, timeout=timeout)
     assert_hidden(key, error, records)
 
@@ -272,17 +272,17 @@ def test_no_failure_below_http_shows_the_key(
 def test_no_failure_to_connect_shows_the_key(
     key: str, call: Callable[[AsyncPandium], Awaitable[object]]
 ) -> None:
-    """Where nobody listens, what is raised and logged holds no key."""
-    with Misbehaving(is_listening=False) as nobody:
-        error, records = failure_of(key, nobody.url, call)
+    """The error and the log of a refused connection do not show the key."""
+    with Misbehaving(is_listening=False) as server:
+        error, records = failure_of(key, server.url, call)
     assert type(error) is errors.ConnectFailed
     assert_hidden(key, error, records)
 
 
 @given(key=keys)
 @settings(quick, max_examples=20)
-def test_errors_of_use_show_no_key(server: Misbehaving, key: str) -> None:
-    """What a client that is closed, or of another event loop, raises holds no key either."""
+def test_errors_of_misuse_show_no_key(server: Misbehaving, key: str) -> None:
+    """The error of a client that is closed or used in another event loop does not show the key."""
     server.play([])
     client = AsyncPandium(key, base_url=server.url)
 
@@ -291,12 +291,12 @@ def test_errors_of_use_show_no_key(server: Misbehaving, key: str) -> None:
         await client.aclose()
 
     asyncio.run(use())
-    with recording() as records, pytest.raises(errors.PandiumError) as caught:
+    with recorded_logs() as records, pytest.raises(errors.PandiumError) as caught:
         asyncio.run(client.runs.status("t-1"))
     assert_hidden(key, caught.value, records)
 
 
-# Where the key goes.
+# The key.
 
 
 @given(
@@ -306,7 +306,7 @@ def test_errors_of_use_show_no_key(server: Misbehaving, key: str) -> None:
     suffix=st.sampled_from(["", "/", "/v2/tenants", "/log?signature=s3cr3t"]),
 )
 @quick
-def test_the_key_goes_to_the_configured_origin_alone(  # noqa: PLR0917 - named by hypothesis
+def test_the_key_is_sent_only_to_the_configured_origin(  # noqa: PLR0917 - hypothesis passes them by name
     server: Misbehaving,
     other: Misbehaving,
     key: str,
@@ -314,23 +314,23 @@ def test_the_key_goes_to_the_configured_origin_alone(  # noqa: PLR0917 - named b
     call: Callable[[AsyncPandium], Awaitable[object]],
     suffix: str,
 ) -> None:
-    """A redirect to another host brings it no request, or, for a stored log, one with no key."""
+    """A redirect is not followed, except for a log, whose download does not have the key."""
     cookie = {"Location": f"{other.url}{suffix}", "Set-Cookie": f"key={key}; Path=/"}
-    server.play([an_error(f"{code} Moved", b"", cookie)])
-    other.play([], otherwise=bad.status("403 Forbidden", f"who is {key}".encode()))
-    before, came = len(server.requests), len(other.requests)
+    server.play([respond(f"{code} Moved", b"", cookie)])
+    other.play([], otherwise=bad.status("403 Forbidden", f"unknown key {key}".encode()))
+    before, other_before = len(server.requests), len(other.requests)
     error, records = failure_of(key, server.url, call)
     assert_hidden(key, error, records)
     assert [request.header("x-api-key") for request in server.requests[before:]] == [key]
     is_log = server.requests[-1].path == "/v2/runs/7/log"
-    assert len(other.requests) - came == (1 if is_log else 0)
-    for request in other.requests[came:]:
+    assert len(other.requests) - other_before == (1 if is_log else 0)
+    for request in other.requests[other_before:]:
         assert not any(key in name + value for name, value in request.headers)
         assert request.header("x-api-key") is None
         assert key not in request.target
 
 
-# Where an id goes.
+# Ids and headers.
 
 ids = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
@@ -340,7 +340,7 @@ ids = st.one_of(
     ),
 )
 PATHS: list[tuple[int, int, Callable[[AsyncPandium, str], Awaitable[object]]]] = [
-    # How many segments, which of them is the id, and the call.
+    # The number of segments, the index of the id, and the call.
     (5, 3, lambda client, id_: client.runs.status(id_)),
     (4, 2, lambda client, id_: client.tenants.sync(id_, mode="normal")),  # type: ignore[arg-type]
     (3, 2, lambda client, id_: client.tenants.archive(id_)),  # type: ignore[arg-type]
@@ -361,13 +361,13 @@ def test_no_id_reaches_another_path(
     id_: str,
     path: tuple[int, int, Callable[[AsyncPandium, str], Awaitable[object]]],
 ) -> None:
-    """An id is one segment of the request line, and decodes to itself; else nothing is sent."""
+    """An id is sent as exactly one encoded path segment, or rejected before anything is sent."""
     segments, position, call = path
     server.play([], otherwise=bad.status("404 Not Found"))
     before = len(server.requests)
 
     async def run() -> None:
-        async with AsyncPandium("a-key-of-mine", base_url=server.url, timeout=PATIENT) as client:
+        async with AsyncPandium("a-key-of-a-user", base_url=server.url, timeout=TIMEOUT) as client:
             with pytest.raises((errors.NotFound, ValueError)):
                 await call(client, id_)
 
@@ -396,13 +396,13 @@ def test_no_id_reaches_another_path(
 @example(name="X-Team\r\nX-Evil", value="1")
 @example(name="X-API-KEY", value="another")
 @settings(quick, max_examples=100)
-def test_no_header_makes_another(server: Misbehaving, name: str, value: str) -> None:
-    """A header of the user's arrives as it is or is refused; it adds no line and takes no key."""
+def test_no_header_injects_another(server: Misbehaving, name: str, value: str) -> None:
+    """A user's header is sent unchanged or rejected. It adds no line and never replaces the key."""
     server.play([])
     before = len(server.requests)
 
     async def run() -> None:
-        async with AsyncPandium("a-key-of-mine", base_url=server.url, timeout=PATIENT) as client:
+        async with AsyncPandium("a-key-of-a-user", base_url=server.url, timeout=TIMEOUT) as client:
             await client.with_options(headers={name: value}).runs.status("t-1")
 
     try:
@@ -412,18 +412,18 @@ def test_no_header_makes_another(server: Misbehaving, name: str, value: str) -> 
         return
     request = server.requests[-1]
     assert request.header(name) == value.strip()
-    assert request.header("x-api-key") == "a-key-of-mine"
+    assert request.header("x-api-key") == "a-key-of-a-user"
     assert request.header("x-evil") is None
 
 
 def test_the_search_for_secrets_finds_them() -> None:
-    """What looks for the key in the tests above finds it wherever it may hide."""
-    hidden = errors.APIError("x", status_code=400, body={"a": [{"secret": 1}]})
-    hidden.__cause__ = OSError("caused by another")
-    hidden.add_note("a note")
-    found = " ".join(texts_of(hidden))
+    """`texts_of` and `recorded_logs` find text wherever an error or a record may contain it."""
+    error = errors.APIError("x", status_code=400, body={"a": [{"secret": 1}]})
+    error.__cause__ = OSError("caused by another")
+    error.add_note("a note")
+    found = " ".join(texts_of(error))
     for text in ("secret", "caused by another", "a note"):
         assert text in found
-    with recording() as records:
+    with recorded_logs() as records:
         logging.getLogger("pandium").debug("of %s", "a debugger")
     assert any("of a debugger" in text for text in records.texts)

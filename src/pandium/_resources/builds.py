@@ -1,4 +1,4 @@
-"""Speak to ``/v2/sourcecontrol/build``."""
+"""The operations on builds: ``/v2/sourcecontrol/build``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,31 @@ __all__ = ["Builds"]
 
 @attrs.frozen
 class Builds:
-    """Builds, from which the vendor makes releases."""
+    """Builds of integrations. Pandium makes releases from them."""
 
     _transport: Transport = attrs.field(repr=False)
 
     async def create(self, integration_id: int, build_tag: str, *, mode: RunMode | str) -> Any:
         """
-        Create a build of an integration, and give the API's answer as decoded JSON.
+        Create a build of an integration.
 
-        ``mode`` is ``init`` or ``normal``. A later form of this operation, with ``tag`` and
-        ``branch``, can be sent by the client's ``request``.
+        The request is not retried if the build may already have been created.
 
-        Source: Builds, Create Build V2.
+        ```python
+        await client.builds.create(integration_id, "v1.4.0", mode="normal")
+        ```
 
-        :raises ValidationError: if there is no such integration, or the tag is refused.
+        Pandium documents a second form of this operation, with ``tag`` and ``branch``. Use
+        ``client.request`` to send it.
+
+        API reference:
+        [Create Build V2](https://docs.pandium.com/reference/pandium-api#create-build-v2)
+
+        :param integration_id: id of the integration.
+        :param build_tag: tag of the build, such as ``"v1.4.0"``.
+        :param mode: ``"init"`` or ``"normal"``.
+        :returns: the decoded JSON of the response.
+        :raises ValidationError: if the integration does not exist or the tag is rejected.
         """
         body = {
             "build_tag": validate_text("build_tag", build_tag),

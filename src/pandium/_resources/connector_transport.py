@@ -1,4 +1,4 @@
-"""Carry the requests of an httpx client through the vendor's proxy; it takes a send callable."""
+"""An httpx transport that sends each request through Pandium's connector proxy."""
 
 from __future__ import annotations
 
@@ -16,199 +16,207 @@ from pandium.errors import ConnectFailed, ConnectorError, PandiumError, RequestT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    # The proxy's operation, the JSON of its fields, and the time limits of the request, if it has
-    # any; gives the upstream's data.
-    Send = Callable[[str, bytes, httpx.Timeout | None], Awaitable[Any]]
+    # Called with the proxy's operation, the encoded fields and the timeout of the request, if it
+    # has one. Returns the data of the upstream's response.
+    SendToProxy = Callable[[str, bytes, httpx.Timeout | None], Awaitable[Any]]
 
-__all__ = ["UpstreamTransport"]
+__all__ = ["ConnectorTransport"]
 
 _CALL, _XML, _SOAP = "call", "xml", "soap"
-# What the proxy sets itself, or what concerns one connection alone (RFC 9110, section 7.6.1); and
-# credentials, which are the tenant's.
-_NOT_CARRIED = frozenset(
+# The first two rows belong to one connection (RFC 9110, section 7.6.1) or are set by the proxy.
+# Credentials are dropped because the proxy adds the tenant's.
+_DROPPED_HEADERS = frozenset(
     {
         *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive"),
         *("te", "trailer", "transfer-encoding"),
         *("authorization", "proxy-authorization"),
     }
 )
-# Their answers are headers, or no answers at all.
-_METHODS_REFUSED = frozenset({"CONNECT", "HEAD", "OPTIONS", "TRACE"})
+# Their responses consist of headers, which the proxy does not return, or open a tunnel.
+_REJECTED_METHODS = frozenset({"CONNECT", "HEAD", "OPTIONS", "TRACE"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""", re.IGNORECASE)
 _XML_ENCODING = re.compile(r"""\A\ufeff?<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)""")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 @attrs.frozen(eq=False)
-class UpstreamTransport(httpx.AsyncBaseTransport):
-    """What an ``httpx.AsyncClient`` of the upstream sends by; to close it does nothing."""
+class ConnectorTransport(httpx.AsyncBaseTransport):
+    """
+    A transport for an ``httpx.AsyncClient`` of the upstream.
+
+    It does not own the connections, so closing it has no effect.
+    """
 
     tenant_id: int
     connector: str
-    _send: Send = attrs.field(repr=False)
+    _send: SendToProxy = attrs.field(repr=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """
         Send one request through the proxy.
 
-        :raises httpx.UnsupportedProtocol: unsent, if the proxy cannot carry the request.
-        :raises httpx.TransportError: if the upstream's answer did not come.
+        :raises httpx.UnsupportedProtocol: if the proxy cannot forward the request. Nothing is sent.
+        :raises httpx.TransportError: if there is no response of the upstream.
         """
-        operation, fields = await _carried(request)
+        operation, fields = await _to_proxy_fields(request)
         try:
             content = encode_json(fields, "the request")
         except ValueError as error:
             raise httpx.UnsupportedProtocol(str(error)) from None
         try:
-            answer = await self._send(operation, content, _timeout_of(request))
+            data = await self._send(operation, content, _timeout_of(request))
         except ConnectorError as error:
-            return _response(error.status_code, error.data, operation)
+            return _to_response(error.status_code, error.data, operation)
         except PandiumError as error:
-            raise _as_httpx(error) from error
-        return _response(httpx.codes.OK, answer, operation)
+            raise _to_httpx_error(error) from error
+        return _to_response(httpx.codes.OK, data, operation)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise httpx.UnsupportedProtocol(f"a connector's proxy cannot carry {what}")
+def _reject(reason: str) -> NoReturn:
+    raise httpx.UnsupportedProtocol(f"the connector proxy does not support {reason}")
 
 
-async def _carried(request: httpx.Request) -> tuple[str, dict[str, Any]]:
-    """Give the proxy's operation for a request, and its fields."""
+async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]:
+    """Return the proxy operation for a request and the operation's fields."""
     headers = request.headers
-    if request.method in _METHODS_REFUSED:
-        _refuse(f"{request.method}: headers of the answer do not come back")
-    fields: dict[str, Any] = {"method": request.method, "target_url": _target_of(request)}
-    fields["headers"] = _headers_of(headers)
-    if params := _query_of(request.url):
+    if request.method in _REJECTED_METHODS:
+        _reject(f"{request.method}: it does not return response headers")
+    fields: dict[str, Any] = {"method": request.method, "target_url": _target_url(request)}
+    fields["headers"] = _forwarded_headers(headers)
+    if params := _query_params(request.url):
         fields["query_params"] = params
-    operation = _operation_of(headers)
-    if body := await _body_of(request):
-        name, read = ("body", _json_object) if operation == _CALL else ("data", _xml_text)
-        fields[name] = read(_text_of(body, headers))
+    operation = _operation_for(headers)
+    if body := await _read_body(request):
+        name, parse = ("body", _parse_json) if operation == _CALL else ("data", _check_xml)
+        fields[name] = parse(_decode_body(body, headers))
     return operation, fields
 
 
-def _target_of(request: httpx.Request) -> str:
+def _target_url(request: httpx.Request) -> str:
     url = request.url
     if url.scheme not in ("http", "https") or not url.host:
-        _refuse("a URL without http:// or https:// and a host")
+        _reject("a URL without http:// or https:// and a host")
     netloc = url.netloc.decode("ascii")
     if request.headers.get("host", netloc).lower() != netloc:
-        _refuse("a Host header other than the URL's")
+        _reject("a Host header that differs from the URL")
     path = url.raw_path.partition(b"?")[0].decode("ascii")
     return f"{url.scheme}://{netloc}{path}"
 
 
-def _headers_of(headers: httpx.Headers) -> dict[str, str]:
+def _forwarded_headers(headers: httpx.Headers) -> dict[str, str]:
     if "upgrade" in headers:
-        _refuse("an upgrade to another protocol")
-    # A header that is there several times is one list (RFC 9110, section 5.3), which httpx joins.
-    carried = {name: value for name, value in headers.items() if name not in _NOT_CARRIED}
-    for name, value in carried.items():
+        _reject("an upgrade to another protocol")
+    # httpx joins repeated headers with commas, which RFC 9110, section 5.3 allows.
+    forwarded = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
+    for name, value in forwarded.items():
         if not value.isascii():
-            _refuse(f"a header that is not ASCII: {name}")
-    return carried
+            _reject(f"a header that is not ASCII: {name}")
+    return forwarded
 
 
-def _query_of(url: httpx.URL) -> dict[str, str]:
+def _query_params(url: httpx.URL) -> dict[str, str]:
     try:
         pairs = parse_qsl(url.query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
-        _refuse("query parameters that are not UTF-8")
+        _reject("query parameters that are not UTF-8")
     params = dict(pairs)
     if len(params) < len(pairs):
-        _refuse("a query parameter several times")
+        _reject("a repeated query parameter")
     return params
 
 
-def _essence_of(header: str) -> str:
+def _media_type(header: str) -> str:
+    """Return the first media type of a header, without its parameters."""
     return re.split("[;,]", header, maxsplit=1)[0].strip().lower()
 
 
-def _is_xml(essence: str) -> bool:
-    return essence in ("application/xml", "text/xml") or essence.endswith("+xml")
+def _is_xml(media_type: str) -> bool:
+    return media_type in ("application/xml", "text/xml") or media_type.endswith("+xml")
 
 
-def _is_json(essence: str) -> bool:
-    return essence == "application/json" or essence.endswith("+json")
+def _is_json(media_type: str) -> bool:
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
-def _operation_of(headers: httpx.Headers) -> str:
-    # What has no body to name its type may say by its Accept what it wants.
-    essence = _essence_of(headers.get("content-type") or headers.get("accept", ""))
-    if not _is_xml(essence):
+def _operation_for(headers: httpx.Headers) -> str:
+    # A request without a body has no Content-Type, but its Accept may ask for XML.
+    media_type = _media_type(headers.get("content-type") or headers.get("accept", ""))
+    if not _is_xml(media_type):
         return _CALL
-    return _SOAP if essence == "application/soap+xml" or "soapaction" in headers else _XML
+    return _SOAP if media_type == "application/soap+xml" or "soapaction" in headers else _XML
 
 
-async def _body_of(request: httpx.Request) -> bytes:
-    essence = _essence_of(request.headers.get("content-type", ""))
-    packing = request.headers.get("content-encoding", "identity").lower()
-    is_text = (_is_json(essence) or _is_xml(essence)) and packing == "identity"
-    # Before what may be a large upload is read.
-    has_body = _is_announced(request.headers)
-    body = b"" if has_body and not is_text else await request.aread()
-    if (body or has_body) and not is_text:
-        kind = essence or "no type" if packing == "identity" else packing
-        _refuse(f"a body of {kind}: only JSON objects and XML")
+async def _read_body(request: httpx.Request) -> bytes:
+    media_type = _media_type(request.headers.get("content-type", ""))
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    is_text = (_is_json(media_type) or _is_xml(media_type)) and encoding == "identity"
+    # An announced body that will be rejected is not read: it may be a large upload.
+    is_announced = _announces_body(request.headers)
+    body = b"" if is_announced and not is_text else await request.aread()
+    if (body or is_announced) and not is_text:
+        kind = media_type or "no type" if encoding == "identity" else encoding
+        _reject(f"a body of {kind}: only JSON objects and XML")
     return body
 
 
-def _is_announced(headers: httpx.Headers) -> bool:
+def _announces_body(headers: httpx.Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _text_of(body: bytes, headers: httpx.Headers) -> str:
-    if named := _CHARSET.search(headers["content-type"]):
-        _check_encoding(named[1])
+def _decode_body(body: bytes, headers: httpx.Headers) -> str:
+    if charset := _CHARSET.search(headers["content-type"]):
+        _require_utf_8(charset[1])
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        _refuse(f"a body that is not UTF-8: {error}")
+        _reject(f"a body that is not UTF-8: {error}")
 
 
-def _check_encoding(name: str) -> None:
-    if name.lower() not in _UTF_8:
-        _refuse(f"a body in {name}: only UTF-8")
+def _require_utf_8(encoding: str) -> None:
+    if encoding.lower() not in _UTF_8:
+        _reject(f"a body in {encoding}: only UTF-8")
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _parse_json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        _refuse(f"a body that is not JSON: {error}")
+        _reject(f"a body that is not JSON: {error}")
     if not isinstance(value, dict):
-        _refuse("a JSON body that is not an object")
+        _reject("a JSON body that is not an object")
     return value
 
 
-def _xml_text(text: str) -> str:
-    # A string has no encoding: the proxy chooses one for it, and the text must not name another.
-    if named := _XML_ENCODING.match(text):
-        _check_encoding(named[1])
+def _check_xml(text: str) -> str:
+    # The document is sent as a JSON string, and the proxy chooses its encoding. A declaration of
+    # any encoding but UTF-8 would contradict it.
+    if declared := _XML_ENCODING.match(text):
+        _require_utf_8(declared[1])
     return text
 
 
 def _timeout_of(request: httpx.Request) -> httpx.Timeout | None:
-    limits: Mapping[str, float | None] | None = request.extensions.get("timeout")
-    return None if limits is None else httpx.Timeout(None, **limits)
+    timeout: Mapping[str, float | None] | None = request.extensions.get("timeout")
+    return None if timeout is None else httpx.Timeout(None, **timeout)
 
 
-def _response(status: int, data: Any, operation: str) -> httpx.Response:
+def _to_response(status: int, data: Any, operation: str) -> httpx.Response:
     if not isinstance(data, str):
-        return _made(status, "application/json", json.dumps(data))
+        return _create_response(status, "application/json", json.dumps(data))
     is_xml = operation != _CALL and data.lstrip("\ufeff \t\r\n").startswith("<")
-    return _made(status, f"{'application/xml' if is_xml else 'text/plain'}; charset=utf-8", data)
+    media_type = "application/xml" if is_xml else "text/plain"
+    return _create_response(status, f"{media_type}; charset=utf-8", data)
 
 
-def _made(status: int, content_type: str, text: str) -> httpx.Response:
-    content = text.encode(errors="replace")  # of lone surrogates, which JSON can escape
+def _create_response(status: int, content_type: str, text: str) -> httpx.Response:
+    # JSON can contain lone surrogates, which UTF-8 cannot encode.
+    content = text.encode(errors="replace")
     return httpx.Response(status, headers={"Content-Type": content_type}, content=content)
 
 
-def _as_httpx(error: PandiumError) -> httpx.TransportError:
-    # 1. never sent  2. too slow  3. it may have been carried out  4. the proxy refused it; in this
-    # order, since who repeats requests goes by these classes
+def _to_httpx_error(error: PandiumError) -> httpx.TransportError:
+    # 1. never sent  2. timed out  3. may have been carried out  4. rejected by Pandium
+    # The order matters: clients decide by the class whether to retry.
     if isinstance(error, ConnectFailed):
         return httpx.ConnectError(str(error))
     if isinstance(error, RequestTimeout):

@@ -1,4 +1,4 @@
-"""Speak to ``/v2/tenants/{tenant_id}/connectors/{connector_name}``."""
+"""The operations on connectors: ``/v2/tenants/{tenant_id}/connectors/{connector_name}``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pandium._serialization.convert import decode_json, encode_json
-from pandium._transport.spec import RequestSpec
+from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -29,11 +29,16 @@ _PATH = "/v2/tenants/{tenant_id}/connectors/{connector}"
 
 @attrs.frozen
 class Connectors:
-    """Calls of other systems, with a tenant's credentials, through the vendor's proxy."""
+    """
+    Connectors: the other systems that a tenant is connected to.
+
+    Pandium's proxy forwards requests to such a system, the upstream, with the tenant's
+    credentials.
+    """
 
     _transport: Transport = attrs.field(repr=False)
 
-    async def call(  # noqa: PLR0913 - the API's fields
+    async def call(  # noqa: PLR0913 - the fields of the API
         self,
         tenant_id: int,
         connector: str,
@@ -45,18 +50,32 @@ class Connectors:
         body: Mapping[str, Any] | None = None,
     ) -> Any:
         """
-        Call a REST endpoint of the connected system, and give the data that it answers.
+        Call a REST endpoint of the upstream.
 
-        Status and headers of the upstream's answer do not come through the proxy. The request is
-        repeated only if it surely never reached the upstream.
+        The request is retried only if it cannot have reached the upstream.
 
-        Source: Proxy Endpoints, Proxy Connector Call Rest.
+        ```python
+        contacts = await client.connectors.call(
+            tenant_id, "crm", method="GET", target_url="https://api.example.com/v1/contacts"
+        )
+        ```
 
-        :raises ConnectorError: with the upstream's own status and data, if it answers with an
-            error.
-        :raises APIError: if the vendor's proxy itself refuses or fails.
+        API reference:
+        [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
+
+        :param tenant_id: id of the tenant.
+        :param connector: name of the connector.
+        :param method: HTTP method of the request to the upstream.
+        :param target_url: URL of the upstream's endpoint, without a query.
+        :param headers: headers of the request to the upstream.
+        :param query_params: query parameters of the request to the upstream.
+        :param body: JSON object to send to the upstream.
+        :returns: the data of the upstream's response. Its status and headers are not available.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
+        :raises APIError: if Pandium itself rejects the request or fails.
+        :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
-        return await self._proxy(
+        return await self._send_fields(
             "call",
             {"tenant_id": tenant_id, "connector": connector},
             {
@@ -68,7 +87,7 @@ class Connectors:
             },
         )
 
-    async def soap(  # noqa: PLR0913 - the API's fields
+    async def soap(  # noqa: PLR0913 - the fields of the API
         self,
         tenant_id: int,
         connector: str,
@@ -80,11 +99,33 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call a SOAP endpoint; ``data`` is the envelope. Otherwise as ``call``.
+        Call a SOAP endpoint of the upstream.
 
-        Source: Proxy Endpoints, Proxy Connector Call Soap.
+        The request is retried only if it cannot have reached the upstream.
+
+        ```python
+        envelope = '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"/>'
+        result = await client.connectors.soap(
+            tenant_id, "crm", method="POST", target_url="https://api.example.com/", data=envelope
+        )
+        ```
+
+        API reference:
+        [Proxy Connector Call Soap](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-soap)
+
+        :param tenant_id: id of the tenant.
+        :param connector: name of the connector.
+        :param method: HTTP method of the request to the upstream.
+        :param target_url: URL of the upstream's endpoint, without a query.
+        :param headers: headers of the request to the upstream.
+        :param query_params: query parameters of the request to the upstream.
+        :param data: the SOAP envelope to send to the upstream.
+        :returns: the data of the upstream's response. Its status and headers are not available.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
+        :raises APIError: if Pandium itself rejects the request or fails.
+        :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
-        return await self._proxy(
+        return await self._send_fields(
             "soap",
             {"tenant_id": tenant_id, "connector": connector},
             {
@@ -96,7 +137,7 @@ class Connectors:
             },
         )
 
-    async def xml(  # noqa: PLR0913 - the API's fields
+    async def xml(  # noqa: PLR0913 - the fields of the API
         self,
         tenant_id: int,
         connector: str,
@@ -108,11 +149,32 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call an XML endpoint; ``data`` is the document. Otherwise as ``call``.
+        Call an XML endpoint of the upstream.
 
-        Source: Proxy Endpoints, Proxy Connector Call Xml.
+        The request is retried only if it cannot have reached the upstream.
+
+        ```python
+        result = await client.connectors.xml(
+            tenant_id, "crm", method="PUT", target_url="https://api.example.com/", data="<contact/>"
+        )
+        ```
+
+        API reference:
+        [Proxy Connector Call Xml](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-xml)
+
+        :param tenant_id: id of the tenant.
+        :param connector: name of the connector.
+        :param method: HTTP method of the request to the upstream.
+        :param target_url: URL of the upstream's endpoint, without a query.
+        :param headers: headers of the request to the upstream.
+        :param query_params: query parameters of the request to the upstream.
+        :param data: the XML document to send to the upstream.
+        :returns: the data of the upstream's response. Its status and headers are not available.
+        :raises ConnectorError: if the upstream responds with an error, with its status and data.
+        :raises APIError: if Pandium itself rejects the request or fails.
+        :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
-        return await self._proxy(
+        return await self._send_fields(
             "xml",
             {"tenant_id": tenant_id, "connector": connector},
             {
@@ -126,11 +188,20 @@ class Connectors:
 
     async def disconnect(self, tenant_id: int, connector: str) -> Any:
         """
-        End a tenant's connection to a system, and give the API's answer as decoded JSON.
+        Disconnect a tenant from a connector.
 
-        It is not repeated when its outcome is unknown.
+        The request is not retried if it may already have been carried out.
 
-        Source: published after the reference, PATCH …/connectors/{connector_name}/disconnect.
+        ```python
+        await client.connectors.disconnect(tenant_id, "crm")
+        ```
+
+        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` is a later addition
+        to the [API reference](https://docs.pandium.com/reference/pandium-api).
+
+        :param tenant_id: id of the tenant.
+        :param connector: name of the connector.
+        :returns: the decoded JSON of the response.
         """
         segments = {"tenant_id": tenant_id, "connector": connector}
         return await self._transport.request_json(
@@ -139,39 +210,55 @@ class Connectors:
 
     def transport(self, tenant_id: int, connector: str) -> httpx.AsyncBaseTransport:
         """
-        Make a transport by which any client that is built on httpx calls the connected system.
+        Return a transport with which any client built on httpx calls the upstream.
 
-        For instance ``httpx.AsyncClient(transport=client.connectors.transport(7, "crm"),
-        base_url="https://api.example.com")``: what it sends goes by ``call``, or by ``xml`` or
-        ``soap`` where ``Content-Type`` (``Accept``, if there is none) names XML. The credentials
-        are the tenant's: ``Authorization`` is left out. Time limits are those of the httpx client;
-        what may be repeated is as for ``call``. To close the transport does nothing.
+        ```python
+        transport = client.connectors.transport(tenant_id, "crm")
+        async with httpx.AsyncClient(transport=transport) as http:
+            response = await http.get("https://api.example.com/v1/contacts")
+            print(response.json())
+        ```
 
-        An error that the upstream answers is an answer here too, with its status. What does not
-        come through the proxy: headers of the answer but a ``Content-Type`` by its data
-        (JSON, else text or XML), and the status of a success, which is always 200.
+        Requests are sent like those of ``call``. If ``Content-Type`` names XML, or ``Accept`` does
+        and there is no ``Content-Type``, they are sent like those of ``xml`` or ``soap``. The
+        upstream gets the tenant's credentials; ``Authorization`` headers and credentials in the
+        URL are dropped. Time limits are those of the httpx client.
 
-        Source: Proxy Endpoints.
+        An error response of the upstream is returned with its status. The status of a success is
+        always 200. Response headers are not available, except for a ``Content-Type`` that is
+        derived from the data: JSON, XML or plain text.
 
-        Errors are httpx's, with this library's as ``__cause__``. While a request is sent:
+        API reference:
+        [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
 
-        :raises httpx.UnsupportedProtocol: for what the proxy cannot carry; nothing is sent. This is
-            a body that is neither a JSON object nor XML in UTF-8, such as a form, a file or a
-            packed one; a query parameter several times; a header that is not ASCII, or a ``Host``
-            other than the URL's; HEAD, OPTIONS, TRACE, CONNECT; an upgrade of the protocol.
-        :raises httpx.ConnectError: if the request never reached the vendor.
-        :raises httpx.ProxyError: if the vendor refuses it: its key, tenant, connector or rate.
-        :raises httpx.ReadTimeout: if no answer came in time; it may have been carried out.
-        :raises httpx.ReadError: if none came for another reason; it may have been carried out.
+        Requests through the transport raise httpx's own errors. The error of this library is their
+        ``__cause__``.
+
+        - ``httpx.UnsupportedProtocol``: the proxy cannot forward the request, and nothing was
+          sent. Not supported are a body other than a JSON object or XML in UTF-8 (forms, files,
+          compressed bodies), repeated query parameters, headers that are not ASCII, a ``Host``
+          other than the URL's, the methods HEAD, OPTIONS, TRACE and CONNECT, and protocol upgrades.
+        - ``httpx.ConnectError``: the request did not reach Pandium.
+        - ``httpx.ProxyError``: Pandium rejected the request because of its key, tenant, connector
+          or rate.
+        - ``httpx.ReadTimeout``: there was no response in time. The request may have been carried
+          out.
+        - ``httpx.ReadError``: the response was lost or is invalid. The request may have been
+          carried out.
+
+        :param tenant_id: id of the tenant.
+        :param connector: name of the connector.
+        :returns: a transport for ``httpx.AsyncClient``. Closing it has no effect.
+        :raises ValueError: if an argument cannot be part of a URL.
         """
-        # Here, since httpx is imported with the first client, not with this package.
-        from pandium._resources.connector_transport import UpstreamTransport  # noqa: PLC0415
+        # Imported here because httpx is only imported with the first client.
+        from pandium._resources.connector_transport import ConnectorTransport  # noqa: PLC0415
 
         segments = {"tenant_id": tenant_id, "connector": connector}
-        RequestSpec.create("POST", _PATH, segments)  # so that an id that cannot be one shows now
-        return UpstreamTransport(tenant_id, connector, partial(self._send, segments))
+        RequestSpec.create("POST", _PATH, segments)  # raises now if an id is invalid
+        return ConnectorTransport(tenant_id, connector, partial(self._send, segments))
 
-    async def _proxy(
+    async def _send_fields(
         self, operation: str, segments: Mapping[str, object], fields: Mapping[str, object]
     ) -> Any:
         present = {
@@ -179,7 +266,7 @@ class Connectors:
             for name, value in fields.items()
             if value is not None
         }
-        # Each by itself first, so that the error names the one that is no JSON.
+        # Each field is encoded on its own first, so that the error names the field.
         for name, value in present.items():
             encode_json(value, name)
         return await self._send(segments, operation, encode_json(present, "fields"))
@@ -189,17 +276,23 @@ class Connectors:
         segments: Mapping[str, object],
         operation: str,
         content: bytes,
-        timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - one attempt's, not the caller's
+        timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - the time limit of one attempt
     ) -> Any:
-        spec = RequestSpec.create("POST", f"{_PATH}/{operation}", segments, content=content)
+        spec = RequestSpec.create(
+            "POST",
+            f"{_PATH}/{operation}",
+            segments,
+            content=content,
+            safety=RetrySafety.PROXIED,
+        )
         transport = self._transport
         if timeout is not None:
             transport = attrs.evolve(transport, timeout=timeout)
-        return await transport.request(spec, _data_of)
+        return await transport.request(spec, _read_data)
 
 
-def _data_of(raw: Response) -> Any:
-    answer = decode_json(raw.content)
-    if not isinstance(answer, dict) or "data" not in answer:
-        raise DecodeError("the answer of the proxy has no data", path="data")
-    return answer["data"]
+def _read_data(response: Response) -> Any:
+    body = decode_json(response.content)
+    if not isinstance(body, dict) or "data" not in body:
+        raise DecodeError("the response of the proxy has no data", path="data")
+    return body["data"]

@@ -1,4 +1,4 @@
-"""Speak to ``/v2/integrations``."""
+"""The operations on integrations: ``/v2/integrations``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources.paging import listing
+from pandium._resources.paging import create_listing
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_mode, validate_sort_by, validate_text
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Integrations"]
 
+_PATH = "/v2/integrations/{integration_id}"
+
 
 @attrs.frozen
 class Integrations:
-    """Integrations: the applications on the platform."""
+    """Integrations: the applications that run on Pandium."""
 
     _transport: Transport = attrs.field(repr=False)
 
-    def list(  # noqa: PLR0913 - the API's filters and the common arguments of listings
+    def list(  # noqa: PLR0913 - the API's filters and the paging arguments
         self,
         *,
         archived: bool | None = None,
@@ -39,20 +41,32 @@ class Integrations:
         on_drift: OnDrift = "repair",
     ) -> Listing[Integration]:
         """
-        List integrations; nothing is sent before the listing is iterated over.
+        Return a listing of integrations. Requests are sent when it is iterated over.
 
-        ``sort_by`` is ``<field>__ASC`` or ``<field>__DESC``. ``limit`` is the number of records
-        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``prefetch``
-        the most requests at once; ``on_drift`` is ``repair``, ``raise`` or ``ignore``.
+        ```python
+        async for integration in client.integrations.list(sort_by="name__ASC"):
+            print(integration.id, integration.name)
+        ```
 
-        Source: Integrations, Get Many Integrations.
+        API reference:
+        [Get Many Integrations](https://docs.pandium.com/reference/pandium-api#get-many-integrations)
+
+        :param archived: filter by whether an integration is archived; no filter by default.
+        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
+        :param limit: maximum number of records to return; no limit by default.
+        :param page_size: records per request, from 1 to 500.
+        :param skip: number of records to skip at the start.
+        :param prefetch: maximum number of concurrent page requests.
+        :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
+            ``"ignore"``.
+        :returns: a ``Listing``, which can be iterated over more than once.
+        :raises ValueError: if an argument is invalid.
         """
-        return listing(
+        params = {"archived": archived, "sort_by": validate_sort_by(sort_by)}
+        return create_listing(
             self._transport,
             Integration,
-            "/v2/integrations",
-            {},
-            {"archived": archived, "sort_by": validate_sort_by(sort_by)},
+            RequestSpec.create("GET", "/v2/integrations", params=params),
             limit=limit,
             page_size=page_size,
             skip=skip,
@@ -62,15 +76,20 @@ class Integrations:
 
     async def get(self, integration_id: int) -> Integration:
         """
-        Give one integration.
+        Return one integration.
 
-        Source: Integrations, Get One Integration.
+        ```python
+        integration = await client.integrations.get(integration_id)
+        print(integration.name)
+        ```
 
-        :raises NotFound: if there is no such integration.
+        API reference:
+        [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration)
+
+        :param integration_id: id of the integration.
+        :raises NotFound: if the integration does not exist.
         """
-        spec = RequestSpec.create(
-            "GET", "/v2/integrations/{integration_id}", {"integration_id": integration_id}
-        )
+        spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
         return await self._transport.request_model(spec, Integration)
 
     async def sync(
@@ -82,18 +101,28 @@ class Integrations:
         payload: Mapping[str, Any] | None = None,
     ) -> Trigger:
         """
-        Ask for a sync of the tenant that a user of the in-app marketplace has installed.
+        Trigger a sync of the tenant that a marketplace user has installed.
 
-        ``mode`` is ``init`` or ``normal``; ``payload`` is what the integration reads. It is not
-        repeated when its outcome is unknown, as a second request is a second run.
+        The request is not retried if it may already have started a run.
 
-        Source: Integrations, Sync By Integration Id.
+        ```python
+        trigger = await client.integrations.sync(integration_id, user_name="ann", mode="normal")
+        await client.runs.wait(trigger)
+        ```
 
-        :raises NotFound: if there is no such integration, or no tenant of that user.
+        API reference:
+        [Sync By Integration Id](https://docs.pandium.com/reference/pandium-api#sync-by-integration-id)
+
+        :param integration_id: id of the integration.
+        :param user_name: name of the user in the in-app marketplace.
+        :param mode: ``"init"`` or ``"normal"``.
+        :param payload: data for the run, which must be JSON-serializable.
+        :returns: the trigger, to pass to ``runs.wait``.
+        :raises NotFound: if the integration does not exist, or the user has no tenant of it.
         """
         spec = RequestSpec.create(
             "POST",
-            "/v2/integrations/{integration_id}/sync",
+            _PATH + "/sync",
             {"integration_id": integration_id},
             params={
                 "mode": validate_mode(mode),

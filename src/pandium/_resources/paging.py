@@ -1,52 +1,51 @@
-"""Bind a listing of the API to the transport."""
+"""Create listings whose pages are fetched through the transport."""
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+import attrs
 
 from pandium._listing.listing import Listing
-from pandium._transport.spec import RequestSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from typing import Unpack
 
     from pandium._listing.listing import OnDrift
+    from pandium._transport.spec import RequestSpec
     from pandium._transport.transport import Transport
 
-__all__ = ["listing"]
+__all__ = ["Paging", "create_listing"]
 
 T = TypeVar("T")
 
 
-def listing(  # noqa: PLR0913 - the common arguments of all listings
-    transport: Transport,
-    cls: type[T],
-    template: str,
-    segments: Mapping[str, object],
-    params: Mapping[str, object],
-    *,
-    limit: int | None,
-    page_size: int,
-    skip: int,
-    prefetch: int,
-    on_drift: OnDrift,
+class Paging(TypedDict):
+    """The arguments that all listing operations share."""
+
+    limit: int | None
+    page_size: int
+    skip: int
+    prefetch: int
+    on_drift: OnDrift
+
+
+def create_listing(
+    transport: Transport, cls: type[T], spec: RequestSpec, **paging: Unpack[Paging]
 ) -> Listing[T]:
-    """Make a listing of `cls` whose pages come from one endpoint."""
-    # Made once, so that what is wrong with an argument shows before anything is iterated over.
-    RequestSpec.create("GET", template, segments)
+    """
+    Create a listing of one endpoint.
 
-    async def fetch(begin: int, size: int) -> list[T]:
-        paging = {**params, "skip": begin, "limit": size}
-        spec = RequestSpec.create("GET", template, segments, params=paging)
-        return await transport.request_model(spec, list[cls])  # type: ignore[valid-type]  # a type at run time
+    :param transport: the transport that sends the requests.
+    :param cls: the model of one record.
+    :param spec: the request, without its ``skip`` and ``limit``.
+    :param paging: the paging arguments, which ``Listing`` validates.
+    """
+    params = spec.params or {}
 
-    return Listing(
-        fetch,
-        attrgetter("id"),
-        limit=limit,
-        page_size=page_size,
-        skip=skip,
-        prefetch=prefetch,
-        on_drift=on_drift,
-    )
+    async def fetch(skip: int, limit: int) -> list[T]:
+        page = attrs.evolve(spec, params={**params, "skip": skip, "limit": limit})
+        return await transport.request_model(page, list[cls])  # type: ignore[valid-type]  # a type at run time
+
+    return Listing(fetch, attrgetter("id"), **paging)

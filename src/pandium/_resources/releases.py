@@ -1,4 +1,4 @@
-"""Speak to ``/v2/integrations/{integration_id}/releases``."""
+"""The operations on releases: ``/v2/integrations/{integration_id}/releases``."""
 
 from __future__ import annotations
 
@@ -17,64 +17,90 @@ if TYPE_CHECKING:
 __all__ = ["Releases"]
 
 _PATH = "/v2/integrations/{integration_id}/releases"
+# Path segments that the API reserves in place of a release id.
+_RESERVED_SEGMENTS = ("default", "latest")
+_RELEASE_LIST = list[Release]  # inside the class, `list` is the method
 
 
 @attrs.frozen
 class Releases:
-    """Releases of an integration."""
+    """Releases of integrations."""
 
     _transport: Transport = attrs.field(repr=False)
 
-    # builtins', since `list` is this method here.
     async def list(self, integration_id: int) -> builtins.list[Release]:
         """
-        Give all releases of an integration; the API does not page them.
+        Return all releases of an integration. The API does not page them.
 
-        Source: Integrations, Get Integration Releases.
+        ```python
+        for release in await client.releases.list(integration_id):
+            print(release.id, release.name)
+        ```
 
-        :raises NotFound: if there is no such integration.
+        API reference:
+        [Get Integration Releases](https://docs.pandium.com/reference/pandium-api#get-integration-releases)
+
+        :param integration_id: id of the integration.
+        :raises NotFound: if the integration does not exist.
         """
         spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
-        return await self._transport.request_model(spec, _RELEASES)
+        return await self._transport.request_model(spec, _RELEASE_LIST)
 
     async def get(self, integration_id: int, release_id: int) -> Release:
         """
-        Give one release.
+        Return one release.
 
-        Source: Integrations, Get One Integration Release.
+        ```python
+        release = await client.releases.get(integration_id, release_id)
+        ```
 
-        :raises NotFound: if there is no such integration or release.
+        API reference:
+        [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release)
+
+        :param integration_id: id of the integration.
+        :param release_id: id of the release.
+        :raises NotFound: if the integration or the release does not exist.
+        :raises ValueError: if ``release_id`` is ``"default"`` or ``"latest"``, which have methods
+            of their own.
         """
-        if str(release_id) in _NAMED:
-            raise ValueError(f"release_id must be an id: {release_id!r} has a method of its own")
+        if str(release_id) in _RESERVED_SEGMENTS:
+            raise ValueError(
+                f"release_id must be an id, not {release_id!r}: use releases.{release_id}"
+            )
         segments = {"integration_id": integration_id, "release_id": release_id}
         spec = RequestSpec.create("GET", _PATH + "/{release_id}", segments)
         return await self._transport.request_model(spec, Release)
 
     async def default(self, integration_id: int) -> Release:
         """
-        Give the release that tenants get who ask for none.
+        Return the release that new tenants get unless another one is chosen.
 
-        Source: Integrations, Get Default Integration Release.
+        ```python
+        release = await client.releases.default(integration_id)
+        ```
 
-        :raises NotFound: if there is no such integration, or it has no default release.
+        API reference:
+        [Get Default Integration Release](https://docs.pandium.com/reference/pandium-api#get-default-integration-release)
+
+        :param integration_id: id of the integration.
+        :raises NotFound: if the integration does not exist or has no default release.
         """
         spec = RequestSpec.create("GET", _PATH + "/default", {"integration_id": integration_id})
         return await self._transport.request_model(spec, Release)
 
     async def latest(self, integration_id: int) -> Release:
         """
-        Give the newest release.
+        Return the newest release.
 
-        Source: Integrations, Get Latest Release.
+        ```python
+        release = await client.releases.latest(integration_id)
+        ```
 
-        :raises NotFound: if there is no such integration, or it has no release.
+        API reference:
+        [Get Latest Release](https://docs.pandium.com/reference/pandium-api#get-latest-release)
+
+        :param integration_id: id of the integration.
+        :raises NotFound: if the integration does not exist or has no release.
         """
         spec = RequestSpec.create("GET", _PATH + "/latest", {"integration_id": integration_id})
         return await self._transport.request_model(spec, Release)
-
-
-# Out here, because inside the class `list` is the method.
-_RELEASES = list[Release]
-# What stands in the place of an id.
-_NAMED = ("default", "latest")

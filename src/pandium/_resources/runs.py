@@ -1,4 +1,4 @@
-"""Speak to ``/v2/runs``."""
+"""The operations on runs: ``/v2/runs``."""
 
 from __future__ import annotations
 
@@ -30,51 +30,81 @@ __all__ = ["Runs"]
 
 @attrs.frozen
 class Runs:
-    """Runs: executions of an integration's code, found by the triggers that made them begin."""
+    """
+    Runs: executions of an integration's code.
+
+    ``status`` and the waits take the trigger that a sync returned. ``log`` and ``log_url`` take the
+    id of the run itself, which ``tenants.runs`` lists.
+    """
 
     _transport: Transport = attrs.field(repr=False)
     _waiting: Waiting = attrs.field(repr=False)
 
     async def status(self, trigger: Trigger | str) -> TriggerStatus:
         """
-        Look once at the run of a trigger.
+        Return the status of the run that a trigger has started.
 
-        Source: Runs, Get Run Status From Trigger.
+        ```python
+        trigger = await client.tenants.sync(tenant_id, mode="normal")
+        try:
+            status = await client.runs.status(trigger)
+        except NotFound:
+            print("the run has not started yet")
+        else:
+            print(status.status, status.outcome)
+        ```
 
-        :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
+        API reference:
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+        :param trigger: a ``Trigger`` or the id of one.
+        :raises NotFound: if no run has started yet. An unknown trigger id gives the same response.
         """
         return await self._waiting.look(validate_trigger_id(trigger))
 
-    async def wait(  # noqa: PLR0913 - each a separate choice of the caller
+    async def wait(  # noqa: PLR0913 - each is an independent option
         self,
         trigger: Trigger | str,
         *,
-        timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of the run, not of this coroutine
+        timeout: float = 1800.0,  # noqa: ASYNC109 - the time limit of the run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatus | None = None,
         raise_on_failure: bool = False,
         classify: Classify = outcome_of,
     ) -> TriggerStatus:
         """
-        Wait until the run of a trigger has ended, and give its last status.
+        Wait for the run of a trigger to end, and return its final status.
 
-        A 404 means that there is no run yet, at any time. ``timeout`` is in seconds, as are those
-        of ``poll``; at its end there is one last look, which may take 2 seconds. ``on_status``,
-        plain or async, is called with each status that differs from the one before; ``classify``
-        replaces the reading of the vendor's word. What may pass, such as a server that is down, is
-        waited out.
+        A 404 response means that the run has not started yet. Transient errors, such as an outage
+        of the server, do not end the wait.
 
-        Source: Runs, Get Run Status From Trigger.
+        ```python
+        trigger = await client.tenants.sync(tenant_id, mode="normal")
+        status = await client.runs.wait(trigger, timeout=600)
+        print(status.outcome)
+        ```
 
-        :raises WaitTimeout: at the time limit.
-        :raises RunFailed: if the run failed and ``raise_on_failure`` is set.
-        :raises ValueError: if an argument cannot be used; nothing is sent.
+        API reference:
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+        :param trigger: a ``Trigger`` or the id of one.
+        :param timeout: time limit in seconds. The last poll starts at the limit and may take
+            another 2 seconds.
+        :param poll: the polling intervals.
+        :param on_status: a function, sync or async, called with each status that differs from the
+            previous one.
+        :param raise_on_failure: whether to raise ``RunFailed`` if the run failed.
+        :param classify: a function that maps a status to an ``Outcome``, in place of
+            ``TriggerStatus.outcome``.
+        :raises WaitTimeout: if the run has not ended at the time limit.
+        :raises RunFailed: if the run failed and ``raise_on_failure`` is true.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         trigger_id = validate_trigger_id(trigger)
         options = self._waiting.options(poll, timeout, classify, on_status, lambda _: ())
         status = await wait_for_one(trigger_id, options)
         if raise_on_failure and classify(status) is Outcome.FAILED:
-            text = f"the run of trigger {trigger_id} ended as {status.status!r}"
+            text = f"the run of trigger {trigger_id} failed with status {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
         return status
 
@@ -88,23 +118,39 @@ class Runs:
         classify: Classify = outcome_of,
     ) -> RunResults[RunResult]:
         """
-        Wait for many runs: ``async with …as_completed(triggers) as done``, in order of completion.
+        Wait for many runs, and yield their results in order of completion.
 
-        ``triggers`` may be an async iterable that is still being produced; an error of it is
-        raised after the results of what came before. ``timeout`` counts for each trigger from
-        when it was taken on; at its end, as at any failure, ``error`` of its result is set.
-        ``on_status`` is called as that of ``wait``, with the trigger's id as second argument.
-        ``done.progress`` is a ``Progress``.
+        A wait that fails does not end the others: its result has ``error`` set.
 
-        Source: Runs, Get Run Status From Trigger.
+        ```python
+        triggers = [await client.tenants.sync(tenant_id, mode="normal")]
+        async with client.runs.as_completed(triggers) as results:
+            async for result in results:
+                print(result.trigger_id, result.status or result.error)
+        ```
 
-        :raises ValueError: if an argument cannot be used; nothing is sent.
+        API reference:
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+        :param triggers: an iterable or async iterable of triggers or their ids. It may still be
+            producing triggers while the first runs are waited for. An error that it raises is
+            raised after the results of the triggers before it.
+        :param timeout: time limit in seconds for each trigger, counted from when it was read from
+            ``triggers``.
+        :param poll: the polling intervals, and the maximum rate over all triggers.
+        :param on_status: a function, sync or async, called with each status that differs from the
+            previous one of its trigger, and with the trigger's id.
+        :param classify: a function that maps a status to an ``Outcome``, in place of
+            ``TriggerStatus.outcome``.
+        :returns: an async context manager and async iterator of ``RunResult``. Its ``progress`` is
+            a ``Progress``.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)
-        source = _settled(triggers)
+        source = _validate_triggers(triggers)
 
         async def produce(send: Callable[[RunResult], Awaitable[None]]) -> None:
-            await wait_for_each(source, options, lambda _, completed: send(completed))
+            await wait_for_each(source, options, lambda _, result: send(result))
 
         return RunResults(produce, options.counters)
 
@@ -112,26 +158,41 @@ class Runs:
         self,
         triggers: Source,
         *,
-        timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of each run, not of this coroutine
+        timeout: float = 1800.0,  # noqa: ASYNC109 - the time limit of each run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
         classify: Classify = outcome_of,
     ) -> list[RunResult]:
         """
-        Wait for many runs, and give the results in the order of the triggers.
+        Wait for many runs, and return their results in the order of the triggers.
 
-        The arguments are those of ``as_completed``.
+        ```python
+        triggers = [await client.tenants.sync(tenant_id, mode="normal")]
+        for result in await client.runs.wait_all(triggers):
+            print(result.trigger_id, result.status or result.error)
+        ```
 
-        Source: Runs, Get Run Status From Trigger.
+        API reference:
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+        :param triggers: an iterable or async iterable of triggers or their ids.
+        :param timeout: time limit in seconds for each trigger, counted from when it was read from
+            ``triggers``.
+        :param poll: the polling intervals, and the maximum rate over all triggers.
+        :param on_status: a function, sync or async, called with each status that differs from the
+            previous one of its trigger, and with the trigger's id.
+        :param classify: a function that maps a status to an ``Outcome``, in place of
+            ``TriggerStatus.outcome``.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)
-        found: dict[int, RunResult] = {}
+        results: dict[int, RunResult] = {}
 
-        async def keep(index: int, completed: RunResult) -> None:
-            found[index] = completed
+        async def store(index: int, result: RunResult) -> None:
+            results[index] = result
 
-        await wait_for_each(_settled(triggers), options, keep)
-        return [found[index] for index in sorted(found)]
+        await wait_for_each(_validate_triggers(triggers), options, store)
+        return [results[index] for index in sorted(results)]
 
     def _options(
         self, poll: Polling, timeout: float, classify: Classify, on_status: OnStatusOf[str] | None
@@ -140,23 +201,37 @@ class Runs:
 
     async def log_url(self, run_id: int) -> str:
         """
-        Give the signed URL of a run's log, which is good for about a quarter of an hour.
+        Return the signed URL of a run's log. It is valid for about 15 minutes.
 
-        Whoever has it can read the log.
+        Anyone who has the URL can read the log.
 
-        Source: published after the reference, GET /v2/runs/{run_id}/log.
+        ```python
+        url = await client.runs.log_url(run_id)
+        ```
 
-        :raises NotFound: if there is no such run, or it has no log.
+        ``GET /v2/runs/{run_id}/log`` is a later addition to the
+        [API reference](https://docs.pandium.com/reference/pandium-api).
+
+        :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.
+        :raises NotFound: if the run does not exist or has no log.
         """
-        return await self._transport.request(self._log_spec(run_id), _location_of)
+        return await self._transport.request(self._log_spec(run_id), _read_location)
 
     async def log(self, run_id: int) -> str:
         """
-        Give the log of a run as text. The host that stores it never sees the API key.
+        Return the log of a run as text.
 
-        Source: published after the reference, GET /v2/runs/{run_id}/log.
+        The log is downloaded from a storage host, which does not receive the API key.
 
-        :raises NotFound: if there is no such run, or it has no log.
+        ```python
+        print(await client.runs.log(run_id))
+        ```
+
+        ``GET /v2/runs/{run_id}/log`` is a later addition to the
+        [API reference](https://docs.pandium.com/reference/pandium-api).
+
+        :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.
+        :raises NotFound: if the run does not exist or has no log.
         """
         content = await self._transport.download(await self.log_url(run_id))
         return content.decode(errors="replace")
@@ -166,15 +241,15 @@ class Runs:
         return RequestSpec.create("GET", "/v2/runs/{run_id}/log", segments, accepts_redirect=True)
 
 
-def _location_of(answer: Response) -> str:
-    location = answer.headers.get("location", "")
+def _read_location(response: Response) -> str:
+    location = response.headers.get("location", "")
     if not location.startswith(("https://", "http://")):
-        raise DecodeError("the answer does not redirect to the URL of a log")
+        raise DecodeError("the response does not redirect to the URL of a log")
     return location
 
 
-def _settled(triggers: Source) -> Any:
-    """Check a list of triggers whole before anything is sent."""
+def _validate_triggers(triggers: Source) -> Any:
+    """Validate all triggers of a plain iterable before anything is sent."""
     validate_iterable("triggers", triggers)
     if isinstance(triggers, AsyncIterable):
         return triggers

@@ -1,4 +1,4 @@
-"""Speak to ``/v2/tenants``."""
+"""The operations on tenants: ``/v2/tenants``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
-from pandium._resources.paging import listing
+from pandium._resources.paging import create_listing
 from pandium._resources.polls import Waiting, outcome_of
 from pandium._serialization.convert import decode, encode_json_object
-from pandium._transport.spec import RequestSpec
+from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
     validate_flag,
     validate_iterable,
@@ -43,7 +43,7 @@ __all__ = ["Tenants"]
 T = TypeVar("T", bound=int | Tenant)
 
 _PATH = "/v2/tenants/{tenant_id}"
-# What the API calls the arguments that users write shorter.
+# The API's names of arguments that are shorter here.
 _API_NAMES = {
     "release_id": "integration_release_id",
     "release_channel": "integration_release_channel",
@@ -55,13 +55,13 @@ class Tenants:
     """
     Tenants: installations of integrations by customers.
 
-    The API has no operation that gets one tenant by its id: list them, and pick it out.
+    The API has no operation that returns one tenant by its id. List the tenants and select it.
     """
 
     _transport: Transport = attrs.field(repr=False)
     _waiting: Waiting = attrs.field(repr=False)
 
-    def list(  # noqa: PLR0913 - the API's filters and the common arguments of listings
+    def list(  # noqa: PLR0913 - the API's filters and the paging arguments
         self,
         *,
         integration_id: int | None = None,
@@ -75,26 +75,40 @@ class Tenants:
         on_drift: OnDrift = "repair",
     ) -> Listing[Tenant]:
         """
-        List tenants; nothing is sent before the listing is iterated over.
+        Return a listing of tenants. Requests are sent when it is iterated over.
 
-        ``sort_by`` is ``<field>__ASC`` or ``<field>__DESC``. ``limit`` is the number of records
-        in all, ``page_size`` (1 to 500) that of one request, ``skip`` where to begin, ``prefetch``
-        the most requests at once; ``on_drift`` is ``repair``, ``raise`` or ``ignore``. Whether
-        ``archived=True`` gives archived tenants only or also, the vendor does not say.
+        ```python
+        async for tenant in client.tenants.list(integration_id=integration_id):
+            print(tenant.id, tenant.name)
+        ```
 
-        Source: Tenants, Get Many Tenants.
+        API reference:
+        [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
+
+        :param integration_id: return only tenants of this integration.
+        :param user_name: return only tenants of this marketplace user.
+        :param archived: filter by whether a tenant is archived; no filter by default. The API
+            reference does not say whether ``True`` excludes tenants that are not archived.
+        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
+        :param limit: maximum number of records to return; no limit by default.
+        :param page_size: records per request, from 1 to 500.
+        :param skip: number of records to skip at the start.
+        :param prefetch: maximum number of concurrent page requests.
+        :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
+            ``"ignore"``.
+        :returns: a ``Listing``, which can be iterated over more than once.
+        :raises ValueError: if an argument is invalid.
         """
-        return listing(
+        params = {
+            "integration_id": integration_id,
+            "user_name": user_name,
+            "archived": archived,
+            "sort_by": validate_sort_by(sort_by),
+        }
+        return create_listing(
             self._transport,
             Tenant,
-            "/v2/tenants",
-            {},
-            {
-                "integration_id": integration_id,
-                "user_name": user_name,
-                "archived": archived,
-                "sort_by": validate_sort_by(sort_by),
-            },
+            RequestSpec.create("GET", "/v2/tenants", params=params),
             limit=limit,
             page_size=page_size,
             skip=skip,
@@ -113,16 +127,29 @@ class Tenants:
         configs: Mapping[str, Any] | None = None,
     ) -> Tenant:
         """
-        Create a tenant, which is paused and not connected.
+        Create a tenant. It starts paused and unconnected.
 
-        ``name`` is lower-case letters and digits, with hyphens only between them;
-        ``user_schedule`` is a cron string; a release is chosen by id or by channel, or is the
-        integration's default.
+        The request is not retried if the tenant may already have been created.
 
-        Source: Tenants, Create One.
+        ```python
+        tenant = await client.tenants.create(
+            "acme-eu", integration_id, user_schedule="0 * * * *", release_channel="Default"
+        )
+        ```
 
-        :raises ValidationError: if the API refuses a value, such as ``configs`` that do not fit
-            the release's schema.
+        API reference:
+        [Create One](https://docs.pandium.com/reference/pandium-api#create-one)
+
+        :param name: lower-case letters and digits, with hyphens only between them.
+        :param integration_id: id of the integration.
+        :param user_schedule: cron expression for the tenant's regular runs.
+        :param release_id: id of the tenant's release. Mutually exclusive with ``release_channel``;
+            with neither, the tenant gets the integration's default release.
+        :param release_channel: ``"Default"`` or ``"Latest"``, a ``ReleaseChannel``.
+        :param configs: configuration of the tenant, by the schema of its release.
+        :raises ValidationError: if the API rejects a value, such as ``configs`` that do not match
+            the schema of the release.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         validate_release_choice(release_id, release_channel)
         body = {
@@ -143,16 +170,24 @@ class Tenants:
 
     async def update(self, tenant_id: int, **changes: Any) -> Tenant:
         """
-        Change some fields of a tenant, and give it as it is then.
+        Change fields of a tenant, and return the updated tenant.
 
-        The vendor names this operation but not its form. Likely fields are ``name``, ``configs``,
-        ``paused``, ``archived``, ``user_schedule``, ``release_id`` or ``release_channel``; any
-        other is sent as it is, and ``None`` is sent as null. It is not repeated when its outcome
-        is unknown.
+        The request is not retried if it may already have been carried out.
 
-        Source: Tenants, PATCH /v2/tenants/{tenant_id}; undocumented by the vendor.
+        ```python
+        tenant = await client.tenants.update(tenant_id, paused=True)
+        ```
 
-        :raises NotFound: if there is no such tenant.
+        The [API reference](https://docs.pandium.com/reference/pandium-api) lists
+        ``PATCH /v2/tenants/{tenant_id}`` without describing its fields. Known fields of a tenant
+        are ``name``, ``configs``, ``paused``, ``archived``, ``user_schedule``, ``release_id`` and
+        ``release_channel``.
+
+        :param tenant_id: id of the tenant.
+        :param changes: new values by field name. Unknown fields are sent too, and ``None`` is sent
+            as null.
+        :raises NotFound: if the tenant does not exist.
+        :raises ValueError: if there are no changes or a value is invalid. Nothing is sent.
         """
         if not changes:
             raise ValueError("changes must name at least one field")
@@ -170,26 +205,37 @@ class Tenants:
 
     async def archive(self, tenant_id: int) -> dict[str, Any]:
         """
-        Archive a tenant, and give the API's answer; nothing documented takes it back.
+        Archive a tenant. The API has no documented operation that restores it.
 
-        Source: Tenants, Delete Tenant.
+        ```python
+        await client.tenants.archive(tenant_id)
+        ```
 
-        :raises NotFound: if there is no such tenant.
+        API reference:
+        [Delete Tenant](https://docs.pandium.com/reference/pandium-api#delete-tenant)
+
+        :param tenant_id: id of the tenant.
+        :returns: the decoded JSON of the response; empty if the response is.
+        :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("DELETE", _PATH, {"tenant_id": tenant_id})
         return await self._transport.request(
-            spec, lambda answer: decode(answer.content or b"{}", dict[str, Any])
+            spec, lambda response: decode(response.content or b"{}", dict[str, Any])
         )
 
     async def release(self, tenant_id: int) -> Release:
         """
-        Give the release that a tenant runs.
+        Return the release that a tenant runs.
 
-        The vendor names this operation but not its form.
+        ```python
+        release = await client.tenants.release(tenant_id)
+        ```
 
-        Source: Tenants, GET /v2/tenants/{tenant_id}/release; undocumented by the vendor.
+        The [API reference](https://docs.pandium.com/reference/pandium-api) lists
+        ``GET /v2/tenants/{tenant_id}/release`` without describing its response.
 
-        :raises NotFound: if there is no such tenant.
+        :param tenant_id: id of the tenant.
+        :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/release", {"tenant_id": tenant_id})
         return await self._transport.request_model(spec, Release)
@@ -198,14 +244,25 @@ class Tenants:
         self, tenant_id: int, *, mode: RunMode | str, payload: Mapping[str, Any] | None = None
     ) -> Trigger:
         """
-        Ask for a sync of a tenant.
+        Trigger a sync of a tenant.
 
-        ``mode`` is ``init`` or ``normal``; ``payload`` is what the integration reads. It is not
-        repeated when its outcome is unknown, as a second request is a second run.
+        The request is not retried if it may already have started a run.
 
-        Source: Tenants, Sync By Tenant Id.
+        ```python
+        trigger = await client.tenants.sync(
+            tenant_id, mode="normal", payload={"since": "2026-01-01"}
+        )
+        await client.runs.wait(trigger)
+        ```
 
-        :raises NotFound: if there is no such tenant.
+        API reference:
+        [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
+
+        :param tenant_id: id of the tenant.
+        :param mode: ``"init"`` or ``"normal"``.
+        :param payload: data for the run, which must be JSON-serializable.
+        :returns: the trigger, to pass to ``runs.wait``.
+        :raises NotFound: if the tenant does not exist.
         """
         return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
 
@@ -283,33 +340,51 @@ class Tenants:
 
     async def metadata(self, tenant_id: int) -> TenantMetadata:
         """
-        Give the metadata of a tenant.
+        Return the metadata of a tenant.
 
-        Source: Tenants, Get Metadata.
+        ```python
+        metadata = await client.tenants.metadata(tenant_id)
+        print(metadata.data)
+        ```
 
-        :raises NotFound: if there is no such tenant.
+        API reference:
+        [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
+
+        :param tenant_id: id of the tenant.
+        :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
         return await self._transport.request_model(spec, TenantMetadata)
 
     async def update_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> TenantMetadata:
         """
-        Merge data into the metadata of a tenant, and give it as it is then.
+        Merge data into the metadata of a tenant, and return the result.
 
-        Source: Tenants, Patch Metadata.
+        The request is retried on transient errors, since merging the same data twice has the same
+        result.
 
-        :raises NotFound: if there is no such tenant.
-        :raises ValidationError: if the data does not fit the schema of the tenant's release.
+        ```python
+        metadata = await client.tenants.update_metadata(tenant_id, {"last_page": 3})
+        ```
+
+        API reference:
+        [Patch Metadata](https://docs.pandium.com/reference/pandium-api#patch-metadata)
+
+        :param tenant_id: id of the tenant.
+        :param data: keys to add or replace; must be JSON-serializable.
+        :raises NotFound: if the tenant does not exist.
+        :raises ValidationError: if the data does not match the schema of the tenant's release.
         """
         spec = RequestSpec.create(
             "PATCH",
             _PATH + "/metadata",
             {"tenant_id": tenant_id},
             content=encode_json_object(data, "data"),
+            safety=RetrySafety.IDEMPOTENT,
         )
         return await self._transport.request_model(spec, TenantMetadata)
 
-    def runs(  # noqa: PLR0913 - the common arguments of listings
+    def runs(  # noqa: PLR0913 - the paging arguments
         self,
         tenant_id: int,
         *,
@@ -321,19 +396,34 @@ class Tenants:
         on_drift: OnDrift = "repair",
     ) -> Listing[Run]:
         """
-        List the runs of a tenant; nothing is sent before the listing is iterated over.
+        Return a listing of a tenant's runs. Requests are sent when it is iterated over.
 
-        The arguments are those of ``list``. The first page of a tenant that does not exist raises
-        ``NotFound``.
+        If the tenant does not exist, the first page raises ``NotFound``.
 
-        Source: published after the reference, GET /v2/tenants/{tenant_id}/runs.
+        ```python
+        async for run in client.tenants.runs(tenant_id, sort_by="id__DESC", limit=10):
+            print(run.id, run.status)
+        ```
+
+        ``GET /v2/tenants/{tenant_id}/runs`` is a later addition to the
+        [API reference](https://docs.pandium.com/reference/pandium-api).
+
+        :param tenant_id: id of the tenant.
+        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
+        :param limit: maximum number of records to return; no limit by default.
+        :param page_size: records per request, from 1 to 500.
+        :param skip: number of records to skip at the start.
+        :param prefetch: maximum number of concurrent page requests.
+        :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
+            ``"ignore"``.
+        :returns: a ``Listing``, which can be iterated over more than once.
+        :raises ValueError: if an argument is invalid.
         """
-        return listing(
+        params = {"sort_by": validate_sort_by(sort_by)}
+        return create_listing(
             self._transport,
             Run,
-            _PATH + "/runs",
-            {"tenant_id": tenant_id},
-            {"sort_by": validate_sort_by(sort_by)},
+            RequestSpec.create("GET", _PATH + "/runs", {"tenant_id": tenant_id}, params=params),
             limit=limit,
             page_size=page_size,
             skip=skip,

@@ -1,0 +1,92 @@
+"""The connection pool: its errors, its idle connections, and who else can see its requests."""
+
+from __future__ import annotations
+
+import anyio
+import httpcore2
+import httpx
+import pytest
+import respx
+
+from pandium import AsyncPandium
+from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool
+from support import KEY
+from support.servers import Misbehaving
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://api.pandium.io"
+
+
+def _subclasses(cls: type[Exception]) -> list[type[Exception]]:
+    return [cls, *(below for child in cls.__subclasses__() for below in _subclasses(child))]
+
+
+def test_each_error_of_httpcore_has_a_counterpart_in_httpx() -> None:
+    """Each exception that httpcore2 exports becomes the one of the same name in httpx."""
+    exported = {
+        value
+        for name in httpcore2.__all__
+        if isinstance(value := getattr(httpcore2, name), type) and issubclass(value, Exception)
+    }
+    # Handled by the pool, which uses another connection.
+    exported.discard(httpcore2.ConnectionNotAvailable)
+    assert exported == {below for cls in _HTTPCORE_ERRORS for below in _subclasses(cls)}
+    for cls in exported:
+        translated = _as_httpx_error(cls("why"))
+        assert type(translated).__name__ == cls.__name__
+        assert isinstance(translated, httpx.TransportError)
+        assert str(translated) == "why"
+
+
+async def _call(pool: _Pool, server: Misbehaving) -> None:
+    url = f"{server.url}/v2/runs/triggers/t-1/status"
+    response = await pool.handle_async_request(
+        httpcore2.Request("GET", url, headers=[("Host", "h")])
+    )
+    assert b"".join([chunk async for chunk in response.stream])
+    await response.stream.aclose()
+
+
+async def test_idle_connections_are_closed_after_the_keepalive_time() -> None:
+    """A call closes the connections that have been idle for longer than the keepalive time."""
+    with Misbehaving() as server:
+        pool = _Pool(3, keepalive=0.0)
+        for accepted in (3, 6):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(_call, pool, server)
+            assert server.accepted == accepted
+            await server.until(lambda: server.open == 1)
+        await pool.aclose()
+        await server.until_idle()
+
+
+async def until_open(server: Misbehaving, count: int) -> None:
+    await server.until(lambda: server.open == count)
+
+
+async def test_the_limit_counts_connections_to_all_hosts() -> None:
+    """An idle connection to one host is closed when another host needs one and none is left."""
+    with Misbehaving() as api, Misbehaving() as storage:
+        pool = _Pool(2)
+        for busy, other in ((api, storage), (storage, api), (api, storage)):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(2):
+                    tasks.start_soon(_call, pool, busy)
+            await until_open(other, 0)
+            await until_open(busy, 2)
+            await _call(pool, other)
+            await until_open(busy, 1)
+            await until_open(other, 1)
+        await pool.aclose()
+        await api.until_idle()
+        await storage.until_idle()
+
+
+async def test_respx_mocks_requests_with_using_httpx() -> None:
+    """Respx sees requests with `using="httpx"`: its default patches httpcore, which is not used."""
+    async with respx.mock(using="httpx", base_url=URL) as router, AsyncPandium(KEY) as client:
+        route = router.get("/v2/tenants/1/metadata").respond(json={"tenant_id": 1})
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+    assert route.calls.last.request.headers["x-api-key"] == KEY

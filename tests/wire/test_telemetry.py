@@ -1,0 +1,108 @@
+"""OpenTelemetry: a span and a duration for each call."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from pandium import AsyncPandium, Retry, ServerError, TransportError
+from pandium._transport.telemetry import _instruments
+from support import KEY
+
+if TYPE_CHECKING:
+    from pytest_httpx import HTTPXMock
+
+    from pandium.emulator import Emulator
+
+pytestmark = pytest.mark.anyio
+
+SPANS = InMemorySpanExporter()
+READER = InMemoryMetricReader()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _telemetry() -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(SPANS))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([READER]))
+
+
+async def test_a_call_is_one_span_with_its_attempts(httpx_mock: HTTPXMock) -> None:
+    """A call is one span, named after its path template, with an event for each attempt."""
+    httpx_mock.add_response(status_code=503)
+    httpx_mock.add_response(json={"tenant_id": 1})
+    SPANS.clear()
+    async with AsyncPandium(KEY, retry=Retry(initial=0)) as client:
+        await client.tenants.metadata(1)
+    [span] = SPANS.get_finished_spans()
+    assert span.name == "GET /v2/tenants/{tenant_id}/metadata"
+    assert span.kind is trace.SpanKind.CLIENT
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "url.template": "/v2/tenants/{tenant_id}/metadata",
+        "server.address": "api.pandium.io",
+        "server.port": 443,
+        "http.response.status_code": 200,
+    }
+    assert [(event.attributes or {})["result"] for event in span.events] == ["503", "200"]
+    data = READER.get_metrics_data()
+    assert data is not None
+    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+    assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
+
+
+async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:
+    """The span of a failed call has the type of its error, and no traceback."""
+    httpx_mock.add_exception(httpx.ReadError("gone"))
+    httpx_mock.add_response(status_code=500)
+    SPANS.clear()
+    async with AsyncPandium(KEY, retry=Retry.never()) as client:
+        with pytest.raises(TransportError):
+            await client.tenants.sync(1, mode="normal")
+        with pytest.raises(ServerError):
+            await client.tenants.metadata(1)
+    lost, refused = SPANS.get_finished_spans()
+    assert (lost.attributes or {})["error.type"] == "ConnectionLost"
+    assert "http.response.status_code" not in (lost.attributes or {})
+    assert (refused.attributes or {})["http.response.status_code"] == 500
+    assert not lost.status.is_ok
+    assert [event.name for event in lost.events] == ["attempt"]
+
+
+async def test_an_emulator_records_nothing(emulator: Emulator) -> None:
+    """An emulator adds no spans or metrics to those of the program under test."""
+    SPANS.clear()
+    async with AsyncPandium(KEY, base_url=emulator.url) as client:
+        await client.integrations.get(1)
+        await client.request("GET", "/_emulator/clock")
+    assert [span.kind for span in SPANS.get_finished_spans()] == [trace.SpanKind.CLIENT] * 2
+    data = READER.get_metrics_data()
+    assert data is not None
+    scopes = [entry.scope.name for entry in data.resource_metrics[0].scope_metrics]
+    assert scopes == ["pandium"]
+
+
+async def test_calls_work_without_opentelemetry(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without OpenTelemetry a call works, and records nothing."""
+    httpx_mock.add_response(json={"tenant_id": 1})
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    _instruments.cache_clear()
+    SPANS.clear()
+    try:
+        async with AsyncPandium(KEY) as client:
+            assert (await client.tenants.metadata(1)).tenant_id == 1
+    finally:
+        _instruments.cache_clear()
+    assert SPANS.get_finished_spans() == ()
