@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 import re
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import attrs
@@ -31,6 +30,9 @@ from support.openapi import (
     schemas_in,
     to_snake_case,
 )
+
+# By operation, the client methods that send it and their names, such as ``tenants.list``.
+Senders: TypeAlias = dict[str, dict[str, Any]]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = merge_documents()
@@ -112,10 +114,10 @@ async def send(method: Any, arguments: dict[str, Any]) -> None:
             await result
 
 
-@cache
-def client_methods() -> dict[str, dict[str, Any]]:
-    """Return the methods that send each operation, by name."""
-    senders: dict[str, dict[str, Any]] = {operation: {} for operation in OPERATIONS}
+@pytest.fixture(scope="module")
+def senders() -> Senders:
+    """Return the client methods that send each operation."""
+    found: Senders = {operation: {} for operation in OPERATIONS}
     sent: set[str | None] = set()
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -130,10 +132,10 @@ def client_methods() -> dict[str, dict[str, Any]]:
                 sent.clear()
                 await send(method, required_arguments(name, method))
                 for operation in sent - {None}:
-                    senders[str(operation)][name] = method
+                    found[str(operation)][name] = method
 
     anyio.run(call_all)
-    return senders
+    return found
 
 
 def documented_arguments(operation: str) -> set[str]:
@@ -163,29 +165,27 @@ def model_fields() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_has_a_client_method(operation: str) -> None:
+def test_an_operation_has_a_client_method(operation: str, senders: Senders) -> None:
     """A method of the client sends each operation."""
-    assert client_methods()[operation], (
+    assert senders[operation], (
         f"{operation} has no client method: add one in src/pandium/_resources/"
     )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_has_all_arguments(operation: str) -> None:
+def test_an_operation_has_all_arguments(operation: str, senders: Senders) -> None:
     """A client method takes each parameter and body field of its operation."""
-    methods = client_methods()[operation]
-    parameters = {
-        name for method in methods.values() for name in inspect.signature(method).parameters
-    }
-    missing = documented_arguments(operation) - parameters
+    methods = senders[operation].values()
+    arguments = {name for method in methods for name in inspect.signature(method).parameters}
+    missing = documented_arguments(operation) - arguments
     assert not missing, (
-        f"{operation} takes {', '.join(sorted(missing))}, but {' or '.join(methods)} does not:"
-        " add the argument in src/pandium/_resources/, or its Python name to ARGUMENT_NAMES here"
+        f"the client method of {operation} does not take {', '.join(sorted(missing))}: add it in"
+        " src/pandium/_resources/, or its name in the client to ARGUMENT_NAMES in this test"
     )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_has_a_command(operation: str) -> None:
+def test_an_operation_has_a_command(operation: str, senders: Senders) -> None:
     """The command line has a command for each operation, named after a client method."""
     commands = {
         f"{group_name}.{name.replace('-', '_')}"
@@ -193,7 +193,7 @@ def test_an_operation_has_a_command(operation: str) -> None:
         if isinstance(group, click.Group)
         for name in group.commands
     }
-    assert commands & client_methods()[operation].keys(), (
+    assert commands & senders[operation].keys(), (
         f"{operation} has no command: add one in src/pandium/_cli/commands/,"
         " with the name of the client method"
     )
@@ -208,10 +208,10 @@ def test_an_operation_has_an_emulator_route(operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_is_on_the_reference_page(operation: str) -> None:
+def test_an_operation_is_on_the_reference_page(operation: str, senders: Senders) -> None:
     """The reference page includes the class of each client method."""
     page = (ROOT / "docs/reference/operations.md").read_text()
-    classes = {type(method.__self__) for method in client_methods()[operation].values()}
+    classes = {type(method.__self__) for method in senders[operation].values()}
     names = {f"::: {cls.__module__}.{cls.__qualname__}" for cls in classes}
     assert names & set(page.splitlines()), (
         f"{operation} is not on the reference page:"
@@ -220,10 +220,10 @@ def test_an_operation_is_on_the_reference_page(operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_is_type_checked_as_users_call_it(operation: str) -> None:
+def test_an_operation_is_type_checked_as_users_call_it(operation: str, senders: Senders) -> None:
     """The type checkers see a call of each operation."""
     usage = (ROOT / "tests/typing/usage.py").read_text()
-    assert any(f"client.{name}(" in usage for name in client_methods()[operation]), (
+    assert any(f"client.{name}(" in usage for name in senders[operation]), (
         f"{operation} is not called in tests/typing/usage.py:"
         " add a call with assert_type around its result"
     )
