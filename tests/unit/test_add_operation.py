@@ -20,6 +20,7 @@ import pytest
 
 from pandium import AsyncPandium, Listing, PandiumError, Retry, models, to_dict
 from pandium._cli.app import app
+from pandium.emulator import Emulator, Reset
 from support import KEY
 from support.openapi import (
     UNDOCUMENTED,
@@ -138,6 +139,14 @@ def senders() -> Senders:
     return found
 
 
+def is_fault_target(name: str) -> bool:
+    try:
+        Emulator().faults.add(name, Reset())
+    except ValueError:
+        return False
+    return True
+
+
 def documented_arguments(operation: str) -> set[str]:
     """Return the arguments of the parameters and body fields in the vendor's document."""
     description = DOCUMENTED.get(operation, {})
@@ -204,6 +213,15 @@ def test_an_operation_has_an_emulator_route(operation: str) -> None:
     """The emulator serves each operation."""
     assert operation in operations_of(read_emulator_document()), (
         f"{operation} has no route in the emulator: add one in src/pandium/emulator/"
+    )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders) -> None:
+    """The emulator's faults accept the name of a client method of each operation."""
+    assert any(is_fault_target(name) for name in senders[operation]), (
+        f"the emulator's faults have no name for {operation}:"
+        " add the name of its client method to src/pandium/emulator/_operations.py"
     )
 
 
