@@ -1,8 +1,8 @@
 """
-Compare listing tenants with other ways to do it: latency, decoding, CPU and memory.
+Compare listing tenants with other clients: latency, decoding, CPU time and memory.
 
-Each client in turn, in rounds; the figures are ratios within one round, the median over the rounds.
-The server is another process; except for decoding, so is each client.
+Each round measures every client. A ratio is the median over the rounds of the ratios in one round.
+The server is another process, and so is each client, except for decoding.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WALK = str(Path(__file__).with_name("walk.py"))
 
 
 def walk(total: int, client: str, url: str, warm_up_url: str, *options: str) -> Any:
-    """Walk in a process of its own, and give its figures and the number of its requests."""
+    """List all tenants in another process, and return its measurements and number of requests."""
     before = requests(url)
     command = [sys.executable, WALK, client, warm_up_url, url, *options]
     figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -43,8 +43,8 @@ def walk(total: int, client: str, url: str, warm_up_url: str, *options: str) -> 
 
 
 def requests(url: str) -> int:
-    with urlopen(f"{url}/requests") as answer:
-        return int(answer.read())
+    with urlopen(f"{url}/requests") as response:
+        return int(response.read())
 
 
 def goal(text: str, limit: float, got: float, *, is_least: bool = False) -> None:
@@ -63,7 +63,7 @@ def median_ratio(mine: list[Any], theirs: list[Any], name: str) -> float:
 
 
 def latency(rounds: int) -> None:
-    """List 5,000 tenants at 100 a page, each request answered after 50 ms."""
+    """List 5,000 tenants with 100 per page and a delay of 50 ms per request."""
     walks = {
         "httpx, pydantic": ("httpx", "0"),
         "generated client": ("generated", "0"),
@@ -90,7 +90,7 @@ def latency(rounds: int) -> None:
 
 
 def decode(rounds: int) -> None:
-    """Read a page of 500 tenants into what each client gives to its user."""
+    """Decode a page of 500 tenants into the objects that each client returns to its users."""
     readers: dict[str, Callable[[bytes], object]] = {
         "msgspec, dicts": msgspec.json.Decoder().decode,
         "msgspec, structs": peer_aiohttp.read,
@@ -103,7 +103,7 @@ def decode(rounds: int) -> None:
         "offset": (tenants(0, 500, "+00:00"), 1.5),
         "Z": (tenants(0, 500, "Z"), 1.5),
         "naive": (tenants(0, 500, ""), 2.5),
-        # Null where the vendor documents a default.
+        # Nulls for fields with a documented default.
         "Z, nulls": (tenants(0, 500, "Z").replace(b'_configs":{}', b'_configs":null'), None),
     }
     for kind, (page, limit) in pages.items():
@@ -124,18 +124,18 @@ def decode(rounds: int) -> None:
 
 
 def least_seconds(read: Callable[[bytes], object], page: bytes) -> float:
-    """Time the best of some runs on end, of CPU: the others pay for what ran before them."""
+    """Return the lowest CPU time of five runs. Earlier runs warm up caches for later ones."""
     seconds = []
     for _ in range(5):
         began = time.process_time()
         result = read(page)
         seconds.append(time.process_time() - began)
-        del result  # not within the time
+        del result  # its deallocation is not measured
     return min(seconds)
 
 
 def cpu(rounds: int) -> None:
-    """List 100,000 tenants at 500 a page, without delay: CPU of the client's process."""
+    """Measure the CPU time of listing 100,000 tenants with 500 per page and no delay."""
     clients = ["aiohttp", "pandium", "httpx", "generated"]
     found: dict[str, list[Any]] = {name: [] for name in clients}
     with serving(0, 100_000) as url, serving(0, 1) as warm:
@@ -156,7 +156,7 @@ def cpu(rounds: int) -> None:
 
 
 def parts_of(walks: list[Any]) -> Counter[str]:
-    """Give the CPU time of each module or library, in µs a tenant, by its share of the samples."""
+    """Return the CPU time per module, in µs per tenant, from its share of the samples."""
     samples: Counter[str] = Counter()
     for figures in walks:
         samples.update(figures["samples"])
@@ -176,7 +176,7 @@ def report_parts(floor: Counter[str], ours: Counter[str]) -> None:
 
 
 def memory(rounds: int) -> None:
-    """List 10,000 tenants, and 1,000,000: peak memory of the client's process."""
+    """Measure the peak memory of listing 10,000 and 1,000,000 tenants."""
     sizes = (10_000, 1_000_000)
     peaks = {}
     print(f"{'tenants':>20} {'peak MB':>8}")
@@ -193,7 +193,9 @@ PARTS = {part.__name__: part for part in (latency, decode, cpu, memory)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; or all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; default: all"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -1,9 +1,9 @@
 """
-Wait for 1,000 runs on a clock that skips, by our schedule and by loops with a fixed pause.
+Wait for 1,000 runs on a simulated clock, with the scheduler and with fixed-interval loops.
 
-The lengths of the runs are log-normal with a median of 60 s; 404 is the answer for the first 2 s. A
-look is a whole call of the client, up to a transport that answers from memory. Then 10,000 triggers
-that only wait: memory and CPU.
+The durations of the runs are log-normal with a median of 60 s. The response is 404 for the first
+2 s. A poll is a complete call of the client, down to a mock transport. The benchmark then measures
+the memory and the CPU time of 10,000 waiting triggers.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ RATE = 50.0
 
 
 class Server:
-    """Answers by the clock, and keeps the time of each look at each trigger."""
+    """Respond according to the clock, and record the time of each poll of each trigger."""
 
-    def __init__(self, lengths: dict[str, float], clock: ManualClock) -> None:
-        self.lengths = lengths
+    def __init__(self, durations: dict[str, float], clock: ManualClock) -> None:
+        self.durations = durations
         self.clock = clock
         self.began: dict[str, float] = {}
         self.polls: dict[str, list[float]] = defaultdict(list)
@@ -50,28 +50,28 @@ class Server:
         age = now - self.began[trigger_id]
         if age < APPEARS_AFTER:
             return httpx.Response(404, json={"detail": "no run yet"})
-        word = "Succeeded" if age >= self.lengths[trigger_id] else "Running"
-        return httpx.Response(200, json={"status": word})
+        status = "Succeeded" if age >= self.durations[trigger_id] else "Running"
+        return httpx.Response(200, json={"status": status})
 
     def most_in_a_second(self) -> int:
-        times = sorted(at for looks in self.polls.values() for at in looks)
+        times = sorted(at for times in self.polls.values() for at in times)
         first = most = 0
         for last, at in enumerate(times):
-            while times[first] <= at - (1 - 1e-6):  # the clock adds up fractions
+            while times[first] <= at - (1 - 1e-6):  # the clock accumulates rounding errors
                 first += 1
             most = max(most, last - first + 1)
         return most
 
     def lateness(self) -> list[tuple[float, float]]:
-        """Give for each run how late its end was seen, and its length."""
+        """Return for each run how late its end was detected, and its duration, in seconds."""
         return [
-            (self.polls[one][-1] - self.began[one] - length, length)
-            for one, length in self.lengths.items()
+            (self.polls[trigger_id][-1] - self.began[trigger_id] - duration, duration)
+            for trigger_id, duration in self.durations.items()
         ]
 
 
 async def arriving(server: Server, a_second: float) -> AsyncIterator[str]:
-    for trigger_id in server.lengths:
+    for trigger_id in server.durations:
         server.began[trigger_id] = server.clock.now()
         yield trigger_id
         if math.isfinite(a_second):
@@ -82,9 +82,9 @@ async def by_schedule(client: AsyncPandium, server: Server, a_second: float) -> 
     polling = Polling(rate=RATE)
     async with client.runs.as_completed(
         arriving(server, a_second), poll=polling, timeout=1e9
-    ) as done:
-        async for completed in done:
-            assert completed.status is not None
+    ) as results:
+        async for result in results:
+            assert result.status is not None
 
 
 def by_loops(pause: float) -> Way:
@@ -114,10 +114,10 @@ WAYS: dict[str, Way] = {
 
 
 async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server:
-    lengths = random.Random(1)  # the same runs for each way
+    random_durations = random.Random(1)  # the same runs for each client
     clock = ManualClock()
     server = Server(
-        {str(n): MEDIAN * math.exp(lengths.gauss(0, spread)) for n in range(runs)}, clock
+        {str(n): MEDIAN * math.exp(random_durations.gauss(0, spread)) for n in range(runs)}, clock
     )
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.autojump():
         with driving(clock):
@@ -128,23 +128,27 @@ async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server
 
 
 def figures(server: Server) -> tuple[float, float, float]:
-    """Give the looks a run, and the lateness: of all lengths, and the mean of each run's own."""
+    """
+    Return the polls per run, and the lateness as a share of the duration.
+
+    The first share is that of all runs together, the second the mean of the shares of each run.
+    """
     late = server.lateness()
-    looks = statistics.mean(len(times) for times in server.polls.values())
-    of_sums = sum(by for by, _ in late) / sum(length for _, length in late)
-    return looks, of_sums, statistics.mean(by / length for by, length in late)
+    polls = statistics.mean(len(times) for times in server.polls.values())
+    of_sums = sum(seconds for seconds, _ in late) / sum(duration for _, duration in late)
+    return polls, of_sums, statistics.mean(seconds / duration for seconds, duration in late)
 
 
 def report(way: str, arrival: str, spread: float, server: Server) -> None:
-    looks, of_sums, of_each = figures(server)
+    polls, of_sums, of_each = figures(server)
     print(
-        f"{arrival:>11} {spread:>6} {way:>11} {server.most_in_a_second():>9} {looks:>10.1f}"
+        f"{arrival:>11} {spread:>6} {way:>11} {server.most_in_a_second():>9} {polls:>10.1f}"
         f" {of_sums:>9.1%} {of_each:>10.1%}"
     )
 
 
 async def wait_for(count: int) -> tuple[float, float]:
-    """Give the bytes a trigger that waits, and the CPU seconds a second of waiting."""
+    """Return the bytes per waiting trigger, and the CPU seconds per second of waiting."""
     triggers = [Trigger(str(number)) for number in range(count)]
     async with AsyncPandium("key", base_url="http://127.0.0.1:9") as client:
         tracemalloc.start()
@@ -165,8 +169,8 @@ def main() -> None:
     parser.add_argument("--triggers", type=int, default=10_000)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     options = parser.parse_args()
-    print("polls: most in any second, mean a run; lateness: of all lengths, mean of each")
-    heads = ("arrival", "spread", "way", "looks/s", "looks/run", "late, sum", "late, each")
+    print("polls: maximum per second, mean per run; lateness: of all durations, mean of each")
+    heads = ("arrival", "spread", "way", "polls/s", "polls/run", "late, sum", "late, each")
     print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>9} {:>10}".format(*heads))
     arrivals = {"at once": math.inf, "10 a second": 10.0}
     for spread, arrival, way in itertools.product(options.spreads, arrivals, options.ways):

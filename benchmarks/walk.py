@@ -1,8 +1,8 @@
 """
-Walk over all tenants by one client, alone in its process, and print what it took as JSON.
+List all tenants with one client in a process of its own, and print the measurements as JSON.
 
-Alone, because the garbage collector goes through whatever else a process has imported. The client
-first walks over another server, so that what it imports and sets up late is no part of the figures.
+The process is separate because the garbage collector also visits the objects of other imports. The
+client first lists the tenants of another server, so that late imports and setup are not measured.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _INSTALLED = re.compile(r"/site-packages/(\w+)")
 
 
 def peak() -> float:
-    """Give the peak of this process's memory, in MB of 2**20 bytes."""
-    # Not ru_maxrss: on Linux that begins with the peak of the process that started this one.
+    """Return the peak memory of this process, in MB of 2**20 bytes."""
+    # Not ru_maxrss: on Linux, a child process inherits it from its parent.
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1024
@@ -38,32 +38,32 @@ def peak() -> float:
 
 @contextmanager
 def sampled(seconds: float) -> Iterator[Counter[str]]:
-    """Count where the CPU's time goes, by a look at the stack after each so many seconds of it."""
-    found: Counter[str] = Counter()
+    """Sample the stack at an interval in seconds of CPU time, and count the samples by module."""
+    samples: Counter[str] = Counter()
 
-    def look(_: int, frame: FrameType | None) -> None:
-        found[_place(frame)] += 1
+    def take_sample(_: int, frame: FrameType | None) -> None:
+        samples[_module_of(frame)] += 1
 
-    signal.signal(signal.SIGPROF, look)
+    signal.signal(signal.SIGPROF, take_sample)
     gc.callbacks.append(_collecting)
     signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
     try:
-        yield found
+        yield samples
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         gc.callbacks.remove(_collecting)
 
 
 def _collecting(phase: str, info: Any) -> None:
-    """Stand on the stack at either end of a collection, where a signal that came is dealt with."""
+    """Mark a garbage collection on the stack, for signals that are handled when it ends."""
 
 
-def _place(frame: FrameType | None) -> str:
+def _module_of(frame: FrameType | None) -> str:
     assert frame is not None
     if frame.f_code is _collecting.__code__:
         if frame.f_locals["phase"] == "stop":
             return "garbage collector"
-        return _place(frame.f_back)
+        return _module_of(frame.f_back)
     path = frame.f_code.co_filename
     found = _OWN.search(path) or _INSTALLED.search(path)
     return found[1] if found else "standard library"

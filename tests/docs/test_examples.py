@@ -1,4 +1,4 @@
-"""The examples, run as their users run them."""
+"""The programs in examples/, run as users run them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,17 @@ def many(pandium_emulator: Emulator) -> Emulator:
 
 @pytest.fixture
 def job(many: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["1", "--journals", str(tmp_path / "journals"), "--workers", "2", "--rate", "100"]
+    arguments = [
+        "1",
+        "--journals",
+        str(tmp_path / "journals"),
+        "--workers",
+        "2",
+        "--poll-rate",
+        "100",
+    ]
     command = [sys.executable, str(EXAMPLES / "dask_sync.py"), *arguments]
-    # The fixture of the emulator has set the variables that name it.
+    # The fixture pandium_emulator has set the environment variables for the emulator.
     with subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
     ) as process:
@@ -43,20 +51,20 @@ def job(many: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def workers_of(job: subprocess.Popen[str]) -> set[int]:
-    """Give the processes that run a share, by whose journal they have open."""
-    found = set()
+    """Return the ids of the processes that have a journal open."""
+    workers = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             files = {str(file.readlink()) for file in (process / "fd").iterdir()}
         except OSError:
             continue
         if any(re.search(r"/journals/\d+\.db$", file) for file in files):
-            found.add(int(process.name))
-    return found - {job.pid}
+            workers.add(int(process.name))
+    return workers - {job.pid}
 
 
 def test_two_workers_share_the_tenants(job: subprocess.Popen[str], many: Emulator) -> None:
-    """A cluster of two workers triggers each tenant once and gathers all the results."""
+    """A cluster of two workers triggers each tenant once and returns all results."""
     out, err = job.communicate(timeout=120)
     assert (out, job.returncode) == ("40 of 40 tenants succeeded\n", 0), err
     for tenant in many.tenants:
@@ -64,13 +72,13 @@ def test_two_workers_share_the_tenants(job: subprocess.Popen[str], many: Emulato
 
 
 def test_a_worker_that_is_killed_is_replaced(job: subprocess.Popen[str], many: Emulator) -> None:
-    """Another worker goes on with the share of one that is killed, and triggers no tenant twice."""
+    """Another worker resumes the share of a killed worker, and triggers no tenant twice."""
     while not any(route == SYNC for _, route, _ in many.counts):
         assert job.poll() is None
         time.sleep(0.01)
     os.kill(min(workers_of(job)), signal.SIGKILL)
     out, err = job.communicate(timeout=120)
-    # What the worker was just sending is told of, and is not sent again.
+    # A sync that was in flight is reported as unknown, and is not sent again.
     unknown = set(re.findall(r"^(\d+) .*may have been triggered", err, re.MULTILINE))
     assert out == f"{40 - len(unknown)} of 40 tenants succeeded\n", err
     assert len(unknown) <= 10
