@@ -4,11 +4,12 @@ Sync all tenants of an integration from several machines with Dask.
     pip install pandium distributed
     python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
-Without ``--scheduler``, it starts workers on this machine. The tenants are divided into one share per
-worker. Each share is a task with its own client, its own journal, and its part of the polling rate.
-If a worker dies, Dask gives its share to another worker, which resumes from the journal, so no tenant
-is triggered twice. The directory of the journals must therefore be shared by all workers, with file
-locks that work for SQLite. To resume an interrupted job, run it again with the same directory.
+Without ``--scheduler``, it starts workers on this machine. The tenants are divided into one share
+per worker. Each share is a task with its own client, its own journal, and its part of the polling
+rate. If a worker dies, Dask gives its share to another worker, which resumes from the journal, so
+no tenant is triggered twice. The directory of the journals must therefore be shared by all workers,
+with file locks that work for SQLite. To resume an interrupted job, run it again with the same
+directory.
 """
 
 from __future__ import annotations
