@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pandium import errors
 from pandium._clock import RealClock
-from pandium._transport.retry import Budget, Repeat, Retry, repeat_of, repeating
+from pandium._transport.retry import Budget, Repeat, Retry, repeat_of
 from pandium._transport.retry import retrying as retrying_on_a_budget
 from pandium.errors import APIError, PandiumError
 
@@ -369,54 +369,6 @@ def test_a_time_from_zero_is_taken(name: str, value: float) -> None:
     """A time of 0 or more, whole or not, is kept as it is."""
     arguments: dict[str, Any] = {name: value}
     assert getattr(Retry(**arguments), name) == value
-
-
-# Looking again.
-
-
-@attrs.define
-class Looks:
-    """A look that is true at the n-th time; `None` is never."""
-
-    at: int | None
-    calls: int = 0
-
-    async def __call__(self) -> bool:
-        self.calls += 1
-        return self.calls == self.at
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("at", [1, 2, 7])
-async def test_looking_goes_on_until_it_finds(at: int) -> None:
-    """Before each look there is the pause that is due, and none after the last."""
-    clock, looks = FakeClock(), Looks(at)
-    pauses = iter(range(1, 100))
-    assert await repeating(looks, lambda: next(pauses), lambda: False, clock)
-    assert looks.calls == at
-    assert clock.sleeps == list(range(1, at + 1))
-
-
-@pytest.mark.anyio
-async def test_looking_ends_when_the_time_is_over() -> None:
-    """Once the time is over the answer is false, without another pause."""
-    clock, looks = FakeClock(), Looks(None)
-    assert not await repeating(looks, lambda: 2.0, lambda: clock.time >= 1007.0, clock)
-    assert (looks.calls, clock.sleeps) == (4, [2.0] * 4)
-
-
-@pytest.mark.anyio
-async def test_a_look_that_fails_ends_the_looking() -> None:
-    """An error of a look is raised as it is, at once."""
-    clock, error = FakeClock(), PandiumError("x")
-
-    async def look() -> bool:
-        raise error
-
-    with pytest.raises(PandiumError) as caught:
-        await repeating(look, lambda: 1.0, lambda: False, clock)
-    assert caught.value is error
-    assert clock.sleeps == [1.0]
 
 
 # The budget.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources.polls import Waiting, outcome_of
+from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_iterable, validate_trigger_id
-from pandium._waiting.polling import Polling, RunResult, wait_for_one
-from pandium._waiting.results import RunResults
-from pandium._waiting.scheduler import wait_for_each
+from pandium._waiting.polling import Polling
+from pandium._waiting.results import RunResult, RunResults
+from pandium._waiting.scheduler import wait_for_all, wait_for_each, wait_for_run
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Trigger, TriggerStatus
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandium._http.connections import Answer
-    from pandium._resources.polls import OnStatus, OnStatusOf
+    from pandium._resources.trigger_status import OnStatus, OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify, WaitOptions
     from pandium._waiting.scheduler import Source
@@ -33,7 +33,7 @@ class Runs:
     """Runs: executions of an integration's code, found by the triggers that made them begin."""
 
     _transport: Transport = attrs.field(repr=False)
-    _waiting: Waiting = attrs.field(repr=False)
+    _poller: StatusPoller = attrs.field(repr=False)
 
     async def status(self, trigger: Trigger | str) -> TriggerStatus:
         """
@@ -43,7 +43,7 @@ class Runs:
 
         :raises NotFound: if there is no run of it yet; an id that does not exist looks the same.
         """
-        return await self._waiting.look(validate_trigger_id(trigger))
+        return await self._poller.poll(validate_trigger_id(trigger))
 
     async def wait(  # noqa: PLR0913 - each a separate choice of the caller
         self,
@@ -53,7 +53,7 @@ class Runs:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatus | None = None,
         raise_on_failure: bool = False,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> TriggerStatus:
         """
         Wait until the run of a trigger has ended, and give its last status.
@@ -71,8 +71,14 @@ class Runs:
         :raises ValueError: if an argument cannot be used; nothing is sent.
         """
         trigger_id = validate_trigger_id(trigger)
-        options = self._waiting.options(poll, timeout, classify, on_status, lambda _: ())
-        status = await wait_for_one(trigger_id, options)
+        options = self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda _: (),
+        )
+        status = await wait_for_run(trigger_id, options)
         if raise_on_failure and classify(status) is Outcome.FAILED:
             text = f"the run of trigger {trigger_id} ended as {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
@@ -85,7 +91,7 @@ class Runs:
         timeout: float = 1800.0,
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
         Wait for many runs: ``async with …as_completed(triggers) as done``, in order of completion.
@@ -101,10 +107,10 @@ class Runs:
         :raises ValueError: if an argument cannot be used; nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)
-        source = _settled(triggers)
+        source = _validated_source(triggers)
 
         async def produce(send: Callable[[RunResult], Awaitable[None]]) -> None:
-            await wait_for_each(source, options, lambda _, completed: send(completed))
+            await wait_for_each(source, options, lambda _, result: send(result))
 
         return RunResults(produce, options.counters)
 
@@ -115,7 +121,7 @@ class Runs:
         timeout: float = 1800.0,  # noqa: ASYNC109 - the limit of each run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> list[RunResult]:
         """
         Wait for many runs, and give the results in the order of the triggers.
@@ -125,18 +131,18 @@ class Runs:
         Source: Runs, Get Run Status From Trigger.
         """
         options = self._options(poll, timeout, classify, on_status)
-        found: dict[int, RunResult] = {}
-
-        async def keep(index: int, completed: RunResult) -> None:
-            found[index] = completed
-
-        await wait_for_each(_settled(triggers), options, keep)
-        return [found[index] for index in sorted(found)]
+        return await wait_for_all(_validated_source(triggers), options)
 
     def _options(
         self, poll: Polling, timeout: float, classify: Classify, on_status: OnStatusOf[str] | None
     ) -> WaitOptions:
-        return self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.trigger_id,))
+        return self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda wait: (wait.trigger_id,),
+        )
 
     async def log_url(self, run_id: int) -> str:
         """
@@ -173,8 +179,8 @@ def _location_of(answer: Answer) -> str:
     return location
 
 
-def _settled(triggers: Source) -> Any:
-    """Check a list of triggers whole before anything is sent."""
+def _validated_source(triggers: Source) -> Any:
+    """Validate all triggers of a plain iterable before anything is sent."""
     validate_iterable("triggers", triggers)
     if isinstance(triggers, AsyncIterable):
         return triggers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium._transport.spec import RetrySafety
 
-__all__ = ["Budget", "Retry", "repeating", "retrying"]
+__all__ = ["Budget", "Retry", "retrying"]
 
 T = TypeVar("T")
 
@@ -150,23 +149,3 @@ def _log_repetition(state: tenacity.RetryCallState) -> None:
         state.attempt_number + 1,
         state.upcoming_sleep,
     )
-
-
-async def repeating(
-    look: Callable[[], Awaitable[bool]],
-    pause: Callable[[], float],
-    is_over: Callable[[], bool],
-    clock: Clock,
-) -> bool:
-    """Call `look` after each pause until it gives true, or false once the time is over."""
-    import tenacity  # noqa: PLC0415 - as above
-
-    retryer = tenacity.AsyncRetrying(
-        sleep=clock.sleep,
-        stop=lambda _: is_over(),
-        wait=lambda _: pause(),
-        retry=tenacity.retry_if_result(operator.not_),
-        retry_error_callback=lambda _: False,
-    )
-    await clock.sleep(pause())
-    return await retryer(look)
