@@ -30,7 +30,7 @@ from pandium.emulator import ManualClock
 from support.runs import ScriptedRuns, gaps, scripted_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
 
     from support.runs import Script
 
@@ -54,9 +54,9 @@ POLLINGS = st.builds(
 )
 
 
-async def returned_or_raised(wait: Callable[[], Awaitable[TriggerStatus]]) -> TriggerStatus | Exception:
+async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | Exception:
     try:
-        return await wait()
+        return await wait
     except Exception as error:  # noqa: BLE001 - whichever it is
         return error
 
@@ -71,7 +71,7 @@ async def test_one_trigger_and_many_agree(
     """For any run, ``wait`` ends as its result among many does, at the same time and polls."""
     alone, among_many = scripted_run(*script), scripted_run(*script)
     options: dict[str, Any] = {"polling": polling, "timeout": timeout}
-    outcome = await returned_or_raised(lambda: alone.wait(**options))
+    outcome = await returned_or_raised(alone.wait(**options))
     [result] = await among_many.wait_for(["0"], **options)
     if isinstance(outcome, WaitTimeout):
         assert isinstance(result.error, WaitTimeout)
@@ -171,7 +171,8 @@ async def test_a_new_trigger_is_polled_before_those_with_long_delays() -> None:
 
 async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
     """The runs of the triggers before the error are waited for; the error is unchanged."""
-    runs, results, error = ScriptedRuns({"a": [(60, "Succeeded")]}), [], ZeroDivisionError()
+    runs, results = ScriptedRuns({"a": [(60, "Succeeded")]}), list[RunResult]()
+    error = ZeroDivisionError()
 
     async def source() -> AsyncIterator[str]:
         yield "a"

@@ -87,7 +87,7 @@ class StatusPoller:
     def _log_unknown(self, status: TriggerStatus) -> None:
         if status.status not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add(status.status)
-            _log.warning("run status %r is unknown; waiting for another one", status.status)
+            _log.warning("run status %r is not known, and is treated as active", status.status)
 
 
 def _with_args(
