@@ -133,6 +133,22 @@ async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str
         assert results["good"].status == TriggerStatus("Succeeded")
 
 
+class StopEverythingError(BaseException):
+    """An exception that is no ``Exception``, such as KeyboardInterrupt."""
+
+
+async def test_wait_raises_no_exception_group() -> None:
+    """An exception such as KeyboardInterrupt leaves the wait for one run unwrapped."""
+    error = StopEverythingError()
+
+    def on_status(*_: object) -> None:
+        raise error
+
+    with pytest.raises(StopEverythingError) as caught:
+        await scripted_run((0, "Running")).wait(on_status=on_status)
+    assert caught.value is error
+
+
 # The source
 
 

@@ -24,19 +24,19 @@ K = TypeVar("K")
 OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
 OnStatusOf: TypeAlias = Callable[[TriggerStatus, K], Awaitable[None] | None]
 
-# Each unknown status is logged once. The limit protects the log from a server that invents them.
-_MAX_LOGGED = 100
+# Unknown statuses are logged once each, and no more than this, in case a server invents them.
+_MAX_LOGGED_STATUSES = 100
 _log = logging.getLogger("pandium")
 
 
 def default_outcome(status: TriggerStatus) -> Outcome:
-    """Return ``status.outcome``, the outcome by the vendor's documentation."""
+    """Return ``status.outcome``, which follows the vendor's documentation."""
     return status.outcome
 
 
 @attrs.frozen
 class StatusPoller:
-    """Polls the status of triggers over a client's transport."""
+    """The connection between waiting and a client: sends polls, and knows about rate limits."""
 
     _transport: Transport = attrs.field(repr=False)
     _logged: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
@@ -85,7 +85,7 @@ class StatusPoller:
         )
 
     def _log_unknown(self, status: TriggerStatus) -> None:
-        if status.status not in self._logged and len(self._logged) < _MAX_LOGGED:
+        if status.status not in self._logged and len(self._logged) < _MAX_LOGGED_STATUSES:
             self._logged.add(status.status)
             _log.warning("run status %r is not known, and is treated as active", status.status)
 

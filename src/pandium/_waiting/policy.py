@@ -22,10 +22,10 @@ _REQUEST_TIMEOUT = 408
 
 class PollPolicy:
     """
-    A tenacity policy for all triggers of one scheduler, without tenacity's own loop.
+    A tenacity policy shared by all triggers of a scheduler, without tenacity's own loop.
 
-    That loop would take a task, a sleep and a ``RetryCallState`` per waiting trigger. Here a state
-    exists only for the decision after a poll, and the scheduler does the sleeping.
+    The loop would need a task and a ``RetryCallState`` for each waiting trigger. Instead, a state
+    is created for each decision, and the scheduler does the sleeping.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class PollPolicy:
             state.set_exception((type(outcome), outcome, outcome.__traceback__))
         else:
             state.set_result(outcome)
-        self._retrying.begin()  # resets statistics that the decision updates
+        self._retrying.begin()  # creates the statistics that iter() updates
         action = self._retrying.iter(state)
         return float(action) if isinstance(action, self._sleep_action) else None
 
@@ -75,7 +75,7 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    # A 404 means that the trigger has no run yet. The vendor documents no limit for that.
+    # A 404 means that the trigger has no run yet.
     if isinstance(error, (NotFound, TransportError, ServerError, RateLimited)):
         return True
     return isinstance(error, APIError) and error.status_code == _REQUEST_TIMEOUT

@@ -54,8 +54,8 @@ class Polling:
     ```
 
     :param first: The delay before the first poll, in seconds. Default: 1.
-    :param factor: The delay before each further poll, as a multiple of the time waited so far.
-        Default: 0.1, which is six seconds after one minute.
+    :param factor: The delay before each further poll, as a fraction of the time waited so far.
+        Default: 0.1, so that the delay after one minute is six seconds.
     :param minimum: The shortest delay between two polls, in seconds. Default: 1.
     :param maximum: The longest delay between two polls, in seconds. Default: 15.
     :param jitter: The random variation of each delay, as a fraction from 0 up to but not
@@ -101,15 +101,16 @@ class WaitOptions:
     """
     The options shared by all triggers of one wait.
 
-    :ivar poll_status: Requests the status of a trigger by its id.
-    :ivar clock: The source of all times and sleeps.
-    :ivar polling: When to poll.
-    :ivar timeout: The time limit of each trigger, in seconds from when it was added.
-    :ivar classify: Returns the outcome of a status.
-    :ivar counters: Counts polls and results.
-    :ivar on_status: Called when the status of a trigger changes.
-    :ivar on_unknown_status: Called when a status changes to one that is not documented.
-    :ivar paused_until: Returns the time of the clock until which the client sends no requests.
+    :ivar poll_status: A function that requests the status of a trigger, given its id.
+    :ivar clock: The clock for all times and sleeps.
+    :ivar polling: How often to poll.
+    :ivar timeout: The time limit for each trigger, in seconds from when it is added.
+    :ivar classify: A function that returns the outcome of a status.
+    :ivar counters: The counters of polls and results.
+    :ivar on_status: A callback for each change of a trigger's status.
+    :ivar on_unknown_status: A callback for each change to a status that is not documented.
+    :ivar paused_until: A function that returns the clock's time before which the client sends
+        no requests because of a rate limit.
     """
 
     poll_status: PollStatus
@@ -131,11 +132,11 @@ class TriggerWait:
     :ivar key: Identifies the trigger to the caller: its index in the source, or a tenant's id.
     :ivar trigger_id: The id of the trigger.
     :ivar options: The options of the wait.
-    :ivar began: The time at which the wait began.
+    :ivar began: The clock's time at which the wait began.
     :ivar polls: The number of polls so far.
     :ivar last_status: The last status in a response, if there was one.
     :ivar outcome: The outcome of ``last_status``.
-    :ivar retry_at: The time until which the server has asked not to poll again.
+    :ivar retry_at: The clock's time before which ``Retry-After`` forbids the next poll.
     :ivar is_queued: Whether the scheduler has queued the next poll.
     """
 
@@ -172,11 +173,11 @@ class TriggerWait:
         return self.age() >= self.options.timeout - _ROUNDING_SECONDS
 
     def time_limit(self) -> float:
-        """Return the time of the clock at which the time limit is reached."""
+        """Return the clock's time at which the time limit is reached."""
         return self.began + self.options.timeout
 
     def expires_at(self) -> float:
-        """Return the time of the clock after which no poll starts, not even a delayed last one."""
+        """Return the clock's time after which no poll starts, not even a delayed last one."""
         return self.time_limit() + _LAST_POLL_SECONDS
 
     async def poll(self) -> TriggerStatus | None:

@@ -48,7 +48,7 @@ async def for_each(
     """
     Call ``handle`` with each item of a source, one at a time.
 
-    A source that is an async generator is closed in any case.
+    An async generator is closed afterwards, even after an error.
     """
     if isinstance(source, AsyncGenerator):
         async with aclosing(source):
@@ -69,7 +69,11 @@ async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
     :raises WaitTimeout: At the time limit.
     :raises PandiumError: If a poll fails with an error that polling again cannot resolve.
     """
-    [result] = await wait_for_all([trigger_id], options)
+    try:
+        [result] = await wait_for_all([trigger_id], options)
+    except BaseExceptionGroup as group:
+        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        raise group.exceptions[0] from None
     if result.error is not None:
         raise result.error
     return cast("TriggerStatus", result.status)
@@ -125,10 +129,10 @@ async def wait_for_each(
 
 class Scheduler:
     """
-    Poll triggers in order of their due times, at most ``rate`` times a second.
+    A queue of triggers that are polled in order of their due times, at most ``rate`` per second.
 
-    The polls in flight are limited to those of one second, and unused starts do not accumulate.
-    So no burst of polls follows a rate limit, or a server that did not respond for a while.
+    At most one second's worth of polls is in flight, and starts that were not used do not
+    accumulate. So a rate limit, or a server that hangs for a while, is not followed by a burst.
 
     :param options: The options of the wait.
     :param tasks: The task group in which the polls run.
@@ -192,7 +196,7 @@ class Scheduler:
         first = next(iter(self._unexpired), None)
         if first is None:
             return inf
-        # If the rate allows no poll before a wait expires, its time limit is the end already.
+        # If the rate allows no poll before the expiry, waiting past the time limit is pointless.
         is_too_late = self._next_start > first.expires_at()
         return first.time_limit() if is_too_late else first.expires_at()
 
@@ -229,7 +233,7 @@ class Scheduler:
         return self._policy.decide(wait, await wait.handle_status(response))
 
     async def _poll(self, wait: TriggerWait) -> TriggerStatus | Exception | None:
-        # An error is returned, since a local variable would form a reference cycle with it.
+        # Errors are returned, since a local variable would form a reference cycle with them.
         try:
             return await wait.poll()
         except Exception as error:  # noqa: BLE001 - the policy decides about it
