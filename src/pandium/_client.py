@@ -13,10 +13,10 @@ from pandium._config import Secret, resolve
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
-from pandium._resources.polls import Waiting
 from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
+from pandium._resources.trigger_status import StatusPoller
 from pandium._serialization.convert import encode_json
 from pandium._transport.retry import Retry
 from pandium._transport.spec import RequestSpec, RetrySafety, safety_of_method
@@ -135,9 +135,9 @@ class AsyncPandium:
         self.connectors = Connectors(transport)
         self.integrations = Integrations(transport)
         self.releases = Releases(transport)
-        waiting = Waiting(transport)
-        self.runs = Runs(transport, waiting)
-        self.tenants = Tenants(transport, waiting)
+        poller = StatusPoller(transport)
+        self.runs = Runs(transport, poller)
+        self.tenants = Tenants(transport, poller)
 
     async def request(
         self,

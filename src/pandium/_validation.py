@@ -30,8 +30,11 @@ __all__ = [
     "encode_path_segment",
     "validate_callable",
     "validate_choice",
+    "validate_factor",
     "validate_flag",
+    "validate_fraction",
     "validate_headers",
+    "validate_instance",
     "validate_iterable",
     "validate_journal_path",
     "validate_mapping",
@@ -41,6 +44,7 @@ __all__ = [
     "validate_params",
     "validate_path",
     "validate_query_value",
+    "validate_rate",
     "validate_release_choice",
     "validate_seconds",
     "validate_sort_by",
@@ -102,6 +106,30 @@ def validate_seconds(argument: str, value: object, *, allow_infinity: bool = Fal
     return value  # type: ignore[return-value]  # a number
 
 
+def validate_factor(argument: str, value: object) -> float:
+    """Validate a finite number of zero or more."""
+    factor = validate_number(argument, value)
+    if not 0 <= factor < inf:
+        raise ValueError(f"{argument} must be a finite number of 0 or more, not {value!r}")
+    return factor
+
+
+def validate_fraction(argument: str, value: object) -> float:
+    """Validate a number from 0 up to, but not including, 1."""
+    fraction = validate_number(argument, value)
+    if not 0 <= fraction < 1:
+        raise ValueError(f"{argument} must be at least 0 and below 1, not {value!r}")
+    return fraction
+
+
+def validate_rate(argument: str, value: object) -> float:
+    """Validate a number above zero. Infinity means no limit."""
+    rate = validate_number(argument, value)
+    if rate <= 0:
+        raise ValueError(f"{argument} must be above 0, not {value!r}")
+    return rate
+
+
 def validate_flag(argument: str, value: object) -> bool:
     """Validate a boolean."""
     if not isinstance(value, bool):
@@ -145,6 +173,12 @@ def validate_callable(argument: str, value: object) -> None:
     """Validate a function or another callable."""
     if not callable(value):
         raise ValueError(f"{argument} must be a function, not {value!r}")
+
+
+def validate_instance(argument: str, value: object, cls: type) -> None:
+    """Validate an instance of a class."""
+    if not isinstance(value, cls):
+        raise ValueError(f"{argument} must be a {cls.__name__}, not {value!r}")
 
 
 # Parts of a request

@@ -117,13 +117,12 @@ class World:
             content, self.post, max_concurrency, options.pop("may_repeat", False)
         )
         defaults: dict[str, Any] = {
-            "look": self.look,
+            "poll_status": self.look,
             "clock": self.clock,
             "polling": Polling(jitter=0),
             "timeout": 1800.0,
             "classify": lambda status: status.outcome,
             "counters": Counters(self.clock),
-            "tell": lambda *_: None,
         }
         options = WaitOptions(**defaults | options)
 
@@ -357,7 +356,9 @@ async def test_the_callback_is_told_whose_status_it_is() -> None:
     """Each new status is told with the trigger that it is of, whose key is the tenant's id."""
     told: list[tuple[str, int]] = []
     world = World({1: 5.0, 2: 30.0})
-    await world.sync([1, 2], tell=lambda status, watch: told.append((status.status, watch.key)))
+    await world.sync(
+        [1, 2], on_status=lambda status, watch: told.append((status.status, watch.key))
+    )
     assert sorted(told) == [("Running", 1), ("Running", 2), ("Succeeded", 1), ("Succeeded", 2)]
 
 
@@ -475,7 +476,7 @@ async def test_a_live_owner_keeps_its_lease(file: Path) -> None:
     async with world.clock.autojump(), anyio.create_task_group() as tasks:
         tasks.start_soon(world.sync_within, [1, 2], file)
         await world.clock.sleep(30)
-        async with world.syncing([1, 2], file, look=look) as done:
+        async with world.syncing([1, 2], file, poll_status=look) as done:
             assert set(by_tenant([one async for one in done])) == {1, 2}
     assert looked == []
     assert world.posted() == [1, 2]
@@ -566,7 +567,7 @@ async def test_one_alone_takes_over(file: Path) -> None:
             lookers.setdefault(trigger_id, set()).add(number)
             return await world.look(trigger_id)
 
-        async with world.syncing(range(5), file, look=look) as done:
+        async with world.syncing(range(5), file, poll_status=look) as done:
             reports.append(set(by_tenant([one async for one in done])))
 
     async with (
@@ -673,7 +674,7 @@ async def test_an_unended_run_is_waited_on_again(file: Path) -> None:
     async def refuse(_: str) -> TriggerStatus:
         raise AuthenticationError("no", status_code=403)
 
-    [refused] = await world.sync([1], file, look=refuse)
+    [refused] = await world.sync([1], file, poll_status=refuse)
     assert isinstance(refused.error, AuthenticationError)
     [ended] = await world.sync([1], file)
     assert ended.status == TriggerStatus("Succeeded")
@@ -715,7 +716,7 @@ async def test_what_one_gives_up_another_waits_on(file: Path) -> None:
 
         tasks.start_soon(go_on)
         await world.clock.sleep(5)
-        async with world.syncing([1], file, look=look) as done:
+        async with world.syncing([1], file, poll_status=look) as done:
             assert [one.trigger_id async for one in done] == ["t1"]
     assert min(firsts) > 20
     assert world.posted() == [1, 2]
@@ -737,7 +738,7 @@ async def test_an_error_of_a_callback_loses_no_outcome(file: Path) -> None:
             raise ZeroDivisionError
 
     world = World()
-    [failed] = await world.sync([1], file, tell=fail)
+    [failed] = await world.sync([1], file, on_status=fail)
     assert isinstance(failed.error, ZeroDivisionError)
     assert recorded(file) == {1: "succeeded"}
 

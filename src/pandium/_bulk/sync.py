@@ -9,7 +9,7 @@ import anyio.lowlevel
 import attrs
 
 from pandium._bulk.journal import LEASE, State
-from pandium._waiting.polling import RunResult
+from pandium._waiting.results import RunResult
 from pandium._waiting.scheduler import Scheduler, for_each
 from pandium.errors import ConnectionLost, PandiumError
 from pandium.models import Outcome, Tenant, Trigger, TriggerStatus
@@ -244,7 +244,7 @@ class _Job(Generic[T]):
             ended = self._journal.ended(tenant_id, watch.trigger_id, state, status.status)
             await self._note(ended)
         self._leave()
-        completed = attrs.evolve(watch.completed(error), tenant_id=tenant_id)
+        completed = attrs.evolve(watch.result(error), tenant_id=tenant_id)
         await self._report(tenant_id, completed, watch.outcome if error is None else Outcome.ACTIVE)
 
     async def _tend(self) -> None:

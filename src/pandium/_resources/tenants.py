@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import attrs
 
 from pandium._resources.paging import create_listing
-from pandium._resources.polls import Waiting, outcome_of
+from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
@@ -22,8 +22,8 @@ from pandium._validation import (
     validate_tenant_name,
     validate_whole_number,
 )
-from pandium._waiting.polling import Polling, RunResult
-from pandium._waiting.results import RunResults
+from pandium._waiting.polling import Polling
+from pandium._waiting.results import RunResult, RunResults
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._listing.listing import Listing, OnDrift
-    from pandium._resources.polls import OnStatusOf
+    from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
 
@@ -59,7 +59,7 @@ class Tenants:
     """
 
     _transport: Transport = attrs.field(repr=False)
-    _waiting: Waiting = attrs.field(repr=False)
+    _poller: StatusPoller = attrs.field(repr=False)
 
     def list(  # noqa: PLR0913 - the API's filters and the paging arguments
         self,
@@ -283,7 +283,7 @@ class Tenants:
         timeout: float = 1800.0,
         retry_unknown: bool = False,
         on_status: OnStatusOf[int] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
         Sync many tenants and wait for their runs: ``async with …sync_all(…) as done``.
@@ -317,7 +317,13 @@ class Tenants:
         from pandium._bulk.sync import Plan, sync_each  # noqa: PLC0415
 
         validate_iterable("tenants", tenants)
-        options = self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.key,))
+        options = self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda wait: (wait.key,),
+        )
         word = validate_mode(mode)
 
         async def post(tenant_id: int, content: bytes | None) -> Trigger:
