@@ -54,7 +54,7 @@ async def test_triggers_must_be_an_iterable(client: AsyncPandium, triggers: Any)
 
 async def test_no_poll_is_sent_while_the_client_is_paused(client: AsyncPandium) -> None:
     """A rate limit of any request of the client pauses the polls, and none are counted."""
-    client._transport.connections.held_until = inf
+    client._transport.connections.gate.paused_until = inf
     with pytest.raises(WaitTimeout) as caught:
         await client.runs.wait("t", timeout=0.05)
     assert caught.value.polls == 0
