@@ -14,7 +14,7 @@ from pandium._bulk.journal import Entry, Journal, State
 from pandium._clock import RealClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -91,16 +91,15 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def trace_statements() -> Iterator[list[str]]:
-    """Collect the SQL statements of all connections that are opened within the block."""
-    statements: list[str] = []
+def trace_statements(trace: Callable[[str], object]) -> Iterator[None]:
+    """Pass on the SQL statements of all connections that are opened within the block."""
     connect = sqlite3.connect
 
     def connect_and_trace(*args: Any, **options: Any) -> sqlite3.Connection:
         db: sqlite3.Connection = connect(*args, **options)
-        db.set_trace_callback(statements.append)
+        db.set_trace_callback(trace)
         return db
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect_and_trace)
-        yield statements
+        yield

@@ -27,6 +27,7 @@ def calendar() -> CalendarClock:
 
 @pytest.fixture
 def statements() -> Iterator[list[str]]:
-    """Return the list of the SQL statements that journals have begun to execute."""
-    with trace_statements() as traced:
+    """Return the list of the SQL statements that are executed, by any connection."""
+    traced: list[str] = []
+    with trace_statements(traced.append):
         yield traced
