@@ -541,8 +541,8 @@ async def test_a_recorded_tenant_takes_one_transaction(
     assert statements.count("COMMIT") == 2 + 20
 
 
-async def test_an_unknown_tenant_is_looked_up_while_others_work(journal_path: Path) -> None:
-    """While another worker is active, no payload is made for the tenants that it has synced."""
+async def test_tenants_of_other_workers_are_looked_up(journal_path: Path) -> None:
+    """Once another worker has shown, no payload is made for the tenants that it has synced."""
     world = World()
     made: list[int] = []
 

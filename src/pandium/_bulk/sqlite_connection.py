@@ -49,7 +49,7 @@ class Database:
 
     :param path: the file; ``None`` opens a database in memory.
     :param name: how error messages call the file, such as ``"journal"``.
-    :param clock: told while a transaction runs, so that a manual clock does not advance.
+    :param clock: a manual clock does not advance while a transaction runs.
     """
 
     def __init__(self, path: Path | None, name: str, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class Database:
         """
         Close the file, even if the task is cancelled.
 
-        :param last: run before closing. Its errors are ignored, and it does not wait for a lock.
+        :param last: run before closing. Its errors are ignored, including that of a locked file.
         """
         try:
             await self._shield(lambda: self._close(last))

@@ -79,8 +79,8 @@ class SyncSlots:
     """
     The slots of active tenants.
 
-    A run that is already in progress does not wait for a slot. It takes one even if none is free,
-    and new tenants wait until enough of them have been released.
+    A run that is already in progress takes a slot even if none is free. New tenants then wait until
+    enough slots have been released.
     """
 
     def __init__(self, size: int, counters: Counters) -> None:
@@ -111,7 +111,7 @@ class SyncSlots:
 
 
 class BulkSync(Generic[T]):
-    """The tenants of one `sync_each`, each from when the source names it until it is reported."""
+    """The state of one `sync_each`: its tenants, and the tasks that trigger them."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class BulkSync(Generic[T]):
         self._scheduler = Scheduler(wait_options, tasks, self._run_ended)
         self._slots = SyncSlots(options.max_concurrency, wait_options.counters)
         self._seen: set[int] = set()
-        # Started but not reported. The value is None until the source names the tenant.
+        # Tenants that were started. The value is None until the source names the tenant.
         self._unreported: dict[int, T | None] = {}
         self._reported = anyio.Event()
         # Tenants with an entry in the journal when it was opened.
@@ -138,6 +138,7 @@ class BulkSync(Generic[T]):
         self._held_by_others: set[int] = set()
         self._has_other_workers = False
         self._reading = anyio.CancelScope()
+        # The tenant that is started when the journal fails: it has no task that reports it.
         self._starting: int | None = None
         self._journal_error: PandiumError | None = None
 
@@ -166,7 +167,7 @@ class BulkSync(Generic[T]):
     async def _start_all(self, source: Iterable[T] | AsyncIterable[T]) -> None:
         states = await self._journal.states()
         self._recorded = set(states)
-        # A request that may be retried waits for the source, which the payload depends on.
+        # A request that may be retried needs its payload, so it waits until the source names it.
         deferred = {
             tenant_id
             for tenant_id, state in states.items()
@@ -202,8 +203,8 @@ class BulkSync(Generic[T]):
         self._starting = None
 
     def _may_be_recorded(self, tenant_id: int) -> bool:
-        # Saves a transaction for each new tenant. The claim notices another worker's entry anyway,
-        # but only after the tenant has taken a slot and its payload has been made.
+        # If not, one transaction less. A claim finds the entry of another worker as well, but only
+        # after the tenant has taken a slot and its payload has been made.
         return self._has_other_workers or tenant_id in self._recorded
 
     async def _resume(self, tenant_id: int) -> None:
@@ -224,7 +225,7 @@ class BulkSync(Generic[T]):
             self._forget(tenant_id)
 
     async def _follow(self, tenant_id: int, entry: Entry) -> None:
-        """Handle a tenant that is not ours to trigger."""
+        """Handle a tenant that needs no request: wait for its run, or report its result."""
         if entry.is_mine:
             self._slots.acquire_nowait()
             self._wait_for_run(tenant_id, entry.trigger_id)
@@ -287,7 +288,7 @@ class BulkSync(Generic[T]):
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = getattr(error, "outcome_unknown", True)
-        # Not the message: it may quote the API's response, and with it the payload.
+        # Without the message, which may quote the payload from the API's response.
         cause = type(error).__name__
         await self._record_failure(tenant_id, cause, is_unknown=is_unknown)
         self._slots.release()
