@@ -1,14 +1,14 @@
 """
-Sync all tenants of an integration from several machines, by Dask.
+Sync all tenants of an integration from several machines, with Dask.
 
     pip install pandium distributed
     python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
-Without ``--scheduler`` it starts workers on this machine. The tenants are dealt into as many shares
-as there are workers; each share is one task with a client of its own, a journal of its own, and its
-part of the rate. If a worker dies Dask gives its share to another, which goes on by the journal: no
-tenant is triggered twice. So the directory of the journals must be one that every worker sees, and
-whose locks SQLite can trust. Started again with the same directory, the whole job goes on.
+Without ``--scheduler``, workers are started on this machine. The tenants are divided into one share
+per worker. Each share is a task with its own client, its own journal and its part of the poll rate.
+If a worker dies, Dask gives its share to another worker, which resumes from the journal: no tenant
+is triggered twice. Every worker must therefore see the directory of the journals, on a file system
+whose locks SQLite can rely on. Run the command again with the same directory to resume the job.
 """
 
 from __future__ import annotations
@@ -35,34 +35,36 @@ async def list_tenants(integration_id: int) -> list[int]:
         return [tenant.id async for tenant in listing]
 
 
-def sync_share(tenants: Sequence[int], journal: str, rate: float) -> list[RunResult]:
-    """Sync one share of the tenants; this is what runs on a worker."""
+def sync_share(tenants: Sequence[int], journal: str, poll_rate: float) -> list[RunResult]:
+    """Sync one share of the tenants. Runs on a worker."""
 
-    async def run() -> list[RunResult]:
-        poll = Polling(rate=rate)
+    async def sync() -> list[RunResult]:
+        poll = Polling(rate=poll_rate)
         async with (
             AsyncPandium() as client,
-            client.tenants.sync_all(tenants, mode="normal", journal=journal, poll=poll) as done,
+            client.tenants.sync_all(tenants, mode="normal", journal=journal, poll=poll) as results,
         ):
-            return [result async for result in done]
+            return [result async for result in results]
 
-    return asyncio.run(run())
+    return asyncio.run(sync())
 
 
-def sync_all(dask: Client, tenants: Sequence[int], journals: Path, rate: float) -> list[RunResult]:
-    """Deal the tenants to the workers, and gather what became of them."""
+def sync_all(
+    dask: Client, tenants: Sequence[int], journals: Path, poll_rate: float
+) -> list[RunResult]:
+    """Divide the tenants among the workers, and return all results."""
     journals.mkdir(parents=True, exist_ok=True)
-    # The number of shares is kept, so that each finds its journal again whatever workers there are.
-    count = journals / "shares"
-    if not count.exists():
-        count.write_text(str(len(dask.scheduler_info(n_workers=-1)["workers"])))
-    shares = int(count.read_text())
+    # Stored, so that a resumed job has the same shares even if the number of workers differs.
+    count_file = journals / "shares"
+    if not count_file.exists():
+        count_file.write_text(str(len(dask.scheduler_info(n_workers=-1)["workers"])))
+    shares = int(count_file.read_text())
     tasks = [
         dask.submit(
             sync_share,
             [tenant for tenant in tenants if tenant % shares == number],
             str(journals / f"{number}.db"),
-            rate / shares,
+            poll_rate / shares,
             pure=False,
         )
         for number in range(shares)
@@ -71,13 +73,20 @@ def sync_all(dask: Client, tenants: Sequence[int], journals: Path, rate: float) 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Sync all tenants of an integration by Dask.")
+    parser = argparse.ArgumentParser(description="Sync all tenants of an integration with Dask.")
     parser.add_argument("integration", type=int)
-    parser.add_argument("--journals", type=Path, required=True, help="a directory for this job")
-    parser.add_argument("--scheduler", help="the address of a Dask scheduler")
-    parser.add_argument("--workers", type=int, default=2, help="how many to start without one")
     parser.add_argument(
-        "--poll-rate", type=float, default=20.0, help="looks a second, of all together"
+        "--journals", type=Path, required=True, help="directory for the journals of this job"
+    )
+    parser.add_argument("--scheduler", help="address of a Dask scheduler")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        help="number of local workers to start if there is no --scheduler",
+    )
+    parser.add_argument(
+        "--poll-rate", type=float, default=20.0, help="polls a second, of all workers together"
     )
     options = parser.parse_args()
     tenants = asyncio.run(list_tenants(options.integration))
@@ -85,15 +94,17 @@ def main() -> int:
         n_workers=options.workers, threads_per_worker=1, dashboard_address=None
     )
     with Client(cluster) as dask:
-        results = sync_all(dask, tenants, options.journals, options.rate)
+        results = sync_all(dask, tenants, options.journals, options.poll_rate)
     if isinstance(cluster, LocalCluster):
         cluster.close()
-    good = [one for one in results if one.status and one.status.outcome is Outcome.SUCCEEDED]
+    succeeded = [
+        result for result in results if result.status and result.status.outcome is Outcome.SUCCEEDED
+    ]
     for result in results:
-        if result not in good:
+        if result not in succeeded:
             print(result.tenant_id, result.error or result.status, file=sys.stderr)
-    print(f"{len(good)} of {len(tenants)} tenants succeeded")
-    return 0 if len(good) == len(tenants) else 1
+    print(f"{len(succeeded)} of {len(tenants)} tenants succeeded")
+    return 0 if len(succeeded) == len(tenants) else 1
 
 
 if __name__ == "__main__":

@@ -256,6 +256,9 @@ async def tell_trigger(status: TriggerStatus, trigger_id: str) -> None: ...
 def tell_tenant(status: TriggerStatus, tenant_id: int) -> None: ...
 
 
+async def log_trigger(trigger: Trigger, tenant_id: int) -> None: ...
+
+
 async def payload_of(tenant: Tenant) -> dict[str, Any] | None:
     return {"name": tenant.name} if tenant.archived else None
 
@@ -275,6 +278,7 @@ async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
         payload=lambda tenant_id: {"id": tenant_id + 1},
         journal=Path("journal"),
         retry_unknown=True,
+        on_triggered=log_trigger,
         on_status=tell_tenant,
     )
     client.tenants.sync_all(listing, mode="init", payload=lambda tenant: {"name": tenant.name})
