@@ -28,7 +28,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 from pandium import AsyncPandium
-from pandium._clock import driving
+from pandium._clock import use_clock
 from pandium.emulator import Clock, Emulator
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ INSTALLS = ("pip install", "python3 -m venv", "#")
 def set_up(names: dict[str, Any]) -> None:
     stack = names["_stack"] = ExitStack()
     clock = Clock(speed=50)
-    stack.enter_context(driving(clock))
+    stack.enter_context(use_clock(clock))
     stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory())))
     emulator = stack.enter_context(Emulator(clock=clock))
     emulator.connectors.register("crm", lambda _: {"contacts": [{"name": "Ann"}]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pandium._clock import new_clock
+from pandium._clock import create_clock
 from pandium._config import Secret, resolve
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -113,7 +113,9 @@ class AsyncPandium:
             made_at=_caller(),
         )
         self._bind(
-            Transport(config, connections, new_clock(), checked_timeout(timeout), _policy(retry)),
+            Transport(
+                config, connections, create_clock(), checked_timeout(timeout), _policy(retry)
+            ),
             owns=True,
         )
 

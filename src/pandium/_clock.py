@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["Clock", "RealClock", "driving", "new_clock"]
+__all__ = ["Clock", "RealClock", "create_clock", "use_clock"]
 
 _NOTHING = nullcontext()
 
@@ -36,7 +36,7 @@ class Clock(Protocol):
         """Cancel what is within once so many seconds are over."""
         ...
 
-    def at_work(self) -> AbstractContextManager[object]:
+    def waiting_for_io(self) -> AbstractContextManager[object]:
         """Mark what waits for a socket or a file: a driven clock stands still meanwhile."""
         ...
 
@@ -60,7 +60,7 @@ class RealClock:
         """Cancel as anyio does."""
         return anyio.move_on_after(seconds)
 
-    def at_work(self) -> AbstractContextManager[object]:
+    def waiting_for_io(self) -> AbstractContextManager[object]:
         """Do nothing: real time goes on."""
         return _NOTHING
 
@@ -68,13 +68,13 @@ class RealClock:
 _makers: list[Callable[[], Clock]] = [RealClock]
 
 
-def new_clock() -> Clock:
+def create_clock() -> Clock:
     """Make the clock of a new client."""
     return _makers[-1]()
 
 
 @contextmanager
-def driving(clock: Clock) -> Iterator[None]:
+def use_clock(clock: Clock) -> Iterator[None]:
     """Drive the clients that are made within by this clock; for tests."""
 
     def make() -> Clock:

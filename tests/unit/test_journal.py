@@ -41,10 +41,10 @@ class Calendar(RealClock):
         self.asked = 0
         self._changed = anyio.Event()
 
-    def at_work(self) -> AbstractContextManager[object]:
+    def waiting_for_io(self) -> AbstractContextManager[object]:
         self.works += 1
         self._changed.set()
-        return super().at_work()
+        return super().waiting_for_io()
 
     async def until_at_work(self, times: int) -> None:
         """Wait for so many more tries, or pauses between them, to begin."""

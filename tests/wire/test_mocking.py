@@ -26,7 +26,7 @@ from pandium import (
     Trigger,
     TriggerStatus,
 )
-from pandium._clock import RealClock, driving
+from pandium._clock import RealClock, use_clock
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -418,7 +418,7 @@ async def test_a_driven_clock_is_that_of_the_clients_made_under_it(httpx_mock: H
     httpx_mock.add_response(status_code=503, is_reusable=True)
     clock, retry = StoppedClock(), Retry(attempts=2, initial=0.001)
     before = AsyncPandium(KEY, retry=retry)
-    with driving(clock):
+    with use_clock(clock):
         driven = AsyncPandium(KEY, retry=retry)
     after = AsyncPandium(KEY, retry=retry)
     for client, sleeps in ((before, 0), (driven, 1), (after, 1)):

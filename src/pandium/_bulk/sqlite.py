@@ -100,7 +100,7 @@ class Database:
         # Handed over before anything is awaited: a shield does not keep off a second
         # `Task.cancel()` of asyncio's, which would come before a thread of anyio's has begun.
         done = self._last.submit(self._alone, work)
-        with anyio.CancelScope(shield=True), self._clock.at_work():
+        with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
             await anyio.to_thread.run_sync(done.result, limiter=self._turn)
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -112,11 +112,11 @@ class Database:
                 tries += 1
             if tries == 1:
                 _log.warning("%s is locked by another process; waiting", self.name)
-            with self._clock.at_work():
+            with self._clock.waiting_for_io():
                 await anyio.sleep(_PAUSE)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        with self._clock.at_work():
+        with self._clock.waiting_for_io():
             return await anyio.to_thread.run_sync(self._alone, work, limiter=self._turn)
 
     def _alone(self, work: Callable[[], T]) -> T:

@@ -142,7 +142,7 @@ class Transport:
 
     async def _exchange(self, job: _Job) -> Answer:
         while True:
-            with self.clock.at_work():
+            with self.clock.waiting_for_io():
                 answer = await self.connections.exchange(job.request, self.timeout, self._is_held)
             if answer is not None:
                 return answer
