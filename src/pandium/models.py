@@ -184,7 +184,8 @@ class Integration:
     """
     An integration: an application on the platform, which tenants install.
 
-    See [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration).
+    API reference:
+    [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration)
 
     :ivar id: the integration's id, as in ``tenants.list(integration_id=…)``.
     :ivar name: the short name.
@@ -225,7 +226,8 @@ class Release:
     """
     A release of an integration: one version of its code and its schemas.
 
-    See [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release).
+    API reference:
+    [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release)
 
     :ivar id: the release's id, as in ``releases.get(integration_id, release_id)``.
     :ivar name: the release's name.
@@ -307,7 +309,8 @@ class Tenant:
     """
     A tenant: one customer's installation of an integration, with its own credentials.
 
-    See [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants).
+    API reference:
+    [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
 
     :ivar id: the tenant's id, as in ``tenants.sync(tenant_id, mode=…)``.
     :ivar name: the name: lower-case letters and digits, with hyphens between them.
@@ -350,7 +353,8 @@ class TenantMetadata:
     """
     The data that runs and API clients have stored for a tenant.
 
-    See [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata).
+    API reference:
+    [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
 
     :ivar tenant_id: the tenant's id.
     :ivar data: the stored data, which matches the release's ``metadata_schema``.
@@ -369,7 +373,8 @@ class Trigger:
     """
     The response to a sync request.
 
-    See [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id).
+    API reference:
+    [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
 
     :ivar trigger_id: the id that ``runs.status`` and ``runs.wait`` take.
     """
@@ -389,7 +394,8 @@ class TriggerStatus:
     """
     The status of the run that a trigger started.
 
-    See [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger).
+    API reference:
+    [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
     :ivar status: the vendor's status text, such as ``Failed (Timeout)``. There is no published list
         of values.
@@ -456,7 +462,8 @@ class Run:
     """
     A run: one execution of an integration's code for one tenant.
 
-    See the [API reference](https://docs.pandium.com/reference/pandium-api).
+    API reference:
+    [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
     :ivar id: the run's id, as in ``runs.log(run_id)``.
     :ivar mode: the run mode.
