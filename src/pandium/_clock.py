@@ -1,4 +1,4 @@
-"""Tell the time and sleep, by a clock that tests can replace."""
+"""The clock that clients go by, which tests can replace."""
 
 from __future__ import annotations
 

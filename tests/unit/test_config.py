@@ -300,7 +300,7 @@ def test_an_unknown_environment_in_the_variable_is_rejected(
     ],
 )
 def test_trailing_slashes_of_a_base_url_are_removed(given_url: str, base_url: str) -> None:
-    """An https URL, or http to loopback, is accepted, without trailing slashes."""
+    """Trailing slashes and white space are removed from an https or loopback URL."""
     assert base_url_for(base_url=given_url) == base_url
 
 

@@ -1,4 +1,4 @@
-"""Decoding in both ways gives the same result, and what is encoded is decoded as the same."""
+"""Fast and lenient decoding agree, and an encoded model is decoded as an equal one."""
 
 import json
 import math
@@ -125,7 +125,7 @@ def test_plain_json_is_decoded_unchanged(payload: Any) -> None:
 
 
 def test_a_model_is_encoded_with_the_names_of_the_api() -> None:
-    """Both functions use the API's names, ISO 8601 date-times and the values of enums."""
+    """``to_dict`` and ``to_json`` use the API's names, ISO 8601 date-times and enum values."""
     payload = {
         "id": 1,
         "mode": "a later one",

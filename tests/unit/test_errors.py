@@ -199,7 +199,7 @@ def shown_url(cls: type[errors.PandiumError]) -> str:
 def test_an_error_without_text_can_be_shown_and_copied(
     cls: type[errors.PandiumError],
 ) -> None:
-    """An error without text is shown with an empty one, and can be pickled."""
+    """An error without text is shown with an empty text, and can be pickled."""
     error = create_error(cls)
     error.args = ()
     duplicate = pickle.loads(pickle.dumps(error))

@@ -234,5 +234,5 @@ def test_the_version_is_that_of_the_distribution() -> None:
 
 
 def test_the_package_is_typed() -> None:
-    """The package has the marker by which type checkers find its annotations."""
+    """The package has the ``py.typed`` marker, so type checkers use its annotations."""
     assert (SOURCE.parent / "py.typed").exists()

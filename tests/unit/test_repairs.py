@@ -15,7 +15,7 @@ from support.payloads import INTEGRATIONS, RUNS, TENANTS
 @pytest.mark.parametrize("build", [build_json_repair, build_utc_repair])
 @pytest.mark.parametrize("cls", [Trigger, list[Trigger], Tag, int, list[str], dict[str, Any]])
 def test_a_type_that_needs_no_repair_has_none(build: Any, cls: Any) -> None:
-    """For a type without renamed fields, other defaults or date-times there is nothing to do."""
+    """No repair is built for a type without renamed fields, defaults and date-times."""
     assert build(cls) is None
 
 
@@ -59,7 +59,7 @@ def test_a_nested_date_time_is_aware() -> None:
 
 
 def test_each_date_time_of_a_page_is_repaired_by_itself() -> None:
-    """Only naive date-times become UTC, whatever their neighbours on the page are."""
+    """Only naive date-times become UTC, whatever their neighbors on the page are."""
     texts = [f"2026-01-02T03:04:05{zone}" for zone in ("Z", "", "+02:30", "")]
     connectors = [{"name": "x", "status": "y", "last_change": text} for text in [*texts, None]]
     statuses: list[Any] = [None, {}, {"auth": {}}, {"auth": {"connectors": []}}]
