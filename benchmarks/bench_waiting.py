@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from pandium import AsyncPandium, NotFound, Outcome, Polling, Trigger
-from pandium._clock import driving
+from pandium._clock import use_clock
 from pandium.emulator import ManualClock
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ async def measure(method: Method, runs: int, per_second: float, spread: float) -
         {str(n): MEDIAN * math.exp(generator.gauss(0, spread)) for n in range(runs)}, clock
     )
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.autojump():
-        with driving(clock):
+        with use_clock(clock):
             client = AsyncPandium("key", http_client=http, max_connections=1000)
         await method(client, server, per_second)
         await client.aclose()

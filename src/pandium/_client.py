@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pandium._clock import new_clock
+from pandium._clock import create_clock
 from pandium._config import Secret, resolve
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
@@ -113,7 +113,7 @@ class AsyncPandium:
         config = resolve(secret, environment, base_url)
         validate_url(config.base_url)
         validate_http_client(http_client)
-        clock = new_clock()
+        clock = create_clock()
         connections = Connections(
             _validate_count("max_connections", max_connections),
             _validate_count("max_response_bytes", max_response_bytes),

@@ -42,10 +42,10 @@ class CalendarClock(RealClock):
     def advance(self, seconds: float) -> None:
         self.date += timedelta(seconds=seconds)
 
-    def at_work(self) -> AbstractContextManager[object]:
+    def waiting_for_io(self) -> AbstractContextManager[object]:
         self._work_begun += 1
         self._changed.set()
-        return super().at_work()
+        return super().waiting_for_io()
 
     async def wait_for_work(self, times: int) -> None:
         """Wait until `times` more attempts, or pauses between attempts, have begun."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from pandium import AsyncPandium, Polling, RunResult
-from pandium._clock import RealClock, driving
+from pandium._clock import RealClock, use_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def tenants(count: int) -> Iterator[int]:
 
 async def main(*arguments: str) -> None:
     url, journal, count, max_concurrency = arguments
-    with driving(FastClock()):
+    with use_clock(FastClock()):
         client = AsyncPandium("key", base_url=url)
     async with client:
         write(started=True)

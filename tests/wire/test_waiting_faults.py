@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pandium import AsyncPandium, ConnectFailed, Polling, RateLimited, Retry, TriggerStatus
-from pandium._clock import driving
+from pandium._clock import use_clock
 from pandium.emulator import (
     Emulator,
     Garbage,
@@ -143,7 +143,7 @@ async def stopped_emulator(clock: ManualClock) -> AsyncIterator[tuple[Emulator, 
         port = first.port
     emulator = Emulator(port=port, clock=clock)
     prepare(emulator)
-    with driving(clock):
+    with use_clock(clock):
         async with AsyncPandium("key", base_url=f"http://127.0.0.1:{port}") as client:
             try:
                 yield emulator, client

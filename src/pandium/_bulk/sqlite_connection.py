@@ -112,7 +112,7 @@ class Database:
         # Submitted before the first `await`. A shield does not block a second `Task.cancel()` of
         # asyncio, which could arrive before a thread of anyio's has started.
         done = self._uncancelled.submit(self._exclusively, work)
-        with anyio.CancelScope(shield=True), self._clock.at_work():
+        with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
             await anyio.to_thread.run_sync(done.result, limiter=self._limiter)
 
     async def _run_unlocked(self, work: Callable[[], T]) -> T:
@@ -125,11 +125,11 @@ class Database:
                 attempts += 1
             if attempts == 1:
                 _log.warning("%s is locked by another process; waiting", self.name)
-            with self._clock.at_work():
+            with self._clock.waiting_for_io():
                 await anyio.sleep(_LOCK_PAUSE)
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
-        with self._clock.at_work():
+        with self._clock.waiting_for_io():
             return await anyio.to_thread.run_sync(self._exclusively, work, limiter=self._limiter)
 
     def _exclusively(self, work: Callable[[], T]) -> T:
