@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandium._cli.app import run
-from pandium._cli.output.records import Ending, Sync
-from pandium._cli.output.rows import rows_for, write_json, write_one, write_text
+from pandium._cli.output.records import RunRow, TriggerRow
+from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import visible
 from pandium.models import Integration, IntegrationType, Run, RunMode, Tenant, TenantMetadata
@@ -127,7 +127,7 @@ def test_the_other_arguments_of_listings_arrive(
 def test_one_record_is_a_table_of_its_fields() -> None:
     """A single record is a line for each field, nested ones by the way to them."""
     out = io.StringIO()
-    write_one(TenantMetadata(7, {"a": {"b": [1]}, "\x1b": "x\ny"}), "table", out)
+    write_record(TenantMetadata(7, {"a": {"b": [1]}, "\x1b": "x\ny"}), "table", out)
     assert out.getvalue().splitlines() == [
         "tenant_id      7",
         "data.a.b       [1]",
@@ -141,7 +141,7 @@ def test_one_record_is_a_table_of_its_fields() -> None:
 def test_one_record_is_like_one_of_many(form: str) -> None:
     """A single record is one object, one line, or one line under the names."""
     out = io.StringIO()
-    write_one(Sync(7, "3"), form, out)
+    write_record(TriggerRow(7, "3"), form, out)
     if form == "csv":
         assert out.getvalue() == "tenant_id,trigger_id\n7,3\n"
     else:
@@ -156,9 +156,9 @@ cells = st.text() | st.sampled_from(["a\rb", "a\nb", 'a"b', "a,b", "=1+1", " a "
 def test_csv_comes_back_as_it_was(texts: list[str]) -> None:
     """Whatever a text holds, a reader of CSV gets it back in its own cell."""
     out = io.StringIO(newline="")
-    rows = rows_for("Ending", "csv", out)
-    rows.write([Ending(1, "2", text, text, None, 0, 0.5) for text in texts])
-    rows.end()
+    writer = create_writer("RunRow", "csv", out)
+    writer.write([RunRow(1, "2", text, text, None, 0, 0.5) for text in texts])
+    writer.close()
     found = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
     assert [(row["outcome"], row["status"]) for row in found] == [(one, one) for one in texts]
     assert [row["error"] for row in found] == [""] * len(texts)
@@ -170,9 +170,9 @@ def test_json_is_safe_and_comes_back_as_it_was(text: str) -> None:
     """JSON has no control character, can be encoded, and says what the record says."""
     for form in ("json", "jsonl"):
         out = io.StringIO()
-        rows = rows_for("Integration", form, out)
-        rows.write([integration(1, text)])
-        rows.end()
+        writer = create_writer("Integration", form, out)
+        writer.write([integration(1, text)])
+        writer.close()
         written = out.getvalue()
         written.encode()
         assert not any("\x7f" <= one <= "\x9f" or one < " " for one in written.replace("\n", ""))
@@ -188,8 +188,8 @@ def test_what_programs_read_is_utf_8_in_any_locale(form: str, shown: str) -> Non
     """JSON and CSV are UTF-8 whatever the encoding of standard output; a table shows escapes."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    rows = rows_for("Integration", form, out)
-    rows.write([integration(1, "größe-שלום")])
+    writer = create_writer("Integration", form, out)
+    writer.write([integration(1, "größe-שלום")])
     out.flush()
     assert shown in raw.getvalue().decode()
 
@@ -215,10 +215,10 @@ def test_visible_text_shows_what_was_there() -> None:
 def test_no_format_brings_escapes_to_a_terminal(form: str) -> None:
     """On a terminal no format shows an escape sequence that came from the server."""
     out = Terminal()
-    rows = rows_for("Integration", form, out)
-    rows.write([integration(1, HOSTILE)])
-    rows.end()
-    write_one(integration(1, HOSTILE), form, out)
+    writer = create_writer("Integration", form, out)
+    writer.write([integration(1, HOSTILE)])
+    writer.close()
+    write_record(integration(1, HOSTILE), form, out)
     write_text(f"log\t{HOSTILE}\n", out)
     write_json({HOSTILE: HOSTILE}, out)
     text = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "")
@@ -244,7 +244,7 @@ def test_a_table_fits_its_terminal(texts: list[str], width: int) -> None:
     out = io.StringIO()
     table = Table("Integration", out, width)
     table.write([integration(number, text) for number, text in enumerate(texts)])
-    table.end()
+    table.close()
     title, *lines = out.getvalue().splitlines()
     assert len(lines) == len(texts)
     for number, line in enumerate(lines):

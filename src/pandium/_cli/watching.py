@@ -18,8 +18,8 @@ from rich.text import Text
 from pandium import RateLimited, ServerError, TransportError
 from pandium._cli.options import setting
 from pandium._cli.output.columns import current_phase, last_phase, runs_of, state_of
-from pandium._cli.output.records import Change
-from pandium._cli.output.rows import rows_for
+from pandium._cli.output.records import ChangeRow
+from pandium._cli.output.rows import create_writer
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import can_draw, note
 from pandium._cli.session import run
@@ -127,7 +127,7 @@ class _Lines:
         self._known: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._rows = rows_for("Change", self._form, sys.stdout)
+        self._writer = create_writer("ChangeRow", self._form, sys.stdout)
         return self
 
     def __exit__(
@@ -137,7 +137,7 @@ class _Lines:
         traceback: TracebackType | None,
     ) -> None:
         if exc_type is None:
-            self._rows.end()
+            self._writer.close()
 
     def show(self, tenants: list[Tenant]) -> None:
         """Write what is news."""
@@ -146,10 +146,10 @@ class _Lines:
             seen = (state_of(tenant), runs_of(tenant))
             if self._known.get(tenant.id) != seen:
                 self._known[tenant.id] = seen
-                self._rows.write([_change_of(tenant, now)])
+                self._writer.write([_change_of(tenant, now)])
         sys.stdout.flush()
 
 
-def _change_of(tenant: Tenant, now: str) -> Change:
+def _change_of(tenant: Tenant, now: str) -> ChangeRow:
     state, running, last = state_of(tenant), current_phase(tenant), last_phase(tenant)
-    return Change(now, tenant.id, tenant.name, state, running, last)
+    return ChangeRow(now, tenant.id, tenant.name, state, running, last)

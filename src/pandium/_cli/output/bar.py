@@ -48,12 +48,12 @@ class Bar:
         if self._is_drawn:  # else versions of rich before 15 would write an empty line
             self._progress.stop()
 
-    def show(self, total: int, ended: int, failed: int) -> None:
+    def update(self, total: int, ended: int, failed: int) -> None:
         """Show these numbers."""
         self._progress.update(self._task, total=total, completed=ended, failed=failed)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def hidden(self) -> Iterator[None]:
         """Take the bar away while something is written, which may be on the same terminal."""
         self.stop()
         yield

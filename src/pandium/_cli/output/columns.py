@@ -127,8 +127,8 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("LAST RUN", last_phase, 8),
         _text("schedule", 9),
     ),
-    "Sync": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
-    "Ending": (
+    "TriggerRow": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
+    "RunRow": (
         _number("tenant_id", "TENANT"),
         _number("trigger_id", "TRIGGER", 8),
         _text("outcome", room=9),
@@ -137,7 +137,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         _text("status", 8, room=26),
         _text("error", 8, room=20),
     ),
-    "Change": (
+    "ChangeRow": (
         Column("AT", lambda one: _second(one.at)),
         _number("tenant_id", "TENANT"),
         _text("name", 16, room=16),

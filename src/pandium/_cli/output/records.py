@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Change", "Ending", "Sync"]
+__all__ = ["ChangeRow", "RunRow", "TriggerRow"]
 
 
 @attrs.frozen
-class Sync:
+class TriggerRow:
     """A sync that was asked for, by the trigger that it was answered with."""
 
     tenant_id: int
@@ -16,7 +16,7 @@ class Sync:
 
 
 @attrs.frozen
-class Ending:
+class RunRow:
     """
     How the wait for a run ended.
 
@@ -34,7 +34,7 @@ class Ending:
 
 
 @attrs.frozen
-class Change:
+class ChangeRow:
     """What a tenant and its runs look like, at a time at which that is news."""
 
     at: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-__all__ = ["Rows", "rows_for", "write_json", "write_one", "write_text"]
+__all__ = ["RowWriter", "create_writer", "write_json", "write_record", "write_text"]
 
 _OWN = tuple(getattr(records, name) for name in records.__all__)
 # Valid in JSON, but C1 controls and marks of direction act on terminals, and lone surrogates are
@@ -27,19 +27,19 @@ _OWN = tuple(getattr(records, name) for name in records.__all__)
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Rows(Protocol):
+class RowWriter(Protocol):
     """What takes records as they come."""
 
     def write(self, records: Sequence[Any]) -> None:
         """Write some more of them."""
         ...
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Write what comes after the last."""
         ...
 
 
-def rows_for(kind: str, form: str, stream: TextIO) -> Rows:
+def create_writer(kind: str, form: str, stream: TextIO) -> RowWriter:
     """Choose what writes many records of a kind, in one of four formats."""
     if form == "table":
         _prepare(stream)
@@ -50,7 +50,7 @@ def rows_for(kind: str, form: str, stream: TextIO) -> Rows:
     return _JsonLines(stream) if form == "jsonl" else _JsonArray(stream)
 
 
-def write_one(record: object, form: str, stream: TextIO) -> None:
+def write_record(record: object, form: str, stream: TextIO) -> None:
     """Write one record: a table of its fields, or as one of many."""
     if form == "table":
         _prepare(stream)
@@ -60,9 +60,9 @@ def write_one(record: object, form: str, stream: TextIO) -> None:
     elif form == "json":
         write_json(_data_of(record), stream)
     else:
-        rows = rows_for(type(record).__name__, form, stream)
-        rows.write([record])
-        rows.end()
+        writer = create_writer(type(record).__name__, form, stream)
+        writer.write([record])
+        writer.close()
 
 
 def write_json(data: Any, stream: TextIO) -> None:
@@ -127,7 +127,7 @@ class _JsonLines:
     def write(self, records: Sequence[Any]) -> None:
         self._stream.writelines(f"{_json_of(one)}\n" for one in records)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Do nothing: the last line is like the others."""
 
 
@@ -148,7 +148,7 @@ class _JsonArray:
             self._stream.write(f"{self._before}{_json_of(one)}\n")
             self._before = ","
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._stream.write("]\n" if self._before == "," else "[]\n")
 
 
@@ -170,5 +170,5 @@ class _Csv:
             writer = self._quoted if any("\r" in cell for cell in cells) else self._plain
             writer.writerow(cells)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Do nothing: the last line is like the others."""

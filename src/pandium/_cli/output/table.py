@@ -47,7 +47,7 @@ class Table:
             self._begin(rows)
         self._stream.writelines(f"{self._line(row)}\n" for row in rows)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Do nothing: a table has no foot."""
 
     def _begin(self, rows: list[list[str]]) -> None:
