@@ -49,7 +49,7 @@ def _target(method: str) -> Callable[[Any], Any]:
     "--body",
     type=read_object,
     metavar="JSON",
-    help="Body: a JSON object, or @FILE to read it from a file. None by default.",
+    help="Body: a JSON object, @FILE, or @- for standard input. None by default.",
 )
 @answers
 async def call(
@@ -85,7 +85,7 @@ async def call(
     "--data",
     type=read_text,
     metavar="TEXT",
-    help="SOAP envelope, or @FILE to read it from a file. None by default.",
+    help="SOAP envelope, @FILE, or @- for standard input. None by default.",
 )
 @answers
 async def soap(
@@ -121,7 +121,7 @@ async def soap(
     "--data",
     type=read_text,
     metavar="TEXT",
-    help="XML document, or @FILE to read it from a file. None by default.",
+    help="XML document, @FILE, or @- for standard input. None by default.",
 )
 @answers
 async def xml(

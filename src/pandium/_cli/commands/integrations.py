@@ -63,7 +63,7 @@ async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
     "--payload",
     type=read_object,
     metavar="JSON",
-    help="Data for the run: a JSON object, or @FILE to read it from a file. None by default.",
+    help="Data for the run: a JSON object, @FILE, or @- for standard input. None by default.",
 )
 @shows("Trigger")
 async def sync(

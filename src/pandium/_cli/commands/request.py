@@ -37,7 +37,7 @@ __all__ = ["request"]
     "--json",
     type=read_json,
     metavar="JSON",
-    help="Body: JSON, or @FILE to read it from a file. None by default.",
+    help="Body: JSON, @FILE, or @- for standard input. None by default.",
 )
 @answers
 async def request(

@@ -21,7 +21,7 @@ __all__ = ["watch"]
     metavar="SECONDS",
     default=5.0,
     show_default=True,
-    help="Time between two polls.",
+    help="Seconds between two polls.",
 )
 @click.option("--count", type=COUNT, help="Number of polls. By default, polls until Ctrl-C.")
 @formatted
