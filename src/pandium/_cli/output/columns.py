@@ -70,17 +70,17 @@ def tenant_runs(tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def current_phase(tenant: Tenant) -> str:
-    """Return the phase of the current run, or an empty text."""
+    """Return the phase of the current run, or an empty string."""
     return _phase(tenant_runs(tenant)[0])
 
 
 def last_phase(tenant: Tenant) -> str:
-    """Return the phase of the last run that ended, or an empty text."""
+    """Return the phase of the last run that ended, or an empty string."""
     return _phase(tenant_runs(tenant)[1])
 
 
 def _phase(run: dict[str, Any]) -> str:
-    # The vendor does not document these objects: the status is an object with a phase, or a text.
+    # The vendor does not document these objects. The status is an object with a phase or a string.
     status = run.get("status")
     phase = status.get("phase") if isinstance(status, dict) else status
     return str(phase) if phase else ""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["RowWriter", "create_writer", "write_json", "write_record", "write_text"]
 
 _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
-# JSON allows these characters unescaped. C1 controls and bidirectional marks act on terminals,
-# and no encoding has lone surrogates.
+# JSON allows these characters unescaped. But C1 controls and bidirectional marks act on terminals,
+# and a lone surrogate cannot be encoded.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -83,7 +83,11 @@ def write_json(data: Any, stream: TextIO) -> None:
 
 
 def write_text(text: str, stream: TextIO) -> None:
-    """Write text that ends with a newline. On a terminal, control characters are escaped."""
+    """
+    Write text, and a newline if the text does not end with one.
+
+    On a terminal, control characters are escaped.
+    """
     _configure(stream, encoding="utf-8", newline="")
     text = escape_controls(text, keep="\n\t") if stream.isatty() else text
     stream.write(text if text.endswith("\n") else f"{text}\n")

@@ -69,7 +69,7 @@ class Table:
         return _GAP.join(self._pad(cell, column, width) for cell, column, width in cells).rstrip()
 
     def _pad(self, cell: str, column: Column, width: int) -> str:
-        # Numbers are not cropped: a part of an id is useless, a shifted line is not.
+        # A truncated id would be useless, so a long one shifts the rest of its line instead.
         if self._max_width is not None and column.min_width is not None:
             cell = _crop(cell, width)
         padding = " " * (width - cell_len(cell))
