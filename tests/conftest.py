@@ -43,6 +43,14 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
+def api_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment variables with which a command uses the emulator."""
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
 async def client(emulator: Emulator) -> AsyncIterator[AsyncPandium]:
     async with AsyncPandium(KEY, base_url=emulator.url) as open_client:
         yield open_client
