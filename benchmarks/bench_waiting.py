@@ -1,9 +1,9 @@
 """
-Wait for 1,000 runs on a simulated clock, with the scheduler and with fixed-interval loops.
+Compare ``as_completed`` with loops that poll at a fixed interval, for 1,000 runs on a manual clock.
 
-The durations of the runs are log-normal with a median of 60 s. The response is 404 for the first
-2 s. A poll is a complete call of the client, down to a mock transport. The benchmark then measures
-the memory and the CPU time of 10,000 waiting triggers.
+The durations of the runs are log-normal with a median of 60 s, and the status is 404 for the first
+2 s. A poll is a complete request of the client, to a transport that responds from memory. Then the
+memory and CPU of 10,000 triggers that only wait are measured.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING
 import httpx
 
 from pandium import AsyncPandium, NotFound, Outcome, Polling, Trigger
-from pandium._clock import driving
+from pandium._clock import use_clock
 from pandium.emulator import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    Way = Callable[[AsyncPandium, "Server", float], Awaitable[None]]
+    Method = Callable[[AsyncPandium, "Server", float], Awaitable[None]]
 
 MEDIAN, APPEARS_AFTER = 60.0, 2.0
 RATE = 50.0
 
 
 class Server:
-    """Respond according to the clock, and record the time of each poll of each trigger."""
+    """Responds by the clock, and records the time of each poll of each trigger."""
 
     def __init__(self, durations: dict[str, float], clock: ManualClock) -> None:
         self.durations = durations
@@ -53,44 +53,44 @@ class Server:
         status = "Succeeded" if age >= self.durations[trigger_id] else "Running"
         return httpx.Response(200, json={"status": status})
 
-    def most_in_a_second(self) -> int:
-        times = sorted(at for times in self.polls.values() for at in times)
+    def max_polls_per_second(self) -> int:
+        times = sorted(time for polls in self.polls.values() for time in polls)
         first = most = 0
-        for last, at in enumerate(times):
-            while times[first] <= at - (1 - 1e-6):  # the clock accumulates rounding errors
+        for last, polled_at in enumerate(times):
+            while times[first] <= polled_at - (1 - 1e-6):  # tolerates rounding errors of the clock
                 first += 1
             most = max(most, last - first + 1)
         return most
 
     def lateness(self) -> list[tuple[float, float]]:
-        """Return for each run how late its end was detected, and its duration, in seconds."""
+        """Return how late the end of each run was seen, and the duration of the run."""
         return [
             (self.polls[trigger_id][-1] - self.began[trigger_id] - duration, duration)
             for trigger_id, duration in self.durations.items()
         ]
 
 
-async def arriving(server: Server, a_second: float) -> AsyncIterator[str]:
+async def produce_triggers(server: Server, per_second: float) -> AsyncIterator[str]:
     for trigger_id in server.durations:
         server.began[trigger_id] = server.clock.now()
         yield trigger_id
-        if math.isfinite(a_second):
-            await server.clock.sleep(1 / a_second)
+        if math.isfinite(per_second):
+            await server.clock.sleep(1 / per_second)
 
 
-async def by_schedule(client: AsyncPandium, server: Server, a_second: float) -> None:
+async def by_scheduler(client: AsyncPandium, server: Server, per_second: float) -> None:
     polling = Polling(rate=RATE)
     async with client.runs.as_completed(
-        arriving(server, a_second), poll=polling, timeout=1e9
+        produce_triggers(server, per_second), poll=polling, timeout=1e9
     ) as results:
         async for result in results:
             assert result.status is not None
 
 
-def by_loops(pause: float) -> Way:
+def by_loops(interval: float) -> Method:
     async def loop(client: AsyncPandium, server: Server, trigger_id: str) -> None:
         while True:
-            await server.clock.sleep(pause)
+            await server.clock.sleep(interval)
             try:
                 status = await client.runs.status(trigger_id)
             except NotFound:
@@ -98,57 +98,53 @@ def by_loops(pause: float) -> Way:
             if status.outcome is not Outcome.ACTIVE:
                 return
 
-    async def run(client: AsyncPandium, server: Server, a_second: float) -> None:
+    async def run(client: AsyncPandium, server: Server, per_second: float) -> None:
         async with asyncio.TaskGroup() as tasks:
-            async for trigger_id in arriving(server, a_second):
+            async for trigger_id in produce_triggers(server, per_second):
                 tasks.create_task(loop(client, server, trigger_id))
 
     return run
 
 
-WAYS: dict[str, Way] = {
-    "pandium": by_schedule,
+METHODS: dict[str, Method] = {
+    "pandium": by_scheduler,
     "2 s loop": by_loops(2.0),
     "0.5 s loop": by_loops(0.5),
 }
 
 
-async def measure(way: Way, runs: int, a_second: float, spread: float) -> Server:
-    random_durations = random.Random(1)  # the same runs for each client
+async def measure(method: Method, runs: int, per_second: float, spread: float) -> Server:
+    generator = random.Random(1)  # the same runs for each method
     clock = ManualClock()
     server = Server(
-        {str(n): MEDIAN * math.exp(random_durations.gauss(0, spread)) for n in range(runs)}, clock
+        {str(n): MEDIAN * math.exp(generator.gauss(0, spread)) for n in range(runs)}, clock
     )
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http, clock.autojump():
-        with driving(clock):
+        with use_clock(clock):
             client = AsyncPandium("key", http_client=http, max_connections=1000)
-        await way(client, server, a_second)
+        await method(client, server, per_second)
         await client.aclose()
     return server
 
 
 def figures(server: Server) -> tuple[float, float, float]:
-    """
-    Return the polls per run, and the lateness as a share of the duration.
-
-    The first share is that of all runs together, the second the mean of the shares of each run.
-    """
-    late = server.lateness()
+    """Return polls per run, total lateness by total duration, and the mean lateness of a run."""
+    lateness = server.lateness()
     polls = statistics.mean(len(times) for times in server.polls.values())
-    of_sums = sum(seconds for seconds, _ in late) / sum(duration for _, duration in late)
-    return polls, of_sums, statistics.mean(seconds / duration for seconds, duration in late)
+    total = sum(late for late, _ in lateness) / sum(duration for _, duration in lateness)
+    return polls, total, statistics.mean(late / duration for late, duration in lateness)
 
 
-def report(way: str, arrival: str, spread: float, server: Server) -> None:
-    polls, of_sums, of_each = figures(server)
+def report(method: str, arrival: str, spread: float, server: Server) -> None:
+    polls, total, mean = figures(server)
     print(
-        f"{arrival:>11} {spread:>6} {way:>11} {server.most_in_a_second():>9} {polls:>10.1f}"
-        f" {of_sums:>9.1%} {of_each:>10.1%}"
+        f"{arrival:>11} {spread:>6} {method:>11} {server.max_polls_per_second():>9} {polls:>10.1f}"
+        f" {total:>11.1%} {mean:>11.1%}"
     )
 
 
-async def wait_for(count: int) -> tuple[float, float]:
-    """Return the bytes per waiting trigger, and the CPU seconds per second of waiting."""
+async def measure_idle(count: int) -> tuple[float, float]:
+    """Return the memory of a waiting trigger in bytes, and the share of a CPU that all use."""
     triggers = [Trigger(str(number)) for number in range(count)]
     async with AsyncPandium("key", base_url="http://127.0.0.1:9") as client:
         tracemalloc.start()
@@ -167,16 +163,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--spreads", type=float, nargs="*", default=[0.5, 1.0])
     parser.add_argument("--triggers", type=int, default=10_000)
-    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     options = parser.parse_args()
-    print("polls: maximum per second, mean per run; lateness: of all durations, mean of each")
-    heads = ("arrival", "spread", "way", "polls/s", "polls/run", "late, sum", "late, each")
-    print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>9} {:>10}".format(*heads))
-    arrivals = {"at once": math.inf, "10 a second": 10.0}
-    for spread, arrival, way in itertools.product(options.spreads, arrivals, options.ways):
-        server = asyncio.run(measure(WAYS[way], options.runs, arrivals[arrival], spread))
-        report(way, arrival, spread, server)
-    memory, cpu = asyncio.run(wait_for(options.triggers))
+    print("polls/s: maximum; lateness as a share of the duration: of all runs, mean of each run")
+    heads = ("arrival", "spread", "method", "polls/s", "polls/run", "late, total", "late, mean")
+    print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>11} {:>11}".format(*heads))
+    arrivals = {"at once": math.inf, "10/s": 10.0}
+    for spread, arrival, method in itertools.product(options.spreads, arrivals, options.methods):
+        server = asyncio.run(measure(METHODS[method], options.runs, arrivals[arrival], spread))
+        report(method, arrival, spread, server)
+    memory, cpu = asyncio.run(measure_idle(options.triggers))
     print(f"{options.triggers} triggers waiting: {memory:.0f} bytes each, {cpu:.2%} of a CPU")
 
 

@@ -46,11 +46,11 @@ def measure_waiting() -> dict[str, Any]:
     ways = {f"every {pause:g} s": bench_waiting.by_loops(pause) for pause in PAUSES}
     return {
         name: asyncio.run(_figures(way))
-        for name, way in {"pandium": bench_waiting.by_schedule, **ways}.items()
+        for name, way in {"pandium": bench_waiting.by_scheduler, **ways}.items()
     }
 
 
-async def _figures(way: bench_waiting.Way) -> list[float]:
+async def _figures(way: bench_waiting.Method) -> list[float]:
     server = await bench_waiting.measure(way, 300, math.inf, 0.5)
     polls, late, _ = bench_waiting.figures(server)
     return [polls, late]

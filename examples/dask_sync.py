@@ -1,15 +1,14 @@
 """
-Sync all tenants of an integration from several machines with Dask.
+Sync all tenants of an integration from several machines, with Dask.
 
     pip install pandium distributed
     python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
-Without ``--scheduler``, it starts workers on this machine. The tenants are divided into one share
-per worker. Each share is a task with its own client, its own journal, and its part of the polling
-rate. If a worker dies, Dask gives its share to another worker, which resumes from the journal, so
-no tenant is triggered twice. The directory of the journals must therefore be shared by all workers,
-with file locks that work for SQLite. To resume an interrupted job, run it again with the same
-directory.
+Without ``--scheduler``, workers are started on this machine. The tenants are divided into one share
+per worker. Each share is a task with its own client, its own journal and its part of the poll rate.
+If a worker dies, Dask gives its share to another worker, which resumes from the journal: no tenant
+is triggered twice. Every worker must therefore see the directory of the journals, on a file system
+whose locks SQLite can rely on. Run the command again with the same directory to resume the job.
 """
 
 from __future__ import annotations
@@ -36,34 +35,36 @@ async def list_tenants(integration_id: int) -> list[int]:
         return [tenant.id async for tenant in listing]
 
 
-def sync_share(tenants: Sequence[int], journal: str, rate: float) -> list[RunResult]:
-    """Sync one share of the tenants. Dask runs this function on a worker."""
+def sync_share(tenants: Sequence[int], journal: str, poll_rate: float) -> list[RunResult]:
+    """Sync one share of the tenants. Runs on a worker."""
 
-    async def run() -> list[RunResult]:
-        poll = Polling(rate=rate)
+    async def sync() -> list[RunResult]:
+        poll = Polling(rate=poll_rate)
         async with (
             AsyncPandium() as client,
             client.tenants.sync_all(tenants, mode="normal", journal=journal, poll=poll) as results,
         ):
             return [result async for result in results]
 
-    return asyncio.run(run())
+    return asyncio.run(sync())
 
 
-def sync_all(dask: Client, tenants: Sequence[int], journals: Path, rate: float) -> list[RunResult]:
+def sync_all(
+    dask: Client, tenants: Sequence[int], journals: Path, poll_rate: float
+) -> list[RunResult]:
     """Divide the tenants among the workers, and return all results."""
     journals.mkdir(parents=True, exist_ok=True)
-    # The number of shares is stored, so that a restart with other workers finds the same journals.
-    count = journals / "shares"
-    if not count.exists():
-        count.write_text(str(len(dask.scheduler_info(n_workers=-1)["workers"])))
-    shares = int(count.read_text())
+    # Stored, so that a resumed job has the same shares even if the number of workers differs.
+    count_file = journals / "shares"
+    if not count_file.exists():
+        count_file.write_text(str(len(dask.scheduler_info(n_workers=-1)["workers"])))
+    shares = int(count_file.read_text())
     tasks = [
         dask.submit(
             sync_share,
             [tenant for tenant in tenants if tenant % shares == number],
             str(journals / f"{number}.db"),
-            rate / shares,
+            poll_rate / shares,
             pure=False,
         )
         for number in range(shares)
@@ -75,14 +76,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Sync all tenants of an integration with Dask.")
     parser.add_argument("integration", type=int)
     parser.add_argument(
-        "--journals", type=Path, required=True, help="directory of this job's journals"
+        "--journals", type=Path, required=True, help="directory for the journals of this job"
     )
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     parser.add_argument(
-        "--workers", type=int, default=2, help="workers to start without --scheduler"
+        "--workers",
+        type=int,
+        default=2,
+        help="number of local workers to start if there is no --scheduler",
     )
     parser.add_argument(
-        "--poll-rate", type=float, default=20.0, help="most polls per second over all workers"
+        "--poll-rate", type=float, default=20.0, help="polls a second, of all workers together"
     )
     options = parser.parse_args()
     tenants = asyncio.run(list_tenants(options.integration))
@@ -93,7 +97,9 @@ def main() -> int:
         results = sync_all(dask, tenants, options.journals, options.poll_rate)
     if isinstance(cluster, LocalCluster):
         cluster.close()
-    succeeded = [r for r in results if r.status and r.status.outcome is Outcome.SUCCEEDED]
+    succeeded = [
+        result for result in results if result.status and result.status.outcome is Outcome.SUCCEEDED
+    ]
     for result in results:
         if result not in succeeded:
             print(result.tenant_id, result.error or result.status, file=sys.stderr)

@@ -58,7 +58,7 @@ def pandium_emulator(
     it: `seed` and `api_key` are the emulator's; `clock` is "real", "manual", or how many times
     faster time goes, for the emulator and for clients that are made during the test.
     """
-    from pandium._clock import driving
+    from pandium._clock import use_clock
 
     options = _options_of(request.node)
     emulator = _emulator_of(options)
@@ -66,7 +66,7 @@ def pandium_emulator(
         # A port of its own, too: a late request of the test before finds nobody there.
         emulator._start_in(nullcontext(_pandium_server))  # noqa: SLF001 - it is of this distribution
         stack.callback(emulator.stop)
-        stack.enter_context(driving(emulator.clock))
+        stack.enter_context(use_clock(emulator.clock))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.delenv("PANDIUM_ENV", raising=False)
         patch.setenv("PANDIUM_BASE_URL", emulator.url)

@@ -1,4 +1,4 @@
-"""What all tests share: both event loops, an emulator on a socket, and a client of it."""
+"""Fixtures of all tests: both event loops, an emulator on a socket, and a client of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
+from support.journals import CalendarClock, trace_statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -28,7 +30,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _interrupts() -> Iterator[None]:
-    # Shells ignore them in what they run in the background; some tests interrupt themselves.
+    # Some tests interrupt themselves, and a shell ignores SIGINT in background jobs.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -41,6 +43,34 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
+def api_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment variables with which a command uses the emulator."""
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
 async def client(emulator: Emulator) -> AsyncIterator[AsyncPandium]:
     async with AsyncPandium(KEY, base_url=emulator.url) as open_client:
         yield open_client
+
+
+@pytest.fixture
+def journal_path(tmp_path: Path) -> Path:
+    """Return the path of a journal that does not exist yet."""
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def calendar() -> CalendarClock:
+    """Return a clock whose date the test sets."""
+    return CalendarClock()
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """Return the list of the SQL statements that are executed, by any connection."""
+    traced: list[str] = []
+    with trace_statements(traced.append):
+        yield traced

@@ -6,8 +6,8 @@ from pandium._listing.listing import Listing, Page
 from pandium._serialization.convert import to_dict, to_json
 from pandium._transport.retry import Retry
 from pandium._version import __version__
-from pandium._waiting.polling import Polling, RunResult
-from pandium._waiting.results import Progress
+from pandium._waiting.polling import Polling
+from pandium._waiting.results import Progress, RunResult
 from pandium.errors import (
     APIError,
     Attempt,

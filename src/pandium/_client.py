@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pandium._clock import new_clock
+from pandium._clock import create_clock
 from pandium._config import Secret, resolve
 from pandium._resources.builds import Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
-from pandium._resources.polls import Waiting
 from pandium._resources.releases import Releases
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
+from pandium._resources.trigger_status import StatusPoller
 from pandium._serialization.convert import encode_json
 from pandium._transport.retry import Retry
 from pandium._transport.spec import RequestSpec, RetrySafety, safety_of_method
@@ -113,7 +113,7 @@ class AsyncPandium:
         config = resolve(secret, environment, base_url)
         validate_url(config.base_url)
         validate_http_client(http_client)
-        clock = new_clock()
+        clock = create_clock()
         connections = Connections(
             _validate_count("max_connections", max_connections),
             _validate_count("max_response_bytes", max_response_bytes),
@@ -135,9 +135,9 @@ class AsyncPandium:
         self.connectors = Connectors(transport)
         self.integrations = Integrations(transport)
         self.releases = Releases(transport)
-        waiting = Waiting(transport)
-        self.runs = Runs(transport, waiting)
-        self.tenants = Tenants(transport, waiting)
+        poller = StatusPoller(transport)
+        self.runs = Runs(transport, poller)
+        self.tenants = Tenants(transport, poller)
 
     async def request(
         self,

@@ -1,4 +1,4 @@
-"""Give the time and sleep: the seam by which a test drives the pauses of a client."""
+"""The clock that clients go by, which tests can replace."""
 
 from __future__ import annotations
 
@@ -12,76 +12,76 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["Clock", "RealClock", "driving", "new_clock"]
+__all__ = ["Clock", "RealClock", "create_clock", "use_clock"]
 
-_NOTHING = nullcontext()
+_NULL_CONTEXT = nullcontext()
 
 
 class Clock(Protocol):
-    """What retries and waiting ask for the time."""
+    """The clock that retries, rate limits and waits go by."""
 
     def now(self) -> float:
-        """Give the seconds since some fixed instant."""
+        """Return the monotonic time, in seconds since an arbitrary start."""
         ...
 
     def wall(self) -> datetime:
-        """Give the date and time, aware."""
+        """Return the current date and time, timezone-aware."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return once so many seconds are over."""
+        """Sleep for a number of seconds."""
         ...
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """Cancel what is within once so many seconds are over."""
+        """Return a context manager that cancels its block after a number of seconds."""
         ...
 
-    def at_work(self) -> AbstractContextManager[object]:
-        """Mark what waits for a socket or a file: a driven clock stands still meanwhile."""
+    def waiting_for_io(self) -> AbstractContextManager[object]:
+        """Return a context manager for network and file I/O. A test's clock stops meanwhile."""
         ...
 
 
 class RealClock:
-    """The clock of the event loop, asyncio's or trio's."""
+    """The event loop's clock, on asyncio and trio."""
 
     def now(self) -> float:
-        """Give the event loop's time in seconds."""
+        """Return the event loop's time, in seconds."""
         return anyio.current_time()
 
     def wall(self) -> datetime:
-        """Give the date and time in UTC."""
+        """Return the current date and time in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep as anyio does."""
+        """Sleep for a number of seconds."""
         await anyio.sleep(seconds)
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Cancel as anyio does."""
+        """Return a cancel scope that expires after a number of seconds."""
         return anyio.move_on_after(seconds)
 
-    def at_work(self) -> AbstractContextManager[object]:
-        """Do nothing: real time goes on."""
-        return _NOTHING
+    def waiting_for_io(self) -> AbstractContextManager[object]:
+        """Return a context manager that does nothing, because real time never stops."""
+        return _NULL_CONTEXT
 
 
-_makers: list[Callable[[], Clock]] = [RealClock]
+_factories: list[Callable[[], Clock]] = [RealClock]
 
 
-def new_clock() -> Clock:
-    """Make the clock of a new client."""
-    return _makers[-1]()
+def create_clock() -> Clock:
+    """Return a clock for a new client."""
+    return _factories[-1]()
 
 
 @contextmanager
-def driving(clock: Clock) -> Iterator[None]:
-    """Drive the clients that are made within by this clock; for tests."""
+def use_clock(clock: Clock) -> Iterator[None]:
+    """Use this clock for every client that is created within the block. For tests."""
 
-    def make() -> Clock:
+    def factory() -> Clock:
         return clock
 
-    _makers.append(make)
+    _factories.append(factory)
     try:
         yield
     finally:
-        _makers.remove(make)
+        _factories.remove(factory)

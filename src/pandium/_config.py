@@ -1,4 +1,4 @@
-"""Settle what a client is made from: arguments over ``PANDIUM_*`` variables over defaults."""
+"""Resolve the API key and base URL from arguments, ``PANDIUM_*`` variables and defaults."""
 
 from __future__ import annotations
 
@@ -9,55 +9,70 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from pandium._validation import validate_choice
 from pandium.errors import ConfigurationError
 
 __all__ = ["Config", "Secret", "resolve"]
 
-# https://docs.pandium.com: the two hosts that the vendor names.
+# The two hosts in the vendor's documentation: https://docs.pandium.com
 _HOSTS = {
     "production": "https://api.pandium.io",
     "sandbox": "https://api.sandbox.pandium.com",
 }
-# A shorter key is none, and to blot it out of a text would blot out words.
-_SHORTEST_SECRET = 8
+# Redacting a shorter key would also remove ordinary words from error messages.
+_SHORTEST_REDACTED = 8
 
 
 class Secret:
-    """A key that shows itself only when asked, and that no pickle holds."""
+    """An API key that is hidden in reprs and cannot be pickled."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: Any) -> None:
         self._value = value.strip() if isinstance(value, str) else value
 
-    def is_none(self) -> bool:
-        """Tell whether there is no key at all."""
-        return self._value is None
+    @property
+    def is_set(self) -> bool:
+        """Whether a key was given."""
+        return self._value is not None
 
-    def fault(self) -> str:
-        """Say why this cannot be a key; nothing if it can."""
+    def validate(self, source: str) -> None:
+        """
+        Validate that the key can be sent in a header.
+
+        :param source: the argument or variable that the key came from.
+        :raises ConfigurationError: if it cannot. The message does not contain the key.
+        """
         if not isinstance(self._value, str):
-            return f"must be a string, not {type(self._value).__name__}"
+            kind = type(self._value).__name__
+            raise ConfigurationError(f"{source} must be a string, not {kind}")
         if not self._value:
-            return "is empty"
-        is_sendable = self._value.isascii() and self._value.isprintable()
-        return "" if is_sendable else "has a character that no header can carry"
+            raise ConfigurationError(f"{source} must not be empty")
+        if not (self._value.isascii() and self._value.isprintable()):
+            raise ConfigurationError(f"{source} must contain only printable ASCII characters")
 
     def reveal(self) -> str:
-        """Give the key, for the header and nothing else."""
+        """Return the key in plain text, for the request header only."""
         return str(self._value)
 
     def redact(self, value: Any) -> Any:
-        """Blot the key out of JSON-like data that somebody else wrote."""
+        """Replace the key with ``***`` in JSON-like data from a server."""
         if isinstance(value, str):
-            long_enough = len(self._value) >= _SHORTEST_SECRET
-            return value.replace(self._value, "***") if long_enough else value
+            return self._redact_text(value)
         if isinstance(value, dict):
-            return {self.redact(k): self.redact(v) for k, v in value.items()}
+            return {self.redact(key): self.redact(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
+        return "***" if self._is_in_number(value) else value
+
+    def _redact_text(self, text: str) -> str:
+        is_long_enough = len(self._value) >= _SHORTEST_REDACTED
+        return text.replace(self._value, "***") if is_long_enough else text
+
+    def _is_in_number(self, value: object) -> bool:
+        # A key of digits only may come back as a JSON number.
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return "***" if is_number and self.redact(str(value)) != str(value) else value
+        return is_number and self._redact_text(str(value)) != str(value)
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -68,7 +83,12 @@ class Secret:
 
 @attrs.frozen
 class Config:
-    """Where requests go and by which key. ``base_url`` has no slash at its end."""
+    """
+    The server that a client sends requests to, and the key that it sends.
+
+    :ivar api_key: the validated API key.
+    :ivar base_url: the validated URL, without a trailing slash.
+    """
 
     api_key: Secret
     base_url: str
@@ -76,82 +96,85 @@ class Config:
 
 def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> Config:
     """
-    Settle key and host.
+    Resolve the configuration of a client.
 
-    :raises ConfigurationError: which names the argument or variable that is wrong.
+    :raises ConfigurationError: if a value is invalid. The message names the argument or variable.
     """
-    return Config(api_key=_resolve_key(api_key), base_url=_resolve_url(environment, base_url))
-
-
-def _variable(name: str) -> str | None:
-    # Secret managers leave a newline at the end; an empty variable is one that is not set.
-    return os.environ.get(name, "").strip() or None
+    return Config(api_key=_resolve_key(api_key), base_url=_resolve_base_url(environment, base_url))
 
 
 def _resolve_key(argument: Secret) -> Secret:
-    # Nothing here holds the key in a variable, which a traceback with variables would show.
+    # The plain key is never in a local variable, because some error reports include those.
     secret, source = argument, "api_key"
-    if secret.is_none():
-        secret, source = Secret(_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
-    if secret.is_none():
+    if not secret.is_set:
+        secret, source = Secret(_read_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
+    if not secret.is_set:
         raise ConfigurationError("no API key: pass api_key or set PANDIUM_API_KEY")
-    if fault := secret.fault():
-        raise ConfigurationError(f"{source} {fault}")
+    secret.validate(source)
     return secret
 
 
-def _stripped(value: object, source: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
-    return value.strip()
-
-
-def _resolve_url(environment: str | None, base_url: str | None) -> str:
+def _resolve_base_url(environment: str | None, base_url: str | None) -> str:
     # 1. base_url  2. environment  3. PANDIUM_BASE_URL  4. PANDIUM_ENV  5. production
-    named = None if environment is None else _host_of(environment, "environment")
+    # The environment argument is validated even if base_url overrides it.
+    host = None if environment is None else _get_host("environment", environment)
     if base_url is not None:
-        return _checked_url(base_url, "base_url")
-    if named is not None:
-        return named
-    if (variable := _variable("PANDIUM_BASE_URL")) is not None:
-        return _checked_url(variable, "PANDIUM_BASE_URL")
-    return _host_of(_variable("PANDIUM_ENV") or "production", "PANDIUM_ENV")
+        return _validate_base_url("base_url", base_url)
+    if host is not None:
+        return host
+    if (variable := _read_variable("PANDIUM_BASE_URL")) is not None:
+        return _validate_base_url("PANDIUM_BASE_URL", variable)
+    return _get_host("PANDIUM_ENV", _read_variable("PANDIUM_ENV") or "production")
 
 
-def _host_of(environment: str, source: str) -> str:
+def _read_variable(name: str) -> str | None:
+    # Secret managers often add a newline. A blank variable counts as unset.
+    return os.environ.get(name, "").strip() or None
+
+
+def _get_host(source: str, environment: str) -> str:
     try:
-        return _HOSTS[environment]
-    except (KeyError, TypeError):
-        known = " or ".join(_HOSTS)
-        raise ConfigurationError(f"{source} must be {known}, not {environment!r}") from None
-
-
-def _checked_url(value: str, source: str) -> str:
-    value = _stripped(value, source)
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname
-        parts.port  # noqa: B018 - reading it checks it
+        return _HOSTS[validate_choice(source, environment, tuple(_HOSTS))]
     except ValueError as error:
-        raise ConfigurationError(f"{source} is no URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(str(error)) from None
+
+
+# No message shows the URL itself, because it may contain a password.
+
+
+def _validate_base_url(source: str, value: object) -> str:
+    parts = _split_url(source, value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"{source} must be an http or https URL with a host")
-    _check_parts(parts, source)
-    if parts.scheme == "http" and not _is_loopback(host):
+    _validate_url_parts(source, parts)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigurationError(
-            f"{source} must be https: a key would travel in the clear to {host}"
+            f"{source} must be https: the API key would be sent unencrypted to {parts.hostname}"
         )
     return parts.geturl().rstrip("/")
 
 
-def _check_parts(parts: SplitResult, source: str) -> None:
+def _split_url(source: str, value: object) -> SplitResult:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
+    try:
+        parts = urlsplit(value.strip())
+        parts.hostname, parts.port  # noqa: B018 - raises if either is invalid
+    except ValueError as error:
+        raise ConfigurationError(f"{source} is not a valid URL: {error}") from None
+    return parts
+
+
+def _validate_url_parts(source: str, parts: SplitResult) -> None:
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{source} must not hold a user name or password")
+        raise ConfigurationError(f"{source} must not contain a user name or password")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"{source} must not have a query or a fragment")
-    text = parts.geturl()
-    if not (text.isascii() and text.isprintable()) or " " in text or "\\" in text:
-        raise ConfigurationError(f"{source} has a character that no URL can hold")
+        raise ConfigurationError(f"{source} must not contain a query or a fragment")
+    url = parts.geturl()
+    if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
+        raise ConfigurationError(
+            f"{source} must contain only printable ASCII characters, and no space or backslash"
+        )
 
 
 def _is_loopback(host: str) -> bool:

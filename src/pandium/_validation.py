@@ -1,5 +1,5 @@
 """
-Validate what users pass in, before anything is sent.
+Validate arguments before anything is sent.
 
 Each ``validate_*`` function returns the value, normalized to a plain type, or raises a
 ``ValueError`` that names the argument and shows the value.
@@ -30,8 +30,11 @@ __all__ = [
     "encode_path_segment",
     "validate_callable",
     "validate_choice",
+    "validate_factor",
     "validate_flag",
+    "validate_fraction",
     "validate_headers",
+    "validate_instance",
     "validate_iterable",
     "validate_journal_path",
     "validate_mapping",
@@ -41,6 +44,7 @@ __all__ = [
     "validate_params",
     "validate_path",
     "validate_query_value",
+    "validate_rate",
     "validate_release_choice",
     "validate_seconds",
     "validate_sort_by",
@@ -102,6 +106,30 @@ def validate_seconds(argument: str, value: object, *, allow_infinity: bool = Fal
     return value  # type: ignore[return-value]  # a number
 
 
+def validate_factor(argument: str, value: object) -> float:
+    """Validate a finite number of zero or more."""
+    factor = validate_number(argument, value)
+    if not 0 <= factor < inf:
+        raise ValueError(f"{argument} must be a finite number of 0 or more, not {value!r}")
+    return factor
+
+
+def validate_fraction(argument: str, value: object) -> float:
+    """Validate a number from 0 up to, but not including, 1."""
+    fraction = validate_number(argument, value)
+    if not 0 <= fraction < 1:
+        raise ValueError(f"{argument} must be at least 0 and below 1, not {value!r}")
+    return fraction
+
+
+def validate_rate(argument: str, value: object) -> float:
+    """Validate a number above zero. Infinity means no limit."""
+    rate = validate_number(argument, value)
+    if rate <= 0:
+        raise ValueError(f"{argument} must be above 0, not {value!r}")
+    return rate
+
+
 def validate_flag(argument: str, value: object) -> bool:
     """Validate a boolean."""
     if not isinstance(value, bool):
@@ -128,7 +156,7 @@ def validate_choice(argument: str, value: object, choices: Sequence[str]) -> str
 
 
 def validate_mapping(argument: str, value: object) -> dict[str, Any]:
-    """Validate a mapping, and return a copy of it."""
+    """Validate a mapping, and return it as a new dictionary."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
     return dict(value)
@@ -145,6 +173,12 @@ def validate_callable(argument: str, value: object) -> None:
     """Validate a function or another callable."""
     if not callable(value):
         raise ValueError(f"{argument} must be a function, not {value!r}")
+
+
+def validate_instance(argument: str, value: object, cls: type) -> None:
+    """Validate an instance of a class."""
+    if not isinstance(value, cls):
+        raise ValueError(f"{argument} must be a {cls.__name__}, not {value!r}")
 
 
 # Parts of a request
@@ -176,7 +210,7 @@ def encode_path_segment(argument: str, value: object) -> str:
     if isinstance(value, (bool, float)):
         raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
     text = str(validate_query_value(argument, value, "an id"))
-    # Percent-encoding leaves dots alone, and a segment of dots is a relative path.
+    # Percent-encoding does not change dots, and a segment of dots would be a relative path.
     if text in ("", ".", ".."):
         raise ValueError(f"{argument} must be an id, not {text!r}")
     return quote(text, safe="")
@@ -185,7 +219,7 @@ def encode_path_segment(argument: str, value: object) -> str:
 def validate_query_value(
     argument: str, value: object, expected: str = "a string, a number or a boolean"
 ) -> str | float:
-    """Validate a single query parameter. Of an enum member, the value is returned."""
+    """Validate the value of a query parameter. For an enum member, return its value."""
     if isinstance(value, str):
         if not _is_encodable(value):
             raise ValueError(f"{argument} must be {expected}; {value!r} is not valid Unicode")
@@ -209,7 +243,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def validate_params(params: object) -> dict[str, Any] | None:
-    """Validate query parameters, and drop those that are ``None``."""
+    """Validate query parameters, and remove those that are ``None``."""
     if params is None:
         return None
     present = validate_mapping("params", params)
@@ -222,24 +256,26 @@ def validate_params(params: object) -> dict[str, Any] | None:
 
 def _validate_param(argument: str, value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [validate_query_value(argument, each) for each in value if each is not None]
+        return [validate_query_value(argument, item) for item in value if item is not None]
     return validate_query_value(argument, value)
 
 
 def validate_headers(headers: object) -> dict[str, str]:
-    """Validate headers that a user adds to requests; the client's own cannot be set."""
+    """Validate additional headers. Those that the client sets cannot be overridden."""
     if headers is None:
         return {}
     given = validate_mapping("headers", headers)
     for name, value in given.items():
         if not isinstance(name, str):
-            raise ValueError(f"headers: {name!r} is not a string")
+            raise ValueError(f"headers must have strings as names, not {name!r}")
         if name.lower() in _RESERVED_HEADERS:
-            raise ValueError(f"headers: {name} is set by the client and cannot be overridden")
+            raise ValueError(f"headers must not contain {name}, which the client sets itself")
         if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):
-            raise ValueError(f"headers: {name!r} is not a valid header name")
+            raise ValueError(f"headers must have valid names, not {name!r}")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-            raise ValueError(f"headers: the value of {name} cannot be sent in a header")
+            raise ValueError(
+                f"headers must have printable ASCII text as values; that of {name} is not"
+            )
     return given
 
 
@@ -252,7 +288,7 @@ def validate_mode(mode: RunMode | str) -> str:
 
 
 def validate_sort_by(sort_by: object) -> str | None:
-    """Validate the form of ``sort_by``. Which fields exist is only known to the API."""
+    """Validate the form of ``sort_by``. Only the API knows which fields exist."""
     if sort_by is None:
         return None
     if not (isinstance(sort_by, str) and _SORT_BY.fullmatch(sort_by)):
@@ -277,7 +313,7 @@ def validate_release_choice(release_id: object, release_channel: object) -> None
 
 
 def validate_trigger_id(trigger: object) -> str:
-    """Validate a trigger or the id of one, and return the id."""
+    """Validate a ``Trigger`` or its id, and return the id."""
     if isinstance(trigger, Trigger):
         return trigger.trigger_id
     if isinstance(trigger, str) and trigger:
@@ -286,7 +322,7 @@ def validate_trigger_id(trigger: object) -> str:
 
 
 def validate_tenant_id(tenant: object) -> int:
-    """Validate a tenant or the id of one, and return the id."""
+    """Validate a ``Tenant`` or its id, and return the id."""
     tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
     if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
         raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")

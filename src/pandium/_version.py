@@ -1,3 +1,3 @@
-"""Hold the version, read by the build and by the User-Agent header."""
+"""The version of the package, for the build and the ``User-Agent`` header."""
 
 __version__ = "0.1.0"

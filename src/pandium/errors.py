@@ -1,26 +1,27 @@
 """
-Tell what went wrong, and whether the request may have been carried out.
+The errors that the library raises.
 
     PandiumError
     ├── ConfigurationError (ValueError)
-    ├── TransportError                  no answer came
+    ├── TransportError                  no response was received
     │   ├── ConnectFailed               the request was never sent
     │   ├── RequestTimeout (TimeoutError)
     │   └── ConnectionLost
-    ├── APIError                        the API answered with an error
+    ├── APIError                        the API responded with an error
     │   ├── BadRequest                  400
     │   ├── AuthenticationError         401, 403
     │   ├── NotFound                    404
     │   ├── ValidationError             422
     │   ├── RateLimited                 429
     │   ├── ServerError                 5xx
-    │   └── ConnectorError              an upstream's answer, through the proxy
-    ├── DecodeError                     the answer could not be read
-    ├── DriftError                      a listing cannot be shown to be complete
+    │   └── ConnectorError              the error response of a connector's upstream
+    ├── DecodeError                     a response could not be decoded
+    ├── DriftError                      a listing may be incomplete
     ├── WaitTimeout (TimeoutError)      a run did not end in time
-    └── RunFailed                       a run ended badly
+    └── RunFailed                       a run failed
 
-Every error pickles and copies, and none holds the API key.
+Invalid arguments of a method raise a plain ``ValueError`` before anything is sent. All errors can
+be pickled and copied, and none contains the API key.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ __all__ = [
 
 @attrs.frozen
 class Attempt:
-    """One time that a request was sent: when it began, for how many seconds, and what came."""
+    """
+    One attempt to send a request.
+
+    :ivar at: when the attempt started, in UTC.
+    :ivar seconds: how long it took, in seconds.
+    :ivar result: the status code, the error, or ``cancelled``, as text.
+    """
 
     at: datetime
     seconds: float
@@ -72,10 +79,11 @@ class Attempt:
 @attrs.frozen
 class ErrorDetail:
     """
-    One thing that the API found wrong with a request.
+    One problem that the API found in a request.
 
-    ``loc`` is the way to it, such as ``("query", "mode")``; ``msg`` says it in words;
-    ``type`` is a word for programs, such as ``"enum"``.
+    :ivar loc: the path to the invalid value, such as ``("query", "mode")``.
+    :ivar msg: a description of the problem.
+    :ivar type: a machine-readable name of the problem, such as ``"enum"``.
     """
 
     loc: tuple[str | int, ...]
@@ -83,7 +91,7 @@ class ErrorDetail:
     type: str
 
 
-def _revive(
+def _rebuild(
     cls: type[PandiumError], args: tuple[object, ...], state: dict[str, Any]
 ) -> PandiumError:
     error = cls.__new__(cls, *args)
@@ -94,12 +102,15 @@ def _revive(
 
 class PandiumError(Exception):
     """
-    Anything that this library raises of its own.
+    The base class of all errors of this library.
 
-    ``method`` and ``url`` name the request, where there was one; ``attempts`` lists each time
-    that it was sent; ``outcome_unknown`` is true where the request may have been carried out
-    although it did not end well; ``skip`` is, for an error of a listing, the number of records
-    to skip in order to go on from there.
+    :ivar method: the HTTP method of the request, or ``None`` if the error is not about a request.
+    :ivar url: the URL of the request, or ``None``.
+    :ivar attempts: every attempt to send the request, oldest first.
+    :ivar outcome_unknown: whether the request may have been carried out despite the error. Before
+        you send it again, find out whether it was.
+    :ivar resume_skip: for an error of a listing, the ``skip`` that continues after the last record
+        delivered, or ``None``.
     """
 
     method: str | None = None
@@ -109,15 +120,15 @@ class PandiumError(Exception):
     resume_skip: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         text = " ".join(str(self.args[0]).split()) if self.args else ""
         if self.method is None or self.url is None:
             return text
-        return f"{self.method} {self._target(self.url)}: {text}"
+        return f"{self.method} {self._shorten(self.url)}: {text}"
 
-    def _target(self, url: str) -> str:
+    def _shorten(self, url: str) -> str:
         return urlsplit(url).path
 
     def __repr__(self) -> str:
@@ -125,43 +136,60 @@ class PandiumError(Exception):
 
 
 class ConfigurationError(PandiumError, ValueError):
-    """The client cannot be made from what it was given; nothing was sent."""
+    """
+    The client's configuration is invalid, and nothing was sent.
+
+    The message names the argument, environment variable or file. Correct it and create a new
+    client.
+    """
 
 
 class TransportError(PandiumError):
-    """No answer came; ``outcome_unknown`` says whether the request may have been carried out."""
+    """
+    No complete response was received.
+
+    The request may have been carried out if ``outcome_unknown`` is true. The client has already
+    retried everything that is safe to retry.
+    """
 
     outcome_unknown = True
 
 
 class ConnectFailed(TransportError):
-    """No connection was made, so the request was never sent."""
+    """
+    No connection could be made, so the request was never sent.
+
+    Check the base URL, the network and the proxy. The request is safe to retry.
+    """
 
     outcome_unknown = False
 
-    def _target(self, url: str) -> str:
-        # With the host, which may be what is wrong; without a query, which may hold a secret.
+    def _shorten(self, url: str) -> str:
+        # Keep the host, which may be the problem, but not the query, which may contain a secret.
         return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 class RequestTimeout(TransportError, TimeoutError):
-    """No whole answer came within the time limit of one attempt."""
+    """No complete response was received within the client's ``timeout`` for one attempt."""
 
 
 class ConnectionLost(TransportError):
-    """The connection ended, or spoke something other than HTTP, before a whole answer came."""
+    """The connection broke, or sent invalid HTTP, before the response was complete."""
 
 
 class APIError(PandiumError):
     """
-    The API answered with an error.
+    The API responded with an error.
 
-    ``status_code`` is HTTP's; ``message`` is the API's own sentence; ``details`` lists what it
-    found wrong; ``body`` is the decoded JSON, or text where it is none; ``headers`` have lower-case
-    names; ``retry_after`` is in seconds.
+    :ivar status_code: the HTTP status code.
+    :ivar message: the API's own message, or ``""``.
+    :ivar details: the problems that the API found in the request.
+    :ivar body: the response body as decoded JSON, or as text if it is not JSON.
+    :ivar headers: the response headers, with lower-case names.
+    :ivar retry_after: the delay that the API asks for, in seconds, or ``None``.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a documented attribute
+    def __init__(  # noqa: PLR0913 - one argument for each documented attribute
         self,
         text: str,
         *,
@@ -182,40 +210,50 @@ class APIError(PandiumError):
 
 
 class BadRequest(APIError):
-    """400: the API cannot work with the request."""
+    """400: the API could not process the request. ``message`` says why."""
 
 
 class AuthenticationError(APIError):
-    """401 or 403: the key is missing, wrong, or of the other environment."""
+    """401 or 403: the API key is missing, invalid, or belongs to the other environment."""
 
 
 class NotFound(APIError):
-    """404: there is no such thing; of a trigger's status: not yet."""
+    """404: the record does not exist. For a trigger's status, there is no run yet."""
 
 
 class ValidationError(APIError):
-    """422: the request breaks a rule; ``details`` says which."""
+    """422: the request is invalid. ``details`` lists the problems."""
 
 
 class RateLimited(APIError):
-    """429: too many requests; it was not carried out."""
+    """
+    429: there were too many requests, and this one was not carried out.
+
+    Retry it after ``retry_after`` seconds, or allow longer pauses with ``Retry.max_elapsed``.
+    """
 
 
 class ServerError(APIError):
-    """5xx: the API, or a gateway before it, failed."""
+    """5xx: the API, or a gateway in front of it, failed."""
 
 
 class ConnectorError(APIError):
-    """An upstream's own error, passed on by the proxy: ``status_code`` and ``data`` are its own."""
+    """
+    A connector's upstream responded with an error.
+
+    :ivar status_code: the upstream's HTTP status code.
+    :ivar data: the upstream's response body, ``None`` by default.
+    """
 
     data: Any = None
 
 
 class DecodeError(PandiumError):
     """
-    The answer came but cannot be read as what it should be.
+    A response was received, but could not be decoded.
 
-    ``path`` leads to the place, such as ``[3].status.auth``; it is empty for the whole.
+    :ivar path: the path to the invalid value, such as ``[3].status.auth``, or ``""`` for the whole
+        response.
     """
 
     def __init__(self, text: str, *, path: str = "") -> None:
@@ -224,15 +262,20 @@ class DecodeError(PandiumError):
 
 
 class DriftError(PandiumError):
-    """A listing changed under the walk so that it cannot be shown to be complete."""
+    """
+    A listing changed during iteration, so its completeness cannot be shown.
+
+    Start again, or sort by a field that does not change, such as ``sort_by="id__ASC"``.
+    """
 
 
 class WaitTimeout(PandiumError, TimeoutError):
     """
-    A run did not end within the time limit.
+    A run did not end within the ``timeout`` of a wait. It may still be active.
 
-    ``last_status`` is ``None`` where the trigger never answered anything but 404; ``polls`` is
-    the number of looks.
+    :ivar trigger_id: the trigger's id, for another call of ``runs.wait``.
+    :ivar last_status: the last known status, or ``None`` if no run had appeared.
+    :ivar polls: the number of polls.
     """
 
     def __init__(
@@ -245,7 +288,12 @@ class WaitTimeout(PandiumError, TimeoutError):
 
 
 class RunFailed(PandiumError):
-    """A run ended, and not well; ``status`` has the vendor's word for it."""
+    """
+    A run failed.
+
+    :ivar trigger_id: the trigger's id.
+    :ivar status: the final status.
+    """
 
     def __init__(self, text: str, *, trigger_id: str, status: TriggerStatus) -> None:
         super().__init__(text)

@@ -1,12 +1,13 @@
 """
-Hold what the API answers: frozen values that know nothing of the client.
+The records that the API returns, as frozen values without any I/O.
 
-Field names are snake_case. An optional field that is absent or null has the vendor's documented
-default, or ``None``. Date-times are aware: with the offset that came, or in UTC where none came.
-Fields that the API adds later are ignored.
+Field names are snake_case. A field that is absent or null has the default that the vendor
+documents, or ``None``. Date-times are timezone-aware: without an offset in the response they are
+in UTC. Fields that a model does not have are ignored. ``listing.raw()`` and ``client.request``
+return every field.
 
-The vendor documents the types of fields, and the meaning of few. What is said of the others is how
-their names read; "undocumented" stands where that leaves a question open.
+The vendor documents the type of each field, but rarely its meaning. Descriptions here go by the
+field's name where there is nothing else, and say "undocumented" where the name is not enough.
 """
 
 from datetime import datetime
@@ -41,9 +42,9 @@ __all__ = [
 E = TypeVar("E", bound=StrEnum)
 
 
-def _keep_unknown(cls: type[E], value: object) -> E | None:
-    # A member for this one value, not registered with its class: what a server sends is without
-    # bound, so nothing may pile up. It compares, hashes and pickles as its value.
+def _create_unknown_member(cls: type[E], value: object) -> E | None:
+    # The member is not registered with its class, because a server may send any number of values.
+    # It compares, hashes and pickles like its value.
     if not isinstance(value, str):
         return None
     member = str.__new__(cls, value)
@@ -54,10 +55,12 @@ def _keep_unknown(cls: type[E], value: object) -> E | None:
 
 class RunMode(StrEnum):
     """
-    How a run reads its data. The API takes these two; runs may show others, which are kept.
+    How a run reads its data. Unknown values are kept.
 
-    :cvar INIT: ``init``.
-    :cvar NORMAL: ``normal``.
+    A sync accepts these two modes only; a run may have another.
+
+    :cvar INIT: ``init``, by its name an initial load.
+    :cvar NORMAL: ``normal``, a regular run.
     """
 
     INIT = "init"
@@ -65,12 +68,12 @@ class RunMode(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        return _keep_unknown(cls, value)
+        return _create_unknown_member(cls, value)
 
 
 class IntegrationType(StrEnum):
     """
-    Who an integration is for. Values that are not listed here are kept.
+    The audience of an integration. Unknown values are kept.
 
     :cvar INTERNAL: ``Internal``.
     :cvar EXTERNAL: ``External``.
@@ -83,15 +86,15 @@ class IntegrationType(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        return _keep_unknown(cls, value)
+        return _create_unknown_member(cls, value)
 
 
 class ReleaseChannel(StrEnum):
     """
-    Which release a tenant follows. Values that are not listed here are kept.
+    The release that a tenant follows. Unknown values are kept.
 
-    :cvar LATEST: ``Latest``: the integration's newest release.
-    :cvar DEFAULT: ``Default``: the integration's default release.
+    :cvar LATEST: ``Latest``, the newest release of the integration.
+    :cvar DEFAULT: ``Default``, the default release of the integration.
     """
 
     LATEST = "Latest"
@@ -99,16 +102,16 @@ class ReleaseChannel(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        return _keep_unknown(cls, value)
+        return _create_unknown_member(cls, value)
 
 
 class Outcome(Enum):
     """
-    What a status word means for somebody who waits.
+    The meaning of a run's status.
 
-    :cvar ACTIVE: the run has not ended, or nobody knows the word.
-    :cvar SUCCEEDED: it ended well.
-    :cvar FAILED: it ended, and not well.
+    :cvar ACTIVE: the run has not ended, or the status is unknown.
+    :cvar SUCCEEDED: the run ended successfully.
+    :cvar FAILED: the run ended with a failure.
     """
 
     ACTIVE = "active"
@@ -119,10 +122,10 @@ class Outcome(Enum):
 @attrs.frozen
 class Connector:
     """
-    A connector of an integration: another system that its runs work with.
+    A connector of an integration: another system that the integration works with.
 
-    :ivar name: what ``connectors.call`` takes, such as ``crm``.
-    :ivar is_global: ``isGlobal`` in the API; its meaning is undocumented.
+    :ivar name: the connector's name, as in ``connectors.call(tenant_id, name, …)``.
+    :ivar is_global: ``isGlobal`` in the API. Its meaning is undocumented.
     """
 
     name: str
@@ -134,10 +137,10 @@ class Category:
     """
     A category of an integration in the marketplace.
 
-    :ivar name: shown to people.
-    :ivar id: a number.
-    :ivar order_index: its place among others; may be a fraction.
-    :ivar description: text, or ``None``.
+    :ivar name: the display name.
+    :ivar id: the category's id.
+    :ivar order_index: the sort position among categories. May be a fraction.
+    :ivar description: the description, or ``None``.
     """
 
     name: str
@@ -151,9 +154,9 @@ class Tag:
     """
     A tag of an integration.
 
-    :ivar name: shown to people.
-    :ivar id: a number.
-    :ivar description: text, or ``None``.
+    :ivar name: the display name.
+    :ivar id: the tag's id.
+    :ivar description: the description, or ``None``.
     """
 
     name: str
@@ -166,9 +169,9 @@ class Flag:
     """
     A flag of an integration.
 
-    :ivar name: shown to people.
-    :ivar id: a number.
-    :ivar flag_color: text; its form is undocumented.
+    :ivar name: the display name.
+    :ivar id: the flag's id.
+    :ivar flag_color: the color, or ``None``. Its format is undocumented.
     """
 
     name: str
@@ -179,23 +182,26 @@ class Flag:
 @attrs.frozen
 class Integration:
     """
-    An integration: the primary record of an application on the platform.
+    An integration: an application on the platform, which tenants install.
 
-    :ivar id: what ``tenants.list(integration_id=…)`` takes.
-    :ivar name: its short name.
-    :ivar long_name: its name in full.
-    :ivar type: who it is for.
-    :ivar created_date: when it was made.
-    :ivar modified_date: when it was last changed.
-    :ivar connectors: the systems that it connects; ``None`` if the API does not say.
-    :ivar repository_path: where its code is; the form is undocumented.
-    :ivar repository_tracking_branch: the branch that it is built from.
-    :ivar repository_url: the repository's URL.
-    :ivar categories: those of the marketplace.
-    :ivar tags: any number of them.
-    :ivar flag: one, or ``None``.
-    :ivar default_release_id: the release of tenants that choose none.
-    :ivar default_release_channel: the channel of tenants that choose none.
+    API reference:
+    [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration)
+
+    :ivar id: the integration's id, as in ``tenants.list(integration_id=…)``.
+    :ivar name: the short name.
+    :ivar long_name: the full name.
+    :ivar type: the audience.
+    :ivar created_date: when the integration was created.
+    :ivar modified_date: when the integration was last modified.
+    :ivar connectors: the connected systems, or ``None`` if the API does not list them.
+    :ivar repository_path: the location of the source code. Its format is undocumented.
+    :ivar repository_tracking_branch: the branch that releases are built from.
+    :ivar repository_url: the URL of the repository.
+    :ivar categories: the marketplace categories, ``[]`` by default.
+    :ivar tags: the tags, ``[]`` by default.
+    :ivar flag: the flag, or ``None``.
+    :ivar default_release_id: the id of the release for tenants that do not choose one.
+    :ivar default_release_channel: the channel for tenants that do not choose one.
     """
 
     id: int
@@ -218,18 +224,21 @@ class Integration:
 @attrs.frozen
 class Release:
     """
-    A release of an integration: one version of its code and of its schemas.
+    A release of an integration: one version of its code and its schemas.
 
-    :ivar id: what ``releases.get`` takes beside the id of the integration.
-    :ivar name: its name.
-    :ivar config_version: text; its form is undocumented.
-    :ivar repository_tracking_branch: the branch that it was built from.
+    API reference:
+    [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release)
+
+    :ivar id: the release's id, as in ``releases.get(integration_id, release_id)``.
+    :ivar name: the release's name.
+    :ivar config_version: the version of the configuration. Its format is undocumented.
+    :ivar repository_tracking_branch: the branch that the release was built from.
     :ivar run_command: the command that a run executes.
-    :ivar tag: the tag of its build.
-    :ivar config_schema: what the API checks a tenant's ``configs`` against.
-    :ivar metadata_schema: what the API checks a tenant's metadata against.
-    :ivar created_date: when it was made.
-    :ivar modified_date: when it was last changed.
+    :ivar tag: the tag of the release's build.
+    :ivar config_schema: the JSON schema that the API validates a tenant's ``configs`` against.
+    :ivar metadata_schema: the JSON schema that the API validates a tenant's metadata against.
+    :ivar created_date: when the release was created.
+    :ivar modified_date: when the release was last modified.
     """
 
     id: int
@@ -249,9 +258,9 @@ class ConnectorStatus:
     """
     The state of a tenant's connection to one system.
 
-    :ivar name: the connector's, as ``connectors.call`` takes it.
-    :ivar status: the vendor's word; there is no published list.
-    :ivar last_change: when it last changed.
+    :ivar name: the connector's name, as in ``connectors.call(tenant_id, name, …)``.
+    :ivar status: the vendor's status text. There is no published list of values.
+    :ivar last_change: when the status last changed.
     """
 
     name: str
@@ -262,10 +271,11 @@ class ConnectorStatus:
 @attrs.frozen
 class TenantAuthStatus:
     """
-    Whether a tenant is connected to the systems of its integration.
+    The state of a tenant's connections to the systems of its integration.
 
-    :ivar connected: whether it is; whether that means all systems is undocumented.
-    :ivar connectors: one entry for each system.
+    :ivar connected: whether the tenant is connected, ``False`` by default. Whether this means every
+        system is undocumented.
+    :ivar connectors: the state of each connection, ``[]`` by default.
     """
 
     connected: bool = False
@@ -275,16 +285,16 @@ class TenantAuthStatus:
 @attrs.frozen
 class TenantStatus:
     """
-    What a tenant did last, and whether it is connected.
+    A tenant's latest runs and its connections.
 
-    The three runs are objects as they came, with the API's names, and dates as text. ``{}`` means
-    none. Their form is undocumented: look for a name with ``.get``.
+    The runs are dictionaries with the API's own field names, and dates as text. A missing run is
+    ``{}``. Their fields are undocumented, so read them with ``.get()``.
 
     :ivar last_run: the latest run.
-    :ivar current_run: the run that is going on.
-    :ivar last_successful_run: the last run that ended well.
-    :ivar dynamic_configs: an object; its meaning is undocumented.
-    :ivar auth: its connections; null or ``{}`` in the API is none.
+    :ivar current_run: the run that is in progress.
+    :ivar last_successful_run: the latest run that succeeded.
+    :ivar dynamic_configs: a dictionary. Its meaning is undocumented.
+    :ivar auth: the tenant's connections. Null or ``{}`` in the API means none.
     """
 
     last_run: dict[str, Any] = attrs.field(factory=dict)
@@ -297,24 +307,29 @@ class TenantStatus:
 @attrs.frozen
 class Tenant:
     """
-    A tenant: one customer's installation of an integration, with its credentials.
+    A tenant: one customer's installation of an integration, with its own credentials.
 
-    :ivar id: what ``tenants.sync`` and the others take.
-    :ivar name: lower-case letters and digits, with hyphens between them.
-    :ivar archived: whether it was archived; ``None`` if the API does not say.
-    :ivar integration_id: the integration that it installs.
-    :ivar configs: its settings, an object that fits its release's ``config_schema``.
-    :ivar created_date: when it was made.
-    :ivar modified_date: when it was last changed.
-    :ivar paused: whether it is; also true if the API does not say. A tenant made by the API begins
-        so. What a pause holds back is undocumented.
-    :ivar user_schedule: a cron string of its own, or ``None``. The time zone is undocumented.
-    :ivar schedule: a cron string; undocumented, but by its name the one in effect: its own, or its
-        integration's.
-    :ivar source: how it was made, as text, such as ``api``.
-    :ivar integration_release_id: the release that it runs, if it was chosen by id.
-    :ivar integration_release_channel: the channel whose release it runs, if it was chosen so.
-    :ivar status: what it did last; ``None`` if the API does not say.
+    API reference:
+    [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
+
+    :ivar id: the tenant's id, as in ``tenants.sync(tenant_id, mode=…)``.
+    :ivar name: the name: lower-case letters and digits, with hyphens between them.
+    :ivar archived: whether the tenant is archived, or ``None`` if the API does not say.
+    :ivar integration_id: the id of the installed integration.
+    :ivar configs: the tenant's settings, which match the release's ``config_schema``.
+    :ivar created_date: when the tenant was created.
+    :ivar modified_date: when the tenant was last modified.
+    :ivar paused: whether the tenant is paused, ``True`` by default. A tenant that is created
+        through the API starts paused. What a pause prevents is undocumented.
+    :ivar user_schedule: the tenant's own schedule as a cron expression, or ``None``. The time zone
+        is undocumented.
+    :ivar schedule: a cron expression, by its name the schedule in effect: the tenant's own or
+        the integration's. Undocumented.
+    :ivar source: how the tenant was created, such as ``api``, which is the default.
+    :ivar integration_release_id: the id of the tenant's release, if it was chosen by id.
+    :ivar integration_release_channel: the channel of the tenant's release, if it was chosen by
+        channel.
+    :ivar status: the latest runs and the connections, or ``None`` if the API does not say.
     """
 
     id: int
@@ -336,12 +351,15 @@ class Tenant:
 @attrs.frozen
 class TenantMetadata:
     """
-    What the runs of a tenant, and calls of the API, have stored for it.
+    The data that runs and API clients have stored for a tenant.
 
-    :ivar tenant_id: whose it is.
-    :ivar data: an object of your own making that fits the release's ``metadata_schema``.
-    :ivar created_date: when it was first stored.
-    :ivar modified_date: when it was last changed.
+    API reference:
+    [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
+
+    :ivar tenant_id: the tenant's id.
+    :ivar data: the stored data, which matches the release's ``metadata_schema``.
+    :ivar created_date: when data was first stored.
+    :ivar modified_date: when the data was last modified.
     """
 
     tenant_id: int
@@ -353,16 +371,19 @@ class TenantMetadata:
 @attrs.frozen
 class Trigger:
     """
-    The answer to a request for a sync.
+    The response to a sync request.
 
-    :ivar trigger_id: text by which ``runs.status`` and ``runs.wait`` find the run, once it exists.
+    API reference:
+    [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
+
+    :ivar trigger_id: the id that ``runs.status`` and ``runs.wait`` take.
     """
 
     trigger_id: str
 
 
-# The words that are known, folded. The vendor's own for failures all begin with "Failed"; the
-# others are a third party's (completed) and Kubernetes' (succeeded). Whatever else comes is active.
+# In lower case. The vendor's failures all start with "Failed". "completed" comes from a third
+# party's client, and "succeeded" from Kubernetes, whose terms a run's status uses.
 _SUCCEEDED = frozenset({"succeeded", "completed"})
 _FAILED = "failed"
 _ACTIVE = frozenset({"pending", "running"})
@@ -371,38 +392,44 @@ _ACTIVE = frozenset({"pending", "running"})
 @attrs.frozen
 class TriggerStatus:
     """
-    The state of the run of a trigger.
+    The status of the run that a trigger started.
 
-    :ivar status: the vendor's word as it came, such as ``Failed (Timeout)``; there is no published
-        list.
+    API reference:
+    [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+    :ivar status: the vendor's status text, such as ``Failed (Timeout)``. There is no published list
+        of values.
     """
 
     status: str
 
     @property
     def outcome(self) -> Outcome:
-        """Read the word; one that nobody knows is ``ACTIVE``."""
-        word = self.status.strip().casefold()
-        if word in _SUCCEEDED:
+        """The meaning of the status. An unknown status is ``Outcome.ACTIVE``."""
+        status = self._normalized()
+        if status in _SUCCEEDED:
             return Outcome.SUCCEEDED
-        if word.partition(" ")[0] == _FAILED:
+        if status.partition(" ")[0] == _FAILED:
             return Outcome.FAILED
         return Outcome.ACTIVE
 
     @property
     def is_known(self) -> bool:
-        """Tell whether the word is among those whose meaning is known."""
-        return self.outcome is not Outcome.ACTIVE or self.status.strip().casefold() in _ACTIVE
+        """Whether the meaning of the status is known."""
+        return self.outcome is not Outcome.ACTIVE or self._normalized() in _ACTIVE
+
+    def _normalized(self) -> str:
+        return self.status.strip().casefold()
 
 
 @attrs.frozen
 class RunStatus:
     """
-    The state of a run. The form of all three is undocumented, so they are text, or ``None``.
+    The state of a run. The format of its fields is undocumented, so they are plain text.
 
-    :ivar phase: the vendor's word, such as ``Succeeded``.
-    :ivar start_time: when it began; ``startTime`` in the API.
-    :ivar completion_time: when it ended; ``completionTime`` in the API.
+    :ivar phase: the vendor's status text, such as ``Succeeded``, or ``None``.
+    :ivar start_time: when the run started, or ``None``. ``startTime`` in the API.
+    :ivar completion_time: when the run ended, or ``None``. ``completionTime`` in the API.
     """
 
     phase: str | None = None
@@ -413,13 +440,14 @@ class RunStatus:
 @attrs.frozen
 class RunTrigger:
     """
-    What made a run begin.
+    A request or event that started a run.
 
-    :ivar id: a number; compare ``str(id)`` with a ``Trigger``'s ``trigger_id``.
-    :ivar created_date: when it was asked for.
-    :ivar mode: how the run was to read its data.
-    :ivar source: a word such as ``webhook``, ``Cron`` or ``Manual``; there is no published list.
-    :ivar payload: what the request for a sync brought for the integration; ``{}`` if nothing.
+    :ivar id: the trigger's id. ``str(id)`` equals the ``trigger_id`` of a ``Trigger``.
+    :ivar created_date: when the trigger was created.
+    :ivar mode: the requested run mode.
+    :ivar source: the origin, such as ``webhook``, ``Cron`` or ``Manual``. There is no published
+        list of values.
+    :ivar payload: the payload of the sync request, ``{}`` by default.
     """
 
     id: int
@@ -434,14 +462,18 @@ class Run:
     """
     A run: one execution of an integration's code for one tenant.
 
-    :ivar id: what ``runs.log`` takes.
-    :ivar mode: how it reads its data.
-    :ivar status: its state; ``None`` if the API does not say.
-    :ivar triggers: what made it begin: several, where they came while another run was going.
-    :ivar started_date: when it began, or ``None``.
-    :ivar completed_date: when it ended, or ``None``.
-    :ivar tenant_id: whose it is.
-    :ivar integration_id: what it executes.
+    API reference:
+    [Pandium API](https://docs.pandium.com/reference/pandium-api)
+
+    :ivar id: the run's id, as in ``runs.log(run_id)``.
+    :ivar mode: the run mode.
+    :ivar status: the state of the run, or ``None`` if the API does not say.
+    :ivar triggers: what started the run. Triggers that arrive during a run are bundled into the
+        next one.
+    :ivar started_date: when the run started, or ``None``.
+    :ivar completed_date: when the run ended, or ``None``.
+    :ivar tenant_id: the tenant's id, or ``None``.
+    :ivar integration_id: the integration's id, or ``None``.
     """
 
     id: int

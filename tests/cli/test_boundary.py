@@ -197,7 +197,7 @@ def test_a_wrong_key_is_one_line(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--environment", "nowhere"], "environment must be production or sandbox"),
+        (["--environment", "nowhere"], "environment must be 'production' or 'sandbox'"),
         (["--base-url", "http://example.com"], "base_url must be https"),
     ],
 )

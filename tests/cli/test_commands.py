@@ -1,27 +1,27 @@
-"""Each operation as a command: what it sends to the emulator, and what it writes."""
+"""The commands: what each one sends to the emulator, what it writes, and its help."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
-from pandium._cli.app import run
+from pandium._cli.app import app, run
 from pandium.emulator import ConnectorRequest, Emulator, UpstreamFailure
-from support.cli import KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
-def _api(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
-    monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def _tenant(api_environment: None, emulator: Emulator) -> None:
     emulator.add_tenant("acme", user_name="ann", metadata={"cursor": 5})
     emulator.connectors.register("shop", upstream)
 
@@ -65,18 +65,18 @@ COMMANDS = [
 def test_each_operation_has_a_command(
     line: str, request_line: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command sends the one request of its operation, and ends with 0 and no complaint."""
+    """A command sends exactly the request of its operation, and ends with exit code 0."""
     assert run(line.split(" ")) == 0
-    sent = [f"{one.method} {one.path}" for one in emulator.requests]
+    sent = [f"{request.method} {request.path}" for request in emulator.requests]
     written = capsys.readouterr()
     assert sent == [request_line]
     assert written.out or "nothing found" in written.err
 
 
-def test_the_run_of_a_trigger_can_be_followed(
+def test_a_run_can_be_followed_from_its_trigger(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A trigger's status, a run's log and the log's URL are commands of their own."""
+    """There are commands for the status of a trigger, the log of a run, and the URL of the log."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     assert run(["tenants", "sync", "1", "-f", "jsonl"]) == 0
     trigger = json.loads(capsys.readouterr().out)["trigger_id"]
@@ -88,43 +88,74 @@ def test_the_run_of_a_trigger_can_be_followed(
     assert capsys.readouterr().out.startswith("http://")
 
 
-def body_of(emulator: Emulator) -> Any:
+def test_a_listing_is_limited_unless_all_is_given(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--all` at most 100 records are listed, and a message says how to continue."""
+    for number in range(102):
+        emulator.add_tenant(f"t-{number}")
+    assert run(["tenants", "list", "-f", "jsonl"]) == 0
+    written = capsys.readouterr()
+    assert len(written.out.splitlines()) == 100
+    assert "--skip 100" in written.err
+    assert run(["tenants", "list", "-f", "jsonl", "--skip", "100"]) == 0
+    written = capsys.readouterr()
+    assert (len(written.out.splitlines()), written.err) == (3, "")
+    assert run(["tenants", "list", "-f", "jsonl", "--limit", "103"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_paging_options_reach_the_listing(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Page size, skip, prefetch and the reaction to drift are those of the listing."""
+    for number in range(4):
+        emulator.add_tenant(f"t-{number}")
+    line = "tenants list --all --page-size 2 --skip 1 --prefetch 1 --on-drift ignore -f jsonl"
+    assert run(line.split()) == 0
+    sent = [request.query for request in emulator.requests]
+    assert sent == ["skip=1&limit=2", "skip=3&limit=2", "skip=5&limit=2"]
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def last_body(emulator: Emulator) -> Any:
+    """Return the decoded body of the last request."""
     return json.loads(emulator.requests[-1].body)
 
 
-def test_payloads_are_json_or_files_of_it(emulator: Emulator, tmp_path: Path) -> None:
-    """What an option takes as JSON may come from a file, too."""
+def test_a_payload_is_json_or_a_file(emulator: Emulator, tmp_path: Path) -> None:
+    """An option that takes JSON also reads it from a file that `@` names."""
     (tmp_path / "payload.json").write_text('{"since": "2026-01-01", "é": 1}', encoding="utf-8")
     sync = ["integrations", "sync", "1", "--user-name", "ann", "--payload"]
     assert run([*sync, f"@{tmp_path / 'payload.json'}"]) == 0
-    assert body_of(emulator) == {"since": "2026-01-01", "é": 1}
+    assert last_body(emulator) == {"since": "2026-01-01", "é": 1}
     assert run([*sync, '{"all": true}']) == 0
-    assert body_of(emulator) == {"all": True}
+    assert last_body(emulator) == {"all": True}
 
 
-def test_payloads_may_come_from_standard_input(
+def test_a_payload_can_come_from_standard_input(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`@-` reads standard input."""
+    """The value `@-` reads standard input."""
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": 2}'))
     assert run(["tenants", "update-metadata", "1", "@-"]) == 0
-    assert body_of(emulator) == {"a": 2}
+    assert last_body(emulator) == {"a": 2}
 
 
-def test_only_the_fields_that_are_given_change(emulator: Emulator) -> None:
-    """An update sends what was named, and any other field as JSON."""
+def test_an_update_sends_only_the_given_fields(emulator: Emulator) -> None:
+    """An update sends the fields of its options, and those of `--set` as JSON."""
     line = "tenants update 1 --active --user-schedule=* --set other=[1,null]"
     run(line.split(" "))
-    assert body_of(emulator) == {"paused": False, "user_schedule": "*", "other": [1, None]}
+    assert last_body(emulator) == {"paused": False, "user_schedule": "*", "other": [1, None]}
 
 
-def test_calls_carry_queries_headers_and_bodies(
+def test_a_connector_call_sends_its_query_headers_and_body(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The parts of a connector call arrive, and the upstream's data is written as JSON."""
+    """All parts of a connector call are sent, and the upstream's data is written as JSON."""
     line = f"connectors call 1 shop {URL} -X PUT --query a=1 --query a=2 --query b=x=y --header N=v"
     assert run([*line.split(" "), "--body", '{"total": 3}']) == 0
-    assert body_of(emulator) == {
+    assert last_body(emulator) == {
         "method": "PUT",
         "target_url": URL,
         "headers": {"N": "v"},
@@ -134,16 +165,16 @@ def test_calls_carry_queries_headers_and_bodies(
     assert json.loads(capsys.readouterr().out)["body"] == {"total": 3}
 
 
-def test_text_that_an_upstream_answers_is_written_as_it_is(
+def test_text_of_an_upstream_is_written_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The answer to an XML or SOAP call is the document itself, not a JSON string of it."""
+    """An XML or SOAP response is written as the document itself, not as a JSON string."""
     assert run(["connectors", "xml", "1", "shop", URL, "--data", "<a/>"]) == 0
     assert capsys.readouterr().out == "<xml><a/></xml>\n"
 
 
 def test_an_upstreams_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the upstream answers with an error ends with 4 and one line that names it."""
+    """An error of the upstream ends with exit code 4 and one line that has its status."""
     assert run(["connectors", "call", "1", "shop", URL, "-X", "DELETE"]) == 4
     written = capsys.readouterr()
     assert written.out == ""
@@ -151,10 +182,10 @@ def test_an_upstreams_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert "418" in written.err
 
 
-def test_requests_carry_parameters_headers_and_json(
+def test_a_request_sends_parameters_headers_and_json(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`request` sends what it is given, with the same key, and writes the JSON that comes."""
+    """`request` sends its parameters, headers and body, and writes the JSON of the response."""
     line = "request post /v2/tenants/1/sync --param mode=init --header X-Note=1"
     assert run([*line.split(" "), "--json", '{"a": 1}']) == 0
     sent = emulator.requests[-1]
@@ -162,7 +193,7 @@ def test_requests_carry_parameters_headers_and_json(
     assert json.loads(capsys.readouterr().out) == {"trigger_id": "1"}
 
 
-WRONG = [
+INVALID = [
     ("tenants sync", "name some tenants, or an --integration"),
     ("tenants sync 1 --integration 1", "name some tenants, or an --integration"),
     ("tenants sync 1 --journal a.db", "--journal needs --wait"),
@@ -178,7 +209,7 @@ WRONG = [
     ("tenants list --page-size 501", "501 is not in the range 1<=x<=500"),
     ("tenants list --format xml", "'xml' is not one of"),
     ("tenants create A 1", "name must be lower-case letters"),
-    ("tenants create a 1 --release-id 1 --release-channel Latest", "exclude each other"),
+    ("tenants create a 1 --release-id 1 --release-channel Latest", "mutually exclusive"),
     ("tenants update 1", "name at least one field"),
     ("tenants update 1 --set archived", "'archived' is not NAME=VALUE"),
     ("connectors call 1 shop u --query =1", "'=1' is not NAME=VALUE"),
@@ -196,14 +227,48 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("line", "complaint"), WRONG)
-def test_a_wrong_command_line_is_one_line_and_2(
-    line: str, complaint: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("line", "message"), INVALID)
+def test_an_invalid_command_line_is_one_line(
+    line: str, message: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the command line has wrong is named in one line, and nothing is sent."""
+    """An invalid command line is a message of one line and exit code 2; nothing is sent."""
     assert run(line.split(" ")) == 2
     written = capsys.readouterr()
     assert (written.out, written.err.count("\n")) == ("", 1)
     assert written.err.startswith("pandium-api: error: ")
-    assert complaint in written.err
+    assert message in written.err
     assert list(emulator.requests) == []
+
+
+def _find_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _find_commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
+
+
+ALL_COMMANDS = dict(_find_commands(app))
+# The emulator parses and documents its own options; completion has one example per shell.
+UNDOCUMENTED = ("completion", "emulator", "runs ", "tenants ")
+DOCUMENTED = [name for name in sorted(ALL_COMMANDS) if not name.startswith(UNDOCUMENTED)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_help_of_each_command_has_a_valid_example(name: str) -> None:
+    """Each command's help has a line with an example, which is a valid command line."""
+    examples = re.findall(r"^ *Example: (.+)$", ALL_COMMANDS[name].help or "", re.MULTILINE)
+    assert len(examples) == 1, f"{name}: add a line 'Example: pandium-api {name} …' to its help"
+    words = shlex.split(examples[0])
+    program, *path = ["pandium-api", *name.split()]
+    assert words[: len(path) + 1] == [program, *path]
+    ALL_COMMANDS[name].make_context(name, words[len(path) + 1 :])
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_each_option_has_a_help_text(name: str) -> None:
+    """Each option of a command says what it does."""
+    command = ALL_COMMANDS[name]
+    for parameter in command.get_params(click.Context(command)):
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name}: {parameter.opts} has no help"

@@ -97,7 +97,12 @@ async def ids_of_a_run(client: AsyncPandium, tenant_id: int) -> dict[str, Any]:
     run = await client.tenants.runs(tenant_id).first()
     assert run is not None
     release = await client.tenants.release(tenant_id)
-    return {"trigger": trigger, "run_id": run.id, "release_id": release.id}
+    return {
+        "trigger": trigger,
+        "triggers": [trigger],
+        "run_id": run.id,
+        "release_id": release.id,
+    }
 
 
 @pytest.mark.parametrize("name", CODE_BLOCKS)

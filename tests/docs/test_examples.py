@@ -1,4 +1,4 @@
-"""The programs in examples/, run as users run them."""
+"""The examples, run as users run them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYNC = "/v2/tenants/{tenant_id}/sync"
 
 
 @pytest.fixture
-def many(pandium_emulator: Emulator) -> Emulator:
+def populated_emulator(pandium_emulator: Emulator) -> Emulator:
     pandium_emulator.runs.script(appears_after=0.2, phases=[("Running", 1.0), ("Succeeded", 0)])
     for _ in range(40):
         pandium_emulator.add_tenant()
@@ -31,18 +31,11 @@ def many(pandium_emulator: Emulator) -> Emulator:
 
 
 @pytest.fixture
-def job(many: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = [
-        "1",
-        "--journals",
-        str(tmp_path / "journals"),
-        "--workers",
-        "2",
-        "--poll-rate",
-        "100",
-    ]
+def job(populated_emulator: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = ["1", "--journals", str(tmp_path / "journals"), "--workers", "2"]
+    arguments += ["--poll-rate", "100"]
     command = [sys.executable, str(EXAMPLES / "dask_sync.py"), *arguments]
-    # The fixture pandium_emulator has set the environment variables for the emulator.
+    # The key and the URL are in variables that the fixture `pandium_emulator` has set.
     with subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
     ) as process:
@@ -50,39 +43,46 @@ def job(many: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def workers_of(job: subprocess.Popen[str]) -> set[int]:
-    """Return the ids of the processes that have a journal open."""
-    workers = set()
+def find_workers(job: subprocess.Popen[str]) -> set[int]:
+    """Return the ids of the processes that run a share: those that have its journal open."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             files = {str(file.readlink()) for file in (process / "fd").iterdir()}
         except OSError:
             continue
         if any(re.search(r"/journals/\d+\.db$", file) for file in files):
-            workers.add(int(process.name))
-    return workers - {job.pid}
+            found.add(int(process.name))
+    return found - {job.pid}
 
 
-def test_two_workers_share_the_tenants(job: subprocess.Popen[str], many: Emulator) -> None:
-    """A cluster of two workers triggers each tenant once and returns all results."""
+def test_two_workers_share_the_tenants(
+    job: subprocess.Popen[str], populated_emulator: Emulator
+) -> None:
+    """Two workers trigger each tenant once, and all results are returned."""
     out, err = job.communicate(timeout=120)
     assert (out, job.returncode) == ("40 of 40 tenants succeeded\n", 0), err
-    for tenant in many.tenants:
-        many.assert_triggered_once(tenant.id)
+    for tenant in populated_emulator.tenants:
+        populated_emulator.assert_triggered_once(tenant.id)
 
 
-def test_a_worker_that_is_killed_is_replaced(job: subprocess.Popen[str], many: Emulator) -> None:
-    """Another worker resumes the share of a killed worker, and triggers no tenant twice."""
-    while not any(route == SYNC for _, route, _ in many.counts):
+def test_a_worker_that_is_killed_is_replaced(
+    job: subprocess.Popen[str], populated_emulator: Emulator
+) -> None:
+    """The share of a killed worker is resumed by another one, and no tenant is triggered twice."""
+    while not any(route == SYNC for _, route, _ in populated_emulator.counts):
         assert job.poll() is None
         time.sleep(0.01)
-    os.kill(min(workers_of(job)), signal.SIGKILL)
+    os.kill(min(find_workers(job)), signal.SIGKILL)
     out, err = job.communicate(timeout=120)
-    # A sync that was in flight is reported as unknown, and is not sent again.
+    # Tenants whose request was in progress are reported, and are not triggered again.
     unknown = set(re.findall(r"^(\d+) .*may have been triggered", err, re.MULTILINE))
     assert out == f"{40 - len(unknown)} of 40 tenants succeeded\n", err
     assert len(unknown) <= 10
-    for tenant in many.tenants:
+    for tenant in populated_emulator.tenants:
         if str(tenant.id) not in unknown:
-            many.assert_triggered_once(tenant.id)
-    assert sum(number for (_, route, _), number in many.counts.items() if route == SYNC) <= 40
+            populated_emulator.assert_triggered_once(tenant.id)
+    assert (
+        sum(number for (_, route, _), number in populated_emulator.counts.items() if route == SYNC)
+        <= 40
+    )

@@ -98,11 +98,11 @@ async def test_work_is_done_before_the_time_goes_on(
 
     async def worker(name: str, seconds: float) -> None:
         await clock.sleep(seconds)
-        with clock.at_work():
+        with clock.waiting_for_io():
             await anyio.to_thread.run_sync(lambda: None)
             await anyio.sleep(0.05)
         await anyio.lowlevel.checkpoint()
-        with clock.at_work():
+        with clock.waiting_for_io():
             await anyio.sleep(0.01)
         seen.append((name, clock.now()))
 
@@ -181,7 +181,7 @@ async def test_with_nothing_due_time_stands_still(clock: ManualClock) -> None:
         await anyio.wait_all_tasks_blocked()
         assert clock.now() == 0
         async with anyio.create_task_group() as tasks:
-            with clock.at_work():
+            with clock.waiting_for_io():
                 tasks.start_soon(clock.sleep, 10)
                 await anyio.wait_all_tasks_blocked()
                 assert clock.now() == 0
@@ -239,7 +239,7 @@ async def test_the_client_can_sleep_by_each(clock: ManualClock) -> None:
     """Each clock has all that the client asks of one."""
     clocks: list[ClientsClock] = [clock, Clock()]
     for one in clocks:
-        with one.at_work():
+        with one.waiting_for_io():
             assert isinstance(one.now(), float)
 
 

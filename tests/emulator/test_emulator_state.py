@@ -168,10 +168,10 @@ def test_what_was_loaded_behaves_as_what_was_saved(
 @pytest.mark.parametrize(
     ("record", "form"),
     [
-        (_records.Connector, _state_forms.ConnectorState),
+        (_records.ConnectorRecord, _state_forms.ConnectorState),
         (_records.Integration, _state_forms.IntegrationState),
         (_records.Release, _state_forms.ReleaseState),
-        (_records.Connection, _state_forms.ConnectionState),
+        (_records.ConnectionRecord, _state_forms.ConnectionState),
         (_records.Metadata, _state_forms.MetadataState),
         (_records.Tenant, _state_forms.TenantState),
     ],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandium import AsyncPandium
-from pandium._clock import driving
+from pandium._clock import use_clock
 from pandium.emulator import Clock, Emulator
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def example_namespace() -> Iterator[dict[str, Any]]:
     """
     with ExitStack() as stack:
         clock = Clock(speed=_SPEED)
-        stack.enter_context(driving(clock))
+        stack.enter_context(use_clock(clock))
         stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory())))
         emulator = stack.enter_context(Emulator(clock=clock))
         emulator.connectors.register("crm", lambda _: {"contacts": [{"name": "Ann"}]})

@@ -1,6 +1,6 @@
-"""How users write it: read by the type checkers, never run."""
+"""Typical use of the public API, for type checkers only. It is never run."""
 
-# Pyright goes by mypy's comments in `refused`; each checker must need each of its comments.
+# Pyright honors mypy's comments in `type_errors`. An unnecessary comment is an error.
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def construction() -> None:
     del version
 
 
-async def any_endpoint(client: AsyncPandium) -> None:
+async def requests(client: AsyncPandium) -> None:
     assert_type(await client.request("GET", "/v2", params={"a": 1}, json=[1]), Any)
     numbers: dict[str, int] = {"skip": 3}
     await client.request("GET", "/v2/tenants", params=numbers, headers={"A": "b"})
@@ -122,11 +122,11 @@ async def tenants(client: AsyncPandium) -> None:
     assert_type(await client.tenants.sync(1, mode=RunMode.INIT, payload={}), Trigger)
 
 
-def state(status: TenantStatus, run: Run) -> None:
+def statuses(status: TenantStatus, run: Run) -> None:
     assert_type(status.auth, TenantAuthStatus)
     assert_type(status.last_run, dict[str, Any])
-    for system in status.auth.connectors:
-        assert_type(system, ConnectorStatus)
+    for connector in status.auth.connectors:
+        assert_type(connector, ConnectorStatus)
     assert_type(run.status, RunStatus | None)
     assert_type(run.mode, RunMode)
     assert_type(run.triggers, list[RunTrigger])
@@ -134,10 +134,10 @@ def state(status: TenantStatus, run: Run) -> None:
 
 
 async def connectors(client: AsyncPandium) -> None:
-    call = await client.connectors.call(
+    data = await client.connectors.call(
         1, "crm", method="GET", target_url="", headers={"A": "b"}, query_params={"a": 1}, body={}
     )
-    assert_type(call, Any)
+    assert_type(data, Any)
     assert_type(await client.connectors.soap(1, "crm", method="GET", target_url="", data=""), Any)
     assert_type(await client.connectors.xml(1, "crm", method="GET", target_url="", data=""), Any)
     assert_type(await client.connectors.disconnect(1, "crm"), Any)
@@ -177,30 +177,32 @@ async def listings(client: AsyncPandium) -> None:
 async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
     assert_type(await client.runs.wait("1", poll=Polling(first=0)), TriggerStatus)
     await client.runs.wait("1", classify=lambda status: status.outcome, on_status=print)
-    await client.runs.wait(triggers[0], timeout=60, raise_on_failure=True, on_status=noted)
+    await client.runs.wait(triggers[0], timeout=60, raise_on_failure=True, on_status=log_status)
     status = await client.runs.status(triggers[0])
     assert_type((status.status, status.outcome), tuple[str, Outcome])
-    async with client.runs.as_completed(triggers, timeout=60, poll=Polling(rate=5)) as done:
-        async for result in done:
+    async with client.runs.as_completed(triggers, timeout=60, poll=Polling(rate=5)) as results:
+        async for result in results:
             assert_type(result, RunResult)
             assert_type(result.error, Exception | None)
             assert_type(result.status, TriggerStatus | None)
-    async with client.runs.as_completed(produced(client)):
+    async with client.runs.as_completed(trigger_all(client)):
         pass
-    assert_type(await client.runs.wait_all(t.trigger_id for t in triggers), list[RunResult])
+    assert_type(
+        await client.runs.wait_all(trigger.trigger_id for trigger in triggers), list[RunResult]
+    )
     assert_type(await client.runs.log(1), str)
     assert_type(await client.runs.log_url(1), str)
 
-    async with client.runs.as_completed(triggers, on_status=tell_trigger) as done:
-        assert_type(done.progress, Progress)
-    await client.runs.wait_all(triggers, on_status=tell_trigger)
+    async with client.runs.as_completed(triggers, on_status=log_trigger_status) as results:
+        assert_type(results.progress, Progress)
+    await client.runs.wait_all(triggers, on_status=log_trigger_status)
 
 
-async def noted(status: TriggerStatus) -> None:
+async def log_status(status: TriggerStatus) -> None:
     del status
 
 
-async def produced(client: AsyncPandium) -> AsyncIterator[Trigger]:
+async def trigger_all(client: AsyncPandium) -> AsyncIterator[Trigger]:
     async for tenant in client.tenants.list():
         yield await client.tenants.sync(tenant.id, mode="normal")
 
@@ -240,42 +242,46 @@ async def errors(client: AsyncPandium) -> None:
 
 
 async def emulator() -> None:
-    def answer(request: ConnectorRequest) -> object:
+    def respond(request: ConnectorRequest) -> object:
         return UpstreamFailure(404, {"url": request.url}) if request.data else {"a": 1}
 
     with Emulator("demo", api_key="k") as api:
-        api.connectors.register("crm", answer, host="x.example")
+        api.connectors.register("crm", respond, host="x.example")
         assert_type(api.add_tenant("acme").id, int)
     async with Emulator() as api:
         assert_type(api.url, str)
 
 
-async def tell_trigger(status: TriggerStatus, trigger_id: str) -> None: ...
+async def log_trigger_status(status: TriggerStatus, trigger_id: str) -> None: ...
 
 
-def tell_tenant(status: TriggerStatus, tenant_id: int) -> None: ...
+def log_tenant_status(status: TriggerStatus, tenant_id: int) -> None: ...
 
 
-async def payload_of(tenant: Tenant) -> dict[str, Any] | None:
+async def log_trigger(trigger: Trigger, tenant_id: int) -> None: ...
+
+
+async def build_payload(tenant: Tenant) -> dict[str, Any] | None:
     return {"name": tenant.name} if tenant.archived else None
 
 
-async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
+async def bulk_sync(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
     listing = client.tenants.list()
-    async with client.tenants.sync_all(listing, mode="normal", payload=payload_of) as done:
-        async for result in done:
+    async with client.tenants.sync_all(listing, mode="normal", payload=build_payload) as results:
+        async for result in results:
             assert_type(result, RunResult)
             assert_type(result.tenant_id, int | None)
             assert_type(result.trigger_id, str | None)
-            assert_type(done.progress, Progress)
-            assert_type(done.progress.polls, int)
+            assert_type(results.progress, Progress)
+            assert_type(results.progress.polls, int)
     client.tenants.sync_all(
         range(9),
         mode=RunMode.INIT,
         payload=lambda tenant_id: {"id": tenant_id + 1},
         journal=Path("journal"),
         retry_unknown=True,
-        on_status=tell_tenant,
+        on_triggered=log_trigger,
+        on_status=log_tenant_status,
     )
     client.tenants.sync_all(listing, mode="init", payload=lambda tenant: {"name": tenant.name})
     client.tenants.sync_all(
@@ -283,9 +289,9 @@ async def syncing(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
     )
 
 
-def refused(client: AsyncPandium) -> None:
+def type_errors(client: AsyncPandium) -> None:
     client.tenants.list(
-        on_drift="hope"  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        on_drift="guess"  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     )
     client.tenants.list(
         5  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
@@ -297,7 +303,7 @@ def refused(client: AsyncPandium) -> None:
     client.tenants.sync_all(
         [7],
         mode="init",
-        payload=payload_of,  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        payload=build_payload,  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     )
     Retry(tries=3)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
     client.connectors.transport(

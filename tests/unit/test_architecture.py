@@ -40,11 +40,11 @@ LAYERS: dict[str, int] = {
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
     "httpcore2": {"_http.pool"},
-    "tenacity": {"_transport.retry", "_waiting"},
+    "tenacity": {"_transport.retry", "_waiting.policy"},
     "cattrs": {"_serialization.lenient"},
     "msgspec": {"_serialization"},
     "opentelemetry": {"_transport.telemetry"},
-    "sqlite3": {"_bulk.sqlite"},
+    "sqlite3": {"_bulk.sqlite_connection"},
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},

@@ -1,4 +1,4 @@
-"""The tree of errors: what each is, says, and carries through a pickle."""
+"""The errors: their bases, messages and attributes, and how they are copied."""
 
 import copy
 import importlib
@@ -18,7 +18,7 @@ from pandium import errors
 from pandium.errors import Attempt, ErrorDetail
 from pandium.models import TriggerStatus
 
-# The documented tree: an error, and what it is directly derived from.
+# The documented tree: each error, and its direct bases.
 BASES: dict[str, tuple[type[BaseException], ...]] = {
     "PandiumError": (Exception,),
     "ConfigurationError": (errors.PandiumError, ValueError),
@@ -39,10 +39,12 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "WaitTimeout": (errors.PandiumError, TimeoutError),
     "RunFailed": (errors.PandiumError,),
 }
-VALUES = [errors.Attempt, errors.ErrorDetail]
+# Exceptions that are caught within their own modules, and never reach users.
+INTERNAL_SIGNALS = {"_DatabaseLockedError", "_Held", "_Locked"}
+VALUE_CLASSES = [errors.Attempt, errors.ErrorDetail]
 STATUS = TriggerStatus("Failed (Timeout)")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-OWN: dict[type[errors.PandiumError], dict[str, Any]] = {
+OWN_ATTRIBUTES: dict[type[errors.PandiumError], dict[str, Any]] = {
     errors.APIError: {
         "status_code": 422,
         "message": "no such mode",
@@ -55,7 +57,7 @@ OWN: dict[type[errors.PandiumError], dict[str, Any]] = {
     errors.WaitTimeout: {"trigger_id": "t1", "last_status": STATUS, "polls": 9},
     errors.RunFailed: {"trigger_id": "t1", "status": STATUS},
 }
-COMMON: dict[str, Any] = {
+COMMON_ATTRIBUTES: dict[str, Any] = {
     "method": "POST",
     "url": "https://api.example/v2/tenants/7/sync?mode=normal",
     "attempts": (Attempt(NOW, 0.25, "503"), Attempt(NOW, 0.5, "422")),
@@ -70,22 +72,24 @@ def error_classes() -> list[type[errors.PandiumError]]:
 
 
 def own_attributes(cls: type[errors.PandiumError]) -> dict[str, Any]:
-    return next((own for base, own in OWN.items() if issubclass(cls, base)), {})
+    return next((own for base, own in OWN_ATTRIBUTES.items() if issubclass(cls, base)), {})
 
 
-def make(cls: type[errors.PandiumError], text: str = "it went wrong") -> errors.PandiumError:
-    """Make an error with every attribute that it documents."""
+def create_error(
+    cls: type[errors.PandiumError], text: str = "something failed"
+) -> errors.PandiumError:
+    """Return an error with a value for each documented attribute."""
     construct: Any = cls
     error: errors.PandiumError = construct(text, **own_attributes(cls))
-    for name, value in COMMON.items():
+    for name, value in COMMON_ATTRIBUTES.items():
         setattr(error, name, value)
     if isinstance(error, errors.ConnectorError):
         error.data = {"upstream": ["no"]}
     return error
 
 
-def attributes(error: errors.PandiumError) -> dict[str, Any]:
-    names = [*COMMON, *own_attributes(type(error)), "args"]
+def attributes_of(error: errors.PandiumError) -> dict[str, Any]:
+    names = [*COMMON_ATTRIBUTES, *own_attributes(type(error)), "args"]
     data = {"data": error.data} if isinstance(error, errors.ConnectorError) else {}
     return {name: getattr(error, name) for name in names} | data
 
@@ -103,128 +107,132 @@ EVERY_COPY = pytest.mark.parametrize(
 )
 
 
-def test_every_listed_name_is_in_the_documented_tree() -> None:
-    """No error is listed that the documented tree does not have, and none is missing."""
+def test_the_errors_are_those_of_the_documented_tree() -> None:
+    """``__all__`` has the errors of the documented tree, and no others."""
     assert {cls.__name__ for cls in CLASSES} == set(BASES)
-    assert set(errors.__all__) == set(BASES) | {value.__name__ for value in VALUES}
+    assert set(errors.__all__) == set(BASES) | {value.__name__ for value in VALUE_CLASSES}
 
 
-def test_every_error_of_the_package_is_listed() -> None:
+def test_the_package_defines_no_other_error() -> None:
     """No module of the package defines an exception outside the documented tree."""
     for module in pkgutil.walk_packages(pandium.__path__, "pandium."):
         if module.name.endswith("__main__") or module.name.startswith("pandium.emulator"):
             continue
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(cls, BaseException) and cls.__module__.startswith("pandium"):
-                # These two are signals within their modules, and never reach users.
-                assert cls in CLASSES or cls.__name__ in ("_Held", "_Locked")
+                assert cls in CLASSES or cls.__name__ in INTERNAL_SIGNALS
 
 
 @EVERY_ERROR
 def test_every_error_can_be_imported_from_the_package(cls: type[errors.PandiumError]) -> None:
-    """Each error is a name of the package itself."""
+    """Each error can be imported from the package itself."""
     assert getattr(pandium, cls.__name__) is cls
     assert cls.__name__ in pandium.__all__
 
 
 @EVERY_ERROR
 def test_an_error_has_its_documented_bases(cls: type[errors.PandiumError]) -> None:
-    """Each error is derived from what the documented tree says."""
+    """Each error has the bases of the documented tree."""
     assert cls.__bases__ == BASES[cls.__name__]
 
 
 @EVERY_ERROR
 @EVERY_COPY
-def test_a_copy_of_an_error_has_all_its_attributes(
+def test_a_copy_of_an_error_has_all_attributes(
     cls: type[errors.PandiumError], copied: Callable[[Any], Any]
 ) -> None:
-    """A pickle and a copy of an error have its type, text and attributes."""
-    error = make(cls)
-    again = copied(error)
-    assert type(again) is cls
-    assert again is not error
-    assert attributes(again) == attributes(error)
-    assert (str(again), repr(again)) == (str(error), repr(error))
+    """A pickled or copied error has the same type, text and attributes."""
+    error = create_error(cls)
+    duplicate = copied(error)
+    assert type(duplicate) is cls
+    assert duplicate is not error
+    assert attributes_of(duplicate) == attributes_of(error)
+    assert (str(duplicate), repr(duplicate)) == (str(error), repr(error))
 
 
 @EVERY_ERROR
 @EVERY_COPY
-def test_a_copy_of_a_bare_error_has_the_defaults(
+def test_a_copy_of_an_error_without_a_request_has_the_defaults(
     cls: type[errors.PandiumError], copied: Callable[[Any], Any]
 ) -> None:
-    """A copy of an error that names no request names none either."""
+    """A copy of an error that names no request does not name one either."""
     construct: Any = cls
     error = construct("", **own_attributes(cls))
-    again = copied(error)
-    assert attributes(again) == attributes(error)
-    assert (again.method, again.url, again.attempts, again.resume_skip) == (None, None, (), None)
+    duplicate = copied(error)
+    assert attributes_of(duplicate) == attributes_of(error)
+    assert (duplicate.method, duplicate.url, duplicate.attempts, duplicate.resume_skip) == (
+        None,
+        None,
+        (),
+        None,
+    )
 
 
 @EVERY_COPY
-def test_a_copy_keeps_notes(copied: Callable[[Any], Any]) -> None:
-    """A note that somebody added to an error is in its copies."""
-    error = make(errors.NotFound)
-    error.add_note("while the moon was full")
-    assert copied(error).__notes__ == ["while the moon was full"]
+def test_a_copy_has_the_notes(copied: Callable[[Any], Any]) -> None:
+    """A note that was added to an error is in its copies as well."""
+    error = create_error(errors.NotFound)
+    error.add_note("during the nightly sync")
+    assert copied(error).__notes__ == ["during the nightly sync"]
 
 
 def test_a_shallow_copy_is_independent() -> None:
-    """Setting an attribute of a copy leaves the error as it was."""
-    error = make(errors.NotFound)
+    """Setting an attribute of a copy does not change the error."""
+    error = create_error(errors.NotFound)
     copy.copy(error).resume_skip = 99
-    assert error.resume_skip == COMMON["resume_skip"]
+    assert error.resume_skip == COMMON_ATTRIBUTES["resume_skip"]
 
 
 def test_a_deep_copy_shares_nothing() -> None:
-    """Changing the body of a deep copy leaves the error as it was."""
+    """Changing the body of a deep copy does not change the error."""
     error = errors.APIError("x", status_code=400, body={"a": []})
     copy.deepcopy(error).body["a"].append(1)
     assert error.body == {"a": []}
 
 
-def target_in(cls: type[errors.PandiumError]) -> str:
+def shown_url(cls: type[errors.PandiumError]) -> str:
     host = "https://api.example" if cls is errors.ConnectFailed else ""
     return f"{host}/v2/tenants/7/sync"
 
 
 @EVERY_ERROR
-def test_an_error_without_arguments_can_be_shown_and_copied(
+def test_an_error_without_text_can_be_shown_and_copied(
     cls: type[errors.PandiumError],
 ) -> None:
-    """An error whose text is missing is shown as an empty one, and pickles."""
-    error = make(cls)
+    """An error without text is shown with an empty text, and can be pickled."""
+    error = create_error(cls)
     error.args = ()
-    again = pickle.loads(pickle.dumps(error))
-    assert again.args == ()
-    assert str(again) == f"POST {target_in(cls)}: "
+    duplicate = pickle.loads(pickle.dumps(error))
+    assert duplicate.args == ()
+    assert str(duplicate) == f"POST {shown_url(cls)}: "
 
 
 @EVERY_ERROR
 def test_the_text_names_the_request(cls: type[errors.PandiumError]) -> None:
     """
-    The text is the method, the path without its query, and what happened.
+    The text has the method, the path without its query, and what happened.
 
-    Where no connection was made it has the host, too, as that may be what is wrong.
+    If no connection could be made, it also has the host, which may be the problem.
     """
-    error = make(cls, "422 Unprocessable Entity: no such mode")
-    text = f"POST {target_in(cls)}: 422 Unprocessable Entity: no such mode"
+    error = create_error(cls, "422 Unprocessable Entity: no such mode")
+    text = f"POST {shown_url(cls)}: 422 Unprocessable Entity: no such mode"
     assert str(error) == text
     assert repr(error) == f"{cls.__name__}({text!r})"
 
 
 @pytest.mark.parametrize("missing", ["method", "url"])
-def test_the_text_is_bare_without_a_request(missing: str) -> None:
-    """An error that belongs to no request shows its text alone."""
-    error = make(errors.PandiumError)
+def test_the_text_of_an_error_without_a_request_is_unchanged(missing: str) -> None:
+    """An error that is not about a request shows only its text."""
+    error = create_error(errors.PandiumError)
     setattr(error, missing, None)
-    assert str(error) == "it went wrong"
+    assert str(error) == "something failed"
 
 
 @EVERY_ERROR
 @given(text=st.text(st.characters() | st.sampled_from("\r\n\t\x0b\x0c\x1c\x85\u2028\u2029")))
 def test_the_text_is_one_line(cls: type[errors.PandiumError], text: str) -> None:
-    """Whatever the server said, an error is shown in one line."""
-    error = make(cls, text)
+    """An error is always shown in one line, whatever the server sent."""
+    error = create_error(cls, text)
     assert len(str(error).splitlines()) == 1
     assert len(repr(error).splitlines()) == 1
 
@@ -241,40 +249,42 @@ def test_the_text_is_one_line(cls: type[errors.PandiumError], text: str) -> None
         (errors.DriftError, False),
     ],
 )
-def test_only_a_request_that_was_sent_has_an_unknown_outcome(
+def test_the_outcome_is_unknown_only_if_the_request_was_sent(
     cls: type[errors.PandiumError], *, is_unknown: bool
 ) -> None:
-    """A lost answer leaves the outcome open; a request that was never sent does not."""
+    """The outcome is unknown after a lost response, but not if the request was never sent."""
     assert cls("x").outcome_unknown is is_unknown
 
 
 def test_an_api_error_has_empty_defaults() -> None:
-    """An answer of which only the status is known has empty attributes, its own ones."""
-    error, other = (errors.APIError("x", status_code=500) for _ in range(2))
-    assert (error.message, error.details, error.body) == ("", (), None)
-    assert (error.headers, error.retry_after) == ({}, None)
-    assert error.headers is not other.headers
+    """An APIError with only a status code has empty attributes, which it does not share."""
+    first, second = (errors.APIError("x", status_code=500) for _ in range(2))
+    assert (first.message, first.details, first.body) == ("", (), None)
+    assert (first.headers, first.retry_after) == ({}, None)
+    assert first.headers is not second.headers
 
 
 def test_a_connector_error_has_no_data_by_default() -> None:
-    """An upstream's error of which nothing is known has no data."""
+    """A ConnectorError has no data unless it is set."""
     assert errors.ConnectorError("x", status_code=500).data is None
 
 
-def test_a_decode_error_is_of_the_whole_by_default() -> None:
-    """A DecodeError without a path is about the whole answer."""
+def test_a_decode_error_has_no_path_by_default() -> None:
+    """A DecodeError has an empty path, unless it is about a part of the response."""
     assert errors.DecodeError("x").path == ""
 
 
 @pytest.mark.parametrize("cls", [errors.RequestTimeout, errors.WaitTimeout])
-def test_a_timeout_is_caught_as_the_builtin_one(cls: type[errors.PandiumError]) -> None:
-    """Whoever catches TimeoutError catches the library's time limits."""
-    with pytest.raises(TimeoutError, match="it went wrong"):
-        raise make(cls)
+def test_a_timeout_is_a_builtin_timeout_error(cls: type[errors.PandiumError]) -> None:
+    """``except TimeoutError`` catches the library's timeouts."""
+    with pytest.raises(TimeoutError, match="something failed"):
+        raise create_error(cls)
 
 
-@pytest.mark.parametrize("value", [COMMON["attempts"][0], OWN[errors.APIError]["details"][0]])
-def test_the_values_of_an_error_are_frozen_and_hashable(value: Any) -> None:
+@pytest.mark.parametrize(
+    "value", [COMMON_ATTRIBUTES["attempts"][0], OWN_ATTRIBUTES[errors.APIError]["details"][0]]
+)
+def test_attempts_and_details_are_frozen_and_hashable(value: Any) -> None:
     """An attempt and a detail cannot be changed, and can be members of a set."""
     name = type(value).__attrs_attrs__[0].name
     with pytest.raises(AttributeError):

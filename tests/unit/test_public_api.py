@@ -1,4 +1,4 @@
-"""What users import, and by which names."""
+"""The public names, their documentation and their annotations."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 SOURCE = Path(pandium.__file__)
 DEPENDENCIES = {
     *("anyio", "attr", "attrs", "msgspec", "pandium"),
-    "typing_extensions",  # of msgspec
+    "typing_extensions",  # imported by msgspec
 }
 
 
 @pytest.mark.parametrize("module", [pandium, errors, models])
-def test_all_names_what_is_there(module: object) -> None:
-    """`__all__` is sorted, complete and true."""
+def test_all_is_sorted_and_correct(module: object) -> None:
+    """``__all__`` is sorted, and each of its names exists once."""
     names: list[str] = module.__all__  # type: ignore[attr-defined]
     assert names == sorted(names, key=lambda name: (not name[0].isupper(), name))
     assert len(names) == len(set(names))
@@ -42,7 +42,7 @@ def test_all_names_what_is_there(module: object) -> None:
 
 
 def test_every_import_of_the_package_is_exported() -> None:
-    """The package defines nothing: each name that it imports is one that users may import."""
+    """The package exports every name that it imports, and defines none itself."""
     tree = ast.parse(SOURCE.read_text())
     imported = {
         alias.asname or alias.name
@@ -53,22 +53,22 @@ def test_every_import_of_the_package_is_exported() -> None:
     assert imported == set(pandium.__all__)
 
 
-def test_every_error_is_at_the_top() -> None:
+def test_every_error_is_exported() -> None:
     """All errors can be imported from the package itself."""
     assert set(errors.__all__) <= set(pandium.__all__)
 
 
 @pytest.mark.parametrize("name", pandium.__all__)
-def test_names_show_where_users_import_them(name: str) -> None:
-    """No private module shows in a traceback or a repr of a public class."""
+def test_public_names_have_public_modules(name: str) -> None:
+    """Tracebacks and reprs show the module that users import a name from."""
     value = getattr(pandium, name)
     if inspect.isclass(value) or inspect.isfunction(value):
         assert getattr(importlib.import_module(value.__module__), name) is value
         assert "._" not in value.__module__
 
 
-def test_values_pickle_by_their_public_names() -> None:
-    """What users keep can be pickled."""
+def test_values_can_be_pickled() -> None:
+    """Values that users may keep can be pickled."""
     for value in (Retry(), RunResult("1", None, None, 2, 3.0)):
         assert pickle.loads(pickle.dumps(value)) == value
 
@@ -91,30 +91,29 @@ def _docstrings() -> Iterator[tuple[str, str]]:
             yield name, inspect.getdoc(function) or ""
 
 
-def test_docstrings_have_no_roles() -> None:
-    """No public docstring holds markup that neither `help` nor the site can show."""
+def test_docstrings_have_no_sphinx_roles() -> None:
+    """Public docstrings have no Sphinx roles, which neither ``help()`` nor the site can show."""
     found = dict(_docstrings())
-    assert len(found) > 200, "they were found"
+    assert len(found) > 200, "the search found them"
     assert [name for name, text in found.items() if re.search(r":[a-z:]+:`", text)] == []
 
 
-def test_fields_end_a_docstring() -> None:
-    """Nothing follows the fields of a public docstring: the site takes it for the last one's."""
+def test_fields_are_the_end_of_a_docstring() -> None:
+    """Nothing follows the fields of a docstring, because the site adds it to the last field."""
     fields = re.compile(r"^ *:(?:raises|param|ivar|cvar) .*?\n\n.*?\S", re.DOTALL | re.MULTILINE)
     assert [name for name, text in _docstrings() if fields.search(text)] == []
 
 
-def test_every_field_of_a_model_is_described() -> None:
-    """The docstring of a model says of each of its fields, in their order, what it is."""
+def test_every_field_of_a_model_is_documented() -> None:
+    """A model's docstring documents each of its fields, in order."""
     for name in models.__all__:
         cls = getattr(models, name)
         is_enum = issubclass(cls, Enum)
-        fields = [one.name for one in (cls if is_enum else attrs.fields(cls))]
+        fields = [field.name for field in (cls if is_enum else attrs.fields(cls))]
         assert re.findall(r":[ic]var (\w+): \S", cls.__doc__) == fields, name
 
 
-# What a signature may say of JSON: that something is an object or an array of it; or, in these
-# places, that it is any JSON at all.
+# Signatures describe JSON as an object or an array. Only these may use Any for arbitrary JSON.
 JSON_OBJECTS = re.compile(r"(dict|Mapping)\[str, Any\]|(list|Sequence)\[Any\]")
 ANY_JSON = {
     "APIError.__init__(body)",
@@ -127,7 +126,7 @@ ANY_JSON = {
     "Connectors.soap(return)",
     "Connectors.xml(return)",
     "Tenants.update(changes)",
-    # The emulator's: what a handler answers for another system.
+    # Of the emulator: the responses that handlers return for another system.
     "Connectors.handler_of(return)",
     "Connectors.handlers(return)",
     "Connectors.register(handler)",
@@ -163,7 +162,7 @@ def _annotations() -> Iterator[tuple[str, Any]]:
 
 
 def _aliases() -> dict[str, str]:
-    """Find what a module calls by a name of its own, so that no name hides an `Any`."""
+    """Return the type aliases of all modules, each of which could hide an ``Any``."""
     found: dict[str, str] = {}
     for path in SOURCE.parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -174,28 +173,28 @@ def _aliases() -> dict[str, str]:
     return {name: text for name, text in found.items() if name[0].isupper() and len(name) > 1}
 
 
-def _spelt_out(annotation: Any, aliases: dict[str, str]) -> str:
+def _expand_aliases(annotation: Any, aliases: dict[str, str]) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    for _ in range(3):  # an alias may name another one
+    for _ in range(3):  # an alias may refer to another one
         text = re.sub(r"\b[A-Za-z_]\w*\b", lambda word: aliases.get(word[0], word[0]), text)
     return re.sub(r"\b(typing|collections\.abc|builtins)\.", "", text)
 
 
-def test_any_is_json_and_nothing_else() -> None:
-    """No public signature says `Any` but of JSON: objects, arrays, and the places listed here."""
+def test_any_means_json() -> None:
+    """Public signatures use ``Any`` only for JSON."""
     aliases = _aliases()
     annotations = dict(_annotations())
-    assert len(annotations) > 300, "they were found"
+    assert len(annotations) > 300, "the search found them"
     found = {
-        place
-        for place, annotation in annotations.items()
-        if re.search(r"\bAny\b", JSON_OBJECTS.sub("JSON", _spelt_out(annotation, aliases)))
+        location
+        for location, annotation in annotations.items()
+        if re.search(r"\bAny\b", JSON_OBJECTS.sub("JSON", _expand_aliases(annotation, aliases)))
     }
     assert found == ANY_JSON
 
 
 def test_public_functions_are_annotated() -> None:
-    """Each argument and result of a public function has a type."""
+    """Each argument and result of a public function is annotated."""
     for value in _public_values():
         for name, function in _functions_of(value):
             signature = inspect.signature(function)
@@ -204,36 +203,36 @@ def test_public_functions_are_annotated() -> None:
             assert signature.return_annotation is not signature.empty, name
 
 
-def _brought_by(statement: str, *, after: str = "pass") -> set[str]:
+def _modules_imported_by(statement: str, *, after: str = "pass") -> set[str]:
     code = (
         f"import sys; {after}; before = set(sys.modules); {statement}; "
         "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
         "print(*sorted(new - sys.stdlib_module_names))"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return set(process.stdout.split())
 
 
-def test_importing_the_package_imports_what_it_must() -> None:
-    """An import brings neither what is optional nor what comes later: httpx, cattrs, tenacity."""
-    # anyio imports sniffio where it finds it.
-    assert _brought_by("from pandium import *") <= DEPENDENCIES | {"sniffio"}
+def test_importing_the_package_imports_few_dependencies() -> None:
+    """``import pandium`` imports no optional dependency, and none of httpx, cattrs and tenacity."""
+    # anyio imports sniffio if it is installed.
+    assert _modules_imported_by("from pandium import *") <= DEPENDENCIES | {"sniffio"}
 
 
-def test_a_new_client_brings_httpx_alone() -> None:
-    """A client that has sent nothing yet has imported httpx, and no pool."""
-    # httpx and anyio import what they find (click, rich, sniffio), which is their own affair.
-    new = _brought_by("pandium.AsyncPandium('key')", after="import httpx, pandium")
+def test_a_new_client_imports_httpx_only() -> None:
+    """Creating a client imports httpx, but not the connection pool."""
+    # httpx and anyio also import click, rich and sniffio if they are installed.
+    new = _modules_imported_by("pandium.AsyncPandium('key')", after="import httpx, pandium")
     assert new <= DEPENDENCIES | {"sniffio"}
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    """The version stands in one place."""
+    """The package and its distribution have the same version."""
     assert pandium.__version__ == version("pandium")
 
 
 def test_the_package_is_typed() -> None:
-    """Type checkers read the annotations of the installed package."""
+    """The package has the ``py.typed`` marker, so type checkers use its annotations."""
     assert (SOURCE.parent / "py.typed").exists()

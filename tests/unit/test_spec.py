@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pandium import errors
 from pandium._client import _safety_of
-from pandium._transport.spec import RetrySafety, safety_of_method
+from pandium._transport.spec import RetrySafety
 from pandium.errors import PandiumError
 from support.failures import error_response
 
@@ -74,13 +74,13 @@ def test_method_and_path_decide_the_retry_safety_of_a_raw_request(
     method: str, path: str, safety: RetrySafety
 ) -> None:
     """A raw request is retried like the operation at its path, and by its method anywhere else."""
-    assert (_safety_of(method, path) or safety_of_method(method)) is safety
+    assert _safety_of(method, path) is safety
 
 
 @given(method=st.sampled_from(["POST", "PUT", "PATCH"]), path=st.text("/v2tenasmdcorl7%.?"))
 def test_writes_to_unknown_endpoints_are_not_idempotent(method: str, path: str) -> None:
     """A write to an unknown endpoint is never retried as if it were idempotent."""
-    safety = _safety_of(method, path) or safety_of_method(method)
+    safety = _safety_of(method, path)
     assert safety is not RetrySafety.IDEMPOTENT or path.endswith("/metadata")
 
 

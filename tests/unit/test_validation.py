@@ -1,43 +1,52 @@
-"""Bad input is refused by name before anything is sent."""
+"""Invalid arguments are rejected by name before anything is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pandium import AsyncPandium, ConfigurationError, Polling, Retry
+from pandium._validation import (
+    encode_path_segment,
+    validate_choice,
+    validate_mapping,
+    validate_whole_number,
+)
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
 
 pytestmark = pytest.mark.anyio
 
-# Nothing listens there: a request would end as ConnectFailed, not as ValueError.
-NOWHERE = "http://127.0.0.1:9"
-ASK: dict[str, Any] = {"method": "GET", "target_url": "https://example.com"}
+# Nothing listens on this port: a request would raise ConnectFailed instead of ValueError.
+UNUSED_URL = "http://127.0.0.1:9"
+CALL: dict[str, Any] = {"method": "GET", "target_url": "https://example.com"}
 
-Act = Callable[[AsyncPandium], Awaitable[Any]]
+Operation = Callable[[AsyncPandium], Awaitable[Any]]
 
 
-async def _now(value: Any) -> Any:
+async def _wrap(value: Any) -> Any:
     return value
 
 
-REFUSED: list[tuple[str, Act]] = [
+INVALID_CALLS: list[tuple[str, Operation]] = [
     ("mode", lambda c: c.tenants.sync(1, mode="full")),
     ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
     ("mode", lambda c: c.integrations.sync(1, user_name="a", mode="webhook")),
     ("mode", lambda c: c.builds.create(1, "v1", mode="")),
     ("build_tag", lambda c: c.builds.create(1, " ", mode="init")),
     ("build_tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
-    ("sort_by", lambda c: _now(c.tenants.list(sort_by="name"))),
-    ("sort_by", lambda c: _now(c.tenants.list(sort_by="name__asc"))),
-    ("sort_by", lambda c: _now(c.integrations.list(sort_by="__ASC"))),
-    ("sort_by", lambda c: _now(c.tenants.runs(1, sort_by="id DESC"))),
+    ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name"))),
+    ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name__asc"))),
+    ("sort_by", lambda c: _wrap(c.integrations.list(sort_by="__ASC"))),
+    ("sort_by", lambda c: _wrap(c.tenants.runs(1, sort_by="id DESC"))),
     ("name", lambda c: c.tenants.create("Acme", 1)),
     ("name", lambda c: c.tenants.create("-acme", 1)),
     ("name", lambda c: c.tenants.create("acme-", 1)),
@@ -49,13 +58,13 @@ REFUSED: list[tuple[str, Act]] = [
     ("release_channel", lambda c: c.tenants.update(1, release_id=1, release_channel="Latest")),
     ("changes", lambda c: c.tenants.update(1)),
     ("release_id", lambda c: c.tenants.update(1, release_id=1, integration_release_id=2)),
-    ("page_size", lambda c: _now(c.tenants.list(page_size=0))),
-    ("page_size", lambda c: _now(c.tenants.list(page_size=501))),
-    ("page_size", lambda c: _now(c.integrations.list(page_size=True))),
-    ("limit", lambda c: _now(c.tenants.list(limit=-1))),
-    ("skip", lambda c: _now(c.tenants.list(skip=-1))),
-    ("prefetch", lambda c: _now(c.tenants.list(prefetch=0))),
-    ("on_drift", lambda c: _now(c.tenants.list(on_drift="hope"))),  # type: ignore[arg-type]
+    ("page_size", lambda c: _wrap(c.tenants.list(page_size=0))),
+    ("page_size", lambda c: _wrap(c.tenants.list(page_size=501))),
+    ("page_size", lambda c: _wrap(c.integrations.list(page_size=True))),
+    ("limit", lambda c: _wrap(c.tenants.list(limit=-1))),
+    ("skip", lambda c: _wrap(c.tenants.list(skip=-1))),
+    ("prefetch", lambda c: _wrap(c.tenants.list(prefetch=0))),
+    ("on_drift", lambda c: _wrap(c.tenants.list(on_drift="hope"))),  # type: ignore[arg-type]
     ("release_id", lambda c: c.releases.get(1, "latest")),  # type: ignore[arg-type]
     ("user_name", lambda c: c.integrations.sync(1, user_name="", mode="init")),
     ("user_name", lambda c: c.integrations.sync(1, user_name=None, mode="init")),  # type: ignore[arg-type]
@@ -67,7 +76,7 @@ REFUSED: list[tuple[str, Act]] = [
     ("method", lambda c: c.request(None, "/v2/x")),  # type: ignore[arg-type]
     ("headers", lambda c: c.request("GET", "/v2/x", headers=[("A", "b")])),  # type: ignore[arg-type]
     ("headers", lambda c: c.request("GET", "/v2/x", headers={b"A": "b"})),  # type: ignore[dict-item]
-    ("headers", lambda c: _now(c.with_options(headers=0))),  # type: ignore[arg-type]
+    ("headers", lambda c: _wrap(c.with_options(headers=0))),  # type: ignore[arg-type]
     ("params", lambda c: c.request("GET", "/v2/x", params=[("a", 1)])),  # type: ignore[arg-type]
     ("params", lambda c: c.request("GET", "/v2/x", params={"a": b"b"})),
     ("params", lambda c: c.request("GET", "/v2/x", params={"a": [object()]})),  # type: ignore[list-item]
@@ -82,20 +91,20 @@ REFUSED: list[tuple[str, Act]] = [
     ("payload", lambda c: c.tenants.sync(1, mode="init", payload={"a": float("nan")})),
     ("data", lambda c: c.tenants.update_metadata(1, {"a": object()})),
     ("configs", lambda c: c.tenants.create("a", 1, configs={"a": b"bytes"})),
-    ("body", lambda c: c.connectors.call(1, "crm", **ASK, body={"a": object()})),
-    ("headers", lambda c: c.connectors.call(1, "crm", **ASK, headers={"a": b"x"})),
+    ("body", lambda c: c.connectors.call(1, "crm", **CALL, body={"a": object()})),
+    ("headers", lambda c: c.connectors.call(1, "crm", **CALL, headers={"a": b"x"})),
     ("tenant_id", lambda c: c.tenants.metadata("")),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata(None)),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata(True)),
     ("tenant_id", lambda c: c.tenants.metadata(1.0)),  # type: ignore[arg-type]
     ("tenant_id", lambda c: c.tenants.metadata("..")),  # type: ignore[arg-type]
-    ("tenant_id", lambda c: _now(c.tenants.runs(".."))),  # type: ignore[arg-type]
-    ("connector", lambda c: c.connectors.call(1, ".", **ASK)),
-    ("connector", lambda c: c.connectors.call(1, "\ud800", **ASK)),
+    ("tenant_id", lambda c: _wrap(c.tenants.runs(".."))),  # type: ignore[arg-type]
+    ("connector", lambda c: c.connectors.call(1, ".", **CALL)),
+    ("connector", lambda c: c.connectors.call(1, "\ud800", **CALL)),
     ("trigger", lambda c: c.runs.status("")),
     ("trigger", lambda c: c.runs.wait(7)),  # type: ignore[arg-type]
     ("trigger", lambda c: c.runs.wait_all(["a", None])),  # type: ignore[list-item]
-    ("trigger", lambda c: _now(c.runs.as_completed([""]))),
+    ("trigger", lambda c: _wrap(c.runs.as_completed([""]))),
     ("path", lambda c: c.request("GET", "v2/tenants")),
     ("path", lambda c: c.request("GET", "//evil.example/v2")),
     ("path", lambda c: c.request("GET", "https://evil.example/v2")),
@@ -108,18 +117,18 @@ REFUSED: list[tuple[str, Act]] = [
     ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": "1\r\nX-B: 2"})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X A": "1"})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": 1})),  # type: ignore[dict-item]
-    ("headers", lambda c: _now(c.with_options(headers={"": "1"}))),
-    ("timeout", lambda c: _now(c.with_options(timeout=-1))),
-    ("retry", lambda c: _now(c.with_options(retry=3))),  # type: ignore[arg-type]
+    ("headers", lambda c: _wrap(c.with_options(headers={"": "1"}))),
+    ("timeout", lambda c: _wrap(c.with_options(timeout=-1))),
+    ("retry", lambda c: _wrap(c.with_options(retry=3))),  # type: ignore[arg-type]
 ]
 
 
-@pytest.mark.parametrize(("argument", "act"), REFUSED)
-async def test_bad_arguments_are_named(argument: str, act: Act) -> None:
-    """What breaks a documented rule is a ValueError that names the argument; nothing is sent."""
-    async with AsyncPandium("key", base_url=NOWHERE, retry=Retry.never()) as client:
+@pytest.mark.parametrize(("argument", "operation"), INVALID_CALLS)
+async def test_an_invalid_argument_is_named(argument: str, operation: Operation) -> None:
+    """An invalid argument is a ValueError that names it, and nothing is sent."""
+    async with AsyncPandium("key", base_url=UNUSED_URL, retry=Retry.never()) as client:
         with pytest.raises(ValueError, match=rf"\b{argument}\b"):
-            await act(client)
+            await operation(client)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +143,10 @@ async def test_bad_arguments_are_named(argument: str, act: Act) -> None:
         ("retry", {"retry": None}),
     ],
 )
-def test_bad_options_are_named(argument: str, options: dict[str, Any]) -> None:
-    """A client that cannot work is not made."""
+def test_an_invalid_option_of_the_client_is_named(argument: str, options: dict[str, Any]) -> None:
+    """An invalid option of the client is a ConfigurationError that names it."""
     with pytest.raises(ConfigurationError, match=argument):
-        AsyncPandium("key", base_url=NOWHERE, **options)
+        AsyncPandium("key", base_url=UNUSED_URL, **options)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +160,13 @@ def test_bad_options_are_named(argument: str, options: dict[str, Any]) -> None:
         ("rate", {"rate": 0}),
     ],
 )
-def test_bad_polling_is_named(argument: str, options: dict[str, float]) -> None:
-    """A schedule that cannot be kept is not made."""
+def test_an_invalid_polling_option_is_named(argument: str, options: dict[str, float]) -> None:
+    """An invalid option of ``Polling`` is a ValueError that names it."""
     with pytest.raises(ValueError, match=argument):
         Polling(**options)
 
 
-class _Word(str, Enum):  # noqa: UP042 - which str() does not read as its value
+class _Text(str, Enum):  # noqa: UP042 - str() of a StrEnum would return the value
     MODE = "init"
     ID = "7"
     SORT = "name__ASC"
@@ -170,7 +179,7 @@ class _Number(int, Enum):
 
 @attrs.frozen
 class _Index:
-    """A whole number of another library, as numpy's are."""
+    """An integer of another library, such as NumPy."""
 
     number: int
 
@@ -179,20 +188,20 @@ class _Index:
 
 
 TRIGGER = {"trigger_id": "t-1"}
-SENT: dict[str, tuple[Act, object]] = {
+EXPECTED_TARGETS: dict[str, tuple[Operation, object]] = {
     "/v2/tenants/7/sync?mode=init": (
-        lambda c: c.tenants.sync(_Number.ID, mode=_Word.MODE),
+        lambda c: c.tenants.sync(_Number.ID, mode=_Text.MODE),
         TRIGGER,
     ),
     "/v2/tenants/7": (lambda c: c.tenants.archive(_Index(7)), {}),  # type: ignore[arg-type]
     "/v2/tenants/8/connectors/acme/disconnect": (
-        lambda c: c.connectors.disconnect(8, _Word.NAME),
+        lambda c: c.connectors.disconnect(8, _Text.NAME),
         {},
     ),
-    "/v2/runs/triggers/7/status": (lambda c: c.runs.status(_Word.ID), {"status": "Running"}),
+    "/v2/runs/triggers/7/status": (lambda c: c.runs.status(_Text.ID), {"status": "Running"}),
     "/v2/tenants?integration_id=7&user_name=acme&sort_by=name__ASC&skip=0&limit=1": (
         lambda c: c.tenants.list(
-            integration_id=_Number.ID, user_name=_Word.NAME, sort_by=_Word.SORT
+            integration_id=_Number.ID, user_name=_Text.NAME, sort_by=_Text.SORT
         ).first(),
         [],
     ),
@@ -202,7 +211,7 @@ SENT: dict[str, tuple[Act, object]] = {
             "/v2/x",
             params={
                 "a": _Number.ID,
-                "b": (_Word.NAME, None, _Number.ID),
+                "b": (_Text.NAME, None, _Number.ID),
                 "c": True,
                 "d": 1.5,
                 "e": None,
@@ -213,12 +222,65 @@ SENT: dict[str, tuple[Act, object]] = {
 }
 
 
-@pytest.mark.parametrize("target", SENT)
-async def test_of_an_enumeration_the_value_is_sent(target: str, httpx_mock: HTTPXMock) -> None:
-    """What is sent is the value that was checked: no name of an enumeration, no repr."""
-    act, answer = SENT[target]
-    httpx_mock.add_response(json=answer)
+@pytest.mark.parametrize("target", EXPECTED_TARGETS)
+async def test_the_plain_value_of_an_argument_is_sent(target: str, httpx_mock: HTTPXMock) -> None:
+    """Enum members and integers of other libraries are sent as their plain values."""
+    operation, response = EXPECTED_TARGETS[target]
+    httpx_mock.add_response(json=response)
     async with AsyncPandium("key") as client:
-        await act(client)
+        await operation(client)
     [request] = httpx_mock.get_requests()
     assert request.url.raw_path.decode() == target
+
+
+@pytest.mark.parametrize("value", [_Number.ID, _Index(7), 7])
+def test_a_whole_number_is_returned_as_an_int(value: object) -> None:
+    """A whole number of any type is returned as a plain ``int``."""
+    number = validate_whole_number("limit", value)
+    assert (number, type(number)) == (7, int)
+
+
+@pytest.mark.parametrize(
+    ("maximum", "bounds"), [(None, "from 1"), (500, "from 1 to 500")], ids=["open", "closed"]
+)
+def test_the_error_for_a_whole_number_states_the_bounds(maximum: int | None, bounds: str) -> None:
+    """The error for a number out of bounds has the argument, the bounds and the value."""
+    with pytest.raises(ValueError, match=f"^page_size must be a whole number {bounds}, not 0$"):
+        validate_whole_number("page_size", 0, maximum=maximum)
+
+
+def test_a_choice_is_returned_as_plain_text() -> None:
+    """A string enum member that is a valid choice is returned as its plain value."""
+    mode = validate_choice("mode", _Text.MODE, ("init", "normal"))
+    assert (mode, type(mode)) == ("init", str)
+
+
+def test_the_error_for_a_choice_lists_the_choices() -> None:
+    """The error for an unknown choice has the argument, all choices and the value."""
+    with pytest.raises(ValueError, match=r"^on_drift must be 'a', 'b' or 'c', not 'd'$"):
+        validate_choice("on_drift", "d", ("a", "b", "c"))
+
+
+def test_a_mapping_is_copied() -> None:
+    """A later change of a caller's mapping does not affect the request."""
+    payload = {"since": "2026-01-01"}
+    copy = validate_mapping("payload", payload)
+    payload.clear()
+    assert copy == {"since": "2026-01-01"}
+
+
+@given(segment=st.text(min_size=1))
+def test_a_path_segment_cannot_lead_to_another_path(segment: str) -> None:
+    """An encoded segment has no delimiter and is not relative, and decodes to the same text."""
+    try:
+        encoded = encode_path_segment("connector", segment)
+    except ValueError:
+        assert segment in (".", "..") or not is_encodable(segment)
+        return
+    assert not set(encoded) & set("/?#\\ ")
+    assert encoded not in (".", "..")
+    assert unquote(encoded) == segment
+
+
+def is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""Processes that are killed, or stand still, in the middle of syncing tenants with a journal."""
+"""Processes that are killed or suspended while they sync tenants with a journal."""
 
 from __future__ import annotations
 
@@ -23,60 +23,60 @@ from pandium.emulator import Emulator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROCESS = Path(__file__).parents[1] / "support" / "syncing_process.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "syncing_process.py"
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
 KILLS = 100 if IS_LONG else 12
 ROUNDS = 10 if IS_LONG else 2
-# As many as take longer than all the processes live that are killed.
+# Enough that the processes are killed before the last tenant has been synced.
 TENANTS = 12 * KILLS
-AT_ONCE = 6
-LONGEST_LIFE = 0.4  # seconds from when it began, or began to send
-LEASE = 0.5  # seconds, as syncing_process.py lets time go by
-PATIENCE = 120.0
+MAX_CONCURRENCY = 6
+LONGEST_LIFE = 0.4  # seconds after the process has started, or has sent its first request
+LEASE = 0.5  # seconds on the fast clock of syncing_process.py
+TIME_LIMIT = 120.0
 
 BACKENDS = itertools.cycle(["asyncio", "trio"])
 
 
-class Process:
-    """A process that syncs, what it said, and how it may end."""
+class SyncingProcess:
+    """A process that runs syncing_process.py."""
 
     def __init__(self, emulator: Emulator, journal: Path, tenants: int) -> None:
         self.emulator = emulator
-        words = [next(BACKENDS), emulator.url, journal, tenants, AT_ONCE]
+        arguments = [next(BACKENDS), emulator.url, journal, tenants, MAX_CONCURRENCY]
         self.popen = subprocess.Popen(
-            [sys.executable, "-W", "error", PROCESS, *map(str, words)],
+            [sys.executable, "-W", "error", SCRIPT, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def until_it_begins(self) -> None:
+    def wait_for_start(self) -> None:
         assert self.popen.stdout is not None
         assert self.popen.stdout.readline(), self.popen.communicate()[1]
 
-    def until_it_sends(self) -> None:
-        before = posts(self.emulator)
-        self.until_it_begins()
-        while self.popen.poll() is None and posts(self.emulator) == before:
+    def wait_for_request(self) -> None:
+        before = count_posts(self.emulator)
+        self.wait_for_start()
+        while self.popen.poll() is None and count_posts(self.emulator) == before:
             time.sleep(0.01)
 
     def kill(self) -> None:
         self.popen.kill()
         self.popen.communicate()
 
-    def stop(self) -> None:
+    def suspend(self) -> None:
         self.popen.send_signal(signal.SIGSTOP)
         os.waitpid(self.popen.pid, os.WUNTRACED)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.popen.send_signal(signal.SIGCONT)
 
     def results(self) -> dict[int, dict[str, Any]]:
-        """Wait for its end, and give its results; each tenant must have come once."""
-        # `communicate` would lose what was read ahead with the first line.
+        """Wait for the process to end, and return its one result per tenant."""
+        # Not `communicate`, which would lose what `readline` has buffered.
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None
-        limit = threading.Timer(PATIENCE, self.popen.kill)
+        limit = threading.Timer(TIME_LIMIT, self.popen.kill)
         limit.start()
         with self.popen, self.popen.stdout as out_file, self.popen.stderr as err_file:
             out, err = out_file.read(), err_file.read()
@@ -90,86 +90,84 @@ class Process:
 
 
 @contextmanager
-def world(tenants: int) -> Iterator[Emulator]:
+def emulator_with(tenants: int) -> Iterator[Emulator]:
     with Emulator() as emulator:
         for _ in range(tenants):
             emulator.add_tenant()
-        for tenant_id in range(1, tenants + 1, 3):  # others appear later, and go on for longer
+        for tenant_id in range(1, tenants + 1, 3):  # the other runs appear later and take longer
             emulator.runs.script(tenant=tenant_id, appears_after=0.02, phases=[("Succeeded", 0)])
         yield emulator
 
 
-def posts(emulator: Emulator) -> int:
+def count_posts(emulator: Emulator) -> int:
     return sum(count for (method, *_), count in dict(emulator.counts).items() if method == "POST")
 
 
-def triggers(emulator: Emulator, tenant_id: int) -> int:
-    """Count the triggers of a tenant, once all of its runs have appeared."""
+def count_triggers(emulator: Emulator, tenant_id: int) -> int:
+    """Return the number of a tenant's triggers, once all of its runs have appeared."""
     return sum(len(run["triggers"]) for run in emulator.runs.of(tenant_id))
 
 
-def sending(journal: Path) -> set[int]:
-    """Give the tenants whose POST may be under way, as the journal has them at this moment."""
+def read_sending(journal: Path) -> set[int]:
+    """Return the tenants whose request may be in progress, according to the journal."""
     if not journal.exists():
         return set()
-    with closing(sqlite3.connect(journal, timeout=PATIENCE)) as db:
+    with closing(sqlite3.connect(journal, timeout=TIME_LIMIT)) as db:
         try:
             return {n for (n,) in db.execute("SELECT tenant_id FROM syncs WHERE state = 'sending'")}
-        except sqlite3.OperationalError:  # killed before it had made its tables
+        except sqlite3.OperationalError:  # killed before the tables were created
             return set()
 
 
-def check(emulator: Emulator, results: dict[int, dict[str, Any]], tenants: int) -> set[int]:
-    """See that each tenant was triggered once, or else is unknown; give those that are."""
-    assert set(results) == set(range(1, tenants + 1))
+def check_triggers(emulator: Emulator, results: dict[int, dict[str, Any]], count: int) -> set[int]:
+    """Assert that each tenant was triggered once or is unknown, and return the unknown ones."""
+    assert set(results) == set(range(1, count + 1))
     unknown = {tenant_id for tenant_id, result in results.items() if result["unknown"]}
     for tenant_id, result in results.items():
-        count = triggers(emulator, tenant_id)
+        triggers = count_triggers(emulator, tenant_id)
         if tenant_id in unknown:
-            assert count <= 1, result
+            assert triggers <= 1, result
         else:
-            assert (result["word"], count) == ("Succeeded", 1), result
+            assert (result["status"], triggers) == ("Succeeded", 1), result
     return unknown
 
 
-def test_killed_at_any_instant_nothing_is_done_twice_or_forgotten(tmp_path: Path) -> None:
-    """Started again, it reports as unknown just what was being sent when it died, and no other."""
+def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
+    """Killed at any time, a job resumes. Only tenants whose request was in progress are unknown."""
     journal, chance = tmp_path / "journal", random.Random()
-    being_sent: set[int] = set()
-    with world(TENANTS) as emulator:
+    sending: set[int] = set()
+    with emulator_with(TENANTS) as emulator:
         for _ in range(KILLS):
-            process = Process(emulator, journal, TENANTS)
-            chance.choice([process.until_it_begins, process.until_it_sends])()
-            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the instant of its death is any
+            process = SyncingProcess(emulator, journal, TENANTS)
+            chance.choice([process.wait_for_start, process.wait_for_request])()
+            time.sleep(chance.uniform(0, LONGEST_LIFE))
             process.kill()
-            being_sent |= sending(journal)
-        results = Process(emulator, journal, TENANTS).results()
-        assert check(emulator, results, TENANTS) == being_sent
-        # And once more: all is told again, and nothing is sent.
+            sending |= read_sending(journal)
+        results = SyncingProcess(emulator, journal, TENANTS).results()
+        assert check_triggers(emulator, results, TENANTS) == sending
+        # Once more: all results come from the journal, and nothing is sent.
         before = emulator.counts.total()
-        again = Process(emulator, journal, TENANTS).results()
+        again = SyncingProcess(emulator, journal, TENANTS).results()
         assert again.keys() == results.keys()
-        assert all(again[n]["word"] == results[n]["word"] for n in results)
+        assert all(again[n]["status"] == results[n]["status"] for n in results)
         assert emulator.counts.total() == before
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_processes_share_a_journal_though_one_dies_and_one_stands_still(
-    tmp_path: Path, number: int
-) -> None:
-    """Whatever becomes of the others, each process that ends reports all, each triggered once."""
+def test_a_killed_and_a_suspended_process_harm_no_other(tmp_path: Path, number: int) -> None:
+    """Every process that ends reports all tenants, and each tenant is triggered once."""
     journal, chance, tenants = tmp_path / "journal", random.Random(), 80
-    with world(tenants) as emulator:
-        dying, halting = (Process(emulator, journal, tenants) for _ in range(2))
-        for process in (dying, halting):
-            process.until_it_sends()
+    with emulator_with(tenants) as emulator:
+        killed, suspended = (SyncingProcess(emulator, journal, tenants) for _ in range(2))
+        for process in (killed, suspended):
+            process.wait_for_request()
         time.sleep(chance.uniform(0, LONGEST_LIFE))
-        dying.kill()
+        killed.kill()
         time.sleep(chance.uniform(0, LEASE))
-        halting.stop()
-        helping = Process(emulator, journal, tenants)
-        helping.until_it_begins()
-        time.sleep(chance.uniform(2, 4) * LEASE)  # its leases lapse while it stands still
-        halting.go_on()
-        for process in (halting, helping):
-            check(emulator, process.results(), tenants)
+        suspended.suspend()
+        helping = SyncingProcess(emulator, journal, tenants)
+        helping.wait_for_start()
+        time.sleep(chance.uniform(2, 4) * LEASE)  # the leases expire while it is suspended
+        suspended.resume()
+        for process in (suspended, helping):
+            check_triggers(emulator, process.results(), tenants)

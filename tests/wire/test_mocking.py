@@ -26,7 +26,7 @@ from pandium import (
     Trigger,
     TriggerStatus,
 )
-from pandium._clock import RealClock, driving
+from pandium._clock import RealClock, use_clock
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -437,7 +437,7 @@ async def test_clients_use_the_clock_that_drives_when_they_are_created(
     httpx_mock.add_response(status_code=503, is_reusable=True)
     clock, retry = RecordingClock(), Retry(attempts=2, initial=0.001)
     before = AsyncPandium(KEY, retry=retry)
-    with driving(clock):
+    with use_clock(clock):
         inside = AsyncPandium(KEY, retry=retry)
     after = AsyncPandium(KEY, retry=retry)
     for client, sleeps in ((before, 0), (inside, 1), (after, 1)):

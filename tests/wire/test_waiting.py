@@ -1,9 +1,9 @@
-"""Waiting for runs of the emulator, on a clock that is driven: hours pass in no time."""
+"""Waiting for runs of the emulator, on a manual clock that passes hours in no time."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -42,7 +42,7 @@ def client(pandium_client: AsyncPandium) -> AsyncPandium:
     return pandium_client
 
 
-def looks(emulator: Emulator) -> int:
+def count_polls(emulator: Emulator) -> int:
     return sum(number for key, number in emulator.counts.items() if key[1] == STATUS)
 
 
@@ -56,56 +56,93 @@ async def sync(emulator: Emulator, client: AsyncPandium) -> Trigger:
 
 
 async def test_a_run_of_two_hours_is_waited_for(emulator: Emulator, client: AsyncPandium) -> None:
-    """The wait ends soon after the run, and looks no more often than its pace says."""
+    """A wait of two hours ends within 20 seconds of the run, after fewer than 700 polls."""
     script(emulator, ("Running", 2 * HOUR), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
         status = await client.runs.wait(trigger, timeout=3 * HOUR)
     assert status == TriggerStatus("Succeeded")
     assert 2 * HOUR + 5 <= emulator.clock.now() < 2 * HOUR + 25
-    assert looks(emulator) < 700
+    assert count_polls(emulator) < 700
 
 
-async def test_advancing_wakes_who_waits(emulator: Emulator, client: AsyncPandium) -> None:
-    """What a wait has to do within the time is done, requests included, when it has passed."""
+async def test_advancing_the_clock_advances_a_wait(
+    emulator: Emulator, client: AsyncPandium
+) -> None:
+    """When ``advance`` returns, all polls due by then have been sent and answered."""
     script(emulator, ("Running", 600), ("Succeeded", 0))
     trigger = await sync(emulator, client)
-    found: list[TriggerStatus] = []
+    seen: list[TriggerStatus] = []
 
     async def wait() -> None:
-        found.append(await client.runs.wait(trigger, on_status=found.append))
+        seen.append(await client.runs.wait(trigger, on_status=seen.append))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
         await emulator.clock.advance(4)
-        assert looks(emulator) > 1
-        assert not found
+        assert count_polls(emulator) > 1
+        assert not seen
         await emulator.clock.advance(60)
-        assert [status.status for status in found] == ["Running"]
+        assert [status.status for status in seen] == ["Running"]
         await emulator.clock.advance(600)
-        assert [status.status for status in found] == ["Running", "Succeeded", "Succeeded"]
+        assert [status.status for status in seen] == ["Running", "Succeeded", "Succeeded"]
     assert emulator.clock.now() == 664
 
 
 async def test_many_triggers_share_one_run(emulator: Emulator, client: AsyncPandium) -> None:
-    """Triggers that were bundled into the next run all end with it, each as a result of its own."""
+    """Triggers bundled into one run all end with it, and each has its own result."""
     script(emulator, ("Running", 120), ("Succeeded", 0))
     first = await sync(emulator, client)
     await emulator.clock.advance(60)
     tenant = emulator.tenants[0].id
     bundled = [await client.tenants.sync(tenant, mode="normal") for _ in range(6)]
     async with emulator.clock.autojump():
-        done = await client.runs.wait_all([first, *bundled])
-    assert [one.trigger_id for one in done] == [one.trigger_id for one in [first, *bundled]]
-    assert {one.status for one in done} == {TriggerStatus("Succeeded")}
+        results = await client.runs.wait_all([first, *bundled])
+    assert [result.trigger_id for result in results] == [
+        trigger.trigger_id for trigger in [first, *bundled]
+    ]
+    assert {result.status for result in results} == {TriggerStatus("Succeeded")}
     runs = [run async for run in client.tenants.runs(tenant)]
     assert [len(run.triggers) for run in runs] == [1, 6]
 
 
-async def test_404_for_twenty_minutes_means_not_yet(
+async def by_wait(client: AsyncPandium, trigger: Trigger, **options: Any) -> object:
+    try:
+        return await client.runs.wait(trigger, **options)
+    except WaitTimeout as error:
+        return type(error)
+
+
+async def by_as_completed(client: AsyncPandium, trigger: Trigger, **options: Any) -> object:
+    async with client.runs.as_completed([trigger], **options) as results:
+        [result] = [result async for result in results]
+    return result.status or type(result.error)
+
+
+SUCCESS: list[Any] = [("Running", 100), (None, 30), ("Running", 30), ("Succeeded", 0)]
+
+
+@pytest.mark.parametrize("phases", [SUCCESS, [("Failed (Timeout)", 0)], [("Running", math.inf)]])
+async def test_wait_and_as_completed_agree(
+    emulator: Emulator, client: AsyncPandium, phases: list[Any]
+) -> None:
+    """For equal runs both have the same status or error after the same polls and seconds."""
+    script(emulator, *phases)
+    outcomes = []
+    for method in (by_wait, by_as_completed):
+        trigger = await sync(emulator, client)
+        began, polls = emulator.clock.now(), count_polls(emulator)
+        async with emulator.clock.autojump():
+            outcome = await method(client, trigger, poll=Polling(jitter=0), timeout=200.0)
+        elapsed = round(emulator.clock.now() - began, 3)
+        outcomes.append((outcome, count_polls(emulator) - polls, elapsed))
+    assert outcomes[0] == outcomes[1]
+
+
+async def test_a_404_for_twenty_minutes_is_waited_out(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """However long nothing is known of a trigger, its wait goes on, and tells nothing."""
+    """A wait goes on while the trigger has no run, and ``on_status`` is not called."""
     script(emulator, ("Succeeded", 0), appears_after=1200)
     trigger = await sync(emulator, client)
     seen: list[TriggerStatus] = []
@@ -120,7 +157,7 @@ async def test_404_for_twenty_minutes_means_not_yet(
 async def test_a_status_that_flickers_is_waited_on(
     emulator: Emulator, client: AsyncPandium, gap: float | Polls
 ) -> None:
-    """A 404 after a word is not yet again, and the same word after it is no news."""
+    """A 404 between two equal statuses is waited out, and is no change of status."""
     script(emulator, ("Running", 60), (None, gap), ("Running", 60), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     seen: list[str] = []
@@ -129,26 +166,26 @@ async def test_a_status_that_flickers_is_waited_on(
     assert seen == ["Running", "Succeeded"]
 
 
-async def test_each_look_counts(emulator: Emulator, client: AsyncPandium) -> None:
-    """A result says how many looks it took: no more than there was to see, and none left out."""
+async def test_a_result_counts_its_polls(emulator: Emulator, client: AsyncPandium) -> None:
+    """``polls`` is the number of status requests that were sent for the trigger."""
     phases: list[Phase] = [("Running", Polls(1)), (None, Polls(3)), ("Running", Polls(2))]
     script(emulator, *phases, ("Succeeded", 0), appears_after=Polls(2))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
-        [done] = await client.runs.wait_all([trigger])
-    assert (done.status, done.polls) == (TriggerStatus("Succeeded"), 9)
-    assert looks(emulator) == 9
+        [result] = await client.runs.wait_all([trigger])
+    assert (result.status, result.polls) == (TriggerStatus("Succeeded"), 9)
+    assert count_polls(emulator) == 9
 
 
-async def test_words_that_nobody_knows_are_waited_on(
+async def test_an_unknown_status_is_logged_once(
     emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each is logged once, unless the caller reads the words by another rule."""
+    """An unknown status is active, and is logged once unless ``classify`` is given."""
     script(emulator, ("Mulling", 60), ("Pondering", 60), ("Mulling", 60), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
         assert (await client.runs.wait(trigger)).status == "Succeeded"
-    assert [caplog.text.count(word) for word in ("Mulling", "Pondering")] == [1, 1]
+    assert [caplog.text.count(status) for status in ("Mulling", "Pondering")] == [1, 1]
 
     def classify(status: TriggerStatus) -> Outcome:
         return Outcome.FAILED if status.status == "Pondering" else Outcome.ACTIVE
@@ -158,11 +195,11 @@ async def test_words_that_nobody_knows_are_waited_on(
         assert (await client.runs.wait(trigger, classify=classify)).status == "Pondering"
 
 
-async def test_a_server_full_of_new_words_fills_no_log(
+async def test_at_most_a_hundred_unknown_statuses_are_logged(
     emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of unknown words the first hundred are logged, and no more."""
-    phases: list[Phase] = [(f"Word {number}", Polls(1)) for number in range(150)]
+    """A server that invents statuses does not fill the log."""
+    phases: list[Phase] = [(f"Status {number}", Polls(1)) for number in range(150)]
     script(emulator, *phases, ("Succeeded", 0))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -170,8 +207,8 @@ async def test_a_server_full_of_new_words_fills_no_log(
     assert caplog.text.count("is not known") == 100
 
 
-async def test_a_run_that_hangs_ends_as_failed(emulator: Emulator, client: AsyncPandium) -> None:
-    """The service kills it at ten minutes, and the wait says so."""
+async def test_a_run_that_hangs_fails(emulator: Emulator, client: AsyncPandium) -> None:
+    """The service kills a run after ten minutes, and the wait raises ``RunFailed``."""
     emulator.runs.script(phases=[("Running", math.inf)])
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -180,10 +217,10 @@ async def test_a_run_that_hangs_ends_as_failed(emulator: Emulator, client: Async
     assert 600 <= emulator.clock.now() < 620
 
 
-async def test_a_scheduled_run_that_goes_first_is_waited_out(
+async def test_a_scheduled_run_ahead_of_the_trigger_is_waited_out(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """A trigger that has to wait for a scheduled run ends after it."""
+    """A trigger that is queued behind a scheduled run ends after that run."""
     script(emulator, ("Running", 300), ("Succeeded", 0), appears_after=30)
     tenant = emulator.add_tenant(user_schedule="0 * * * *")
     async with emulator.clock.autojump():
@@ -196,7 +233,7 @@ async def test_a_scheduled_run_that_goes_first_is_waited_out(
 
 
 async def test_a_wait_ends_at_its_time_limit(emulator: Emulator, client: AsyncPandium) -> None:
-    """At the limit, not a second before or after, with the last status and the looks."""
+    """The wait ends exactly at the limit, with the last status and the number of polls."""
     script(emulator, ("Running", math.inf))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -204,13 +241,11 @@ async def test_a_wait_ends_at_its_time_limit(emulator: Emulator, client: AsyncPa
             await client.runs.wait(trigger, timeout=HOUR / 4)
     assert emulator.clock.now() == pytest.approx(HOUR / 4, abs=0.01)
     assert caught.value.last_status == TriggerStatus("Running")
-    assert caught.value.polls == looks(emulator)
+    assert caught.value.polls == count_polls(emulator)
 
 
-async def test_a_wait_that_is_cancelled_looks_no_more(
-    emulator: Emulator, client: AsyncPandium
-) -> None:
-    """After a cancellation in the middle nothing goes on, and the client is as good as before."""
+async def test_a_cancelled_wait_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
+    """After a cancellation there are no more polls, and the client is still usable."""
     script(emulator, ("Running", 600), ("Succeeded", 0))
     triggers = [await sync(emulator, client) for _ in range(3)]
     async with emulator.clock.autojump():
@@ -220,37 +255,35 @@ async def test_a_wait_that_is_cancelled_looks_no_more(
         with emulator.clock.move_on_after(60) as scope:
             await client.runs.wait_all(triggers)
         assert scope.cancelled_caught
-    before = looks(emulator)
+    before = count_polls(emulator)
     assert before > 10
     await emulator.clock.advance(HOUR)
-    assert looks(emulator) == before
+    assert count_polls(emulator) == before
     assert (await client.runs.status(triggers[0])).status == "Succeeded"
 
 
-async def test_a_consumer_that_stops_early_stops_the_looks(
-    emulator: Emulator, client: AsyncPandium
-) -> None:
-    """Whoever leaves the block has no more requests sent, and what has ended is not lost."""
+async def test_leaving_the_block_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
+    """Results that arrived before the block was left are delivered; no more polls follow."""
     triggers = []
     for number in range(20):
         script(emulator, ("Running", 60.0 * number), ("Succeeded", 0))
         triggers.append(await sync(emulator, client))
-    found: list[RunResult] = []
-    async with emulator.clock.autojump(), client.runs.as_completed(triggers) as done:
-        async for one in done:
-            found.append(one)
+    delivered: list[RunResult] = []
+    async with emulator.clock.autojump(), client.runs.as_completed(triggers) as results:
+        async for result in results:
+            delivered.append(result)
             break
-    [first] = found
+    [first] = delivered
     assert (first.trigger_id, first.status) == (triggers[0].trigger_id, TriggerStatus("Succeeded"))
-    before = looks(emulator)
+    before = count_polls(emulator)
     await emulator.clock.advance(HOUR)
-    assert looks(emulator) == before
+    assert count_polls(emulator) == before
 
 
-async def test_a_source_that_fails_halfway_loses_nothing(
+async def test_an_error_of_the_source_loses_no_results(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """What came before the failure is waited for to its end; then the error comes as it is."""
+    """The triggers before the error are waited for; then the error is raised unchanged."""
     script(emulator, ("Running", 300), ("Succeeded", 0))
 
     async def source() -> AsyncIterator[Trigger]:
@@ -259,46 +292,50 @@ async def test_a_source_that_fails_halfway_loses_nothing(
             await emulator.clock.sleep(60)
         raise ZeroDivisionError
 
-    found: list[RunResult] = []
+    delivered: list[RunResult] = []
     async with emulator.clock.autojump():
         with pytest.raises(ZeroDivisionError):
-            async with client.runs.as_completed(source()) as done:
-                async for one in done:
-                    found.append(one)
-    assert [one.trigger_id for one in found] == ["1", "2", "3"]
-    assert {one.status for one in found} == {TriggerStatus("Succeeded")}
+            async with client.runs.as_completed(source()) as results:
+                async for result in results:
+                    delivered.append(result)
+    assert [result.trigger_id for result in delivered] == ["1", "2", "3"]
+    assert {result.status for result in delivered} == {TriggerStatus("Succeeded")}
     assert emulator.clock.now() >= 120 + 305
 
 
-async def test_hundreds_are_waited_for_in_order_of_completion(
+async def test_a_hundred_results_arrive_in_order_of_completion(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """Of as many runs as there are, each comes once, and none before one that ended long ago."""
+    """Each of a hundred runs is one result, after the results of all runs that ended before."""
     ends = {}
     for number in range(100):
         seconds = 100.0 * (1 + number * 3 % 4)
         script(emulator, ("Running", seconds), ("Succeeded", 0))
         ends[(await sync(emulator, client)).trigger_id] = seconds
     poll = Polling(first=90, minimum=60, maximum=60, rate=1000)
-    async with emulator.clock.autojump(), client.runs.as_completed(list(ends), poll=poll) as done:
-        found = [one.trigger_id or "" async for one in done]
-    assert sorted(found) == sorted(ends)
-    assert [ends[one] for one in found] == sorted(ends.values())
+    async with (
+        emulator.clock.autojump(),
+        client.runs.as_completed(list(ends), poll=poll) as results,
+    ):
+        completed = [result.trigger_id or "" async for result in results]
+    assert sorted(completed) == sorted(ends)
+    assert [ends[trigger_id] for trigger_id in completed] == sorted(ends.values())
 
 
-async def test_several_clients_wait_by_one_clock(emulator: Emulator, client: AsyncPandium) -> None:
-    """Each client that was made in the test sleeps by the same time."""
+async def test_several_clients_share_the_clock(emulator: Emulator, client: AsyncPandium) -> None:
+    """All clients created in the test wait by the emulator's clock."""
     script(emulator, ("Running", 300), ("Succeeded", 0))
     async with AsyncPandium() as other, emulator.clock.autojump():
-        triggers = [await sync(emulator, one) for one in (client, other)]
+        clients = (client, other)
+        triggers = [await sync(emulator, each) for each in clients]
         async with anyio.create_task_group() as tasks:
-            for one, trigger in zip((client, other), triggers, strict=True):
-                tasks.start_soon(lambda c, t: c.runs.wait(t, timeout=HOUR), one, trigger)
+            for waiter, trigger in zip(clients, triggers, strict=True):
+                tasks.start_soon(lambda c, t: c.runs.wait(t, timeout=HOUR), waiter, trigger)
     assert 300 <= emulator.clock.now() < 325
 
 
-async def test_a_client_that_is_closed_waits_for_nothing(client: AsyncPandium) -> None:
-    """A wait for many says so where it is begun, and not in each result."""
+async def test_a_closed_client_refuses_to_wait(client: AsyncPandium) -> None:
+    """The call itself raises, rather than each result carrying the error."""
     await client.aclose()
     with pytest.raises(PandiumError, match="the client is closed"):
         await client.runs.wait_all(["1", "2"])

@@ -1,103 +1,23 @@
-"""Keep account of what was asked for each tenant and what came of it, in a file many may share."""
+"""Define what a journal records about each tenant, and the interface of a journal."""
 
 from __future__ import annotations
 
-import uuid
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import attrs
 
-from pandium._bulk.sqlite import Connection, Database
-from pandium.errors import ConfigurationError
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
     from types import TracebackType
 
-    from pandium._clock import Clock
+__all__ = ["IN_PROGRESS", "LEASE", "Entry", "Journal", "State"]
 
-__all__ = ["LEASE", "Entry", "Journal", "State"]
-
-# Seconds after which anybody may take what its owner has not renewed.
+# Seconds for which a lease is valid unless its owner renews it.
 LEASE = 10.0
-_APPLICATION = 0x50414E44  # "PAND": what makes an SQLite file a journal
-_FORMAT = 1
-
-_TABLES = (
-    "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """
-    CREATE TABLE syncs (
-        tenant_id INTEGER PRIMARY KEY,
-        state TEXT NOT NULL,
-        owner TEXT NOT NULL,
-        lease REAL NOT NULL,
-        trigger_id TEXT NOT NULL DEFAULT '',
-        status TEXT NOT NULL DEFAULT '',
-        error TEXT NOT NULL DEFAULT ''
-    )
-    """,
-    "CREATE INDEX open ON syncs (state) WHERE state IN ('sending', 'triggered')",
-)
-
-# A lease from far in the future is one of a clock that was wrong: it has lapsed, too.
-_ORPHAN = """
-    UPDATE syncs SET state = 'unknown', error = 'whoever sent it came to no end in time'
-    WHERE tenant_id = :tenant_id AND state = 'sending' AND lease NOT BETWEEN :now AND :latest
-"""
-_TAKE_OVER = """
-    UPDATE syncs SET owner = :owner, lease = :until
-    WHERE tenant_id = :tenant_id AND state = 'triggered' AND lease NOT BETWEEN :now AND :latest
-"""
-_CLAIM = """
-    INSERT INTO syncs (tenant_id, state, owner, lease)
-    VALUES (:tenant_id, 'sending', :owner, :until)
-    ON CONFLICT (tenant_id) DO NOTHING
-"""
-_CLAIM_AGAIN = """
-    INSERT INTO syncs (tenant_id, state, owner, lease)
-    VALUES (:tenant_id, 'sending', :owner, :until)
-    ON CONFLICT (tenant_id) DO
-        UPDATE SET state = 'sending', owner = :owner, lease = :until, error = ''
-        WHERE state = 'unknown'
-"""
-_FIND = """
-    SELECT state, owner, trigger_id, status, error FROM syncs WHERE tenant_id = :tenant_id
-"""
-_UNDER_WAY = """
-    SELECT tenant_id, state FROM syncs WHERE state IN ('sending', 'triggered') ORDER BY tenant_id
-"""
-_ELSEWHERE = """
-    SELECT tenant_id FROM syncs
-    WHERE state IN ('sending', 'triggered') AND owner != :owner
-        AND lease BETWEEN :now AND :latest
-"""
-# Of the owner's own request, even if others have taken it for lost meanwhile.
-_TRIGGERED = """
-    UPDATE syncs SET state = 'triggered', trigger_id = :trigger_id, lease = :until, error = ''
-    WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
-"""
-_LOST = """
-    UPDATE syncs SET state = 'unknown', error = :error
-    WHERE tenant_id = :tenant_id AND owner = :owner AND state = 'sending'
-"""
-_UNSENT = """
-    DELETE FROM syncs
-    WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
-"""
-_ENDED = """
-    UPDATE syncs SET state = :state, status = :status
-    WHERE tenant_id = :tenant_id AND trigger_id = :trigger_id AND state = 'triggered'
-"""
-_LEAVE = "UPDATE syncs SET owner = '', lease = 0 WHERE owner = :owner AND state = 'triggered'"
-_RENEW = """
-    UPDATE syncs SET lease = :until WHERE owner = :owner AND state IN ('sending', 'triggered')
-"""
 
 
 class State(StrEnum):
-    """How far the sync of a tenant has come; what is new is in no file."""
+    """The state of one tenant's sync. ``NEW`` is never stored: it means that there is no entry."""
 
     NEW = "new"
     SENDING = "sending"
@@ -107,38 +27,37 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+IN_PROGRESS = frozenset({State.SENDING, State.TRIGGERED})
+
+
 @attrs.frozen
 class Entry:
-    """What is known of a tenant; `is_mine` where it is the reader's to send, or to wait on."""
+    """What a journal has recorded about one tenant."""
 
     state: State
     is_mine: bool = False
+    """Whether the worker that reads the entry holds the lease."""
     trigger_id: str = ""
     status: str = ""
     error: str = ""
 
 
-class Journal:
+class Journal(Protocol):
     """
-    One owner's view of the journal of a job.
+    One worker's connection to the journal of a job. Several workers may share a job.
 
-    What an owner has under way is its own for as long as it renews its lease. After that others
-    take it over: a trigger is waited on, and a request without an answer is taken for lost.
-    Without a path all is kept in memory. Neither a key nor a payload is in it.
+    A worker that claims a tenant owns it while it renews its lease. Once a lease has expired, any
+    worker can adopt the tenant: it then waits for the tenant's trigger. A request whose response
+    was not recorded by then has an unknown outcome.
 
-    :raises ConfigurationError: on entering it, if the file cannot be used or is of another job.
-    :raises PandiumError: from any call, if the file fails.
+    Neither API keys nor payloads are stored. Every method raises ``PandiumError`` if the storage
+    fails. Entering the journal raises ``ConfigurationError`` if it cannot be used, or belongs to
+    another job.
     """
-
-    def __init__(self, path: Path | None, job: Mapping[str, str], clock: Clock) -> None:
-        self._database = Database(path, "journal", clock)
-        self._job = job
-        self._clock = clock
-        self._owner = uuid.uuid4().hex
 
     async def __aenter__(self) -> Self:
-        await self._database.open(self._prepare)
-        return self
+        """Open the journal."""
+        ...
 
     async def __aexit__(
         self,
@@ -146,108 +65,51 @@ class Journal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Others would get it by the lapse of the lease anyway.
-        await self._database.close(lambda db: db.execute(_LEAVE, self._values()))
+        """Release this worker's triggers, and close the journal."""
+        ...
 
-    async def under_way(self) -> list[tuple[int, State]]:
-        """Give the tenants whose sync has begun and not ended, whoever has them."""
-        rows = await self._database.run(lambda db: db.execute(_UNDER_WAY).fetchall())
-        return [(tenant_id, State(state)) for tenant_id, state in rows]
+    async def states(self) -> dict[int, State]:
+        """Return the state of every tenant that has an entry."""
+        ...
 
-    async def elsewhere(self) -> set[int]:
-        """Give the tenants that other owners have under way now."""
-        rows = await self._database.run(lambda db: [*db.execute(_ELSEWHERE, self._values())])
-        return {tenant_id for (tenant_id,) in rows}
-
-    async def find(self, tenant_id: int, *, may_repeat: bool) -> Entry:
+    async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """
-        Give what is known of a tenant; if it is to be triggered, it is new.
+        Return a tenant's entry. If the lease of its trigger has expired, adopt it first.
 
-        A trigger that nobody waits on any more is taken over. `may_repeat` is whether to send again
-        what may have been carried out.
+        :param retry_unknown: return ``NEW`` for a tenant whose outcome is unknown.
         """
-        return await self._database.run(
-            lambda db: self._take(db, tenant_id, None, may_repeat=may_repeat)
-        )
+        ...
 
-    async def claim(self, tenant_id: int, *, may_repeat: bool) -> Entry:
-        """Take a tenant that is to be triggered for this owner's, or do as `find` does."""
-        claim = _CLAIM_AGAIN if may_repeat else _CLAIM
-        return await self._database.run(
-            lambda db: self._take(db, tenant_id, claim, may_repeat=may_repeat)
-        )
+    async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
+        """
+        Claim a tenant that is new, and return its entry. Any other tenant is treated as by `adopt`.
 
-    async def triggered(self, tenant_id: int, trigger_id: str) -> None:
-        """Record the trigger that a request of this owner's has brought."""
-        await self._record(_TRIGGERED, tenant_id=tenant_id, trigger_id=trigger_id)
+        :param retry_unknown: claim a tenant whose outcome is unknown as well.
+        """
+        ...
 
-    async def lost(self, tenant_id: int, error: str) -> None:
-        """Record that nobody knows whether a request of this owner's was carried out."""
-        await self._record(_LOST, tenant_id=tenant_id, error=error)
+    async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
+        """Record the trigger that this worker's request returned."""
+        ...
 
-    async def unsent(self, tenant_id: int) -> None:
-        """Record that a request of this owner's was surely not carried out."""
-        await self._record(_UNSENT, tenant_id=tenant_id)
+    async def record_unknown(self, tenant_id: int, error: str) -> None:
+        """Record that this worker's request may or may not have triggered a run."""
+        ...
 
-    async def ended(self, tenant_id: int, trigger_id: str, state: State, status: str) -> None:
-        """Record how the run of a trigger ended, whoever waits on it."""
-        values = {"trigger_id": trigger_id, "state": state.value, "status": status}
-        await self._record(_ENDED, tenant_id=tenant_id, **values)
+    async def record_not_sent(self, tenant_id: int) -> None:
+        """Delete this worker's claim, because its request did not trigger a run."""
+        ...
 
-    async def leave(self, tenant_id: int) -> None:
-        """Leave a trigger to whoever comes to wait on it."""
-        await self._record(f"{_LEAVE} AND tenant_id = :tenant_id", tenant_id=tenant_id)
+    async def record_ended(
+        self, tenant_id: int, trigger_id: str, state: State, status: str
+    ) -> None:
+        """Record how the run of a trigger ended. Any worker may record it; the first one wins."""
+        ...
 
-    async def renew(self) -> None:
-        """Keep what this owner has under way for another lease."""
-        await self._database.run(lambda db: db.execute(_RENEW, self._values()))
+    async def release(self, tenant_id: int) -> None:
+        """Release this worker's lease of a trigger, so that others can adopt it at once."""
+        ...
 
-    async def _record(self, statement: str, **values: object) -> None:
-        await self._database.surely(lambda db: db.execute(statement, self._values() | values))
-
-    def _take(
-        self, db: Connection, tenant_id: int, claim: str | None, *, may_repeat: bool
-    ) -> Entry:
-        values = self._values() | {"tenant_id": tenant_id}
-        db.execute(_ORPHAN, values)
-        db.execute(_TAKE_OVER, values)
-        if claim is not None:
-            db.execute(claim, values)
-        row = db.execute(_FIND, values).fetchone()
-        if row is None or (may_repeat and row[0] == State.UNKNOWN):
-            return Entry(State.NEW)
-        state, owner, trigger_id, status, error = row
-        is_mine = owner == self._owner and state in (State.SENDING, State.TRIGGERED)
-        return Entry(State(state), is_mine, trigger_id, status, error)
-
-    def _values(self) -> dict[str, Any]:
-        # The time is taken within the transaction: while it waited for its turn, leases lapsed.
-        now = self._clock.wall().timestamp()
-        return {"owner": self._owner, "now": now, "until": now + LEASE, "latest": now + 2 * LEASE}
-
-    def _prepare(self, db: Connection) -> None:
-        """Make an empty file a journal, and see that any other is one of this job."""
-        ((application,),) = db.execute("PRAGMA application_id")
-        ((version,),) = db.execute("PRAGMA user_version")
-        ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master")
-        name = self._database.name
-        if application == version == tables == 0:
-            self._create(db)
-        elif application != _APPLICATION:
-            raise ConfigurationError(f"{name} is another database, and no journal")
-        elif version > _FORMAT:
-            raise ConfigurationError(f"{name} was written by a newer version of pandium")
-        found = dict(db.execute("SELECT name, value FROM job"))
-        for key, value in self._job.items():
-            if found.get(key) != value:
-                raise ConfigurationError(
-                    f"{name} is that of a job with {key} {found.get(key)!r}, not {value!r}:"
-                    " each job needs a journal of its own"
-                )
-
-    def _create(self, db: Connection) -> None:
-        for statement in _TABLES:
-            db.execute(statement)
-        db.executemany("INSERT INTO job VALUES (?, ?)", self._job.items())
-        db.execute(f"PRAGMA application_id = {_APPLICATION}")
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
+    async def renew(self) -> set[int]:
+        """Renew this worker's leases, and return the tenants that other workers hold."""
+        ...

@@ -1,201 +1,229 @@
-"""Use an SQLite file off the event loop, beside other processes; the one user of sqlite3."""
+"""Store the journal of a bulk sync in an SQLite file that several processes can share."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from sqlite3 import Connection
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+import uuid
+from typing import TYPE_CHECKING, Any, Self
 
-import anyio
-import anyio.to_thread
-
-from pandium.errors import ConfigurationError, PandiumError
+from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
+from pandium._bulk.sqlite_connection import Connection, Database
+from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
     from pathlib import Path
+    from types import TracebackType
 
     from pandium._clock import Clock
 
-__all__ = ["Connection", "Database", "Work"]
+__all__ = ["SQLiteJournal"]
 
-T = TypeVar("T")
-Work: TypeAlias = "Callable[[Connection], T]"
+_APPLICATION_ID = 0x50414E44  # "PAND"; marks an SQLite file as a journal
+_FORMAT_VERSION = 1
 
-_log = logging.getLogger("pandium")
-
-# Seconds that SQLite waits for another writer at one try, and those between two tries.
-_PATIENCE, _PAUSE = 1.0, 0.05
-# Seconds that `surely` tries for when all else has been cancelled already.
-_GRACE = 3.0
-_PRIMARY_CODE = 0xFF
-
-
-class _Locked(Exception):  # noqa: N818 - no error, and never seen by users
-    """Another connection is writing."""
-
-
-class Database:
+_TABLES = (
+    "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     """
-    An SQLite file, or memory where there is no path. All that it does are whole transactions.
+    CREATE TABLE syncs (
+        tenant_id INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        lease REAL NOT NULL,
+        trigger_id TEXT NOT NULL DEFAULT '',
+        status TEXT NOT NULL DEFAULT '',
+        error TEXT NOT NULL DEFAULT ''
+    )
+    """,
+    "CREATE INDEX open ON syncs (state) WHERE state IN ('sending', 'triggered')",
+)
 
-    While another process writes, it waits; that process may be stopped, so there is no limit.
+# A lease that ends too far in the future was written by a wrong clock: it counts as expired.
+_EXPIRE_CLAIM = """
+    UPDATE syncs
+    SET state = 'unknown', error = 'its lease expired before a response was recorded'
+    WHERE tenant_id = :tenant_id AND state = 'sending' AND lease NOT BETWEEN :now AND :latest
+"""
+_ADOPT = """
+    UPDATE syncs SET owner = :owner, lease = :until
+    WHERE tenant_id = :tenant_id AND state = 'triggered' AND lease NOT BETWEEN :now AND :latest
+"""
+_CLAIM = """
+    INSERT INTO syncs (tenant_id, state, owner, lease)
+    VALUES (:tenant_id, 'sending', :owner, :until)
+    ON CONFLICT (tenant_id) DO NOTHING
+"""
+_CLAIM_OR_RETRY = """
+    INSERT INTO syncs (tenant_id, state, owner, lease)
+    VALUES (:tenant_id, 'sending', :owner, :until)
+    ON CONFLICT (tenant_id) DO
+        UPDATE SET state = 'sending', owner = :owner, lease = :until, error = ''
+        WHERE state = 'unknown'
+"""
+_SELECT_ENTRY = """
+    SELECT state, owner, trigger_id, status, error FROM syncs WHERE tenant_id = :tenant_id
+"""
+_SELECT_STATES = "SELECT tenant_id, state FROM syncs ORDER BY tenant_id"
+_SELECT_HELD_BY_OTHERS = """
+    SELECT tenant_id FROM syncs
+    WHERE state IN ('sending', 'triggered') AND owner != :owner
+        AND lease BETWEEN :now AND :latest
+"""
+# Includes 'unknown': a late response still counts after another worker has given up on it.
+_RECORD_TRIGGERED = """
+    UPDATE syncs SET state = 'triggered', trigger_id = :trigger_id, lease = :until, error = ''
+    WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
+"""
+_RECORD_UNKNOWN = """
+    UPDATE syncs SET state = 'unknown', error = :error
+    WHERE tenant_id = :tenant_id AND owner = :owner AND state = 'sending'
+"""
+_RECORD_NOT_SENT = """
+    DELETE FROM syncs
+    WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
+"""
+_RECORD_ENDED = """
+    UPDATE syncs SET state = :state, status = :status
+    WHERE tenant_id = :tenant_id AND trigger_id = :trigger_id AND state = 'triggered'
+"""
+_RELEASE_ALL = """
+    UPDATE syncs SET owner = '', lease = 0 WHERE owner = :owner AND state = 'triggered'
+"""
+_RELEASE = f"{_RELEASE_ALL} AND tenant_id = :tenant_id"
+_RENEW = """
+    UPDATE syncs SET lease = :until WHERE owner = :owner AND state IN ('sending', 'triggered')
+"""
+
+
+class SQLiteJournal:
+    """
+    A journal in an SQLite file. See `Journal` for its methods.
+
+    :param path: the file; ``None`` keeps the journal in memory.
+    :param job: what the job is for, such as its mode. A file is only accepted for the same job.
+    :param clock: decides when a lease has expired.
     """
 
-    def __init__(self, path: Path | None, name: str, clock: Clock) -> None:
-        self._path = None if path is None else path.absolute()
-        self.name = name if path is None else f"{name} {str(self._path)!r}"
+    def __init__(self, path: Path | None, job: Mapping[str, str], clock: Clock) -> None:
+        self._database = Database(path, "journal", clock)
+        self._job = job
         self._clock = clock
-        self._db: Connection | None = None
-        self._file: tuple[int, int] | None = None
-        self._turn = anyio.CapacityLimiter(1)
-        # Beside the limiter, as asyncio can cancel a task while its thread works on.
-        self._one = threading.Lock()
-        # Does in order what must be done whoever is cancelled.
-        self._last = ThreadPoolExecutor(1, "pandium-database")
+        self._owner = uuid.uuid4().hex
 
-    async def open(self, prepare: Work[None]) -> None:
-        """
-        Open the file, and prepare it by a first transaction.
+    async def __aenter__(self) -> Self:
+        await self._database.open(self._prepare)
+        return self
 
-        :raises ConfigurationError: if it cannot be used.
-        """
-        try:
-            await self._run(lambda: self._open(prepare))
-        except BaseException:
-            await self.close(lambda _: None)
-            raise
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A courtesy to other workers: without it they have to wait for the lease to expire.
+        await self._database.close(lambda db: db.execute(_RELEASE_ALL, self._parameters()))
 
-    async def close(self, leave: Work[object]) -> None:
-        """Close the file, after a last transaction if that is possible at once."""
-        try:
-            await self._though_cancelled(lambda: self._close(leave))
-        finally:
-            self._last.shutdown(wait=False)
+    async def states(self) -> dict[int, State]:
+        """Return the state of every tenant that has an entry."""
+        rows = await self._database.run(lambda db: db.execute(_SELECT_STATES).fetchall())
+        return {tenant_id: State(state) for tenant_id, state in rows}
 
-    async def run(self, work: Work[T]) -> T:
-        """
-        Carry out one transaction, which is on the disk at its end.
+    async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
+        """Return a tenant's entry. If the lease of its trigger has expired, adopt it first."""
+        return await self._database.run(
+            lambda db: self._adopt_or_claim(db, tenant_id, None, retry_unknown=retry_unknown)
+        )
 
-        :raises PandiumError: if the file fails.
-        """
-        return await self._run(lambda: self._transaction(work))
+    async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
+        """Claim a tenant that is new, and return its entry."""
+        claim = _CLAIM_OR_RETRY if retry_unknown else _CLAIM
+        return await self._database.run(
+            lambda db: self._adopt_or_claim(db, tenant_id, claim, retry_unknown=retry_unknown)
+        )
 
-    async def surely(self, work: Work[object]) -> None:
-        """Carry out one transaction however often cancelled; it may be carried out twice."""
-        try:
-            await self.run(work)
-        except anyio.get_cancelled_exc_class():
-            until = time.monotonic() + _GRACE
-            await self._though_cancelled(lambda: self._insist(work, until))
-            raise
+    async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
+        """Record the trigger that this worker's request returned."""
+        await self._record(_RECORD_TRIGGERED, tenant_id=tenant_id, trigger_id=trigger_id)
 
-    async def _though_cancelled(self, work: Callable[[], None]) -> None:
-        # Handed over before anything is awaited: a shield does not keep off a second
-        # `Task.cancel()` of asyncio's, which would come before a thread of anyio's has begun.
-        done = self._last.submit(self._alone, work)
-        with anyio.CancelScope(shield=True), self._clock.at_work():
-            await anyio.to_thread.run_sync(done.result, limiter=self._turn)
+    async def record_unknown(self, tenant_id: int, error: str) -> None:
+        """Record that this worker's request may or may not have triggered a run."""
+        await self._record(_RECORD_UNKNOWN, tenant_id=tenant_id, error=error)
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        tries = 0
-        while True:
-            try:
-                return work() if self._path is None else await self._in_thread(work)
-            except _Locked:
-                tries += 1
-            if tries == 1:
-                _log.warning("%s is locked by another process; waiting", self.name)
-            with self._clock.at_work():
-                await anyio.sleep(_PAUSE)
+    async def record_not_sent(self, tenant_id: int) -> None:
+        """Delete this worker's claim, because its request did not trigger a run."""
+        await self._record(_RECORD_NOT_SENT, tenant_id=tenant_id)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        with self._clock.at_work():
-            return await anyio.to_thread.run_sync(self._alone, work, limiter=self._turn)
+    async def record_ended(
+        self, tenant_id: int, trigger_id: str, state: State, status: str
+    ) -> None:
+        """Record how the run of a trigger ended. Any worker may record it; the first one wins."""
+        parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
+        await self._record(_RECORD_ENDED, tenant_id=tenant_id, **parameters)
 
-    def _alone(self, work: Callable[[], T]) -> T:
-        with self._one:
-            return work()
+    async def release(self, tenant_id: int) -> None:
+        """Release this worker's lease of a trigger, so that others can adopt it at once."""
+        await self._record(_RELEASE, tenant_id=tenant_id)
 
-    def _open(self, prepare: Work[None]) -> None:
-        # Path.is_dir raises where it may not look.
-        if self._path is not None and not os.path.isdir(self._path.parent):  # noqa: PTH112 - see above
-            raise ConfigurationError(f"{self.name}: its directory does not exist or is closed")
-        with self._translating(ConfigurationError):
-            # Transactions are our own business, and so is which thread does what.
-            self._db = sqlite3.connect(
-                self._path or ":memory:",
-                timeout=_PATIENCE,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-        try:
-            self._transaction(prepare, ConfigurationError)
-            with self._translating(ConfigurationError):
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            self._close(lambda _: None)
-            raise
-        self._file = self._identity()
+    async def renew(self) -> set[int]:
+        """Renew this worker's leases, and return the tenants that other workers hold."""
 
-    def _close(self, leave: Work[object]) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with closing(db), suppress(sqlite3.Error):
-                leave(db)
+        def work(db: Connection) -> set[int]:
+            parameters = self._parameters()
+            db.execute(_RENEW, parameters)
+            return {tenant_id for (tenant_id,) in db.execute(_SELECT_HELD_BY_OTHERS, parameters)}
 
-    def _insist(self, work: Work[object], until: float) -> None:
-        """Carry out one transaction, and while the file is locked try again for a time."""
-        while True:
-            with suppress(_Locked):
-                self._transaction(work)
-                return
-            if time.monotonic() >= until:
-                return
+        return await self._database.run(work)
 
-    def _transaction(self, work: Work[T], kind: type[PandiumError] = PandiumError) -> T:
-        db = self._db
-        if db is None:
-            raise PandiumError(f"{self.name} is not open")
-        with self._translating(kind):
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(db)
-                self._check_file()
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-            return result
+    async def _record(self, statement: str, **parameters: object) -> None:
+        await self._database.run_uncancelled(
+            lambda db: db.execute(statement, self._parameters() | parameters)
+        )
 
-    @contextmanager
-    def _translating(self, kind: type[PandiumError]) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0)
-            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                raise _Locked from None
-            raise kind(f"{self.name}: {error}") from None
+    def _adopt_or_claim(
+        self, db: Connection, tenant_id: int, claim: str | None, *, retry_unknown: bool
+    ) -> Entry:
+        parameters = self._parameters() | {"tenant_id": tenant_id}
+        db.execute(_EXPIRE_CLAIM, parameters)
+        db.execute(_ADOPT, parameters)
+        if claim is not None:
+            db.execute(claim, parameters)
+        row = db.execute(_SELECT_ENTRY, parameters).fetchone()
+        if row is None or (retry_unknown and row[0] == State.UNKNOWN):
+            return Entry(State.NEW)
+        state, owner, trigger_id, status, error = row
+        is_mine = owner == self._owner and state in IN_PROGRESS
+        return Entry(State(state), is_mine, trigger_id, status, error)
 
-    def _check_file(self) -> None:
-        # SQLite would go on with a file that nobody can find any more, while another process
-        # begins the same work with a new one.
-        if self._file is not None and self._identity() != self._file:
-            raise PandiumError(f"{self.name} was deleted or replaced while it was in use")
+    def _parameters(self) -> dict[str, Any]:
+        # Called inside the transaction: leases may have expired while it waited for a lock.
+        now = self._clock.wall().timestamp()
+        return {"owner": self._owner, "now": now, "until": now + LEASE, "latest": now + 2 * LEASE}
 
-    def _identity(self) -> tuple[int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            found = self._path.stat()
-        except OSError:
-            return 0, 0
-        return found.st_dev, found.st_ino
+    def _prepare(self, db: Connection) -> None:
+        """Create the tables in an empty file, or validate an existing journal."""
+        ((application_id,),) = db.execute("PRAGMA application_id")
+        ((version,),) = db.execute("PRAGMA user_version")
+        ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master")
+        name = self._database.name
+        if application_id == version == tables == 0:
+            self._create_tables(db)
+        elif application_id != _APPLICATION_ID:
+            raise ConfigurationError(f"{name} is an SQLite database, but not a journal")
+        elif version > _FORMAT_VERSION:
+            raise ConfigurationError(f"{name} was written by a newer version of pandium")
+        self._validate_job(db)
+
+    def _create_tables(self, db: Connection) -> None:
+        for statement in _TABLES:
+            db.execute(statement)
+        db.executemany("INSERT INTO job VALUES (?, ?)", self._job.items())
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")
+
+    def _validate_job(self, db: Connection) -> None:
+        found = dict(db.execute("SELECT name, value FROM job"))
+        for key, value in self._job.items():
+            if found.get(key) != value:
+                raise ConfigurationError(
+                    f"{self._database.name} belongs to a job with {key} {found.get(key)!r}, not"
+                    f" {value!r}: use a separate journal for each job"
+                )

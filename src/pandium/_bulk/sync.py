@@ -1,15 +1,17 @@
-"""Bring each of many tenants to a run and its end: triggered once at most, and reported once."""
+"""Trigger a run for each of many tenants, at most once, and report one result for each."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
 import attrs
 
-from pandium._bulk.journal import LEASE, State
-from pandium._waiting.polling import RunResult
+from pandium._bulk.journal import IN_PROGRESS, LEASE, State
+from pandium._validation import validate_tenant_id
+from pandium._waiting.results import RunResult
 from pandium._waiting.scheduler import Scheduler, for_each
 from pandium.errors import ConnectionLost, PandiumError
 from pandium.models import Outcome, Tenant, Trigger, TriggerStatus
@@ -21,287 +23,373 @@ if TYPE_CHECKING:
 
     from pandium._bulk.journal import Entry, Journal
     from pandium._waiting.polling import TriggerWait, WaitOptions
+    from pandium._waiting.results import Counters
 
-__all__ = ["Plan", "sync_each"]
+__all__ = ["OnTriggered", "SyncOptions", "sync_each"]
 
 T = TypeVar("T", bound=int | Tenant)
-Send: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
+OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
+Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
-_LARGEST_ID = 2**63 - 1
-# Often enough for a lease to be renewed in time if one time or two it comes late.
-_TICK = LEASE / 4
+# A lease survives two renewals that are missed or late.
+_RENEWAL_INTERVAL = LEASE / 4
 
 
 @attrs.frozen
-class Plan(Generic[T]):
-    """How to trigger: what to send for what the source gave, by which call, how many at once."""
+class SyncOptions(Generic[T]):
+    """
+    How to trigger the sync of one tenant, and how many tenants are active at a time.
 
-    content: Callable[[T], Awaitable[bytes | None]]
-    post: Callable[[int, bytes | None], Awaitable[Trigger]]
+    :param encode_body: returns the body of the request for an item of the source.
+    :param send: sends the request for a tenant id and a body.
+    :param max_concurrency: the number of slots. A tenant occupies one until its run has ended.
+    :param retry_unknown: send again if the outcome of an earlier request is unknown.
+    :param on_triggered: called with each trigger that `send` returns, and the tenant's id.
+    """
+
+    encode_body: Callable[[T], Awaitable[bytes | None]]
+    send: Callable[[int, bytes | None], Awaitable[Trigger]]
     max_concurrency: int
-    may_repeat: bool
+    retry_unknown: bool
+    on_triggered: OnTriggered | None = None
 
 
 async def sync_each(
     source: Iterable[T] | AsyncIterable[T],
-    plan: Plan[T],
-    options: WaitOptions,
+    options: SyncOptions[T],
+    wait_options: WaitOptions,
     journal: Journal,
-    send: Send,
+    report: Report,
 ) -> None:
     """
-    Trigger a run for each tenant of the source, and send each result as it comes.
+    Trigger a run for each tenant of the source, and report each result when it is known.
 
-    What the journal has under way comes first. An error of the source or of the journal is raised
-    once all that was begun has been sent.
+    Tenants in progress in the journal come first. An error of the source or of the journal is
+    raised after the results of all tenants that were started.
     """
     failure: Exception | None = None
     async with journal, anyio.create_task_group() as tasks:
-        failure = await _Job(plan, options, journal, send, tasks).run(source)
+        failure = await BulkSync(options, wait_options, journal, report, tasks).run(source)
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
 
-def _tenant_id_of(item: object) -> int:
-    tenant_id = item.id if isinstance(item, Tenant) else item
-    if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
-        raise ValueError(f"tenants must hold ids or Tenants, not {item!r}")
-    if abs(tenant_id) > _LARGEST_ID:
-        raise ValueError(f"tenants must hold ids of 64 bits, not {item!r}")
-    return tenant_id
+class SyncSlots:
+    """
+    The slots of active tenants.
+
+    A run that is already in progress takes a slot even if none is free. New tenants then wait until
+    enough slots have been released.
+    """
+
+    def __init__(self, size: int, counters: Counters) -> None:
+        self._free = anyio.Semaphore(size)
+        self._overdrawn = 0
+        self._counters = counters
+
+    async def acquire(self) -> None:
+        """Wait for a free slot, and take it."""
+        await self._free.acquire()
+        self._counters.active += 1
+
+    def acquire_nowait(self) -> None:
+        """Take a slot, even if none is free."""
+        try:
+            self._free.acquire_nowait()
+        except anyio.WouldBlock:
+            self._overdrawn += 1
+        self._counters.active += 1
+
+    def release(self) -> None:
+        """Release a slot."""
+        if self._overdrawn:
+            self._overdrawn -= 1
+        else:
+            self._free.release()
+        self._counters.active -= 1
 
 
-class _Job(Generic[T]):
-    """The tenants of one call, each from when it is taken up until it is reported."""
+class BulkSync(Generic[T]):
+    """The state of one `sync_each`: its tenants, and the tasks that trigger them."""
 
     def __init__(
-        self, plan: Plan[T], options: WaitOptions, journal: Journal, send: Send, tasks: TaskGroup
+        self,
+        options: SyncOptions[T],
+        wait_options: WaitOptions,
+        journal: Journal,
+        report: Report,
+        tasks: TaskGroup,
     ) -> None:
-        self._plan = plan
-        self._clock = options.clock
-        self._counters = options.counters
+        self._options = options
+        self._clock = wait_options.clock
+        self._counters = wait_options.counters
         self._journal = journal
-        self._send = send
+        self._report = report
         self._tasks = tasks
-        self._schedule = Scheduler(options, tasks, self._run_ended)
-        self._places = anyio.Semaphore(plan.max_concurrency)
-        self._excess = 0
+        self._scheduler = Scheduler(wait_options, tasks, self._run_ended)
+        self._slots = SyncSlots(options.max_concurrency, wait_options.counters)
         self._seen: set[int] = set()
-        # What was taken up and not reported, as the source gave it, if it has.
-        self._items: dict[int, T | None] = {}
-        self._elsewhere: set[int] = set()
+        # Tenants that were started. The value is None until the source names the tenant.
+        self._unreported: dict[int, T | None] = {}
         self._reported = anyio.Event()
-        self._walk = anyio.CancelScope()
-        self._at_hand: int | None = None
-        self._broken: Exception | None = None
+        # Tenants with an entry in the journal when it was opened.
+        self._recorded: set[int] = set()
+        self._held_by_others: set[int] = set()
+        self._has_other_workers = False
+        self._reading = anyio.CancelScope()
+        # The tenant that is started when the journal fails: it has no task that reports it.
+        self._starting: int | None = None
+        self._journal_error: PandiumError | None = None
 
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
-        """Sync all; once all are reported, give the error of the source or of the journal."""
+        """Sync all tenants, and return the error of the source or of the journal, if any."""
         failure: Exception | None = None
-        self._tasks.start_soon(self._schedule.run)
-        self._tasks.start_soon(self._tend)
-        with self._walk:
+        self._tasks.start_soon(self._scheduler.run)
+        self._tasks.start_soon(self._renew_leases)
+        with self._reading:
             try:
-                await self._walk_through(source)
+                await self._start_all(source)
             except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
                 failure = error
-        if self._broken is not None and self._at_hand in self._items:
-            await self._report_error(self._at_hand, self._broken, Outcome.ACTIVE)
-        while self._items:
+        if self._journal_error is not None and self._starting in self._unreported:
+            await self._report_error(self._starting, self._journal_error, Outcome.ACTIVE)
+        await self._wait_until_reported()
+        return failure or self._journal_error
+
+    async def _wait_until_reported(self) -> None:
+        while self._unreported:
             self._reported = anyio.Event()
             await self._reported.wait()
-        return failure or self._broken
 
-    async def _walk_through(self, source: Iterable[T] | AsyncIterable[T]) -> None:
-        begun = await self._journal.under_way()
-        # What may be repeated waits for the source to name it, as that may decide on its payload.
-        later = {one for one, state in begun if state is State.SENDING and self._plan.may_repeat}
-        for tenant_id, _ in begun:
-            if tenant_id not in later:
-                await self._take_up(tenant_id, None)
-        await for_each(source, self._take)
-        for tenant_id in sorted(later - self._seen):
-            await self._take_up(tenant_id, None)
+    # Starting tenants
 
-    async def _take(self, item: T) -> None:
+    async def _start_all(self, source: Iterable[T] | AsyncIterable[T]) -> None:
+        states = await self._journal.states()
+        self._recorded = set(states)
+        # A request that may be retried needs its payload, so it waits until the source names it.
+        deferred = {
+            tenant_id
+            for tenant_id, state in states.items()
+            if state is State.SENDING and self._options.retry_unknown
+        }
+        for tenant_id, state in states.items():
+            if state in IN_PROGRESS and tenant_id not in deferred:
+                await self._start(tenant_id, None)
+        await for_each(source, self._start_item)
+        for tenant_id in sorted(deferred - self._seen):
+            await self._start(tenant_id, None)
+
+    async def _start_item(self, item: T) -> None:
         try:
-            tenant_id = _tenant_id_of(item)
+            tenant_id = validate_tenant_id(item)
         except ValueError as error:
-            await self._send(RunResult(None, None, error, 0, 0.0))
+            await self._report(RunResult(None, None, error, 0, 0.0))
             self._counters.count(Outcome.FAILED)
             return
         if tenant_id not in self._seen:
-            await self._take_up(tenant_id, item)
-        elif tenant_id in self._items:  # known from the journal, and now from the source
-            self._items[tenant_id] = item
+            await self._start(tenant_id, item)
+        elif tenant_id in self._unreported:  # started from the journal, before the source named it
+            self._unreported[tenant_id] = item
 
-    async def _take_up(self, tenant_id: int, item: T | None) -> None:
+    async def _start(self, tenant_id: int, item: T | None) -> None:
         self._seen.add(tenant_id)
-        self._items[tenant_id] = item
-        self._at_hand = tenant_id
-        await self._bring(tenant_id)
-        self._at_hand = None
+        self._unreported[tenant_id] = item
+        self._starting = tenant_id
+        if item is None or self._may_be_recorded(tenant_id):
+            await self._resume(tenant_id)
+        else:
+            await self._begin(tenant_id, item)
+        self._starting = None
 
-    async def _bring(self, tenant_id: int) -> None:
-        """Go on from what the journal knows of a tenant."""
-        may_repeat = self._plan.may_repeat and self._items[tenant_id] is not None
+    def _may_be_recorded(self, tenant_id: int) -> bool:
+        # If not, one transaction less. A claim finds the entry of another worker as well, but only
+        # after the tenant has taken a slot and its payload has been made.
+        return self._has_other_workers or tenant_id in self._recorded
+
+    async def _resume(self, tenant_id: int) -> None:
+        """Continue from a tenant's entry in the journal."""
+        retry_unknown = self._options.retry_unknown and self._unreported[tenant_id] is not None
         try:
-            entry = await self._journal.find(tenant_id, may_repeat=may_repeat)
+            entry = await self._journal.adopt(tenant_id, retry_unknown=retry_unknown)
         except PandiumError as error:
-            self._break(error)
+            self._stop_sending(error)
             await self._report_error(tenant_id, error, Outcome.ACTIVE)
             return
-        item = self._items[tenant_id]
+        item = self._unreported[tenant_id]
         if entry.state is not State.NEW:
             await self._follow(tenant_id, entry)
-        elif item is None:  # another owner's, which was refused
+        elif item is not None:
+            await self._begin(tenant_id, item)
+        else:  # another worker's request was refused, and our source has not named the tenant
             self._forget(tenant_id)
-        else:
-            await self._places.acquire()
-            self._counters.active += 1
-            self._tasks.start_soon(self._trigger, tenant_id, item)
 
     async def _follow(self, tenant_id: int, entry: Entry) -> None:
+        """Handle a tenant that needs no request: wait for its run, or report its result."""
         if entry.is_mine:
-            self._enter()
-            self._wait(tenant_id, entry.trigger_id)
-        elif entry.state in (State.SENDING, State.TRIGGERED):
-            self._elsewhere.add(tenant_id)
+            self._slots.acquire_nowait()
+            self._wait_for_run(tenant_id, entry.trigger_id)
+        elif entry.state in IN_PROGRESS:
+            self._held_by_others.add(tenant_id)
+            self._has_other_workers = True
         elif entry.state is State.UNKNOWN:
             lost = ConnectionLost(f"tenant {tenant_id} may have been triggered: {entry.error}")
             await self._report_error(tenant_id, lost, Outcome.ACTIVE)
         else:
             self._counters.triggered += 1
             status = TriggerStatus(entry.status)
-            completed = RunResult(entry.trigger_id, status, None, 0, 0.0, tenant_id)
-            await self._report(tenant_id, completed, Outcome(entry.state.value))
+            result = RunResult(entry.trigger_id, status, None, 0, 0.0, tenant_id)
+            await self._report_result(tenant_id, result, Outcome(entry.state.value))
+
+    # Triggering a run: encode the body, claim the tenant, send, record
+
+    async def _begin(self, tenant_id: int, item: T) -> None:
+        await self._slots.acquire()
+        self._tasks.start_soon(self._trigger, tenant_id, item)
 
     async def _trigger(self, tenant_id: int, item: T) -> None:
         began = self._clock.now()
         try:
-            content = await self._plan.content(item)
+            body = await self._options.encode_body(item)
             entry = await self._claim(tenant_id)
         except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
-            self._leave()
+            self._slots.release()
             await self._report_error(tenant_id, error, Outcome.FAILED, began)
             return
         if entry.is_mine and entry.state is State.SENDING:
-            await self._post(tenant_id, content, began)
+            await self._send(tenant_id, body, began)
         else:
-            self._leave()
+            self._has_other_workers = True
+            self._slots.release()
             await self._follow(tenant_id, entry)
 
     async def _claim(self, tenant_id: int) -> Entry:
-        if self._broken is not None:
-            raise self._broken
+        if self._journal_error is not None:
+            raise self._journal_error
         try:
-            return await self._journal.claim(tenant_id, may_repeat=self._plan.may_repeat)
+            return await self._journal.claim(tenant_id, retry_unknown=self._options.retry_unknown)
         except PandiumError as error:
-            self._break(error)
+            self._stop_sending(error)
             raise
 
-    async def _post(self, tenant_id: int, content: bytes | None, began: float) -> None:
+    async def _send(self, tenant_id: int, body: bytes | None, began: float) -> None:
         is_sent = False
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             is_sent = True
-            trigger = await self._plan.post(tenant_id, content)
+            trigger = await self._options.send(tenant_id, body)
         except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
-            await self._not_triggered(tenant_id, error, began)
+            await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
-            await self._note(
-                self._without_trigger(tenant_id, "the request was cancelled", is_lost=is_sent)
-            )
+            await self._record_failure(tenant_id, "the request was cancelled", is_unknown=is_sent)
             raise
         else:
-            await self._note(self._journal.triggered(tenant_id, trigger.trigger_id))
-            self._wait(tenant_id, trigger.trigger_id)
+            await self._triggered(tenant_id, trigger, began)
 
-    async def _not_triggered(self, tenant_id: int, error: Exception, began: float) -> None:
-        is_lost = getattr(error, "outcome_unknown", True)
-        # Its text may be the API's, and hold what was sent.
+    async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
+        is_unknown = getattr(error, "outcome_unknown", True)
+        # Without the message, which may quote the payload from the API's response.
         cause = type(error).__name__
-        await self._note(self._without_trigger(tenant_id, cause, is_lost=is_lost))
-        self._leave()
-        outcome = Outcome.ACTIVE if is_lost else Outcome.FAILED
+        await self._record_failure(tenant_id, cause, is_unknown=is_unknown)
+        self._slots.release()
+        outcome = Outcome.ACTIVE if is_unknown else Outcome.FAILED
         await self._report_error(tenant_id, error, outcome, began)
 
-    def _without_trigger(self, tenant_id: int, cause: str, *, is_lost: bool) -> Awaitable[None]:
-        journal = self._journal
-        return journal.lost(tenant_id, cause) if is_lost else journal.unsent(tenant_id)
+    async def _record_failure(self, tenant_id: int, cause: str, *, is_unknown: bool) -> None:
+        if is_unknown:
+            await self._record(self._journal.record_unknown(tenant_id, cause))
+        else:
+            await self._record(self._journal.record_not_sent(tenant_id))
 
-    def _wait(self, tenant_id: int, trigger_id: str) -> None:
+    async def _triggered(self, tenant_id: int, trigger: Trigger, began: float) -> None:
+        try:
+            await self._record_trigger(tenant_id, trigger)
+        except Exception as error:  # noqa: BLE001 - raised by the user's own callback
+            self._counters.triggered += 1
+            await self._record(self._journal.release(tenant_id))
+            self._slots.release()
+            elapsed = self._clock.now() - began
+            result = RunResult(trigger.trigger_id, None, error, 0, elapsed, tenant_id)
+            await self._report_result(tenant_id, result, Outcome.ACTIVE)
+        else:
+            self._wait_for_run(tenant_id, trigger.trigger_id)
+
+    async def _record_trigger(self, tenant_id: int, trigger: Trigger) -> None:
+        try:
+            await self._record(self._journal.record_triggered(tenant_id, trigger.trigger_id))
+        finally:  # a cancellation must not hide from the user that there is a trigger
+            if self._options.on_triggered is not None:
+                returned = self._options.on_triggered(trigger, tenant_id)
+                if inspect.isawaitable(returned):
+                    await returned
+
+    # Waiting for the run
+
+    def _wait_for_run(self, tenant_id: int, trigger_id: str) -> None:
         self._counters.triggered += 1
-        self._schedule.add(tenant_id, trigger_id)
+        self._scheduler.add(tenant_id, trigger_id)
 
-    async def _run_ended(self, watch: TriggerWait, error: Exception | None) -> None:
-        tenant_id, status = watch.key, watch.last_status
-        if status is None or watch.outcome is Outcome.ACTIVE:
-            await self._note(self._journal.leave(tenant_id))
+    async def _run_ended(self, wait: TriggerWait, error: Exception | None) -> None:
+        await self._record_end(wait)
+        self._slots.release()
+        result = attrs.evolve(wait.result(error), tenant_id=wait.key)
+        outcome = wait.outcome if error is None else Outcome.ACTIVE
+        await self._report_result(wait.key, result, outcome)
+
+    async def _record_end(self, wait: TriggerWait) -> None:
+        tenant_id, status = wait.key, wait.last_status
+        if status is None or wait.outcome is Outcome.ACTIVE:
+            await self._record(self._journal.release(tenant_id))
         else:
-            state = State(watch.outcome.value)
-            ended = self._journal.ended(tenant_id, watch.trigger_id, state, status.status)
-            await self._note(ended)
-        self._leave()
-        completed = attrs.evolve(watch.completed(error), tenant_id=tenant_id)
-        await self._report(tenant_id, completed, watch.outcome if error is None else Outcome.ACTIVE)
+            state = State(wait.outcome.value)
+            await self._record(
+                self._journal.record_ended(tenant_id, wait.trigger_id, state, status.status)
+            )
 
-    async def _tend(self) -> None:
-        """Keep what is ours, and look after what others had."""
+    # Keeping the journal
+
+    async def _renew_leases(self) -> None:
+        """Renew our leases, and resume tenants that other workers no longer hold."""
         while True:
-            await self._clock.sleep(_TICK)
+            await self._clock.sleep(_RENEWAL_INTERVAL)
+            held: set[int] = set()
             try:
-                await self._journal.renew()
-                held = await self._journal.elsewhere() if self._elsewhere else set()
+                held = await self._journal.renew()
             except PandiumError as error:
-                self._break(error)
-                held = set()
-            free = self._elsewhere - held
-            self._elsewhere -= free
-            for tenant_id in sorted(free):
-                self._tasks.start_soon(self._bring, tenant_id)
+                self._stop_sending(error)
+            released = self._held_by_others - held
+            self._held_by_others -= released
+            for tenant_id in sorted(released):
+                self._tasks.start_soon(self._resume, tenant_id)
 
-    async def _note(self, record: Awaitable[None]) -> None:
+    async def _record(self, write: Awaitable[None]) -> None:
+        """Write to the journal. If that fails, send no more requests."""
         try:
-            await record
+            await write
         except PandiumError as error:
-            self._break(error)
+            self._stop_sending(error)
 
-    def _break(self, error: PandiumError) -> None:
-        """Send no more, as nothing could be recorded; what is under way is waited for."""
-        self._broken = error
-        self._walk.cancel()
+    def _stop_sending(self, error: PandiumError) -> None:
+        """Stop reading the source after an error of the journal. Active runs are waited for."""
+        self._journal_error = error
+        self._reading.cancel()
 
-    def _enter(self) -> None:
-        # A run that is under way is waited on, even where more of them are than places.
-        try:
-            self._places.acquire_nowait()
-        except anyio.WouldBlock:
-            self._excess += 1
-        self._counters.active += 1
-
-    def _leave(self) -> None:
-        if self._excess:
-            self._excess -= 1
-        else:
-            self._places.release()
-        self._counters.active -= 1
-
-    def _forget(self, tenant_id: int) -> None:
-        self._seen.discard(tenant_id)
-        del self._items[tenant_id]
-        self._reported.set()
+    # Reporting results
 
     async def _report_error(
         self, tenant_id: int, error: Exception, outcome: Outcome, began: float | None = None
     ) -> None:
         elapsed = 0.0 if began is None else self._clock.now() - began
-        completed = RunResult(None, None, error, 0, elapsed, tenant_id)
-        await self._report(tenant_id, completed, outcome)
+        result = RunResult(None, None, error, 0, elapsed, tenant_id)
+        await self._report_result(tenant_id, result, outcome)
 
-    async def _report(self, tenant_id: int, completed: RunResult, outcome: Outcome) -> None:
-        await self._send(completed)
+    async def _report_result(self, tenant_id: int, result: RunResult, outcome: Outcome) -> None:
+        await self._report(result)
         self._counters.count(outcome)
-        del self._items[tenant_id]
+        del self._unreported[tenant_id]
+        self._reported.set()
+
+    def _forget(self, tenant_id: int) -> None:
+        self._seen.discard(tenant_id)
+        del self._unreported[tenant_id]
         self._reported.set()

@@ -13,8 +13,9 @@ import pandium
 from pandium._cli import exit_codes as codes
 from pandium._cli.commands.builds import builds
 from pandium._cli.commands.connectors import connectors
+from pandium._cli.commands.demo import demo
+from pandium._cli.commands.emulator import emulator
 from pandium._cli.commands.integrations import integrations
-from pandium._cli.commands.local import demo, emulator
 from pandium._cli.commands.releases import releases
 from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs

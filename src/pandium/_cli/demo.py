@@ -1,4 +1,4 @@
-"""Walk, sync and wait against an emulator on this machine, for everybody to see."""
+"""Run the `demo` command: list, sync and wait against an emulator on this machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pandium import AsyncPandium, Polling, RunResult, Trigger
+from pandium._cli.output.terminal import can_draw
 from pandium.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import TextIO
 
@@ -28,15 +29,24 @@ if TYPE_CHECKING:
 
     from pandium.models import Tenant
 
-__all__ = ["Bars", "Display", "Lines", "Report", "Size", "display_for", "run", "world"]
+__all__ = [
+    "Bars",
+    "Display",
+    "Lines",
+    "Report",
+    "Size",
+    "choose_display",
+    "create_emulator",
+    "run",
+]
 
 Rows: TypeAlias = "list[tuple[str, str]]"
 Display: TypeAlias = "Bars | Lines"
 
-_AT_ONCE = 10
+_MAX_CONCURRENCY = 10
 _POLLING = Polling(first=0.5, minimum=0.5, maximum=1.0, rate=100.0)
-_PACES = 8  # after so many integrations the delays begin anew
-# One tenant in so many, which one of them, and how its runs end.
+_SPEEDS = 8  # integrations have this many different speeds
+# Which tenants fail, and how: one of every N tenants, starting at an offset, with a final status.
 _FAILURES = (
     (20, 7, "Failed (Integration Issue)"),
     (50, 11, "Failed (Timeout)"),
@@ -46,7 +56,7 @@ _FAILURES = (
 
 @attrs.frozen
 class Size:
-    """How many tenants there are, of how many integrations, and how many of them to sync."""
+    """The numbers of tenants, of integrations, and of tenants to sync."""
 
     tenants: int
     integrations: int
@@ -55,43 +65,51 @@ class Size:
 
 @attrs.frozen
 class Report:
-    """What the client did, with the requests as the emulator saw them: (number, 404s)."""
+    """
+    The results of a demo.
+
+    :param listed: the tenants that the listing returned.
+    :param list_seconds: the time that the listing took.
+    :param results: the results of the runs.
+    :param requests: the requests that the emulator received: all of them, and those answered 404.
+    :param seconds: the time that the whole demo took.
+    """
 
     size: Size
-    walked: int
-    walk_seconds: float
-    completed: list[RunResult]
+    listed: int
+    list_seconds: float
+    results: list[RunResult]
     requests: tuple[int, int]
     seconds: float
 
     def outcomes(self) -> Rows:
-        """Count how the runs ended, by the vendor's word, the most frequent first."""
-        words = Counter(map(_word, self.completed))
-        return [(word, str(number)) for word, number in words.most_common()]
+        """Return the number of runs per final status, the most frequent first."""
+        counts = Counter(map(_final_status, self.results))
+        return [(status, str(number)) for status, number in counts.most_common()]
 
     def figures(self) -> Rows:
-        """Give the figures with their names."""
-        sent, missing = self.requests
+        """Return the names and values of the measurements."""
+        total, not_found = self.requests
         return [
-            ("requests sent", str(sent)),
-            ("404s seen", str(missing)),
+            ("requests sent", str(total)),
+            ("404s seen", str(not_found)),
             ("seconds", f"{self.seconds:.1f}"),
-            ("tenants a second", f"{self.walked / self.walk_seconds:.0f}"),
+            ("tenants a second", f"{self.listed / self.list_seconds:.0f}"),
         ]
 
     def is_complete(self) -> bool:
-        """Tell whether every tenant was walked, and the end of every run seen."""
-        ended = [one for one in self.completed if one.error is None]
-        return self.walked == self.size.tenants and len(ended) == self.size.syncs
+        """Return whether all tenants were listed and all runs were followed to their end."""
+        ended = [result for result in self.results if result.error is None]
+        return self.listed == self.size.tenants and len(ended) == self.size.syncs
 
 
-def _word(completed: RunResult) -> str:
-    status, error = completed.status, completed.error
+def _final_status(result: RunResult) -> str:
+    status, error = result.status, result.error
     return type(error).__name__ if status is None else status.status
 
 
 class Bars:
-    """A progress bar for each stage, on a terminal."""
+    """A progress bar for each stage, for terminals."""
 
     def __init__(self, console: Console) -> None:
         text = TextColumn("{task.description}")
@@ -111,7 +129,7 @@ class Bars:
         self._progress.stop()
 
     def begin(self, stage: str, total: int) -> Callable[[], None]:
-        """Add a bar for a stage of so many steps, and give what to call after each of them."""
+        """Add a bar for a stage, and return a function to call after each of its steps."""
         return partial(self._progress.advance, self._progress.add_task(stage, total=total))
 
     def table(self, title: str, rows: Rows) -> None:
@@ -124,7 +142,7 @@ class Bars:
 
 
 class Lines:
-    """A plain line for each stage at its end, for pipes and files."""
+    """A plain line when a stage is complete, for pipes and files."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -141,7 +159,7 @@ class Lines:
         self._stream.flush()
 
     def begin(self, stage: str, total: int) -> Callable[[], None]:
-        """Count the steps, and write the line after the last one."""
+        """Begin a stage, and return a function to call after each of its steps."""
         steps = count(1)
 
         def advance() -> None:
@@ -151,7 +169,7 @@ class Lines:
         return advance
 
     def table(self, title: str, rows: Rows) -> None:
-        """Write the rows in two columns."""
+        """Write a title and two aligned columns."""
         left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
         body = (f"  {name:<{left}}  {number:>{right}}" for name, number in rows)
         self._write(["", title, *body])
@@ -161,65 +179,70 @@ class Lines:
         self._stream.flush()
 
 
-def display_for(stream: TextIO, environ: Mapping[str, str]) -> Display:
-    """Choose bars for a terminal that can draw them, and lines for everything else."""
-    is_plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
-    return Lines(stream) if is_plain or not stream.isatty() else Bars(Console(file=stream))
+def choose_display(stream: TextIO) -> Display:
+    """Return bars for a terminal that can draw them, and plain lines otherwise."""
+    return Bars(Console(file=stream)) if can_draw(stream) else Lines(stream)
 
 
 def run(size: Size) -> int:
-    """Run the demo on standard output, and give the exit code."""
-    # The emulator is on this machine, where a proxy of the environment does not reach it.
+    """Run the demo on standard output, and return the exit code."""
+    # The emulator listens on this machine, and a proxy cannot reach it.
     os.environ["no_proxy"] = "127.0.0.1"
     return anyio.run(_run, size)
 
 
 async def _run(size: Size) -> int:
-    with display_for(sys.stdout, os.environ) as display:
-        report = await _show(size, display)
+    with choose_display(sys.stdout) as display:
+        report = await _measure(size, display)
     display.table("Outcomes of the runs", report.outcomes())
     display.table("Figures", report.figures())
     return 0 if report.is_complete() else 1
 
 
-async def _show(size: Size, display: Display) -> Report:
-    began = time.perf_counter()
-    emulator = world(size, display.begin("seeding tenants", size.tenants))
+async def _measure(size: Size, display: Display) -> Report:
+    start = time.perf_counter()
+    emulator = create_emulator(size, display.begin("seeding tenants", size.tenants))
     async with emulator, AsyncPandium("demo", base_url=emulator.url) as client:
-        walk_began = time.perf_counter()
-        tenants = await _walk(client, display.begin("walking tenants", size.tenants))
-        walk_seconds = time.perf_counter() - walk_began
-        completed = await _sync(client, tenants[: size.syncs], display)
-    seconds = time.perf_counter() - began
-    return Report(size, len(tenants), walk_seconds, completed, _requests(emulator), seconds)
+        list_start = time.perf_counter()
+        tenants = await _list(client, display.begin("listing tenants", size.tenants))
+        list_seconds = time.perf_counter() - list_start
+        results = await _sync(client, tenants[: size.syncs], display)
+    seconds = time.perf_counter() - start
+    return Report(size, len(tenants), list_seconds, results, _count_requests(emulator), seconds)
 
 
-def world(size: Size, advance: Callable[[], None]) -> Emulator:
-    """Make an emulator with integrations that differ in pace, and some tenants whose runs fail."""
+def create_emulator(size: Size, advance: Callable[[], None]) -> Emulator:
+    """
+    Return an emulator with slow and fast integrations, and with some tenants whose runs fail.
+
+    :param advance: a function to call after each tenant that was added.
+    """
     emulator = Emulator({"integrations": []})
-    for number in range(size.integrations):
-        integration = emulator.add_integration(f"integration-{number + 1}")
-        _script(emulator, number, "Succeeded", integration=integration.id)
-    for number in range(size.tenants):
-        place = number % size.integrations
-        tenant = emulator.add_tenant(f"tenant-{number + 1}", place + 1)
-        if (word := _failure_of(number)) is not None:
-            _script(emulator, place, word, tenant=tenant.id)
+    for index in range(size.integrations):
+        integration = emulator.add_integration(f"integration-{index + 1}")
+        _add_script(emulator, index, "Succeeded", integration=integration.id)
+    for index in range(size.tenants):
+        integration_index = index % size.integrations
+        tenant = emulator.add_tenant(f"tenant-{index + 1}", integration_index + 1)
+        if (failure := _failure_status(index)) is not None:
+            _add_script(emulator, integration_index, failure, tenant=tenant.id)
         advance()
     return emulator
 
 
-def _script(emulator: Emulator, place: int, last: str, **whose: int) -> None:
-    pace = place % _PACES
-    phases = (("Pending", 0.3), ("Running", 0.4 + 0.5 * pace), (last, 0.0))
-    emulator.runs.script(appears_after=0.6 + 0.3 * pace, phases=phases, **whose)
+def _add_script(
+    emulator: Emulator, integration_index: int, final_status: str, **target: int
+) -> None:
+    speed = integration_index % _SPEEDS
+    phases = (("Pending", 0.3), ("Running", 0.4 + 0.5 * speed), (final_status, 0.0))
+    emulator.runs.script(appears_after=0.6 + 0.3 * speed, phases=phases, **target)
 
 
-def _failure_of(number: int) -> str | None:
-    return next((word for every, first, word in _FAILURES if number % every == first), None)
+def _failure_status(index: int) -> str | None:
+    return next((status for every, offset, status in _FAILURES if index % every == offset), None)
 
 
-async def _walk(client: AsyncPandium, advance: Callable[[], None]) -> list[Tenant]:
+async def _list(client: AsyncPandium, advance: Callable[[], None]) -> list[Tenant]:
     tenants: list[Tenant] = []
     async for tenant in client.tenants.list():
         tenants.append(tenant)
@@ -228,38 +251,38 @@ async def _walk(client: AsyncPandium, advance: Callable[[], None]) -> list[Tenan
 
 
 async def _sync(client: AsyncPandium, tenants: list[Tenant], display: Display) -> list[RunResult]:
-    triggered = display.begin("triggering syncs", len(tenants))
-    ended = display.begin("waiting for runs", len(tenants))
+    on_triggered = display.begin("triggering syncs", len(tenants))
+    on_ended = display.begin("waiting for runs", len(tenants))
     send, receive = anyio.create_memory_object_stream[Trigger](len(tenants))
-    completed: list[RunResult] = []
+    collected: list[RunResult] = []
     async with receive, anyio.create_task_group() as tasks:
-        tasks.start_soon(_trigger_all, client, tenants, send, triggered)
-        async with client.runs.as_completed(receive, poll=_POLLING) as done:
-            async for one in done:
-                completed.append(one)
-                ended()
-    return completed
+        tasks.start_soon(_trigger_all, client, tenants, send, on_triggered)
+        async with client.runs.as_completed(receive, poll=_POLLING) as results:
+            async for result in results:
+                collected.append(result)
+                on_ended()
+    return collected
 
 
 async def _trigger_all(
     client: AsyncPandium,
     tenants: list[Tenant],
     send: MemoryObjectSendStream[Trigger],
-    advance: Callable[[], None],
+    on_triggered: Callable[[], None],
 ) -> None:
     queue = iter(tenants)
 
     async def work() -> None:
         for tenant in queue:
             await send.send(await client.tenants.sync(tenant.id, mode="normal"))
-            advance()
+            on_triggered()
 
     async with send, anyio.create_task_group() as tasks:
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_CONCURRENCY):
             tasks.start_soon(work)
 
 
-def _requests(emulator: Emulator) -> tuple[int, int]:
+def _count_requests(emulator: Emulator) -> tuple[int, int]:
     counts = emulator.counts
-    missing = sum(number for (_, _, status), number in counts.items() if status == 404)  # noqa: PLR2004 - Not Found
-    return sum(counts.values()), missing
+    not_found = sum(number for (_, _, status), number in counts.items() if status == 404)  # noqa: PLR2004 - the HTTP status
+    return sum(counts.values()), not_found

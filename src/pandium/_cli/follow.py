@@ -11,8 +11,8 @@ from pandium import Outcome, PandiumError, Polling, RunResult, WaitTimeout
 from pandium._cli import exit_codes as codes
 from pandium._cli.options import connecting, setting
 from pandium._cli.output.bar import Bar
-from pandium._cli.output.records import Ending
-from pandium._cli.output.rows import rows_for
+from pandium._cli.output.records import RunRow
+from pandium._cli.output.rows import create_writer
 from pandium._cli.output.terminal import note
 from pandium._cli.session import explaining, run
 
@@ -58,10 +58,10 @@ def time_limit() -> float:
     return limit
 
 
-def ending_of(completed: RunResult, tenant_id: int | None = None) -> Ending:
+def ending_of(completed: RunResult, tenant_id: int | None = None) -> RunRow:
     """Say how a wait ended."""
     status, error = completed.status, completed.error
-    return Ending(
+    return RunRow(
         tenant_id,
         completed.trigger_id,
         _outcome_of(status) if error is None else outcome_of_error(error),
@@ -99,7 +99,7 @@ class Follow:
         self.late: list[str] = []
 
     def __enter__(self) -> Self:
-        self._rows = rows_for("Ending", setting("format", "table"), sys.stdout)
+        self._writer = create_writer("RunRow", setting("format", "table"), sys.stdout)
         self._bar = Bar()
         self._bar.start()
         return self
@@ -121,22 +121,22 @@ class Follow:
         """Know how many runs have been begun."""
         self._begun = begun
         ended = self._outcomes.total()
-        self._bar.show(begun, ended, ended - self._outcomes["succeeded"])
+        self._bar.update(begun, ended, ended - self._outcomes["succeeded"])
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: RunRow) -> None:
         """Write how a wait ended."""
         self._outcomes[ending.outcome] += 1
         self.pending.pop(ending.trigger_id or "", None)
         if ending.outcome == "timeout" and ending.trigger_id:
             self.late.append(ending.trigger_id)
-        with self._bar.aside():
-            self._rows.write([ending])
+        with self._bar.hidden():
+            self._writer.write([ending])
             sys.stdout.flush()
         self.expect(self._begun)
 
     def close(self, going_on: GoingOn) -> int:
         """Write what comes last, and give the exit code."""
-        self._rows.end()
+        self._writer.close()
         words = (f"{number} {word}" for word, number in sorted(self._outcomes.items()))
         note(", ".join(words) or "there is nothing to wait for")
         if self.late:

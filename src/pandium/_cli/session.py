@@ -18,7 +18,7 @@ import click
 from pandium import AsyncPandium, Retry
 from pandium._cli.key import find_key
 from pandium._cli.options import setting
-from pandium._cli.output.rows import rows_for, write_json, write_one, write_text
+from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
 from pandium._cli.output.terminal import note
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ def show(ask: Ask, kind: str) -> int:
 async def _show(ask: Ask, kind: str, form: str, client: AsyncPandium) -> int:
     found = await ask(client)
     if isinstance(found, list):
-        rows = rows_for(kind, form, sys.stdout)
-        rows.write(found)
-        rows.end()
+        writer = create_writer(kind, form, sys.stdout)
+        writer.write(found)
+        writer.close()
         _tell_if_none(len(found))
     else:
-        write_one(found, form, sys.stdout)
+        write_record(found, form, sys.stdout)
     return 0
 
 
@@ -183,15 +183,15 @@ class _Walk:
         wanted = None if self.limit is None else self.limit + 1
         listing = attrs.evolve(self.ask(client), limit=wanted, **self.paging)
         self.next_skip, written, has_more = listing.skip, 0, False
-        rows = rows_for(self.kind, self.form, sys.stdout)
+        writer = create_writer(self.kind, self.form, sys.stdout)
         async for page in listing.pages():
             records = page.items if self.limit is None else page.items[: self.limit - written]
             has_more = len(records) < len(page.items)
-            rows.write(records)
+            writer.write(records)
             sys.stdout.flush()
             written += len(records)
             self.next_skip = page.next_skip - has_more
-        rows.end()
+        writer.close()
         _tell_if_none(written)
         if has_more:
             note(f"there are more: --all lists all of them, --skip {self.next_skip} goes on")

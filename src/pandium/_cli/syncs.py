@@ -25,8 +25,8 @@ from pandium._cli.follow import (
     waiting_on,
 )
 from pandium._cli.options import setting
-from pandium._cli.output.records import Ending, Sync
-from pandium._cli.output.rows import rows_for
+from pandium._cli.output.records import RunRow, TriggerRow
+from pandium._cli.output.rows import create_writer
 from pandium._cli.output.terminal import note
 from pandium._cli.session import explaining, run
 
@@ -88,7 +88,7 @@ class Asking:
     async def ask_all(
         self,
         client: AsyncPandium,
-        triggered: Callable[[Sync], Awaitable[None]],
+        triggered: Callable[[TriggerRow], Awaitable[None]],
         failed: Callable[[int, Exception], None],
     ) -> None:
         """
@@ -106,7 +106,7 @@ class Asking:
                 failed(tenant_id, error)
                 self.places.release()
             else:
-                await triggered(Sync(tenant_id, trigger.trigger_id))
+                await triggered(TriggerRow(tenant_id, trigger.trigger_id))
             # Not where it was cancelled: then nobody knows.
             del self.open[tenant_id]
 
@@ -146,13 +146,13 @@ def sync(wanted: Wanted) -> int:
 
 
 async def _write_triggers(asking: Asking, client: AsyncPandium) -> int:
-    rows = rows_for("Sync", setting("format", "table"), sys.stdout)
+    writer = create_writer("TriggerRow", setting("format", "table"), sys.stdout)
     outcomes: Counter[str] = Counter()
 
-    async def triggered(one: Sync) -> None:
+    async def triggered(one: TriggerRow) -> None:
         outcomes["succeeded"] += 1
         asking.places.release()
-        rows.write([one])
+        writer.write([one])
         sys.stdout.flush()
 
     def failed(tenant_id: int, error: Exception) -> None:
@@ -160,7 +160,7 @@ async def _write_triggers(asking: Asking, client: AsyncPandium) -> int:
         note(f"tenant {tenant_id}: {error}")
 
     await asking.ask_all(client, triggered, failed)
-    rows.end()
+    writer.close()
     if not outcomes:
         note("there is nothing to sync")
     return code_of(outcomes)
@@ -179,10 +179,10 @@ async def _follow_syncs(asking: Asking, client: AsyncPandium, follow: Follow) ->
     tenants: dict[str | None, int] = {}
 
     def failed(tenant_id: int, error: Exception) -> None:
-        follow.end(Ending(tenant_id, None, outcome_of_error(error), None, str(error), 0, 0.0))
+        follow.end(RunRow(tenant_id, None, outcome_of_error(error), None, str(error), 0, 0.0))
 
     async def produce(send: Callable[[str], Awaitable[None]]) -> None:
-        async def triggered(one: Sync) -> None:
+        async def triggered(one: TriggerRow) -> None:
             tenants[one.trigger_id] = one.tenant_id
             follow.begin(one.trigger_id)
             await send(one.trigger_id)

@@ -1,4 +1,4 @@
-"""Show tenants and their runs as they change: a live table, or a line for each change."""
+"""Run the `watch` command: poll tenants, and show a live table or a row for each change."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rich.text import Text
 
 from pandium import RateLimited, ServerError, TransportError
 from pandium._cli.options import setting
-from pandium._cli.output.columns import current_phase, last_phase, runs_of, state_of
-from pandium._cli.output.records import Change
-from pandium._cli.output.rows import rows_for
+from pandium._cli.output.columns import current_phase, last_phase, tenant_runs, tenant_state
+from pandium._cli.output.records import ChangeRow
+from pandium._cli.output.rows import create_writer
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import can_draw, note
 from pandium._cli.session import run
@@ -33,60 +33,72 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_PASSING = (RateLimited, ServerError, TransportError)
-_HEAD = 4  # lines that are no tenant's: the sum, the titles, how many more, and the cursor's
+_TRANSIENT = (RateLimited, ServerError, TransportError)
+# Lines of the live view besides the tenants: summary, titles, number of hidden tenants, cursor.
+_EXTRA_LINES = 4
 
 
 @attrs.frozen
-class _Subject:
-    """What to watch, and how often."""
+class _WatchOptions:
+    """
+    The tenants to watch, and when to poll them.
+
+    ``interval`` is in seconds. A ``count`` of ``None`` polls until the command is interrupted.
+    """
 
     tenant_ids: frozenset[int]
     integration_id: int | None
-    every: float
+    interval: float
     count: int | None
 
-    def polls(self) -> Iterable[int]:
-        """Count the looks from 0, for ever if no number of them is given."""
+    def poll_numbers(self) -> Iterable[int]:
+        """Yield the number of each poll, from 0."""
         return itertools.count() if self.count is None else range(self.count)
 
-    async def look(self, client: AsyncPandium) -> list[Tenant]:
-        """List the tenants that are watched."""
+    async def list_tenants(self, client: AsyncPandium) -> list[Tenant]:
+        """Return the watched tenants."""
         listing = client.tenants.list(integration_id=self.integration_id)
-        wanted = self.tenant_ids
-        return [one async for one in listing if not wanted or one.id in wanted]
+        ids = self.tenant_ids
+        return [tenant async for tenant in listing if not ids or tenant.id in ids]
 
 
 def watch(
-    tenant_ids: frozenset[int], integration_id: int | None, every: float, count: int | None
+    tenant_ids: frozenset[int], integration_id: int | None, interval: float, count: int | None
 ) -> int:
-    """Look at tenants again and again."""
-    subject = _Subject(tenant_ids, integration_id, every, count)
-    return run(partial(_watch, subject))
+    """
+    Watch tenants, and return the exit code.
+
+    :param tenant_ids: the tenants to watch; all of them if empty.
+    :param integration_id: watch the tenants of this integration only.
+    :param interval: the seconds between two polls.
+    :param count: the number of polls; unlimited if ``None``.
+    """
+    options = _WatchOptions(tenant_ids, integration_id, interval, count)
+    return run(partial(_watch, options))
 
 
-async def _watch(subject: _Subject, client: AsyncPandium) -> int:
-    form = setting("format")
-    is_drawn = can_draw(sys.stdout) and form in (None, "table")
-    with _Screen() if is_drawn else _Lines(form or "table") as view:
-        for number in subject.polls():
+async def _watch(options: _WatchOptions, client: AsyncPandium) -> int:
+    output_format = setting("format")
+    is_live = can_draw(sys.stdout) and output_format in (None, "table")
+    with _LiveView() if is_live else _ChangeLog(output_format or "table") as view:
+        for number in options.poll_numbers():
             if number:
-                await anyio.sleep(subject.every)
+                await anyio.sleep(options.interval)
             try:
-                found = await subject.look(client)
-            except _PASSING as error:
+                tenants = await options.list_tenants(client)
+            except _TRANSIENT as error:
                 if not number:
                     raise
-                note(f"no news: {error}")
+                note(f"poll failed: {error}")
             else:
-                view.show(found)
-                if not found and not number:
+                view.show(tenants)
+                if not tenants and not number:
                     note("nothing found")
     return 0
 
 
-class _Screen:
-    """A table that is drawn anew, cropped to the terminal; what runs is at its top."""
+class _LiveView:
+    """A table that is redrawn in place, with the running tenants first."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -105,29 +117,32 @@ class _Screen:
         self._live.stop()
 
     def show(self, tenants: list[Tenant]) -> None:
-        """Draw the tenants."""
-        first = sorted(tenants, key=lambda one: not current_phase(one))
-        running = sum(bool(current_phase(one)) for one in tenants)
+        """Redraw the table."""
+        running = sum(bool(current_phase(tenant)) for tenant in tenants)
         now = datetime.now().astimezone()
-        head = f"{now:%H:%M:%S}  {len(tenants)} tenants, {running} of them running\n"
-        self._live.update(Text((head + self._table(first)).rstrip(), no_wrap=True), refresh=True)
+        summary = f"{now:%H:%M:%S}  {len(tenants)} tenants, {running} running\n"
+        running_first = sorted(tenants, key=lambda tenant: not current_phase(tenant))
+        text = (summary + self._draw_table(running_first)).rstrip()
+        self._live.update(Text(text, no_wrap=True), refresh=True)
 
-    def _table(self, tenants: list[Tenant]) -> str:
-        drawn, room = io.StringIO(), max(1, self._console.height - _HEAD)
-        Table("Tenant", drawn, self._console.width - len("^C")).write(tenants[:room])
-        hidden = len(tenants) - room
-        return drawn.getvalue() + (f"and {hidden} more" if hidden > 0 else "")
+    def _draw_table(self, tenants: list[Tenant]) -> str:
+        """Return the table as text, cropped to the height and the width of the terminal."""
+        buffer = io.StringIO()
+        visible = max(1, self._console.height - _EXTRA_LINES)
+        Table("Tenant", buffer, self._console.width - len("^C")).write(tenants[:visible])
+        hidden = len(tenants) - visible
+        return buffer.getvalue() + (f"and {hidden} more" if hidden > 0 else "")
 
 
-class _Lines:
-    """A line for each tenant at the first look, and for each change later."""
+class _ChangeLog:
+    """Rows for pipes and files: one per tenant at the first poll, later one per change."""
 
-    def __init__(self, form: str) -> None:
-        self._form = form
-        self._known: dict[int, object] = {}
+    def __init__(self, output_format: str) -> None:
+        self._output_format = output_format
+        self._last_seen: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._rows = rows_for("Change", self._form, sys.stdout)
+        self._writer = create_writer("ChangeRow", self._output_format, sys.stdout)
         return self
 
     def __exit__(
@@ -137,19 +152,25 @@ class _Lines:
         traceback: TracebackType | None,
     ) -> None:
         if exc_type is None:
-            self._rows.end()
+            self._writer.close()
 
     def show(self, tenants: list[Tenant]) -> None:
-        """Write what is news."""
+        """Write a row for each tenant that has changed since the last poll."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for tenant in tenants:
-            seen = (state_of(tenant), runs_of(tenant))
-            if self._known.get(tenant.id) != seen:
-                self._known[tenant.id] = seen
-                self._rows.write([_change_of(tenant, now)])
+            seen = (tenant_state(tenant), tenant_runs(tenant))
+            if self._last_seen.get(tenant.id) != seen:
+                self._last_seen[tenant.id] = seen
+                self._writer.write([_change_row(tenant, now)])
         sys.stdout.flush()
 
 
-def _change_of(tenant: Tenant, now: str) -> Change:
-    state, running, last = state_of(tenant), current_phase(tenant), last_phase(tenant)
-    return Change(now, tenant.id, tenant.name, state, running, last)
+def _change_row(tenant: Tenant, now: str) -> ChangeRow:
+    return ChangeRow(
+        at=now,
+        tenant_id=tenant.id,
+        name=tenant.name,
+        state=tenant_state(tenant),
+        running=current_phase(tenant),
+        last_run=last_phase(tenant),
+    )

@@ -170,7 +170,7 @@ def _has_trailing_data(connection: Any) -> bool:
     return state is not None and bool(state.trailing_data[0])
 
 
-class _Transport(httpx.AsyncHTTPTransport):
+class _PoolTransport(httpx.AsyncHTTPTransport):
     # `handle_async_request` is httpx's, because pytest-httpx patches it to see each request.
     def __init__(self, proxy: httpx.Proxy | None, max_connections: int) -> None:
         self._pool = _Pool(  # type: ignore[assignment]  # same interface as httpcore's
@@ -215,12 +215,12 @@ class _Client(httpx.AsyncClient):
         self._cookies = _NoCookies()
 
     def _init_transport(self, *_: Any, **__: Any) -> httpx.AsyncBaseTransport:
-        return _Transport(None, self._max_connections)
+        return _PoolTransport(None, self._max_connections)
 
     def _init_proxy_transport(
         self, proxy: httpx.Proxy, *_: Any, **__: Any
     ) -> httpx.AsyncBaseTransport:
-        return _Transport(proxy, self._max_connections)
+        return _PoolTransport(proxy, self._max_connections)
 
 
 def create_http_client(max_connections: int) -> httpx.AsyncClient:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium._resources.polls import Waiting, outcome_of
+from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_iterable, validate_trigger_id
-from pandium._waiting.polling import Polling, RunResult, wait_for_one
-from pandium._waiting.results import RunResults
-from pandium._waiting.scheduler import wait_for_each
+from pandium._waiting.polling import Polling
+from pandium._waiting.results import RunResult, RunResults
+from pandium._waiting.scheduler import wait_for_all, wait_for_each, wait_for_run
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Trigger, TriggerStatus
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandium._http.connections import Response
-    from pandium._resources.polls import OnStatus, OnStatusOf
+    from pandium._resources.trigger_status import OnStatus, OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify, WaitOptions
     from pandium._waiting.scheduler import Source
@@ -38,7 +38,7 @@ class Runs:
     """
 
     _transport: Transport = attrs.field(repr=False)
-    _waiting: Waiting = attrs.field(repr=False)
+    _poller: StatusPoller = attrs.field(repr=False)
 
     async def status(self, trigger: Trigger | str) -> TriggerStatus:
         """
@@ -60,7 +60,7 @@ class Runs:
         :param trigger: a ``Trigger`` or the id of one.
         :raises NotFound: if no run has started yet. An unknown trigger id gives the same response.
         """
-        return await self._waiting.look(validate_trigger_id(trigger))
+        return await self._poller.poll(validate_trigger_id(trigger))
 
     async def wait(  # noqa: PLR0913 - each is an independent option
         self,
@@ -70,7 +70,7 @@ class Runs:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatus | None = None,
         raise_on_failure: bool = False,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> TriggerStatus:
         """
         Wait for the run of a trigger to end, and return its final status.
@@ -101,8 +101,14 @@ class Runs:
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         trigger_id = validate_trigger_id(trigger)
-        options = self._waiting.options(poll, timeout, classify, on_status, lambda _: ())
-        status = await wait_for_one(trigger_id, options)
+        options = self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda _: (),
+        )
+        status = await wait_for_run(trigger_id, options)
         if raise_on_failure and classify(status) is Outcome.FAILED:
             text = f"the run of trigger {trigger_id} failed with status {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
@@ -115,7 +121,7 @@ class Runs:
         timeout: float = 1800.0,
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
         Wait for many runs, and yield their results in order of completion.
@@ -161,7 +167,7 @@ class Runs:
         timeout: float = 1800.0,  # noqa: ASYNC109 - the time limit of each run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
         on_status: OnStatusOf[str] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> list[RunResult]:
         """
         Wait for many runs, and return their results in the order of the triggers.
@@ -186,18 +192,18 @@ class Runs:
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)
-        results: dict[int, RunResult] = {}
-
-        async def store(index: int, result: RunResult) -> None:
-            results[index] = result
-
-        await wait_for_each(_validate_triggers(triggers), options, store)
-        return [results[index] for index in sorted(results)]
+        return await wait_for_all(_validate_triggers(triggers), options)
 
     def _options(
         self, poll: Polling, timeout: float, classify: Classify, on_status: OnStatusOf[str] | None
     ) -> WaitOptions:
-        return self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.trigger_id,))
+        return self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda wait: (wait.trigger_id,),
+        )
 
     async def log_url(self, run_id: int) -> str:
         """

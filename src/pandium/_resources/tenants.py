@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import attrs
 
 from pandium._resources.paging import create_listing
-from pandium._resources.polls import Waiting, outcome_of
+from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
+    validate_callable,
     validate_flag,
     validate_iterable,
     validate_journal_path,
@@ -22,16 +23,17 @@ from pandium._validation import (
     validate_tenant_name,
     validate_whole_number,
 )
-from pandium._waiting.polling import Polling, RunResult
-from pandium._waiting.results import RunResults
+from pandium._waiting.polling import Polling
+from pandium._waiting.results import RunResult, RunResults
 from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
+    from pandium._bulk.sync import OnTriggered
     from pandium._listing.listing import Listing, OnDrift
-    from pandium._resources.polls import OnStatusOf
+    from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
 
@@ -59,7 +61,7 @@ class Tenants:
     """
 
     _transport: Transport = attrs.field(repr=False)
-    _waiting: Waiting = attrs.field(repr=False)
+    _poller: StatusPoller = attrs.field(repr=False)
 
     def list(  # noqa: PLR0913 - the API's filters and the paging arguments
         self,
@@ -271,7 +273,7 @@ class Tenants:
         spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
         return await self._transport.request_model(spec, Trigger)
 
-    def sync_all(  # noqa: PLR0913 - each a separate choice of the caller
+    def sync_all(  # noqa: PLR0913 - each is a separate choice of the caller
         self,
         tenants: Iterable[T] | AsyncIterable[T],
         *,
@@ -282,61 +284,102 @@ class Tenants:
         poll: Polling = Polling(),  # noqa: B008 - frozen
         timeout: float = 1800.0,
         retry_unknown: bool = False,
+        on_triggered: OnTriggered | None = None,
         on_status: OnStatusOf[int] | None = None,
-        classify: Classify = outcome_of,
+        classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
-        Sync many tenants and wait for their runs: ``async with …sync_all(…) as done``.
+        Trigger a sync for each of many tenants, and wait for their runs.
 
-        ``tenants`` is an iterable or async iterable of ids or tenants, such as a listing, which is
-        walked while the first syncs run. Each of them, however often it comes, is one
-        ``RunResult`` in order of completion; what went wrong with it is its ``error``. An error of
-        ``tenants`` itself is raised after the results of what came before.
+        Returns one ``RunResult`` per tenant, in order of completion. A tenant that occurs more than
+        once is synced once. If a tenant fails, its result has the ``error``, and the others
+        continue. ``results.progress`` is a ``Progress`` with the current counts.
 
-        ``payload`` is a mapping, or a function, plain or async, of what ``tenants`` gave. At most
-        ``max_concurrency`` tenants are under way, from before the request until the run ends.
-        ``timeout`` is that of each run, from its trigger on; it, ``poll`` and ``classify`` are
-        those of
-        ``runs.wait``. ``on_status`` is called with a status and the tenant's id. ``done.progress``
-        is a ``Progress``.
+        ```python
+        async with client.tenants.sync_all(
+            client.tenants.list(integration_id=1), mode="normal", journal="sync.db"
+        ) as results:
+            async for result in results:
+                print(result.tenant_id, result.status or result.error)
+        ```
 
-        A sync whose answer is lost is not repeated; the ``error`` of its result has
-        ``outcome_unknown`` set. ``journal`` is the path of a file that survives this process: when
-        the same call is made with it again, runs that had begun are waited for, recorded results
-        are given again, what may have been sent is reported as unknown (or is sent again, with
-        ``retry_unknown``), and the rest is triggered. Processes that use one journal at once share
-        the work. Each job needs a journal of its own.
+        A request whose response is lost is not retried, because a second request would start a
+        second run. The ``error`` of its result has ``outcome_unknown`` set.
 
-        Source: Tenants, Sync By Tenant Id; Runs, Get Run Status From Trigger.
+        With a ``journal``, the job survives its process. Make the same call again with the same
+        file: runs in progress are waited for, recorded results are returned without a request, and
+        the remaining tenants are triggered. A tenant that may or may not have been triggered is
+        returned as unknown, unless ``retry_unknown`` is set. Processes that use the same journal at
+        the same time share the work. Use a separate journal for each job.
 
-        :raises ValueError: if an argument cannot be used, before anything is sent; for a journal,
-            in place of the first result.
+        API reference:
+        [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id),
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+
+        :param tenants: tenant ids or ``Tenant`` objects, as an iterable or async iterable. A
+            listing is read while the first syncs are running.
+        :param mode: ``"init"`` or ``"normal"``.
+        :param payload: a mapping for the integration to read, the same for every tenant. Or a
+            function, sync or async, that takes an item of ``tenants`` and returns the mapping.
+        :param journal: the path of an SQLite file in which to record progress. It is created if it
+            does not exist.
+        :param max_concurrency: the maximum number of active tenants. A tenant is active from before
+            its request until its run has ended.
+        :param poll: how often to poll the status of the runs.
+        :param timeout: the time limit of each run, in seconds from its trigger on.
+        :param retry_unknown: send a sync again if the journal does not know its outcome. May run it
+            twice.
+        :param on_triggered: a function, sync or async, called as ``on_triggered(trigger,
+            tenant_id)`` once for each trigger that this call sends, after it is recorded in the
+            journal. It is not called for triggers found in the journal. If it raises, the exception
+            is that tenant's ``error``: the trigger stays recorded, but this call does not wait for
+            its run. It is called even if the task is cancelled just after the response arrived; in
+            that case, an async function is itself cancelled at its first ``await``.
+        :param on_status: a function, sync or async, called as ``on_status(status, tenant_id)`` for
+            each new status.
+        :param classify: a function that maps a ``TriggerStatus`` to an ``Outcome``.
+        :returns: an async context manager and async iterator over the results.
+        :raises ValueError: if an argument is invalid; nothing has been sent then.
+        :raises ConfigurationError: by the iteration, if the journal cannot be used or belongs to
+            another job; nothing has been sent then.
+        :raises PandiumError: by the iteration, after the other results, if the journal fails. An
+            exception of ``tenants`` is raised in the same way.
         """
-        # Here, since most who import this sync no tenants in bulk, and need no SQLite.
-        from pandium._bulk.journal import Journal  # noqa: PLC0415
-        from pandium._bulk.sync import Plan, sync_each  # noqa: PLC0415
+        # Imported here because most programs sync no tenants in bulk, and need no SQLite.
+        from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415
+        from pandium._bulk.sync import SyncOptions, sync_each  # noqa: PLC0415
 
         validate_iterable("tenants", tenants)
-        options = self._waiting.options(poll, timeout, classify, on_status, lambda w: (w.key,))
-        word = validate_mode(mode)
+        wait_options = self._poller.wait_options(
+            poll=poll,
+            timeout=timeout,
+            classify=classify,
+            on_status=on_status,
+            on_status_args=lambda wait: (wait.key,),
+        )
+        mode = validate_mode(mode)
+        if on_triggered is not None:
+            validate_callable("on_triggered", on_triggered)
 
-        async def post(tenant_id: int, content: bytes | None) -> Trigger:
-            return await self._sync(tenant_id, word, content)
+        async def send(tenant_id: int, body: bytes | None) -> Trigger:
+            return await self._sync(tenant_id, mode, body)
 
-        plan = Plan(
-            _content_of(payload),
-            post,
+        options = SyncOptions(
+            _body_encoder(payload),
+            send,
             validate_whole_number("max_concurrency", max_concurrency),
             validate_flag("retry_unknown", retry_unknown),
+            on_triggered,
         )
-        job = {"mode": word, "base_url": self._transport.config.base_url}
+        job = {"mode": mode, "base_url": self._transport.config.base_url}
         path = validate_journal_path(journal)
 
-        async def produce(send: Callable[[RunResult], Awaitable[None]]) -> None:
-            # Each owner is another one, as is each entry into the block.
-            await sync_each(tenants, plan, options, Journal(path, job, options.clock), send)
+        async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
+            # A new journal each time, because each has its own id as an owner of leases.
+            worker_journal = SQLiteJournal(path, job, wait_options.clock)
+            await sync_each(tenants, options, wait_options, worker_journal, report)
 
-        return RunResults(produce, options.counters)
+        return RunResults(produce, wait_options.counters)
 
     async def metadata(self, tenant_id: int) -> TenantMetadata:
         """
@@ -436,14 +479,14 @@ def _payload_json(payload: object) -> bytes | None:
     return None if payload is None else encode_json_object(payload, "payload")
 
 
-def _content_of(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
-    """Make what gives the body for a tenant; a payload that serves all is written once."""
-    whole = None if callable(payload) else _payload_json(payload)
+def _body_encoder(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
+    """Return a function that encodes the body for one item. A fixed payload is encoded once."""
+    fixed = None if callable(payload) else _payload_json(payload)
 
-    async def content(item: Any) -> bytes | None:
+    async def encode_body(item: Any) -> bytes | None:
         if not callable(payload):
-            return whole
-        given = payload(item)
-        return _payload_json(await given if inspect.isawaitable(given) else given)
+            return fixed
+        returned = payload(item)
+        return _payload_json(await returned if inspect.isawaitable(returned) else returned)
 
-    return content
+    return encode_body

@@ -1,9 +1,9 @@
-"""Read any JSON that can be read at all, and name the place where it cannot; the user of cattrs."""
+"""Convert any valid data into models with cattrs, and locate what is invalid."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_origin
@@ -16,12 +16,13 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.msgspec import make_converter
 
 from pandium import models
+from pandium._serialization.fields import MODELS, RENAMED_FIELDS, renamed_fields
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
     from enum import Enum
 
-__all__ = ["Tolerant"]
+__all__ = ["LenientConverter"]
 
 Hook = Callable[..., Any]
 
@@ -36,142 +37,146 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
-class Tolerant:
-    """A converter for `values`; `renamed` has the fields of each that the API names otherwise."""
+class LenientConverter:
+    """A slow converter that accepts more than msgspec does and reports paths."""
 
-    def __init__(self, values: Collection[type], renamed: Mapping[type, Mapping[str, str]]) -> None:
-        self._values = values
-        self._renamed = renamed
+    def __init__(self) -> None:
         self._converter = make_converter()
-        self._register_plain()
+        self._register_plain_types()
         self._register_models()
 
     def structure(self, value: Any, cls: Any) -> Any:
         """
-        Make a model, or a list of models, of decoded JSON.
+        Convert decoded JSON to a model or a list of models.
 
-        :raises DecodeError: with the path to what cannot be read.
+        :raises DecodeError: if that is not possible. Its ``path`` leads to the first invalid value.
         """
         try:
             return self._converter.structure(value, cls)
-        except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises, and groups
+        except Exception as error:  # noqa: BLE001 - cattrs raises groups of what its hooks raise
             first, *others = transform_error(error, "", _describe)
-        text, _, path = first.rpartition(" @ ")
-        path = self._with_api_names(path.removeprefix("."))
-        where = f"{path}: " if path else ""
-        more = f" (and {len(others)} more)" if others else ""
-        raise DecodeError(f"the answer cannot be read: {where}{text}{more}", path=path)
+        raise _decode_error(first, len(others))
 
     def unstructure(self, model: object) -> Any:
-        """Make a model plain, with the API's own names; msgspec does the rest."""
+        """Convert a model to data that msgspec can encode, with the API's own names."""
         return self._converter.unstructure(model)
 
-    def _register_plain(self) -> None:
+    def _register_plain_types(self) -> None:
         converter = self._converter
         for cls in (int, str, bool):
-            converter.register_structure_hook(cls, _hook_exactly(cls))
+            converter.register_structure_hook(cls, _build_strict_hook(cls))
         for enum in (models.RunMode, models.IntegrationType, models.ReleaseChannel):
-            # One by one: as subclasses of str they would get its hook.
+            # Without a hook of their own, these subclasses of str would use its hook.
             converter.register_structure_hook(enum, _structure_enum)
         converter.register_structure_hook(float, _structure_float)
         converter.register_structure_hook(datetime, _structure_datetime)
-        converter.register_structure_hook_func(_is_a(dict), _hook_exactly(dict))
+        converter.register_structure_hook_func(_has_origin(dict), _build_strict_hook(dict))
 
     def _register_models(self) -> None:
         register_factory: Any = self._converter.register_structure_hook_factory
-        register_factory(_is_a(list), _hook_list)
-        register_factory(lambda t: t in self._values, self._hook_model)
-        for model in self._renamed:
-            hook: Hook = make_dict_unstructure_fn(model, self._converter, **self._overrides(model))
+        register_factory(_has_origin(list), _build_list_hook)
+        register_factory(lambda cls: cls in MODELS, _build_model_hook)
+        for model in RENAMED_FIELDS:
+            hook: Hook = make_dict_unstructure_fn(model, self._converter, **_overrides(model))
             self._converter.register_unstructure_hook(model, hook)
 
-    def _hook_model(self, cls: Any, converter: Any) -> Hook:
-        structure = make_dict_structure_fn(cls, converter, **self._overrides(cls))
-        api_names = self._renamed.get(cls, {})
-        required = {
-            api_names.get(field.name, field.name)
-            for field in attrs.fields(cls)
-            if field.default is attrs.NOTHING
-        }
 
-        def structure_model(value: Any, _: Any) -> Any:
-            if type(value) is not dict:
-                raise _refuse("an object", value)
-            # A null where the vendor documents a default means that default.
-            present: Any = {k: v for k, v in value.items() if v is not None or k in required}
-            return structure(present, cls)
+def _build_model_hook(cls: Any, converter: Any) -> Hook:
+    structure = make_dict_structure_fn(cls, converter, **_overrides(cls))
+    required = {
+        renamed_fields(cls).get(field.name, field.name)
+        for field in attrs.fields(cls)
+        if field.default is attrs.NOTHING
+    }
 
-        return structure_model
+    def structure_model(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise _unexpected("an object", value)
+        # A null in an optional field means the default that the vendor documents.
+        present: Any = {k: v for k, v in value.items() if v is not None or k in required}
+        return structure(present, cls)
 
-    def _overrides(self, cls: type) -> Any:
-        api_names = self._renamed.get(cls, {})
-        return {python: override(rename=api) for python, api in api_names.items()}
-
-    def _with_api_names(self, path: str) -> str:
-        for names in self._renamed.values():
-            for python, api in names.items():
-                path = re.sub(rf"\b{python}\b", api, path)
-        return path
+    return structure_model
 
 
-def _refuse(expected: str, value: object) -> TypeError:
-    return TypeError(f"expected {expected}, got {_JSON_NAMES[type(value)]}")
+def _overrides(cls: type) -> Any:
+    return {name: override(rename=api_name) for name, api_name in renamed_fields(cls).items()}
 
 
-def _hook_exactly(cls: type) -> Hook:
-    # JSON's types are taken at their word: "5" is no 5 and "false" is no False.
+def _build_list_hook(cls: Any, converter: Any) -> Hook:
+    structure = list_structure_factory(cls, converter)
+
+    def structure_list(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise _unexpected("an array", value)
+        return structure(value, cls)
+
+    return structure_list
+
+
+def _build_strict_hook(cls: type) -> Hook:
+    # Without coercion: the string "5" is not the number 5, and "false" is not False.
     def structure(value: Any, _: Any) -> Any:
         if type(value) is cls:
             return value
-        raise _refuse(_JSON_NAMES[cls], value)
+        raise _unexpected(_JSON_NAMES[cls], value)
 
     return structure
 
 
 def _structure_float(value: Any, _: Any) -> float:
     if type(value) not in (float, int):
-        raise _refuse("a number", value)
+        raise _unexpected("a number", value)
     return float(value)
 
 
 def _structure_enum(value: Any, cls: Any) -> Enum:
     if type(value) is not str:
-        raise _refuse("a string", value)
+        raise _unexpected("a string", value)
     return cls(value)  # type: ignore[no-any-return]  # cls is an Enum
 
 
 def _structure_datetime(value: Any, _: Any) -> datetime:
     if type(value) is not str:
-        raise _refuse("a date-time", value)
+        raise _unexpected("a date-time", value)
     try:
-        stamp = msgspec.convert(value, datetime)
+        timestamp = msgspec.convert(value, datetime)
     except msgspec.ValidationError:
-        stamp = _parse_iso(value)
-    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+        timestamp = _parse_iso_8601(value)
+    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
 
 
-def _parse_iso(value: str) -> datetime:
-    # Wider than RFC 3339: no seconds, no time at all, basic format.
+def _parse_iso_8601(value: str) -> datetime:
+    # Accepts what RFC 3339 does not: no seconds, no time, the basic format.
     try:
         return datetime.fromisoformat(value)
     except ValueError:
         raise TypeError("expected a date-time, got another string") from None
 
 
-def _hook_list(cls: Any, converter: Any) -> Hook:
-    structure = list_structure_factory(cls, converter)
-
-    def structure_list(value: Any, _: Any) -> Any:
-        if type(value) is not list:
-            raise _refuse("an array", value)
-        return structure(value, cls)
-
-    return structure_list
-
-
-def _is_a(origin: type) -> Callable[[Any], bool]:
+def _has_origin(origin: type) -> Callable[[Any], bool]:
     return lambda cls: get_origin(cls) is origin
+
+
+def _unexpected(expected: str, value: object) -> TypeError:
+    return TypeError(f"expected {expected}, got {_JSON_NAMES[type(value)]}")
 
 
 def _describe(error: BaseException, _: type | None) -> str:
     return "required field missing" if isinstance(error, KeyError) else str(error)
+
+
+def _decode_error(first: str, other_count: int) -> DecodeError:
+    """Return the error for the first invalid value, in cattrs' form ``text @ path``."""
+    text, _, path = first.rpartition(" @ ")
+    path = _with_api_names(path.removeprefix("."))
+    location = f"{path}: " if path else ""
+    more = f" (and {other_count} more)" if other_count else ""
+    return DecodeError(f"the response cannot be decoded: {location}{text}{more}", path=path)
+
+
+def _with_api_names(path: str) -> str:
+    for names in RENAMED_FIELDS.values():
+        for python_name, api_name in names.items():
+            path = re.sub(rf"\b{python_name}\b", api_name, path)
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pandium._http.limits import RetryBudget
     from pandium._transport.spec import RetrySafety
 
-__all__ = ["Retry", "repeating", "send_with_retries"]
+__all__ = ["Retry", "send_with_retries"]
 
 T = TypeVar("T")
 
@@ -142,23 +141,3 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
         state.upcoming_sleep,
         state.attempt_number + 1,
     )
-
-
-async def repeating(
-    look: Callable[[], Awaitable[bool]],
-    pause: Callable[[], float],
-    is_over: Callable[[], bool],
-    clock: Clock,
-) -> bool:
-    """Call `look` after each pause until it gives true, or false once the time is over."""
-    import tenacity  # noqa: PLC0415 - as above
-
-    retryer = tenacity.AsyncRetrying(
-        sleep=clock.sleep,
-        stop=lambda _: is_over(),
-        wait=lambda _: pause(),
-        retry=tenacity.retry_if_result(operator.not_),
-        retry_error_callback=lambda _: False,
-    )
-    await clock.sleep(pause())
-    return await retryer(look)

@@ -126,7 +126,7 @@ class Transport:
         async with self.connections.slot(self.retry.max_elapsed):
             at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
             try:
-                with self.clock.at_work():
+                with self.clock.waiting_for_io():
                     response = await self.connections.exchange(request, self.timeout)
                 result = str(response.status)
             except PandiumError as error:

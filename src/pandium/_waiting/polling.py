@@ -1,9 +1,8 @@
-"""Wait for the run of a trigger: 404 means not yet, and what may pass is waited out."""
+"""When to poll, and the state of one trigger that is being polled."""
 
 from __future__ import annotations
 
 import inspect
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -11,136 +10,135 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from pandium._transport.retry import repeating
-from pandium.errors import (
-    APIError,
-    NotFound,
-    RateLimited,
-    ServerError,
-    TransportError,
-    WaitTimeout,
+from pandium._validation import (
+    as_attrs_validator,
+    validate_factor,
+    validate_fraction,
+    validate_rate,
+    validate_seconds,
 )
+from pandium._waiting.results import RunResult
+from pandium.errors import APIError, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium._waiting.results import Counters
 
-__all__ = [
-    "Classify",
-    "Look",
-    "Polling",
-    "RunResult",
-    "Tell",
-    "TriggerWait",
-    "WaitOptions",
-    "wait_for_one",
-]
+__all__ = ["Classify", "PollStatus", "Polling", "TriggerWait", "WaitOptions"]
 
-Look: TypeAlias = Callable[[str], Awaitable[TriggerStatus]]
+PollStatus: TypeAlias = Callable[[str], Awaitable[TriggerStatus]]
 Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
-Tell: TypeAlias = "Callable[[TriggerStatus, TriggerWait], Awaitable[None] | None]"
 
-_log = logging.getLogger("pandium")
-# Seconds that a look may go on for after the time limit, at which the last one begins.
-_LAST_LOOK = 2.0
-_REQUEST_TIMEOUT = 408
-# Seconds that rounding may take from a pause on a clock that moves by pauses alone.
-_MOMENT = 1e-6
+# The last poll starts at the time limit and may take this many seconds.
+_LAST_POLL_SECONDS = 2.0
+# A clock that is advanced by sleeping may stop short of its target by a rounding error.
+_ROUNDING_SECONDS = 1e-6
 
-
-def _number(attribute: attrs.Attribute[float], value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{attribute.name} must be a number, not {value!r}")
-    return value
-
-
-def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if not 0 <= _number(attribute, value) < inf:
-        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
-
-
-def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if not _number(attribute, value) > 0:
-        raise ValueError(f"{attribute.name} must be above 0, not {value!r}")
+_seconds = as_attrs_validator(validate_seconds)
 
 
 @attrs.frozen
 class Polling:
     """
-    When to look at a trigger, in seconds.
+    How often to poll the status of a run.
 
-    The first look comes after ``first``; each next one after ``factor`` x the time since the wait
-    began, at least ``minimum`` and at most ``maximum``, then up to ``jitter`` of it sooner or
-    later. ``rate`` is the most looks a second over all triggers of one wait. A ``Retry-After`` of
-    the server wins over all of them.
+    The delay between two polls grows with the time waited so far. A ``Retry-After`` header in a
+    response takes precedence over all of these settings.
+
+    ```python
+    from pandium import Polling
+
+    gentle = Polling(first=5.0, factor=0.2, maximum=60.0, rate=2.0)
+    status = await client.runs.wait(trigger, poll=gentle, timeout=3600.0)
+    ```
+
+    :param first: The delay before the first poll, in seconds. Default: 1.
+    :param factor: The delay before each further poll, as a fraction of the time waited so far.
+        Default: 0.1, so that the delay after one minute is six seconds.
+    :param minimum: The shortest delay between two polls, in seconds. Default: 1.
+    :param maximum: The longest delay between two polls, in seconds. Default: 15.
+    :param jitter: The random variation of each delay, as a fraction from 0 up to but not
+        including 1. Default: 0.2, which is 20 % in either direction.
+    :param rate: The maximum number of polls per second, over all triggers of one wait.
+        Default: 20.
+    :raises ValueError: If a value is out of range, or ``minimum`` is greater than ``maximum``.
     """
 
     first: float = attrs.field(default=1.0, validator=_seconds)
-    factor: float = attrs.field(default=0.1, validator=_seconds)
+    factor: float = attrs.field(default=0.1, validator=as_attrs_validator(validate_factor))
     minimum: float = attrs.field(default=1.0, validator=_seconds)
     maximum: float = attrs.field(default=15.0, validator=_seconds)
-    jitter: float = attrs.field(default=0.2, validator=_seconds)
-    rate: float = attrs.field(default=20.0, validator=_positive)
+    jitter: float = attrs.field(default=0.2, validator=as_attrs_validator(validate_fraction))
+    rate: float = attrs.field(default=20.0, validator=as_attrs_validator(validate_rate))
 
     def __attrs_post_init__(self) -> None:
         if self.minimum > self.maximum:
             raise ValueError(f"minimum must be at most maximum, not {self.minimum!r}")
-        if self.jitter >= 1:
-            raise ValueError(f"jitter must be below 1, not {self.jitter!r}")
 
-    def pause(self, age: float) -> float:
-        """Give the seconds until the next look at a trigger that is so many seconds old."""
-        return self._jittered(min(max(self.factor * age, self.minimum), self.maximum))
-
-    def first_pause(self) -> float:
-        """Give the seconds until the first look."""
+    def first_delay(self) -> float:
+        """Return the delay before the first poll, in seconds."""
         return self._jittered(self.first)
+
+    def delay(self, age: float) -> float:
+        """
+        Return the delay before a further poll, in seconds.
+
+        :param age: The time waited so far, in seconds.
+        """
+        return self._jittered(min(max(self.factor * age, self.minimum), self.maximum))
 
     def _jittered(self, seconds: float) -> float:
         return seconds * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load, guards nothing
 
 
-@attrs.frozen
-class RunResult:
-    """
-    How the wait for one run ended: with a ``status``, or with an ``error``.
-
-    ``polls`` is the number of looks, ``elapsed`` the seconds from the start of the wait.
-    ``tenant_id`` is set where tenants were synced; ``trigger_id`` is ``None`` where a tenant got
-    none, or its answer was lost.
-    """
-
-    trigger_id: str | None
-    status: TriggerStatus | None
-    error: Exception | None
-    polls: int
-    elapsed: float
-    tenant_id: int | None = None
+def _never_paused() -> float:
+    return -inf
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class WaitOptions:
     """
-    On what options to wait: how to look, how often, until when, and what a word means.
+    The options shared by all triggers of one wait.
 
-    ``held_until`` is the clock's time before which no request may be sent at all.
+    :ivar poll_status: A function that requests the status of a trigger, given its id.
+    :ivar clock: The clock for all times and sleeps.
+    :ivar polling: How often to poll.
+    :ivar timeout: The time limit for each trigger, in seconds from when it is added.
+    :ivar classify: A function that returns the outcome of a status.
+    :ivar counters: The counters of polls and results.
+    :ivar on_status: A callback for each change of a trigger's status.
+    :ivar on_unknown_status: A callback for each change to a status that is not documented.
+    :ivar paused_until: A function that returns the clock's time before which the client sends
+        no requests because of a rate limit.
     """
 
-    look: Look
+    poll_status: PollStatus
     clock: Clock
     polling: Polling
     timeout: float
     classify: Classify
     counters: Counters
-    tell: Tell
-    note: Callable[[TriggerStatus], None] | None = None
-    held_until: Callable[[], float] = lambda: -inf
+    on_status: Callable[[TriggerStatus, TriggerWait], Awaitable[None] | None] | None = None
+    on_unknown_status: Callable[[TriggerStatus], None] | None = None
+    paused_until: Callable[[], float] = _never_paused
 
 
 @attrs.define(eq=False)
 class TriggerWait:
-    """One trigger that is waited for; `key` is what the one who waits knows it by."""
+    """
+    The state of one trigger that is being waited for.
+
+    :ivar key: Identifies the trigger to the caller: its index in the source, or a tenant's id.
+    :ivar trigger_id: The id of the trigger.
+    :ivar options: The options of the wait.
+    :ivar began: The clock's time at which the wait began.
+    :ivar polls: The number of polls so far.
+    :ivar last_status: The last status in a response, if there was one.
+    :ivar outcome: The outcome of ``last_status``.
+    :ivar retry_at: The clock's time before which ``Retry-After`` forbids the next poll.
+    :ivar is_queued: Whether the scheduler has queued the next poll.
+    """
 
     key: Any
     trigger_id: str
@@ -149,114 +147,102 @@ class TriggerWait:
     polls: int = 0
     last_status: TriggerStatus | None = None
     outcome: Outcome = Outcome.ACTIVE
-    not_before: float = -inf
+    retry_at: float = -inf
     is_queued: bool = False
 
     def age(self) -> float:
-        """Give the seconds since the wait began."""
+        """Return the seconds since the wait began."""
         return self.options.clock.now() - self.began
 
-    def pause(self) -> float:
-        """Give the seconds until the next look, which comes at the time limit at the latest."""
-        polling, age = self.options.polling, self.age()
-        wanted = polling.pause(age) if self.polls else polling.first_pause()
-        wanted = max(wanted, self._free_at() - self.options.clock.now())
-        return max(0.0, min(wanted, self.options.timeout - age))
+    def next_delay(self) -> float:
+        """
+        Return the delay before the next poll, in seconds.
 
-    def _free_at(self) -> float:
-        return max(self.not_before, self.options.held_until())
+        The last poll is at the time limit.
+        """
+        polling, age = self.options.polling, self.age()
+        delay = polling.delay(age) if self.polls else polling.first_delay()
+        delay = max(delay, self._paused_until() - self.options.clock.now())
+        return max(0.0, min(delay, self.options.timeout - age))
+
+    def _paused_until(self) -> float:
+        return max(self.retry_at, self.options.paused_until())
 
     def is_overdue(self) -> bool:
-        """Tell whether the time limit is over."""
-        return self.age() >= self.options.timeout - _MOMENT
+        """Return whether the time limit has been reached."""
+        return self.age() >= self.options.timeout - _ROUNDING_SECONDS
 
-    def gives_up_at(self) -> float:
-        """Give the clock's time after which not even the last look begins."""
-        return self.began + self.options.timeout + _LAST_LOOK
+    def time_limit(self) -> float:
+        """Return the clock's time at which the time limit is reached."""
+        return self.began + self.options.timeout
 
-    async def look(self) -> TriggerStatus | None:
-        """Look once. News that nobody can have yet is no news, nor is what the server holds up."""
+    def expires_at(self) -> float:
+        """Return the clock's time after which no poll starts, not even a delayed last one."""
+        return self.time_limit() + _LAST_POLL_SECONDS
+
+    async def poll(self) -> TriggerStatus | None:
+        """
+        Poll once.
+
+        :returns: The status, or ``None`` if requests are paused or the time limit cut off the poll.
+        :raises PandiumError: If the request fails. A 404 is ``NotFound``.
+        """
         clock = self.options.clock
-        if self._free_at() > clock.now() + _MOMENT:
+        if self._paused_until() > clock.now() + _ROUNDING_SECONDS:
             return None
-        self.not_before = clock.now() + 1 / self.options.polling.rate
         self.polls += 1
         self.options.counters.polls += 1
+        time_left = max(0.0, self.options.timeout - self.age())
         try:
-            with clock.move_on_after(max(0.0, self.options.timeout - self.age()) + _LAST_LOOK):
-                return await self.options.look(self.trigger_id)
-        except NotFound as error:
-            self._obey(error)
-        except (APIError, TransportError) as error:
-            if not _may_pass(error):
-                raise
-            self._obey(error)
-            _log.warning("no news of trigger %s: %s", self.trigger_id, error)
+            with clock.move_on_after(time_left + _LAST_POLL_SECONDS):
+                return await self.options.poll_status(self.trigger_id)
+        except APIError as error:
+            if error.retry_after is not None:
+                self.retry_at = clock.now() + error.retry_after
+            raise
         return None
 
-    def _obey(self, error: APIError | TransportError) -> None:
-        if isinstance(error, APIError) and error.retry_after is not None:
-            wanted = self.options.clock.now() + error.retry_after
-            self.not_before = max(self.not_before, wanted)
+    async def handle_status(self, status: TriggerStatus | None) -> Outcome:
+        """
+        Record the result of a poll, and call ``on_status`` if the status has changed.
 
-    async def hear(self, status: TriggerStatus) -> bool:
-        """Read a status, and tell of it if it is a new one; true if the run has ended."""
-        is_news, self.last_status = status != self.last_status, status
-        self.outcome = self._outcome_of(status)
-        if is_news:
-            await self._tell(status)
-        return self.outcome is not Outcome.ACTIVE
+        :returns: The outcome of the latest status. ``ACTIVE`` if there is none yet.
+        """
+        if status is not None:
+            has_changed, self.last_status = status != self.last_status, status
+            self.outcome = self._classify(status)
+            if has_changed:
+                await self._notify(status)
+        return self.outcome
 
-    def _outcome_of(self, status: TriggerStatus) -> Outcome:
+    def _classify(self, status: TriggerStatus) -> Outcome:
         outcome = self.options.classify(status)
         if not isinstance(outcome, Outcome):
-            raise ValueError(f"classify must give an Outcome, not {outcome!r}")
+            raise ValueError(f"classify must return an Outcome, not {outcome!r}")
         return outcome
 
-    async def _tell(self, status: TriggerStatus) -> None:
-        if self.options.note is not None:
-            self.options.note(status)
-        told = self.options.tell(status, self)
-        if inspect.isawaitable(told):
-            await told
+    async def _notify(self, status: TriggerStatus) -> None:
+        options = self.options
+        if options.on_unknown_status is not None and not status.is_known:
+            options.on_unknown_status(status)
+        if options.on_status is not None:
+            returned = options.on_status(status, self)
+            if inspect.isawaitable(returned):
+                await returned
 
-    def timed_out(self) -> WaitTimeout:
-        """Make the error of a wait whose time limit is over."""
-        last = "no status yet" if self.last_status is None else f"last {self.last_status.status!r}"
+    def timeout_error(self) -> WaitTimeout:
+        """Return the error of a wait that has reached its time limit."""
+        last = self.last_status
+        seen = "no status yet" if last is None else f"last status {last.status!r}"
         return WaitTimeout(
             f"the run of trigger {self.trigger_id} did not end within {self.options.timeout:g} s"
-            f" ({last}, {self.polls} looks)",
+            f" ({seen}, {self.polls} polls)",
             trigger_id=self.trigger_id,
-            last_status=self.last_status,
+            last_status=last,
             polls=self.polls,
         )
 
-    def completed(self, error: Exception | None = None) -> RunResult:
-        """Make the result of a wait that has ended."""
+    def result(self, error: Exception | None = None) -> RunResult:
+        """Return the result of a wait that has ended."""
         status = self.last_status if error is None else None
         return RunResult(self.trigger_id, status, error, self.polls, self.age())
-
-
-def _may_pass(error: APIError | TransportError) -> bool:
-    if isinstance(error, (TransportError, ServerError, RateLimited)):
-        return True
-    return error.status_code == _REQUEST_TIMEOUT
-
-
-async def wait_for_one(trigger_id: str, options: WaitOptions) -> TriggerStatus:
-    """
-    Wait until the run of a trigger has ended.
-
-    :raises WaitTimeout: at the time limit.
-    :raises PandiumError: if a look fails in a way that no later one can mend.
-    """
-    watch = TriggerWait(None, trigger_id, options, options.clock.now())
-
-    async def look() -> bool:
-        status = await watch.look()
-        return status is not None and await watch.hear(status)
-
-    has_ended = await repeating(look, watch.pause, watch.is_overdue, options.clock)
-    if has_ended and watch.last_status is not None:
-        return watch.last_status
-    raise watch.timed_out()

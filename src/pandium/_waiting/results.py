@@ -1,4 +1,4 @@
-"""Give results as they come, and count how far the work on them is."""
+"""Results of runs, delivered as they arrive, and the progress of the work behind them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,63 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pandium._clock import Clock
+    from pandium.models import TriggerStatus
 
-__all__ = ["Counters", "Progress", "RunResults"]
+__all__ = ["Counters", "Progress", "RunResult", "RunResults"]
 
 T = TypeVar("T")
 
 
 @attrs.frozen
+class RunResult:
+    """
+    The result of waiting for one run. Either ``status`` or ``error`` is set.
+
+    ```python
+    async with client.runs.as_completed(triggers) as results:
+        async for result in results:
+            print(result.trigger_id, result.error or result.status, result.elapsed)
+    ```
+
+    :ivar trigger_id: The id of the trigger. ``None`` if a tenant was not triggered, or if the
+        response with the id was lost.
+    :ivar status: The last status of the run, or ``None`` if there was an error.
+    :ivar error: The error that ended the wait, such as ``WaitTimeout``, or ``None``.
+    :ivar polls: The number of polls for this run.
+    :ivar elapsed: The seconds from the start of the wait to its end.
+    :ivar tenant_id: The tenant's id in results of ``tenants.sync_all``, otherwise ``None``.
+    """
+
+    trigger_id: str | None
+    status: TriggerStatus | None
+    error: Exception | None
+    polls: int
+    elapsed: float
+    tenant_id: int | None = None
+
+
+@attrs.frozen
 class Progress:
     """
-    How far the work on many runs is; for a bar, say.
+    A snapshot of the progress of many runs, for a progress bar or a log line.
 
-    ``triggered`` counts the triggers that are known, ``active`` what is under way now. Each result
-    is one of ``succeeded``, ``failed`` (the run failed, or surely none began) or ``unknown`` (a run
-    may have begun, or may still be going on: a lost answer, a time limit). ``looks`` is the number
-    of looks at all of them, ``seconds`` the time since the work began, up to its end.
+    Every result counts as ``succeeded``, ``failed`` or ``unknown``.
+
+    ```python
+    async with client.runs.as_completed(triggers) as results:
+        async for result in results:
+            progress = results.progress
+            print(f"{progress.active} of {progress.triggered} runs are active")
+    ```
+
+    :ivar triggered: The triggers known so far.
+    :ivar active: The runs in progress now.
+    :ivar succeeded: The runs that succeeded.
+    :ivar failed: The runs that failed, and the tenants for which no run was started.
+    :ivar unknown: The runs whose outcome is not known, for example after a lost response or at
+        the time limit. Such a run may still be in progress.
+    :ivar polls: The polls for all runs.
+    :ivar seconds: The seconds since the work began. The count stops when the work ends.
     """
 
     triggered: int = 0
@@ -43,7 +85,7 @@ class Progress:
 
 @attrs.define(eq=False)
 class Counters:
-    """The counters behind a ``Progress``."""
+    """The mutable counters from which ``Progress`` snapshots are made."""
 
     clock: Clock
     triggered: int = 0
@@ -56,29 +98,29 @@ class Counters:
     _ended: float | None = None
 
     def begin(self) -> None:
-        """Start the time."""
+        """Start the stopwatch."""
         self._began = self.clock.now()
 
     def end(self) -> None:
-        """Stop the time; nothing is under way any more."""
+        """Stop the stopwatch. No run is active any more."""
         self._ended, self.active = self.clock.now(), 0
 
     def count(self, outcome: Outcome) -> None:
-        """Count one result; of one that is ``ACTIVE`` nobody knows how it ends."""
+        """Count a result. ``ACTIVE`` counts as unknown, since the run may still be in progress."""
         self.succeeded += outcome is Outcome.SUCCEEDED
         self.failed += outcome is Outcome.FAILED
         self.unknown += outcome is Outcome.ACTIVE
 
     def progress(self) -> Progress:
-        """Give the counters as they are now."""
+        """Return a snapshot of the counters."""
         return Progress(
-            self.triggered,
-            self.active,
-            self.succeeded,
-            self.failed,
-            self.unknown,
-            self.polls,
-            self._seconds(),
+            triggered=self.triggered,
+            active=self.active,
+            succeeded=self.succeeded,
+            failed=self.failed,
+            unknown=self.unknown,
+            polls=self.polls,
+            seconds=self._seconds(),
         )
 
     def _seconds(self) -> float:
@@ -89,10 +131,17 @@ class Counters:
 
 class RunResults(Generic[T]):
     """
-    An async iterator over results, which are worked for as long as the ``async with`` block runs.
+    An async iterator over results, in order of completion.
 
-    ``progress`` says how far the work is. An error of the work itself is raised, as it is, after
-    the results before it. However the block ends, nothing is left running.
+    The work runs as long as the ``async with`` block, and stops when the block is left. An error
+    of the work itself, such as one raised by the source of the triggers, is raised unchanged after
+    all results that precede it.
+
+    ```python
+    async with client.runs.as_completed(triggers) as results:
+        async for result in results:
+            print(result.trigger_id, result.status)
+    ```
     """
 
     def __init__(
@@ -113,7 +162,7 @@ class RunResults(Generic[T]):
 
     @property
     def progress(self) -> Progress:
-        """How far the work is at this moment."""
+        """The progress at this moment."""
         return self._counters.progress()
 
     async def __aenter__(self) -> Self:

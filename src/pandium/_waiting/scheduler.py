@@ -1,4 +1,4 @@
-"""Wait for the runs of many triggers by one schedule, which never sends a burst."""
+"""Poll any number of triggers from one queue, at no more than the allowed rate."""
 
 from __future__ import annotations
 
@@ -8,186 +8,257 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import anyio
 
 from pandium._validation import validate_trigger_id
+from pandium._waiting.policy import PollPolicy
 from pandium._waiting.polling import TriggerWait
 from pandium.models import Outcome, Trigger
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from pandium._waiting.polling import RunResult, WaitOptions
+    from pandium._waiting.polling import WaitOptions
+    from pandium._waiting.results import RunResult
+    from pandium.models import TriggerStatus
 
-__all__ = ["Done", "Scheduler", "Source", "for_each", "wait_for_each"]
+__all__ = [
+    "OnEnd",
+    "Scheduler",
+    "Source",
+    "for_each",
+    "wait_for_all",
+    "wait_for_each",
+    "wait_for_run",
+]
 
 T = TypeVar("T")
 Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
-Done: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
+OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
-# Polls that may be under way at once, however low the rate: one that hangs must not stop all.
-_LEAST_AT_ONCE = 10
+# Polls in flight that any rate allows, so that a few polls that hang do not stop the others.
+_MIN_IN_FLIGHT = 10
 
 
 async def for_each(
-    source: Iterable[T] | AsyncIterable[T], take: Callable[[T], Awaitable[None]]
+    source: Iterable[T] | AsyncIterable[T], handle: Callable[[T], Awaitable[None]]
 ) -> None:
-    """Take each element of a source in turn; a generator is closed however this ends."""
+    """
+    Call ``handle`` with each item of a source, one at a time.
+
+    An async generator is closed afterwards, even after an error.
+    """
     if isinstance(source, AsyncGenerator):
         async with aclosing(source):
             async for item in source:
-                await take(item)
+                await handle(item)
     elif isinstance(source, AsyncIterable):
         async for item in source:
-            await take(item)
+            await handle(item)
     else:
         for item in source:
-            await take(item)
+            await handle(item)
+
+
+async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
+    """
+    Wait until the run of one trigger has ended, and return its last status.
+
+    :raises WaitTimeout: At the time limit.
+    :raises PandiumError: If a poll fails with an error that polling again cannot resolve.
+    """
+    try:
+        [result] = await wait_for_all([trigger_id], options)
+    except BaseExceptionGroup as group:
+        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        raise group.exceptions[0] from None
+    if result.error is not None:
+        raise result.error
+    return cast("TriggerStatus", result.status)
+
+
+async def wait_for_all(source: Source, options: WaitOptions) -> list[RunResult]:
+    """Wait for the runs of many triggers, and return the results in the order of the source."""
+    results: dict[int, RunResult] = {}
+
+    async def collect(index: int, result: RunResult) -> None:
+        results[index] = result
+
+    await wait_for_each(source, options, collect)
+    return [results[index] for index in sorted(results)]
 
 
 async def wait_for_each(
     source: Source, options: WaitOptions, send: Callable[[int, RunResult], Awaitable[None]]
 ) -> None:
     """
-    Wait for the runs of many triggers, and send each with its place in the source as it ends.
+    Wait for the runs of many triggers.
 
-    An error of the source is raised once all triggers that came before it have ended.
+    An error of the source is raised once the runs of all triggers before it have ended.
+
+    :param send: Called with the index of a trigger in the source and its result, in order of
+        completion.
     """
-    counters, places = options.counters, itertools.count()
-    failure: Exception | None = None
+    counters, indexes = options.counters, itertools.count()
+    source_error: Exception | None = None
 
-    async def done(watch: TriggerWait, error: Exception | None) -> None:
+    async def on_end(wait: TriggerWait, error: Exception | None) -> None:
         counters.active -= 1
-        counters.count(watch.outcome if error is None else Outcome.ACTIVE)
-        await send(watch.key, watch.completed(error))
+        counters.count(wait.outcome if error is None else Outcome.ACTIVE)
+        await send(wait.key, wait.result(error))
 
-    async def take(trigger: Trigger | str) -> None:
+    async def add(trigger: Trigger | str) -> None:
         trigger_id = validate_trigger_id(trigger)
         counters.triggered += 1
         counters.active += 1
-        schedule.add(next(places), trigger_id)
+        scheduler.add(next(indexes), trigger_id)
 
     async with anyio.create_task_group() as tasks:
-        schedule = Scheduler(options, tasks, done)
-        tasks.start_soon(schedule.run)
+        scheduler = Scheduler(options, tasks, on_end)
+        tasks.start_soon(scheduler.run)
         try:
-            await for_each(source, take)
+            await for_each(source, add)
         except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
-            failure = error
-        schedule.close()
-    if failure is not None:
-        raise failure
+            source_error = error
+        scheduler.close()
+    if source_error is not None:
+        raise source_error
 
 
 class Scheduler:
     """
-    One heap of due times: the earliest first, and at most `rate` looks a second.
+    A queue of triggers that are polled in order of their due times, at most ``rate`` per second.
 
-    No slot is saved up while nothing can be sent, and no more looks are under way than a second
-    may begin: what was stalled does not come all at once.
+    At most one second's worth of polls is in flight, and starts that were not used do not
+    accumulate. So a rate limit, or a server that hangs for a while, is not followed by a burst.
+
+    :param options: The options of the wait.
+    :param tasks: The task group in which the polls run.
+    :param on_end: Called with each ``TriggerWait`` that has ended, and its error or ``None``.
     """
 
-    def __init__(self, options: WaitOptions, tasks: TaskGroup, done: Done) -> None:
+    def __init__(self, options: WaitOptions, tasks: TaskGroup, on_end: OnEnd) -> None:
         self._options = options
         self._tasks = tasks
-        self._done = done
-        self._due: list[tuple[float, int, TriggerWait]] = []
+        self._on_end = on_end
+        self._policy = PollPolicy()
+        # Entries of expired waits stay in the heap until they reach the top.
+        self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # All have the same time limit, so the first of these is the first whose time is over.
-        self._limits: OrderedDict[TriggerWait, None] = OrderedDict()
-        self._waiting = 0
-        self._looking = 0
-        self._most_looking = max(_LEAST_AT_ONCE, options.polling.rate)
-        self._next_slot = -inf
+        # All waits have the same timeout, so the first one here is the first to expire.
+        self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
+        self._unfinished = 0
+        self._in_flight = 0
+        self._max_in_flight = max(_MIN_IN_FLIGHT, options.polling.rate)
+        self._next_start = -inf
         self._is_closed = False
-        self._pause: anyio.CancelScope | None = None
+        self._sleep_scope: anyio.CancelScope | None = None
 
     def add(self, key: Any, trigger_id: str) -> None:
-        """Take on one more trigger."""
-        watch = TriggerWait(key, trigger_id, self._options, self._options.clock.now())
-        self._waiting += 1
-        self._limits[watch] = None
-        self._push(watch)
+        """
+        Add a trigger. Its time limit starts now.
+
+        :param key: The ``key`` of the ``TriggerWait`` that ``on_end`` is called with.
+        :param trigger_id: The id of the trigger.
+        """
+        wait = TriggerWait(key, trigger_id, self._options, self._options.clock.now())
+        self._unfinished += 1
+        self._unexpired[wait] = None
+        self._push(wait, wait.next_delay())
 
     def close(self) -> None:
-        """Take on no more; the schedule ends with what it has."""
+        """Accept no more triggers, so that ``run`` returns once the last wait has ended."""
         self._is_closed = True
         self._wake()
 
     async def run(self) -> None:
-        """Look at what is due until all have ended."""
-        while self._waiting or not self._is_closed:
+        """Poll until all waits have ended."""
+        while self._unfinished or not self._is_closed:
             now = self._options.clock.now()
-            self._give_up(now)
-            due = self._next_look()
+            self._expire(now)
+            due = self._next_due()
             if due <= now:
-                self._begin(now)
+                self._start_poll(now)
             else:
-                first = next(iter(self._limits), None)
-                await self._sleep(min(due, inf if first is None else first.gives_up_at()) - now)
+                await self._sleep(min(due, self._next_expiry()) - now)
 
-    def _give_up(self, now: float) -> None:
-        """End what has waited for its last look for too long, as the rate allowed none."""
-        while self._limits and (watch := next(iter(self._limits))).gives_up_at() <= now:
-            del self._limits[watch]
-            if watch.is_queued:
-                watch.is_queued = False
-                self._tasks.start_soon(self._end, watch, watch.timed_out())
+    def _expire(self, now: float) -> None:
+        """End the waits whose last poll can no longer start in time."""
+        while self._next_expiry() <= now:
+            wait, _ = self._unexpired.popitem(last=False)
+            if wait.is_queued:
+                wait.is_queued = False
+                self._tasks.start_soon(self._end, wait, wait.timeout_error())
 
-    def _next_look(self) -> float:
-        while self._due and not self._due[0][-1].is_queued:
-            heapq.heappop(self._due)
-        if not self._due or self._looking >= self._most_looking:
+    def _next_expiry(self) -> float:
+        first = next(iter(self._unexpired), None)
+        if first is None:
             return inf
-        return max(self._due[0][0], self._next_slot)
+        # If the rate allows no poll before the expiry, waiting past the time limit is pointless.
+        is_too_late = self._next_start > first.expires_at()
+        return first.time_limit() if is_too_late else first.expires_at()
 
-    def _begin(self, now: float) -> None:
-        watch = heapq.heappop(self._due)[-1]
-        watch.is_queued = False
-        self._next_slot = now + 1 / self._options.polling.rate
-        self._looking += 1
-        self._tasks.start_soon(self._look, watch)
+    def _next_due(self) -> float:
+        while self._queue and not self._queue[0][-1].is_queued:
+            heapq.heappop(self._queue)
+        if not self._queue or self._in_flight >= self._max_in_flight:
+            return inf
+        return max(self._queue[0][0], self._next_start)
 
-    async def _look(self, watch: TriggerWait) -> None:
+    def _start_poll(self, now: float) -> None:
+        wait = heapq.heappop(self._queue)[-1]
+        wait.is_queued = False
+        self._next_start = now + 1 / self._options.polling.rate
+        self._in_flight += 1
+        self._tasks.start_soon(self._poll_once, wait)
+
+    async def _poll_once(self, wait: TriggerWait) -> None:
+        delay: float | None = None
         error: Exception | None = None
         try:
-            status = await self._look_once(watch)
-            has_ended = status is not None and await watch.hear(status)
-        except Exception as caught:  # noqa: BLE001 - one trigger's failure is one result
-            error, has_ended = caught, True
-        if not has_ended and watch.is_overdue():
-            error, has_ended = watch.timed_out(), True
-        if has_ended:
-            await self._end(watch, error)
+            delay = await self._poll_and_decide(wait)
+        except Exception as caught:  # noqa: BLE001 - the error of one trigger is its result
+            error = caught
+        if delay is None:
+            await self._end(wait, error)
         else:
-            self._push(watch)
+            self._push(wait, delay)
 
-    async def _look_once(self, watch: TriggerWait) -> Any:
+    async def _poll_and_decide(self, wait: TriggerWait) -> float | None:
+        response = await self._poll(wait)
+        if isinstance(response, Exception):
+            return self._policy.decide(wait, response)
+        return self._policy.decide(wait, await wait.handle_status(response))
+
+    async def _poll(self, wait: TriggerWait) -> TriggerStatus | Exception | None:
+        # Errors are returned, since a local variable would form a reference cycle with them.
         try:
-            return await watch.look()
+            return await wait.poll()
+        except Exception as error:  # noqa: BLE001 - the policy decides about it
+            return error
         finally:
-            self._looking -= 1
+            self._in_flight -= 1
             self._wake()
 
-    async def _end(self, watch: TriggerWait, error: Exception | None) -> None:
-        self._limits.pop(watch, None)
-        await self._done(watch, error)
-        self._waiting -= 1
+    async def _end(self, wait: TriggerWait, error: Exception | None) -> None:
+        self._unexpired.pop(wait, None)
+        await self._on_end(wait, error)
+        self._unfinished -= 1
         self._wake()
 
-    def _push(self, watch: TriggerWait) -> None:
-        due = self._options.clock.now() + watch.pause()
-        watch.is_queued = True
-        heapq.heappush(self._due, (due, next(self._order), watch))
+    def _push(self, wait: TriggerWait, delay: float) -> None:
+        wait.is_queued = True
+        due = self._options.clock.now() + delay
+        heapq.heappush(self._queue, (due, next(self._order), wait))
         self._wake()
 
     def _wake(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
+        if self._sleep_scope is not None:
+            self._sleep_scope.cancel()
 
     async def _sleep(self, seconds: float) -> None:
-        with anyio.CancelScope() as self._pause:
+        with anyio.CancelScope() as self._sleep_scope:
             await (anyio.sleep_forever() if seconds == inf else self._options.clock.sleep(seconds))
-        self._pause = None
+        self._sleep_scope = None

@@ -13,8 +13,8 @@ from pandium.emulator._arguments import (
 )
 from pandium.emulator._problems import Problem, read, refuse_if
 from pandium.emulator._records import (
-    Connection,
-    Connector,
+    ConnectionRecord,
+    ConnectorRecord,
     Integration,
     Metadata,
     Release,
@@ -126,7 +126,9 @@ def strangers(store: Store, integration_id: int) -> list[Problem]:
     return [Problem(("integration_id",), "no integration has this id", integration_id)]
 
 
-def _connections(store: Store, given: TenantArguments, date: datetime) -> tuple[Connection, ...]:
+def _connections(
+    store: Store, given: TenantArguments, date: datetime
+) -> tuple[ConnectionRecord, ...]:
     names = [one.name for one in store.integrations[given.integration_id].connectors]
     chosen = given.connected
     if isinstance(chosen, bool):
@@ -139,14 +141,14 @@ def _connections(store: Store, given: TenantArguments, date: datetime) -> tuple[
         )
     )
     return tuple(
-        Connection(name, name in chosen, date if name in chosen else None) for name in names
+        ConnectionRecord(name, name in chosen, date if name in chosen else None) for name in names
     )
 
 
-def _connector(given: str | ConnectorArguments) -> Connector:
+def _connector(given: str | ConnectorArguments) -> ConnectorRecord:
     if isinstance(given, str):
-        return Connector(given)
-    return Connector(given.name, given.is_global)
+        return ConnectorRecord(given)
+    return ConnectorRecord(given.name, given.is_global)
 
 
 def _schema_problems(given: IntegrationArguments | ReleaseArguments) -> list[Problem]:

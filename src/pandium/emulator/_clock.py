@@ -63,7 +63,7 @@ class Clock:
         """Cancel what is within once so many seconds of this clock are over."""
         return anyio.move_on_after(seconds / self._speed)
 
-    def at_work(self) -> AbstractContextManager[object]:
+    def waiting_for_io(self) -> AbstractContextManager[object]:
         """Do nothing: this clock waits for nobody."""
         return NOTHING
 

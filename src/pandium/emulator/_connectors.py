@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
+from pandium.emulator._handlers import read_handler
 from pandium.emulator._records import Tenant
 from pandium.emulator._upstreams import (
     ConnectorRequest,
@@ -14,7 +15,6 @@ from pandium.emulator._upstreams import (
     Unsendable,
     UpstreamFailure,
     call,
-    read_handler,
 )
 from pandium.emulator._views import encode
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pandium.emulator._arguments import ScriptArguments, UpstreamArguments
 from pandium.emulator._canned import can
-from pandium.emulator._queues import Run
+from pandium.emulator._queues import EmulatedRun
 from pandium.emulator._script_data import set_script
 from pandium.emulator._service import Service
 from pandium.emulator._store import Store
@@ -16,7 +16,7 @@ class Contents:
     """Records, runs, and how runs and upstream systems go on."""
 
     store: Store
-    runs: Sequence[Run]
+    runs: Sequence[EmulatedRun]
     scripts: Sequence[ScriptArguments]
     upstreams: Sequence[UpstreamArguments]
 

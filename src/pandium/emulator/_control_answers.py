@@ -21,22 +21,22 @@ HEADERS = {
 }
 
 
-class Fault(BaseModel):
+class RequestError(BaseModel):
     """One thing that is wrong with a request."""
 
     place: str
     message: str
 
 
-class Faults(BaseModel):
+class RequestErrors(BaseModel):
     """All that is wrong with a request."""
 
-    errors: list[Fault]
+    errors: list[RequestError]
 
 
 def described(code: int, text: str) -> Responses:
     """Describe an answer that says what is wrong."""
-    return {code: {"model": Faults, "description": text}}
+    return {code: {"model": RequestErrors, "description": text}}
 
 
 EVERYWHERE: Responses = {

@@ -25,9 +25,9 @@ class ManualClock(Clock):
     A clock that stands still until `advance` or `autojump` lets it go on.
 
     Whoever sleeps by it wakes in the order of the due times, and does all that there is to do,
-    requests included, before the time goes on: it goes on only when nobody is `at_work`, and
+    requests included, before the time goes on: it goes on only when nobody is `waiting_for_io`, and
     many turns of the event loop have moved nothing. Other waiting than for this clock or for its
-    clients' requests, such as for a thread, is not seen: put it into `with clock.at_work()`.
+    clients' requests, such as for a thread, is not seen: put it into `with clock.waiting_for_io()`.
 
     It is for one event loop at a time, and starts at the same date always, unless told otherwise.
 
@@ -82,7 +82,7 @@ class ManualClock(Clock):
                 yield scope
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def waiting_for_io(self) -> Iterator[None]:
         """Keep the time from going on meanwhile."""
         self._come_home()
         self._at_work += 1

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator._control_answers import answer
 from pandium.emulator._journal import Journal
-from pandium.emulator._queues import Run
+from pandium.emulator._queues import EmulatedRun
 from pandium.emulator._records import Tenant
 from pandium.emulator._service import Service, service_of
 
@@ -30,7 +30,7 @@ class Health(BaseModel):
     time: datetime
 
 
-class Wanted(BaseModel):
+class OverviewQuery(BaseModel):
     """How much of everything is asked for; `name` is a part of a tenant's name, or its id."""
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +41,7 @@ class Wanted(BaseModel):
     name: str = ""
 
 
-class RunRow(BaseModel):
+class RunSummary(BaseModel):
     """A run: it waits to appear, goes, or is over."""
 
     id: int
@@ -55,7 +55,7 @@ class RunRow(BaseModel):
     ended: datetime | None
 
 
-class TenantRow(BaseModel):
+class TenantSummary(BaseModel):
     """A tenant, and how its last run that has appeared goes."""
 
     id: int
@@ -65,10 +65,10 @@ class TenantRow(BaseModel):
     paused: bool
     connected: int
     connectors: int
-    run: RunRow | None
+    run: RunSummary | None
 
 
-class RequestRow(BaseModel):
+class RequestSummary(BaseModel):
     """A request, with its number among all."""
 
     number: int
@@ -100,9 +100,9 @@ class Overview(BaseModel):
     version: str
     time: datetime
     numbers: Numbers
-    tenants: list[TenantRow]
-    runs: list[RunRow]
-    requests: list[RequestRow]
+    tenants: list[TenantSummary]
+    runs: list[RunSummary]
+    requests: list[RequestSummary]
 
 
 @router.get("/health", response_model=Health)
@@ -113,14 +113,14 @@ async def get_health(request: Request) -> Response:
 
 
 @router.get("/overview", response_model=Overview)
-async def get_overview(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+async def get_overview(request: Request, wanted: Annotated[OverviewQuery, Query()]) -> Response:
     """Return what the page shows."""
     service = service_of(request)
     with service.lock:
         return answer(_overview(service, wanted))
 
 
-def _overview(service: Service, wanted: Wanted) -> dict[str, Any]:
+def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
     store = service.store
     runs = service.runs.all()
     matching = [one for one in store.tenants.values() if _matches(one, wanted.name.lower())]
@@ -135,7 +135,7 @@ def _overview(service: Service, wanted: Wanted) -> dict[str, Any]:
         "runs": len(runs),
         "requests": service.requests.counts.total(),
     }
-    appeared = sorted(filter(Run.has_appeared, runs), key=lambda run: run.appeared_at)
+    appeared = sorted(filter(EmulatedRun.has_appeared, runs), key=lambda run: run.appeared_at)
     last = {run.tenant_id: run for run in appeared}
     return {
         "version": VERSION,
@@ -153,13 +153,13 @@ def _matches(tenant: Tenant, name: str) -> bool:
     return name in tenant.name or name == str(tenant.id)
 
 
-def _state(run: Run) -> str:
+def _state(run: EmulatedRun) -> str:
     if run.is_over():
         return "succeeded" if run.is_good() else "failed"
     return "going" if run.has_appeared() else "waiting"
 
 
-def _run_row(run: Run, service: Service) -> dict[str, Any]:
+def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
     clock = service.clock
     return {
         "id": run.id,
@@ -174,7 +174,7 @@ def _run_row(run: Run, service: Service) -> dict[str, Any]:
     }
 
 
-def _tenant_row(tenant: Tenant, run: Run | None, service: Service) -> dict[str, Any]:
+def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
     return {
         "id": tenant.id,
         "name": tenant.name,

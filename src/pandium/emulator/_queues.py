@@ -15,7 +15,7 @@ KILLED = "Failed (Timeout)"
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class EmulatedTrigger:
     """One request for a run."""
 
     id: int
@@ -36,7 +36,7 @@ class Trigger:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class EmulatedRun:
     """
     One run: it waits, is expected, appears, goes through its phases, and is over.
 
@@ -51,7 +51,7 @@ class Run:
     mode: str
     script: Script
     is_scheduled: bool = False
-    triggers: list[Trigger] = field(default_factory=list)
+    triggers: list[EmulatedTrigger] = field(default_factory=list)
     word: str | None = None
     words: list[tuple[float, str]] = field(default_factory=list)
     appeared_at: float = math.inf
@@ -136,7 +136,7 @@ class Run:
             yield f"{clock.at(at).isoformat()} run {self.id}: {word}"
 
 
-def _by_end(run: Run) -> tuple[float, float, bool, int]:
+def _by_end(run: EmulatedRun) -> tuple[float, float, bool, int]:
     """Order runs by their ends; of those at the same moment a scheduled one went first."""
     return run.ended_at, run.appeared_at, not run.is_scheduled, run.id
 
@@ -153,13 +153,13 @@ class Queue:
     def __init__(self, tenant_id: int, integration_id: int) -> None:
         self.tenant_id = tenant_id
         self.integration_id = integration_id
-        self.runs: list[Run] = []
-        self.front: Run | None = None
-        self.last: Run | None = None
-        self.last_good: Run | None = None
+        self.runs: list[EmulatedRun] = []
+        self.front: EmulatedRun | None = None
+        self.last: EmulatedRun | None = None
+        self.last_good: EmulatedRun | None = None
         self.version = 0
         self.due = math.inf
-        self._waiting: list[Run] = []
+        self._waiting: list[EmulatedRun] = []
         self._schedule: Schedule | None = None
 
     def keep(self, schedule: str | None, clock: Clock) -> None:
@@ -176,7 +176,7 @@ class Queue:
 
     def sort(self) -> None:
         """Find out which runs have ended, and which one is at the front, from what they are."""
-        for run in sorted(filter(Run.is_over, self.runs), key=_by_end):
+        for run in sorted(filter(EmulatedRun.is_over, self.runs), key=_by_end):
             self.last = run
             self.last_good = run if run.is_good() else self.last_good
         going = (run for run in self.runs if not run.is_over())
@@ -190,7 +190,7 @@ class Queue:
             if self.front.is_over():
                 self._end(self.front, at)
 
-    def _end(self, run: Run, at: float) -> None:
+    def _end(self, run: EmulatedRun, at: float) -> None:
         self.last = run
         self.last_good = run if run.is_good() else self.last_good
         self.front = min(self._waiting, key=lambda one: not one.is_scheduled, default=None)
@@ -198,13 +198,13 @@ class Queue:
             self._waiting.remove(self.front)
             self.front.expect(at)
 
-    def open_run(self, *, is_scheduled: bool) -> Run | None:
+    def open_run(self, *, is_scheduled: bool) -> EmulatedRun | None:
         """Return the run of a kind that has not appeared yet, and takes more triggers."""
         runs = self._waiting if self.front is None else [*self._waiting, self.front]
         fitting = (one for one in runs if one.is_scheduled is is_scheduled)
         return next((one for one in fitting if not one.has_appeared()), None)
 
-    def add(self, run: Run, at: float) -> Run:
+    def add(self, run: EmulatedRun, at: float) -> EmulatedRun:
         """Add a run; a scheduled one goes before one that has not appeared yet."""
         self.runs.append(run)
         gives_way = self.front is not None and not self.front.has_appeared() and run.is_scheduled

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Connector:
+class ConnectorRecord:
     """A system that an integration connects to."""
 
     name: str
@@ -40,7 +40,7 @@ class Integration:
     long_name: str
     type: str
     archived: bool
-    connectors: tuple[Connector, ...]
+    connectors: tuple[ConnectorRecord, ...]
     created_date: datetime
     modified_date: datetime
     default_release_id: int | None = None
@@ -55,7 +55,7 @@ class Integration:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionRecord:
     """Where a tenant stands with one connector."""
 
     name: str
@@ -90,5 +90,5 @@ class Tenant:
     source: str = "api"
     integration_release_id: int | None = None
     integration_release_channel: str | None = None
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[ConnectionRecord, ...] = ()
     metadata: Metadata = field(default_factory=Metadata)

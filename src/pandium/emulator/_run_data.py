@@ -8,12 +8,12 @@ from typing import Any
 
 from pandium.emulator._clock import Clock
 from pandium.emulator._problems import Problem
-from pandium.emulator._queues import Run, Trigger
+from pandium.emulator._queues import EmulatedRun, EmulatedTrigger
 from pandium.emulator._script_data import script_data, script_of
 from pandium.emulator._state_forms import RunState
 
 
-def run_data(run: Run, clock: Clock) -> dict[str, Any]:
+def run_data(run: EmulatedRun, clock: Clock) -> dict[str, Any]:
     """Return a run as data."""
     return {
         "id": run.id,
@@ -32,7 +32,7 @@ def run_data(run: Run, clock: Clock) -> dict[str, Any]:
     }
 
 
-def _trigger_data(one: Trigger, clock: Clock) -> dict[str, Any]:
+def _trigger_data(one: EmulatedTrigger, clock: Clock) -> dict[str, Any]:
     return {
         "id": one.id,
         "at": clock.at(one.at),
@@ -50,14 +50,14 @@ def _date(moment: float, clock: Clock) -> datetime | None:
         return None
 
 
-def run_of(given: RunState, clock: Clock) -> Run:
+def run_of(given: RunState, clock: Clock) -> EmulatedRun:
     """Return the run that data describes."""
     words = [(_moment(one.at, clock), one.word) for one in given.words]
     triggers = [
-        Trigger(one.id, _moment(one.at, clock), one.mode, one.source, one.payload)
+        EmulatedTrigger(one.id, _moment(one.at, clock), one.mode, one.source, one.payload)
         for one in given.triggers
     ]
-    return Run(
+    return EmulatedRun(
         id=given.id,
         tenant_id=given.tenant_id,
         integration_id=given.integration_id,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pandium.emulator._clock import Clock
 from pandium.emulator._phases import Phase, Script, Span, read_script
-from pandium.emulator._queues import Queue, Run, Trigger
+from pandium.emulator._queues import EmulatedRun, EmulatedTrigger, Queue
 from pandium.emulator._records import Tenant
 
 # A run is killed at ten minutes, says the vendor.
@@ -26,8 +26,8 @@ class Runs:
         self._ids = count(1)
         self._trigger_ids = count(1)
         self._queues: dict[int, Queue] = {}
-        self._by_id: dict[int, Run] = {}
-        self._by_trigger: dict[str, Run] = {}
+        self._by_id: dict[int, EmulatedRun] = {}
+        self._by_trigger: dict[str, EmulatedRun] = {}
         self._scripts: dict[tuple[str, int | None], Script] = {}
         self.script()
 
@@ -37,14 +37,14 @@ class Runs:
         with self._lock:
             return dict(self._scripts)
 
-    def all(self) -> list[Run]:
+    def all(self) -> list[EmulatedRun]:
         """Return all runs by id, those that have not appeared too."""
         with self._lock:
             for queue in self._queues.values():
                 self._settled(queue)
             return list(self._by_id.values())
 
-    def replace(self, runs: Sequence[Run]) -> None:
+    def replace(self, runs: Sequence[EmulatedRun]) -> None:
         """Hold these runs, which come by id, no schedule, and no script but the usual one."""
         with self._lock:
             self._scripts.clear()
@@ -99,11 +99,11 @@ class Runs:
 
     def trigger(
         self, tenant: Tenant, *, mode: str, source: str, payload: Mapping[str, Any] | None
-    ) -> Trigger:
+    ) -> EmulatedTrigger:
         """Take a trigger: into a run that has not appeared yet, or into a new one."""
         with self._lock:
             queue, now = self._queue_of(tenant), self._clock.now()
-            trigger = Trigger(next(self._trigger_ids), now, mode, source, payload)
+            trigger = EmulatedTrigger(next(self._trigger_ids), now, mode, source, payload)
             self._take(queue, trigger, is_scheduled=False)
             return trigger
 
@@ -117,18 +117,18 @@ class Runs:
         now = self._clock.now()
         while queue.due <= now:
             queue.settle(queue.due)
-            trigger = Trigger(next(self._trigger_ids), queue.due, "normal", "Cron", None)
+            trigger = EmulatedTrigger(next(self._trigger_ids), queue.due, "normal", "Cron", None)
             self._take(queue, trigger, is_scheduled=True)
             queue.take_date(self._clock)
         queue.settle(now)
         return queue
 
-    def _take(self, queue: Queue, trigger: Trigger, *, is_scheduled: bool) -> None:
+    def _take(self, queue: Queue, trigger: EmulatedTrigger, *, is_scheduled: bool) -> None:
         run = queue.open_run(is_scheduled=is_scheduled)
         if run is None:
             script = self._script_of(queue)
             ids = (next(self._ids), queue.tenant_id, queue.integration_id)
-            run = queue.add(Run(*ids, trigger.mode, script, is_scheduled), trigger.at)
+            run = queue.add(EmulatedRun(*ids, trigger.mode, script, is_scheduled), trigger.at)
             self._by_id[run.id] = run
         run.triggers.append(trigger)
         self._by_trigger[str(trigger.id)] = run
@@ -155,7 +155,7 @@ class Runs:
         run = self._by_trigger.get(trigger_id)
         return run.tenant_id if run is not None else None
 
-    def find(self, run_id: int) -> Run | None:
+    def find(self, run_id: int) -> EmulatedRun | None:
         """Return a run that has appeared."""
         with self._lock:
             run = self._by_id.get(run_id)

@@ -17,8 +17,8 @@ from pandium.emulator._contents import Contents
 from pandium.emulator._files import write_file
 from pandium.emulator._problems import Problem, Refused, read, refuse_if
 from pandium.emulator._records import (
-    Connection,
-    Connector,
+    ConnectionRecord,
+    ConnectorRecord,
     Integration,
     Metadata,
     Release,
@@ -105,13 +105,13 @@ def _by_id(forms: Iterable[F]) -> list[F]:
 
 
 def _integration(given: IntegrationState) -> Integration:
-    connectors = tuple(Connector(**dict(one)) for one in given.connectors)
+    connectors = tuple(ConnectorRecord(**dict(one)) for one in given.connectors)
     categories, tags = tuple(given.categories), tuple(given.tags)
     changed = {"connectors": connectors, "categories": categories, "tags": tags}
     return Integration(**{**dict(given), **changed})
 
 
 def _tenant(given: TenantState) -> Tenant:
-    connections = tuple(Connection(**dict(one)) for one in given.connections)
+    connections = tuple(ConnectionRecord(**dict(one)) for one in given.connections)
     metadata = Metadata(**dict(given.metadata))
     return Tenant(**{**dict(given), "connections": connections, "metadata": metadata})

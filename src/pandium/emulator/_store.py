@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pandium.emulator._clock import Clock
 from pandium.emulator._paging import Window
 from pandium.emulator._problems import Missing, Problem, refuse_if
-from pandium.emulator._records import Connection, Integration, Metadata, Release, Tenant
+from pandium.emulator._records import ConnectionRecord, Integration, Metadata, Release, Tenant
 from pandium.emulator._rules import cron_problems, data_problems, name_problems
 
 ID = "integration_release_id"
@@ -116,7 +116,7 @@ class Store:
         tenant = self.tenant(tenant_id)
         if connector not in (one.name for one in tenant.connections):
             raise Missing(f"Connector {connector} of tenant {tenant_id} not found")
-        cut = Connection(connector, connected=False, last_change=self.clock.wall())
+        cut = ConnectionRecord(connector, connected=False, last_change=self.clock.wall())
         connections = tuple(cut if one.name == connector else one for one in tenant.connections)
         return self.put(replace(tenant, connections=connections))
 

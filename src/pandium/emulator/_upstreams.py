@@ -7,10 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+from typing import Any
 
 ERROR_STATUS = range(300, 600)
 
@@ -46,31 +43,6 @@ class Unsendable(Exception):  # noqa: N818 - the proxy's objection to a call
 
 
 Handler = Callable[[ConnectorRequest], Any]
-
-
-def read_handler(given: Any) -> Handler:
-    """Return a handler that takes a call; an application is known by its three arguments."""
-    handler: Handler = given
-    if _takes(given, 1):
-        return handler
-    if _takes(given, 3):
-        # httpx comes with the first application.
-        from pandium.emulator._asgi import call_app  # noqa: PLC0415
-
-        app: ASGIApp = given
-        return partial(call_app, app)
-    form = "must take a ConnectorRequest, or be an ASGI application"
-    raise ValueError(f"handler: {form}, not {given!r}")
-
-
-def _takes(given: Any, count: int) -> bool:
-    try:
-        inspect.signature(given).bind(*[None] * count)
-    except TypeError:  # it is not callable, or not so
-        return False
-    except ValueError:  # some that are written in C tell nothing of theirs
-        return count == 1
-    return True
 
 
 async def call(handler: Handler, request: ConnectorRequest) -> Any:

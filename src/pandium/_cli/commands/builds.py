@@ -1,4 +1,4 @@
-"""The commands on builds."""
+"""The commands for builds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ __all__ = ["builds"]
 
 @click.group(cls=Group)
 def builds() -> None:
-    """Make builds."""
+    """Create builds of integrations."""
 
 
 @builds.command("create")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @click.argument("build_tag", metavar="TAG")
-@click.option("--mode", type=MODE, default="normal", show_default=True)
+@click.option(
+    "--mode", type=MODE, default="normal", show_default=True, help="Run mode of the build."
+)
 @answers
 async def create(client: AsyncPandium, *, integration_id: int, build_tag: str, mode: str) -> Any:
-    """Create a build of an integration."""
+    """
+    Create a build of an integration.
+
+    Writes the JSON of the response.
+
+    Example: pandium-api builds create 42 v1.4.0
+    """
     return await client.builds.create(integration_id, build_tag, mode=mode)

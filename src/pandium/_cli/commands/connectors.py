@@ -1,4 +1,4 @@
-"""The commands that speak to other systems through a tenant's connectors."""
+"""The commands that call other systems through the connectors of a tenant."""
 
 from __future__ import annotations
 
@@ -18,33 +18,39 @@ __all__ = ["connectors"]
 
 @click.group(cls=Group)
 def connectors() -> None:
-    """Call other systems as a tenant."""
+    """Call other systems through the connectors of a tenant."""
 
 
 def _target(method: str) -> Callable[[Any], Any]:
-    """Add what all three kinds of calls have in common."""
+    """Add the arguments and options that all kinds of calls share."""
     decorators = (
         click.option("--query", "query_params", multiple=True, callback=read_pairs,
-                     metavar="NAME=VALUE", help="In the query of the URL."),
+                     metavar="NAME=VALUE", help="Add a query parameter. May be repeated."),
         click.option("--header", "headers", multiple=True, callback=read_pairs,
-                     metavar="NAME=VALUE"),
-        click.option("-X", "--method", default=method, show_default=True),
+                     metavar="NAME=VALUE", help="Add a header. May be repeated."),
+        click.option("-X", "--method", default=method, show_default=True,
+                     help="HTTP method of the request to the other system."),
         click.argument("target_url", metavar="URL"),
         click.argument("connector"),
         click.argument("tenant_id", metavar="TENANT", type=ID),
     )  # fmt: skip
 
-    def decorate(work: Any) -> Any:
+    def decorate(function: Any) -> Any:
         for add in decorators:
-            work = add(work)
-        return work
+            function = add(function)
+        return function
 
     return decorate
 
 
 @connectors.command("call")
 @_target("GET")
-@click.option("--body", type=read_object, metavar="JSON", help="Or @ and a file of it.")
+@click.option(
+    "--body",
+    type=read_object,
+    metavar="JSON",
+    help="Body: a JSON object, @FILE, or @- for standard input. None by default.",
+)
 @answers
 async def call(
     client: AsyncPandium,
@@ -57,7 +63,11 @@ async def call(
     query_params: dict[str, Any] | None,
     body: dict[str, Any] | None,
 ) -> Any:
-    """Call a REST endpoint, and write the data that it answers."""
+    """
+    Call a REST endpoint, and write the data of its response.
+
+    Example: pandium-api connectors call 7 crm https://api.example.com/contacts
+    """
     return await client.connectors.call(
         tenant_id,
         connector,
@@ -71,7 +81,12 @@ async def call(
 
 @connectors.command("soap")
 @_target("POST")
-@click.option("--data", type=read_text, metavar="TEXT", help="The envelope, or @ and a file of it.")
+@click.option(
+    "--data",
+    type=read_text,
+    metavar="TEXT",
+    help="SOAP envelope, @FILE, or @- for standard input. None by default.",
+)
 @answers
 async def soap(
     client: AsyncPandium,
@@ -84,7 +99,11 @@ async def soap(
     query_params: dict[str, Any] | None,
     data: str | None,
 ) -> Any:
-    """Call a SOAP endpoint, and write the data that it answers."""
+    """
+    Call a SOAP endpoint, and write the data of its response.
+
+    Example: pandium-api connectors soap 7 crm https://crm.example --data "<a/>"
+    """
     return await client.connectors.soap(
         tenant_id,
         connector,
@@ -98,7 +117,12 @@ async def soap(
 
 @connectors.command("xml")
 @_target("POST")
-@click.option("--data", type=read_text, metavar="TEXT", help="The document, or @ and a file of it.")
+@click.option(
+    "--data",
+    type=read_text,
+    metavar="TEXT",
+    help="XML document, @FILE, or @- for standard input. None by default.",
+)
 @answers
 async def xml(
     client: AsyncPandium,
@@ -111,7 +135,11 @@ async def xml(
     query_params: dict[str, Any] | None,
     data: str | None,
 ) -> Any:
-    """Call an XML endpoint, and write the data that it answers."""
+    """
+    Call an XML endpoint, and write the data of its response.
+
+    Example: pandium-api connectors xml 7 crm https://crm.example --data "<a/>"
+    """
     return await client.connectors.xml(
         tenant_id,
         connector,
@@ -128,5 +156,11 @@ async def xml(
 @click.argument("connector")
 @answers
 async def disconnect(client: AsyncPandium, *, tenant_id: int, connector: str) -> Any:
-    """End a tenant's connection to a system."""
+    """
+    Disconnect a tenant from a connector.
+
+    Writes the JSON of the response.
+
+    Example: pandium-api connectors disconnect 7 crm
+    """
     return await client.connectors.disconnect(tenant_id, connector)

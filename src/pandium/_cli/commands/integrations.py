@@ -1,4 +1,4 @@
-"""The commands on integrations."""
+"""The commands for integrations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,29 @@ __all__ = ["integrations"]
 
 @click.group(cls=Group)
 def integrations() -> None:
-    """Look at integrations and sync them."""
+    """List integrations, and sync their tenants."""
 
 
 @integrations.command("list")
-@click.option("--archived/--not-archived", default=None, help="Archived ones, too or only.")
-@click.option("--sort-by", metavar="FIELD__ASC", help="Or FIELD__DESC.")
+@click.option(
+    "--archived/--not-archived",
+    default=None,
+    help="Filter by whether an integration is archived. No filter by default.",
+)
+@click.option(
+    "--sort-by",
+    metavar="FIELD__ASC|FIELD__DESC",
+    help="Sort by a field, ascending or descending. The API's order by default.",
+)
 @lists("Integration")
 def list_(
     client: AsyncPandium, *, archived: bool | None, sort_by: str | None
 ) -> Listing[Integration]:
-    """List integrations."""
+    """
+    List integrations.
+
+    Example: pandium-api integrations list --sort-by name__ASC
+    """
     return client.integrations.list(archived=archived, sort_by=sort_by)
 
 
@@ -35,15 +47,24 @@ def list_(
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @shows("Integration")
 async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
-    """Show an integration."""
+    """
+    Show an integration.
+
+    Example: pandium-api integrations get 42 --format json
+    """
     return await client.integrations.get(integration_id)
 
 
 @integrations.command("sync")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@click.option("--user-name", required=True, help="The user who installed the tenant.")
-@click.option("--mode", type=MODE, default="normal", show_default=True)
-@click.option("--payload", type=read_object, metavar="JSON", help="Or @ and a file of it.")
+@click.option("--user-name", required=True, help="User who installed the tenant.")
+@click.option("--mode", type=MODE, default="normal", show_default=True, help="Run mode.")
+@click.option(
+    "--payload",
+    type=read_object,
+    metavar="JSON",
+    help="Data for the run: a JSON object, @FILE, or @- for standard input. None by default.",
+)
 @shows("Trigger")
 async def sync(
     client: AsyncPandium,
@@ -56,7 +77,9 @@ async def sync(
     """
     Sync the tenant that a user has installed.
 
-    What it shows is the trigger; pandium-api runs wait TRIGGER waits for its run.
+    Writes the trigger. To wait for its run, use pandium-api runs wait TRIGGER.
+
+    Example: pandium-api integrations sync 42 --user-name ann
     """
     return await client.integrations.sync(
         integration_id, user_name=user_name, mode=mode, payload=payload

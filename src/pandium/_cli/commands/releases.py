@@ -1,4 +1,4 @@
-"""The commands on releases."""
+"""The commands for releases."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ __all__ = ["releases"]
 
 @click.group(cls=Group)
 def releases() -> None:
-    """Look at the releases of integrations."""
+    """Show the releases of integrations."""
 
 
 @releases.command("list")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @shows("Release")
 async def list_(client: AsyncPandium, *, integration_id: int) -> list[Release]:
-    """List the releases of an integration."""
+    """
+    List the releases of an integration.
+
+    Example: pandium-api releases list 42
+    """
     return await client.releases.list(integration_id)
 
 
@@ -33,7 +37,11 @@ async def list_(client: AsyncPandium, *, integration_id: int) -> list[Release]:
 @click.argument("release_id", metavar="RELEASE", type=ID)
 @shows("Release")
 async def get(client: AsyncPandium, *, integration_id: int, release_id: int) -> Release:
-    """Show a release."""
+    """
+    Show a release.
+
+    Example: pandium-api releases get 42 7
+    """
     return await client.releases.get(integration_id, release_id)
 
 
@@ -41,7 +49,11 @@ async def get(client: AsyncPandium, *, integration_id: int, release_id: int) -> 
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @shows("Release")
 async def default(client: AsyncPandium, *, integration_id: int) -> Release:
-    """Show the default release of an integration."""
+    """
+    Show the default release of an integration.
+
+    Example: pandium-api releases default 42
+    """
     return await client.releases.default(integration_id)
 
 
@@ -49,5 +61,9 @@ async def default(client: AsyncPandium, *, integration_id: int) -> Release:
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @shows("Release")
 async def latest(client: AsyncPandium, *, integration_id: int) -> Release:
-    """Show the latest release of an integration."""
+    """
+    Show the latest release of an integration.
+
+    Example: pandium-api releases latest 42
+    """
     return await client.releases.latest(integration_id)

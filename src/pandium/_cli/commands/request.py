@@ -1,4 +1,4 @@
-"""The command for endpoints that no other command knows."""
+"""The `request` command, for endpoints that have no command of their own."""
 
 from __future__ import annotations
 
@@ -23,10 +23,22 @@ __all__ = ["request"]
     multiple=True,
     callback=read_pairs,
     metavar="NAME=VALUE",
-    help="In the query.",
+    help="Add a query parameter. May be repeated.",
 )
-@click.option("--header", "headers", multiple=True, callback=read_pairs, metavar="NAME=VALUE")
-@click.option("--json", type=read_json, metavar="JSON", help="The body, or @ and a file of it.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    callback=read_pairs,
+    metavar="NAME=VALUE",
+    help="Add a header. May be repeated.",
+)
+@click.option(
+    "--json",
+    type=read_json,
+    metavar="JSON",
+    help="Body: JSON, @FILE, or @- for standard input. None by default.",
+)
 @answers
 async def request(
     client: AsyncPandium,
@@ -38,8 +50,10 @@ async def request(
     json: Any,
 ) -> Any:
     """
-    Send any request.
+    Send a request to any endpoint of the API.
 
-    What it writes is the JSON of the answer. PATH begins with a slash, such as /v2/tenants.
+    PATH must begin with a slash. Writes the JSON of the response.
+
+    Example: pandium-api request GET /v2/tenants --param limit=1
     """
     return await client.request(method, path, params=params, headers=headers, json=json)

@@ -1,4 +1,4 @@
-"""Show how far a wait for runs has come, on a terminal that can draw."""
+"""Draw a progress bar on standard error while runs are waited for."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Bar"]
 
 
 class Bar:
-    """A bar on standard error; where it cannot be drawn, nothing."""
+    """A progress bar on standard error. Does nothing if standard error cannot draw one."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        # Room for the ^C that a terminal shows: on a line that is full it would begin another one.
+        # Leave room for the ^C that the terminal echoes: a full line would wrap.
         console.width = max(console.width - len("^C^C"), 1)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} not well"),
+            TextColumn("done, {task.fields[failed]} failed"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -44,17 +44,24 @@ class Bar:
             self._progress.start()
 
     def stop(self) -> None:
-        """Take the bar away."""
-        if self._is_drawn:  # else versions of rich before 15 would write an empty line
+        """Remove the bar from the terminal."""
+        # rich before version 15 writes an empty line when a bar that was not drawn is stopped.
+        if self._is_drawn:
             self._progress.stop()
 
-    def show(self, total: int, ended: int, failed: int) -> None:
-        """Show these numbers."""
-        self._progress.update(self._task, total=total, completed=ended, failed=failed)
+    def update(self, total: int, done: int, failed: int) -> None:
+        """
+        Set the numbers of the bar.
+
+        :param total: the runs that are waited for.
+        :param done: the runs that have ended, failed ones included.
+        :param failed: the runs that ended without success.
+        """
+        self._progress.update(self._task, total=total, completed=done, failed=failed)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar away while something is written, which may be on the same terminal."""
+    def hidden(self) -> Iterator[None]:
+        """Hide the bar while the caller writes, possibly to the same terminal."""
         self.stop()
         yield
         self.start()

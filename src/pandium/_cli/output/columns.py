@@ -1,4 +1,4 @@
-"""Choose what a table shows of each kind of record, for people."""
+"""Define the columns of the tables: which fields of each kind of record people see."""
 
 from __future__ import annotations
 
@@ -12,68 +12,75 @@ if TYPE_CHECKING:
 
     from pandium.models import Integration, Run, Tenant
 
-__all__ = ["COLUMNS", "Column", "current_phase", "last_phase", "runs_of", "state_of"]
+__all__ = ["COLUMNS", "Column", "current_phase", "last_phase", "tenant_runs", "tenant_state"]
 
 
 @attrs.frozen
 class Column:
     """
-    A column: its title, and what it shows of a record.
+    A column of a table.
 
-    ``least`` is the width to which it can shrink, ``room`` the one that it has from the start,
-    where the first records do not tell what comes.
+    :param title: the heading.
+    :param value: a function that returns the cell for a record; ``None`` is an empty cell.
+    :param min_width: the width to which the column may shrink; ``None`` if it must not shrink.
+    :param initial_width: the width to reserve if the first cells are shorter than later ones.
+    :param is_number: align the cells to the right.
     """
 
     title: str
-    of: Callable[[Any], object]
-    least: int | None = None
-    room: int = 0
+    value: Callable[[Any], object]
+    min_width: int | None = None
+    initial_width: int = 0
     is_number: bool = False
 
 
-def _minute(moment: datetime | None) -> str:
+def _format_minute(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
-def _second(stamp: str) -> str:
-    return f"{datetime.fromisoformat(stamp).astimezone():%H:%M:%S}"
+def _format_local_time(timestamp: str) -> str:
+    return f"{datetime.fromisoformat(timestamp).astimezone():%H:%M:%S}"
 
 
-def _names(integration: Integration) -> str:
-    return ", ".join(one.name for one in integration.connectors or ())
+def _connector_names(integration: Integration) -> str:
+    return ", ".join(connector.name for connector in integration.connectors or ())
 
 
-def state_of(tenant: Tenant) -> str:
-    """Say in a word whether a tenant is to run."""
+def _trigger_ids(run: Run) -> str:
+    return ", ".join(str(trigger.id) for trigger in run.triggers)
+
+
+def tenant_state(tenant: Tenant) -> str:
+    """Return ``archived``, ``paused`` or ``active``."""
     if tenant.archived:
         return "archived"
     return "paused" if tenant.paused else "active"
 
 
-def _connected(tenant: Tenant) -> str:
+def _is_connected(tenant: Tenant) -> str:
     if tenant.status is None:
         return ""
     return "yes" if tenant.status.auth.connected else "no"
 
 
-def runs_of(tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the run that is going on and the last one that ended; ``{}`` means none."""
+def tenant_runs(tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the current run and the last run that ended; ``{}`` if there is none."""
     status = tenant.status
     return ({}, {}) if status is None else (status.current_run, status.last_run)
 
 
 def current_phase(tenant: Tenant) -> str:
-    """Give the phase of the run that is going on."""
-    return _phase_of(runs_of(tenant)[0])
+    """Return the phase of the current run, or an empty string."""
+    return _phase(tenant_runs(tenant)[0])
 
 
 def last_phase(tenant: Tenant) -> str:
-    """Give the phase of the last run that ended."""
-    return _phase_of(runs_of(tenant)[1])
+    """Return the phase of the last run that ended, or an empty string."""
+    return _phase(tenant_runs(tenant)[1])
 
 
-def _phase_of(run: dict[str, Any]) -> str:
-    # The form of these is the vendor's, and undocumented.
+def _phase(run: dict[str, Any]) -> str:
+    # The vendor does not document these objects. The status is an object with a phase or a string.
     status = run.get("status")
     phase = status.get("phase") if isinstance(status, dict) else status
     return str(phase) if phase else ""
@@ -83,22 +90,34 @@ def _run_phase(run: Run) -> object:
     return None if run.status is None else run.status.phase
 
 
-def _number(attribute: str, title: str = "ID", room: int = 0) -> Column:
-    return Column(title, lambda one: getattr(one, attribute), room=room, is_number=True)
+def _number(attribute: str, title: str = "ID", initial_width: int = 0) -> Column:
+    return Column(
+        title,
+        lambda record: getattr(record, attribute),
+        initial_width=initial_width,
+        is_number=True,
+    )
 
 
-def _text(attribute: str, least: int | None = None, title: str = "", room: int = 0) -> Column:
-    return Column(title or attribute.upper(), lambda one: getattr(one, attribute), least, room)
+def _text(
+    attribute: str, min_width: int | None = None, title: str = "", initial_width: int = 0
+) -> Column:
+    return Column(
+        title or attribute.upper(),
+        lambda record: getattr(record, attribute),
+        min_width,
+        initial_width,
+    )
 
 
-# By the name of the model; the last are of what this command puts together itself.
+# By class name: first the models of the API, then the rows that the command line builds itself.
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Integration": (
         _number("id"),
         _text("name", 16),
         _text("long_name", 9, "LONG NAME"),
         _text("type"),
-        Column("CONNECTORS", _names, 10),
+        Column("CONNECTORS", _connector_names, 10),
         _number("default_release_id", "RELEASE"),
     ),
     "Release": (
@@ -107,42 +126,42 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         _text("tag", 6),
         _text("config_version", 6, "CONFIG"),
         _text("repository_tracking_branch", 6, "BRANCH"),
-        Column("CREATED", lambda one: _minute(one.created_date)),
+        Column("CREATED", lambda release: _format_minute(release.created_date)),
     ),
     "Run": (
         _number("id"),
         _text("mode"),
         Column("PHASE", _run_phase, 8),
-        Column("STARTED", lambda one: _minute(one.started_date)),
-        Column("COMPLETED", lambda one: _minute(one.completed_date)),
-        Column("TRIGGERS", lambda one: ", ".join(str(each.id) for each in one.triggers), 8),
+        Column("STARTED", lambda run: _format_minute(run.started_date)),
+        Column("COMPLETED", lambda run: _format_minute(run.completed_date)),
+        Column("TRIGGERS", _trigger_ids, 8),
     ),
     "Tenant": (
         _number("id"),
         _text("name", 16),
         _number("integration_id", "INTEGRATION"),
-        Column("STATE", state_of),
-        Column("CONNECTED", _connected),
+        Column("STATE", tenant_state),
+        Column("CONNECTED", _is_connected),
         Column("RUNNING", current_phase, 8),
         Column("LAST RUN", last_phase, 8),
         _text("schedule", 9),
     ),
-    "Sync": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
-    "Ending": (
+    "TriggerRow": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
+    "RunRow": (
         _number("tenant_id", "TENANT"),
         _number("trigger_id", "TRIGGER", 8),
-        _text("outcome", room=9),
-        Column("SECONDS", lambda one: f"{one.elapsed:.1f}", is_number=True),
-        _number("polls", "LOOKS"),
-        _text("status", 8, room=26),
-        _text("error", 8, room=20),
+        _text("outcome", initial_width=9),
+        Column("SECONDS", lambda row: f"{row.elapsed:.1f}", is_number=True),
+        _number("polls", "POLLS"),
+        _text("status", 8, initial_width=26),
+        _text("error", 8, initial_width=20),
     ),
-    "Change": (
-        Column("AT", lambda one: _second(one.at)),
+    "ChangeRow": (
+        Column("AT", lambda row: _format_local_time(row.at)),
         _number("tenant_id", "TENANT"),
-        _text("name", 16, room=16),
-        _text("state", room=8),
-        _text("running", 8, room=10),
-        _text("last_run", 8, "LAST RUN", room=26),
+        _text("name", 16, initial_width=16),
+        _text("state", initial_width=8),
+        _text("running", 8, initial_width=10),
+        _text("last_run", 8, "LAST RUN", initial_width=26),
     ),
 }

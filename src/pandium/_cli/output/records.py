@@ -1,27 +1,28 @@
-"""Hold what this command puts together itself, where the API has no record of it."""
+"""Define the rows that the command line builds itself because the API has no such record."""
 
 from __future__ import annotations
 
 import attrs
 
-__all__ = ["Change", "Ending", "Sync"]
+__all__ = ["ChangeRow", "RunRow", "TriggerRow"]
 
 
 @attrs.frozen
-class Sync:
-    """A sync that was asked for, by the trigger that it was answered with."""
+class TriggerRow:
+    """A sync that was requested, and the trigger that the API returned for it."""
 
     tenant_id: int
     trigger_id: str
 
 
 @attrs.frozen
-class Ending:
+class RunRow:
     """
-    How the wait for a run ended.
+    The result of waiting for one run.
 
-    ``outcome`` is ``succeeded``, ``failed``, ``timeout`` where the time limit came first, or
-    ``unknown`` where nobody can say whether there is a run at all; ``elapsed`` is in seconds.
+    ``outcome`` is ``succeeded``, ``failed``, ``timeout`` (the time limit passed first),
+    ``unknown`` (the sync may or may not have been started) or ``error``. ``elapsed`` is in
+    seconds.
     """
 
     tenant_id: int | None
@@ -34,8 +35,12 @@ class Ending:
 
 
 @attrs.frozen
-class Change:
-    """What a tenant and its runs look like, at a time at which that is news."""
+class ChangeRow:
+    """
+    The state of a tenant and its runs when one of them changed.
+
+    ``at`` is the time of the poll that found the change, in ISO 8601 format.
+    """
 
     at: str
     tenant_id: int

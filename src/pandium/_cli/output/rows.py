@@ -1,4 +1,4 @@
-"""Write records to standard output in the format that was asked for."""
+"""Write records to standard output as a table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -13,162 +13,180 @@ import attrs
 import pandium
 from pandium._cli.output import records
 from pandium._cli.output.table import Table
-from pandium._cli.output.terminal import visible, width_of
+from pandium._cli.output.terminal import escape_controls, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-__all__ = ["Rows", "rows_for", "write_json", "write_one", "write_text"]
+__all__ = ["RowWriter", "create_writer", "write_json", "write_record", "write_text"]
 
-_OWN = tuple(getattr(records, name) for name in records.__all__)
-# Valid in JSON, but C1 controls and marks of direction act on terminals, and lone surrogates are
-# in no encoding.
+_ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
+# JSON allows these characters unescaped. But C1 controls and bidirectional marks act on terminals,
+# and a lone surrogate cannot be encoded.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Rows(Protocol):
-    """What takes records as they come."""
+class RowWriter(Protocol):
+    """A writer for records that arrive in batches."""
 
     def write(self, records: Sequence[Any]) -> None:
-        """Write some more of them."""
+        """Write a batch of records."""
         ...
 
-    def end(self) -> None:
-        """Write what comes after the last."""
+    def close(self) -> None:
+        """Write the end of the document, if the format has one. Does not close the stream."""
         ...
 
 
-def rows_for(kind: str, form: str, stream: TextIO) -> Rows:
-    """Choose what writes many records of a kind, in one of four formats."""
-    if form == "table":
-        _prepare(stream)
-        return Table(kind, stream, width_of(stream))
-    _prepare(stream, encoding="utf-8", newline="")
-    if form == "csv":
-        return _Csv(_fields_of(kind), stream)
-    return _JsonLines(stream) if form == "jsonl" else _JsonArray(stream)
+def create_writer(kind: str, output_format: str, stream: TextIO) -> RowWriter:
+    """
+    Return a writer for many records of one kind.
+
+    :param kind: the class name of the records.
+    :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
+    :param stream: the stream to write to.
+    """
+    if output_format == "table":
+        _configure(stream)
+        return Table(kind, stream, terminal_width(stream))
+    _configure(stream, encoding="utf-8", newline="")
+    if output_format == "csv":
+        return _CsvWriter(_field_names(kind), stream)
+    return _JsonLinesWriter(stream) if output_format == "jsonl" else _JsonArrayWriter(stream)
 
 
-def write_one(record: object, form: str, stream: TextIO) -> None:
-    """Write one record: a table of its fields, or as one of many."""
-    if form == "table":
-        _prepare(stream)
-        fields = list(_flat(_data_of(record)))
+def write_record(record: object, output_format: str, stream: TextIO) -> None:
+    """
+    Write a single record.
+
+    As a table it has one line per field. As JSON it is an object, not an array. The other formats
+    are the same as for many records.
+    """
+    if output_format == "table":
+        _configure(stream)
+        fields = list(_flatten(_to_dict(record)))
         width = max(len(name) for name, _ in fields)
         stream.writelines(f"{name:<{width}}  {value}".rstrip() + "\n" for name, value in fields)
-    elif form == "json":
-        write_json(_data_of(record), stream)
+    elif output_format == "json":
+        write_json(_to_dict(record), stream)
     else:
-        rows = rows_for(type(record).__name__, form, stream)
-        rows.write([record])
-        rows.end()
+        writer = create_writer(type(record).__name__, output_format, stream)
+        writer.write([record])
+        writer.close()
 
 
 def write_json(data: Any, stream: TextIO) -> None:
-    """Write JSON, indented."""
-    _prepare(stream, encoding="utf-8", newline="")
-    stream.write(_safe(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
+    """Write indented JSON."""
+    _configure(stream, encoding="utf-8", newline="")
+    stream.write(_escape_unsafe(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
 
 def write_text(text: str, stream: TextIO) -> None:
-    """Write text: as it is, or on a terminal without what would act on it."""
-    _prepare(stream, encoding="utf-8", newline="")
-    text = visible(text, keep="\n\t") if stream.isatty() else text
+    """
+    Write text, and a newline if the text does not end with one.
+
+    On a terminal, control characters are escaped.
+    """
+    _configure(stream, encoding="utf-8", newline="")
+    text = escape_controls(text, keep="\n\t") if stream.isatty() else text
     stream.write(text if text.endswith("\n") else f"{text}\n")
 
 
-def _prepare(stream: TextIO, encoding: str | None = None, newline: str | None = None) -> None:
-    # What programs read is UTF-8, whatever the locale; what an encoding lacks becomes an escape.
+def _configure(stream: TextIO, encoding: str | None = None, newline: str | None = None) -> None:
+    # Output for programs is UTF-8 in every locale. A table keeps the locale's encoding, and
+    # characters that it lacks are escaped.
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=encoding, newline=newline, errors="backslashreplace")
 
 
-def _data_of(record: Any) -> dict[str, Any]:
-    return attrs.asdict(record) if isinstance(record, _OWN) else pandium.to_dict(record)
+def _to_dict(record: Any) -> dict[str, Any]:
+    return attrs.asdict(record) if isinstance(record, _ROW_TYPES) else pandium.to_dict(record)
 
 
-def _fields_of(kind: str) -> list[str]:
+def _field_names(kind: str) -> list[str]:
     model = getattr(records, kind, None) or getattr(pandium.models, kind)
     return [field.name for field in attrs.fields(model)]
 
 
-def _json_of(record: Any) -> str:
-    if isinstance(record, _OWN):
-        return _safe(json.dumps(attrs.asdict(record), ensure_ascii=False, separators=(",", ":")))
-    return _safe(pandium.to_json(record).decode())
+def _to_json(record: Any) -> str:
+    if isinstance(record, _ROW_TYPES):
+        data = attrs.asdict(record)
+        return _escape_unsafe(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+    return _escape_unsafe(pandium.to_json(record).decode())
 
 
-def _safe(text: str) -> str:
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def _escape_unsafe(text: str) -> str:
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _flat(data: dict[str, Any], path: str = "") -> Any:
-    """Give the leaves of nested objects with the way to each."""
+def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted path and the text of each leaf of nested objects."""
     for name, value in data.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield visible(f"{path}{name}"), visible(_cell(value))
+            yield escape_controls(f"{prefix}{name}"), escape_controls(_format_cell(value))
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-class _JsonLines:
-    """One JSON object a line."""
+class _JsonLinesWriter:
+    """Write one JSON object per line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, records: Sequence[Any]) -> None:
-        self._stream.writelines(f"{_json_of(one)}\n" for one in records)
+        self._stream.writelines(f"{_to_json(record)}\n" for record in records)
 
-    def end(self) -> None:
-        """Do nothing: the last line is like the others."""
+    def close(self) -> None:
+        """Do nothing: JSON lines have no end mark."""
 
 
-class _JsonArray:
+class _JsonArrayWriter:
     """
-    One JSON array, with a line for each record; broken off, it is no JSON.
+    Write one JSON array with a line for each record.
 
-    Each line is whole at once, as a bar or a note may come next on the same terminal: so the comma
-    stands at the beginning of the line that follows.
+    Each line ends with a newline at once, because the progress bar or a message may follow on the
+    same terminal. Therefore the comma is at the beginning of the next line. An array that is not
+    closed is not valid JSON, so a reader notices that it is incomplete.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._before = "[\n"
+        self._prefix = "[\n"
 
     def write(self, records: Sequence[Any]) -> None:
-        for one in records:
-            self._stream.write(f"{self._before}{_json_of(one)}\n")
-            self._before = ","
+        for record in records:
+            self._stream.write(f"{self._prefix}{_to_json(record)}\n")
+            self._prefix = ","
 
-    def end(self) -> None:
-        self._stream.write("]\n" if self._before == "," else "[]\n")
+    def close(self) -> None:
+        self._stream.write("]\n" if self._prefix == "," else "[]\n")
 
 
-class _Csv:
-    """Comma-separated values below a line of names; objects and arrays stand there as JSON."""
+class _CsvWriter:
+    """Write comma-separated values with a header line. Objects and arrays are JSON."""
 
-    def __init__(self, fields: list[str], stream: TextIO) -> None:
+    def __init__(self, field_names: list[str], stream: TextIO) -> None:
         self._is_terminal = stream.isatty()
         self._plain = csv.writer(stream, lineterminator="\n")
-        # Python 3.11 puts no quotes around a lone carriage return, which readers take for an end.
+        # Python 3.11 does not quote a lone carriage return, and readers take it for a line end.
         self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._plain.writerow(fields)
+        self._plain.writerow(field_names)
 
     def write(self, records: Sequence[Any]) -> None:
-        for one in records:
-            cells = [_cell(value) for value in _data_of(one).values()]
+        for record in records:
+            cells = [_format_cell(value) for value in _to_dict(record).values()]
             if self._is_terminal:
-                cells = [visible(cell, keep="\n") for cell in cells]
+                cells = [escape_controls(cell, keep="\n") for cell in cells]
             writer = self._quoted if any("\r" in cell for cell in cells) else self._plain
             writer.writerow(cells)
 
-    def end(self) -> None:
-        """Do nothing: the last line is like the others."""
+    def close(self) -> None:
+        """Do nothing: CSV has no end mark."""

@@ -1,4 +1,4 @@
-"""Draw a table row by row, as the records come, to the width of the terminal."""
+"""Write a table row by row, fitted to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -8,97 +8,121 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from pandium._cli.output.columns import COLUMNS, Column
-from pandium._cli.output.terminal import can_draw, visible
+from pandium._cli.output.terminal import can_draw, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-__all__ = ["Table", "cropped", "fitted"]
+__all__ = ["Table"]
 
 _GAP = "  "
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
-# Hebrew, Arabic and their like. A mark that is written from left to right, and has no width, keeps
-# them from drawing the numbers of the next column into their own direction.
+# Hebrew, Arabic and other scripts that are written from right to left. Without a left-to-right
+# mark after such a cell, a terminal would also reverse the numbers in the next column.
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
-_MARK = "\u200e"
+_LEFT_TO_RIGHT_MARK = "\u200e"
 
 
 class Table:
     """
     A table of one kind of record.
 
-    The first records settle the widths. With a ``limit`` to the width of a line, what is longer
-    is cropped; without one everything stands there whole.
+    The first batch of records determines the widths of the columns.
+
+    :param kind: the class name of the records, a key of ``COLUMNS``.
+    :param stream: the stream to write to.
+    :param max_width: the width of a line; longer cells are cropped. ``None`` never crops.
     """
 
-    def __init__(self, kind: str, stream: TextIO, limit: int | None) -> None:
+    def __init__(self, kind: str, stream: TextIO, max_width: int | None) -> None:
         self._columns: Sequence[Column] = COLUMNS[kind]
         self._stream = stream
-        self._limit = limit
+        self._max_width = max_width
         self._widths: list[int] = []
 
     def write(self, records: Sequence[object]) -> None:
-        """Write one line a record, and the titles before the first."""
-        rows = [[_cell(column.of(one)) for column in self._columns] for one in records]
+        """Write one line per record, and the titles before the first record."""
+        rows = [
+            [_format_cell(column.value(record)) for column in self._columns] for record in records
+        ]
         if rows and not self._widths:
-            self._begin(rows)
-        self._stream.writelines(f"{self._line(row)}\n" for row in rows)
+            self._write_titles(rows)
+        self._stream.writelines(f"{self._format_line(row)}\n" for row in rows)
 
-    def end(self) -> None:
-        """Do nothing: a table has no foot."""
+    def close(self) -> None:
+        """Do nothing: a table has no footer."""
 
-    def _begin(self, rows: list[list[str]]) -> None:
+    def _write_titles(self, rows: list[list[str]]) -> None:
         titles = [column.title for column in self._columns]
-        widest = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
-        natural = [max(pair) for pair in zip(widest, (c.room for c in self._columns), strict=True)]
-        self._widths = fitted(natural, self._columns, self._limit)
-        line = self._line(titles)
+        self._widths = _fit_widths(
+            _natural_widths([titles, *rows], self._columns), self._columns, self._max_width
+        )
+        line = self._format_line(titles)
         self._stream.write(f"{_BOLD}{line}{_PLAIN}\n" if can_draw(self._stream) else f"{line}\n")
 
-    def _line(self, row: list[str]) -> str:
-        shown = zip(row, self._columns, self._widths, strict=False)
-        return _GAP.join(self._padded(*one) for one in shown).rstrip()
+    def _format_line(self, row: list[str]) -> str:
+        # There are fewer widths than columns if the last columns do not fit.
+        cells = zip(row, self._columns, self._widths, strict=False)
+        return _GAP.join(self._pad(cell, column, width) for cell, column, width in cells).rstrip()
 
-    def _padded(self, cell: str, column: Column, width: int) -> str:
-        # A number is worth nothing in part: rather a line out of place.
-        if self._limit is not None and column.least is not None:
-            cell = cropped(cell, width)
+    def _pad(self, cell: str, column: Column, width: int) -> str:
+        # A truncated id would be useless, so a long one shifts the rest of its line instead.
+        if self._max_width is not None and column.min_width is not None:
+            cell = _crop(cell, width)
         padding = " " * (width - cell_len(cell))
         if _RIGHT_TO_LEFT.search(cell):
-            cell += _MARK
+            cell += _LEFT_TO_RIGHT_MARK
         return padding + cell if column.is_number else cell + padding
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else visible(str(value))
+def _format_cell(value: object) -> str:
+    return "" if value is None else escape_controls(str(value))
 
 
-def cropped(text: str, width: int) -> str:
-    """Cut a text to so many columns of a terminal, and say so."""
+def _crop(text: str, width: int) -> str:
+    """Shorten text to a width in terminal cells, with an ellipsis at the end."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, width - 1).rstrip() + "…"
 
 
-def fitted(natural: Sequence[int], columns: Sequence[Column], limit: int | None) -> list[int]:
-    """Fit columns into a line: the widest that can shrink do so first, then the last ones go."""
+def _natural_widths(rows: list[list[str]], columns: Sequence[Column]) -> list[int]:
+    """Return the width of the widest cell of each column, or its initial width if greater."""
+    by_column = zip(columns, zip(*rows, strict=True), strict=True)
+    return [max(column.initial_width, *map(cell_len, cells)) for column, cells in by_column]
+
+
+def _fit_widths(
+    natural: Sequence[int], columns: Sequence[Column], max_width: int | None
+) -> list[int]:
+    """
+    Return widths with which the columns fit into a line.
+
+    The widest column that may shrink is narrowed first. When no column can shrink any more, the
+    last columns are dropped.
+    """
     widths = list(natural)
-    if limit is None:
+    if max_width is None:
         return widths
     for index, column in enumerate(columns):
-        if column.least is not None:
-            widths[index] = min(widths[index], limit)
-    while _total(widths) > limit and len(widths) > 1:
-        shrinkable = [i for i, width in enumerate(widths) if width > (columns[i].least or width)]
-        if shrinkable:
+        if column.min_width is not None:
+            widths[index] = min(widths[index], max_width)
+    while _line_width(widths) > max_width and len(widths) > 1:
+        if shrinkable := _shrinkable_columns(widths, columns):
             widths[max(shrinkable, key=widths.__getitem__)] -= 1
         else:
             widths.pop()
     return widths
 
 
-def _total(widths: list[int]) -> int:
+def _shrinkable_columns(widths: list[int], columns: Sequence[Column]) -> list[int]:
+    return [
+        index for index, width in enumerate(widths) if width > (columns[index].min_width or width)
+    ]
+
+
+def _line_width(widths: list[int]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)

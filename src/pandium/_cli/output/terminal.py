@@ -1,4 +1,4 @@
-"""Know what a terminal can draw, and show it nothing that acts on it."""
+"""Detect what a terminal supports, and escape text that would control it."""
 
 from __future__ import annotations
 
@@ -14,47 +14,59 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["can_draw", "note", "visible", "width_of"]
+__all__ = ["can_draw", "escape_controls", "note", "terminal_width"]
 
-# Terminals do not agree on the width of what these make of their neighbours: joiners, variation
-# selectors, colours of skin, tags, and the letters that are flags in pairs.
-_UNSURE = re.compile("[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-_FLAGS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
+# Terminals disagree on the width of characters that modify their neighbours: joiners, variation
+# selectors, skin tones, tags, and the pairs of letters that form a flag.
+_AMBIGUOUS_WIDTH = re.compile(
+    "[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+)
+_FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
 
 
 def can_draw(stream: TextIO) -> bool:
-    """Tell whether a stream is a terminal that may get colours, bars and cursor movements."""
+    """Return whether a stream is a terminal that accepts colours and cursor movements."""
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not is_plain
 
 
-def width_of(stream: TextIO) -> int | None:
-    """Give the columns of a terminal; a file or a pipe has no such limit."""
+def terminal_width(stream: TextIO) -> int | None:
+    """Return the number of columns of a terminal, or ``None`` for a file or a pipe."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
-def visible(text: str, keep: str = "") -> str:
+def escape_controls(text: str, keep: str = "") -> str:
     r"""
-    Show what would act on a terminal as an escape such as ``\x1b``.
+    Replace characters that would act on a terminal by escapes such as ``\x1b``.
 
-    That is control characters, marks that turn the direction of writing, and what is no
-    character at all; ``keep`` has those that stay as they are.
+    These are control characters, bidirectional marks and all other unprintable code points.
+    Characters that make the width of the text ambiguous are removed. A flag is shown as the two
+    letters of its country.
+
+    :param keep: the control characters that stay unchanged, such as ``"\n"``.
     """
     if not text.isascii():
-        text = _UNSURE.sub("", text).translate(_FLAGS)
+        text = _AMBIGUOUS_WIDTH.sub("", text).translate(_FLAG_LETTERS)
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in keep else _shown(one) for one in text)
+    return "".join(
+        character if character.isprintable() or character in keep else _escape(character)
+        for character in text
+    )
 
 
-def _shown(one: str) -> str:
-    is_space = unicodedata.category(one) == "Zs"
-    return " " if is_space else one.encode("unicode_escape").decode()
+def _escape(character: str) -> str:
+    is_space = unicodedata.category(character) == "Zs"
+    return " " if is_space else character.encode("unicode_escape").decode()
 
 
-def note(text: str) -> None:
-    """Write one line to standard error, if that takes it: there is nowhere else to say so."""
-    line = " ".join(text.splitlines())
+def note(message: str) -> None:
+    """
+    Write a one-line message to standard error.
+
+    Errors are ignored, because there is no other place to report them.
+    """
+    line = " ".join(message.splitlines())
     with suppress(OSError):
-        sys.stderr.write(f"pandium-api: {visible(line)}\n")
+        sys.stderr.write(f"pandium-api: {escape_controls(line)}\n")
         sys.stderr.flush()

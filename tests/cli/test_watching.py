@@ -1,4 +1,4 @@
-"""The watch: a line for each change, and a table on a terminal that is drawn anew."""
+"""The `watch` command: a row for each change in a pipe, a live table on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pandium._cli.app import run
-from support.cli import KEY, Screen, Terminal, of, run_on_terminal
+from support.cli import Screen, Terminal, of, run_on_terminal
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _api(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
-    monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def _environment(api_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_each_change_is_a_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe the first look gives a line a tenant, and a later one what has changed since."""
+def test_each_change_is_a_row(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe the first poll writes a row per tenant, and later polls a row per change."""
     for name in ("still", "busy"):
         emulator.add_tenant(name)
     emulator.runs.script(appears_after=0.1, phases=[("Running", math.inf)])
@@ -45,10 +42,10 @@ def test_each_change_is_a_line(emulator: Emulator, capsys: pytest.CaptureFixture
     assert written.err == ""
 
 
-def test_a_watch_shows_what_it_is_asked_for(
+def test_only_the_selected_tenants_are_watched(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Tenants by their ids, or those of an integration, and no others are shown."""
+    """Tenants can be selected by id or by integration."""
     other = emulator.add_integration().id
     emulator.add_tenant("a", paused=True)
     emulator.add_tenant("b", integration_id=other)
@@ -62,10 +59,10 @@ def test_a_watch_shows_what_it_is_asked_for(
     assert [line.split()[2] for line in lines] == ["b"]
 
 
-def test_a_watch_outlives_a_server_that_is_down_for_a_moment(
+def test_a_transient_error_does_not_end_a_watch(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What may pass is told in a line, and the watch goes on; before the first look it ends it."""
+    """A transient error is a message and the watch continues, except at the first poll."""
     monkeypatch.delenv("PANDIUM_BASE_URL")
     tenant = {"id": 1, "name": "a", "archived": True}
     httpx_mock.add_response(json=[{**tenant, "status": {"last_run": {"status": "Odd"}}}])
@@ -79,38 +76,37 @@ def test_a_watch_outlives_a_server_that_is_down_for_a_moment(
         ("archived", "Odd"),
         ("archived", ""),
     ]
-    assert written.err.startswith("pandium-api: no news: GET /v2/tenants: 503")
+    assert written.err.startswith("pandium-api: poll failed: GET /v2/tenants: 503")
     httpx_mock.add_response(status_code=503, json={"message": "not now"})
     assert run(line) == 4
 
 
-def test_what_does_not_pass_ends_a_watch(
+def test_a_permanent_error_ends_a_watch(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that is refused ends the watch with 4."""
+    """If the API rejects the key, the watch ends with exit code 4."""
     monkeypatch.delenv("PANDIUM_BASE_URL")
     httpx_mock.add_response(json=[])
     httpx_mock.add_response(status_code=403, json={"detail": "Not authorized"})
     assert run(["watch", "--every", "0.01"]) == 4
     written = capsys.readouterr()
-    refusal = "GET /v2/tenants: 403 Forbidden: Not authorized (check the key and the environment)"
-    assert (written.out, written.err) == (
-        "",
-        f"pandium-api: nothing found\npandium-api: error: {refusal}\n",
-    )
+    assert written.out == ""
+    first, second = written.err.splitlines()
+    assert first == "pandium-api: nothing found"
+    assert second.startswith("pandium-api: error: GET /v2/tenants: 403 Forbidden: Not authorized")
 
 
-def screen_of(stream: Terminal, columns: int, lines: int) -> Screen:
+def render(stream: Terminal, columns: int, lines: int) -> Screen:
     return Screen(columns, lines, stream.getvalue().replace("\n", "\r\n"))
 
 
 @pytest.mark.parametrize(("lines", "shown"), [(12, 8), (30, 20)])
-def test_the_table_is_cropped_to_the_terminal(
+def test_the_live_table_fits_the_terminal(
     lines: int, shown: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit on the screen is counted below the table; what runs is at its top."""
-    for number in range(20):
-        emulator.add_tenant(f"tenant-{number + 1}")
+    """Running tenants come first; tenants that do not fit on the screen are counted below."""
+    for number in range(1, 21):
+        emulator.add_tenant(f"tenant-{number}")
     emulator.runs.script(appears_after=0, phases=[("Running 🚀", math.inf)])
     assert run(["tenants", "sync", "20"]) == 0
     out = Terminal()
@@ -118,24 +114,24 @@ def test_the_table_is_cropped_to_the_terminal(
     for name, value in {"TERM": "xterm", "COLUMNS": "60", "LINES": str(lines)}.items():
         monkeypatch.setenv(name, value)
     assert run(["watch", "--count", "2", "--every", "0.01"]) == 0
-    head, title, first, *rows = [row for row in screen_of(out, 60, lines).rows if row]
-    assert head.endswith("20 tenants, 1 of them running")
+    head, title, first, *rows = [row for row in render(out, 60, lines).rows if row]
+    assert head.endswith("20 tenants, 1 running")
     assert title.split()[:3] == ["ID", "NAME", "INTEGRATION"]
     assert first.split()[:2] == ["20", "tenant-20"]
     names = [row.split()[1] for row in rows if "tenant-" in row]
-    assert names == [f"tenant-{number + 1}" for number in range(shown - 1)]
+    assert names == [f"tenant-{number}" for number in range(1, shown)]
     assert (rows[-1] == "and 12 more") is (shown < 20)
 
 
-def test_a_terminal_shows_the_runs_as_they_go(emulator: Emulator) -> None:
-    """On a terminal the table is drawn in place; Ctrl-C ends it with 130 and leaves the table."""
+def test_ctrl_c_leaves_the_live_table_on_the_terminal(emulator: Emulator) -> None:
+    """The table is redrawn in place; Ctrl-C ends the watch with 130 and leaves the last table."""
     emulator.add_tenant("acme")
     emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
     assert run(["tenants", "sync", "1"]) == 0
     pressed: list[bytes] = []
 
     def press(screen: Screen) -> bytes | None:
-        if pressed or screen.written.count("1 of them running") < 2:
+        if pressed or screen.written.count("1 running") < 2:
             return None
         pressed.append(b"\x03")
         return pressed[0]

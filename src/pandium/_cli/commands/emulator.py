@@ -1,0 +1,19 @@
+"""The `emulator` command, which passes its arguments to `python -m pandium.emulator`."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["emulator"]
+
+
+# The emulator parses its own options, --help included.
+@click.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True}, options_metavar=""
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def emulator(*, arguments: tuple[str, ...]) -> int:
+    """Serve an emulator of the Pandium API."""
+    from pandium.emulator.__main__ import main
+
+    return main(arguments, program="pandium-api emulator")

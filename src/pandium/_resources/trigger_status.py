@@ -1,0 +1,100 @@
+"""Request the status of triggers, and build the options for waiting until their runs end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import attrs
+
+from pandium._transport.spec import RequestSpec
+from pandium._validation import validate_callable, validate_instance, validate_seconds
+from pandium._waiting.polling import Polling, WaitOptions
+from pandium._waiting.results import Counters
+from pandium.models import Outcome, TriggerStatus
+
+if TYPE_CHECKING:
+    from pandium._transport.transport import Transport
+    from pandium._waiting.polling import Classify, TriggerWait
+
+__all__ = ["OnStatus", "OnStatusOf", "StatusPoller", "default_outcome"]
+
+K = TypeVar("K")
+OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
+OnStatusOf: TypeAlias = Callable[[TriggerStatus, K], Awaitable[None] | None]
+
+# Unknown statuses are logged once each, and no more than this, in case a server invents them.
+_MAX_LOGGED_STATUSES = 100
+_log = logging.getLogger("pandium")
+
+
+def default_outcome(status: TriggerStatus) -> Outcome:
+    """Return ``status.outcome``, which follows the vendor's documentation."""
+    return status.outcome
+
+
+@attrs.frozen
+class StatusPoller:
+    """The connection between waiting and a client: sends polls, and knows about rate limits."""
+
+    _transport: Transport = attrs.field(repr=False)
+    _logged: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+
+    async def poll(self, trigger_id: str) -> TriggerStatus:
+        """
+        Request the status of the run of a trigger.
+
+        [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
+        """
+        path = "/v2/runs/triggers/{trigger_id}/status"
+        spec = RequestSpec.create("GET", path, {"trigger_id": trigger_id})
+        return await self._transport.request_model(spec, TriggerStatus)
+
+    def wait_options(
+        self,
+        *,
+        poll: Polling,
+        timeout: float,
+        classify: Classify,
+        on_status: Callable[..., Awaitable[None] | None] | None,
+        on_status_args: Callable[[TriggerWait], tuple[object, ...]],
+    ) -> WaitOptions:
+        """
+        Validate the arguments of a wait, and return its options.
+
+        :param on_status_args: Returns the arguments of ``on_status`` that follow the status.
+        :raises ValueError: If an argument is invalid.
+        :raises PandiumError: If the client is closed.
+        """
+        clock, connections = self._transport.clock, self._transport.connections
+        connections.raise_if_closed()
+        validate_instance("poll", poll, Polling)
+        validate_seconds("timeout", timeout, allow_infinity=True)
+        validate_callable("classify", classify)
+        return WaitOptions(
+            poll_status=self.poll,
+            clock=clock,
+            polling=poll,
+            timeout=timeout,
+            classify=classify,
+            counters=Counters(clock),
+            on_status=_with_args(on_status, on_status_args),
+            on_unknown_status=self._log_unknown if classify is default_outcome else None,
+            paused_until=lambda: connections.gate.paused_until,
+        )
+
+    def _log_unknown(self, status: TriggerStatus) -> None:
+        if status.status not in self._logged and len(self._logged) < _MAX_LOGGED_STATUSES:
+            self._logged.add(status.status)
+            _log.warning("run status %r is not known, and is treated as active", status.status)
+
+
+def _with_args(
+    on_status: Callable[..., Awaitable[None] | None] | None,
+    args_of: Callable[[TriggerWait], tuple[object, ...]],
+) -> Callable[[TriggerStatus, TriggerWait], Awaitable[None] | None] | None:
+    if on_status is None:
+        return None
+    validate_callable("on_status", on_status)
+    return lambda status, wait: on_status(status, *args_of(wait))

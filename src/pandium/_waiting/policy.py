@@ -1,0 +1,91 @@
+"""The retry policy of polling: after each poll, tenacity decides whether and when to poll again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+from pandium.errors import APIError, NotFound, RateLimited, ServerError, TransportError
+from pandium.models import Outcome
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    from pandium._waiting.polling import TriggerWait
+
+__all__ = ["PollPolicy"]
+
+_log = logging.getLogger("pandium")
+
+_REQUEST_TIMEOUT = 408
+
+
+class PollPolicy:
+    """
+    A tenacity policy shared by all triggers of a scheduler, without tenacity's own loop.
+
+    The loop would need a task and a ``RetryCallState`` for each waiting trigger. Instead, a state
+    is created for each decision, and the scheduler does the sleeping.
+    """
+
+    def __init__(self) -> None:
+        import tenacity  # noqa: PLC0415 - slow to import, and most clients never wait
+
+        self._new_state = tenacity.RetryCallState
+        self._sleep_action = tenacity.DoSleep
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(_is_active) | tenacity.retry_if_exception(_is_retryable),
+            wait=lambda state: _wait_of(state).next_delay(),
+            stop=lambda state: _wait_of(state).is_overdue(),
+            after=_log_transient_error,
+            retry_error_callback=_raise_timeout,
+        )
+
+    def decide(self, wait: TriggerWait, outcome: Outcome | Exception) -> float | None:
+        """
+        Decide whether to poll again.
+
+        :param wait: The trigger that was polled.
+        :param outcome: The outcome of the run so far, or the error of the poll.
+        :returns: The delay before the next poll in seconds, or ``None`` once the run has ended.
+        :raises WaitTimeout: If the time limit has been reached.
+        :raises Exception: The error of the poll, if polling again cannot help.
+        """
+        state = self._new_state(self._retrying, fn=None, args=(wait,), kwargs={})
+        if isinstance(outcome, Exception):
+            state.set_exception((type(outcome), outcome, outcome.__traceback__))
+        else:
+            state.set_result(outcome)
+        self._retrying.begin()  # creates the statistics that iter() updates
+        action = self._retrying.iter(state)
+        return float(action) if isinstance(action, self._sleep_action) else None
+
+
+def _wait_of(state: RetryCallState) -> TriggerWait:
+    wait: TriggerWait = state.args[0]
+    return wait
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()
+
+
+def _is_active(outcome: Outcome) -> bool:
+    return outcome is Outcome.ACTIVE
+
+
+def _is_retryable(error: BaseException) -> bool:
+    # A 404 means that the trigger has no run yet.
+    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited)):
+        return True
+    return isinstance(error, APIError) and error.status_code == _REQUEST_TIMEOUT
+
+
+def _log_transient_error(state: RetryCallState) -> None:
+    error = _error_of(state)
+    if error is not None and not isinstance(error, NotFound):
+        _log.warning("polling trigger %s failed: %s", _wait_of(state).trigger_id, error)
+
+
+def _raise_timeout(state: RetryCallState) -> NoReturn:
+    raise _wait_of(state).timeout_error()

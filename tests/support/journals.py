@@ -1,0 +1,105 @@
+"""Helpers for the tests of bulk syncs and their journals."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from pandium._bulk.journal import Entry, Journal, State
+from pandium._clock import RealClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from pandium import RunResult
+
+JOB = {"mode": "normal", "base_url": "https://x.example"}
+NEW = Entry(State.NEW)
+MINE = Entry(State.SENDING, is_mine=True)
+NOT_MINE = Entry(State.SENDING)
+
+
+class CalendarClock(RealClock):
+    """A clock whose date is set by the test. It counts the transactions that read the date."""
+
+    def __init__(self) -> None:
+        self.date = datetime(2026, 1, 1, tzinfo=UTC)
+        self.reads = 0
+        self._work_begun = 0
+        self._changed = anyio.Event()
+
+    def wall(self) -> datetime:
+        self.reads += 1
+        return self.date
+
+    def advance(self, seconds: float) -> None:
+        self.date += timedelta(seconds=seconds)
+
+    def waiting_for_io(self) -> AbstractContextManager[object]:
+        self._work_begun += 1
+        self._changed.set()
+        return super().waiting_for_io()
+
+    async def wait_for_work(self, times: int) -> None:
+        """Wait until `times` more attempts, or pauses between attempts, have begun."""
+        target = self._work_begun + times
+        while self._work_begun < target:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+
+async def claim(journal: Journal, tenant_id: int = 1, *, retry_unknown: bool = False) -> Entry:
+    return await journal.claim(tenant_id, retry_unknown=retry_unknown)
+
+
+async def adopt(journal: Journal, tenant_id: int = 1, *, retry_unknown: bool = False) -> Entry:
+    return await journal.adopt(tenant_id, retry_unknown=retry_unknown)
+
+
+def by_tenant(results: list[RunResult]) -> dict[int, RunResult]:
+    """Return the results by tenant id, and assert that there is one result per tenant."""
+    found = {int(result.tenant_id or 0): result for result in results}
+    assert len(found) == len(results)
+    return found
+
+
+def read_states(path: Path) -> dict[int, str]:
+    """Return the state of each tenant in the file of a journal."""
+    with closing(sqlite3.connect(path)) as db:
+        return dict(db.execute("SELECT tenant_id, state FROM syncs"))
+
+
+def read_entries(path: Path) -> list[tuple[object, ...]]:
+    """Return id, state and trigger of each tenant in the file of a journal."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT tenant_id, state, trigger_id FROM syncs").fetchall()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock of a file, as another process would."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+
+
+@contextmanager
+def trace_statements(trace: Callable[[str], object]) -> Iterator[None]:
+    """Pass on the SQL statements of all connections that are opened within the block."""
+    connect = sqlite3.connect
+
+    def connect_and_trace(*args: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*args, **options)
+        db.set_trace_callback(trace)
+        return db
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect_and_trace)
+        yield

@@ -1,0 +1,469 @@
+"""Waiting for one and for many runs: order, rate, failures, cancellation, memory."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import tracemalloc
+import weakref
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandium import (
+    AuthenticationError,
+    ConnectionLost,
+    NotFound,
+    Outcome,
+    Polling,
+    RateLimited,
+    RunResult,
+    TriggerStatus,
+    WaitTimeout,
+)
+from pandium._waiting.scheduler import for_each, wait_for_all, wait_for_run
+from pandium.emulator import ManualClock
+from support.runs import ScriptedRuns, gaps, scripted_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from support.runs import Script
+
+pytestmark = pytest.mark.anyio
+
+# One trigger and many
+
+FOUND = st.sampled_from(
+    [
+        *(None, "Pending", "Running", "Mulling", "Succeeded", "Failed (Timeout)"),
+        ConnectionLost("gone"),
+        RateLimited("slow down", status_code=429, retry_after=40),
+        AuthenticationError("no", status_code=403),
+    ]
+)
+SCRIPTS = st.lists(st.tuples(st.floats(0, 200), FOUND), max_size=6).map(
+    lambda script: sorted(script, key=lambda entry: entry[0])
+)
+POLLINGS = st.builds(
+    Polling, first=st.floats(0, 9), rate=st.sampled_from([0.05, 0.5, 20, inf]), jitter=st.just(0)
+)
+
+
+async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | Exception:
+    try:
+        return await wait
+    except Exception as error:  # noqa: BLE001 - whichever it is
+        return error
+
+
+@given(script=SCRIPTS, polling=POLLINGS, timeout=st.sampled_from([0.0, 25.0, 150.0]))
+@settings(max_examples=60, deadline=None)
+async def test_one_trigger_and_many_agree(
+    script: Script,
+    polling: Polling,
+    timeout: float,  # noqa: ASYNC109 - of the waits
+) -> None:
+    """For any run, ``wait`` ends as its result among many does, at the same time and polls."""
+    alone, among_many = scripted_run(*script), scripted_run(*script)
+    options: dict[str, Any] = {"polling": polling, "timeout": timeout}
+    outcome = await returned_or_raised(alone.wait(**options))
+    [result] = await among_many.wait_for(["0"], **options)
+    if isinstance(outcome, WaitTimeout):
+        assert isinstance(result.error, WaitTimeout)
+        assert vars(result.error) == vars(outcome)
+    else:
+        assert outcome in (result.error, result.status)
+    assert (result.error is None) == (result.status is not None)
+    assert alone.polls == among_many.polls
+    assert alone.clock.now() == among_many.clock.now() == result.elapsed
+    assert result.polls == len(alone.polls)
+
+
+async def test_results_arrive_in_order_of_completion() -> None:
+    """The run that ends first is the first result, with its polls and its time."""
+    ends = {"slow": 300.0, "fast": 5.0, "medium": 60.0}
+    runs = ScriptedRuns({name: [(0, None), (end, "Succeeded")] for name, end in ends.items()})
+    results = await runs.wait_for(list(ends))
+    assert [result.trigger_id for result in results] == ["fast", "medium", "slow"]
+    for result in results:
+        assert result.polls == len(runs.poll_times(result.trigger_id))
+        end = ends[str(result.trigger_id)]
+        assert end <= result.elapsed <= 1.2 * end + 1.5
+
+
+async def test_all_results_are_in_the_order_of_the_source() -> None:
+    """``wait_for_all`` returns results as the triggers were given, whichever ends first."""
+    runs = ScriptedRuns({name: [(end, "Succeeded")] for name, end in [("a", 90.0), ("b", 5.0)]})
+    async with runs.clock.autojump():
+        results = await wait_for_all(["a", "b", "a"], runs.options())
+    assert [result.trigger_id for result in results] == ["a", "b", "a"]
+
+
+async def test_an_error_of_one_trigger_is_its_result() -> None:
+    """A trigger whose wait fails leaves the others alone."""
+    rejected = AuthenticationError("no", status_code=403)
+    runs = ScriptedRuns({"bad": [(0, rejected)], "late": [], "good": [(60, "Succeeded")]})
+    results = {r.trigger_id: r for r in await runs.wait_for(["bad", "late", "good"], timeout=100.0)}
+    assert results["bad"].error is rejected
+    assert isinstance(results["late"].error, WaitTimeout)
+    assert results["good"].status == TriggerStatus("Succeeded")
+    assert (results["good"].error, results["bad"].status) == (None, None)
+
+
+@pytest.mark.parametrize("callback", ["classify", "on_status"])
+async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str) -> None:
+    """What ``classify`` or ``on_status`` raises ends one wait, even if it looks transient."""
+    for error in (ZeroDivisionError(), NotFound("other", status_code=404)):
+        runs = ScriptedRuns({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
+
+        def fail(status: TriggerStatus, *_: object, error: Exception = error) -> Outcome:
+            if status.status == "Odd":
+                raise error
+            return status.outcome
+
+        results = {
+            r.trigger_id: r for r in await runs.wait_for(["bad", "good"], **{callback: fail})
+        }
+        assert results["bad"].error is error
+        assert results["good"].status == TriggerStatus("Succeeded")
+
+
+class StopEverythingError(BaseException):
+    """An exception that is no ``Exception``, such as KeyboardInterrupt."""
+
+
+async def test_wait_raises_no_exception_group() -> None:
+    """An exception such as KeyboardInterrupt leaves the wait for one run unwrapped."""
+    error = StopEverythingError()
+
+    def on_status(*_: object) -> None:
+        raise error
+
+    with pytest.raises(StopEverythingError) as caught:
+        await scripted_run((0, "Running")).wait(on_status=on_status)
+    assert caught.value is error
+
+
+# The source
+
+
+async def test_no_triggers_are_no_results() -> None:
+    """An empty source ends at once."""
+    assert await ScriptedRuns({}).wait_for([]) == []
+
+
+async def test_a_source_may_still_be_producing() -> None:
+    """Runs are waited for while the source produces more triggers."""
+    runs = ScriptedRuns({name: [(0, "Succeeded")] for name in "abc"})
+
+    async def source() -> AsyncIterator[str]:
+        for name in "abc":
+            yield name
+            await runs.clock.sleep(100)
+
+    results = await runs.wait_for(source())
+    assert [result.trigger_id for result in results] == ["a", "b", "c"]
+    assert runs.poll_times() == pytest.approx([1, 101, 201])
+
+
+async def test_a_new_trigger_is_polled_before_those_with_long_delays() -> None:
+    """A trigger added while the others have long delays is polled after its own first delay."""
+    runs = ScriptedRuns({"old": [(0, "Running"), (900, "Succeeded")], "new": [(0, "Succeeded")]})
+
+    async def source() -> AsyncIterator[str]:
+        yield "old"
+        await runs.clock.sleep(500)
+        yield "new"
+
+    results = await runs.wait_for(source())
+    assert [result.trigger_id for result in results] == ["new", "old"]
+    assert results[0].elapsed == pytest.approx(1, abs=0.1)
+
+
+async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
+    """The runs of the triggers before the error are waited for; the error is unchanged."""
+    runs, results = ScriptedRuns({"a": [(60, "Succeeded")]}), list[RunResult]()
+    error = ZeroDivisionError()
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await runs.collect(source(), results)
+    assert caught.value is error
+    assert [result.trigger_id for result in results] == ["a"]
+
+
+async def test_an_invalid_trigger_is_an_error_of_the_source() -> None:
+    """An item that is no trigger is a ValueError after the results of those before it."""
+    runs, results = ScriptedRuns({"a": [(60, "Succeeded")]}), list[RunResult]()
+
+    async def source() -> AsyncIterator[Any]:
+        yield "a"
+        yield 7
+
+    with pytest.raises(ValueError, match="trigger"):
+        await runs.collect(source(), results)
+    assert [result.trigger_id for result in results] == ["a"]
+
+
+async def test_each_kind_of_source_is_read_in_order() -> None:
+    """Iterables, async iterables and async generators are accepted; a generator is closed."""
+    is_closed = False
+
+    async def generate() -> AsyncIterator[int]:
+        nonlocal is_closed
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            is_closed = True
+
+    class Plain:
+        def __aiter__(self) -> AsyncIterator[int]:
+            return generate()
+
+    for source in (range(3), generate(), Plain()):
+        handled: list[int] = []
+
+        async def handle(number: int, handled: list[int] = handled) -> None:
+            handled.append(number)
+
+        await for_each(source, handle)
+        assert handled == [0, 1, 2]
+    assert is_closed
+
+
+# The rate
+
+
+async def test_the_rate_limits_the_polls_of_all_triggers() -> None:
+    """In any second there are at most ``rate`` polls, however many triggers there are."""
+    runs = ScriptedRuns.same(100, (0, None), (30, "Succeeded"))
+    results = await runs.wait_for(list(runs.scripts), polling=Polling(rate=10, jitter=0))
+    assert {result.trigger_id for result in results} == set(runs.scripts)
+    assert runs.max_polls_per_second() <= 10
+
+
+async def test_the_rate_limits_the_polls_of_one_trigger() -> None:
+    """One trigger is polled at most ``rate`` times per second, even without delays."""
+    runs = scripted_run((0, None), (20, "Succeeded"))
+    await runs.wait(polling=Polling(first=0, factor=0, minimum=0, jitter=0, rate=5))
+    assert runs.max_polls_per_second() == 5
+    assert runs.poll_times()[-1] == pytest.approx(20, abs=0.3)
+
+
+async def test_a_low_rate_may_leave_no_last_poll() -> None:
+    """If the rate allows no poll at the time limit, the wait ends there without one."""
+    runs = scripted_run((0, None))
+    with pytest.raises(WaitTimeout):
+        await runs.wait(timeout=25.0, polling=Polling(rate=0.1, jitter=0))
+    assert [round(time) for time in runs.poll_times()] == [1, 11, 21]
+    assert runs.clock.now() == pytest.approx(25, abs=0.01)
+
+
+async def test_a_low_rate_does_not_extend_the_time_limit() -> None:
+    """A trigger whose turn does not come before its time limit ends without a poll."""
+    runs = ScriptedRuns.same(20, (0, None))
+    results = await runs.wait_for(list(runs.scripts), timeout=30.0, polling=Polling(rate=0.1))
+    assert {result.trigger_id for result in results} == set(runs.scripts)
+    assert all(isinstance(result.error, WaitTimeout) for result in results)
+    assert max(result.elapsed for result in results) <= 32 + 0.01
+    assert {result.polls for result in results} == {0, 1}
+    assert len(runs.polls) <= 4
+
+
+async def test_a_delayed_last_poll_may_take_two_seconds() -> None:
+    """A last poll that the rate delays past the time limit still has two seconds."""
+    runs = ScriptedRuns.same(20, (0, "Running"), (99.5, "Succeeded"))
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        status = await runs.poll_status(trigger_id)
+        await runs.clock.sleep(1.9 if runs.clock.now() >= 100 else 0)
+        return status
+
+    results = await runs.wait_for(
+        list(runs.scripts),
+        timeout=100.0,
+        polling=Polling(first=90, minimum=90, maximum=90, rate=20),
+        poll_status=poll_status,
+    )
+    assert {result.status for result in results} == {TriggerStatus("Succeeded")}
+    assert max(runs.poll_times()) > 100.5
+
+
+async def test_all_triggers_are_polled_equally_often() -> None:
+    """If the rate is too low for all, each trigger is polled once per round."""
+    ends = {str(number): 400.0 if number % 10 == 0 else 100.0 for number in range(100)}
+    runs = ScriptedRuns({name: [(0, "Running"), (end, "Succeeded")] for name, end in ends.items()})
+    results = await runs.wait_for(list(ends), polling=Polling(rate=3))
+    turn = 100 / 3 + 15 * 1.2
+    for result in results:
+        assert max(gaps([0.0, *runs.poll_times(result.trigger_id)])) <= turn + 1
+        assert result.elapsed <= ends[str(result.trigger_id)] + turn + 1
+
+
+async def test_no_burst_follows_a_rate_limit() -> None:
+    """Polls that were due during a pause are sent at the usual rate."""
+    runs = ScriptedRuns.same(60, (0, None), (110, "Succeeded"))
+    polling = Polling(rate=10)
+    await runs.wait_for(list(runs.scripts), polling=polling, paused_until=lambda: 100.0)
+    assert min(runs.poll_times()) >= 100
+    assert runs.max_polls_per_second() <= 10
+
+
+async def test_no_burst_follows_a_server_that_hangs() -> None:
+    """At most the polls of one second are in flight, and those that hang are not made up for."""
+    runs = ScriptedRuns.same(100, (0, None), (100, "Succeeded"))
+    in_flight: set[str] = set()
+    most = 0
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        nonlocal most
+        in_flight.add(trigger_id)
+        most = max(most, len(in_flight))
+        try:
+            if 30 <= runs.clock.now() < 80:
+                await runs.clock.sleep(80 - runs.clock.now())
+            return await runs.poll_status(trigger_id)
+        finally:
+            in_flight.discard(trigger_id)
+
+    await runs.wait_for(list(runs.scripts), polling=Polling(rate=15), poll_status=poll_status)
+    assert most == 15
+    assert runs.max_polls_per_second(since=81) <= 15
+
+
+class StallingClock(ManualClock):
+    """A manual clock that also advances while nothing runs, as for a suspended process."""
+
+    stalled = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.stalled
+
+
+async def test_no_burst_follows_a_suspended_process() -> None:
+    """Polls that were due while the process was suspended are sent at the usual rate."""
+    clock = StallingClock()
+    runs = ScriptedRuns.same(80, (0, None), (250, "Succeeded"))
+    runs.clock = clock
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        try:
+            return await runs.poll_status(trigger_id)
+        finally:
+            if 30 <= clock.now() < 35:
+                clock.stalled += 200
+
+    await runs.wait_for(list(runs.scripts), polling=Polling(rate=10), poll_status=poll_status)
+    assert clock.stalled
+    assert runs.max_polls_per_second() <= 10
+
+
+async def test_polls_that_hang_do_not_block_the_others() -> None:
+    """However low the rate, a trigger whose polls hang does not stop the others."""
+    runs = ScriptedRuns({"stuck": [(0, None)], "good": [(60, "Succeeded")]})
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        if trigger_id == "stuck":
+            await anyio.sleep_forever()
+        return await runs.poll_status(trigger_id)
+
+    options: dict[str, Any] = {"polling": Polling(rate=0.5, jitter=0), "timeout": 300.0}
+    results = await runs.wait_for(["stuck", "good"], poll_status=poll_status, **options)
+    assert results[0].trigger_id == "good"
+    assert results[0].elapsed < 70
+    assert isinstance(results[1].error, WaitTimeout)
+
+
+async def test_a_slow_callback_delays_its_own_trigger_only() -> None:
+    """The other triggers are polled while ``on_status`` is running."""
+    runs = ScriptedRuns.same(30, (0, "Running"), (30, "Succeeded"))
+    runs.scripts["last"] = [(5, "Succeeded")]
+
+    async def on_status(status: TriggerStatus, _: object) -> None:
+        if status.status == "Running":
+            await runs.clock.sleep(1000)
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        await runs.clock.sleep(3)  # so that the maximum number of polls is in flight
+        return await runs.poll_status(trigger_id)
+
+    results = await runs.wait_for(
+        list(runs.scripts), on_status=on_status, poll_status=poll_status, polling=Polling(rate=5)
+    )
+    assert results[0].trigger_id == "last"
+    assert results[0].elapsed < 30
+
+
+# Cancellation and memory
+
+
+async def test_a_wait_can_be_cancelled_at_any_time() -> None:
+    """A cancelled wait ends at once and sends no more polls."""
+    for seconds in itertools.chain((0.0, 0.5, 1.0, 1.1, 2.0), range(3, 40, 5)):
+        runs = ScriptedRuns({name: [(0, None), (1000, "Succeeded")] for name in "abc"})
+
+        async def poll_status(trigger_id: str, runs: ScriptedRuns = runs) -> TriggerStatus:
+            await runs.clock.sleep(0.3)
+            return await runs.poll_status(trigger_id)
+
+        options = runs.options(poll_status=poll_status)
+        async with runs.clock.autojump():
+            for is_alone in (True, False):
+                began = runs.clock.now()
+                with runs.clock.move_on_after(seconds) as scope:
+                    await (wait_for_run("a", options) if is_alone else wait_for_all("abc", options))
+                assert scope.cancelled_caught
+                assert runs.clock.now() == pytest.approx(began + seconds, abs=0.01)
+            polls = len(runs.polls)
+            await runs.clock.sleep(100)
+            assert len(runs.polls) == polls
+
+
+async def test_a_wait_that_has_ended_is_released() -> None:
+    """No reference to a trigger's wait is kept after its end while others go on."""
+    runs = ScriptedRuns({"a": [(0, "Succeeded")], "b": [(0, "Running"), (100, "Succeeded")]})
+    waits: list[weakref.ref[Any]] = []
+
+    def on_status(status: TriggerStatus, wait: Any) -> None:
+        if wait.trigger_id == "b" and status.status == "Succeeded":
+            gc.collect()
+            assert [reference() for reference in waits] == [None]
+        elif wait.trigger_id == "a":
+            waits.append(weakref.ref(wait))
+
+    results = await runs.wait_for(["a", "b"], on_status=on_status, timeout=inf)
+    assert [result.error for result in results] == [None, None]
+
+
+async def test_a_waiting_trigger_takes_little_memory() -> None:
+    """Ten thousand triggers take less than 500 bytes each while they wait between two polls."""
+    runs = ScriptedRuns.same(10_000)
+    sizes: list[int] = []
+
+    async def poll_status(_: str) -> TriggerStatus:
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        raise NotFound("no run yet", status_code=404)
+
+    async def wait() -> None:
+        await wait_for_all(runs.scripts, runs.options(poll_status=poll_status))
+
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        async with runs.clock.autojump(), anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await runs.clock.sleep(20)
+            tasks.cancel_scope.cancel()
+    finally:
+        tracemalloc.stop()
+    assert len(sizes) > 300
+    assert (max(sizes) - before) / len(runs.scripts) < 500

@@ -1,0 +1,483 @@
+"""Journals in SQLite files: which files are accepted, and what happens if a file fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import sqlite3
+import tempfile
+from contextlib import AsyncExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pandium import ConfigurationError, PandiumError
+from pandium._bulk.journal import Entry, State
+from pandium._bulk.sqlite import SQLiteJournal
+from support.journals import JOB, MINE, NEW, adopt, claim, locked, read_entries, trace_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.journals import CalendarClock
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_journal_in_memory_is_not_shared(calendar: CalendarClock) -> None:
+    """Without a path, each worker has a journal of its own."""
+    async with SQLiteJournal(None, JOB, calendar) as one, SQLiteJournal(None, JOB, calendar) as two:
+        assert [await claim(one), await claim(two)] == [MINE, MINE]
+        await one.record_triggered(1, "t")
+        assert await one.states() == {1: State.TRIGGERED}
+        assert await two.states() == {1: State.SENDING}
+
+
+async def test_closing_a_journal_removes_other_files(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A closed journal raises a clear error, and leaves one file behind."""
+    journal = SQLiteJournal(journal_path, JOB, calendar)
+    async with journal:
+        await claim(journal)
+    with pytest.raises(PandiumError, match="not open"):
+        await claim(journal)
+    assert [file.name for file in journal_path.parent.iterdir()] == ["journal"]
+
+
+# Which files are accepted
+
+
+def write_text(path: Path) -> None:
+    path.write_text("This is a letter, not a database. " * 100)
+
+
+def write_truncated_database(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 2000)
+
+
+def create_other_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE notes (text)")
+
+
+def create_database_of_other_application(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA application_id = 1234")
+
+
+def create_newer_journal(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA application_id = {0x50414E44}")
+        db.execute("PRAGMA user_version = 2")
+
+
+def create_journal_without_tables(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA application_id = {0x50414E44}")
+        db.execute("PRAGMA user_version = 1")
+
+
+def read_bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
+    (write_text, "file is not a database"),
+    (write_truncated_database, "file is not a database"),
+    (create_other_database, "not a journal"),
+    (create_database_of_other_application, "not a journal"),
+    (create_newer_journal, "newer version"),
+    (create_journal_without_tables, "no such table"),
+    (Path.mkdir, "unable to open"),
+]
+
+
+@pytest.mark.parametrize(("create", "message"), UNUSABLE)
+async def test_a_file_that_is_not_a_journal_is_refused(
+    journal_path: Path, calendar: CalendarClock, create: Callable[[Path], object], message: str
+) -> None:
+    """Any other file raises a ConfigurationError that names it, and is not written to."""
+    create(journal_path)
+    before = read_bytes(journal_path)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        async with SQLiteJournal(journal_path, JOB, calendar):
+            pass
+    assert str(journal_path) in str(caught.value)
+    assert read_bytes(journal_path) == before
+
+
+async def test_an_empty_file_becomes_a_journal(journal_path: Path, calendar: CalendarClock) -> None:
+    """An empty file that already exists, such as a temporary file, is accepted."""
+    write_text(journal_path)
+    os.truncate(journal_path, 0)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal) == MINE
+
+
+async def test_a_journal_belongs_to_its_job(journal_path: Path, calendar: CalendarClock) -> None:
+    """The journal of another job raises a ConfigurationError that shows the difference."""
+    async with SQLiteJournal(journal_path, JOB, calendar):
+        pass
+    with pytest.raises(ConfigurationError, match="mode 'normal', not 'init'"):
+        async with SQLiteJournal(journal_path, {**JOB, "mode": "init"}, calendar):
+            pass
+
+
+def overwrite_pages(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
+async def test_a_corrupt_journal_is_a_clear_error(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A journal whose pages were overwritten raises an error that names it."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        for tenant_id in range(200):
+            await claim(journal, tenant_id)
+    overwrite_pages(journal_path)
+    with pytest.raises(PandiumError, match=r"malformed|corrupt") as caught:
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+    assert str(journal_path) in str(caught.value)
+
+
+async def test_a_missing_directory_is_a_clear_error(
+    tmp_path: Path, calendar: CalendarClock
+) -> None:
+    """The directory of a journal is not created: a wrong path is an error, not a new job."""
+    (tmp_path / "file").touch()
+    for parent in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(ConfigurationError, match="directory") as caught:
+            async with SQLiteJournal(parent / "journal", JOB, calendar):
+                pass
+        assert str(parent) in str(caught.value)
+
+
+@contextmanager
+def without_root() -> Iterator[None]:
+    """Run as another user if the tests run as root, which ignores permissions."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def restricted_directory() -> Iterator[Path]:
+    """Return a directory whose permissions a test can remove. pytest's own is for one user only."""
+    path = Path(tempfile.mkdtemp())
+    try:
+        yield path
+    finally:
+        path.chmod(0o755)
+        shutil.rmtree(path)
+
+
+def set_permissions(directory: Path, mode: int) -> None:
+    for file in directory.iterdir():
+        file.chmod(mode & 0o444)
+    directory.chmod(mode)
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["a journal", "no journal"])
+async def test_a_read_only_directory_is_a_clear_error(
+    restricted_directory: Path, calendar: CalendarClock, *, exists: bool
+) -> None:
+    """A journal that cannot be written raises an error that names it, on opening."""
+    path = restricted_directory / "journal"
+    if exists:
+        async with SQLiteJournal(path, JOB, calendar):
+            pass
+    set_permissions(restricted_directory, 0o555)
+    with (
+        without_root(),
+        pytest.raises(ConfigurationError, match=r"unable to open|readonly") as caught,
+    ):
+        async with SQLiteJournal(path, JOB, calendar):
+            pass
+    assert str(path) in str(caught.value)
+
+
+async def test_an_inaccessible_directory_is_a_clear_error(
+    restricted_directory: Path, calendar: CalendarClock
+) -> None:
+    """If the directory itself cannot be looked up, the error says so."""
+    set_permissions(restricted_directory, 0)
+    with without_root(), pytest.raises(ConfigurationError, match="directory"):
+        async with SQLiteJournal(restricted_directory / "deep" / "journal", JOB, calendar):
+            pass
+
+
+# What happens if a file fails while it is in use
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    path.touch()
+
+
+@pytest.mark.parametrize("remove", [delete, replace])
+async def test_a_file_that_is_gone_is_noticed(
+    journal_path: Path, calendar: CalendarClock, remove: Callable[[Path], None]
+) -> None:
+    """No transaction succeeds on a file that other processes cannot find."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        remove(journal_path)
+        for transaction in (
+            claim(journal, 2),
+            adopt(journal, 1),
+            journal.record_triggered(1, "t"),
+            journal.renew(),
+            journal.states(),
+        ):
+            with pytest.raises(PandiumError, match="deleted or replaced") as caught:
+                await transaction
+            assert str(journal_path) in str(caught.value)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Prevent files from growing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: CalendarClock) -> None:
+    """A write to a full disk raises an error and has no effect. Once there is space, all works."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        error: Exception | None = None
+        with full_disk():
+            try:
+                await claim(journal)
+            except PandiumError as caught:
+                error = caught
+        assert str(journal_path) in str(error)
+        assert await adopt(journal) == NEW
+        assert await claim(journal) == MINE
+
+
+# Locks of other processes, and cancellation
+
+
+async def test_a_transaction_waits_for_a_lock(
+    journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While another process holds the lock, a transaction waits. This is logged once."""
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as journal,
+        anyio.create_task_group() as tasks,
+    ):
+        with locked(journal_path) as other:
+            tasks.start_soon(claim, journal)
+            await calendar.wait_for_work(4)  # the second pause between two attempts
+            assert calendar.reads == 0  # a lease begins when its transaction begins
+            other.execute("ROLLBACK")
+    assert read_entries(journal_path) == [(1, "sending", "")]
+    assert caplog.text.count("locked by another process") == 1
+
+
+async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:
+    """A journal that another process is creating is opened once it has been created."""
+    async with anyio.create_task_group() as tasks:
+        with locked(journal_path) as other:
+
+            async def unlock() -> None:
+                await calendar.wait_for_work(2)
+                other.execute("ROLLBACK")
+
+            tasks.start_soon(unlock)
+            async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+                assert await claim(journal) == MINE
+
+
+async def test_a_record_is_written_even_if_cancelled(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A record that is cancelled while it waits for a lock is written once the lock is free."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+        with locked(journal_path) as other:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.record_triggered, 1, "t")
+                await calendar.wait_for_work(1)
+                tasks.cancel_scope.cancel()
+                other.execute("ROLLBACK")
+        assert read_entries(journal_path) == [(1, "triggered", "t")]
+
+
+async def test_a_cancelled_record_is_retried(journal_path: Path, calendar: CalendarClock) -> None:
+    """A cancelled record is written even if the lock outlasts an attempt."""
+    statements: list[str] = []
+
+    def trace(statement: str) -> None:
+        statements.append(statement)
+        if statements[-3:] == ["BEGIN IMMEDIATE"] * 3:  # the cancelled attempt and two more
+            other.execute("ROLLBACK")
+
+    async with AsyncExitStack() as stack:
+        with trace_statements(trace):
+            journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
+        await claim(journal)
+        with locked(journal_path) as other:
+            statements.clear()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.record_triggered, 1, "t")
+                while not statements:
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+        assert statements[:3] == ["BEGIN IMMEDIATE"] * 3
+        assert read_entries(journal_path) == [(1, "triggered", "t")]
+
+
+async def test_a_cancelled_record_gives_up_in_the_end(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A lock that is never released does not block a cancelled task for ever."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+        with locked(journal_path), anyio.fail_after(30), anyio.CancelScope() as scope:
+            scope.cancel()
+            await journal.record_triggered(1, "t")
+        assert scope.cancelled_caught
+        assert read_entries(journal_path) == [(1, "sending", "")]
+
+
+async def test_a_cancelled_claim_is_not_written(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A claim that is cancelled while it waits for a lock is dropped."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        with locked(journal_path) as other:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(claim, journal)
+                await calendar.wait_for_work(1)
+                tasks.cancel_scope.cancel()
+            other.execute("ROLLBACK")
+        assert read_entries(journal_path) == []
+
+
+def open_files() -> list[str]:
+    """Return the paths of this process's open files, on systems that list them."""
+    descriptors = Path("/proc/self/fd")
+    return [str(file.resolve()) for file in descriptors.iterdir()] if descriptors.is_dir() else []
+
+
+async def test_a_cancelled_opening_leaves_no_open_file(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A journal that is cancelled while it waits to be opened holds no file."""
+
+    async def enter() -> None:
+        async with SQLiteJournal(journal_path, JOB, calendar):
+            pytest.fail("the file is locked")
+
+    with locked(journal_path):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+            await calendar.wait_for_work(1)
+            tasks.cancel_scope.cancel()
+    assert str(journal_path) not in open_files()
+
+
+# asyncio's own cancellation, which can arrive several times
+
+
+async def cancel_three_times(task: asyncio.Future[None]) -> None:
+    for _ in range(3):
+        task.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def wait_for_statement(statements: list[str]) -> None:
+    statements.clear()
+    while not statements:  # noqa: ASYNC110 - set by another thread
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_transactions_of_cancelled_tasks_do_not_overlap(
+    journal_path: Path, calendar: CalendarClock, statements: list[str]
+) -> None:
+    """If a task is cancelled while its thread still runs, no other transaction starts."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+        with locked(journal_path) as other:
+            record = asyncio.ensure_future(journal.record_triggered(1, "t"))
+            await wait_for_statement(statements)
+            await cancel_three_times(record)
+            other.execute("ROLLBACK")
+            with pytest.raises(asyncio.CancelledError):
+                await record
+        await journal.record_ended(1, "t", State.SUCCEEDED, "Succeeded")
+        expected = Entry(State.SUCCEEDED, trigger_id="t", status="Succeeded")
+        assert await adopt(journal) == expected
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_record_is_written_however_often_it_is_cancelled(
+    journal_path: Path, calendar: CalendarClock, statements: list[str]
+) -> None:
+    """A record that is cancelled repeatedly before its thread has started is still written."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        for tenant_id in (1, 2):
+            await claim(journal, tenant_id)
+        with locked(journal_path) as other:
+            first = asyncio.ensure_future(journal.record_triggered(1, "t1"))
+            await wait_for_statement(statements)
+            second = asyncio.ensure_future(journal.record_triggered(2, "t2"))
+            await asyncio.sleep(0)
+            await cancel_three_times(second)
+            await asyncio.wait([second])
+            other.execute("ROLLBACK")
+            await first
+        assert second.cancelled()
+    expected = [(1, "triggered", "t1"), (2, "triggered", "t2")]
+    assert read_entries(journal_path) == expected
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_journal_is_closed_however_often_it_is_cancelled(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If closing is cancelled repeatedly, the file is closed and its triggers are released."""
+
+    async def close() -> None:
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+            await journal.record_triggered(1, "t")
+            is_closing.set()
+
+    is_closing = asyncio.Event()
+    closing_task = asyncio.ensure_future(close())
+    await is_closing.wait()
+    for _ in range(3):
+        closing_task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await closing_task
+    while len(list(journal_path.parent.iterdir())) > 1:  # noqa: ASYNC110 - closed by a thread that nobody waits for
+        await asyncio.sleep(0)
+    async with SQLiteJournal(journal_path, JOB, calendar) as other:
+        assert (await adopt(other)).is_mine

@@ -1,0 +1,262 @@
+"""`tenants.sync_all` of a client, against the emulator and servers that misbehave."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pandium import (
+    AsyncPandium,
+    ConfigurationError,
+    ConnectionLost,
+    NotFound,
+    Polling,
+    Trigger,
+    TriggerStatus,
+)
+from support import KEY, servers
+from support.journals import by_tenant
+from support.servers import Misbehaving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandium.emulator import Emulator
+    from pandium.models import Tenant
+
+pytestmark = pytest.mark.anyio
+
+FAST = Polling(first=0.05, minimum=0.05, rate=200)
+
+
+def posts(emulator: Emulator) -> list[Any]:
+    return [request for request in emulator.requests if request.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("tenants", {"tenants": "123"}),
+        ("tenants", {"tenants": 7}),
+        ("tenants", {"tenants": None}),
+        ("mode", {"mode": "hard"}),
+        ("payload", {"payload": [1]}),
+        ("payload", {"payload": {"a": {1}}}),
+        ("journal", {"journal": 7}),
+        ("journal", {"journal": ""}),
+        ("journal", {"journal": b"journal"}),
+        ("max_concurrency", {"max_concurrency": 0}),
+        ("max_concurrency", {"max_concurrency": True}),
+        ("max_concurrency", {"max_concurrency": "3"}),
+        ("poll", {"poll": 5}),
+        ("timeout", {"timeout": -1}),
+        ("timeout", {"timeout": nan}),
+        ("timeout", {"timeout": "60"}),
+        ("retry_unknown", {"retry_unknown": "no"}),
+        ("on_triggered", {"on_triggered": "print"}),
+        ("on_status", {"on_status": 5}),
+        ("classify", {"classify": None}),
+    ],
+)
+async def test_invalid_arguments_are_named(argument: str, options: dict[str, Any]) -> None:
+    """An invalid argument raises a ValueError that names it, before the block is entered."""
+    arguments = {"tenants": [1], "mode": "normal", **options}
+    async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            client.tenants.sync_all(arguments.pop("tenants"), **arguments)
+
+
+async def test_a_listing_is_read_while_syncs_run(client: AsyncPandium, emulator: Emulator) -> None:
+    """A listing of the same client is a source. Payloads and statuses belong to their tenants."""
+    emulator.runs.script(appears_after=0, phases=[("Running", 0.1), ("Succeeded", 0)])
+    for _ in range(30):
+        emulator.add_tenant()
+    statuses: list[tuple[str, int]] = []
+
+    async def payload(tenant: Tenant) -> dict[str, str]:
+        await anyio.lowlevel.checkpoint()
+        return {"name": tenant.name}
+
+    async with client.tenants.sync_all(
+        client.tenants.list(page_size=10, prefetch=1),
+        mode="init",
+        payload=payload,
+        poll=FAST,
+        on_status=lambda status, tenant_id: statuses.append((status.status, tenant_id)),
+    ) as results:
+        found = by_tenant([result async for result in results])
+    assert set(found) == {tenant.id for tenant in emulator.tenants}
+    assert {result.error for result in found.values()} == {None}
+    assert results.progress.succeeded == 30
+    succeeded = {tenant_id for status, tenant_id in statuses if status == "Succeeded"}
+    assert succeeded == set(found)
+    names = {f"/v2/tenants/{tenant.id}/sync": tenant.name for tenant in emulator.tenants}
+    assert {post.path: json.loads(post.body)["name"] for post in posts(emulator)} == names
+    assert {post.query for post in posts(emulator)} == {"mode=init"}
+    methods = [request.method for request in emulator.requests if "/runs/" not in request.path]
+    last_page = len(methods) - 1 - methods[::-1].index("GET")
+    assert "POST" in methods[:last_page]
+
+
+async def test_on_triggered_gets_trigger_and_tenant(
+    client: AsyncPandium, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The callback gets each `Trigger` with the tenant's id, and none from the journal."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    for _ in range(3):
+        emulator.add_tenant()
+    calls: list[tuple[Trigger, int]] = []
+    for _ in range(2):
+        async with client.tenants.sync_all(
+            [1, 2, 3],
+            mode="normal",
+            poll=FAST,
+            journal=tmp_path / "journal",
+            on_triggered=lambda trigger, tenant_id: calls.append((trigger, tenant_id)),
+        ) as results:
+            found = by_tenant([result async for result in results])
+        expected = [(Trigger(str(found[n].trigger_id)), n) for n in (1, 2, 3)]
+        assert sorted(calls, key=lambda call: call[1]) == expected
+
+
+async def test_one_payload_serves_all_tenants(client: AsyncPandium, emulator: Emulator) -> None:
+    """A mapping is encoded when `sync_all` is called. A function may return None: no body."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    emulator.add_tenant()
+    payload = {"since": "2026"}
+    syncing = client.tenants.sync_all([1], mode="normal", payload=payload, poll=FAST)
+    payload["since"] = "1999"
+    async with syncing as results:
+        assert [result.error async for result in results] == [None]
+    assert json.loads(posts(emulator)[-1].body) == {"since": "2026"}
+    async with client.tenants.sync_all(
+        [1], mode="normal", payload=lambda _: None, poll=FAST
+    ) as results:
+        assert [result.error async for result in results] == [None]
+    assert posts(emulator)[-1].body == b""
+
+
+async def test_an_invalid_payload_is_one_result(client: AsyncPandium, emulator: Emulator) -> None:
+    """If a function returns no JSON object for a tenant, its result has a ValueError."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    for _ in range(3):
+        emulator.add_tenant()
+    payloads: dict[int, Any] = {1: [1], 2: {"a": object()}, 3: {"a": 1}}
+    async with client.tenants.sync_all(
+        [1, 2, 3], mode="init", payload=payloads.get, poll=FAST
+    ) as results:
+        found = by_tenant([result async for result in results])
+    assert [type(found[tenant_id].error) for tenant_id in (1, 2)] == [ValueError] * 2
+    assert "payload" in str(found[1].error)
+    assert found[3].status == TriggerStatus("Succeeded")
+    assert len(posts(emulator)) == 1
+
+
+async def test_an_api_error_is_one_result(client: AsyncPandium, emulator: Emulator) -> None:
+    """A tenant that does not exist or is archived is a NotFound. The others are synced."""
+    emulator.runs.script(appears_after=0, phases=[("Failed (Timeout)", 0)])
+    for _ in range(3):
+        emulator.add_tenant()
+    emulator.archive_tenant(2)
+    async with client.tenants.sync_all([1, 2, 3, 99], mode="normal", poll=FAST) as results:
+        found = by_tenant([result async for result in results])
+    assert {tenant_id for tenant_id, result in found.items() if result.error} == {2, 99}
+    assert all(isinstance(found[tenant_id].error, NotFound) for tenant_id in (2, 99))
+    assert (results.progress.failed, results.progress.triggered) == (4, 2)
+
+
+async def test_a_lost_response_is_not_retried(tmp_path: Path) -> None:
+    """If the connection breaks after the POST was read, there is one result and no second POST."""
+    with Misbehaving(servers.close("all")) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            for _ in range(2):
+                async with client.tenants.sync_all(
+                    [7], mode="normal", journal=tmp_path / "journal"
+                ) as results:
+                    [lost] = [result async for result in results]
+                assert isinstance(lost.error, ConnectionLost)
+                assert lost.error.outcome_unknown
+                assert (results.progress.unknown, results.progress.triggered) == (1, 0)
+    assert sum(server.arrived.values()) == 1
+
+
+async def test_a_job_outlives_its_client(emulator: Emulator, tmp_path: Path) -> None:
+    """Another client resumes the job of one that was closed early."""
+    emulator.runs.script(appears_after=0, phases=[("Running", 0.3), ("Succeeded", 0)])
+    for _ in range(12):
+        emulator.add_tenant()
+    options: dict[str, Any] = {"mode": "normal", "journal": str(tmp_path / "j"), "poll": FAST}
+    async with (
+        AsyncPandium(KEY, base_url=emulator.url) as client,
+        client.tenants.sync_all(range(1, 13), max_concurrency=3, **options) as results,
+    ):
+        for _ in range(4):
+            await anext(results)
+    async with (
+        AsyncPandium(KEY, base_url=emulator.url) as client,
+        client.tenants.sync_all(range(1, 13), **options) as results,
+    ):
+        found = by_tenant([result async for result in results])
+    assert set(found) == set(range(1, 13))
+    assert set(Counter(post.path for post in posts(emulator)).values()) == {1}
+    errors = [result.error for result in found.values() if result.error is not None]
+    assert all(isinstance(error, ConnectionLost) for error in errors)
+    assert len(errors) <= 3
+
+
+async def test_a_journal_belongs_to_one_job(emulator: Emulator, tmp_path: Path) -> None:
+    """Another mode or another base URL raises an error that shows both, and nothing is sent."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    emulator.add_tenant()
+    journal = tmp_path / "journal"
+    async with AsyncPandium(KEY, base_url=emulator.url) as client:
+        async with client.tenants.sync_all([1], mode="init", journal=journal, poll=FAST) as results:
+            assert [result.error async for result in results] == [None]
+        before = len(emulator.requests)
+        with pytest.raises(ValueError, match="mode 'init', not 'normal'"):
+            async with client.tenants.sync_all([1], mode="normal", journal=journal) as results:
+                await anext(results)
+    other_url = "http://127.0.0.1:1"
+    async with AsyncPandium(KEY, base_url=other_url) as client:
+        with pytest.raises(
+            ConfigurationError, match=f"base_url '{emulator.url}', not '{other_url}'"
+        ):
+            async with client.tenants.sync_all([1], mode="init", journal=journal) as results:
+                await anext(results)
+    assert len(emulator.requests) == before
+
+
+async def test_neither_key_nor_payload_is_in_the_journal(
+    client: AsyncPandium, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The files of the journal contain neither the API key nor any payload."""
+
+    def check() -> None:
+        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"hunter2" not in written
+        assert KEY.encode() not in written
+        assert b"init" in written
+
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    emulator.add_tenant()
+    async with client.tenants.sync_all(
+        [1, 99], mode="init", payload={"password": "hunter2"}, journal=tmp_path / "j", poll=FAST
+    ) as results:
+        for _ in range(2):
+            await anext(results)
+            check()
+
+
+async def test_the_results_can_be_entered_once(client: AsyncPandium) -> None:
+    """Entering the results of `sync_all` a second time raises a RuntimeError."""
+    syncing = client.tenants.sync_all([], mode="init")
+    async with syncing as results:
+        assert [result async for result in results] == []
+    with pytest.raises(RuntimeError, match="entered"):
+        await syncing.__aenter__()
