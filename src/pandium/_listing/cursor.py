@@ -27,7 +27,7 @@ __all__ = [
     "Page",
     "PageRequest",
     "Refetch",
-    "Repair",
+    "DriftRepair",
     "Rewind",
 ]
 
@@ -99,7 +99,7 @@ class Page(Generic[T]):
 
 
 @attrs.frozen
-class Repair:
+class DriftRepair:
     """
     A repaired drift.
 
@@ -121,7 +121,7 @@ class Deliver(Generic[T]):
     """
 
     page: Page[T] | None
-    repair: Repair | None
+    repair: DriftRepair | None
 
 
 @attrs.frozen
@@ -331,10 +331,10 @@ class Cursor(Generic[T]):
             self._delivered.advance(keys, known)
             self._stalled_pages += self._delivered.position <= position
 
-    def _finish_repair(self, skip: int) -> Repair | None:
+    def _finish_repair(self, skip: int) -> DriftRepair | None:
         if not (self._has_rewound or self._drift):
             return None
-        repair = Repair(self._drift, skip)
+        repair = DriftRepair(self._drift, skip)
         self._overlap.widen(self._drift)
         self._drift, self._has_rewound = 0, False
         return repair
