@@ -22,12 +22,12 @@ __all__ = [
     "Cursor",
     "Decision",
     "Deliver",
+    "DriftRepair",
     "ListingOptions",
     "OnDrift",
     "Page",
     "PageRequest",
     "Refetch",
-    "DriftRepair",
     "Rewind",
 ]
 
@@ -78,11 +78,12 @@ class PageRequest:
 @attrs.frozen
 class Page(Generic[T]):
     """
-    New records that arrived in one response.
+    The new records of one response.
 
     ```python
     async for page in client.tenants.list(page_size=100).pages():
-        print(f"{len(page.items)} tenants; to continue, pass skip={page.next_skip}")
+        names = [tenant.name for tenant in page.items]
+        print(f"{names}; to continue after them, pass skip={page.next_skip}")
     ```
 
     :ivar items: The records, at least one.
@@ -126,7 +127,7 @@ class Deliver(Generic[T]):
 
 @attrs.frozen
 class Refetch:
-    """The decision to discard a page, and request it again from the cursor's position."""
+    """The decision to discard an outdated page, and request it again."""
 
 
 @attrs.frozen
@@ -151,8 +152,8 @@ class _Overlap:
     How many records each page shares with the page before.
 
     :ivar size: The current overlap. One record, the anchor, is enough to detect drift.
-    :ivar margin: The overlap after a repair. An eighth of a page usually holds the anchor even
-        if the listing shifts again.
+    :ivar margin: The overlap after a repair. With an eighth of a page, the anchor usually stays on
+        the next page if the listing shifts again.
     :ivar first_rewind: How many records a rewind goes back at first.
     """
 
@@ -166,7 +167,7 @@ class _Overlap:
         return cls(0 if options.on_drift == "ignore" else 1, margin, margin)
 
     def widen(self, drift: int) -> None:
-        """Prepare for another drift like the one just repaired."""
+        """Widen the overlap after a repair, because another drift is likely."""
         self.size, self.first_rewind = self.margin, max(self.margin, -drift)
 
     def shrink(self) -> None:
@@ -183,9 +184,9 @@ class Cursor(Generic[T]):
     rewinds until a page holds a record that was delivered before. What follows the last such
     record is new.
 
-    This is complete as long as the order of the records is stable. A page is a contiguous part of
-    the listing, and every delivered record is at or before the last known one on it, so nothing
-    is missed. Delivered records that turn up further on are remembered, so none comes twice.
+    No record is missed as long as the order of the records is stable. A page is a contiguous part
+    of the listing, and all delivered records are listed at or before the last known one on it.
+    Delivered records that appear further on are recognized, so none is delivered twice.
 
     :param options: The paging arguments.
     :param key: A function that returns the unique key of a record.

@@ -58,25 +58,25 @@ class Listing(ListingOptions, Generic[T]):
 
         ```python
         async for page in client.tenants.list(page_size=100).pages():
-            print(len(page.items), "tenants; continue with skip =", page.next_skip)
+            print(f"{len(page.items)} tenants, up to record {page.next_skip}")
         ```
 
-        :returns: an async iterator over ``Page`` objects.
-        :raises DriftError: during the iteration, if the listing cannot be shown to be complete.
-        :raises PandiumError: during the iteration, if a request fails.
+        :returns: An async iterator over ``Page`` objects.
+        :raises DriftError: During the iteration, if the listing cannot be shown to be complete.
+        :raises PandiumError: During the iteration, if a request fails.
         """
         return Pages(self._fetch, self._key, self)
 
     async def first(self) -> T | None:
         """
-        Return the first record. This takes one request, for one record.
+        Return the first record. Sends one request, for one record.
 
         ```python
         tenant = await client.tenants.list(user_name="ann").first()
         ```
 
-        :returns: the record, or ``None`` if the listing is empty.
-        :raises PandiumError: if the request fails.
+        :returns: The record, or ``None`` if the listing is empty.
+        :raises PandiumError: If the request fails.
         """
         async for item in attrs.evolve(self, limit=1 if self.limit is None else min(1, self.limit)):
             return item
@@ -90,9 +90,9 @@ class Listing(ListingOptions, Generic[T]):
         tenants = await client.tenants.list(limit=1000).to_list()
         ```
 
-        :returns: the records, in the server's order.
-        :raises DriftError: if the listing cannot be shown to be complete.
-        :raises PandiumError: if a request fails.
+        :returns: The records, in the server's order.
+        :raises DriftError: If the listing cannot be shown to be complete.
+        :raises PandiumError: If a request fails.
         """
         return [item async for item in self]
 
@@ -110,12 +110,12 @@ class Listing(ListingOptions, Generic[T]):
                 print(await client.tenants.metadata(tenant.id))
         ```
 
-        :param prefetch: the maximum number of pages that are being requested or waiting to be
+        :param prefetch: The maximum number of pages that are being requested or waiting to be
             read. Default: the listing's own ``prefetch``.
-        :returns: an async context manager that returns an async iterator over the records.
-        :raises ValueError: if ``prefetch`` is less than 1.
-        :raises DriftError: during the iteration, if the listing cannot be shown to be complete.
-        :raises PandiumError: during the iteration, if a request fails.
+        :returns: An async context manager that returns an async iterator over the records.
+        :raises ValueError: If ``prefetch`` is less than 1.
+        :raises DriftError: During the iteration, if the listing cannot be shown to be complete.
+        :raises PandiumError: During the iteration, if a request fails.
         """
         options = self if prefetch is None else attrs.evolve(self, prefetch=prefetch)
 
@@ -125,7 +125,7 @@ class Listing(ListingOptions, Generic[T]):
         async def produce(send: Callable[[Page[T]], Awaitable[None]]) -> None:
             async for page in Pages(self._fetch, self._key, options, available):
                 await send(page)
-                # Let a waiting consumer take the page, which leaves room for another request.
+                # Yield to a waiting consumer. Once it has the page, another may be requested.
                 await anyio.lowlevel.checkpoint()
 
         # One page fewer than `prefetch`, because the producer holds one more until there is room.

@@ -1,4 +1,4 @@
-"""Request the pages of a listing in windows of concurrent requests, and iterate over the result."""
+"""Request the pages of a listing in windows of concurrent requests, and iterate over them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Pages(Generic[T]):
             if not isinstance(decision, Deliver):
                 if isinstance(decision, Rewind):
                     await self._rewind(decision)
-                # The rest of the window is discarded, so request less at once.
+                # The rest of the window is discarded, so send fewer requests at once.
                 self._width = max(1, self._width // 2)
                 return
             self._deliver(decision)
