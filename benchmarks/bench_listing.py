@@ -127,7 +127,7 @@ def decode(rounds: int) -> None:
 
 
 def least_seconds(read: Callable[[bytes], object], page: bytes) -> float:
-    """Return the CPU time of the fastest of five runs. Others may pay for earlier garbage."""
+    """Return the CPU time of the fastest of five runs, to exclude the collection of garbage."""
     seconds = []
     for _ in range(5):
         began = time.process_time()

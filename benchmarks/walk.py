@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_OWN = re.compile(r"/(pandium/(?:\w+/)*\w+|peer_\w+)\.py$")
+_OWN = re.compile(r".*/(pandium/(?:\w+/)*\w+|peer_\w+)\.py$")
 _INSTALLED = re.compile(r"/site-packages/(\w+)")
 
 

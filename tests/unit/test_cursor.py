@@ -187,6 +187,13 @@ def test_an_outdated_page_is_requested_again() -> None:
     assert cursor.next_requests(4) == before
 
 
+def test_a_page_that_may_be_outdated_is_delivered_if_its_order_fits() -> None:
+    """A shifted anchor alone does not contradict the delivered records."""
+    cursor = _cursor_after(range(10))
+    decision = _accept(cursor, range(8, 18), is_newest=False)
+    assert decision == Deliver(Page(list(range(10, 18)), 11, 19, 1), DriftRepair(1, 11))
+
+
 def test_a_changed_order_is_an_error() -> None:
     """The newest page, and any page of a rewind, must have the order of the delivered records."""
     with pytest.raises(DriftError, match="order"):
