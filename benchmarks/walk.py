@@ -1,8 +1,8 @@
 """
 List all tenants with one client in a process of its own, and print the measurements as JSON.
 
-The process is separate because the garbage collector also visits the objects of other imports. The
-client first lists the tenants of another server, so that late imports and setup are not measured.
+In a shared process the garbage collector would also traverse what other clients have imported. The
+client lists the tenants of another server first, so that lazy imports and set-up are not measured.
 """
 
 from __future__ import annotations
@@ -24,49 +24,53 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_OWN = re.compile(r"/(pandium/\w+|peer_\w+)\.py$")
+_OWN = re.compile(r".*/(pandium/(?:\w+/)*\w+|peer_\w+)\.py$")
 _INSTALLED = re.compile(r"/site-packages/(\w+)")
 
 
-def peak() -> float:
+def peak_memory() -> float:
     """Return the peak memory of this process, in MB of 2**20 bytes."""
-    # Not ru_maxrss: on Linux, a child process inherits it from its parent.
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+    # On Linux, ru_maxrss starts with the peak of the parent process.
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 @contextmanager
-def sampled(seconds: float) -> Iterator[Counter[str]]:
-    """Sample the stack at an interval in seconds of CPU time, and count the samples by module."""
+def sample_stack(interval: float) -> Iterator[Counter[str]]:
+    """
+    Count in which module CPU time is spent.
+
+    :param interval: The CPU time between two samples of the stack, in seconds. 0 takes none.
+    """
     samples: Counter[str] = Counter()
 
-    def take_sample(_: int, frame: FrameType | None) -> None:
+    def sample(_: int, frame: FrameType | None) -> None:
         samples[_module_of(frame)] += 1
 
-    signal.signal(signal.SIGPROF, take_sample)
-    gc.callbacks.append(_collecting)
-    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    signal.signal(signal.SIGPROF, sample)
+    gc.callbacks.append(_on_collection)
+    signal.setitimer(signal.ITIMER_PROF, interval, interval)
     try:
         yield samples
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        gc.callbacks.remove(_collecting)
+        gc.callbacks.remove(_on_collection)
 
 
-def _collecting(phase: str, info: Any) -> None:
-    """Mark a garbage collection on the stack, for signals that are handled when it ends."""
+def _on_collection(phase: str, info: Any) -> None:
+    """Do nothing. This frame marks signals that arrived during a garbage collection."""
 
 
 def _module_of(frame: FrameType | None) -> str:
     assert frame is not None
-    if frame.f_code is _collecting.__code__:
+    if frame.f_code is _on_collection.__code__:
         if frame.f_locals["phase"] == "stop":
             return "garbage collector"
         return _module_of(frame.f_back)
     path = frame.f_code.co_filename
-    found = _OWN.search(path) or _INSTALLED.search(path)
-    return found[1] if found else "standard library"
+    match = _OWN.search(path) or _INSTALLED.search(path)
+    return match[1] if match else "standard library"
 
 
 def main() -> None:
@@ -82,16 +86,16 @@ def main() -> None:
     asyncio.run(peer.walk(options.warm_up_url, options.page_size, options.prefetch))
     walk = peer.walk(options.url, options.page_size, options.prefetch)
     began, cpu = time.perf_counter(), time.process_time()
-    with sampled(0.001 if options.sample else 0) as samples:
+    with sample_stack(0.001 if options.sample else 0) as samples:
         tenants = asyncio.run(walk)
-    figures = {
+    measurements = {
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - cpu,
         "tenants": tenants,
-        "peak": peak(),
+        "peak": peak_memory(),
         "samples": samples,
     }
-    print(json.dumps(figures))
+    print(json.dumps(measurements))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run a producer beside its consumer, as an async context manager that gives what comes."""
+"""Run a producer in a background task while a consumer iterates over its items."""
 
 from __future__ import annotations
 
@@ -21,31 +21,37 @@ T = TypeVar("T")
 
 class Background(Generic[T]):
     """
-    An async iterator over what a producer sends, which runs as long as the ``async with`` block.
+    An async iterator over the items that a background task sends.
 
-    At most ``prefetch`` items wait for the consumer. An error of the producer is raised, as it is,
-    after the items before it; the block's own error passes through as it is, too. However the
-    block ends, nothing is left running.
+    The task runs as long as the ``async with`` block, and is cancelled when the block is left. An
+    error of the task is raised unchanged after the items that precede it. An error of the block
+    is never wrapped in an exception group.
+
+    :param produce: The task: a function that is called with ``send``, and awaits it per item.
+    :param max_waiting: The maximum number of items that wait for the consumer. ``send`` blocks
+        while the buffer is full.
     """
 
     def __init__(
-        self, produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[None]], prefetch: float
+        self,
+        produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[None]],
+        max_waiting: float,
     ) -> None:
         self._produce = produce
-        self._ahead = prefetch
+        self._max_waiting = max_waiting
         self._error: Exception | None = None
         self._tasks: TaskGroup | None = None
         self._receive: MemoryObjectReceiveStream[T] | None = None
 
     @property
     def waiting(self) -> int:
-        """How many items wait for the consumer."""
+        """The number of items that wait for the consumer."""
         return 0 if self._receive is None else self._receive.statistics().current_buffer_used
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
-            raise RuntimeError("this has been entered already: make another one")
-        send, self._receive = anyio.create_memory_object_stream[T](self._ahead)
+            raise RuntimeError("this context manager was entered already: create a new one")
+        send, self._receive = anyio.create_memory_object_stream[T](self._max_waiting)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._run, send)
@@ -58,10 +64,10 @@ class Background(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         if self._tasks is None or self._receive is None:
-            raise RuntimeError("this has not been entered")
+            raise RuntimeError("this context manager was not entered")
         self._tasks.cancel_scope.cancel()
         try:
-            # Without the block's own error, which the group would wrap in an ExceptionGroup.
+            # The block's own error is not passed on, because the group would wrap it.
             await self._tasks.__aexit__(None, None, None)
         finally:
             self._receive.close()
@@ -70,7 +76,7 @@ class Background(Generic[T]):
         with send:
             try:
                 await self._produce(send.send)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the consumer's
+            except Exception as error:  # noqa: BLE001 - raised to the consumer
                 self._error = error
 
     def __aiter__(self) -> Self:
@@ -85,6 +91,6 @@ class Background(Generic[T]):
             error, self._error = self._error, None
         if error is not None:
             raise error
-        # A cancellation may have reached the producer first: what it cut off is no end.
+        # If the task ended because of a cancellation, the consumer is being cancelled as well.
         await anyio.lowlevel.checkpoint_if_cancelled()
         raise StopAsyncIteration
