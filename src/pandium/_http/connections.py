@@ -12,8 +12,8 @@ import anyio.lowlevel
 import attrs
 import httpx
 
-from pandium._http.body import read_body
-from pandium._http.errors import FOREIGN_ERRORS, root_os_error, translate
+from pandium._http.body import BoundedBody
+from pandium._http.errors import is_from_user_code, root_os_error, translate
 from pandium._http.limits import RateLimitGate, RetryBudget
 from pandium.errors import ConfigurationError, ConnectFailed, PandiumError, RequestTimeout
 
@@ -202,31 +202,41 @@ class Connections:
         :raises DecodeError: if the response is too large, or wrongly compressed.
         """
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
-        progress = _SendProgress()
+        progress = _Progress(self._max_response_bytes)
         request.extensions["trace"] = progress.on_event
         cause: OSError | None = None
+        failure: PandiumError
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-                return await self._send(request)
-        except FOREIGN_ERRORS as error:
-            failure, cause = translate(error), root_os_error(error)
+                return await self._send(request, progress)
+        except httpx.HTTPStatusError as error:  # of a user's hook that calls `raise_for_status`
+            return _unread_response(error.response)
+        except PandiumError as error:
+            failure = error
+        except Exception as error:
+            if self._is_borrowed and progress.response is None and is_from_user_code(error):
+                raise
+            failure = translate(error, is_not_sent=progress.is_not_sent)
+            cause = root_os_error(error)
         else:
             failure = progress.timeout_error(seconds)
         finally:
             request.extensions.pop("trace", None)
+        if (response := progress.error_response()) is not None:
+            return response
         # Raised outside the handler, so that httpx's error is not attached: it holds the request.
         raise failure from cause
 
-    async def _send(self, request: httpx.Request) -> Response:
+    async def _send(self, request: httpx.Request, progress: _Progress) -> Response:
         client = self._open_client()
         if isinstance(request.url, _SignedURL):
             # A user's client may have credentials, which the storage host must not see.
             send = client.send(request, auth=None, stream=True, follow_redirects=False)
         else:
             send = client.send(request, stream=True, follow_redirects=False)
-        response = await send
+        response = progress.response = await send
         try:
-            content = await read_body(response, self._max_response_bytes)
+            content = await progress.body.read(response)
         finally:
             await response.aclose()
         return Response(response.status_code, response.headers, content)
@@ -324,26 +334,46 @@ class Slot:
         self._semaphore.release()
 
 
-class _SendProgress:
-    """Observe through httpcore's trace events whether the request has begun to be sent."""
+class _Progress:
+    """
+    How far an exchange has come.
 
-    __slots__ = ("_is_sent", "_is_told")
+    httpcore's trace events tell whether the request has begun to be sent. A response whose status
+    is an error is worth as much as its status: what happens to its body changes nothing.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, max_response_bytes: int) -> None:
+        self.response: httpx.Response | None = None
+        self.body = BoundedBody(max_response_bytes)
         self._is_told = False
-        # Until an event says otherwise, because other transports than httpcore's send none.
-        self._is_sent = True
+        self._is_sent = False
+
+    @property
+    def is_not_sent(self) -> bool:
+        """Whether it was observed that the request was not sent."""
+        return self._is_told and not self._is_sent
 
     async def on_event(self, event: str, info: Mapping[str, Any]) -> None:
-        if not self._is_told:
-            self._is_told, self._is_sent = True, False
+        self._is_told = True
         # A CONNECT asks a proxy for a tunnel; the request itself follows.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self._is_sent = True
-            # Later events tell nothing new, and each costs as much as a tenth of a header line.
+            # Later events tell nothing new, and each takes time.
             info["request"].extensions.pop("trace", None)
 
     def timeout_error(self, seconds: float) -> PandiumError:
-        if self._is_sent:
-            return RequestTimeout(f"no complete response within {seconds:g} s")
-        return ConnectFailed(f"no connection within {seconds:g} s")
+        if self.is_not_sent:
+            return ConnectFailed(f"no connection within {seconds:g} s")
+        return RequestTimeout(f"no complete response within {seconds:g} s")
+
+    def error_response(self) -> Response | None:
+        """Return the response if its status is not a success, with as much of its body as came."""
+        response = self.response
+        if response is None or response.is_success:
+            return None
+        return Response(response.status_code, response.headers, self.body.partial())
+
+
+def _unread_response(response: httpx.Response) -> Response:
+    content = response.content if response.is_closed and hasattr(response, "_content") else b""
+    return Response(response.status_code, response.headers, content)

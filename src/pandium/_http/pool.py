@@ -105,6 +105,9 @@ class _Pool(httpcore2.AsyncConnectionPool):
             raise _as_httpx_error(error) from error
 
     async def _send(self, request: Any) -> Any:
+        if (trace := request.extensions.get("trace")) is not None:
+            # Before anything can fail, so that what is not sent is known not to be.
+            await trace("pool.get_connection.started", {})
         connection = await self._get_connection(request.url.origin)
         self._busy.add(connection)
         token = _opened_streams.set([])
