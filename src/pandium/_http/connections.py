@@ -375,5 +375,8 @@ class _Progress:
 
 
 def _unread_response(response: httpx.Response) -> Response:
-    content = response.content if response.is_closed and hasattr(response, "_content") else b""
+    try:
+        content = response.content
+    except httpx.ResponseNotRead:
+        content = b""
     return Response(response.status_code, response.headers, content)
