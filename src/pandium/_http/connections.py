@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
+import anyio.to_thread
 import attrs
 import httpx
 
 from pandium._http.body import BoundedBody
 from pandium._http.errors import is_from_user_code, root_os_error, translate
 from pandium._http.limits import RateLimitGate, RetryBudget
-from pandium.errors import ConfigurationError, ConnectFailed, PandiumError, RequestTimeout
+from pandium.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    DecodeError,
+    PandiumError,
+    RequestTimeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +42,8 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
+_LARGEST_PORT = 65535
+_POOL = "pandium._http.pool"
 
 
 @attrs.frozen
@@ -163,10 +174,20 @@ class Connections:
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
     ) -> httpx.Request:
-        """Build a GET of a signed URL, with nothing from the user's client."""
+        """
+        Build a GET of a signed URL, with nothing from the user's client.
+
+        :raises DecodeError: if the URL, which came in a response, is invalid.
+        """
         self.raise_if_unusable()
         extensions = {"timeout": self._phase_timeouts(timeout)}
-        request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+        try:
+            request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+            is_valid = bool(request.url.host) and (request.url.port or 0) <= _LARGEST_PORT
+        except (httpx.InvalidURL, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise DecodeError("the response redirects to an invalid URL")
         request.url = _SignedURL(request.url)
         return request
 
@@ -228,7 +249,7 @@ class Connections:
         raise failure from cause
 
     async def _send(self, request: httpx.Request, progress: _Progress) -> Response:
-        client = self._open_client()
+        client = await self._open_client()
         if isinstance(request.url, _SignedURL):
             # A user's client may have credentials, which the storage host must not see.
             send = client.send(request, auth=None, stream=True, follow_redirects=False)
@@ -241,19 +262,21 @@ class Connections:
             await response.aclose()
         return Response(response.status_code, response.headers, content)
 
-    def _open_client(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # Imported here, because httpcore2 takes half as long to import as httpx.
-            from pandium._http.pool import create_http_client  # noqa: PLC0415
+    async def prepare(self) -> None:
+        """
+        Import what the first request needs, and load the certificates, off the event loop.
 
-            try:
-                self._client = create_http_client(self._max_connections)
-            except OSError as error:
-                reason = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
-                raise ConfigurationError(reason) from None
-            except (ValueError, httpx.InvalidURL):  # whose text may contain the proxy's password
-                reason = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not a valid proxy URL"
-                raise ConfigurationError(reason) from None
+        :raises ConfigurationError: if a variable of the environment cannot be used.
+        """
+        if self._client is None:
+            await anyio.to_thread.run_sync(_load_pool)
+
+    async def _open_client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            if _POOL not in sys.modules:
+                await self.prepare()
+            pool = _load_pool()
+            self._client = self._client or pool.create_http_client(self._max_connections)
         return self._client
 
     def raise_if_closed(self) -> None:
@@ -297,6 +320,13 @@ class Connections:
                 stacklevel=2,
                 source=self,
             )
+
+
+def _load_pool() -> Any:
+    # Imported here, because httpcore2 takes half as long to import as httpx.
+    pool = import_module(_POOL)
+    pool.create_ssl_context()
+    return pool
 
 
 def _current_loop() -> object:
