@@ -11,7 +11,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
-import anyio.to_thread
 import attrs
 import httpx
 
@@ -249,7 +248,7 @@ class Connections:
         raise failure from cause
 
     async def _send(self, request: httpx.Request, progress: _Progress) -> Response:
-        client = await self._open_client()
+        client = self._open_client()
         if isinstance(request.url, _SignedURL):
             # A user's client may have credentials, which the storage host must not see.
             send = client.send(request, auth=None, stream=True, follow_redirects=False)
@@ -262,21 +261,22 @@ class Connections:
             await response.aclose()
         return Response(response.status_code, response.headers, content)
 
-    async def prepare(self) -> None:
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a request can be sent without slow imports or the loading of certificates."""
+        return self._client is not None or _POOL in sys.modules
+
+    def prepare(self) -> None:
         """
-        Import what the first request needs, and load the certificates, off the event loop.
+        Import the pool and load the certificates, which takes a tenth of a second.
 
         :raises ConfigurationError: if a variable of the environment cannot be used.
         """
-        if self._client is None:
-            await anyio.to_thread.run_sync(_load_pool)
+        _import_pool().create_ssl_context()
 
-    async def _open_client(self) -> httpx.AsyncClient:
+    def _open_client(self) -> httpx.AsyncClient:
         if self._client is None:
-            if _POOL not in sys.modules:
-                await self.prepare()
-            pool = _load_pool()
-            self._client = self._client or pool.create_http_client(self._max_connections)
+            self._client = _import_pool().create_http_client(self._max_connections)
         return self._client
 
     def raise_if_closed(self) -> None:
@@ -322,11 +322,9 @@ class Connections:
             )
 
 
-def _load_pool() -> Any:
-    # Imported here, because httpcore2 takes half as long to import as httpx.
-    pool = import_module(_POOL)
-    pool.create_ssl_context()
-    return pool
+def _import_pool() -> Any:
+    # Not at the top, because httpcore2 takes half as long to import as httpx.
+    return import_module(_POOL)
 
 
 def _current_loop() -> object:
