@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["is_from_user_code", "root_os_error", "translate"]
 
-_INVALID_URL = (httpx.InvalidURL, UnicodeError)
 _MAX_TEXT = 500
-# Where httpx calls the transport. Its event hooks and authentication run outside.
-_SENDS_REQUEST: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - see above
+# Where httpx calls the transport, and where it parses the target of a redirect. Event hooks and
+# authentication run outside of both.
+_SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - no public hook
+_PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - as above
 
 
 def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
@@ -29,7 +30,7 @@ def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
     """
     # 1. httpx parses the target of a redirect, although it is not followed  2. never sent
     # 3. no response in time  4. anything else: the request may have been sent
-    if _is_about_a_redirect(error):
+    if _passed_through(error, _PARSES_REDIRECT):
         return DecodeError("the response redirects to an invalid URL")
     text = _text_of(error)
     if is_not_sent:
@@ -37,13 +38,6 @@ def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
         return RequestTimeout(text)
     return ConnectionLost(text)
-
-
-def _is_about_a_redirect(error: Exception) -> bool:
-    # `raise RemoteProtocolError(…) from None` in httpx's handler of an invalid URL. An exception
-    # that the caller is handling can be in `__context__`, too, but is not suppressed.
-    is_httpx = isinstance(error, httpx.RemoteProtocolError) and error.__suppress_context__
-    return is_httpx and isinstance(error.__context__, _INVALID_URL)
 
 
 def _text_of(error: BaseException) -> str:
@@ -64,13 +58,15 @@ def root_os_error(error: BaseException) -> OSError | None:
 
 def is_from_user_code(error: BaseException) -> bool:
     """Return whether an event hook or the authentication of a user's client raised this."""
-    if isinstance(error, (httpx.HTTPError, httpx.StreamError, *_INVALID_URL)) and not isinstance(
-        error, httpx.HTTPStatusError
-    ):
-        return False  # httpx's own, or as good as that
+    return not isinstance(error, (httpx.HTTPError, httpx.StreamError)) and not _passed_through(
+        error, _SENDS, _PARSES_REDIRECT
+    )
+
+
+def _passed_through(error: BaseException, *functions: CodeType) -> bool:
     traceback = error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code is _SENDS_REQUEST:
-            return False
+        if traceback.tb_frame.f_code in functions:
+            return True
         traceback = traceback.tb_next
-    return True
+    return False
