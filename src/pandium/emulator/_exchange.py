@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from email.utils import format_datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,9 +79,11 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on a message to the client; it is recorded before the client has it."""
+        """Send a message to the client, dated by the emulator's clock, once it is recorded."""
         if message["type"] == "http.response.start":
             self.note(message["status"])
+            date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
+            message = {**message, "headers": [*message["headers"], (b"date", date.encode())]}
         await self._send(message)
 
     def note(self, status: int = 0) -> None:
