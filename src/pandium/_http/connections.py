@@ -222,7 +222,7 @@ class Connections:
         :raises DecodeError: if the response is too large, or wrongly compressed.
         """
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
-        progress = _Progress(self._max_response_bytes)
+        progress = _ExchangeProgress(self._max_response_bytes)
         request.extensions["trace"] = progress.on_event
         cause: OSError | None = None
         failure: PandiumError
@@ -247,7 +247,7 @@ class Connections:
         # Raised outside the handler, so that httpx's error is not attached: it holds the request.
         raise failure from cause
 
-    async def _send(self, request: httpx.Request, progress: _Progress) -> Response:
+    async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
         client = self._open_client()
         if isinstance(request.url, _SignedURL):
             # A user's client may have credentials, which the storage host must not see.
@@ -362,7 +362,7 @@ class Slot:
         self._semaphore.release()
 
 
-class _Progress:
+class _ExchangeProgress:
     """
     How far an exchange has come.
 
