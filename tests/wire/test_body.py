@@ -113,22 +113,20 @@ async def test_bytes_after_a_gzip_member_are_ignored(
     ]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "steps"),
-    [
-        ("identity", []),
-        ("gzip, identity", [gzip.compress]),
-        ("deflate, gzip", [zlib.compress, gzip.compress]),
-        ("gzip,gzip", [gzip.compress, gzip.compress]),
-    ],
-)
-async def test_content_encoding_is_a_list(
-    httpx_mock: HTTPXMock, encoding: str, steps: list[Any]
-) -> None:
+ENCODERS: dict[str, list[Any]] = {
+    "identity": [],
+    "gzip, identity": [gzip.compress],
+    "deflate, gzip": [zlib.compress, gzip.compress],
+    "gzip,gzip": [gzip.compress, gzip.compress],
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+async def test_content_encoding_is_a_list(httpx_mock: HTTPXMock, encoding: str) -> None:
     """A body that was encoded several times is decoded in the reverse order."""
     body = b'{"tenant_id":1}'
-    for step in steps:
-        body = step(body)
+    for encode in ENCODERS[encoding]:
+        body = encode(body)
     httpx_mock.add_response(stream=ChunkedBody(body, 3), headers=encoded_as(encoding))
     async with AsyncPandium(KEY) as client:
         assert (await client.tenants.metadata(1)).tenant_id == 1
