@@ -84,8 +84,11 @@ def test_an_integration_without_tenants_is_not_an_error(
     assert written.err.startswith("pandium-api: nothing to ")
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["--wait", "--min-interval", "0.01", "--poll-rate", "100000"]]
+)
 def test_a_failed_listing_ends_the_command_after_the_listed_tenants(
-    mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
+    options: list[str], mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Tenants listed before an error are synced and waited for. Then the exit code is 4."""
     tenants = [{"id": id_, "name": f"t-{id_}"} for id_ in range(1, 501)]
@@ -100,11 +103,20 @@ def test_a_failed_listing_ends_the_command_after_the_listed_tenants(
         return httpx.Response(200, json={"status": "Succeeded"})
 
     mocked_api.add_callback(respond, is_reusable=True)
-    line = ["tenants", "sync", "--integration", "1", "--wait", "--min-interval", "0.01"]
-    assert run([*line, "--poll-rate", "100000", "-f", "jsonl"]) == 4
+    assert run(["tenants", "sync", "--integration", "1", *options, "-f", "jsonl"]) == 4
     written = capsys.readouterr()
-    assert len(read_outcomes(written.out)) == 500
+    assert len(read_rows(written.out)) == 500
     assert written.err.endswith("400 Bad Request: no\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_an_id_that_no_tenant_can_have_is_an_error(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An id of more than 64 bits is named in the error, and the exit code is 4."""
+    assert run(["tenants", "sync", str(2**64), *options]) == 4
+    written = capsys.readouterr()
+    assert str(2**64) in (written.out if options else written.err)
 
 
 # Concurrency and failures

@@ -6,6 +6,7 @@ import getpass
 import os
 import stat
 import sys
+from pathlib import Path
 
 from pandium.errors import ConfigurationError
 
@@ -46,7 +47,8 @@ def _read_file(path: str) -> str:
 
 
 def _read_private_text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - Path.open cannot open a descriptor
+    with Path(path).open(encoding="utf-8") as file:
+        # The mode of the open file, because the path may be replaced at any time.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & _ACCESS_BY_OTHERS:
             raise ConfigurationError(

@@ -52,7 +52,7 @@ class SyncTracker:
 
     selection: SyncSelection
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
-    # The tenants whose request has not been answered.
+    # The tenants whose requests are in progress.
     _unknown: dict[int, None] = attrs.field(factory=dict, init=False)
     _is_listed: bool = attrs.field(default=False, init=False)
 
@@ -121,7 +121,7 @@ def sync(selection: SyncSelection) -> int:
 
 async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
     writer = _TriggerWriter(tracker, client)
-    await writer.sync_all()
+    await writer.trigger_all()
     return writer.finish()
 
 
@@ -135,9 +135,9 @@ class _TriggerWriter:
         self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
         self._outcomes: Counter[str] = Counter()
 
-    async def sync_all(self) -> None:
+    async def trigger_all(self) -> None:
         """
-        Sync all tenants.
+        Trigger a sync for each tenant.
 
         :raises PandiumError: if the tenants cannot be listed. Those listed before are synced first.
         :raises OSError: if a trigger cannot be written.
