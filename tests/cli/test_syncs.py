@@ -169,6 +169,21 @@ def test_a_sync_with_an_unknown_outcome_is_not_retried(
     assert "/v2/tenants/1/sync" in (written.out if options else written.err)
 
 
+@pytest.mark.parametrize("options", [[], ["--wait", *FAST_POLLING]])
+def test_a_broken_pipe_ends_a_sync(
+    options: list[str], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the reader closes the pipe, the command ends with that error, not with a group of it."""
+
+    class BrokenPipe(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
+    with pytest.raises(BrokenPipeError):
+        run(["tenants", "sync", *add_tenants(emulator, "Succeeded", "Succeeded"), *options])
+
+
 # Ctrl-C
 
 
