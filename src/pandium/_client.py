@@ -100,6 +100,10 @@ class AsyncPandium:
         max_response_bytes: int = 64 * 2**20,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
+        try:
+            secret = Secret(api_key)
+        finally:
+            del api_key  # tracebacks can show local variables
         # Imported here because httpx takes most of the time that importing pandium would take.
         from pandium._http.connections import (  # noqa: PLC0415
             Connections,
@@ -108,8 +112,6 @@ class AsyncPandium:
             validate_url,
         )
 
-        secret = Secret(api_key)
-        del api_key  # tracebacks can show local variables
         config = resolve(secret, environment, base_url)
         validate_url(config.base_url)
         validate_http_client(http_client)

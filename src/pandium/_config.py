@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from pandium._redaction import Redactor
 from pandium._validation import validate_choice
 from pandium.errors import ConfigurationError
 
@@ -26,10 +27,14 @@ _SHORTEST_REDACTED = 8
 class Secret:
     """An API key that is hidden in reprs and cannot be pickled."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_redactor", "_value")
 
     def __init__(self, value: Any) -> None:
-        self._value = value.strip() if isinstance(value, str) else value
+        self._redactor: Redactor | None = None
+        try:
+            self._value = value.strip() if isinstance(value, str) else value
+        finally:
+            del value  # tracebacks can show local variables
 
     @property
     def is_set(self) -> bool:
@@ -56,23 +61,20 @@ class Secret:
         return str(self._value)
 
     def redact(self, value: Any) -> Any:
-        """Replace the key with ``***`` in JSON-like data from a server."""
-        if isinstance(value, str):
-            return self._redact_text(value)
-        if isinstance(value, dict):
-            return {self.redact(key): self.redact(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.redact(item) for item in value]
-        return "***" if self._is_in_number(value) else value
+        """
+        Replace the key with ``***`` in text or JSON-like data from others, however it is spelled.
 
-    def _redact_text(self, text: str) -> str:
-        is_long_enough = len(self._value) >= _SHORTEST_REDACTED
-        return text.replace(self._value, "***") if is_long_enough else text
-
-    def _is_in_number(self, value: object) -> bool:
-        # A key of digits only may come back as a JSON number.
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and self._redact_text(str(value)) != str(value)
+        What is nested too deeply, or comes after too many values or characters, is omitted.
+        """
+        try:
+            if self._redactor is None:
+                self._redactor = Redactor(self._value, _SHORTEST_REDACTED)
+            return self._redactor.redact(value)
+        except BaseException as error:
+            error.__traceback__ = None  # the frames below have the key in local variables
+            raise
+        finally:
+            del value
 
     def __repr__(self) -> str:
         return "Secret(***)"

@@ -22,6 +22,7 @@ LAYERS: dict[str, int] = {
     "models": 0,
     "_clock": 0,
     "_background": 0,
+    "_redaction": 0,
     "errors": 1,
     "_validation": 1,
     "_config": 2,

@@ -1,9 +1,14 @@
 """The configuration of a client: precedence, validation, and a key that is never shown."""
 
 import copy
+import inspect
 import os
 import pickle
+import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,12 +18,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+import pandium
 from pandium import AsyncPandium, ConfigurationError, PandiumError
 from pandium._config import Config, Secret, resolve
 
 PRODUCTION = "https://api.pandium.io"
 SANDBOX = "https://api.sandbox.pandium.com"
 KEY = "k3y-0f-th3-t3st"
+LIBRARY = str(Path(pandium.__file__).parent)
 VARIABLES = ("PANDIUM_API_KEY", "PANDIUM_ENV", "PANDIUM_BASE_URL")
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=80)
@@ -207,6 +214,45 @@ def test_no_frame_of_the_library_shows_the_key(key: str, options: dict[str, Any]
     frames = [frame for frame in shown.stack if frame.filename != __file__]
     assert frames
     assert all(KEY not in text for frame in frames for text in (frame.locals or {}).values())
+
+
+def call_at_depth(depth: int, function: Callable[[], object]) -> None:
+    """Call a function at a depth of the stack."""
+    if depth:
+        call_at_depth(depth - 1, function)
+    else:
+        function()
+
+
+def leaks_in(error: BaseException) -> Iterator[str]:
+    """Yield each local variable that shows the key, in the frames of the library."""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.startswith(LIBRARY):
+            for name, value in [*frame.f_locals.items()]:
+                with suppress(Exception):  # an object that is not yet complete has no repr
+                    if KEY in repr(value):
+                        yield f"{frame.f_code.co_filename}:{line}: {name}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda: AsyncPandium(KEY), AsyncPandium, lambda: Secret(KEY).redact([KEY, f"%20{KEY}"])],
+    ids=["argument", "variable", "redact"],
+)
+def test_no_frame_shows_the_key_if_the_stack_is_exhausted(
+    function: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the recursion limit is reached, no frame of the library has the key."""
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    available = sys.getrecursionlimit() - len(inspect.stack(0))
+    caught = []
+    for free in range(2, 40):
+        try:
+            call_at_depth(available - free, function)
+        except Exception as error:  # noqa: BLE001 - other code may catch a RecursionError
+            caught.append(error)
+    assert caught
+    assert [leak for error in caught for leak in leaks_in(error)] == []
 
 
 def test_a_secret_cannot_be_pickled_or_copied() -> None:

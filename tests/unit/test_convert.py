@@ -5,11 +5,19 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandium._serialization.convert import decode, decode_json, encode_json, to_dict, to_json
+from pandium._serialization.convert import (
+    decode,
+    decode_json,
+    encode_json,
+    replace_non_finite,
+    to_dict,
+    to_json,
+)
 from pandium.errors import DecodeError
 from pandium.models import (
     Connector,
@@ -17,6 +25,7 @@ from pandium.models import (
     IntegrationType,
     Run,
     Tenant,
+    TenantMetadata,
     TriggerStatus,
 )
 from support.decoding import (
@@ -50,11 +59,11 @@ def test_an_encoded_model_is_decoded_as_an_equal_one(case: tuple[Any, Any]) -> N
     cls, payload = case
     kind, value = outcome_of(decode, dump(payload), cls)
     for model in models_in(value) if kind == "value" else ():
-        # JSON has no infinity, so to_json writes null.
-        if not any(map(math.isinf, floats_in(to_dict(model)))):
+        assert json.loads(to_json(model), parse_constant=pytest.fail) == to_dict(model)
+        # JSON has no infinity, which is written as null.
+        if not any(map(math.isinf, floats_in(attrs.asdict(model)))):
             assert decode(to_json(model), type(model)) == model
-            assert json.loads(to_json(model)) == to_dict(model)
-        assert decode(dump(to_dict(model)), type(model)) == model
+            assert decode(dump(to_dict(model)), type(model)) == model
 
 
 @given(data=st.binary(max_size=40))
@@ -116,6 +125,41 @@ def test_a_lone_surrogate_is_decoded() -> None:
     """An escaped lone surrogate is kept, because JSON allows it."""
     assert value_of(dump_tenant(name="\ud800"), TENANTS)[0].name == "\ud800"
     assert decode_json(b'"\\ud800"') == "\ud800"
+
+
+NON_FINITE = ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" * 5_000]
+
+
+@pytest.mark.parametrize("number", NON_FINITE)
+def test_a_number_that_is_not_finite_is_a_float(number: str) -> None:
+    """NaN, infinity and numbers that no double can hold are floats in free-form data."""
+    (found,) = decode_json(f"[{number}]".encode())
+    assert isinstance(found, float)
+    assert not math.isfinite(found)
+
+
+@pytest.mark.parametrize("number", NON_FINITE)
+@pytest.mark.parametrize("name", ["a", "\\ud800"], ids=["text", "surrogate"])
+def test_json_with_a_number_that_is_not_finite_is_valid(number: str, name: str) -> None:
+    """``to_dict`` and ``to_json`` replace what is not finite by null, at any depth."""
+    data = f'{{"tenant_id": 1, "data": {{"{name}": [{{"b": {number}}}, 1.5]}}}}'.encode()
+    metadata = value_of(data, TenantMetadata) if number != "NaN" else decode(data, TenantMetadata)
+    expected = {json.loads(f'"{name}"'): [{"b": None}, 1.5]}
+    assert to_dict(metadata)["data"] == expected
+    assert json.loads(to_json(metadata), parse_constant=pytest.fail)["data"] == expected
+    assert isinstance(next(floats_in(metadata.data)), float)  # the model is unchanged
+
+
+def test_numbers_of_deep_data_are_replaced() -> None:
+    """Data of any depth has its numbers replaced, without recursion, and is itself unchanged."""
+    deep: Any = math.nan
+    for _ in range(50_000):
+        deep = {"a": [deep]}
+    replaced = replace_non_finite(deep)
+    for _ in range(50_000):
+        deep, replaced = deep["a"][0], replaced["a"][0]
+    assert replaced is None
+    assert math.isnan(deep)
 
 
 @pytest.mark.parametrize("payload", [None, True, 5, 1.5, "x", [1], {"a": {"b": None}}])

@@ -1,11 +1,12 @@
-"""A DecodeError locates the invalid value and says what was expected."""
+"""Odd values that can be read are, and a DecodeError locates what cannot."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from pandium.models import Category, Tenant
-from support.decoding import dump, dump_tenant, error_of
+from pandium.models import Category, Release, Tenant, Trigger
+from support.decoding import dump, dump_tenant, error_of, value_of
 from support.payloads import INTEGRATIONS, RUNS, TENANTS
 
 INVALID: list[tuple[Any, Any, str, str]] = [
@@ -61,7 +62,17 @@ def test_a_decode_error_counts_the_other_invalid_values() -> None:
     assert message.endswith("[0].id: required field missing (and 2 more)")
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-02-30", "2026-01-02T25:00:00Z", "1767322800"])
+INVALID_DATE_TIMES = [
+    *("now", "2026-02-30", "2026-01-02T25:00:00Z", "1767322800", "00", "0000"),
+    *("10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "0000-00-01"),
+    *("2026-01-02T24:01:00Z", "2026-01-02T24:00:00.1Z", "2026-02-30T24:00", "9999-12-31T24:00:00"),
+    *("2026-01-02T23:60:60Z", "2026-01-02T23:59:61Z", "9999-12-31T23:59:60Z", "2026-01-02T60"),
+    *("2026-01-02T03:04:05+24:00", "2026-01-02T03:04:05 UTC", "\ud800", "0000-00-00T00:00:01"),
+    *(" " * 50_000 + "x", "2" * 50_000, "2026-01-02T24:00:00." + "0" * 50_000 + "x"),
+]
+
+
+@pytest.mark.parametrize("text", INVALID_DATE_TIMES)
 def test_an_invalid_date_time_is_a_decode_error(text: str) -> None:
     """A string that is not a date-time is a DecodeError with its path."""
     message, path = error_of(dump_tenant(created_date=text), TENANTS)
@@ -74,3 +85,99 @@ def test_an_integer_that_no_double_can_hold_is_a_decode_error() -> None:
     payload = {"id": 1, "name": "n", "order_index": 10**400}
     _, path = error_of(dump(payload), Category)
     assert path == "order_index"
+
+
+# What can be read sensibly
+
+
+PLUS_2 = timezone(timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2016-12-31T23:59:60", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2016-12-31 23:59:60.25z", datetime(2017, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)),
+        ("2017-01-01T01:59:60+02:00", datetime(2017, 1, 1, 2, tzinfo=PLUS_2)),
+        ("20161231T235960Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2026-01-01T24:00:00Z", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("2026-12-31T24:00", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("2026-12-31T24:00:00.000+0200", datetime(2027, 1, 1, tzinfo=PLUS_2)),
+        ("20260101T2400", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123_457, tzinfo=UTC)),
+        (" 2026-01-02T03:04:05Z\n", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    ],
+)
+def test_an_odd_date_time_is_read(text: str, expected: datetime) -> None:
+    """A leap second, and 24:00, are the same instant as the one that follows."""
+    created = value_of(dump_tenant(created_date=text), TENANTS)[0].created_date
+    assert created == expected
+    assert created.utcoffset() == expected.utcoffset()
+
+
+NO_DATES = [
+    *("", " ", "0000-00-00", "00000000", "0000-00-00T00:00", "0000-00-00T00:00:00"),
+    *("0000-00-00 00:00:00", "0000-00-00T00:00:00.000Z", "0000-00-00t00:00:00+00:00"),
+]
+
+
+@pytest.mark.parametrize("text", NO_DATES)
+def test_an_empty_date_or_one_of_zeros_is_none(text: str) -> None:
+    """An optional date-time is None if it is empty or consists of zeros, at any depth."""
+    connector = {"name": "x", "status": "y", "last_change": text}
+    payload = dump_tenant(
+        created_date=text, name=text, status={"auth": {"connectors": [connector]}}
+    )
+    (tenant,) = value_of(payload, TENANTS)
+    assert (tenant.created_date, tenant.name) == (None, text)
+    assert tenant.status.auth.connectors[0].last_change is None
+
+
+@pytest.mark.parametrize("text", NO_DATES)
+def test_a_required_date_must_be_one(text: str) -> None:
+    """A required date-time that is empty or consists of zeros is a DecodeError with its path."""
+    trigger = {"id": 1, "created_date": text, "mode": "init", "source": "Cron"}
+    _, path = error_of(dump([{"id": 1, "mode": "init", "triggers": [trigger]}]), RUNS)
+    assert path == "[0].triggers[0].created_date"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [("7.0", 7), ("7e0", 7), ("-7.00", -7), ("0.0", 0), ("9007199254740991.0", 2**53 - 1)],
+)
+def test_a_whole_number_may_be_written_with_a_fraction(number: str, expected: int) -> None:
+    """An integer field accepts a whole number that is written as a float, and is an integer."""
+    data = f'[{{"id": {number}, "name": "n", "integration_id": {number}}}]'.encode()
+    (tenant,) = value_of(data, TENANTS)
+    assert (tenant.id, tenant.integration_id) == (expected, expected)
+    assert type(tenant.id) is int
+
+
+@pytest.mark.parametrize(
+    "number", ["7.5", "9007199254740992.0", "1e20", "1e400", "NaN", "-Infinity", "1" * 5_000]
+)
+def test_a_number_that_may_be_another_id_is_a_decode_error(number: str) -> None:
+    """A fraction, or a float so large that it may have lost digits, is not read as an integer."""
+    data = f'[{{"id": 1, "name": "n"}}, {{"id": {number}, "name": "n"}}]'.encode()
+    message, path = error_of(data, TENANTS)
+    assert path == "[1].id"
+    assert message.endswith("[1].id: expected an integer, got a number")
+
+
+def test_a_trigger_id_may_be_a_number() -> None:
+    """The id of a trigger is text, also if the API sends a number. Other text is strict."""
+    assert value_of(dump({"trigger_id": 9001}), Trigger) == Trigger("9001")
+    for invalid in (True, 9001.0, None, ["9001"]):
+        assert error_of(dump({"trigger_id": invalid}), Trigger)[1] == "trigger_id"
+    payload = {"id": 1, "name": "n", "config_version": 5}
+    assert error_of(dump(payload), Release)[1] == "config_version"
+
+
+def test_one_odd_record_does_not_lose_its_page() -> None:
+    """The other records of a page are the same as without the odd one."""
+    tenant = {"id": 1, "name": "n", "created_date": "2026-01-02T03:04:05Z", "configs": {"a": [1.5]}}
+    odd = {**tenant, "id": 2.0, "created_date": "2026-01-01T24:00:00", "modified_date": ""}
+    page = value_of(dump([tenant] * 250 + [odd] + [tenant] * 249), TENANTS)
+    assert page[:250] + page[251:] == value_of(dump([tenant] * 499), TENANTS)
+    assert page[250].id == 2

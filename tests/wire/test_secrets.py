@@ -8,10 +8,11 @@ import logging
 import pickle
 import string
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import anyio
 import attrs
 import httpx
 import pytest
@@ -294,6 +295,242 @@ def test_errors_of_misuse_show_no_key(server: Misbehaving, key: str) -> None:
     with recorded_logs() as records, pytest.raises(errors.PandiumError) as caught:
         asyncio.run(client.runs.status("t-1"))
     assert_hidden(key, caught.value, records)
+
+
+# Tracebacks.
+
+HEAD_KEY = "sekrit-key-0123456789"
+HOOK_ERROR = ValueError("a hook's own")
+
+
+def leaks_in(error: BaseException) -> Iterator[str]:
+    """Yield each local variable that shows the key, in the frames of an error and of its chain."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        pending += current.__cause__, current.__context__
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions
+        for frame, line in traceback.walk_tb(current.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                place = f"{frame.f_code.co_filename}:{line}"
+                yield from (
+                    f"{place}: {name}"
+                    for name, value in frame.f_locals.items()
+                    if HEAD_KEY in shown(value)
+                )
+
+
+def shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - an object that is not yet complete
+        return ""
+
+
+async def fail(client: AsyncPandium, call: Callable[[AsyncPandium], Awaitable[object]]) -> None:
+    """Make a call, and check the traceback of its error or cancellation."""
+    try:
+        await call(client)
+    except BaseException as error:
+        assert list(leaks_in(error)) == []  # noqa: PT017 - cancellations too
+        raise
+
+
+def echo(status: str) -> Behaviour:
+    body = json.dumps({"detail": HEAD_KEY}).encode()
+    return respond(status, body, {"X-Echo": HEAD_KEY, "Location": f"/?{HEAD_KEY}"})
+
+
+FAILURES: dict[str, Behaviour] = {
+    "error": echo("400 Bad"),
+    "unavailable": echo("503 Wait"),
+    "redirect": echo("307 Move"),
+    "another shape": respond("200 OK", json.dumps([HEAD_KEY]).encode(), {}),
+    "another type": respond("200 OK", json.dumps({"status": [HEAD_KEY]}).encode(), {}),
+    "not JSON": respond("200 OK", f"{{{HEAD_KEY}".encode(), {"X-Echo": HEAD_KEY}),
+    "header line": ECHOES["header line"](HEAD_KEY),
+    "chunk": ECHOES["chunk"](HEAD_KEY),
+    "encoding": respond("200 OK", HEAD_KEY.encode(), {"Content-Encoding": "gzip"}),
+    "lost": bad.close("all"),
+    "reset": bad.reset("all"),
+    "reset at once": bad.reset("nothing"),
+}
+LONG = "a" * 70_000
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("failure", sorted(FAILURES))
+def test_no_traceback_has_the_key_in_a_local_variable(
+    server: Misbehaving, failure: str, backend: str
+) -> None:
+    """No frame of a failed call, of any library, has the key or a response that echoes it."""
+    server.play([], otherwise=FAILURES[failure])
+
+    async def run() -> None:
+        client = AsyncPandium(HEAD_KEY, base_url=server.url, retry=Retry(attempts=2, initial=0))
+        async with client:
+            for call in CALLS:
+                if not (call is ANY_JSON and failure.startswith("another")):
+                    with suppress(errors.PandiumError):
+                        await fail(client, call)
+
+    anyio.run(run, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_traceback_of_misuse_has_the_key_in_a_local_variable(backend: str) -> None:
+    """No frame of a call that is not sent has the key, whatever prevents it."""
+    with Misbehaving(is_listening=False) as absent:
+        client = AsyncPandium(HEAD_KEY, base_url=absent.url, retry=Retry.never())
+    calls: list[Callable[[AsyncPandium], Awaitable[object]]] = [
+        lambda client: client.request("GET", f"/{LONG}"),
+        lambda client: client.tenants.list(user_name=LONG).to_list(),
+        lambda client: client.request("GET", "/", headers={"X-Bad": "a\nb"}),
+        lambda client: client.tenants.sync(1, mode="normal", payload={"a": object()}),
+    ]
+
+    async def misuse() -> None:
+        for call in calls:
+            with pytest.raises(ValueError, match=r"cannot be (sent|encoded)|must|invalid"):
+                await fail(client, call)
+        with pytest.raises(errors.ConnectFailed):
+            await fail(client, CALLS[0])
+
+    async def use_elsewhere() -> None:
+        with pytest.raises(errors.PandiumError, match="another event loop"):
+            await fail(client, CALLS[0])
+        await client.aclose()
+        with pytest.raises(errors.PandiumError, match="closed"):
+            await fail(client, CALLS[0])
+
+    anyio.run(misuse, backend=backend)
+    anyio.run(use_elsewhere, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_cancellation_has_the_key_in_a_local_variable(server: Misbehaving, backend: str) -> None:
+    """Wherever a call is cancelled, no frame of the cancellation has the head of the request."""
+    server.play([], otherwise=bad.stall_before_the_answer())
+
+    async def run(checkpoints: int) -> None:
+        client = AsyncPandium(HEAD_KEY, base_url=server.url)
+        async with client, anyio.create_task_group() as tasks:
+            tasks.start_soon(fail, client, CALLS[1])
+            for _ in range(checkpoints):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        await anyio.sleep(0.01)  # asyncio closes a socket in its next step
+
+    for checkpoints in range(30):
+        anyio.run(run, checkpoints, backend=backend)
+
+
+# Larger than the buffers of a socket, so that sending the head of the request waits.
+BIG = {"X-Big": "b" * 20_000_000}
+
+
+async def read_nothing(wire: bad.Wire) -> None:
+    await asyncio.sleep(0.5)
+    await wire.reset()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("seconds", [0.2, 10.0], ids=["cancelled", "reset"])
+def test_no_failure_to_send_the_head_has_the_key_in_a_local_variable(
+    server: Misbehaving, seconds: float, backend: str
+) -> None:
+    """If sending the head is cancelled or fails, no frame has the head of the request."""
+    server.play([], otherwise=Behaviour("read nothing", read_nothing, "nothing"))
+
+    async def run() -> None:
+        client = AsyncPandium(HEAD_KEY, base_url=server.url, retry=Retry.never())
+        async with client:
+            with anyio.move_on_after(seconds) as scope, suppress(errors.TransportError):
+                await fail(client.with_options(headers=BIG), CALLS[1])
+        assert scope.cancelled_caught is (seconds < 1)
+
+    anyio.run(run, backend=backend)
+
+
+def test_the_error_of_a_hook_is_unchanged(server: Misbehaving) -> None:
+    """An error of the user's own hook keeps its frames, and none of the others has the key."""
+    server.play([])
+
+    async def hook(_: httpx.Response) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise HOOK_ERROR
+
+    async def run() -> None:
+        async with httpx.AsyncClient(event_hooks={"response": [hook]}) as http_client:
+            client = AsyncPandium(HEAD_KEY, base_url=server.url, http_client=http_client)
+            await fail(client, CALLS[0])
+
+    with pytest.raises(ValueError, match="a hook's own") as caught:
+        asyncio.run(run())
+    assert caught.value is HOOK_ERROR
+    assert caught.traceback[-1].name == "hook"
+
+
+def test_the_search_for_local_variables_finds_them() -> None:
+    """`leaks_in` finds the key in the frames of other files, and along the chain."""
+    with pytest.raises(ValueError, match="Expecting") as failed:
+        json.loads(HEAD_KEY)
+    assert any("decoder.py" in leak for leak in leaks_in(failed.value))
+    error = KeyError()
+    error.__context__ = BaseExceptionGroup("", [failed.value])
+    assert any("decoder.py" in leak for leak in leaks_in(error))
+
+
+# Logs of the libraries below.
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("is_ours", [True, False], ids=["own client", "user's client"])
+def test_no_log_of_any_logger_shows_the_key_or_a_signed_url(
+    server: Misbehaving,
+    other: Misbehaving,
+    caplog: pytest.LogCaptureFixture,
+    backend: str,
+    *,
+    is_ours: bool,
+) -> None:
+    """At level DEBUG, no record of any logger has the key or the signature of a URL."""
+    signed = f"{other.url}/run.log?file='a b'&X-Amz-Signature=SIGNATURE"
+    server.play(
+        [
+            echo("400 Bad"),
+            respond("307 Move", b"", {"Location": signed, "X-Echo": HEAD_KEY}),
+            ECHOES["reason"](HEAD_KEY),
+        ]
+    )
+    other.play([], otherwise=respond("403 No", b"SIGNATURE", {"Link": f"<{signed}>; rel=next"}))
+
+    async def run() -> None:
+        async with httpx.AsyncClient() as http_client:
+            client = AsyncPandium(
+                HEAD_KEY,
+                base_url=server.url,
+                retry=Retry.never(),
+                http_client=None if is_ours else http_client,
+            )
+            for call in (CALLS[0], lambda client: client.runs.log(7), CALLS[0]):
+                with pytest.raises(errors.PandiumError):
+                    await call(client)
+            await client.aclose()
+
+    with caplog.at_level(logging.DEBUG):
+        anyio.run(run, backend=backend)
+    names = {record.name for record in caplog.records}
+    assert {"pandium", "httpcore2.http11" if is_ours else "httpcore.http11"} <= names
+    for record in caplog.records:
+        text = f"{record.getMessage()} {vars(record)!r}"
+        assert HEAD_KEY not in text
+        assert "SIGNATURE" not in text
 
 
 # The key.

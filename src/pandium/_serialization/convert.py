@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from pandium._serialization.lenient import LenientConverter
     from pandium._serialization.repairs import Repair
 
-__all__ = ["decode", "decode_json", "encode_json", "encode_json_object", "to_dict", "to_json"]
+__all__ = [
+    "decode",
+    "decode_json",
+    "encode_json",
+    "encode_json_object",
+    "replace_non_finite",
+    "to_dict",
+    "to_json",
+]
 
 T = TypeVar("T")
 
@@ -90,6 +99,8 @@ def decode_json(data: bytes) -> Any:
     """
     Decode JSON bytes as plain data.
 
+    ``NaN`` and ``Infinity`` are accepted, although they are not JSON, and become floats.
+
     :raises DecodeError: if the bytes are not valid JSON.
     """
     with suppress(*_MSGSPEC_ERRORS):
@@ -98,14 +109,22 @@ def decode_json(data: bytes) -> Any:
 
 
 def _decode_with_stdlib(data: bytes) -> Any:
-    # Unlike msgspec, it accepts lone surrogates and numbers that are too large for a double.
+    # Unlike msgspec, it accepts lone surrogates, NaN, infinity, and numbers that are too large for
+    # a double.
     if not data.strip():
         raise DecodeError("the response is empty, but JSON was expected")
     try:
-        return json.loads(data)
+        return json.loads(data, parse_int=_parse_int)
     except (ValueError, RecursionError) as error:
         reason = str(error)
     raise DecodeError(f"the response is not valid JSON: {reason}")
+
+
+def _parse_int(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)  # more digits than Python converts: infinity, as for 1e5000
 
 
 def encode_json(value: object, argument: str) -> bytes:
@@ -135,8 +154,8 @@ def to_dict(model: object) -> dict[str, Any]:
     """
     Return a model as a JSON-ready dictionary.
 
-    Fields have the API's own names. Date-times become ISO 8601 strings, and enum members become
-    their values.
+    Fields have the API's own names. Date-times become ISO 8601 strings, enum members become their
+    values, and NaN and infinity become ``None``, because JSON has neither.
 
     ```python
     from pandium import Trigger, to_dict
@@ -147,12 +166,13 @@ def to_dict(model: object) -> dict[str, Any]:
     :param model: any model of ``pandium.models``.
     :raises TypeError: if the argument is not a model.
     """
-    return msgspec.to_builtins(_unstructure(model))  # type: ignore[no-any-return]  # a model is an object
+    data = msgspec.to_builtins(_unstructure(model))
+    return replace_non_finite(data)  # type: ignore[no-any-return]  # a model is an object
 
 
 def to_json(model: object) -> bytes:
     """
-    Return a model as JSON bytes, with the API's own names.
+    Return a model as JSON bytes, with the API's own names. NaN and infinity become ``null``.
 
     ```python
     from pandium import Trigger, to_json
@@ -168,7 +188,23 @@ def to_json(model: object) -> bytes:
         return msgspec.json.encode(data)
     except (UnicodeEncodeError, RecursionError):
         # Unlike msgspec, the standard library escapes lone surrogates.
-        return json.dumps(msgspec.to_builtins(data)).encode()
+        return json.dumps(replace_non_finite(msgspec.to_builtins(data))).encode()
+
+
+def replace_non_finite(value: Any) -> Any:
+    """Return a copy of JSON data in which NaN and infinity are ``None``, as JavaScript does it."""
+    result = [value]
+    pending: list[Any] = [result]
+    while pending:  # without recursion, because the data may be nested deeply
+        container = pending.pop()
+        items = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, item in items:
+            if isinstance(item, (dict, list)):
+                container[key] = item.copy()
+                pending.append(container[key])
+            elif isinstance(item, float) and not math.isfinite(item):
+                container[key] = None
+    return result[0]
 
 
 def _unstructure(model: object) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.msgspec import make_converter
 
 from pandium import models
-from pandium._serialization.fields import MODELS, RENAMED_FIELDS, renamed_fields
+from pandium._serialization.fields import MODELS, RENAMED_FIELDS, renamed_fields, strip_none
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -35,6 +35,22 @@ _JSON_NAMES: dict[type, str] = {
     float: "a number",
     NoneType: "null",
 }
+
+
+_MAX_EXACT = 2**53  # from here on, a double does not hold every integer
+_NO_DATE = re.compile(
+    r"(0000-?00-?00([T ]00:?00(:?00([.,]0+)?)?)?(Z|[+-]00:?00)?)?", re.ASCII | re.IGNORECASE
+)
+# ISO 8601 has 24:00 as the end of a day, and 60 as a leap second. As in POSIX time, either is the
+# same instant as the one that follows.
+_END_OF_DAY = re.compile(
+    r"(?P<date>[\dW-]{7,10}[T ])24(?P<rest>(:?00){1,2}([.,]0+)?\s?(Z|[+-][\d:]+)?)",
+    re.ASCII | re.IGNORECASE,
+)
+_LEAP_SECOND = re.compile(
+    r"(?P<minute>[\dW-]{7,10}[T ]\d\d:?\d\d:?)60(?P<rest>([.,]\d+)?\s?(Z|[+-][\d:]+)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class LenientConverter:
@@ -63,11 +79,12 @@ class LenientConverter:
 
     def _register_plain_types(self) -> None:
         converter = self._converter
-        for cls in (int, str, bool):
+        for cls in (str, bool):
             converter.register_structure_hook(cls, _build_strict_hook(cls))
         for enum in (models.RunMode, models.IntegrationType, models.ReleaseChannel):
             # Without a hook of their own, these subclasses of str would use its hook.
             converter.register_structure_hook(enum, _structure_enum)
+        converter.register_structure_hook(int, _structure_int)
         converter.register_structure_hook(float, _structure_float)
         converter.register_structure_hook(datetime, _structure_datetime)
         converter.register_structure_hook_func(_has_origin(dict), _build_strict_hook(dict))
@@ -83,23 +100,34 @@ class LenientConverter:
 
 def _build_model_hook(cls: Any, converter: Any) -> Hook:
     structure = make_dict_structure_fn(cls, converter, **_overrides(cls))
-    required = {
-        renamed_fields(cls).get(field.name, field.name)
+    optional = {
+        renamed_fields(cls).get(field.name, field.name): strip_none(field.type)
         for field in attrs.fields(cls)
-        if field.default is attrs.NOTHING
+        if field.default is not attrs.NOTHING
     }
 
     def structure_model(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise _unexpected("an object", value)
         # A null in an optional field means the default that the vendor documents.
-        present: Any = {k: v for k, v in value.items() if v is not None or k in required}
+        present: Any = {
+            k: v for k, v in value.items() if k not in optional or not _is_null(v, optional[k])
+        }
         return structure(present, cls)
 
     return structure_model
 
 
+def _is_null(value: Any, cls: Any) -> bool:
+    # Databases and languages without null dates have an empty text or a date of zeros instead.
+    if cls is datetime and type(value) is str:
+        return _NO_DATE.fullmatch(value.strip()) is not None
+    return value is None
+
+
 def _overrides(cls: type) -> Any:
+    if cls is models.Trigger:
+        return {"trigger_id": override(struct_hook=_structure_trigger_id)}
     return {name: override(rename=api_name) for name, api_name in renamed_fields(cls).items()}
 
 
@@ -124,6 +152,25 @@ def _build_strict_hook(cls: type) -> Hook:
     return structure
 
 
+def _structure_int(value: Any, _: Any) -> int:
+    # JavaScript and databases may write a whole number as 7.0. A larger one may have lost digits,
+    # and would be the id of another record.
+    if type(value) is float and value.is_integer() and abs(value) < _MAX_EXACT:
+        return int(value)
+    if type(value) is not int:
+        raise _unexpected("an integer", value)
+    return value
+
+
+def _structure_trigger_id(value: Any, _: Any) -> str:
+    # The id of the same trigger is a number in a run. An error here would lose a run that started.
+    if type(value) is int:
+        return str(value)
+    if type(value) is not str:
+        raise _unexpected("a string", value)
+    return value
+
+
 def _structure_float(value: Any, _: Any) -> float:
     if type(value) not in (float, int):
         raise _unexpected("a number", value)
@@ -139,19 +186,29 @@ def _structure_enum(value: Any, cls: Any) -> Enum:
 def _structure_datetime(value: Any, _: Any) -> datetime:
     if type(value) is not str:
         raise _unexpected("a date-time", value)
+    text, rest = _normalize_end(value.strip())
     try:
-        timestamp = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
-        timestamp = _parse_iso_8601(value)
+        timestamp = _parse_datetime(text) + rest
+    except (ValueError, OverflowError):
+        raise TypeError("expected a date-time, got another string") from None
     return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
 
 
-def _parse_iso_8601(value: str) -> datetime:
-    # Accepts what RFC 3339 does not: no seconds, no time, the basic format.
+def _parse_datetime(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        raise TypeError("expected a date-time, got another string") from None
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        # Accepts what RFC 3339 does not: no seconds, no time, the basic format.
+        return datetime.fromisoformat(text)
+
+
+def _normalize_end(text: str) -> tuple[str, timedelta]:
+    """Return the date-time that ``datetime`` can express, and the time from it to the given one."""
+    if (match := _END_OF_DAY.fullmatch(text)) is not None:
+        return f"{match['date']}00{match['rest']}", timedelta(days=1)
+    if (match := _LEAP_SECOND.fullmatch(text)) is not None:
+        return f"{match['minute']}59{match['rest']}", timedelta(seconds=1)
+    return text, timedelta()
 
 
 def _has_origin(origin: type) -> Callable[[Any], bool]:

@@ -1,0 +1,487 @@
+"""A key is redacted however it is spelled, in logs too, and no traceback has a request's head."""
+
+import html
+import importlib
+import json
+import logging
+import re
+import string
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pandium import _redaction
+from pandium._config import Secret
+from pandium._redaction import RedactedLogs, Redactor, hide_frames
+
+KEY = 'sekrit-key"0123456'
+
+# Text
+
+
+def escape_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def escape_each(form: str) -> Callable[[str], str]:
+    return lambda text: "".join(form.format(ord(character)) for character in text)
+
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "JSON": escape_json,
+    "JSON with escaped slashes": lambda text: escape_json(text).replace("/", "\\/"),
+    "JSON for HTML": lambda text: escape_json(text).replace("&", "\\u0026").replace("<", "\\u003c"),
+    "JSON, each character": escape_each("\\u{:04X}"),
+    "Python": lambda text: repr(text)[1:-1],
+    "Python bytes": lambda text: repr(text.encode())[2:-1],
+    "Python, each character": escape_each("\\x{:02x}"),
+    "JavaScript, each character": escape_each("\\u{{{:x}}}"),
+    "URL": lambda text: quote(text, safe=""),
+    "URL in lower case": lambda text: re.sub("%..", lambda m: m[0].lower(), quote(text, safe="")),
+    "URL, each character": escape_each("%{:02X}"),
+    "JavaScript's escape()": escape_each("%u{:04X}"),
+    "form": quote_plus,
+    "HTML": html.escape,
+    "HTML, decimal": escape_each("&#{};"),
+    "HTML, padded": escape_each("&#00{};"),
+    "HTML, hexadecimal": escape_each("&#x{:X};"),
+    "upper case": str.upper,
+    "lower case": str.lower,
+}
+# What may be taken for an escape is more frequent than among all printable characters.
+CHARACTERS = st.sampled_from(string.ascii_letters + string.digits + string.punctuation)
+KEYS = st.text(CHARACTERS | st.sampled_from("\\%&\"'/+#;xu025"), min_size=8, max_size=40).filter(
+    lambda key: len(_redaction._decode_fully(key)) >= 8
+)
+AROUND = st.sampled_from(
+    [("", ""), ("bad key: ", "!"), ("<b>", "</b>"), ('{"a":"', '"}'), ("é", "鍵")]
+)
+
+
+@given(key=KEYS, chain=st.lists(st.sampled_from(sorted(ESCAPES)), max_size=4), around=AROUND)
+@example(KEY, ["JSON"] * 4, ("", ""))
+@example("back\\slash\\\\0123456", ["JSON"] * 3, ("", ""))
+@example("solidus/0123456789", ["JSON with escaped slashes", "JSON"], ("", ""))
+@example("quotes'\"'\"0123456", ["Python", "Python"], ("", ""))
+@example("ampers&nd<0123456>", ["HTML"] * 4, ("", ""))
+@example("ampers&nd<0123456>", ["HTML", "JSON for HTML", "URL"], ("", ""))
+@example("percent%41%2541%25xyz", ["URL"] * 3, ("", ""))
+@example("enti&amp;ty&#65;&lt0123", ["HTML"] * 2, ("", ""))
+@example("unicode\\u0041\\x41012345", ["JSON"] * 2, ("", ""))
+@example("plus+and space0123", ["form", "URL"], ("", ""))
+@example("4142434445464748", ["URL, each character"], ("100%", ""))
+def test_a_key_is_redacted_in_every_spelling(
+    key: str, chain: list[str], around: tuple[str, str]
+) -> None:
+    """A key is redacted however often its characters are escaped, and in either case."""
+    before, after = around
+    spelled = key
+    for name in chain:
+        before, spelled, after = (ESCAPES[name](text) for text in (before, spelled, after))
+    redacted = Secret(key).redact(before + spelled + after)
+    assert redacted.startswith(before)
+    assert redacted.endswith(after)
+    rest = redacted.removeprefix(before).removesuffix(after)
+    # A backslash next to the key may belong to the text.
+    assert rest.strip("\\") == "***"
+
+
+@given(key=KEYS, choices=st.lists(st.sampled_from(sorted(ESCAPES)), min_size=40, max_size=40))
+def test_a_key_is_redacted_if_each_character_is_escaped_differently(
+    key: str, choices: list[str]
+) -> None:
+    """The escapes of one key may be mixed."""
+    spelled = "".join(
+        ESCAPES[name](character) for name, character in zip(choices, key, strict=False)
+    )
+    assert Secret(key).redact(spelled).strip("\\") == "***"
+
+
+@given(text=st.text(st.characters(exclude_characters="*")), key=KEYS)
+@example("C:\\new\\u0041%41&amp;&bogus;&#10;+%00%ff", KEY)
+@example("İİİ ẞ \ud800", KEY)
+def test_other_text_is_unchanged(text: str, key: str) -> None:
+    """Text without the key is unchanged, whatever escapes it has."""
+    decoded = _redaction._fold(_redaction._decode_fully(text))
+    if _redaction._fold(_redaction._decode_fully(key)) not in decoded:
+        assert Secret(key).redact(text) == text
+
+
+def test_the_place_of_a_key_is_exact() -> None:
+    """Only the key is replaced, and the escapes around it stay as they are."""
+    text = f'\\u0130İ%20{{\\"a\\": \\"{escape_json(escape_json(KEY))}\\"}} &lt;{KEY}&gt;'
+    assert Secret(KEY).redact(text) == '\\u0130İ%20{\\"a\\": \\"***\\"} &lt;***&gt;'
+
+
+def repeats_in(parts: Any) -> Iterator[tuple[str, int, Any]]:
+    """Yield the kind, the maximum and the parts of each repetition in a parsed pattern."""
+    for part in parts if isinstance(parts, (list, tuple)) or hasattr(parts, "data") else ():
+        if isinstance(part, tuple) and str(part[0]).endswith("REPEAT"):
+            yield str(part[0]), part[1][1], part[1][2]
+        yield from repeats_in(part)
+
+
+def test_no_search_for_escapes_can_backtrack_without_bounds() -> None:
+    """Each repetition in the pattern is possessive or bounded, and contains no other."""
+    parser: Any = importlib.import_module("re._parser")  # `re` itself shows no parsed pattern
+    pattern = _redaction._escape_pattern()
+    repeats = list(repeats_in(parser.parse(pattern.pattern, pattern.flags)))
+    assert len(repeats) > 5
+    for kind, maximum, parts in repeats:
+        assert kind == "POSSESSIVE_REPEAT" or maximum <= 24
+        assert maximum == 1 or not list(repeats_in(parts))
+
+
+HOSTILE = [
+    *("\\", "%", "&", "+", "\\u", "\\u00", "\\u{0", "%u00", "&#", "&#0", "&#x0", "&amp", "&amp;"),
+    *(
+        "%25",
+        "%2525",
+        "%73",
+        "&#115;",
+        "\\u0073",
+        "\\\\\\",
+        "&" + "a" * 24,
+        "s",
+        "se",
+        "sekrit-key",
+    ),
+    *('sekrit-key"', "sekrit-key\\", "sekrit-key%22", "&amp;amp;amp;", "\\u0026amp;", "0", "%\\&"),
+]
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+@pytest.mark.parametrize("key", [KEY, "s" * 40])
+def test_a_megabyte_of_hostile_text_takes_linear_steps(
+    part: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte that resembles the key is examined in at most 8 levels of bounded text."""
+    steps = 0
+    pattern = _redaction._escape_pattern()
+
+    class Counting:
+        def finditer(self, text: str) -> Iterator[re.Match[str]]:
+            nonlocal steps
+            steps += len(text)
+            for match in pattern.finditer(text):
+                steps += 1
+                yield match
+
+    monkeypatch.setattr(_redaction, "_escape_pattern", Counting)
+    secret = Secret(key)
+    secret.redact("")  # decodes the key
+    steps = 0
+    redacted = secret.redact(part * (2**20 // len(part)))
+    examined = _redaction._MAX_CHARACTERS + _redaction._MAX_SPELLING
+    assert steps <= 2 * 8 * examined
+    assert len(redacted) <= _redaction._MAX_CHARACTERS + len("...")
+    assert redacted.endswith("...")
+
+
+@pytest.mark.parametrize("offset", range(-40, 4))
+@pytest.mark.parametrize("spelled", [KEY, escape_json(KEY), quote(quote(KEY))])
+def test_a_key_across_the_end_of_what_is_examined_is_redacted(spelled: str, offset: int) -> None:
+    """Text is cut after the search, so that no part of a key is left at the end."""
+    redacted = Redactor(KEY, 8).redact_text("-" * (100 + offset) + spelled + "-" * 100, 100)
+    assert "sekrit"[:1] not in redacted
+    assert len(redacted) <= 100 + len("***...")
+
+
+# Data
+
+
+@pytest.mark.parametrize("key", ["12345678", "12345678.90", "123456789012345678901234", "9" * 40])
+@pytest.mark.parametrize("form", ["{}", "-{}", "[{}]", '{{"a": {}}}', "1{}", "{}0"])
+def test_a_key_of_digits_is_redacted_in_numbers(key: str, form: str) -> None:
+    """A number that contains the digits of the key is redacted."""
+    redacted = str(Secret(key).redact(json.loads(form.format(key))))
+    assert "***" in redacted or "." in key
+    assert key.rstrip("0") not in redacted or form in ("-{}", "1{}", "{}0")
+
+
+def test_a_number_that_cannot_be_converted_to_text_is_redacted() -> None:
+    """An integer of more digits than Python converts is redacted, because it may be anything."""
+    assert Secret("12345678").redact([10**5000, -(10**5000), 10**600 + 1]) == [
+        "***",
+        "***",
+        10**600 + 1,
+    ]
+
+
+def test_a_key_is_redacted_in_each_type_of_data() -> None:
+    """Names, tuples, sets and bytes are redacted, as a Python literal may have them."""
+    data = {KEY: (KEY, {KEY}), b"a": KEY.encode(), (KEY,): [True, None, 1, 1.5]}
+    redacted = {"***": ("***", ("***",)), b"a": b"***", ("***",): [True, None, 1, 1.5]}
+    assert Secret(KEY).redact(data) == redacted
+
+
+def nested(value: Any, depth: int) -> Any:
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize("depth", [49, 50, 51, 1_000, 100_000])
+def test_data_of_any_depth_is_redacted(depth: int) -> None:
+    """Data that is nested too deeply is omitted, without an error."""
+    redacted = Secret(KEY).redact(nested(KEY, depth))
+    text = json.dumps(redacted)
+    assert KEY not in text
+    assert ("***" in text) is (depth <= 50)
+    assert ("..." in text) is (depth > 50)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["x"] * 2**20,
+        {str(i): i for i in range(2**20)},
+        [["x"] * 2**10] * 2**10,
+        ["x" * 2**12] * 2**10,
+    ],
+    ids=["list", "dict", "lists", "texts"],
+)
+def test_data_of_any_size_is_redacted_within_bounds(data: Any) -> None:
+    """What comes after too many values or characters is omitted."""
+    redacted = json.dumps(Secret(KEY).redact(data))
+    assert '"..."' in redacted
+    assert len(redacted) < 2 * _redaction._MAX_CHARACTERS + 32 * _redaction._MAX_VALUES
+
+
+class Failing(str):
+    """Text that cannot be examined."""
+
+    __slots__ = ()
+
+    def __getitem__(self, _: Any) -> Any:
+        raise MemoryError("no memory")
+
+
+def test_an_error_while_redacting_shows_nothing() -> None:
+    """If redacting fails, no frame of the library has the key or the data in a local variable."""
+    value = [Failing(KEY)]
+    with pytest.raises(MemoryError) as caught:
+        Secret(KEY).redact(value)
+    assert_no_frame_has(KEY, caught.value)
+
+
+def assert_no_frame_has(key: str, error: BaseException) -> None:
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame in shown.stack if frame.filename != __file__]
+    for frame in frames:
+        assert not [name for name, text in (frame.locals or {}).items() if key in text], frame
+
+
+# Log records
+
+
+class Recorder(logging.Handler):
+    """A handler that keeps what each record says."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def recorded(*names: str) -> Iterator[list[str]]:
+    recorder = Recorder()
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.addHandler(recorder)
+        log.setLevel(logging.DEBUG)
+    try:
+        yield recorder.lines
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.removeHandler(recorder)
+            log.setLevel(level)
+
+
+HTTPCORE = "httpcore2.http11"
+SIGNED = "https://storage.example/run.log?X-Amz-Signature=SIGNATURE"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        SIGNED,
+        SIGNED + "&a=b'c",
+        SIGNED.replace("?", "?filename=a b.log&"),
+        SIGNED.replace("?", "?filename='a \"b\".log'&"),
+        "/run.log?X-Amz-Signature=SIGNATURE",
+        "?SIGNATURE",
+        "https://storage.example/a\\b?c\\&SIGNATURE",
+    ],
+)
+def test_no_signed_url_is_logged_whole(location: str) -> None:
+    """The query of a URL in httpcore's log is redacted, whatever characters it has."""
+    headers = [(b"Location", location.encode()), (b"Content-Length", b"0")]
+    with recorded(HTTPCORE) as lines, RedactedLogs(Secret(KEY).redact):
+        line = f"receive_response_headers.complete return_value=(b'HTTP/1.1', 307, b'T', {headers})"
+        logging.getLogger(HTTPCORE).debug(line)
+    assert "SIGNATURE" not in lines[0]
+    assert "?***" in lines[0]
+    assert lines[0].endswith(", (b'Content-Length', b'0')])")
+
+
+@pytest.mark.parametrize("name", [HTTPCORE, "httpcore.http2", "httpcore2.proxy", "httpx"])
+def test_an_echoed_key_is_not_logged(name: str) -> None:
+    """The key is redacted in the messages and arguments of the libraries below."""
+    with recorded(name) as lines, RedactedLogs(Secret(KEY).redact):
+        logging.getLogger(name).info("%r and %s", KEY.encode(), KEY)
+        logging.getLogger(name).info("headers=" + repr([(b"X-Echo", KEY.encode())]))  # noqa: G003
+    assert lines == ["b'***' and ***", "headers=[(b'X-Echo', b'***')]"]
+
+
+def test_the_log_of_others_is_unchanged() -> None:
+    """Records of other users of httpcore are unchanged, and so are those of other loggers."""
+    redact = Secret(KEY).redact
+    with recorded(HTTPCORE, "another") as lines:
+        with RedactedLogs(redact):
+            logging.getLogger("another").debug("%s", SIGNED)
+            with RedactedLogs(redact):
+                pass
+            logging.getLogger(HTTPCORE).debug("%s", SIGNED)
+        logging.getLogger(HTTPCORE).debug("%s %s", SIGNED, KEY)
+    assert lines == [SIGNED, f"{SIGNED.partition('?')[0]}?***", f"{SIGNED} {KEY}"]
+
+
+def test_a_request_of_httpx_is_logged_without_its_query() -> None:
+    """The line of httpx for a request has neither the query of a URL nor an echoed key."""
+    url = httpx.URL(SIGNED)
+    with recorded("httpx") as lines, RedactedLogs(Secret(KEY).redact):
+        logging.getLogger("httpx").info('HTTP Request: GET %s "%d %s"', url, 400, KEY)
+    assert lines == ['HTTP Request: GET https://storage.example/run.log?*** "400 ***"']
+
+
+def test_headers_of_http2_are_not_logged() -> None:
+    """Records of hpack are dropped, because they have the headers in a binary encoding too."""
+    with recorded("hpack.hpack", "hpack.table") as lines:
+        with RedactedLogs(Secret(KEY).redact):
+            logging.getLogger("hpack.hpack").debug("Adding %s", (b"x-api-key", b"..."))
+            logging.getLogger("hpack.table").debug("Added %s", (b"x-api-key", b"..."))
+        logging.getLogger("hpack.hpack").debug("Adding another's")
+    assert lines == ["Adding another's"]
+
+
+def test_a_record_that_cannot_be_formatted_is_redacted() -> None:
+    """A message with the wrong arguments is logged without them."""
+    with recorded(HTTPCORE) as lines, RedactedLogs(Secret(KEY).redact):
+        logging.getLogger(HTTPCORE).debug(KEY + " %d", SIGNED)  # noqa: G003 - as httpcore does
+    assert lines == ["*** %d"]
+
+
+@pytest.mark.parametrize("part", ["'", '"', "\\'", "'\\", "?", "'?", "\"'"])
+def test_a_megabyte_of_quotes_is_logged_in_linear_time(part: str) -> None:
+    """No record makes the search for queries scan the same text again and again."""
+    # One match consumes each quoted string, whether it is closed or not.
+    text = part * (2**20 // len(part))
+    matches = [match.span() for match in _redaction._quoted_or_query_pattern().finditer(text)]
+    assert sum(end - start for start, end in matches) <= len(text)
+    with recorded(HTTPCORE) as lines, RedactedLogs(Secret(KEY).redact):
+        logging.getLogger(HTTPCORE).debug(text)
+    assert len(lines[0]) <= 4 * _redaction._MAX_CHARACTERS
+
+
+# Tracebacks
+
+
+def call_in(module: str, function: Callable[[], object]) -> None:
+    """Call a function from a frame of another module, with the key in a local variable."""
+    source = "def run(function):\n    head = 'sekrit-key' + '\"0123456'\n    function()\n"
+    namespace: dict[str, Any] = {"__name__": module}
+    exec(source, namespace)
+    namespace["run"](function)
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
+def raise_from(error: BaseException, cause: BaseException) -> None:
+    try:
+        call_in("anyio._backends", lambda: raise_it(cause))
+    except BaseException as caught:
+        raise error from caught
+
+
+def frames_of(error: BaseException) -> list[str]:
+    return [frame.tb_frame.f_globals["__name__"] for frame in walk(error)]
+
+
+def walk(error: BaseException) -> Iterator[Any]:
+    position = error.__traceback__
+    while position is not None:
+        yield position
+        position = position.tb_next
+
+
+def caught_by(raising: Callable[[], object], outer: BaseException | None = None) -> BaseException:
+    """Return the error after it has passed a handler that hides frames."""
+
+    def handle() -> None:
+        try:
+            raising()
+        except BaseException as error:
+            hide_frames(error, outer)
+            raise
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any
+        handle()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "module", ["httpcore2._async.http11", "h11", "anyio._core", "pandium._http.body"]
+)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError, OSError])
+def test_frames_of_lower_libraries_are_hidden(module: str, kind: type[BaseException]) -> None:
+    """No traceback has a frame of a library that handles the request's head."""
+    error = caught_by(lambda: call_in(module, lambda: raise_it(kind())))
+    assert module not in frames_of(error)
+    assert_no_frame_has("sekrit-key", error)
+
+
+def test_an_error_of_the_users_code_keeps_its_frames() -> None:
+    """The frames of a user's hook stay in the traceback of its error, at their lines."""
+    error = caught_by(lambda: call_in("users.hooks", lambda: raise_it(ValueError())))
+    names = frames_of(error)
+    assert names.count("users.hooks") == 1
+    assert list(walk(error))[-1].tb_frame.f_code.co_name == "raise_it"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+    assert raise_it.__code__.co_firstlineno + 1 == lines[-1]
+
+
+def test_causes_contexts_and_groups_are_covered() -> None:
+    """Frames are hidden in the causes, contexts and members of an error as well."""
+    member, cause = OSError("a"), OSError("b")
+    with suppress(OSError):
+        call_in("trio", lambda: raise_it(member))
+    error = caught_by(lambda: raise_from(ExceptionGroup("c", [member]), cause))
+    assert "anyio._backends" not in frames_of(cause)
+    assert "trio" not in frames_of(member)
+    assert error.__cause__ is cause
+
+
+def test_what_the_caller_is_handling_is_unchanged() -> None:
+    """The exception that the caller was handling keeps its frames."""
+    outer = ValueError()
+    try:
+        call_in("asyncio", lambda: raise_it(outer))
+    except ValueError:
+        error = caught_by(lambda: call_in("h11", lambda: raise_it(OSError())), sys.exception())
+    assert error.__context__ is outer
+    assert "asyncio" in frames_of(outer)
