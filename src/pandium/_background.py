@@ -70,7 +70,7 @@ class Background(Generic[T]):
         self._is_entered = True
         self._scope, self._changed = anyio.CancelScope(), anyio.Event()
         # asyncio itself keeps only a weak reference to the task.
-        self._task = _start_task(self._run)
+        self._task = _start_task(self._run, self._finish)
         return self
 
     async def __aexit__(
@@ -105,16 +105,22 @@ class Background(Generic[T]):
         try:
             with self._scope:
                 await self._produce(self._send)
-        except anyio.get_cancelled_exc_class() as error:
-            # Not ours, which the scope absorbs. The consumers were not cancelled, so this is no
-            # cancellation to them.
+        except BaseException as error:  # noqa: BLE001 - raised to a consumer
+            self._finish(error)
+        else:
+            self._finish()
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        if self._is_finished:
+            return
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            # The scope absorbs our own cancellation. Any other one is not meant for the consumers.
             self._error = RuntimeError("the background task was cancelled from outside")
             self._error.__cause__ = error
-        except BaseException as error:  # noqa: BLE001 - raised to a consumer
+        else:
             self._error = error
-        finally:
-            self._is_finished = True
-            self._notify()
+        self._is_finished = True
+        self._notify()
 
     async def _send(self, item: T) -> None:
         await anyio.lowlevel.checkpoint()
@@ -155,10 +161,19 @@ class Background(Generic[T]):
             self._idle_consumers -= 1
 
 
-def _start_task(run: Callable[[], Coroutine[Any, Any, None]]) -> object:
-    """Start a task that belongs to no task group. It must not raise."""
+def _start_task(
+    run: Callable[[], Coroutine[Any, Any, None]], finish: Callable[[BaseException], None]
+) -> object:
+    """
+    Start a task that belongs to no task group.
+
+    :param run: The coroutine function of the task. It must not raise.
+    :param finish: Called with the error of a task that asyncio cancelled before it ran at all.
+    """
     if is_asyncio():
-        return asyncio.get_running_loop().create_task(run())
+        task = asyncio.get_running_loop().create_task(run())
+        task.add_done_callback(lambda _: finish(asyncio.CancelledError()))
+        return task
     import trio  # noqa: PLC0415 - optional, and already imported if this is reached
 
     return trio.lowlevel.spawn_system_task(run, context=copy_context())

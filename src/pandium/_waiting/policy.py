@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
-from pandium.errors import APIError, NotFound, RateLimited, ServerError, TransportError
+from pandium.errors import (
+    APIError,
+    DecodeError,
+    NotFound,
+    RateLimited,
+    ServerError,
+    TransportError,
+)
 from pandium.models import Outcome
 
 if TYPE_CHECKING:
@@ -75,8 +82,9 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    # A 404 means that the trigger has no run yet.
-    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited)):
+    # A 404 means that the trigger has no run yet. A response that cannot be decoded is usually the
+    # page of a gateway, sent with status 200.
+    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited, DecodeError)):
         return True
     return isinstance(error, APIError) and error.status_code == _REQUEST_TIMEOUT
 
