@@ -83,7 +83,6 @@ class Background(Generic[T]):
             raise RuntimeError("this context manager was not entered")
         self._is_left = True
         self._scope.cancel()
-        self._notify()
         await self._wait_until_finished()
         error, self._error = self._error, None
         if error is not None and not isinstance(error, Exception):
@@ -141,7 +140,7 @@ class Background(Generic[T]):
         if not self._is_entered:
             raise RuntimeError("enter this with `async with` before iterating over it")
         await anyio.lowlevel.checkpoint()
-        while not (self._items or self._is_finished or self._is_left):
+        while not (self._items or self._is_finished):
             await self._wait_for_item()
         # No `await` from here on: a cancellation between taking an item and returning loses it.
         if self._is_left:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import warnings
+from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +200,18 @@ async def test_nothing_runs_after_the_block_whatever_is_cancelled(interrupt: Int
     assert interruptions
 
 
+@asyncio_only
+async def test_leaving_the_block_hides_no_cancellation() -> None:
+    """A task that is cancelled at any instant of the block ends as cancelled."""
+    for instants in every_instant():
+        with instants.watch():
+            task = asyncio.create_task(SlowToStop().run_block())
+            requests: list[bool] = []
+            instants.act = lambda task=task, requests=requests: requests.append(task.cancel())
+            await asyncio.wait([task])
+        assert task.cancelled() == (requests == [True])
+
+
 async def test_a_block_may_be_left_by_another_task() -> None:
     """A block that one task enters and another one leaves cancels neither of them."""
     is_cut_off = False
@@ -234,6 +248,57 @@ async def test_a_task_that_waits_is_told_that_the_block_was_left() -> None:
         tasks.start_soon(expect_error, items)
         await anyio.wait_all_tasks_blocked()
     await expect_error(items)
+
+
+# The buffer
+
+
+@pytest.mark.parametrize("max_waiting", [0, 1, 3])
+async def test_the_producer_waits_while_too_many_items_wait(max_waiting: int) -> None:
+    """``send`` returns as soon as at most ``max_waiting`` items wait for a consumer."""
+    sent: list[int] = []
+
+    async def produce(send: Send) -> None:
+        for number in itertools.count():
+            await send(number)
+            sent.append(number)
+
+    async with Background(produce, max_waiting) as items:
+        await anyio.wait_all_tasks_blocked()
+        assert len(sent) == max_waiting
+        for number in range(5):
+            assert await anext(items) == number
+            await anyio.wait_all_tasks_blocked()
+            assert len(sent) == max_waiting + number + 1
+
+
+async def test_an_item_for_a_consumer_that_waits_is_not_waiting() -> None:
+    """It leaves its room in the buffer at once, before the consumer has run."""
+    waiting: list[int] = []
+
+    async def produce(send: Send) -> None:
+        await anyio.wait_all_tasks_blocked()
+        for number in ITEMS:
+            await send(number)
+            waiting.append(items.waiting)
+            await anyio.wait_all_tasks_blocked()
+
+    items = Background(produce, 1)
+    async with items:
+        assert [item async for item in items] == ITEMS
+    assert waiting == [0] * len(ITEMS)
+
+
+async def test_the_producer_sees_the_context_variables_of_the_block() -> None:
+    """It runs in a copy of the context in which the block was entered."""
+    variable: ContextVar[str] = ContextVar("variable", default="")
+
+    async def produce(send: Send) -> None:
+        await send(variable.get())
+
+    variable.set("a trace")
+    async with Background(produce, 1) as items:
+        assert await anext(items) == "a trace"
 
 
 # Async generators that are abandoned

@@ -66,6 +66,16 @@ async def cancelled_task() -> None:
     await task
 
 
+async def survive_a_cancellation() -> None:
+    """Catch a cancellation of the current task, without ``uncancel``."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    assert task.cancelling()
+
+
 async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | Exception:
     try:
         return await wait
@@ -247,10 +257,15 @@ async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
 
 @asyncio_only
 @pytest.mark.parametrize("is_generator", [True, False])
-async def test_a_cancellation_in_the_source_is_an_error_of_the_source(
-    *, is_generator: bool
+@pytest.mark.parametrize("was_cancelled", [True, False])
+async def test_a_cancellation_in_the_source_is_an_error_of_it(
+    *, is_generator: bool, was_cancelled: bool
 ) -> None:
-    """A source that awaits a cancelled task has failed: all results, then a RuntimeError."""
+    """
+    A source that awaits a cancelled task has failed: all results, then a RuntimeError.
+
+    That also holds in a task that was cancelled before and went on.
+    """
     runs = ScriptedRuns({name: [(60, "Succeeded")] for name in "ab"})
 
     async def generate() -> AsyncIterator[str]:
@@ -263,6 +278,8 @@ async def test_a_cancellation_in_the_source_is_an_error_of_the_source(
             return generate()
 
     source = generate() if is_generator else Plain()
+    if was_cancelled:
+        await survive_a_cancellation()
     text = "the source of the triggers raised CancelledError"
     results: list[RunResult] = []
     with pytest.raises(RuntimeError, match=text) as caught:
