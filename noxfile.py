@@ -1,4 +1,4 @@
-"""Run the checks: `nox` for the usual ones, `nox -s build` for one, `nox -l` for their names."""
+"""The checks of this project. `nox` runs the usual ones, `nox -s NAME` one, `nox -l` lists all."""
 
 import shutil
 import tarfile
@@ -34,7 +34,7 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("ty", "check")
-    # Fails unless each public symbol has a known type.
+    # Fails if the type of a public symbol is unknown.
     session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
@@ -55,19 +55,19 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, venv_backend="uv")
 def minimums(session: nox.Session) -> None:
-    """Run the tests on the lowest allowed versions; the session `tests` has the newest."""
+    """Run the tests with the lowest allowed dependencies; `tests` uses the newest."""
     session.install("--resolution", "lowest-direct", "-e", ".[demo]", *group("test"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run what CI runs in a short form in its long one: churn, killed processes, fuzzing."""
+    """Run the long versions of the stress tests, of which CI runs short versions."""
     session.install("-e", ".[demo]", *group("test"))
     paths = (
-        "tests/test_churn.py",
-        "tests/test_killed.py",
-        "tests/test_paging_model.py",
+        "tests/wire/test_churn.py",
+        "tests/wire/test_killed.py",
+        "tests/unit/test_listing_model.py",
         "tests/emulator/test_emulator_clients.py",
     )
     session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})
@@ -75,21 +75,21 @@ def long(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def browser(session: nox.Session) -> None:
-    """Test the emulator's page and the site in Chromium, which apt installs if it is missing."""
+    """Test the emulator's page and the site in Chromium; install it with apt if it is missing."""
     session.install("-e", ".[demo]", *group("test", "browser", "docs"))
     session.run(".ci/browser", "python", external=True)
 
 
 @nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
-    """Take the pictures of the documentation anew; needs Chromium."""
+    """Take new screenshots for the documentation; needs Chromium."""
     session.install("-e", ".[demo]", *group("browser"))
     session.run("python", "tests/screenshots.py", "docs/images")
 
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """Build the documentation's site; whatever does not fit is an error."""
+    """Build the documentation site; every warning is an error."""
     session.install("-e", ".[demo]", *group("docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
@@ -101,15 +101,15 @@ def bench(session: nox.Session) -> None:
         session.run("python", str(path), *session.posargs)
 
 
-# What is for work on the project, not for those who package it.
-LEFT_OUT = (".ci/", ".github/")
+# Only needed to develop the project, so not part of the sdist.
+DEVELOPMENT_ONLY = (".ci/", ".github/")
 INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build both distributions, check what is in them, and test the wheel by the sdist's tests."""
-    shutil.rmtree(session.create_tmp())  # of the last time
+    """Build both distributions, check their contents, and run the sdist's tests on the wheel."""
+    shutil.rmtree(session.create_tmp())  # from the previous run
     target = Path(session.create_tmp())
     dist = target / "dist"
     session.install("build", "twine")
@@ -122,7 +122,7 @@ def build(session: nox.Session) -> None:
         archive.extractall(target, filter="data")
     session.install("--force-reinstall", f"{wheel.resolve()}[demo]", *group("test"))
     session.chdir(target / sdist.name.removesuffix(".tar.gz"))
-    # Else what is tested could be the sources beside the tests.
+    # Make sure that the tests import the wheel, not the sources beside them.
     session.run("python", "-c", "import pandium; assert 'site-packages' in pandium.__file__")
     session.run("pytest", *session.posargs)
 
@@ -133,33 +133,33 @@ def tracked(session: nox.Session) -> set[str]:
 
 def check_sdist(session: nox.Session, path: Path) -> None:
     with tarfile.open(path) as archive:
-        names = {one.name.partition("/")[2] for one in archive.getmembers() if one.isfile()}
-    wanted = {name for name in tracked(session) if not name.startswith(LEFT_OUT)}
-    same(session, path, names, wanted | {"PKG-INFO"})
+        names = {file.name.partition("/")[2] for file in archive.getmembers() if file.isfile()}
+    expected = {name for name in tracked(session) if not name.startswith(DEVELOPMENT_ONLY)}
+    check_names(session, path, names, expected | {"PKG-INFO"})
 
 
 def check_wheel(session: nox.Session, path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
     info = "-".join(path.name.split("-")[:2]) + ".dist-info/"
-    wanted = {name.removeprefix("src/") for name in tracked(session) if name.startswith("src/")}
-    same(session, path, names, wanted | {info + name for name in INFO})
+    expected = {name.removeprefix("src/") for name in tracked(session) if name.startswith("src/")}
+    check_names(session, path, names, expected | {info + name for name in INFO})
 
 
-def same(session: nox.Session, path: Path, found: set[str], wanted: set[str]) -> None:
-    if found != wanted:
-        stray, missing = sorted(found - wanted), sorted(wanted - found)
-        session.error(f"{path.name}: stray {stray}, missing {missing}")
+def check_names(session: nox.Session, path: Path, found: set[str], expected: set[str]) -> None:
+    if found != expected:
+        extra, missing = sorted(found - expected), sorted(expected - found)
+        session.error(f"{path.name} has unexpected files {extra} and lacks {missing}")
 
 
 @nox.session(python=OLDEST, venv_backend="uv")
 def audit(session: nox.Session) -> None:
-    """Look the newest allowed versions of the dependencies up among known vulnerabilities."""
+    """Check the newest allowed dependencies for known vulnerabilities."""
     session.install("-e", ".[demo,otel]")
     command = ("uv", "--quiet", "pip", "freeze", "--exclude-editable")
     versions = session.run(*command, silent=True)
-    listed = Path(session.create_tmp()) / "requirements.txt"
-    listed.write_text(str(versions))
+    requirements = Path(session.create_tmp()) / "requirements.txt"
+    requirements.write_text(str(versions))
     session.install("pip-audit")
-    # Strictly: what cannot be looked up is no success.
-    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(listed))
+    # --strict: a package that cannot be looked up is a failure.
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(requirements))

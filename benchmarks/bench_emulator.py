@@ -1,9 +1,10 @@
 """
-Compare the emulator with an empty FastAPI application under uvicorn, and price its fixture.
+Compare the emulator with an empty FastAPI application under uvicorn, and measure its fixture.
 
-Start: from the start of a process to its first answer. Requests a second: by 20 at once over kept
-connections, of one small answer each. The fixture: the difference between two child processes that
-run as many tests, with it and without. In rounds, by turns; figures are medians over the rounds.
+The start time is that from the start of the process to the first response. The request rate is
+measured with 20 concurrent requests over persistent connections. The cost of the fixture is the
+difference between two child processes that run the same number of tests with and without it. Each
+figure is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str) -> Iterator[tuple[str, float]]:
-    """Run one of the servers; give its URL, and the seconds until its first answer."""
+    """Run one of the servers, and yield its URL and the seconds until its first response."""
     port = str(free_port())
     commands = {
         "empty, def": ["-c", EMPTY, port],
@@ -84,25 +85,25 @@ def wait_for(port: int) -> None:
 
 
 async def load(url: str, seconds: float) -> float:
-    """Give the answers a second."""
+    """Return the number of requests per second."""
     count = 0
     async with aiohttp.ClientSession(headers={"x-api-key": "k"}) as session:
         end = time.perf_counter() + seconds
 
-        async def ask() -> None:
+        async def send_requests() -> None:
             nonlocal count
             while time.perf_counter() < end:
-                async with session.get(url) as answer:
-                    await answer.read()
-                    assert answer.status == 200
+                async with session.get(url) as response:
+                    await response.read()
+                    assert response.status == 200
                 count += 1
 
-        await asyncio.gather(*(ask() for _ in range(20)))
+        await asyncio.gather(*(send_requests() for _ in range(20)))
     return count / seconds
 
 
 def seconds_of_tests(argument: str) -> float:
-    """Give the seconds that pytest takes for many tests that take this argument."""
+    """Return the seconds that pytest takes for many tests with this argument."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "test_many.py")
         path.write_text(
@@ -131,7 +132,7 @@ def main() -> None:
                 starts[name].append(start)
                 rates[name].append(asyncio.run(load(url, options.seconds)))
         fixture.append((seconds_of_tests(", pandium_emulator") - seconds_of_tests("")) / TESTS)
-    print(f"{'server':>18} {'start s':>8} {'ratio':>6} {'answers/s':>10} {'ratio':>6}")
+    print(f"{'server':>18} {'start s':>8} {'ratio':>6} {'requests/s':>10} {'ratio':>6}")
     for name in names:
         start, rate = statistics.median(starts[name]), statistics.median(rates[name])
         ratios = [

@@ -1,10 +1,9 @@
 """
-Compare the time that an import takes with that of httpx, each in a fresh interpreter.
+Compare the CPU time of imports with that of importing httpx, each in a new interpreter.
 
-The CPU time of the statement alone, without the interpreter's start and end; all in turn, in
-rounds; the figures are ratios to httpx in the same round, the median over the rounds. What httpx,
-httpcore2 and anyio use if they find it, such as rich and trio, is hidden from them, as it is where
-pandium alone is installed.
+The time excludes the start and the end of the interpreter. A ratio is the median over the rounds of
+the ratios to httpx in the same round. Optional dependencies of httpx, httpcore2 and anyio, such as
+rich and trio, are hidden, as if only pandium were installed.
 """
 
 from __future__ import annotations
@@ -34,22 +33,23 @@ print(time.process_time() - began)
 
 
 def measure(python: str, statement: str) -> float:
-    """Give the CPU seconds of a statement in an interpreter of its own."""
+    """Return the CPU seconds of a statement in a new interpreter."""
     code = CHILD.format(hidden=HIDDEN, statement=statement)
-    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    command = [python, "-I", "-c", code]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(output)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure in")
+    parser.add_argument("--python", default=sys.executable, help="interpreter to measure")
     options = parser.parse_args()
     found: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for number in range(options.rounds + 1):
         for name, statement in STATEMENTS.items():
             seconds = measure(options.python, statement)
-            if number:  # the first round may have compiled what it imported
+            if number:  # the first round may compile modules
                 found[name].append(seconds)
     print(f"{'':>16} {'CPU ms':>8} {'ratio':>8}")
     for name, times in found.items():

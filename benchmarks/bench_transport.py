@@ -1,8 +1,8 @@
 """
-Compare one call of `runs.status` with bare HTTP clients, at 1 to 1,000 calls at once.
+Compare one `runs.status` call with bare HTTP clients, with 1 to 1,000 concurrent calls.
 
-Each client in turn, in rounds, against one server in another process; CPU is this process's own.
-The figures are ratios to bare httpx in the same round, the median over the rounds.
+Each round measures every client against one server in another process. The CPU time is that of
+this process. A ratio is the median over the rounds of the ratios to bare httpx in the same round.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ CLIENTS: dict[str, Callable[[str, int], Any]] = {
 
 
 async def measure(make: Callable[[str, int], Any], url: str, width: int, calls: int) -> Any:
-    """Give the seconds and the CPU seconds a call."""
+    """Return the seconds and the CPU seconds per call."""
     async with make(url, width) as call:
 
         async def run(count: int) -> None:

@@ -1,4 +1,4 @@
-"""List tenants by a loop over aiohttp, with msgspec structs written by hand: the floor."""
+"""List tenants with a loop over aiohttp and handwritten msgspec structs, as the lower bound."""
 
 from __future__ import annotations
 

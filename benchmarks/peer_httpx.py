@@ -1,4 +1,4 @@
-"""List tenants by a loop over httpx, with pydantic models written by hand."""
+"""List tenants with a loop over httpx and handwritten pydantic models."""
 
 from __future__ import annotations
 

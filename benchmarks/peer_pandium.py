@@ -1,4 +1,4 @@
-"""List tenants by pandium."""
+"""List tenants with pandium."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-Measure what the documentation's two plots show, and draw them: `--draw` draws the last figures.
+Measure the data of the two plots in the documentation, and draw them.
 
-The figures stay in benchmarks/data, the plots go to docs/images.
+The data is stored in benchmarks/data, the plots in docs/images. `--draw` draws the stored data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 DATA, IMAGES = HERE / "data", HERE.parent / "docs" / "images"
 LATENCIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 WALKS = {
-    "one page after the other (httpx)": ("httpx", "0"),
+    "one page at a time (httpx)": ("httpx", "0"),
     "pandium, prefetch=4": ("pandium", "4"),
     "pandium, prefetch=8": ("pandium", "8"),
 }
@@ -32,14 +32,14 @@ PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def measure_listing() -> dict[str, list[list[float]]]:
-    found: dict[str, list[list[float]]] = {name: [] for name in WALKS}
+    points: dict[str, list[list[float]]] = {name: [] for name in WALKS}
     for latency in LATENCIES:
         with serving(latency, 5000) as url, serving(0, 1) as warm:
             for name, (client, prefetch) in WALKS.items():
                 options = ("--page-size", "100", "--prefetch", prefetch)
                 seconds = walk(5000, client, url, warm, *options)["seconds"]
-                found[name].append([latency * 1000, seconds])
-    return found
+                points[name].append([latency * 1000, seconds])
+    return points
 
 
 def measure_waiting() -> dict[str, Any]:
@@ -52,8 +52,8 @@ def measure_waiting() -> dict[str, Any]:
 
 async def _figures(way: bench_waiting.Method) -> list[float]:
     server = await bench_waiting.measure(way, 300, math.inf, 0.5)
-    looks, late, _ = bench_waiting.figures(server)
-    return [looks, late]
+    polls, late, _ = bench_waiting.figures(server)
+    return [polls, late]
 
 
 def draw() -> None:
@@ -66,24 +66,24 @@ def draw() -> None:
     figure, axes = plt.subplots(figsize=(7, 4))
     for name, points in listing.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xlabel="latency of a request, ms", ylabel="seconds to list 5,000 tenants")
+    axes.set(xlabel="latency of a request (ms)", ylabel="seconds to list 5,000 tenants")
     axes.legend()
     _save(figure, "listing-latency")
 
     figure, axes = plt.subplots(figsize=(7, 4))
-    for name, (looks, late) in waiting.items():
-        axes.scatter(looks, late * 100, s=90 if name == "pandium" else 45)
-        axes.annotate(name, (looks, late * 100), xytext=(7, 5), textcoords="offset points")
-    axes.set(xlabel="looks a run", ylabel="lateness, % of the runs' length", xscale="log")
+    for name, (polls, late) in waiting.items():
+        axes.scatter(polls, late * 100, s=90 if name == "pandium" else 45)
+        axes.annotate(name, (polls, late * 100), xytext=(7, 5), textcoords="offset points")
+    axes.set(xlabel="polls per run", ylabel="lateness, % of the runs' duration", xscale="log")
     axes.margins(0.15)
-    _save(figure, "looks-lateness")
+    _save(figure, "polling-lateness")
 
 
 def _save(figure: Any, name: str) -> None:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    # White behind it, so that it can be read on a dark page, too.
+    # A white background, so that the plot is readable on a dark page.
     figure.savefig(
         IMAGES / f"{name}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
     )
@@ -91,7 +91,7 @@ def _save(figure: Any, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draw", action="store_true", help="draw without measuring")
+    parser.add_argument("--draw", action="store_true", help="draw the stored data")
     if not parser.parse_args().draw:
         DATA.mkdir(exist_ok=True)
         for name, measure in {"listing": measure_listing, "waiting": measure_waiting}.items():

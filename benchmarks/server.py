@@ -1,4 +1,4 @@
-"""A small fast server for the benchmarks, in a process of its own: tenants, or one short answer."""
+"""A small, fast server for the benchmarks, in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE = re.compile(rb"GET /v2/tenants\?(?=\S*\bskip=(\d+))(?=\S*\blimit=(\d+))")
 
 
 def _tenant(zone: str) -> dict[str, Any]:
-    """Make a tenant with each documented field; numbers of its own where `%d` stands."""
+    """Return a tenant with every documented field, with `%d` in place of its number."""
     stamp = f"2026-01-02T03:04:05.678901{zone}"
     run = {"id": 71, "mode": "normal", "status": {"phase": "Succeeded", "startTime": stamp}}
     connectors = [
@@ -49,13 +49,13 @@ def _tenant(zone: str) -> dict[str, Any]:
 
 
 def tenants(first: int, count: int, zone: str = "Z") -> bytes:
-    """Write a page of tenants whose date-times end in `zone`: about 780 bytes each."""
+    """Return a page of tenants of about 780 bytes each, whose date-times end in `zone`."""
     row = json.dumps(_tenant(zone), separators=(",", ":")).replace('"%d"', "%d").encode()
     return b"[" + b",".join(row % (i, i) for i in range(first, first + count)) + b"]"
 
 
 class Protocol(asyncio.Protocol):
-    """Answers with tenants, the number of requests for them so far, or else a run's status."""
+    """Respond with tenants, the number of requests for tenants so far, or the status of a run."""
 
     requests = 0
 
@@ -71,7 +71,7 @@ class Protocol(asyncio.Protocol):
         self.pending += data
         while (end := self.pending.find(b"\r\n\r\n")) >= 0:
             head, self.pending = self.pending[:end], self.pending[end + 4 :]
-            asyncio.get_running_loop().call_later(self.delay, self.answer, self.body_for(head))
+            asyncio.get_running_loop().call_later(self.delay, self.respond, self.body_for(head))
 
     def body_for(self, head: bytes) -> bytes:
         if page := _PAGE.match(head):
@@ -80,7 +80,7 @@ class Protocol(asyncio.Protocol):
             return tenants(skip, max(0, min(limit, self.total - skip)))
         return b"%d" % Protocol.requests if head.startswith(b"GET /requests ") else _STATUS
 
-    def answer(self, body: bytes) -> None:
+    def respond(self, body: bytes) -> None:
         if not self.transport.is_closing():
             head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
             self.transport.write(f"{head}{len(body)}\r\n\r\n".encode() + body)  # type: ignore[attr-defined]  # it is a WriteTransport
@@ -95,7 +95,7 @@ async def serve(delay: float, total: int) -> None:
 
 @contextmanager
 def serving(delay: float, total: int = 0) -> Iterator[str]:
-    """Run the server in another process, with so many tenants, and give its URL."""
+    """Run the server in another process, and yield its URL."""
     command = [sys.executable, __file__, str(delay), str(total)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

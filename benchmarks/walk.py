@@ -1,8 +1,8 @@
 """
-Walk over all tenants by one client, alone in its process, and print what it took as JSON.
+List all tenants with one client in a process of its own, and print the measurements as JSON.
 
-Alone, because the garbage collector goes through whatever else a process has imported. The client
-first walks over another server, so that what it imports and sets up late is no part of the figures.
+In a shared process the garbage collector would also traverse what other clients have imported. The
+client lists the tenants of another server first, so that lazy imports and set-up are not measured.
 """
 
 from __future__ import annotations
@@ -24,49 +24,53 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_OWN = re.compile(r"/(pandium/\w+|peer_\w+)\.py$")
+_OWN = re.compile(r".*/(pandium/(?:\w+/)*\w+|peer_\w+)\.py$")
 _INSTALLED = re.compile(r"/site-packages/(\w+)")
 
 
-def peak() -> float:
-    """Give the peak of this process's memory, in MB of 2**20 bytes."""
-    # Not ru_maxrss: on Linux that begins with the peak of the process that started this one.
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+def peak_memory() -> float:
+    """Return the peak memory of this process, in MB of 2**20 bytes."""
+    # On Linux, ru_maxrss starts with the peak of the parent process.
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 @contextmanager
-def sampled(seconds: float) -> Iterator[Counter[str]]:
-    """Count where the CPU's time goes, by a look at the stack after each so many seconds of it."""
-    found: Counter[str] = Counter()
+def sample_stack(interval: float) -> Iterator[Counter[str]]:
+    """
+    Count in which module CPU time is spent.
 
-    def look(_: int, frame: FrameType | None) -> None:
-        found[_place(frame)] += 1
+    :param interval: The CPU time between two samples of the stack, in seconds. 0 takes none.
+    """
+    samples: Counter[str] = Counter()
 
-    signal.signal(signal.SIGPROF, look)
-    gc.callbacks.append(_collecting)
-    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    def sample(_: int, frame: FrameType | None) -> None:
+        samples[_module_of(frame)] += 1
+
+    signal.signal(signal.SIGPROF, sample)
+    gc.callbacks.append(_on_collection)
+    signal.setitimer(signal.ITIMER_PROF, interval, interval)
     try:
-        yield found
+        yield samples
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        gc.callbacks.remove(_collecting)
+        gc.callbacks.remove(_on_collection)
 
 
-def _collecting(phase: str, info: Any) -> None:
-    """Stand on the stack at either end of a collection, where a signal that came is dealt with."""
+def _on_collection(phase: str, info: Any) -> None:
+    """Do nothing. This frame marks signals that arrived during a garbage collection."""
 
 
-def _place(frame: FrameType | None) -> str:
+def _module_of(frame: FrameType | None) -> str:
     assert frame is not None
-    if frame.f_code is _collecting.__code__:
+    if frame.f_code is _on_collection.__code__:
         if frame.f_locals["phase"] == "stop":
             return "garbage collector"
-        return _place(frame.f_back)
+        return _module_of(frame.f_back)
     path = frame.f_code.co_filename
-    found = _OWN.search(path) or _INSTALLED.search(path)
-    return found[1] if found else "standard library"
+    match = _OWN.search(path) or _INSTALLED.search(path)
+    return match[1] if match else "standard library"
 
 
 def main() -> None:
@@ -82,16 +86,16 @@ def main() -> None:
     asyncio.run(peer.walk(options.warm_up_url, options.page_size, options.prefetch))
     walk = peer.walk(options.url, options.page_size, options.prefetch)
     began, cpu = time.perf_counter(), time.process_time()
-    with sampled(0.001 if options.sample else 0) as samples:
+    with sample_stack(0.001 if options.sample else 0) as samples:
         tenants = asyncio.run(walk)
-    figures = {
+    measurements = {
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - cpu,
         "tenants": tenants,
-        "peak": peak(),
+        "peak": peak_memory(),
         "samples": samples,
     }
-    print(json.dumps(figures))
+    print(json.dumps(measurements))
 
 
 if __name__ == "__main__":

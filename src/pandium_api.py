@@ -1,4 +1,8 @@
-"""Begin the command `pandium-api`: beside the package, whose import Ctrl-C may break off."""
+"""
+Start the command `pandium-api`.
+
+This module is outside the package, because Ctrl-C may interrupt the import of the package.
+"""
 
 import signal
 
@@ -6,12 +10,13 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command line, and give the exit code."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        # While it is loaded there is nothing to put in order, and a traceback helps nobody.
+    """Run the command line of this process, and return the exit code."""
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.default_int_handler:
+        # During the import there is nothing to clean up. SIGINT ends the process without a
+        # traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from pandium._cli import main as run  # noqa: PLC0415 - see above
+    from pandium._cli import main as run  # noqa: PLC0415 - imported after SIGINT is handled
 
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, previous)
     return run()

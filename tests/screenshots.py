@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation: `nox -s screenshots`."""
+"""Take the screenshots for the documentation: `nox -s screenshots`."""
 
 import io
 import sys
@@ -22,7 +22,7 @@ MOST = 200_000
 
 
 def main(folder: Path) -> None:
-    """Write a picture of the page with the demo, and some runs going."""
+    """Save a screenshot of the emulator's page with the demo data and some active runs."""
     with (
         Emulator("demo") as emulator,
         httpx.Client(base_url=emulator.url, headers={"x-api-key": "k"}) as http,

@@ -236,6 +236,7 @@ class AsyncPandium:
             await self._transport.connections.aclose()
 
     async def __aenter__(self) -> Self:
+        await self._transport.prepare()
         return self
 
     async def __aexit__(

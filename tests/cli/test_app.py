@@ -1,66 +1,241 @@
-"""The command as a whole: missing extras, interrupts, and the version."""
+"""The command as a whole: error messages, help, completion, and the emulator command."""
 
-import signal
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
 import sys
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from pandium import __version__
-from pandium._cli import app, main
-from support.cli import RUN, run_child
-
-
-@pytest.mark.parametrize(
-    ("module", "arguments", "extra"),
-    [
-        ("click", ["--version"], "cli"),
-        ("click", ["demo"], "demo"),
-        ("rich", ["tenants", "list"], "cli"),
-        ("fastapi", ["demo"], "demo"),
-        ("uvicorn", ["emulator"], "emulator"),
-    ],
+from pandium._cli.app import app, run
+from support import KEY
+from support.cli import (
+    DEADLINE,
+    NO_VARIABLES,
+    RUN_CHILD,
+    api_variables,
+    child_environment,
+    run_child,
+    start_child,
 )
-def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:
-    """What is not installed is named in one line of standard error, with the way to install it."""
-    program = f"import sys; sys.modules[{module!r}] = None; {RUN}"
-    done = run_child(*arguments, program=program)
-    expected = f'pandium-api needs {module}: pip install "pandium[{extra}]"\n'
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", expected)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import click
+    from pytest_httpx import HTTPXMock
+
+LIST_TENANTS = ["tenants", "list", "-f", "jsonl"]
 
 
-def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` writes the version of the package."""
-    assert app.run(["--version"]) == 0
+    assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["pandium._nowhere", None])
-def test_errors_of_its_own_are_not_blamed_on_extras(
-    name: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A module that no extra would bring is an error with its traceback."""
-
-    def fail(_: object) -> int:
-        raise ModuleNotFoundError("gone", name=name)
-
-    monkeypatch.setitem(sys.modules, "pandium._cli.app", SimpleNamespace(run=fail))
-    with pytest.raises(ModuleNotFoundError, match="gone"):
-        main()
+# Errors
 
 
-def test_what_is_missing_or_interrupted_is_an_exit_code(
+@pytest.mark.usefixtures("api_environment")
+def test_a_wrong_key_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`main` gives 3 for a missing extra and 130 for an interrupt."""
-    errors = iter([ModuleNotFoundError("gone", name="rich.table"), KeyboardInterrupt()])
+    """A key that the API rejects is exit code 4 and the API's own message, without the key."""
+    monkeypatch.setenv("PANDIUM_API_KEY", "some-other-key")
+    assert run(LIST_TENANTS) == 4
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("pandium-api: error: GET /v2/tenants: 403 Forbidden: Not author")
+    assert written.err.endswith("(check the API key and the environment)\n")
+    assert "some-other-key" not in written.err
+    assert written.err.count("\n") == 1
 
-    def fail(_: object) -> int:
-        raise next(errors)
 
-    monkeypatch.setattr(sys, "argv", ["pandium-api"])
-    monkeypatch.setitem(sys.modules, "pandium._cli.app", SimpleNamespace(run=fail))
-    before = signal.getsignal(signal.SIGINT)
-    assert (main(), main()) == (3, 130)
-    signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == 'pandium-api needs rich: pip install "pandium[cli]"\n'
+@pytest.mark.usefixtures("_key")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--environment", "nowhere"], "environment must be 'production' or 'sandbox'"),
+        (["--base-url", "http://example.com"], "base_url must be https"),
+    ],
+)
+def test_an_invalid_setting_is_a_configuration_error(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An invalid environment or base URL is named, and the exit code is 3."""
+    assert run([*LIST_TENANTS, *options]) == 3
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_key")
+def test_an_error_message_cannot_control_the_terminal(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Escape sequences and line breaks of the API's message are written as text, on one line."""
+    message = "no\x1b]0;title\x07\r\nreally\u202e"
+    httpx_mock.add_response(status_code=400, json={"message": message})
+    assert run(LIST_TENANTS) == 4
+    written = capsys.readouterr().err
+    assert written.endswith(r"400 Bad Request: no\x1b]0;title\x07 really\u202e" + "\n")
+
+
+@pytest.mark.usefixtures("_key")
+def test_an_unknown_outcome_is_mentioned(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the response to a POST is lost, the message says that it may have been carried out."""
+    httpx_mock.add_exception(httpx.ReadTimeout("too late"))
+    assert run(["builds", "create", "1", "v1", "--timeout", "5"]) == 4
+    assert capsys.readouterr().err.endswith("(the request may have been carried out)\n")
+
+
+@pytest.mark.usefixtures("_key")
+def test_the_outcome_of_a_get_is_not_mentioned(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the response to a GET is lost, there is no such hint, because it changes nothing."""
+    httpx_mock.add_exception(httpx.ReadTimeout("too late"))
+    assert run(["integrations", "get", "1", "--attempts", "1"]) == 4
+    assert "carried out" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_key")
+def test_a_connection_error_names_the_host(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has the full URL, since the host may be what is wrong."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    line = ["integrations", "get", "1", "--attempts", "1", "--base-url", "http://127.0.0.1:1"]
+    assert run(line) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("pandium-api: error: GET http://127.0.0.1:1/v2/integrations/1: ")
+
+
+# Help
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command has a help text, and a line in the help of its group."""
+
+    def check(command: click.Command, path: list[str]) -> None:
+        if path == ["emulator"]:
+            return
+        assert run([*path, "--help"]) == 0
+        written = capsys.readouterr().out
+        assert command.help
+        assert "\\b" not in written
+        for name, subcommand in getattr(command, "commands", {}).items():
+            assert f"  {name} " in written
+            check(subcommand, [*path, name])
+
+    check(app, [])
+
+
+@pytest.mark.parametrize("path", [[], ["tenants"]])
+def test_a_group_without_a_command_shows_its_help(
+    path: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pandium-api tenants` is a usage error, and shows the same text as `--help`."""
+    assert run(path) == 2
+    error = capsys.readouterr().err
+    assert run([*path, "--help"]) == 0
+    assert error == capsys.readouterr().out
+
+
+def test_lists_in_a_help_text_are_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command for each shell is on a line of its own, and can be copied."""
+    assert run(["completion", "--help"]) == 0
+    written = capsys.readouterr().out
+    path = "~/.local/share/bash-completion/completions/pandium-api"
+    assert f"  bash: pandium-api completion bash > {path}\n" in written
+
+
+# The emulator
+
+
+def test_the_emulator_parses_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """`emulator` passes all options to the emulator, `--help` included."""
+    with pytest.raises(SystemExit) as exit_info:
+        run(["emulator", "--help"])
+    assert exit_info.value.code == 0
+    assert "--seed" in capsys.readouterr().out
+
+
+def test_the_emulator_serves_until_sigterm() -> None:
+    """`emulator` serves on the given port until SIGTERM, and ends with exit code 0."""
+    child = start_child("emulator", "--port", "0", "--seed", "demo", environ=NO_VARIABLES)
+    assert child.stdout is not None
+    url = child.stdout.readline().removeprefix("Pandium emulator: ").strip()
+    done = run_child("integrations", "get", "1", "-f", "json", environ=api_variables(url))
+    assert json.loads(done.stdout)["name"] == "orders-to-crm"
+    child.terminate()
+    assert child.communicate(timeout=DEADLINE) == ("", "")
+    assert child.returncode == 0
+
+
+# Completion
+
+SCRIPTS = {
+    "bash": """source <(pandium-api completion bash)
+complete_line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _pandium_api_completion pandium-api; echo ${COMPREPLY[@]}; }
+complete_line pandium-api tena; complete_line pandium-api tenants upd
+complete_line pandium-api tenants list --format ''""",
+    "zsh": """compdef() { }; source <(pandium-api completion zsh)
+_describe() { for item in ${(P)3}; do print -n "${item%%:*} "; done }
+compadd() { print -n "${(P)${@[-1]}}" }
+complete_line() { words=("$@"); CURRENT=$#; _pandium_api_completion; print }
+complete_line pandium-api tena; complete_line pandium-api tenants upd
+complete_line pandium-api tenants list --format ''""",
+    "fish": """pandium-api completion fish | source
+function complete_line; string join ' ' (complete -C $argv[1] | string replace -r '\\t.*' ''); end
+complete_line 'pandium-api tena'; complete_line 'pandium-api tenants upd'
+complete_line 'pandium-api tenants list --format '""",
+}
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SCRIPTS if shutil.which(shell)])
+def test_shells_complete_commands_and_values(shell: str, tmp_path: Path) -> None:
+    """Each installed shell completes groups, commands, and the values of options."""
+    program = tmp_path / "pandium-api"
+    program.write_text(f"#!{sys.executable}\n{RUN_CHILD}\n")
+    program.chmod(0o700)
+    done = subprocess.run(
+        [shell, "-c", SCRIPTS[shell]],
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        env=child_environment({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}),
+        timeout=DEADLINE,
+    )
+    assert done.stderr == ""
+    groups, commands, values = done.stdout.splitlines()
+    assert groups.split() == ["tenants"]
+    assert commands.split() == ["update", "update-metadata"]
+    assert sorted(values.split()) == ["csv", "json", "jsonl", "table"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_each_shell_has_a_completion_script(
+    shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script of a shell runs the command to get the completions."""
+    assert run(["completion", shell]) == 0
+    assert f"_PANDIUM_API_COMPLETE={shell}_complete" in capsys.readouterr().out
+    monkeypatch.setenv("_PANDIUM_API_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "pandium-api run")
+    monkeypatch.setenv("COMP_CWORD", "1" if shell != "fish" else "run")
+    assert run([]) == 0
+    assert "runs" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from pandium import RunResult, TriggerStatus, WaitTimeout
 from pandium._cli import main
 from pandium._cli.app import run as run_command
 from pandium._cli.demo import Bars, Lines, Report, Size, choose_display, create_emulator, run
-from support.cli import RUN, Terminal, child_environment, run_child, run_on_terminal
+from support.cli import RUN_CHILD, Terminal, child_environment, run_child, run_on_terminal
 
 SMALL = ["demo", "--tenants", "40", "--integrations", "1", "--syncs", "12"]
 SMALL_TABLES = ["Succeeded", "Failed (Integration Issue)", "requests sent", "404s seen"]
@@ -55,7 +55,7 @@ def test_no_color_makes_a_terminal_plain() -> None:
 def test_an_interrupt_ends_the_demo_cleanly() -> None:
     """Ctrl-C during the wait ends the command with 130 and without a traceback."""
     child = subprocess.Popen(
-        [sys.executable, "-c", RUN, *SMALL],
+        [sys.executable, "-c", RUN_CHILD, *SMALL],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandium._cli.output.table import Table
-from support.cli import Screen, of, run_on_terminal
+from support.cli import Screen, api_variables, run_on_terminal
 from support.records import make_integration
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_on_a_terminal_columns_are_aligned(columns: int, emulator: Emulator) -> 
     for name in NAMES:
         emulator.add_integration(name, long_name=name * 3)
     code, screen = run_on_terminal(
-        "integrations", "list", columns=columns, environ=of(emulator.url)
+        "integrations", "list", columns=columns, environ=api_variables(emulator.url)
     )
     rows = screen.rows
     assert code == 0

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pandium._cli.output.terminal import can_draw, escape_controls, note, terminal_width
-from support.cli import Terminal, of, run_child, run_on_terminal
+from support.cli import Terminal, api_variables, run_child, run_on_terminal
 from support.records import HOSTILE
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def test_a_plain_terminal_gets_no_escape_sequences(
     changes: dict[str, str], emulator: Emulator
 ) -> None:
     """With `NO_COLOR` or on a dumb terminal, a command writes no escape sequences."""
-    code, screen = run_on_terminal("integrations", "list", environ=of(emulator.url, **changes))
+    code, screen = run_on_terminal(
+        "integrations", "list", environ=api_variables(emulator.url, **changes)
+    )
     assert code == 0
     assert "ID  NAME" in screen.written
     assert "\x1b" not in screen.written
@@ -99,7 +101,7 @@ def test_a_pipe_gets_no_escape_sequences(emulator: Emulator) -> None:
     """In a pipe nothing is cropped and there are no escape sequences, even with `FORCE_COLOR`."""
     emulator.add_integration("x" * 300)
     done = run_child(
-        "integrations", "list", environ=of(emulator.url, FORCE_COLOR="1", COLUMNS="40")
+        "integrations", "list", environ=api_variables(emulator.url, FORCE_COLOR="1", COLUMNS="40")
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout

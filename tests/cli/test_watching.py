@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pandium._cli.app import run
-from support.cli import Screen, Terminal, of, run_on_terminal
+from support.cli import Screen, Terminal, api_variables, run_on_terminal
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -137,7 +137,7 @@ def test_ctrl_c_leaves_the_live_table_on_the_terminal(emulator: Emulator) -> Non
         return pressed[0]
 
     code, screen = run_on_terminal(
-        "watch", "--every", "0.1", answer=press, environ=of(emulator.url)
+        "watch", "--every", "0.1", type_keys=press, environ=api_variables(emulator.url)
     )
     assert code == 130
     rows = [row for row in screen.rows if row]

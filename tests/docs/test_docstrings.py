@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,12 +14,12 @@ from pandium import AsyncPandium
 from pandium._waiting.results import RunResults
 from support import KEY
 from support.examples import example_namespace, run_example
+from support.openapi import operations_of, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-DATA = Path(__file__).parents[1] / "data"
 REFERENCE = "https://docs.pandium.com/reference/pandium-api"
 _CODE_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PARAM = re.compile(r"^:param (\w+): \S", re.MULTILINE)
@@ -77,13 +75,12 @@ def code_blocks() -> dict[str, str]:
 
 def sections() -> set[str]:
     """Return the anchors of the reference page: one for each operation of its OpenAPI document."""
-    document = json.loads((DATA / "openapi.json").read_text())
     anchors = set()
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            # FastAPI appends path and method to the name of the function, which is the heading.
-            suffix = re.sub(r"\W", "_", path) + f"_{method}"
-            anchors.add(operation["operationId"].removesuffix(suffix).replace("_", "-"))
+    for name, operation in operations_of(read_document("openapi.json")).items():
+        method, path = name.lower().split(" ")
+        # FastAPI appends path and method to the name of the function, which is the heading.
+        suffix = re.sub(r"\W", "_", path) + f"_{method}"
+        anchors.add(operation["operationId"].removesuffix(suffix).replace("_", "-"))
     return anchors
 
 

@@ -11,8 +11,8 @@ import pytest
 
 import pandium.emulator
 from pandium.emulator import Emulator, Reset, Status
-from pandium.emulator._journal import Journal, Request
 from pandium.emulator._operations import OPERATIONS
+from pandium.emulator._request_log import Request, RequestLog
 from support.emulating import Api, served
 
 if TYPE_CHECKING:
@@ -228,5 +228,5 @@ def test_a_record_tells_which_operation_it_was(api: Api) -> None:
         None,
         None,
     ]
-    journal = Journal()
-    assert not journal.effects
+    request_log = RequestLog()
+    assert not request_log.effects

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from pandium.emulator import Emulator, UpstreamFailure
-from pandium.emulator._journal import Journal, Request
+from pandium.emulator._request_log import Request, RequestLog
 from pandium.emulator._server import ServerThread, bind
 from support.emulating import served
 
@@ -235,7 +235,7 @@ def test_requests_are_recorded_without_secrets() -> None:
         assert api.emulator.counts == {("POST", "/v2/tenants", 200): 1, ("GET", "*", 404): 1}
         assert api.emulator.requests[-1] is last
         assert api.emulator.requests[:1] == [first]
-        assert repr(api.emulator.requests) == "<Journal of 2 requests>"
+        assert repr(api.emulator.requests) == "<RequestLog of 2 requests>"
         api.emulator.requests.clear()
         assert not api.emulator.requests
         assert not api.emulator.counts
@@ -243,11 +243,11 @@ def test_requests_are_recorded_without_secrets() -> None:
 
 def test_the_record_is_bounded() -> None:
     """Old requests make room, long bodies are cut, the numbers go on."""
-    journal = Journal(kept=2)
+    request_log = RequestLog(kept=2)
     for number in range(3):
-        journal.add(Request("GET", f"/{number}", "", {}, 200, b"", "*"))
-    assert [one.path for one in journal] == ["/1", "/2"]
-    assert journal.counts["GET", "*", 200] == 3
+        request_log.add(Request("GET", f"/{number}", "", {}, 200, b"", "*"))
+    assert [one.path for one in request_log] == ["/1", "/2"]
+    assert request_log.counts["GET", "*", 200] == 3
     with served() as api:
         api.http.post("/v2/tenants", content=b"x" * 200_000)
         assert api.emulator.requests[0].body == b"x" * 65_536

@@ -1,9 +1,10 @@
-"""Run the command: in this process, as a child in pipes, and as a child on a terminal."""
+"""Run the command: in this process, as a child with pipes, or as a child on a terminal."""
 
 from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import signal
@@ -11,41 +12,51 @@ import struct
 import subprocess
 import sys
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pyte
 
+from support import KEY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-PATIENCE = 60  # seconds within which whatever a test waits for surely happens
-KEY = "a-key-of-the-tests"
+    from pandium.emulator import Emulator
 
-# Shells ignore the interrupt in what they run in the background, and children inherit that.
-START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-RUN = START + "from pandium_api import main; sys.exit(main())"
-# A session of its own, whose terminal is standard input: so Ctrl-C and prompts find it.
-ON_TERMINAL = "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); " + RUN
-NONE: Mapping[str, str] = {}
-_UNSET = {"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"}
-_UNSET |= {"PANDIUM_API_KEY", "PANDIUM_BASE_URL", "PANDIUM_ENV"}
+DEADLINE = 60  # seconds after which a test fails instead of waiting for a child
+FAST_POLLING = ("--min-interval", "0.05", "--poll-rate", "1000")
+
+# Background jobs of a shell ignore SIGINT, and their children inherit that.
+PREPARE_CHILD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+RUN_CHILD = PREPARE_CHILD + "from pandium_api import main; sys.exit(main())"
+# A session with a controlling terminal, so that Ctrl-C and prompts work.
+RUN_ON_TERMINAL = (
+    "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); " + RUN_CHILD
+)
+NO_VARIABLES: Mapping[str, str] = {}
+_UNSET_VARIABLES = {
+    *("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"),
+    *("PANDIUM_API_KEY", "PANDIUM_BASE_URL", "PANDIUM_ENV"),
+}
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
-    # The emulator is on this machine, where a proxy of the environment does not reach it.
-    return {**kept, "TERM": "xterm-256color", "no_proxy": "127.0.0.1", **changes}
+    """Return the environment of a child, without variables that change what it does."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _UNSET_VARIABLES}
+    # The emulator listens on this machine, and a proxy cannot reach it.
+    return {**inherited, "TERM": "xterm-256color", "no_proxy": "127.0.0.1", **changes}
 
 
-def of(url: str, **more: str) -> dict[str, str]:
-    """Give the variables of a child that works with a server."""
-    return {"PANDIUM_API_KEY": KEY, "PANDIUM_BASE_URL": url, **more}
+def api_variables(url: str, **changes: str) -> dict[str, str]:
+    """Return the environment variables with which a child uses a server."""
+    return {"PANDIUM_API_KEY": KEY, "PANDIUM_BASE_URL": url, **changes}
 
 
 def run_child(
-    *arguments: str, program: str = RUN, environ: Mapping[str, str] = NONE
+    *arguments: str, program: str = RUN_CHILD, environ: Mapping[str, str] = NO_VARIABLES
 ) -> subprocess.CompletedProcess[str]:
+    """Run a child to its end, and return its output."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -53,13 +64,14 @@ def run_child(
         encoding="utf-8",
         env=child_environment(environ),
         stdin=subprocess.DEVNULL,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
     )
 
 
 def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a child whose output the test reads."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, *arguments],
+        [sys.executable, "-c", RUN_CHILD, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,7 +82,7 @@ def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen
 
 @attrs.define
 class Screen:
-    """What a child wrote to its terminal, and what its screen looked like then."""
+    """The output of a child on a terminal, and the screen that it produces."""
 
     columns: int
     lines: int
@@ -78,9 +90,9 @@ class Screen:
 
     @property
     def cells(self) -> list[list[str]]:
-        """What stands in each cell of the screen; a wide character has an empty one behind it."""
+        """The text of each cell. The cell after a wide character is empty."""
         screen = pyte.Screen(self.columns, self.lines)
-        # pyte forgets what comes after a mark without width.
+        # pyte drops the text after a mark without width.
         pyte.Stream(screen).feed(self.written.replace("\u200e", ""))
         return [
             [line[x].data for x in range(self.columns)]
@@ -100,14 +112,18 @@ def run_on_terminal(
     *arguments: str,
     columns: int = 80,
     lines: int = 24,
-    answer: Callable[[Screen], bytes | None] = lambda _: None,
-    environ: Mapping[str, str] = NONE,
+    type_keys: Callable[[Screen], bytes | None] = lambda _: None,
+    environ: Mapping[str, str] = NO_VARIABLES,
 ) -> tuple[int, Screen]:
-    """Run a child on a terminal; what `answer` gives for what it has written so far is typed."""
+    """
+    Run a child on a terminal, and return its exit code and the screen.
+
+    :param type_keys: called after each output with the screen. Returns the keys to type, if any.
+    """
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     child = subprocess.Popen(
-        [sys.executable, "-c", ON_TERMINAL, *arguments],
+        [sys.executable, "-c", RUN_ON_TERMINAL, *arguments],
         stdin=inner,
         stdout=inner,
         stderr=inner,
@@ -119,23 +135,23 @@ def run_on_terminal(
         while chunk := os.read(outer, 65536):
             raw += chunk
             screen.written = raw.decode(errors="ignore")
-            if typed := answer(screen):
-                os.write(outer, typed)
-    except OSError:  # how Linux reports the end of a terminal
+            if keys := type_keys(screen):
+                os.write(outer, keys)
+    except OSError:  # Linux reports the end of a terminal as an error
         pass
     os.close(outer)
-    return child.wait(PATIENCE), screen
+    return child.wait(DEADLINE), screen
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-class Interrupting(io.StringIO):
-    """Standard output that interrupts the program when a text is written to it."""
+class InterruptingOutput(io.StringIO):
+    """A standard output that raises SIGINT when a certain text is written to it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -149,3 +165,33 @@ class Interrupting(io.StringIO):
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # of strings
         for line in lines:
             self.write(line)
+
+
+def add_tenants(emulator: Emulator, *final_statuses: str, seconds: float = 0) -> list[str]:
+    """
+    Add a tenant for each final status of a run, and return the ids.
+
+    :param seconds: the time that a run takes.
+    """
+    ids = []
+    for final_status in final_statuses:
+        tenant = emulator.add_tenant()
+        phases = [("Running", seconds), (final_status, 0)]
+        emulator.runs.script(tenant=tenant.id, appears_after=0.05, phases=phases)
+        ids.append(str(tenant.id))
+    return ids
+
+
+def read_rows(out: str) -> dict[int | None, dict[str, Any]]:
+    """Return the rows of JSON lines, by the id of the tenant."""
+    return {row["tenant_id"]: row for row in map(json.loads, out.splitlines())}
+
+
+def read_outcomes(out: str) -> dict[int | None, str]:
+    """Return the outcomes of JSON lines, by the id of the tenant."""
+    return {tenant_id: row["outcome"] for tenant_id, row in read_rows(out).items()}
+
+
+def sent_posts(emulator: Emulator) -> list[str]:
+    """Return the paths of all POST requests, sorted."""
+    return sorted(request.path for request in emulator.requests if request.method == "POST")

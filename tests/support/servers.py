@@ -361,6 +361,18 @@ def stall_in_the_body() -> Behaviour:
     return _plain("stall in the body", lambda good: answer(good)[:-3], is_closing=False)
 
 
+def status_and_stall(line: str) -> Behaviour:
+    return _plain("status and stall", lambda _: answer(b"x" * 99, line)[:-9], is_closing=False)
+
+
+def status_and_reset(line: str) -> Behaviour:
+    async def play(wire: Wire) -> None:
+        await wire.send(answer(b"x" * 99, line)[:-9])
+        await wire.reset()
+
+    return Behaviour("status and reset", play)
+
+
 def byte_by_byte(interval: float) -> Behaviour:
     async def play(wire: Wire) -> None:
         for byte in answer(wire.good):

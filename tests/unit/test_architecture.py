@@ -54,10 +54,13 @@ OWNERS = {
 ANNOTATORS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
 # The same thing in two places: a command and its resource, an error tree and its translation.
 SHARED_BASENAMES = {
-    *("__init__", "__main__", "errors"),
+    *("__init__", "__main__", "errors", "_clock"),
     *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
     *("demo", "emulator"),
 }
+
+# The client and the emulator each have their own classes for the API's objects, on purpose.
+SHARED_CLASSES = {*pandium.models.__all__, "ValidationError", "Clock", "Connectors", "Runs"}
 
 
 def _read_modules() -> dict[str, ast.Module]:
@@ -186,7 +189,8 @@ def test_no_two_classes_share_a_name() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
-    assert [name for name, count in names.items() if count > 1] == []
+    shared = {name for name, count in names.items() if count > 1}
+    assert shared - SHARED_CLASSES == set()
 
 
 def test_no_two_unrelated_modules_share_a_name() -> None:

@@ -1,4 +1,4 @@
-"""Walks through a listing that changes under them, held against what was listed all the while."""
+"""Walks through a listing that random events change, checked against what was always listed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
-# Fewer than what a walk remembers at least: until then it must not give up.
-MOST_RECORDS = 2000
-MOST_REQUESTS = 10_000
+# A walk that has seen this many records remembers all of them, and must not raise.
+ALWAYS_REMEMBERED = 2000
+MAX_REQUESTS = 10_000
 
 
 def examples(count: int) -> settings:
@@ -31,79 +31,90 @@ def examples(count: int) -> settings:
 
 @attrs.frozen
 class Event:
-    """What befalls `count` records, from `offset` after the front, the walk's place, or the end."""
+    """
+    A change of ``count`` records.
+
+    They begin at an offset from the front of the listing, the walk's position, or the end.
+    """
 
     kind: Literal["insert", "archive", "reverse", "shuffle", "move"]
-    place: Literal["front", "walk", "end"]
+    origin: Literal["front", "walk", "end"]
     offset: int
     count: int
 
 
 @attrs.define
-class Server:
-    """A listing to which a script of events happens, each before one of its answers."""
+class ScriptedServer:
+    """
+    A listing that changes by a script, which has the events before each response.
+
+    :ivar delays: How many checkpoints each request waits, so that the requests of one window are
+        answered in any order.
+    :ivar start: The records at the first response.
+    :ivar archived: The records that were archived since then.
+    :ivar ever_listed: All records that were listed at some time.
+    """
 
     records: list[int]
     script: Sequence[Sequence[Event]] = ()
     delays: Sequence[int] = ()
-    asked: int = 0
-    answered: list[list[int]] = attrs.field(factory=list)
+    requests: int = 0
+    responses: int = 0
     running: int = 0
     start: list[int] = attrs.field(factory=list)
     archived: set[int] = attrs.field(factory=set)
-    ever: set[int] = attrs.field(factory=set)
+    ever_listed: set[int] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
-        self.ever = set(self.records)
+        self.ever_listed = set(self.records)
 
     async def fetch(self, skip: int, limit: int) -> list[int]:
-        number = self.asked
-        self.asked += 1
-        assert self.asked < MOST_REQUESTS
+        number = self.requests
+        self.requests += 1
+        assert self.requests < MAX_REQUESTS
         assert 1 <= limit <= 500
         assert skip >= 0
         self.running += 1
         try:
             await anyio.lowlevel.checkpoint()
-            # The requests of one window are answered in any order.
             for _ in range(self.delays[number % len(self.delays)] if self.delays else 0):
                 await anyio.lowlevel.checkpoint()
-            return self.answer(skip, limit)
+            return self.respond(skip, limit)
         finally:
             self.running -= 1
 
-    def answer(self, skip: int, limit: int) -> list[int]:
-        number = len(self.answered)
+    def respond(self, skip: int, limit: int) -> list[int]:
+        number = self.responses
+        self.responses += 1
         if number == 0:
             self.start = list(self.records)
         elif number <= len(self.script):
-            self.suffer(self.script[number - 1], skip)
-        self.answered.append(self.records[skip : skip + limit])
-        return self.answered[-1]
+            self.apply(self.script[number - 1], skip)
+        return self.records[skip : skip + limit]
 
-    def suffer(self, events: Sequence[Event], skip: int) -> None:
+    def apply(self, events: Sequence[Event], skip: int) -> None:
         for event in events:
-            origin = {"front": 0, "walk": skip, "end": len(self.records)}[event.place]
+            origin = {"front": 0, "walk": skip, "end": len(self.records)}[event.origin]
             getattr(self, event.kind)(max(0, origin + event.offset), event.count)
 
-    def insert(self, place: int, count: int) -> None:
-        new = range(len(self.ever), len(self.ever) + count)
-        self.records[place:place] = new
-        self.ever.update(new)
+    def insert(self, index: int, count: int) -> None:
+        new = range(len(self.ever_listed), len(self.ever_listed) + count)
+        self.records[index:index] = new
+        self.ever_listed.update(new)
 
-    def archive(self, place: int, count: int) -> None:
-        self.archived.update(self.records[place : place + count])
-        del self.records[place : place + count]
+    def archive(self, index: int, count: int) -> None:
+        self.archived.update(self.records[index : index + count])
+        del self.records[index : index + count]
 
     def reverse(self, *_: int) -> None:
         self.records.reverse()
 
-    def shuffle(self, place: int, count: int) -> None:
-        random.Random(place * 1000 + count).shuffle(self.records)
+    def shuffle(self, index: int, count: int) -> None:
+        random.Random(index * 1000 + count).shuffle(self.records)
 
-    def move(self, place: int, count: int) -> None:
-        moved = self.records[place : place + count]
-        del self.records[place : place + count]
+    def move(self, index: int, count: int) -> None:
+        moved = self.records[index : index + count]
+        del self.records[index : index + count]
         self.records.extend(moved)
 
     def listing(self, **options: Any) -> Listing[int]:
@@ -112,72 +123,76 @@ class Server:
 
 @attrs.define
 class Walk:
-    """A walk in one of three ways by a consumer who changes the listing, too, as it goes on."""
+    """
+    A walk by a consumer that changes the listing as well.
 
-    server: Server
+    :ivar changes: The events after each number of delivered records.
+    """
+
+    server: ScriptedServer
     listing: Listing[int]
-    way: Literal["by_item", "by_page", "by_stream"] = "by_item"
+    iterate: Literal["by_item", "by_page", "by_stream"] = "by_item"
     changes: Mapping[int, Sequence[Event]] = attrs.field(factory=dict)
     seen: list[int] = attrs.field(factory=list)
-    has_drifted: bool = False
+    has_raised: bool = False
 
-    async def go(self) -> None:
+    async def run(self) -> None:
         """Walk to the end, or to the DriftError."""
         try:
-            await getattr(self, self.way)()
+            await getattr(self, self.iterate)()
         except DriftError:
-            self.has_drifted = True
+            self.has_raised = True
         assert self.server.running == 0
 
     async def by_item(self) -> None:
         async for item in self.listing:
-            self.take([item])
+            self.consume([item])
 
     async def by_stream(self) -> None:
         async with self.listing.stream() as items:
             async for item in items:
-                self.take([item])
+                self.consume([item])
 
     async def by_page(self) -> None:
         async for page in self.listing.pages():
             assert page.items
-            self.take(page.items)
+            self.consume(page.items)
 
-    def take(self, items: list[int]) -> None:
-        step = len(self.seen)
+    def consume(self, items: list[int]) -> None:
+        before = len(self.seen)
         self.seen.extend(items)
-        for number in range(step, len(self.seen)):
-            self.server.suffer(self.changes.get(number, ()), len(self.seen))
+        for number in range(before, len(self.seen)):
+            self.server.apply(self.changes.get(number, ()), len(self.seen))
 
-    def expect_none_twice(self) -> None:
+    def assert_none_twice(self) -> None:
         assert len(self.seen) == len(set(self.seen))
-        assert set(self.seen) <= self.server.ever
+        assert set(self.seen) <= self.server.ever_listed
         limit = self.listing.limit
         assert limit is None or len(self.seen) <= limit
 
-    def expect_all(self) -> None:
-        """Each record that was listed all the while comes once, in the server's order."""
-        self.expect_none_twice()
+    def assert_complete(self) -> None:
+        """Assert that each record that was always listed was delivered once, in order."""
+        self.assert_none_twice()
         server, skip, limit = self.server, self.listing.skip, self.listing.limit
-        due = [record for record in server.start[skip:] if record not in server.archived]
-        among = set(due)
-        came = [record for record in self.seen if record in among]
-        assert came == due[: len(came)]
+        expected = [record for record in server.start[skip:] if record not in server.archived]
+        always_listed = set(expected)
+        delivered = [record for record in self.seen if record in always_listed]
+        assert delivered == expected[: len(delivered)]
         assert not set(self.seen) & set(server.start[:skip])
-        if not self.has_drifted and (limit is None or len(self.seen) < limit):
-            assert came == due
+        if not self.has_raised and (limit is None or len(self.seen) < limit):
+            assert delivered == expected
 
 
-def events(kinds: Sequence[str], most: int) -> st.SearchStrategy[list[Event]]:
-    counts = st.one_of(st.integers(1, 3), st.integers(1, most))
-    one = st.builds(
+def events(kinds: Sequence[str], max_count: int) -> st.SearchStrategy[list[Event]]:
+    counts = st.one_of(st.integers(1, 3), st.integers(1, max_count))
+    event = st.builds(
         Event,
         st.sampled_from(kinds),
         st.sampled_from(["front", "walk", "end"]),
-        st.integers(-most, most),
+        st.integers(-max_count, max_count),
         counts,
     )
-    return st.lists(one, max_size=3)
+    return st.lists(event, max_size=3)
 
 
 PAGE_SIZES = st.one_of(st.integers(1, 12), st.integers(1, 500))
@@ -188,69 +203,74 @@ PAGES = st.integers(0, 8)
 def walks(
     draw: st.DrawFn,
     *kinds: str,
-    most: int = 30,
+    max_count: int = 30,
     page_sizes: st.SearchStrategy[int] = PAGE_SIZES,
     pages: st.SearchStrategy[int] = PAGES,
 ) -> Walk:
     page_size = draw(page_sizes)
     count = draw(pages) * page_size + draw(st.integers(0, page_size))
-    server = Server(
+    server = ScriptedServer(
         list(range(count)),
-        draw(st.lists(events(kinds, most), max_size=30)),
+        draw(st.lists(events(kinds, max_count), max_size=30)),
         draw(st.lists(st.integers(0, 4), max_size=10)),
     )
     listing = server.listing(
         page_size=page_size,
         prefetch=draw(st.integers(1, 16)),
-        skip=draw(seldom(st.integers(0, count + 1), 0)),
-        limit=draw(seldom(st.integers(0, count + 20), None)),
-        on_drift=draw(seldom(st.just("raise"), "repair")),
+        skip=draw(rarely(st.integers(0, count + 1), 0)),
+        limit=draw(rarely(st.integers(0, count + 20), None)),
+        on_drift=draw(rarely(st.just("raise"), "repair")),
     )
-    changes = draw(st.dictionaries(st.integers(0, count), events(kinds, most), max_size=5))
+    changes = draw(st.dictionaries(st.integers(0, count), events(kinds, max_count), max_size=5))
     return Walk(
         server, listing, draw(st.sampled_from(["by_item", "by_page", "by_stream"])), changes
     )
 
 
-def seldom(rare: st.SearchStrategy[Any], usual: object) -> st.SearchStrategy[Any]:
-    return st.integers(0, 4).flatmap(lambda one: rare if one == 4 else st.just(usual))
+def rarely(rare: st.SearchStrategy[Any], usual: object) -> st.SearchStrategy[Any]:
+    return st.integers(0, 4).flatmap(lambda number: rare if number == 4 else st.just(usual))
 
 
 @given(walk=walks("insert", "archive"))
 @examples(150)
-async def test_what_is_listed_all_the_while_comes_exactly_once(walk: Walk) -> None:
-    """Under inserts and archivings at any point, no record is lost, repeated or out of order."""
-    await walk.go()
-    walk.expect_all()
-    if walk.has_drifted:
-        may_give_up = walk.listing.skip > 0 or len(walk.server.ever) > MOST_RECORDS
-        assert may_give_up or walk.listing.on_drift == "raise"
+async def test_records_that_are_always_listed_are_delivered_exactly_once(walk: Walk) -> None:
+    """While others are inserted and archived, no record is lost, repeated or out of order."""
+    await walk.run()
+    walk.assert_complete()
+    if walk.has_raised:
+        may_raise = walk.listing.skip > 0 or len(walk.server.ever_listed) > ALWAYS_REMEMBERED
+        assert may_raise or walk.listing.on_drift == "raise"
 
 
 @given(
     walk=walks(
-        "insert", "archive", most=4000, page_sizes=st.integers(20, 60), pages=st.integers(50, 120)
+        "insert",
+        "archive",
+        max_count=4000,
+        page_sizes=st.integers(20, 60),
+        pages=st.integers(50, 120),
     )
 )
 @examples(20)
-async def test_what_was_forgotten_does_not_come_again(walk: Walk) -> None:
-    """Where more changes than a walk remembers, it is complete all the same, or says it is not."""
-    await walk.go()
-    walk.expect_all()
+async def test_discarded_records_are_not_delivered_again(walk: Walk) -> None:
+    """After more changes than a walk remembers, it is complete, or raises."""
+    await walk.run()
+    walk.assert_complete()
 
 
 @given(walk=walks("reverse", page_sizes=st.integers(2, 40)))
 @examples(50)
-async def test_a_reversal_does_not_pass_unnoticed(walk: Walk) -> None:
-    await walk.go()
-    walk.expect_none_twice()
-    if walk.listing.limit is None and walk.listing.skip == 0 and not walk.has_drifted:
-        assert {r for r in walk.server.start if r not in walk.server.archived} <= set(walk.seen)
+async def test_a_reversal_is_noticed(walk: Walk) -> None:
+    """If the order is reversed, every record is delivered, or the walk raises."""
+    await walk.run()
+    walk.assert_none_twice()
+    if walk.listing.limit is None and walk.listing.skip == 0 and not walk.has_raised:
+        assert set(walk.server.start) - walk.server.archived <= set(walk.seen)
 
 
 @given(walk=walks("reverse", "shuffle", "move", "insert", "archive"))
 @examples(50)
 async def test_a_walk_ends_however_the_order_changes(walk: Walk) -> None:
-    """However the order changes, a walk ends, and repeats nothing."""
-    await walk.go()
-    walk.expect_none_twice()
+    """However the order changes, a walk ends and delivers no record twice."""
+    await walk.run()
+    walk.assert_none_twice()

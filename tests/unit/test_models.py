@@ -3,11 +3,9 @@
 import copy
 import json
 import pickle
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,46 +16,28 @@ from hypothesis import strategies as st
 from pandium import models
 from pandium._serialization import convert
 from pandium.models import Outcome, TriggerStatus
+from support.openapi import merge_documents, model_name_of, to_snake_case
 
-DATA = Path(__file__).parents[1] / "data"
-
-# The schema of each model whose schema has another name.
-SCHEMA_NAMES = {
-    "Integration": "external_api_v1__v2schemas__Integration",
-    "Release": "external_api_v1__v2schemas__IntegrationRelease",
-    "Tenant": "external_api_v1__v2schemas__Tenant",
-    "TenantStatus": "external_api_v1__v2schemas__TenantStatus-Output",
-    "ReleaseChannel": "IntegrationReleaseChannel",
-    "RunMode": "V2RunMode",
-}
 ENUMS: list[type[StrEnum]] = [models.RunMode, models.IntegrationType, models.ReleaseChannel]
 MODELS: list[type[Any]] = [
     cls for name in models.__all__ if attrs.has(cls := getattr(models, name))
 ]
 
 
-def read_schemas() -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for name in ("openapi-later.json", "openapi.json"):
-        merged |= json.loads((DATA / name).read_text())["components"]["schemas"]
-    return merged
-
-
-SCHEMAS = read_schemas()
+DOCUMENT = merge_documents()
+SCHEMAS = {
+    model_name_of(name): schema for name, schema in DOCUMENT["components"]["schemas"].items()
+}
 
 
 def schema_of(cls: type[Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = SCHEMAS[SCHEMA_NAMES.get(cls.__name__, cls.__name__)]
+    schema: dict[str, Any] = SCHEMAS[cls.__name__]
     return schema
-
-
-def to_snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])[A-Z]", lambda match: f"_{match[0].lower()}", name)
 
 
 def resolve_reference(schema: dict[str, Any]) -> dict[str, Any]:
     reference = schema.get("$ref")
-    return SCHEMAS[reference.rpartition("/")[2]] if reference else schema
+    return schema if reference is None else SCHEMAS[model_name_of(reference.rpartition("/")[2])]
 
 
 def is_nullable(schema: dict[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from pandium._clock import RealClock
 from pandium._http.limits import RetryBudget
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RetrySafety
-from pandium.errors import APIError
+from pandium.errors import APIError, RateLimited
 from support.failures import error_response
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
@@ -205,11 +205,23 @@ async def test_no_retry_starts_after_max_elapsed(seconds: float) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 1.25, 8.0, 55.0, 60.0])
-async def test_retry_after_is_the_delay(status: int, seconds: float) -> None:
-    """`Retry-After` is the delay itself: without jitter, and not cut to the maximum."""
+async def test_retry_after_is_the_shortest_delay(status: int, seconds: float) -> None:
+    """The delay is `Retry-After` or the back-off, whichever is longer, even above the maximum."""
     attempts = failing(error_response(status, seconds))
-    assert await attempts.send() == "done"
-    assert attempts.clock.sleeps == [seconds]
+    assert await attempts.send(Retry(initial=4.0, maximum=4.0)) == "done"
+    [delay] = attempts.clock.sleeps
+    assert delay == seconds if seconds >= 4.0 else seconds <= delay <= 4.0
+
+
+@pytest.mark.anyio
+async def test_a_retry_after_of_zero_does_not_replace_the_back_off() -> None:
+    """If the server asks for no wait, or for one that is over, the back-off applies."""
+    delays = []
+    for _ in range(50):
+        attempts = failing(error_response(503, 0.0))
+        await attempts.send()
+        delays += attempts.clock.sleeps
+    assert max(delays) > 0.25
 
 
 @pytest.mark.anyio
@@ -247,15 +259,16 @@ async def test_the_time_of_attempts_counts_towards_max_elapsed(taken: float, fit
 async def test_no_delay_is_shorter_than_retry_after(
     first: float | None, second: float | None
 ) -> None:
-    """In any sequence of responses each delay is the one asked for, or the error is raised."""
+    """In any sequence of responses each delay is as long as asked for, or the error is raised."""
     wanted = [first, second]
     attempts = failing(*(error_response(503, seconds) for seconds in wanted))
     try:
         await attempts.send()
     except APIError as error:
-        assert sum(attempts.clock.sleeps) + (error.retry_after or 0.0) > 60.0  # noqa: PT017 - one of two
+        waited = sum(attempts.clock.sleeps)
+        assert waited + max(error.retry_after or 0.0, 8.0) > 60.0  # noqa: PT017 - one of two
     for slept, seconds in zip(attempts.clock.sleeps, wanted, strict=False):
-        assert seconds is None or slept == seconds
+        assert slept >= (seconds or 0.0)
 
 
 # The policy
@@ -333,8 +346,19 @@ async def test_ten_successes_earn_one_retry() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_429_costs_nothing() -> None:
+async def test_a_429_with_retry_after_costs_nothing() -> None:
     """A retry that the server asked for is not charged to the budget."""
-    attempts = failing(error_response(429, 1.0), error_response(429, 1.0))
+    limited = [error_response(429, 1.0, RateLimited) for _ in range(2)]
+    attempts = failing(*limited)
     done = await attempts.send(safety=RetrySafety.NOT_SENT, budget=RetryBudget(0))
     assert (done, attempts.calls) == ("done", 3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [None, 0.0])
+async def test_a_429_without_a_wait_is_charged(seconds: float | None) -> None:
+    """A 429 without `Retry-After`, or with one of zero, costs as much as any other retry."""
+    attempts = failing(error_response(429, seconds, RateLimited))
+    with pytest.raises(RateLimited):
+        await attempts.send(budget=RetryBudget(0))
+    assert attempts.calls == 1

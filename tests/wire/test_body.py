@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from pandium import AsyncPandium, DecodeError
+from pandium import (
+    APIError,
+    AsyncPandium,
+    DecodeError,
+    NotFound,
+    RateLimited,
+    Retry,
+    ServerError,
+    ValidationError,
+)
 from support import KEY
+from support import servers as bad
+from support.servers import Behaviour, Misbehaving
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -64,7 +75,6 @@ async def test_consecutive_gzip_members_are_one_body(
         (b" " * 5000 + b'{"tenant_id":1}', {}),
         (gzip.compress(b" " * 50_000_000, mtime=0), encoded_as("gzip")),
         (gzip.compress(b" " * 3_000, mtime=0) * 2, encoded_as("gzip")),
-        (gzip.compress(b'{"tenant_id":1}', mtime=0) + b"and more", encoded_as("gzip")),
         ((gzip.compress(b'{"tenant_id":1}', mtime=0) * 2)[:-9], encoded_as("gzip")),
         (b"x" * 10_000_000, {}),
     ],
@@ -87,3 +97,93 @@ async def test_the_size_limit_applies_to_mocked_bodies(httpx_mock: HTTPXMock) ->
     async with AsyncPandium(KEY, max_response_bytes=4000) as client:
         with pytest.raises(DecodeError, match="4000 bytes"):
             await client.tenants.metadata(1)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_bytes_after_a_gzip_member_are_ignored(
+    httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """Bytes after the last gzip member are ignored, as curl does, with one warning."""
+    body = gzip.compress(b'{"tenant_id":1}') + b"and more, which is not gzip"
+    httpx_mock.add_response(stream=ChunkedBody(body, size), headers=encoded_as("gzip"))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+    assert [record.levelname for record in caplog.records if record.name == "pandium"] == [
+        "WARNING"
+    ]
+
+
+ENCODERS: dict[str, list[Any]] = {
+    "identity": [],
+    "gzip, identity": [gzip.compress],
+    "deflate, gzip": [zlib.compress, gzip.compress],
+    "gzip,gzip": [gzip.compress, gzip.compress],
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+async def test_content_encoding_is_a_list(httpx_mock: HTTPXMock, encoding: str) -> None:
+    """A body that was encoded several times is decoded in the reverse order."""
+    body = b'{"tenant_id":1}'
+    for encode in ENCODERS[encoding]:
+        body = encode(body)
+    httpx_mock.add_response(stream=ChunkedBody(body, 3), headers=encoded_as(encoding))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+# An error status decides
+
+
+BROKEN_BODIES = {
+    "not gzip": (b"<html>maintenance</html>", encoded_as("gzip")),
+    "unknown encoding": (b"<html>maintenance</html>", encoded_as("br")),
+    "too large": (b"<html>" * 10_000, {}),
+    "truncated": (gzip.compress(b"x" * 1000)[:-9], encoded_as("gzip")),
+    "not text": (b"\xff\xfe\xfd", {}),
+    "too many encodings": (b"x", encoded_as("gzip, gzip, gzip")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_BODIES)
+@pytest.mark.parametrize(
+    ("status", "cls"), [(404, NotFound), (422, ValidationError), (503, ServerError)]
+)
+async def test_the_status_decides_whatever_the_body_is(
+    httpx_mock: HTTPXMock, name: str, status: int, cls: type[APIError]
+) -> None:
+    """An error status keeps its class if its body cannot be decoded, or is too large."""
+    body, headers = BROKEN_BODIES[name]
+    httpx_mock.add_response(status_code=status, stream=ChunkedBody(body), headers=headers)
+    async with AsyncPandium(KEY, max_response_bytes=4000, retry=Retry.never()) as client:
+        with pytest.raises(cls) as caught:
+            await client.tenants.metadata(1)
+    assert type(caught.value) is cls
+    assert len(str(caught.value.body)) <= 4000
+
+
+@pytest.mark.parametrize("name", BROKEN_BODIES)
+async def test_a_rate_limit_counts_whatever_the_body_is(httpx_mock: HTTPXMock, name: str) -> None:
+    """`Retry-After` is obeyed if the body of its 429 cannot be decoded."""
+    body, headers = BROKEN_BODIES[name]
+    headers = {**headers, "Retry-After": "3600"}
+    httpx_mock.add_response(status_code=429, stream=ChunkedBody(body), headers=headers)
+    async with AsyncPandium(KEY, max_response_bytes=4000) as client:
+        with pytest.raises(RateLimited) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.retry_after == 3600
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [bad.status_and_stall("404 Not Found"), bad.status_and_reset("404 Not Found")],
+    ids=["stall", "reset"],
+)
+async def test_the_status_decides_if_the_body_never_comes(behaviour: Behaviour) -> None:
+    """A 404 whose body stalls or breaks off is `NotFound`: nothing was carried out."""
+    with Misbehaving(behaviour) as server:
+        async with AsyncPandium(KEY, base_url=server.url, timeout=0.5) as client:
+            with pytest.raises(NotFound) as caught:
+                await client.tenants.sync(1, mode="normal")
+    assert not caught.value.outcome_unknown

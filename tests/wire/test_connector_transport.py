@@ -189,8 +189,8 @@ REJECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "null": ("object", {"content": b"null", "headers": JSON}),
     "invalid json": ("not JSON", {"content": b"{", "headers": JSON}),
     "deep json": ("not JSON", {"content": b'{"a":' * 10**6, "headers": JSON}),
-    "infinity": ("cannot be written", {"content": b'{"a":1e999}', "headers": JSON}),
-    "lone surrogate": ("cannot be written", {"content": rb'{"a":"\ud800"}', "headers": JSON}),
+    "infinity": ("cannot be encoded", {"content": b'{"a":1e999}', "headers": JSON}),
+    "lone surrogate": ("cannot be encoded", {"content": rb'{"a":"\ud800"}', "headers": JSON}),
     "latin-1": ("not UTF-8", {"content": b'{"a":"\xe9"}', "headers": JSON}),
     "named latin-1": (
         "latin-1",

@@ -1,4 +1,4 @@
-"""Listings of an emulator on a socket, which changes while they are read."""
+"""Listings of an emulator whose tenants change while they are read."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ EXAMPLES = 400 if os.environ.get("PANDIUM_LONG") else 12
 
 
 @asynccontextmanager
-async def disturbed(
-    emulator: Emulator, disturb: Callable[[int], Awaitable[None]]
+async def interfering_client(
+    emulator: Emulator, interfere: Callable[[int], Awaitable[None]]
 ) -> AsyncIterator[AsyncPandium]:
-    """Give a client at whose requests something else happens, too: `disturb` gets their number."""
-    number = 0
+    """Yield a client that calls ``interfere`` with the index of each request before sending it."""
+    index = 0
 
-    async def before(_: httpx.Request) -> None:
-        nonlocal number
-        number += 1
-        await disturb(number - 1)
+    async def before_request(_: httpx.Request) -> None:
+        nonlocal index
+        index += 1
+        await interfere(index - 1)
 
     async with (
-        httpx.AsyncClient(event_hooks={"request": [before]}) as http,
+        httpx.AsyncClient(event_hooks={"request": [before_request]}) as http,
         AsyncPandium(KEY, base_url=emulator.url, http_client=http) as client,
     ):
         yield client
 
 
 async def plain_loop(client: AsyncPandium, integration_id: int) -> list[int]:
-    """List as one would without this library: skip, limit, until a page comes short."""
+    """Read pages by ``skip`` and ``limit`` until one is short, without this library."""
     seen: list[int] = []
     while True:
         params = {"integration_id": integration_id, "skip": len(seen), "limit": 100}
@@ -58,19 +58,19 @@ async def plain_loop(client: AsyncPandium, integration_id: int) -> list[int]:
             return seen
 
 
-async def our_loop(client: AsyncPandium, integration_id: int) -> list[int]:
+async def listing_loop(client: AsyncPandium, integration_id: int) -> list[int]:
     listing = client.tenants.list(integration_id=integration_id, page_size=100)
     return [tenant.id async for tenant in listing]
 
 
-@pytest.mark.parametrize(("walk", "is_complete"), [(plain_loop, False), (our_loop, True)])
-async def test_archiving_hides_no_survivor_of_five_thousand(
+@pytest.mark.parametrize(("walk", "is_complete"), [(plain_loop, False), (listing_loop, True)])
+async def test_archiving_hides_none_of_five_thousand_tenants(
     emulator: Emulator,
     walk: Any,
     *,
     is_complete: bool,
 ) -> None:
-    """With two archived a page, a plain loop misses survivors without a word; ours misses none."""
+    """With two archived per page, a plain loop silently misses tenants. A listing misses none."""
     listed = [emulator.add_tenant().id for _ in range(5000)]
     pick = random.Random(7)
 
@@ -78,19 +78,24 @@ async def test_archiving_hides_no_survivor_of_five_thousand(
         for _ in range(2):
             emulator.archive_tenant(listed.pop(pick.randrange(len(listed))))
 
-    async with disturbed(emulator, archive_two) as client:
+    async with interfering_client(emulator, archive_two) as client:
         seen = await walk(client, 1)
     assert len(seen) == len(set(seen))
     assert (set(listed) <= set(seen)) is is_complete
-    assert [one for one in seen if one in set(listed)] == sorted(set(seen) & set(listed))
+    assert [number for number in seen if number in set(listed)] == sorted(set(seen) & set(listed))
 
 
 @attrs.frozen
 class Change:
-    """Something that somebody else does: to a record of the listing, by its place, or a new one."""
+    """
+    A change by another client.
+
+    :ivar position: The tenant to change, as a fraction of the listing.
+    :ivar name: A number in the name of a tenant to add.
+    """
 
     kind: str
-    place: float
+    position: float
     name: int
 
 
@@ -101,43 +106,51 @@ CHANGES = st.builds(
 
 @attrs.define
 class Registry:
-    """The tenants of one integration, in which a script of changes happens before requests."""
+    """
+    The tenants of one integration, which change by a script before each request.
+
+    :ivar other_client: The client that changes them.
+    :ivar listed: The ids of the tenants that are not archived.
+    :ivar always_listed: The ids of those that were listed from the first request on.
+    """
 
     emulator: Emulator
-    other: AsyncPandium
+    other_client: AsyncPandium
     script: Sequence[Sequence[Change]]
     integration_id: int = 0
     listed: list[int] = attrs.field(factory=list)
-    all_the_while: set[int] = attrs.field(factory=set)
+    always_listed: set[int] = attrs.field(factory=set)
 
     def fill(self, names: Sequence[int]) -> None:
         self.integration_id = self.emulator.add_integration().id
         for name in names:
             self.add(name)
-        self.all_the_while = set(self.listed)
+        self.always_listed = set(self.listed)
 
     def add(self, name: int) -> None:
         number = len(self.emulator.tenants)
         tenant = self.emulator.add_tenant(f"t{name:07}-{number}", self.integration_id)
         self.listed.append(tenant.id)
 
-    async def disturb(self, number: int) -> None:
-        for change in self.script[number - 1] if 0 < number <= len(self.script) else ():
-            place = int(change.place * len(self.listed))
+    async def interfere(self, index: int) -> None:
+        for change in self.script[index - 1] if 0 < index <= len(self.script) else ():
+            position = int(change.position * len(self.listed))
             if change.kind == "add" or not self.listed:
                 self.add(change.name)
             elif change.kind == "archive":
-                tenant_id = self.listed.pop(place)
-                self.all_the_while.discard(tenant_id)
+                tenant_id = self.listed.pop(position)
+                self.always_listed.discard(tenant_id)
                 self.emulator.archive_tenant(tenant_id)
             else:
-                await self.other.tenants.update(self.listed[place], paused=change.name % 2 == 0)
+                await self.other_client.tenants.update(
+                    self.listed[position], paused=change.name % 2 == 0
+                )
 
-    def order(self, sort_by: str | None) -> list[int]:
-        """Give the ids in the order of the API."""
-        tenants = [self.emulator.tenant(one) for one in sorted(self.all_the_while)]
+    def expected_ids(self, sort_by: str | None) -> list[int]:
+        """Return the ids of the tenants that were always listed, in the API's order."""
+        tenants = [self.emulator.tenant(tenant_id) for tenant_id in sorted(self.always_listed)]
         field, _, direction = (sort_by or "id__ASC").rpartition("__")
-        tenants.sort(key=lambda one: getattr(one, field), reverse=direction == "DESC")
+        tenants.sort(key=lambda tenant: getattr(tenant, field), reverse=direction == "DESC")
         return [tenant.id for tenant in tenants]
 
 
@@ -152,10 +165,10 @@ class Registry:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    # The emulator is shared by the examples: each has an integration of its own.
+    # The examples share the emulator. Each adds an integration of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-async def test_tenants_listed_all_the_while_come_exactly_once(
+async def test_tenants_that_are_always_listed_are_delivered_exactly_once(
     emulator: Emulator,
     client: AsyncPandium,
     *,
@@ -166,10 +179,10 @@ async def test_tenants_listed_all_the_while_come_exactly_once(
     sort_by: str | None,
     is_streamed: bool,
 ) -> None:
-    """Whatever is added, archived or changed meanwhile, who is listed all the while comes once."""
+    """Tenants that others add, archive or update meanwhile make no difference."""
     registry = Registry(emulator, client, script)
     registry.fill(names)
-    async with disturbed(emulator, registry.disturb) as walker:
+    async with interfering_client(emulator, registry.interfere) as walker:
         listing = walker.tenants.list(
             integration_id=registry.integration_id,
             sort_by=sort_by,
@@ -185,13 +198,12 @@ async def test_tenants_listed_all_the_while_come_exactly_once(
             seen = await listing.to_list()
     ids = [tenant.id for tenant in seen]
     assert len(ids) == len(set(ids))
-    assert [one for one in ids if one in registry.all_the_while] == registry.order(sort_by)
+    expected = registry.expected_ids(sort_by)
+    assert [tenant_id for tenant_id in ids if tenant_id in registry.always_listed] == expected
 
 
-async def test_each_tenant_can_be_archived_as_it_comes(
-    emulator: Emulator, client: AsyncPandium
-) -> None:
-    """A loop that archives each tenant that it is given archives all of them."""
+async def test_a_loop_may_archive_each_tenant(emulator: Emulator, client: AsyncPandium) -> None:
+    """A loop that archives every tenant it reads archives all of them."""
     for _ in range(300):
         emulator.add_tenant()
     async for tenant in client.tenants.list(page_size=20):
@@ -200,22 +212,22 @@ async def test_each_tenant_can_be_archived_as_it_comes(
     assert await client.tenants.list().to_list() == []
 
 
-async def test_changing_what_it_is_sorted_by_does_not_keep_a_walk_going(
+async def test_updating_the_sort_field_does_not_keep_a_walk_running(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """Where each record moves to the end as it comes, none comes twice, and the walk ends."""
-    wanted = {emulator.add_tenant().id for _ in range(100)}
+    """If each tenant moves to the end once it is read, none is read twice, and the walk ends."""
+    added = {emulator.add_tenant().id for _ in range(100)}
     seen: list[int] = []
     with pytest.raises(DriftError):
         async for tenant in client.tenants.list(sort_by="modified_date__ASC", page_size=10):
             seen.append(tenant.id)
             await client.tenants.update(tenant.id, paused=not tenant.paused)
     assert len(seen) == len(set(seen))
-    assert len(wanted - set(seen)) < 10
+    assert len(added - set(seen)) < 10
 
 
-async def test_not_found_is_no_empty_listing(client: AsyncPandium) -> None:
-    """The listing of what does not exist is an error; one of which nothing is listed is empty."""
+async def test_not_found_is_not_an_empty_listing(client: AsyncPandium) -> None:
+    """The runs of an unknown tenant are an error. A listing without records is empty."""
     with pytest.raises(NotFound) as caught:
         await client.tenants.runs(99).to_list()
     assert caught.value.resume_skip == 0
@@ -224,7 +236,7 @@ async def test_not_found_is_no_empty_listing(client: AsyncPandium) -> None:
 
 @pytest.mark.parametrize("prefetch", [1, 4])
 async def test_not_found_on_a_later_page_is_an_error(prefetch: int) -> None:
-    """A listing that is gone when its second page is asked for has not ended but failed."""
+    """If the second page is not found, the listing has failed, not ended."""
     page = b'[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]'
     gone = status("404 Not Found", b'{"message": "gone"}')
     seen = []

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pandium import AsyncPandium, Retry, ServerError, TransportError
-from pandium._transport.telemetry import _instruments
+from pandium._transport.telemetry import load_instruments
 from support import KEY
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ async def test_calls_work_without_opentelemetry(
     """Without OpenTelemetry a call works, and records nothing."""
     httpx_mock.add_response(json={"tenant_id": 1})
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    _instruments.cache_clear()
+    load_instruments.cache_clear()
     SPANS.clear()
     try:
         async with AsyncPandium(KEY) as client:
             assert (await client.tenants.metadata(1)).tenant_id == 1
     finally:
-        _instruments.cache_clear()
+        load_instruments.cache_clear()
     assert SPANS.get_finished_spans() == ()

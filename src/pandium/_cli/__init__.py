@@ -1,4 +1,8 @@
-"""The command `pandium-api`: what it needs beyond the client is loaded when it is run."""
+"""
+The arguments of the command `pandium-api` and the user's settings go in.
+
+Records on standard output, messages on standard error and an exit code come out.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from pandium._cli import exit_codes as codes
+from pandium._cli import exit_codes
 
 __all__ = ["main"]
 
@@ -23,31 +27,33 @@ _EXTRAS = {
 
 
 def main() -> int:
-    """Run the command line, and give the exit code."""
-    if not _has_output():
-        return codes.NO_IO
+    """Run the command line of this process, and return the exit code."""
+    if not _prepare_streams():
+        return exit_codes.IO_ERROR
     try:
         code = int(import_module("pandium._cli.app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
-        code = _refuse(error)
+        code = _report_missing_extra(error)
     except KeyboardInterrupt:
         _ignore_interrupts()
-        code = codes.INTERRUPTED
+        code = exit_codes.INTERRUPTED
     except BrokenPipeError:
-        code = codes.NO_READER
-    _end_output()
+        code = exit_codes.BROKEN_PIPE
+    _flush_streams()
     return code
 
 
 def _ignore_interrupts() -> None:
-    # There is nothing left to interrupt; and of one that is just on its way Python would complain.
+    # Nothing is left to interrupt. The hook is silent meanwhile, because Python would report an
+    # interrupt that arrives while the handler is replaced.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.unraisablehook = hook
 
 
-def _has_output() -> bool:
-    # Python has no streams of those that were closed before it began.
+def _prepare_streams() -> bool:
+    """Replace a closed standard error, and return whether standard output is open."""
+    # Python sets a stream to None if it was closed when the process started.
     if sys.stderr is None:
         sys.stderr = io.StringIO()
     if sys.stdout is None:
@@ -55,20 +61,20 @@ def _has_output() -> bool:
     return sys.stdout is not None
 
 
-def _end_output() -> None:
-    # What cannot be written would fail again, with a traceback, when the interpreter ends.
+def _flush_streams() -> None:
+    # The interpreter flushes again at exit. After a failure it would print a traceback.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
+            with Path(os.devnull).open("wb") as devnull:
+                os.dup2(devnull.fileno(), stream.fileno())
 
 
-def _refuse(error: ModuleNotFoundError) -> int:
+def _report_missing_extra(error: ModuleNotFoundError) -> int:
     module = (error.name or "").partition(".")[0]
     if module not in _EXTRAS:
         raise error
     extra = "demo" if sys.argv[1:2] == ["demo"] else _EXTRAS[module]
     sys.stderr.write(f'pandium-api needs {module}: pip install "pandium[{extra}]"\n')
-    return codes.CONFIGURATION
+    return exit_codes.CONFIGURATION

@@ -1,4 +1,4 @@
-"""Put the commands together, and turn what goes wrong into one line and an exit code."""
+"""Assemble the commands, and report each error as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from click.shell_completion import shell_complete
 
 import pandium
-from pandium._cli import exit_codes as codes
+from pandium._cli import exit_codes
 from pandium._cli.commands.builds import builds
 from pandium._cli.commands.connectors import connectors
 from pandium._cli.commands.demo import demo
@@ -21,7 +21,7 @@ from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
 from pandium._cli.commands.tenants import tenants
 from pandium._cli.commands.watch import watch
-from pandium._cli.options import Root
+from pandium._cli.options import RootGroup
 from pandium._cli.output.terminal import note
 
 if TYPE_CHECKING:
@@ -30,24 +30,32 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _PROGRAM = "pandium-api"
-_COMPLETE = "_PANDIUM_API_COMPLETE"  # the variable by which shells ask for completions
+_COMPLETION_VARIABLE = "_PANDIUM_API_COMPLETE"  # set by a shell that requests completions
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pandium.__version__, message="%(version)s")
 def app() -> None:
     """
     Work with the Pandium API.
 
-    The API key is that of PANDIUM_API_KEY, of --key-file, or of a prompt. PANDIUM_ENV and
-    PANDIUM_BASE_URL stand for the options of those names.
+    The API key is read from --key-file, from PANDIUM_API_KEY, or from a prompt. PANDIUM_ENV and
+    PANDIUM_BASE_URL set the defaults of --environment and --base-url.
 
     \b
-    Exit codes: 0 all is well; 1 some runs failed; 2 the command line is wrong;
-    3 the configuration is; 4 the API refused or could not be reached;
-    5 the time limit came first; 74 a file or the output could not be read or written;
-    130 for Ctrl-C.
-    """  # noqa: D301 - click wants the character itself
+    Exit codes:
+      0    everything succeeded
+      1    some runs or syncs failed, or their outcome is unknown
+      2    the command line is invalid
+      3    the configuration is invalid, or there is no API key
+      4    the API returned an error or could not be reached
+      5    some runs did not end within the time limit, and none failed
+      74   a file or the output could not be read or written
+      130  interrupted by Ctrl-C
+      141  the reader of the output closed the pipe
+
+    A sync that the API refuses counts as failed (1). If it refuses all of them, the exit code is 4.
+    """  # noqa: D301 - click interprets the escape itself
 
 
 for _command in (
@@ -60,66 +68,70 @@ for _command in (
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
     """
-    Write completions for a shell.
+    Write a script that completes commands and options in a shell.
 
     \b
     bash: pandium-api completion bash > ~/.local/share/bash-completion/completions/pandium-api
     zsh:  pandium-api completion zsh > "${fpath[1]}/_pandium-api"
     fish: pandium-api completion fish > ~/.config/fish/completions/pandium-api.fish
-    """  # noqa: D301 - click wants the character itself
-    shell_complete(app, {}, _PROGRAM, _COMPLETE, f"{shell}_source")
+    """  # noqa: D301 - click interprets the escape itself
+    shell_complete(app, {}, _PROGRAM, _COMPLETION_VARIABLE, f"{shell}_source")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line, and give the exit code."""
-    if instruction := os.environ.get(_COMPLETE):
-        return shell_complete(app, {}, _PROGRAM, _COMPLETE, instruction)
+    """
+    Run a command line, and return the exit code.
+
+    :param arguments: the words after the name of the program.
+    """
+    if instruction := os.environ.get(_COMPLETION_VARIABLE):
+        return shell_complete(app, {}, _PROGRAM, _COMPLETION_VARIABLE, instruction)
     try:
         with app.make_context(_PROGRAM, list(arguments)) as context:
-            code: int = app.invoke(context) or 0
+            code: int = app.invoke(context) or exit_codes.SUCCESS
             sys.stdout.flush()
             return code
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(f"{error.format_message()}\n")
-        return codes.USAGE
+        return exit_codes.USAGE
     except click.ClickException as error:
-        return _refuse(error)
+        return _report_usage_error(error)
     except BrokenPipeError:
         raise
     except (pandium.PandiumError, ValueError, OSError) as error:
-        note(f"error: {_worded(error)}")
-        return _code_of(error)
+        note(f"error: {_describe_error(error)}")
+        return _error_exit_code(error)
 
 
-def _refuse(error: click.ClickException) -> int:
+def _report_usage_error(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
-    path = _PROGRAM if context is None else context.command_path
-    note(f"error: {error.format_message()} ({path} --help says more)")
-    return codes.USAGE
+    command = _PROGRAM if context is None else context.command_path
+    note(f"error: {error.format_message()} (see {command} --help)")
+    return exit_codes.USAGE
 
 
-def _worded(error: Exception) -> str:
-    hint = _hint(error) if isinstance(error, pandium.PandiumError) else ""
+def _describe_error(error: Exception) -> str:
+    hint = _error_hint(error) if isinstance(error, pandium.PandiumError) else ""
     return f"{error} ({hint})" if hint else str(error)
 
 
-def _hint(error: pandium.PandiumError) -> str:
+def _error_hint(error: pandium.PandiumError) -> str:
     if error.resume_skip:
-        return f"--skip {error.resume_skip} goes on from there"
+        return f"to resume, use --skip {error.resume_skip}"
     if isinstance(error, pandium.AuthenticationError):
-        return "check the key and the environment"
+        return "check the API key and the environment"
     if error.outcome_unknown and error.method != "GET":
-        return "it may have been carried out"
+        return "the request may have been carried out"
     return ""
 
 
-def _code_of(error: Exception) -> int:
-    """Give the exit code of an error; the argument of a Python function is an option of ours."""
-    # 1. before its base, ValueError  2. all others of the client's  3. what the client checks
+def _error_exit_code(error: Exception) -> int:
+    # 1. before ValueError, its base class  2. any other error of the client
+    # 3. an argument that the client rejects, which the user gave as an option  4. an OSError
     if isinstance(error, pandium.ConfigurationError):
-        return codes.CONFIGURATION
+        return exit_codes.CONFIGURATION
     if isinstance(error, pandium.PandiumError):
-        return codes.API
-    return codes.USAGE if isinstance(error, ValueError) else codes.NO_IO
+        return exit_codes.API
+    return exit_codes.USAGE if isinstance(error, ValueError) else exit_codes.IO_ERROR

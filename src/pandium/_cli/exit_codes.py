@@ -1,19 +1,20 @@
-"""What the exit codes of `pandium-api` say."""
+"""Define the exit codes of `pandium-api`."""
 
 from __future__ import annotations
 
 __all__ = [
     "API",
+    "BROKEN_PIPE",
     "CONFIGURATION",
     "INTERRUPTED",
-    "NO_IO",
-    "NO_READER",
+    "IO_ERROR",
     "SOME_FAILED",
-    "TOO_LATE",
+    "SUCCESS",
+    "TIMEOUT",
     "USAGE",
 ]
 
-SOME_FAILED, USAGE, CONFIGURATION, API, TOO_LATE = range(1, 6)
-NO_IO = 74  # as in sysexits.h
-# What shells report for a command that SIGINT or SIGPIPE ended.
-INTERRUPTED, NO_READER = 130, 141
+SUCCESS, SOME_FAILED, USAGE, CONFIGURATION, API, TIMEOUT = range(6)
+IO_ERROR = 74  # EX_IOERR in sysexits.h
+# Shells report 128 + N for a command that was ended by signal N, here SIGINT and SIGPIPE.
+INTERRUPTED, BROKEN_PIPE = 130, 141

@@ -1,4 +1,4 @@
-"""Find the API key where no other user of the machine can read it."""
+"""Read the API key from a private file or a prompt, where no other user can see it."""
 
 from __future__ import annotations
 
@@ -6,56 +6,63 @@ import getpass
 import os
 import stat
 import sys
+from pathlib import Path
 
 from pandium.errors import ConfigurationError
 
 __all__ = ["find_key"]
 
-# Windows has no such modes.
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO if os.name == "posix" else 0
-_LONGEST = 65_536
+# Windows has no file modes for groups and others.
+_ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO if os.name == "posix" else 0
+_MAX_CHARACTERS = 65_536
 
 
 def find_key(path: str | None) -> str | None:
     """
-    Give the key of a file or of a prompt; ``None`` where the environment has it.
+    Return the API key from a file or a prompt, or ``None`` if ``PANDIUM_API_KEY`` is set.
 
-    :raises ConfigurationError: if there is none, or if others can read the file.
+    :param path: the file to read, or ``None`` for no file.
+    :raises ConfigurationError: if there is no key, or if other users have access to the file.
     """
     if path is not None:
-        return _read(path)
+        return _read_file(path)
     if os.environ.get("PANDIUM_API_KEY", "").strip():
         return None
     if sys.stdin.isatty():
-        return _ask()
+        return _prompt()
     raise ConfigurationError("no API key: set PANDIUM_API_KEY, or name a file with --key-file")
 
 
-def _read(path: str) -> str:
+def _read_file(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the mode is that of what is open
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & _OTHERS:
-                raise ConfigurationError(
-                    f"the key file {path} can be read by others: its mode is {mode:04o};"
-                    f" say chmod 600"
-                )
-            key = file.read(_LONGEST).strip()
+        key = _read_private_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
         raise ConfigurationError(f"the key file {path} cannot be read: {reason}") from None
     if not key:
         raise ConfigurationError(f"the key file {path} is empty")
     if len(key.splitlines()) > 1:
-        raise ConfigurationError(f"the key file {path} has more than one line")
+        raise ConfigurationError(f"the key file {path} must contain only the key, on one line")
     return key
 
 
-def _ask() -> str:
+def _read_private_text(path: str) -> str:
+    with Path(path).open(encoding="utf-8") as file:
+        # The mode of the open file, because the path may be replaced at any time.
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & _ACCESS_BY_OTHERS:
+            raise ConfigurationError(
+                f"other users have access to the key file {path} (mode {mode:04o}):"
+                f" run chmod 600 on it"
+            )
+        return file.read(_MAX_CHARACTERS)
+
+
+def _prompt() -> str:
     try:
         key = getpass.getpass("Pandium API key: ").strip()
     except EOFError:
         key = ""
     if not key:
-        raise ConfigurationError("no API key was given")
+        raise ConfigurationError("no API key was entered")
     return key

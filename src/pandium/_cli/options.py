@@ -1,10 +1,9 @@
-"""Make commands of functions: the options that they share, and what runs them."""
+"""Define the parameter types and the options that several commands share."""
 
 from __future__ import annotations
 
 import json
 import sys
-from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Work: TypeAlias = Callable[..., Any]
+    Function: TypeAlias = Callable[..., Any]
 
 __all__ = [
     "COUNT",
@@ -22,23 +21,22 @@ __all__ = [
     "SECONDS",
     "Command",
     "Group",
-    "Root",
-    "answers",
-    "connecting",
-    "formatted",
-    "lists",
+    "RootGroup",
+    "connection_arguments",
+    "format_option",
+    "get_option",
+    "paging_options",
     "read_json",
     "read_object",
     "read_pair",
     "read_pairs",
     "read_text",
-    "setting",
-    "shows",
-    "waits",
+    "waiting_options",
 ]
 
+# The names appear in help texts and in error messages.
 COUNT = click.IntRange(min=1)
-COUNT.name = "number"  # in the help, and where it is none
+COUNT.name = "number"
 PAGE_SIZE = click.IntRange(min=1, max=500)
 PAGE_SIZE.name = "number"
 ID = click.IntRange(min=0)
@@ -49,7 +47,7 @@ SECONDS.name = "number"
 
 
 def read_text(value: str) -> str:
-    """Give a text, or what the file holds that ``@`` names; ``@-`` is standard input."""
+    """Return a text, or the content of a file for ``@FILE``. ``@-`` is standard input."""
     if not value.startswith("@"):
         return value
     path = value[1:]
@@ -58,32 +56,32 @@ def read_text(value: str) -> str:
     except OSError as error:
         raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path} is no text") from None
+        raise click.BadParameter(f"{path} is not a UTF-8 text file") from None
 
 
 def read_json(value: str) -> Any:
-    """Give what a text, or the file that ``@`` names, says as JSON."""
+    """Parse JSON, given as text or as ``@FILE``."""
     text = read_text(value)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"this is not JSON: {error}") from None
+        raise click.BadParameter(f"invalid JSON: {error}") from None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of it")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_object(value: str) -> dict[str, Any]:
-    """Give the object that a text, or the file that ``@`` names, says as JSON."""
-    found = read_json(value)
-    if not isinstance(found, dict):
-        raise click.BadParameter("this is no JSON object")
-    return found
+    """Parse a JSON object, given as text or as ``@FILE``."""
+    parsed = read_json(value)
+    if not isinstance(parsed, dict):
+        raise click.BadParameter('must be a JSON object, such as {"since": "2026-01-01"}')
+    return parsed
 
 
 def read_pair(text: str) -> tuple[str, str]:
-    """Read ``NAME=VALUE``."""
+    """Parse ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.BadParameter(f"{text!r} is not NAME=VALUE")
@@ -93,157 +91,164 @@ def read_pair(text: str) -> tuple[str, str]:
 def read_pairs(
     _: click.Context, __: click.Parameter, pairs: Iterable[str]
 ) -> dict[str, str | list[str]] | None:
-    """Read ``NAME=VALUE`` pairs, or nothing; a name that comes again makes a list."""
-    found: dict[str, list[str]] = {}
+    """
+    Parse ``NAME=VALUE`` pairs.
+
+    :returns: the values by name, in a list if a name is repeated, or ``None`` without pairs.
+    """
+    values_by_name: dict[str, list[str]] = {}
     for name, value in map(read_pair, pairs):
-        found.setdefault(name, []).append(value)
-    single = {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-    return single or None
+        values_by_name.setdefault(name, []).append(value)
+    if not values_by_name:
+        return None
+    return {name: v[0] if len(v) == 1 else v for name, v in values_by_name.items()}
 
 
-# Options that are not a command's own are kept beside it, by their names.
+# Options that are not passed to a command's function are stored in click's context.
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    # What comes later is nearer to the command, and wins.
+def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    # An option may be given before and after the name of the command. The last one wins.
     if value is not None:
         context.meta[f"pandium.{parameter.name}"] = value
 
 
-def setting(name: str, default: Any = None) -> Any:
-    """Give the value of an option that is kept."""
+def get_option(name: str, default: Any = None) -> Any:
+    """Return the value of a stored option, or the default if it was not given."""
     return click.get_current_context().meta.get(f"pandium.{name}", default)
 
 
-def connecting() -> list[str]:
-    """Give the options by which another command speaks to the same API with the same key."""
-    given = [(name, setting(name)) for name in ("environment", "base_url", "key_file")]
-    return [
-        word
-        for name, value in given
-        if value is not None
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
+def connection_arguments() -> list[str]:
+    """Return the arguments with which another command uses the same API and the same key."""
+    names = ("environment", "base_url", "key_file")
+    given = [(name, value) for name in names if (value := get_option(name)) is not None]
+    return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def _kept(*names: str, **attributes: Any) -> Callable[[Work], Work]:
-    """Add an option that is kept for `setting` to find."""
-    return click.option(*names, callback=_keep, expose_value=False, **attributes)
+def _stored_option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+    """Return a decorator that adds an option for `get_option`."""
+    return click.option(*names, callback=_store, expose_value=False, **attributes)
 
 
-def _connecting(*names: str, **attributes: Any) -> click.Option:
-    return click.Option(names, callback=_keep, expose_value=False, **attributes)
+def _connection_option(*names: str, **attributes: Any) -> click.Option:
+    return click.Option(names, callback=_store, expose_value=False, **attributes)
 
 
-_CONNECTING = (
-    _connecting(
-        "--key-file", type=click.Path(), help="Read the API key from a file private to you."
+_CONNECTION_OPTIONS = (
+    _connection_option(
+        "--key-file",
+        type=click.Path(),
+        help="Read the API key from this file, which only you may have access to.",
     ),
-    _connecting("--environment", metavar="NAME", help="production (the default) or sandbox."),
-    _connecting("--base-url", metavar="URL", help="Any other host; wins over --environment."),
-    _connecting(
-        "--timeout", type=SECONDS, metavar="SECONDS", help="For one attempt of a request: 30."
+    _connection_option(
+        "--environment", metavar="NAME", help="Use production or sandbox. [default: production]"
     ),
-    _connecting("--attempts", type=COUNT, help="Attempts of a request at most: 4."),
-    _connecting("--debug", is_flag=True, default=None, help="Log to standard error."),
+    _connection_option(
+        "--base-url",
+        metavar="URL",
+        help="Send requests to this URL instead of the environment's.",
+    ),
+    _connection_option(
+        "--timeout",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Time limit of each attempt of a request. [default: 30]",
+    ),
+    _connection_option(
+        "--attempts", type=COUNT, help="Maximum number of attempts of a request. [default: 4]"
+    ),
+    _connection_option(
+        "--debug", is_flag=True, default=None, help="Log all requests to standard error."
+    ),
 )
-formatted = _kept(
+format_option = _stored_option(
     "-f",
     "--format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="A table (the default), a JSON array, a JSON object a line, or CSV.",
+    help="Write a table, a JSON array, one JSON object per line, or CSV. [default: table]",
 )
-_PAGING = (
-    formatted,
-    _kept("--on-drift", type=click.Choice(["repair", "raise", "ignore"]),
-         help="What to do where the listing changes meanwhile."),
-    _kept("--prefetch", type=COUNT, help="Requests at once at most: 4."),
-    _kept("--page-size", type=PAGE_SIZE, help="Records a request: 500, the most."),
-    _kept("--skip", type=ID, help="Leave out so many at the start."),
-    _kept("--limit", type=COUNT, help="List so many at most: 100, unless --all."),
-    _kept("--all", is_flag=True, default=None, help="List all, however many there are."),
-)  # fmt: skip
-_WAITING = (
-    formatted,
-    _kept("--poll-rate", type=SECONDS, help="Polls a second at most: 20."),
-    _kept(
+# Decorators add options in reverse order.
+_PAGING_OPTIONS = (
+    format_option,
+    _stored_option(
+        "--on-drift",
+        type=click.Choice(["repair", "raise", "ignore"]),
+        help="Action if records are added or removed during the listing: fetch affected pages"
+        " again, fail, or ignore it. [default: repair]",
+    ),
+    _stored_option(
+        "--prefetch", type=COUNT, help="Maximum number of concurrent requests. [default: 4]"
+    ),
+    _stored_option(
+        "--page-size", type=PAGE_SIZE, help="Number of records per request. [default: 500]"
+    ),
+    _stored_option("--skip", type=ID, help="Number of records to skip. [default: 0]"),
+    _stored_option("--limit", type=COUNT, help="Maximum number of records. [default: 100]"),
+    _stored_option("--all", is_flag=True, default=None, help="List all records."),
+)
+_WAITING_OPTIONS = (
+    format_option,
+    _stored_option(
+        "--poll-rate",
+        type=SECONDS,
+        help="Maximum number of polls a second, for all runs together. [default: 20]",
+    ),
+    _stored_option(
         "--max-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Between two looks at a run at most: 15.",
+        help="Maximum seconds between two polls of a run. [default: 15]",
     ),
-    _kept(
+    _stored_option(
         "--min-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Between two looks at a run at least: 1.",
+        help="Minimum seconds between two polls of a run. [default: 1]",
     ),
-    _kept("--wait-timeout", type=SECONDS, metavar="SECONDS", help="To wait for each run: 1800."),
+    _stored_option(
+        "--wait-timeout",
+        type=SECONDS,
+        metavar="SECONDS",
+        help="Time limit of the wait for each run. [default: 1800]",
+    ),
 )
 
 
+def paging_options(function: Function) -> Function:
+    """Add the options of a listing."""
+    for add_option in _PAGING_OPTIONS:
+        function = add_option(function)
+    return function
+
+
+def waiting_options(function: Function) -> Function:
+    """Add the options of a wait for runs."""
+    for add_option in _WAITING_OPTIONS:
+        function = add_option(function)
+    return function
+
+
 class Command(click.Command):
-    """A command that speaks to the API, with the options that say how."""
+    """A command that sends requests, with the options of the connection."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Give the command's own parameters first, and help last."""
-        *own, last = super().get_params(ctx)
-        return [*own, *_CONNECTING, last]
+        """Return the command's own parameters, the options of the connection, and help."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *_CONNECTION_OPTIONS, help_option]
 
 
 class Group(click.Group):
-    """Commands that speak to the API."""
+    """A group of commands that send requests."""
 
     command_class = Command
 
 
-class Root(click.Group):
-    """All commands; what says how to speak to the API may stand before them, too."""
+class RootGroup(click.Group):
+    """The group of all commands. Accepts the options of the connection as well."""
 
     group_class = Group
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Give the options of all commands first, and help last."""
-        *own, last = super().get_params(ctx)
-        return [*own, *_CONNECTING, last]
-
-
-def waits(callback: Work) -> Work:
-    """Add the options of a wait for runs."""
-    for add in _WAITING:
-        callback = add(callback)
-    return callback
-
-
-# What makes the callback of a command from a function whose first argument is a client.
-
-
-def shows(kind: str) -> Callable[[Work], Work]:
-    """Write a record of a kind, or a list of them, that a coroutine function gives."""
-    return lambda work: formatted(_callback(work, "show", kind))
-
-
-def lists(kind: str) -> Callable[[Work], Work]:
-    """Write the records of the listing that a function gives, as they come."""
-
-    def decorate(work: Work) -> Work:
-        callback = _callback(work, "walk", kind)
-        for add in _PAGING:
-            callback = add(callback)
-        return callback
-
-    return decorate
-
-
-def answers(work: Work) -> Work:
-    """Write the JSON, or the text, that a coroutine function gives."""
-    return _callback(work, "answer")
-
-
-def _callback(work: Work, how: str, *more: str) -> Work:
-    def callback(**options: object) -> object:
-        from pandium._cli import session  # it loads the client
-
-        return getattr(session, how)(partial(work, **options), *more)
-
-    return update_wrapper(callback, work)
+        """Return the group's own parameters, the options of the connection, and help."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *_CONNECTION_OPTIONS, help_option]

@@ -1,4 +1,4 @@
-"""Ask for syncs of many tenants; then write the triggers, or wait for the runs."""
+"""Sync many tenants, and write their triggers or wait for their runs."""
 
 from __future__ import annotations
 
@@ -6,41 +6,38 @@ import shlex
 import sys
 from collections import Counter
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
 
 from pandium import PandiumError
-from pandium._background import Background
-from pandium._cli.follow import (
-    Follow,
-    code_of,
-    ending_of,
-    followed,
-    outcome_of_error,
-    polling,
-    time_limit,
-    waiting_on,
-)
-from pandium._cli.options import setting
-from pandium._cli.output.records import RunRow, TriggerRow
+from pandium._cli.options import get_option
+from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
 from pandium._cli.output.terminal import note
-from pandium._cli.session import explaining, run
+from pandium._cli.run_reporter import RunReporter, error_outcome, outcomes_exit_code
+from pandium._cli.session import hints_on_interrupt, run
+from pandium._cli.waits import create_polling, report_runs, resume_hints, wait_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Collection, Iterable
 
-    from pandium import AsyncPandium
+    from anyio.abc import TaskGroup
 
-__all__ = ["Asking", "Wanted", "sync", "sync_and_wait", "sync_by_journal"]
+    from pandium import AsyncPandium, Trigger
+
+__all__ = ["SyncSelection", "sync", "sync_and_wait"]
 
 
 @attrs.frozen
-class Wanted:
-    """Which tenants to sync, some or all of an integration, and how."""
+class SyncSelection:
+    """
+    The tenants to sync, and how to sync them.
+
+    If ``integration_id`` is set, all tenants of that integration are synced, and ``tenant_ids`` is
+    empty.
+    """
 
     tenant_ids: list[int]
     integration_id: int | None
@@ -48,182 +45,188 @@ class Wanted:
     payload: dict[str, Any] | None
     max_concurrency: int
 
-    async def ids(self, client: AsyncPandium) -> AsyncIterator[int]:
-        """Give the tenants; those of an integration as they are listed."""
-        for tenant_id in self.tenant_ids:
-            yield tenant_id
-        if self.integration_id is not None:
-            is_empty = True
-            try:
-                async for tenant in client.tenants.list(integration_id=self.integration_id):
-                    is_empty = False
-                    yield tenant.id
-            except PandiumError as error:
-                error.resume_skip = None  # it is not for a listing that somebody asked for
-                raise
-            if is_empty:
-                # An error where there is none: else a slip of the pen would pass for success.
-                await client.integrations.get(self.integration_id)
-
 
 @attrs.define
-class Asking:
+class SyncTracker:
+    """A record of the tenants that were reached, for the hints after Ctrl-C."""
+
+    selection: SyncSelection
+    _started: dict[int, None] = attrs.field(factory=dict, init=False)
+    # The tenants whose requests are in progress.
+    _unknown: dict[int, None] = attrs.field(factory=dict, init=False)
+    _is_listed: bool = attrs.field(default=False, init=False)
+
+    async def tenant_ids(self, client: AsyncPandium) -> AsyncIterator[int]:
+        """Yield the ids of the selected tenants. Those of an integration are listed meanwhile."""
+        for tenant_id in self.selection.tenant_ids:
+            yield tenant_id
+        if self.selection.integration_id is not None:
+            async for tenant_id in _list_tenants(client, self.selection.integration_id):
+                yield tenant_id
+        self._is_listed = True
+
+    def start(self, tenant_id: int) -> dict[str, Any] | None:
+        """Record that a request is about to be sent, and return its payload."""
+        self._started[tenant_id] = self._unknown[tenant_id] = None
+        return self.selection.payload
+
+    def finish(self, tenant_id: int | None) -> None:
+        """Record that the outcome of a request is known, or has been reported as unknown."""
+        if tenant_id is not None:
+            self._unknown.pop(tenant_id, None)
+
+    def hints(self) -> list[str]:
+        """Return which tenants may have been synced, and which have not been."""
+        hints = []
+        if self._unknown:
+            hints.append(f"these tenants may or may not have been synced: {_join(self._unknown)}")
+        not_started = [id_ for id_ in self.selection.tenant_ids if id_ not in self._started]
+        if not_started:
+            hints.append(f"these tenants were not synced: {_join(not_started)}")
+        integration_id = self.selection.integration_id
+        if integration_id is not None and not self._is_listed:
+            hints.append(f"integration {integration_id} has more tenants, which were not synced")
+        return hints
+
+
+def _join(tenant_ids: Iterable[int]) -> str:
+    return " ".join(map(str, tenant_ids))
+
+
+async def _list_tenants(client: AsyncPandium, integration_id: int) -> AsyncIterator[int]:
+    is_empty = True
+    try:
+        async for tenant in client.tenants.list(integration_id=integration_id):
+            is_empty = False
+            yield tenant.id
+    except PandiumError as error:
+        error.resume_skip = None  # tenants sync has no option --skip
+        raise
+    if is_empty:
+        # Raises NotFound if the integration does not exist. A mistyped id must not look like
+        # success.
+        await client.integrations.get(integration_id)
+
+
+def sync(selection: SyncSelection) -> int:
     """
-    The requests for syncs, and what is known of them.
+    Trigger a sync for each tenant, and write the triggers.
 
-    ``begun`` has the tenants whose turn came, ``open`` those of them whose answer did not. So many
-    tenants as are wanted at once have a place; who is told of a trigger gives it back.
+    :returns: the exit code.
     """
+    tracker = SyncTracker(selection)
+    with hints_on_interrupt(tracker.hints):
+        return run(partial(_write_triggers, tracker))
 
-    wanted: Wanted
-    places: anyio.Semaphore = attrs.field(
-        default=attrs.Factory(
-            lambda self: anyio.Semaphore(self.wanted.max_concurrency), takes_self=True
-        )
-    )
-    begun: dict[int, None] = attrs.field(factory=dict, init=False)
-    open: dict[int, None] = attrs.field(factory=dict, init=False)
-    is_listed: bool = attrs.field(default=False, init=False)
 
-    async def ask_all(
-        self,
-        client: AsyncPandium,
-        triggered: Callable[[TriggerRow], Awaitable[None]],
-        failed: Callable[[int, Exception], None],
-    ) -> None:
+async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
+    writer = _TriggerWriter(tracker, client)
+    await writer.trigger_all()
+    return writer.finish()
+
+
+class _TriggerWriter:
+    """Syncs that run concurrently. Each trigger is written when it is known."""
+
+    def __init__(self, tracker: SyncTracker, client: AsyncPandium) -> None:
+        self._tracker = tracker
+        self._client = client
+        self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
+        self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
+        self._outcomes: Counter[str] = Counter()
+
+    async def trigger_all(self) -> None:
         """
-        Ask for all syncs, and tell of each what became of it.
+        Trigger a sync for each tenant.
 
-        :raises PandiumError: if the tenants cannot be listed, once all that were are asked for.
+        :raises PandiumError: if the tenants cannot be listed. Those listed before are synced first.
+        :raises OSError: if a trigger cannot be written.
         """
-        failure: PandiumError | None = None
-
-        async def ask(tenant_id: int) -> None:
-            mode, payload = self.wanted.mode, self.wanted.payload
-            try:
-                trigger = await client.tenants.sync(tenant_id, mode=mode, payload=payload)
-            except (PandiumError, ValueError) as error:
-                failed(tenant_id, error)
-                self.places.release()
-            else:
-                await triggered(TriggerRow(tenant_id, trigger.trigger_id))
-            # Not where it was cancelled: then nobody knows.
-            del self.open[tenant_id]
-
-        async with anyio.create_task_group() as tasks:
-            try:
-                async for tenant_id in self.wanted.ids(client):
-                    await self.places.acquire()
-                    self.begun[tenant_id] = self.open[tenant_id] = None
-                    tasks.start_soon(ask, tenant_id)
-                self.is_listed = True
-            except PandiumError as error:
-                failure = error
+        try:
+            async with anyio.create_task_group() as tasks:
+                failure = await self._start_all(tasks)
+        except ExceptionGroup as group:  # of the tasks that could not write their triggers
+            raise group.exceptions[0] from None
         if failure is not None:
             raise failure
 
-    def left(self) -> list[str]:
-        """Say of which tenants nobody knows whether they were synced, and which surely were not."""
-        said = []
-        if self.open:
-            said.append(f"nobody knows whether these tenants were synced: {_joined(self.open)}")
-        if rest := [one for one in self.wanted.tenant_ids if one not in self.begun]:
-            said.append(f"these were not: {_joined(rest)}")
-        if self.wanted.integration_id is not None and not self.is_listed:
-            said.append(f"integration {self.wanted.integration_id} has more tenants")
-        return said
+    async def _start_all(self, tasks: TaskGroup) -> PandiumError | None:
+        """Start a task for each tenant, and return the error of the listing, if any."""
+        try:
+            async for tenant_id in self._tracker.tenant_ids(self._client):
+                await self._slots.acquire()
+                tasks.start_soon(self._sync, tenant_id)
+        except PandiumError as error:
+            return error
+        return None
+
+    async def _sync(self, tenant_id: int) -> None:
+        mode, payload = self._tracker.selection.mode, self._tracker.start(tenant_id)
+        try:
+            trigger = await self._client.tenants.sync(tenant_id, mode=mode, payload=payload)
+        except (PandiumError, ValueError) as error:
+            self._outcomes[error_outcome(error)] += 1
+            note(f"tenant {tenant_id}: {error}")
+        else:
+            self._outcomes["succeeded"] += 1
+            self._rows.write([TriggerRow(tenant_id, trigger.trigger_id)])
+            sys.stdout.flush()
+        self._tracker.finish(tenant_id)
+        self._slots.release()
+
+    def finish(self) -> int:
+        """Write the end of the output, and return the exit code."""
+        self._rows.close()
+        if not self._outcomes:
+            note("nothing to sync")
+        return outcomes_exit_code(self._outcomes)
 
 
-def _joined(numbers: Iterable[int]) -> str:
-    return " ".join(map(str, numbers))
+def sync_and_wait(
+    selection: SyncSelection, journal: str | None, *, retry_unknown: bool = False
+) -> int:
+    """
+    Trigger a sync for each tenant, wait for the runs, and report how they end.
+
+    :param journal: the path of the file that records the progress, or ``None`` for no file.
+    :param retry_unknown: send a sync again if the journal does not know its outcome.
+    :returns: the exit code.
+    """
+    tracker = SyncTracker(selection)
+
+    def get_hints(triggers: Collection[str]) -> list[str]:
+        if journal is None:
+            return [*resume_hints(triggers), *tracker.hints()]
+        option = f"--journal {shlex.quote(journal)}"
+        return [f"to resume, run the same command again with {option}"]
+
+    return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints)
 
 
-def sync(wanted: Wanted) -> int:
-    """Ask for syncs, and write the triggers."""
-    asking = Asking(wanted)
-    with explaining(asking.left):
-        return run(partial(_write_triggers, asking))
-
-
-async def _write_triggers(asking: Asking, client: AsyncPandium) -> int:
-    writer = create_writer("TriggerRow", setting("format", "table"), sys.stdout)
-    outcomes: Counter[str] = Counter()
-
-    async def triggered(one: TriggerRow) -> None:
-        outcomes["succeeded"] += 1
-        asking.places.release()
-        writer.write([one])
-        sys.stdout.flush()
-
-    def failed(tenant_id: int, error: Exception) -> None:
-        outcomes[outcome_of_error(error)] += 1
-        note(f"tenant {tenant_id}: {error}")
-
-    await asking.ask_all(client, triggered, failed)
-    writer.close()
-    if not outcomes:
-        note("there is nothing to sync")
-    return code_of(outcomes)
-
-
-def sync_and_wait(wanted: Wanted) -> int:
-    """Ask for syncs, and wait for the runs."""
-    asking = Asking(wanted)
-    return followed(
-        partial(_follow_syncs, asking),
-        lambda triggers: [*waiting_on(triggers), *asking.left()],
-    )
-
-
-async def _follow_syncs(asking: Asking, client: AsyncPandium, follow: Follow) -> None:
-    tenants: dict[str | None, int] = {}
-
-    def failed(tenant_id: int, error: Exception) -> None:
-        follow.end(RunRow(tenant_id, None, outcome_of_error(error), None, str(error), 0, 0.0))
-
-    async def produce(send: Callable[[str], Awaitable[None]]) -> None:
-        async def triggered(one: TriggerRow) -> None:
-            tenants[one.trigger_id] = one.tenant_id
-            follow.begin(one.trigger_id)
-            await send(one.trigger_id)
-
-        await asking.ask_all(client, triggered, failed)
-
-    async with Background(produce, inf) as triggers:
-        waits = client.runs.as_completed(triggers, timeout=time_limit(), poll=polling())
-        async with waits as done:
-            async for completed in done:
-                asking.places.release()
-                follow.end(ending_of(completed, tenants[completed.trigger_id]))
-
-
-def sync_by_journal(wanted: Wanted, journal: str, *, retry_unknown: bool) -> int:
-    """Ask for syncs and wait for the runs, with a journal of what was done."""
-    return followed(
-        partial(_follow_journal, wanted, journal, retry_unknown),
-        lambda _: [f"the same command goes on, with --journal {shlex.quote(journal)}"],
-    )
-
-
-async def _follow_journal(
-    wanted: Wanted,
-    journal: str,
-    retry_unknown: bool,  # noqa: FBT001 - given by position, through partial
+async def _report_syncs(
+    tracker: SyncTracker,
+    journal: str | None,
+    retry_unknown: bool,  # noqa: FBT001 - functools.partial sets it by position
     client: AsyncPandium,
-    follow: Follow,
+    reporter: RunReporter,
 ) -> None:
-    """Write how the syncs of a journal end."""
+    def on_triggered(trigger: Trigger, tenant_id: int) -> None:
+        tracker.finish(tenant_id)
+        reporter.add_trigger(trigger.trigger_id)
+
     syncs = client.tenants.sync_all(
-        wanted.ids(client),
-        mode=wanted.mode,
-        payload=wanted.payload,
+        tracker.tenant_ids(client),
+        mode=tracker.selection.mode,
+        payload=tracker.start,  # called just before a request, so it also tracks what is sent
         journal=journal,
-        max_concurrency=wanted.max_concurrency,
-        poll=polling(),
-        timeout=time_limit(),
+        max_concurrency=tracker.selection.max_concurrency,
+        poll=create_polling(),
+        timeout=wait_timeout(),
         retry_unknown=retry_unknown,
+        on_triggered=on_triggered,
     )
-    async with syncs as done:
-        async for completed in done:
-            follow.expect(done.progress.triggered)
-            follow.end(ending_of(completed, completed.tenant_id))
+    async with syncs as results:
+        async for result in results:
+            tracker.finish(result.tenant_id)
+            reporter.set_triggered(results.progress.triggered)  # those of the journal included
+            reporter.report(result)

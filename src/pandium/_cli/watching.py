@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pandium import RateLimited, ServerError, TransportError
-from pandium._cli.options import setting
+from pandium._cli.options import get_option
 from pandium._cli.output.columns import current_phase, last_phase, tenant_runs, tenant_state
 from pandium._cli.output.records import ChangeRow
 from pandium._cli.output.rows import create_writer
@@ -78,7 +78,7 @@ def watch(
 
 
 async def _watch(options: _WatchOptions, client: AsyncPandium) -> int:
-    output_format = setting("format")
+    output_format = get_option("format")
     is_live = can_draw(sys.stdout) and output_format in (None, "table")
     with _LiveView() if is_live else _ChangeLog(output_format or "table") as view:
         for number in options.poll_numbers():

@@ -2,87 +2,131 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
-__all__ = ["read_body"]
+__all__ = ["BoundedBody"]
 
+_log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_MAX_ENCODINGS = 2  # more would only serve to keep the client busy
+_MAX_PART = 2**20
 
 
-async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
+class BoundedBody:
     """
-    Read and decompress a body chunk by chunk, so that it cannot fill the memory.
+    Collect a body chunk by chunk, decompressed, so that it cannot fill the memory.
 
     :param max_bytes: the largest size of the decompressed body.
-    :raises DecodeError: if the body is larger, or not compressed as its headers say.
     """
-    if response.is_stream_consumed:  # by a mock, which has decoded it
-        body = _BoundedBody("", max_bytes)
-        body.feed(await response.aread())
-        return body.finish()
-    body = _BoundedBody(response.headers.get("content-encoding", ""), max_bytes)
-    chunks = response.aiter_raw()
-    try:
-        async for chunk in chunks:
-            body.feed(chunk)
-    except DecodeError:
-        # Run the generators to their end: left to the garbage collector, trio would warn.
-        await response.aclose()
-        with suppress(Exception):
-            async for _ in chunks:
-                pass
-        raise
-    return body.finish()
 
-
-class _BoundedBody:
-    """Collect the chunks of a body, decompressed, up to a size limit."""
-
-    def __init__(self, encoding: str, max_bytes: int) -> None:
-        self._encoding = encoding
-        self._decompressor = _decompressor_for(encoding)
+    def __init__(self, max_bytes: int) -> None:
+        self._decoders: list[_Decompressor] = []
         self._parts: list[bytes] = []
         self._remaining = max_bytes
         self._max_bytes = max_bytes
 
-    def feed(self, chunk: bytes) -> None:
-        while chunk:
-            part, chunk = (chunk, b"") if self._decompressor is None else self._decompress(chunk)
-            self._remaining -= len(part)
-            if self._remaining < 0:
-                raise DecodeError(f"the response is larger than {self._max_bytes} bytes")
-            self._parts.append(part)
+    async def read(self, response: httpx.Response) -> bytes:
+        """
+        Read a response to its end.
 
-    def _decompress(self, chunk: bytes) -> tuple[bytes, bytes]:
-        """Decompress up to the end of a gzip member. Consecutive members are one body."""
-        if self._decompressor.eof:
-            chunk = chunk.lstrip(b"\0")  # padding between members
-            if not chunk:
-                return b"", b""
-            self._decompressor = _decompressor_for(self._encoding)
+        :raises DecodeError: if the body is too large, or not compressed as its headers say.
+        """
+        if response.is_stream_consumed:  # by a mock, which has decoded it
+            self._feed(await response.aread())
+            return self._finish()
+        self._decoders = _decompressors_for(response.headers.get("content-encoding", ""))
+        chunks = response.aiter_raw()
         try:
-            part = self._decompressor.decompress(chunk, self._remaining + 1)
-        except zlib.error as error:
-            raise DecodeError(f"the compressed response cannot be read: {error}") from None
-        return part, self._decompressor.unused_data
+            async for chunk in chunks:
+                self._feed(chunk)
+        except DecodeError:
+            # Run the generators to their end: left to the garbage collector, trio would warn.
+            await response.aclose()
+            with suppress(Exception):
+                async for _ in chunks:
+                    pass
+            raise
+        return self._finish()
 
-    def finish(self) -> bytes:
-        if self._decompressor is not None and self._parts and not self._decompressor.eof:
-            raise DecodeError("the compressed response ends early")
+    def partial(self) -> bytes:
+        """Return what has been read so far."""
         return b"".join(self._parts)
 
+    def _feed(self, chunk: bytes, stage: int = 0) -> None:
+        if stage < len(self._decoders):
+            for part in self._decoders[stage].feed(chunk, _MAX_PART):
+                self._feed(part, stage + 1)
+            return
+        self._parts.append(chunk[: self._remaining])
+        self._remaining -= len(chunk)
+        if self._remaining < 0:
+            self._remaining = 0
+            raise DecodeError(f"the response is larger than {self._max_bytes} bytes")
 
-def _decompressor_for(encoding: str) -> Any:
-    name = encoding.strip().lower()
-    if name in ("", "identity"):
-        return None
-    if name in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(_GZIP_OR_ZLIB)
-    raise DecodeError(f"the response has a content encoding that was not requested: {name!r}")
+    def _finish(self) -> bytes:
+        if any(decoder.is_truncated for decoder in self._decoders):
+            raise DecodeError("the compressed response ends early")
+        return self.partial()
+
+
+class _Decompressor:
+    """Decompress consecutive gzip members, or a zlib stream."""
+
+    def __init__(self) -> None:
+        self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._has_data = False
+        self._is_done = False
+
+    @property
+    def is_truncated(self) -> bool:
+        return self._has_data and not self._decompressor.eof
+
+    def feed(self, chunk: bytes, max_bytes: int) -> Iterator[bytes]:
+        """Yield what a chunk decompresses to, in parts of at most ``max_bytes``."""
+        while chunk and not self._is_done:
+            part, chunk = self._decompress(chunk, max_bytes)
+            yield part
+
+    def _decompress(self, chunk: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+        if self._decompressor.eof and not self._begin_member(chunk := chunk.lstrip(b"\0")):
+            return b"", b""
+        self._has_data = True
+        try:
+            part = self._decompressor.decompress(chunk, max_bytes)
+        except zlib.error as error:
+            raise DecodeError(f"the compressed response cannot be read: {error}") from None
+        return part, self._decompressor.unused_data or self._decompressor.unconsumed_tail
+
+    def _begin_member(self, chunk: bytes) -> bool:
+        """Start with the next gzip member. Anything else after one is ignored, as curl does."""
+        if not chunk:
+            return False
+        if chunk[:1] != b"\x1f":
+            _log.warning("%d bytes after a compressed response were ignored", len(chunk))
+            self._is_done = True
+            return False
+        self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+        return True
+
+
+def _decompressors_for(encoding: str) -> list[_Decompressor]:
+    """Return a decompressor for each content coding, the outermost first."""
+    names = [name for part in encoding.split(",") if (name := part.strip().lower())]
+    names = [name for name in reversed(names) if name != "identity"]
+    if len(names) > _MAX_ENCODINGS:
+        raise DecodeError(f"the response has {len(names)} content encodings")
+    for name in names:
+        if name not in ("gzip", "x-gzip", "deflate"):
+            text = f"the response has a content encoding that was not requested: {name[:40]!r}"
+            raise DecodeError(text)
+    return [_Decompressor() for _ in names]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,16 @@ import anyio.lowlevel
 import attrs
 import httpx
 
-from pandium._http.body import read_body
-from pandium._http.errors import FOREIGN_ERRORS, root_os_error, translate
+from pandium._http.body import BoundedBody
+from pandium._http.errors import is_from_user_code, root_os_error, translate
 from pandium._http.limits import RateLimitGate, RetryBudget
-from pandium.errors import ConfigurationError, ConnectFailed, PandiumError, RequestTimeout
+from pandium.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    DecodeError,
+    PandiumError,
+    RequestTimeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +41,8 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
+_LARGEST_PORT = 65535
+_POOL = "pandium._http.pool"
 
 
 @attrs.frozen
@@ -163,10 +173,20 @@ class Connections:
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
     ) -> httpx.Request:
-        """Build a GET of a signed URL, with nothing from the user's client."""
+        """
+        Build a GET of a signed URL, with nothing from the user's client.
+
+        :raises DecodeError: if the URL, which came in a response, is invalid.
+        """
         self.raise_if_unusable()
         extensions = {"timeout": self._phase_timeouts(timeout)}
-        request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+        try:
+            request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+            is_valid = bool(request.url.host) and (request.url.port or 0) <= _LARGEST_PORT
+        except (httpx.InvalidURL, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise DecodeError("the response redirects to an invalid URL")
         request.url = _SignedURL(request.url)
         return request
 
@@ -202,48 +222,61 @@ class Connections:
         :raises DecodeError: if the response is too large, or wrongly compressed.
         """
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
-        progress = _SendProgress()
+        progress = _ExchangeProgress(self._max_response_bytes)
         request.extensions["trace"] = progress.on_event
         cause: OSError | None = None
+        failure: PandiumError
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-                return await self._send(request)
-        except FOREIGN_ERRORS as error:
-            failure, cause = translate(error), root_os_error(error)
+                return await self._send(request, progress)
+        except httpx.HTTPStatusError as error:  # of a user's hook that calls `raise_for_status`
+            return _unread_response(error.response)
+        except PandiumError as error:
+            failure = error
+        except Exception as error:
+            if self._is_borrowed and progress.response is None and is_from_user_code(error):
+                raise
+            failure = translate(error, is_not_sent=progress.is_not_sent)
+            cause = root_os_error(error)
         else:
             failure = progress.timeout_error(seconds)
         finally:
             request.extensions.pop("trace", None)
+        if (response := progress.error_response()) is not None:
+            return response
         # Raised outside the handler, so that httpx's error is not attached: it holds the request.
         raise failure from cause
 
-    async def _send(self, request: httpx.Request) -> Response:
+    async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
         client = self._open_client()
         if isinstance(request.url, _SignedURL):
             # A user's client may have credentials, which the storage host must not see.
             send = client.send(request, auth=None, stream=True, follow_redirects=False)
         else:
             send = client.send(request, stream=True, follow_redirects=False)
-        response = await send
+        response = progress.response = await send
         try:
-            content = await read_body(response, self._max_response_bytes)
+            content = await progress.body.read(response)
         finally:
             await response.aclose()
         return Response(response.status_code, response.headers, content)
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a request can be sent without slow imports or the loading of certificates."""
+        return self._client is not None or _POOL in sys.modules
+
+    def prepare(self) -> None:
+        """
+        Import the pool and load the certificates, which takes a tenth of a second.
+
+        :raises ConfigurationError: if a variable of the environment cannot be used.
+        """
+        _import_pool().create_ssl_context()
+
     def _open_client(self) -> httpx.AsyncClient:
         if self._client is None:
-            # Imported here, because httpcore2 takes half as long to import as httpx.
-            from pandium._http.pool import create_http_client  # noqa: PLC0415
-
-            try:
-                self._client = create_http_client(self._max_connections)
-            except OSError as error:
-                reason = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
-                raise ConfigurationError(reason) from None
-            except (ValueError, httpx.InvalidURL):  # whose text may contain the proxy's password
-                reason = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not a valid proxy URL"
-                raise ConfigurationError(reason) from None
+            self._client = _import_pool().create_http_client(self._max_connections)
         return self._client
 
     def raise_if_closed(self) -> None:
@@ -289,6 +322,11 @@ class Connections:
             )
 
 
+def _import_pool() -> Any:
+    # Not at the top, because httpcore2 takes half as long to import as httpx.
+    return import_module(_POOL)
+
+
 def _current_loop() -> object:
     return os.getpid(), anyio.lowlevel.current_token()
 
@@ -324,26 +362,49 @@ class Slot:
         self._semaphore.release()
 
 
-class _SendProgress:
-    """Observe through httpcore's trace events whether the request has begun to be sent."""
+class _ExchangeProgress:
+    """
+    How far an exchange has come.
 
-    __slots__ = ("_is_sent", "_is_told")
+    httpcore's trace events tell whether the request has begun to be sent. A response whose status
+    is an error is worth as much as its status: what happens to its body changes nothing.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, max_response_bytes: int) -> None:
+        self.response: httpx.Response | None = None
+        self.body = BoundedBody(max_response_bytes)
         self._is_told = False
-        # Until an event says otherwise, because other transports than httpcore's send none.
-        self._is_sent = True
+        self._is_sent = False
+
+    @property
+    def is_not_sent(self) -> bool:
+        """Whether it was observed that the request was not sent."""
+        return self._is_told and not self._is_sent
 
     async def on_event(self, event: str, info: Mapping[str, Any]) -> None:
-        if not self._is_told:
-            self._is_told, self._is_sent = True, False
+        self._is_told = True
         # A CONNECT asks a proxy for a tunnel; the request itself follows.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self._is_sent = True
-            # Later events tell nothing new, and each costs as much as a tenth of a header line.
+            # Later events tell nothing new, and each takes time.
             info["request"].extensions.pop("trace", None)
 
     def timeout_error(self, seconds: float) -> PandiumError:
-        if self._is_sent:
-            return RequestTimeout(f"no complete response within {seconds:g} s")
-        return ConnectFailed(f"no connection within {seconds:g} s")
+        if self.is_not_sent:
+            return ConnectFailed(f"no connection within {seconds:g} s")
+        return RequestTimeout(f"no complete response within {seconds:g} s")
+
+    def error_response(self) -> Response | None:
+        """Return the response if its status is not a success, with as much of its body as came."""
+        response = self.response
+        if response is None or response.is_success:
+            return None
+        return Response(response.status_code, response.headers, self.body.partial())
+
+
+def _unread_response(response: httpx.Response) -> Response:
+    try:
+        content = response.content
+    except httpx.ResponseNotRead:
+        content = b""
+    return Response(response.status_code, response.headers, content)

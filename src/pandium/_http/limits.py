@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from pandium.errors import APIError, RateLimited
+from pandium.errors import RateLimited
 
 if TYPE_CHECKING:
     from pandium._clock import Clock
@@ -52,8 +52,8 @@ class RetryBudget:
     Limit the retries of one client to a tenth of its requests.
 
     Each retry costs a token, and each success earns a tenth of one. During an outage the server
-    sees one burst of retries, then none. A retry after a 429 is free, because the server asked
-    for it.
+    sees one burst of retries, then none. A retry is free if the server asked for it by a 429 with
+    a `Retry-After`.
     """
 
     def __init__(self, tokens: float = 100.0) -> None:
@@ -66,7 +66,7 @@ class RetryBudget:
 
     def spend(self, error: BaseException | None) -> bool:
         """Pay for a retry after this error. Return False if the budget is exhausted."""
-        if isinstance(error, APIError) and error.status_code == _TOO_MANY_REQUESTS:
+        if isinstance(error, RateLimited) and error.retry_after:
             return True
         if self._tokens < 1:
             return False

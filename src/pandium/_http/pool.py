@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from contextlib import aclosing
 from contextvars import ContextVar
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpcore2
 import httpx
 
+from pandium._http.environment import NoProxy, create_ssl_context, read_proxies
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["create_http_client"]
@@ -105,6 +104,9 @@ class _Pool(httpcore2.AsyncConnectionPool):
             raise _as_httpx_error(error) from error
 
     async def _send(self, request: Any) -> Any:
+        if (trace := request.extensions.get("trace")) is not None:
+            # Before anything can fail, so that what is not sent is known not to be.
+            await trace("pool.get_connection.started", {})
         connection = await self._get_connection(request.url.origin)
         self._busy.add(connection)
         token = _opened_streams.set([])
@@ -175,18 +177,9 @@ class _PoolTransport(httpx.AsyncHTTPTransport):
     def __init__(self, proxy: httpx.Proxy | None, max_connections: int) -> None:
         self._pool = _Pool(  # type: ignore[assignment]  # same interface as httpcore's
             max_connections,
-            ssl_context=_ssl_context(
-                os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-            ),
+            ssl_context=create_ssl_context(),
             proxy=None if proxy is None else _as_httpcore_proxy(proxy),
         )
-
-
-@cache
-def _ssl_context(_file: str | None, _directory: str | None) -> ssl.SSLContext:
-    # Shared by the whole process, because loading the certificates takes tens of milliseconds.
-    # httpx reads the two variables itself.
-    return httpx.create_ssl_context()
 
 
 def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
@@ -208,11 +201,19 @@ class _NoCookies(httpx.Cookies):
 
 
 class _Client(httpx.AsyncClient):
-    # Not AsyncClient(transport=…), which ignores HTTPS_PROXY, NO_PROXY and the like.
+    # Not AsyncClient(transport=…), which knows no proxies; and not httpx's own reading of
+    # NO_PROXY, which raises on networks such as ::1/128.
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
+        self._no_proxy = NoProxy.from_environment()
         super().__init__()
         self._cookies = _NoCookies()
+
+    def _get_proxy_map(self, *_: Any) -> dict[str, httpx.Proxy | None]:
+        return dict(read_proxies())
+
+    def _transport_for_url(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+        return self._transport if self._no_proxy.matches(url) else super()._transport_for_url(url)
 
     def _init_transport(self, *_: Any, **__: Any) -> httpx.AsyncBaseTransport:
         return _PoolTransport(None, self._max_connections)
@@ -224,5 +225,9 @@ class _Client(httpx.AsyncClient):
 
 
 def create_http_client(max_connections: int) -> httpx.AsyncClient:
-    """Create an httpx client over our pool, with proxies and certificates from the environment."""
+    """
+    Create an httpx client over our pool, with proxies and certificates from the environment.
+
+    :raises ConfigurationError: if a variable cannot be used.
+    """
     return _Client(max_connections)

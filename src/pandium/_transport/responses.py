@@ -39,6 +39,9 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
 # A redirect (3xx) may come after the work was done, and 408 during it.
 _NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
 _MAX_MESSAGE_LENGTH = 200
+# An error body is read and searched only up to these sizes, because others write it.
+_MAX_BODY = 256 * 1024
+_MAX_LITERAL = 16 * 1024
 _NUMBERS = re.compile(r"\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", re.ASCII)
 _MAX_RETRY_AFTER = 1e10  # seconds; more digits than this would become infinity
 
@@ -93,6 +96,8 @@ def _phrase_for(status: int) -> str:
 
 
 def _parse_body(content: bytes, redact: Callable[[Any], Any]) -> Any:
+    if len(content) > _MAX_BODY:
+        return redact(content[:_MAX_BODY].decode(errors="replace"))
     try:
         return redact(json.loads(content))
     except (ValueError, RecursionError):
@@ -133,7 +138,7 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
     detail = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(detail, str):
         return None
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (json.loads, _parse_literal):
         try:
             with warnings.catch_warnings(action="ignore"):  # about invalid escapes in the text
                 parsed = redact(parse(detail))  # again, because escapes may have hidden the key
@@ -144,6 +149,13 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
     return None
 
 
+def _parse_literal(text: str) -> Any:
+    # Python's parser takes hundreds of bytes of memory for each byte of a literal.
+    if len(text) > _MAX_LITERAL:
+        raise ValueError("too long")
+    return ast.literal_eval(text)
+
+
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, as a number or an HTTP date."""
     value = headers.get("retry-after", "").strip()
@@ -152,9 +164,9 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
     until = _parse_http_date(value)
     if until is None:
         return None
-    # By our clock and by the server's, whichever is longer: never a shorter wait than was meant.
-    clocks = [now, _parse_http_date(headers.get("date", "")) or now]
-    return max(0.0, *((until - clock).total_seconds() for clock in clocks))
+    # By the server's own clock if it is known, because ours may be wrong.
+    server_now = _parse_http_date(headers.get("date", "")) or now
+    return max(0.0, (until - server_now).total_seconds())
 
 
 def _parse_http_date(value: str) -> datetime | None:

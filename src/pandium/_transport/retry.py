@@ -34,8 +34,8 @@ class Retry:
     How often a failed request is sent again, and after which delays.
 
     The delay before the n-th retry is random, from 0 to ``initial * 2 ** (n - 1)`` seconds, at
-    most ``maximum``. A ``Retry-After`` of the server replaces it; if waiting that long would
-    exceed ``max_elapsed``, the error is raised at once.
+    most ``maximum``. If the server asks for a longer wait by ``Retry-After``, that is the delay.
+    If waiting that long would exceed ``max_elapsed``, the error is raised at once.
 
     ```python
     from pandium import AsyncPandium, Retry
@@ -109,8 +109,8 @@ async def send_with_retries(
     backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
 
     def delay(state: tenacity.RetryCallState) -> float:
-        retry_after = _retry_after(state)
-        return backoff(state) if retry_after is None else retry_after
+        # The longer of the two: a `Retry-After` of zero, or in the past, must not cause a burst.
+        return max(backoff(state), _retry_after(state))
 
     retrying = tenacity.AsyncRetrying(
         sleep=clock.sleep,
@@ -129,9 +129,9 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
     return None if state.outcome is None else state.outcome.exception()
 
 
-def _retry_after(state: tenacity.RetryCallState) -> float | None:
+def _retry_after(state: tenacity.RetryCallState) -> float:
     error = _error_of(state)
-    return error.retry_after if isinstance(error, APIError) else None
+    return (error.retry_after or 0.0) if isinstance(error, APIError) else 0.0
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import logging
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,8 +14,11 @@ from pandium.errors import Attempt, PandiumError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
 
-__all__ = ["observe_call"]
+__all__ = ["load_instruments", "observe_call"]
+
+_log = logging.getLogger("pandium")
 
 _Attributes: TypeAlias = "dict[str, str | int]"
 
@@ -24,61 +28,98 @@ _DURATION = "http.client.request.duration"
 
 
 @cache
-def _instruments() -> Any:
-    # At the first call, so that programs without the extra, or without calls, pay nothing.
+def load_instruments() -> Any:
+    """Return OpenTelemetry's tracer and histogram, or `None` if it is missing or broken."""
     if find_spec("opentelemetry") is None:
         return None
-    from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
+    try:
+        from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
 
-    meter = metrics.get_meter("pandium", __version__)
-    histogram = meter.create_histogram(
-        _DURATION, unit="s", description="Duration of a call, including its retries."
-    )
-    return trace.get_tracer("pandium", __version__), trace, histogram
+        meter = metrics.get_meter("pandium", __version__)
+        histogram = meter.create_histogram(
+            _DURATION, unit="s", description="Duration of a call, including its retries."
+        )
+        return trace.get_tracer("pandium", __version__), trace, histogram
+    except ImportError:  # another distribution fills the namespace
+        return None
+    except Exception:  # noqa: BLE001 - whatever a provider raises must not break a call
+        _log.warning("OpenTelemetry cannot be used: calls are not traced", exc_info=True)
+        return None
 
 
 def observe_call(
     method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Callable[[], float]
 ) -> AbstractContextManager[None]:
     """Record a span of one call, with its attempts as events, and how long it took."""
-    instruments = _instruments()
+    instruments = load_instruments()
     if instruments is None:
         return _NOTHING
-    return _record_call(instruments, method, template, base_url, attempts, now)
+    return _ObservedCall(instruments, method, template, base_url, attempts, now)
+
+
+class _ObservedCall(AbstractContextManager[None]):
+    """A call in progress. Whatever OpenTelemetry raises is logged, and breaks nothing."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - those of `observe_call`, and the instruments
+        self,
+        instruments: Any,
+        method: str,
+        template: str,
+        base_url: str,
+        attempts: Sequence[Attempt],
+        now: Callable[[], float],
+    ) -> None:
+        self._tracer, self._trace, self._histogram = instruments
+        self._name = f"{method} {template}"
+        self._attributes = _attributes_of(method, template, base_url)
+        self._attempts = attempts
+        self._now = now
+        self._stack = ExitStack()
+        self._span: Any = None
+
+    def __enter__(self) -> None:
+        self._started = self._now()
+        with _logging_errors():
+            self._span = self._stack.enter_context(
+                self._tracer.start_as_current_span(
+                    self._name,
+                    kind=self._trace.SpanKind.CLIENT,
+                    attributes=self._attributes,
+                    record_exception=False,  # a traceback may contain secrets of the user's code
+                    set_status_on_exception=False,
+                )
+            )
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with _logging_errors():
+            result = _status_of(self._attempts)
+            if isinstance(exc, PandiumError):
+                result["error.type"] = type(exc).__name__
+            if self._span is not None:
+                self._describe(exc, result)
+            self._histogram.record(self._now() - self._started, self._attributes | result)
+        with _logging_errors():
+            self._stack.close()
+
+    def _describe(self, exc: BaseException | None, result: _Attributes) -> None:
+        if isinstance(exc, PandiumError):
+            self._span.set_status(self._trace.StatusCode.ERROR, str(exc))
+        self._span.set_attributes(result)
+        for attempt in self._attempts:
+            self._span.add_event("attempt", _event_of(attempt), int(attempt.at.timestamp() * 1e9))
 
 
 @contextmanager
-def _record_call(  # noqa: PLR0913, PLR0917 - those of `observe_call`, and the instruments
-    instruments: Any,
-    method: str,
-    template: str,
-    base_url: str,
-    attempts: Sequence[Attempt],
-    now: Callable[[], float],
-) -> Iterator[None]:
-    tracer, trace, histogram = instruments
-    attributes = _attributes_of(method, template, base_url)
-    started = now()
-    with tracer.start_as_current_span(
-        f"{method} {template}",
-        kind=trace.SpanKind.CLIENT,
-        attributes=attributes,
-        record_exception=False,  # a traceback may contain secrets of the user's code
-        set_status_on_exception=False,
-    ) as span:
-        result: _Attributes = {}
-        try:
-            yield
-        except PandiumError as error:
-            result = {"error.type": type(error).__name__}
-            span.set_status(trace.StatusCode.ERROR, str(error))
-            raise
-        finally:
-            result.update(_status_of(attempts))
-            span.set_attributes(result)
-            for attempt in attempts:
-                span.add_event("attempt", _event_of(attempt), int(attempt.at.timestamp() * 1e9))
-            histogram.record(now() - started, attributes | result)
+def _logging_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - see `_ObservedCall`
+        _log.warning("OpenTelemetry failed to record a call", exc_info=True)
 
 
 def _attributes_of(method: str, template: str, base_url: str) -> _Attributes:

@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 import attrs
 
 from pandium._serialization.convert import decode, decode_json
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety
-from pandium._transport.telemetry import observe_call
+from pandium._transport.telemetry import load_instruments, observe_call
 from pandium._version import __version__
 from pandium.errors import Attempt, DecodeError, PandiumError, RateLimited
 
@@ -70,6 +71,16 @@ class Transport:
         spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT, is_signed=True)
         return await self.request(spec, lambda response: response.content)
 
+    async def prepare(self) -> None:
+        """Do the slow part of the first request in a thread, so that the event loop goes on."""
+        if not self.connections.is_prepared:
+            with self.clock.waiting_for_io():
+                await anyio.to_thread.run_sync(self._prepare)
+
+    def _prepare(self) -> None:
+        self.connections.prepare()
+        load_instruments()
+
     async def request(self, spec: RequestSpec, read: Callable[[Response], T]) -> T:
         """
         Send a request, and return what ``read`` makes of the response.
@@ -78,6 +89,8 @@ class Transport:
         :raises APIError: if the response is an error.
         :raises DecodeError: if the response cannot be read.
         """
+        if not self.connections.is_prepared:
+            await self.prepare()
         request = self._build(spec)
         attempts: list[Attempt] = []
         outcome_unknown = False

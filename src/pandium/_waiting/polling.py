@@ -62,14 +62,14 @@ class Polling:
     status = await client.runs.wait(trigger, poll=gentle, timeout=3600.0)
     ```
 
-    :param first: The delay before the first poll, in seconds. Default: 1.
-    :param factor: The delay before each further poll, as a fraction of the time waited so far.
+    :ivar first: The delay before the first poll, in seconds. Default: 1.
+    :ivar factor: The delay before each further poll, as a fraction of the time waited so far.
         Default: 0.1, so that the delay after one minute is six seconds.
-    :param minimum: The shortest delay between two polls, in seconds. Default: 1.
-    :param maximum: The longest delay between two polls, in seconds. Default: 15.
-    :param jitter: The random variation of each delay, as a fraction from 0 up to but not
+    :ivar minimum: The shortest delay between two polls, in seconds. Default: 1.
+    :ivar maximum: The longest delay between two polls, in seconds. Default: 15.
+    :ivar jitter: The random variation of each delay, as a fraction from 0 up to but not
         including 1. Default: 0.2, which is 20 % in either direction.
-    :param rate: The maximum number of polls per second, over all triggers of one wait.
+    :ivar rate: The maximum number of polls per second, over all triggers of one wait.
         Default: 20.
     :raises ValueError: If a value is out of range, or ``minimum`` is greater than ``maximum``.
     """

@@ -19,11 +19,11 @@ from pandium.emulator._faults import (
     Status,
     Truncate,
 )
-from pandium.emulator._journal import Journal, Request
 from pandium.emulator._manual_clock import ManualClock
 from pandium.emulator._phases import Phase, Polls
 from pandium.emulator._plans import Plan
 from pandium.emulator._records import Integration, Release, Tenant
+from pandium.emulator._request_log import Request, RequestLog
 from pandium.emulator._runs import Runs
 from pandium.emulator._upstreams import ConnectorRequest, UpstreamFailure
 
@@ -36,7 +36,6 @@ __all__ = [
     "Faults",
     "Garbage",
     "Integration",
-    "Journal",
     "Latency",
     "ManualClock",
     "Phase",
@@ -46,6 +45,7 @@ __all__ = [
     "RateLimit",
     "Release",
     "Request",
+    "RequestLog",
     "Reset",
     "Runs",
     "Stall",

@@ -68,10 +68,16 @@ class Application:
         if is_control(scope["path"]) and not is_storage:
             await control()(scope, receive, send)
             return
-        journal = service.storage_requests if is_storage else service.requests
+        request_log = service.storage_requests if is_storage else service.requests
         app = log_answer(service, scope) if is_storage else self._target(scope)
         exchange = Exchange(
-            app, scope, receive, send, journal=journal, clock=service.clock, drift=service.drift
+            app,
+            scope,
+            receive,
+            send,
+            request_log=request_log,
+            clock=service.clock,
+            drift=service.drift,
         )
         # Only the end of the server cancels; uvicorn would log it as an error.
         with contextlib.suppress(asyncio.CancelledError):

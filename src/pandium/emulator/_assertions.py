@@ -1,10 +1,10 @@
-"""Assertions on the requests of a journal: a failure shows the requests that it is about."""
+"""Assertions on the requests of a request log: a failure shows the requests that it is about."""
 
 from collections.abc import Callable
 
-from pandium.emulator._journal import Journal, Kind, Request
 from pandium.emulator._operations import SYNCS, read_operation
 from pandium.emulator._plans import read_count
+from pandium.emulator._request_log import Kind, Request, RequestLog
 
 MOST_SHOWN = 20
 LAST_SHOWN = 5
@@ -12,10 +12,10 @@ NOT_YET = 404
 ANSWERED = range(1, 400)
 
 
-def assert_triggered(journal: Journal, tenant: int | None, times: int | None) -> None:
+def assert_triggered(log: RequestLog, tenant: int | None, times: int | None) -> None:
     """Fail unless a tenant (None: any) got a trigger, or as many as `times`."""
     __tracebackhide__ = True
-    effects = journal.effects.copy()
+    effects = log.effects.copy()
     found = sum(
         number
         for (operation, one), number in effects.items()
@@ -25,11 +25,15 @@ def assert_triggered(journal: Journal, tenant: int | None, times: int | None) ->
     def is_about(kind: Kind) -> bool:
         return kind[0] in SYNCS and tenant in (None, kind[1])
 
-    _expect(f"triggers of {_name(tenant)}", found, times, journal, is_about)
+    _expect(f"triggers of {_name(tenant)}", found, times, log, is_about)
 
 
 def assert_requested(
-    journal: Journal, operation: str, tenant: int | None, status: int | None, times: int | None
+    log: RequestLog,
+    operation: str,
+    tenant: int | None,
+    status: int | None,
+    times: int | None,
 ) -> None:
     """Fail unless an operation was requested, or as often as `times`."""
     __tracebackhide__ = True
@@ -38,17 +42,17 @@ def assert_requested(
     def is_about(kind: Kind) -> bool:
         return kind[0] == name and tenant in (None, kind[1])
 
-    found = journal.total(lambda kind: is_about(kind) and status in (None, kind[2]))
+    found = log.total(lambda kind: is_about(kind) and status in (None, kind[2]))
     whose = "" if tenant is None else f" for {_name(tenant)}"
     answered = "" if status is None else f" with status {status}"
-    _expect(f"requests of {name}{whose}{answered}", found, times, journal, is_about)
+    _expect(f"requests of {name}{whose}{answered}", found, times, log, is_about)
 
 
-def assert_no_errors(journal: Journal) -> None:
+def assert_no_errors(log: RequestLog) -> None:
     """Fail if a request got no answer, or one of failure; a trigger without a run is none."""
     __tracebackhide__ = True
-    if number := journal.total(_is_error):
-        raise AssertionError(f"requests that failed: {number}, not 0{_shown(journal, _is_error)}")
+    if number := log.total(_is_error):
+        raise AssertionError(f"requests that failed: {number}, not 0{_shown(log, _is_error)}")
 
 
 def _is_error(kind: Kind) -> bool:
@@ -61,17 +65,21 @@ def _name(tenant: int | None) -> str:
 
 
 def _expect(
-    what: str, found: int, times: int | None, journal: Journal, is_about: Callable[[Kind], bool]
+    what: str,
+    found: int,
+    times: int | None,
+    log: RequestLog,
+    is_about: Callable[[Kind], bool],
 ) -> None:
     __tracebackhide__ = True
     if found != times if times is not None else not found:
         wanted = "1 or more" if times is None else read_count("times", times, 0)
-        raise AssertionError(f"{what}: {found}, not {wanted}{_shown(journal, is_about)}")
+        raise AssertionError(f"{what}: {found}, not {wanted}{_shown(log, is_about)}")
 
 
-def _shown(journal: Journal, is_about: Callable[[Kind], bool]) -> str:
-    about: list[Request] = [one for one in journal if is_about(one.kind)]
-    lines = about[-MOST_SHOWN:] or journal[-LAST_SHOWN:]
+def _shown(log: RequestLog, is_about: Callable[[Kind], bool]) -> str:
+    about: list[Request] = [one for one in log if is_about(one.kind)]
+    lines = about[-MOST_SHOWN:] or log[-LAST_SHOWN:]
     title = "" if about else "\nno such request; the last ones:" if lines else "\nno request"
     left = len(about) - len(lines)
     before = f"\n  … and {left} before" if left > 0 else ""

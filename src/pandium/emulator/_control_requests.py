@@ -10,7 +10,7 @@ from fastapi import Request as Asked
 from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator._control_answers import answer
-from pandium.emulator._journal import KEPT, Request
+from pandium.emulator._request_log import KEPT, Request
 from pandium.emulator._service import service_of
 
 router = APIRouter()
@@ -61,12 +61,12 @@ class Filter(BaseModel):
 @router.get("/requests", response_model=RequestsView)
 async def get_requests(request: Asked, wanted: Annotated[Filter, Query()]) -> Response:
     """Return the last requests to the API, as far as they are kept."""
-    journal = service_of(request).requests
+    request_log = service_of(request).requests
     conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
-    found = [one for one in journal if _fits(one, conditions)]
+    found = [one for one in request_log if _fits(one, conditions)]
     first = len(found) - min(len(found), wanted.limit)
     shown = [request_data(one) for one in islice(found, first, None)]
-    total = journal.counts.total()
+    total = request_log.counts.total()
     return answer({"requests": shown, "matching": len(found), "total": total})
 
 

@@ -30,13 +30,13 @@ class Saved(BaseModel):
     path: str
 
 
-@router.get("/state", response_model=forms.State)
+@router.get("/state", response_model=forms.SavedState)
 async def get_state(request: Request) -> Response:
     """Return all that the emulator holds, as a file of a saved state has it."""
     return answer(state_of(service_of(request)))
 
 
-@router.put("/state", response_model=forms.State)
+@router.put("/state", response_model=forms.SavedState)
 async def replace_state(request: Request, body: dict[str, Any]) -> Response:
     """
     Hold what a seed or a saved state says, and nothing of what was.
@@ -48,7 +48,7 @@ async def replace_state(request: Request, body: dict[str, Any]) -> Response:
     return answer(state_of(service))
 
 
-@router.post("/reset", response_model=forms.State)
+@router.post("/reset", response_model=forms.SavedState)
 async def reset(request: Request) -> Response:
     """Hold what the seed of the start says, and nothing of what was."""
     service = service_of(request)

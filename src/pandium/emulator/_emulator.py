@@ -21,9 +21,9 @@ from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
 from pandium.emulator._drift import Drift
 from pandium.emulator._faults import Faults
-from pandium.emulator._journal import Journal
 from pandium.emulator._problems import read
 from pandium.emulator._records import Integration, Release, Tenant
+from pandium.emulator._request_log import RequestLog
 from pandium.emulator._runs import Runs
 from pandium.emulator._seeds import Seed, add_tenant_as_given, begin, seed_data
 from pandium.emulator._server import HOST, ServerThread, bind
@@ -181,12 +181,12 @@ class Emulator:
         return self._service.drift
 
     @property
-    def requests(self) -> Journal:
+    def requests(self) -> RequestLog:
         """The last requests to the API."""
         return self._service.requests
 
     @property
-    def storage_requests(self) -> Journal:
+    def storage_requests(self) -> RequestLog:
         """The last requests to the storage of logs, which is another origin."""
         return self._service.storage_requests
 

@@ -2,13 +2,14 @@
 
 from collections import deque
 from dataclasses import dataclass
+from email.utils import format_datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandium.emulator._clock import Clock
 from pandium.emulator._drift import Drift
-from pandium.emulator._journal import MOST_BODY, TOUCHED, Journal, Request, shown_headers
 from pandium.emulator._operations import DOCUMENT, OPERATIONS, find
+from pandium.emulator._request_log import MOST_BODY, TOUCHED, Request, RequestLog, shown_headers
 from pandium.emulator._server import CONNECTION, Connection
 
 LENGTH = b"content-length"
@@ -24,7 +25,7 @@ class Answer:
 
 
 class Exchange:
-    """Watch one request, and write it into a journal when its answer begins."""
+    """Watch one request, and record it when its answer begins."""
 
     def __init__(  # noqa: PLR0913 - the three of ASGI, and whatever they lead to
         self,
@@ -33,7 +34,7 @@ class Exchange:
         receive: Receive,
         send: Send,
         *,
-        journal: Journal,
+        request_log: RequestLog,
         clock: Clock,
         drift: Drift,
     ) -> None:
@@ -48,7 +49,7 @@ class Exchange:
         self._app = app
         self._receive = receive
         self._send = send
-        self._journal = journal
+        self._request_log = request_log
         self._drift = drift
         self._unread: deque[Message] = deque()
         self._body: list[bytes] = []
@@ -78,16 +79,18 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on a message to the client; it is in the journal before the client has it."""
+        """Send a message to the client, dated by the emulator's clock, once it is recorded."""
         if message["type"] == "http.response.start":
             self.note(message["status"])
+            date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
+            message = {**message, "headers": [*message["headers"], (b"date", date.encode())]}
         await self._send(message)
 
     def note(self, status: int = 0) -> None:
-        """Write the request into the journal, unless it stands there; 0 is no answer."""
+        """Record the request, unless it is recorded already; a status of 0 is no response."""
         if not self.is_over:
             self.is_over = True
-            self._journal.add(self._request(status))
+            self._request_log.add(self._request(status))
 
     async def go_on(self) -> None:
         """Let the request be answered as it should be."""

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator._control_answers import answer
-from pandium.emulator._journal import Journal
 from pandium.emulator._queues import EmulatedRun
 from pandium.emulator._records import Tenant
+from pandium.emulator._request_log import RequestLog
 from pandium.emulator._service import Service, service_of
 
 MOST = 500
@@ -187,9 +187,9 @@ def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> di
     }
 
 
-def _request_rows(journal: Journal) -> Iterator[dict[str, Any]]:
-    number = journal.counts.total()
-    for one in reversed(journal):
+def _request_rows(request_log: RequestLog) -> Iterator[dict[str, Any]]:
+    number = request_log.counts.total()
+    for one in reversed(request_log):
         yield {
             "number": number,
             "method": one.method,

@@ -100,6 +100,7 @@ class Serving(uvicorn.Server):
             loop="asyncio",
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
+            date_header=False,  # the emulator's clock need not show the real date
         )
         super().__init__(config)
         self.ready = threading.Event()

@@ -18,8 +18,8 @@ from pandium.emulator._clock import Clock
 from pandium.emulator._connectors import Connectors
 from pandium.emulator._drift import Drift
 from pandium.emulator._faults import Faults
-from pandium.emulator._journal import TOUCHED, Journal
 from pandium.emulator._problems import Missing
+from pandium.emulator._request_log import TOUCHED, RequestLog
 from pandium.emulator._runs import Runs
 from pandium.emulator._store import Store
 from pandium.emulator._views import TenantEncoder
@@ -46,8 +46,8 @@ class Service:
         self.runs = Runs(self.clock, self.lock)
         self.store = Store(self.clock, self.runs.schedule)
         self.connectors = Connectors()
-        self.requests = Journal()
-        self.storage_requests = Journal()
+        self.requests = RequestLog()
+        self.storage_requests = RequestLog()
         self.faults = Faults(self.clock)
         self.drift = Drift(self.store, self.lock)
         self.tenants = TenantEncoder(self.store, self.runs)

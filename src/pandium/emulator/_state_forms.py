@@ -148,7 +148,7 @@ class RunState(Arguments):
     ended_at: Moment | None = None
 
 
-class State(Arguments):
+class SavedState(Arguments):
     """All that an emulator holds."""
 
     pandium_emulator_state: Literal[1] = Field(description="The version of the format.")

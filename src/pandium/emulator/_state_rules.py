@@ -12,7 +12,7 @@ from pandium.emulator._state_forms import (
     IntegrationState,
     ReleaseState,
     RunState,
-    State,
+    SavedState,
     TenantState,
 )
 from pandium.emulator._store import Store
@@ -20,7 +20,7 @@ from pandium.emulator._store import Store
 Rule = Callable[[Any, Store], Iterator[Problem]]
 
 
-def repeated(state: State) -> Iterator[Problem]:
+def repeated(state: SavedState) -> Iterator[Problem]:
     """Find ids that are used twice, which are to be seen only before records are kept by them."""
     for section in ("integrations", "releases", "tenants", "runs"):
         places = (((section, index), one.id) for index, one in enumerate(getattr(state, section)))
@@ -40,7 +40,7 @@ def _taken(ids: Iterable[tuple[tuple[str | int, ...], int]]) -> Iterator[Problem
         seen.add(key)
 
 
-def problems(state: State, store: Store) -> Iterator[Problem]:
+def problems(state: SavedState, store: Store) -> Iterator[Problem]:
     """Find what breaks a rule, or refers to what is not there."""
     rules: tuple[tuple[str, Rule], ...] = (
         ("integrations", _of_integration),

@@ -32,7 +32,7 @@ from pandium.emulator._state_forms import (
     IntegrationState,
     ReleaseState,
     RunState,
-    State,
+    SavedState,
     TenantState,
 )
 from pandium.emulator._state_rules import problems, repeated
@@ -88,7 +88,7 @@ def restored(data: Mapping[str, Any], clock: Clock) -> Contents:
     """
     if data[MARK] != VERSION:
         raise Refused([Problem((MARK,), f"must be {VERSION}", data[MARK])])
-    state = read(State, data)
+    state = read(SavedState, data)
     refuse_if(*repeated(state))
     store = Store(clock)
     store.integrations |= {one.id: _integration(one) for one in _by_id(state.integrations)}

@@ -1,5 +1,5 @@
 """
-Command-line arguments go in.
+The arguments and options of a command go in.
 
-Each command calls one operation of the client and returns what the session writes.
+A call of one operation of the client, and the kind of the records to write, come out.
 """

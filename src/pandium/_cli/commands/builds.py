@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandium._cli.options import ID, MODE, Group, answers
+from pandium._cli.execution import output_json
+from pandium._cli.options import ID, MODE, Group
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium
@@ -25,7 +26,7 @@ def builds() -> None:
 @click.option(
     "--mode", type=MODE, default="normal", show_default=True, help="Run mode of the build."
 )
-@answers
+@output_json
 async def create(client: AsyncPandium, *, integration_id: int, build_tag: str, mode: str) -> Any:
     """
     Create a build of an integration.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandium._cli.options import ID, Group, answers, read_object, read_pairs, read_text
+from pandium._cli.execution import output_json
+from pandium._cli.options import ID, Group, read_object, read_pairs, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ def _target(method: str) -> Callable[[Any], Any]:
     metavar="JSON",
     help="Body: a JSON object, @FILE, or @- for standard input. None by default.",
 )
-@answers
+@output_json
 async def call(
     client: AsyncPandium,
     *,
@@ -87,7 +88,7 @@ async def call(
     metavar="TEXT",
     help="SOAP envelope, @FILE, or @- for standard input. None by default.",
 )
-@answers
+@output_json
 async def soap(
     client: AsyncPandium,
     *,
@@ -123,7 +124,7 @@ async def soap(
     metavar="TEXT",
     help="XML document, @FILE, or @- for standard input. None by default.",
 )
-@answers
+@output_json
 async def xml(
     client: AsyncPandium,
     *,
@@ -154,7 +155,7 @@ async def xml(
 @connectors.command("disconnect")
 @click.argument("tenant_id", metavar="TENANT", type=ID)
 @click.argument("connector")
-@answers
+@output_json
 async def disconnect(client: AsyncPandium, *, tenant_id: int, connector: str) -> Any:
     """
     Disconnect a tenant from a connector.

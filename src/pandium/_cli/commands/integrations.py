@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandium._cli.options import ID, MODE, Group, lists, read_object, shows
+from pandium._cli.execution import output_listing, output_record
+from pandium._cli.options import ID, MODE, Group, read_object
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium, Listing, Trigger
@@ -31,7 +32,7 @@ def integrations() -> None:
     metavar="FIELD__ASC|FIELD__DESC",
     help="Sort by a field, ascending or descending. The API's order by default.",
 )
-@lists("Integration")
+@output_listing("Integration")
 def list_(
     client: AsyncPandium, *, archived: bool | None, sort_by: str | None
 ) -> Listing[Integration]:
@@ -45,7 +46,7 @@ def list_(
 
 @integrations.command("get")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@shows("Integration")
+@output_record("Integration")
 async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
     """
     Show an integration.
@@ -65,7 +66,7 @@ async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
     metavar="JSON",
     help="Data for the run: a JSON object, @FILE, or @- for standard input. None by default.",
 )
-@shows("Trigger")
+@output_record("Trigger")
 async def sync(
     client: AsyncPandium,
     *,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pandium._cli.options import ID, Group, shows
+from pandium._cli.execution import output_record
+from pandium._cli.options import ID, Group
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium
@@ -22,7 +23,7 @@ def releases() -> None:
 
 @releases.command("list")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@shows("Release")
+@output_record("Release")
 async def list_(client: AsyncPandium, *, integration_id: int) -> list[Release]:
     """
     List the releases of an integration.
@@ -35,7 +36,7 @@ async def list_(client: AsyncPandium, *, integration_id: int) -> list[Release]:
 @releases.command("get")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
 @click.argument("release_id", metavar="RELEASE", type=ID)
-@shows("Release")
+@output_record("Release")
 async def get(client: AsyncPandium, *, integration_id: int, release_id: int) -> Release:
     """
     Show a release.
@@ -47,7 +48,7 @@ async def get(client: AsyncPandium, *, integration_id: int, release_id: int) -> 
 
 @releases.command("default")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@shows("Release")
+@output_record("Release")
 async def default(client: AsyncPandium, *, integration_id: int) -> Release:
     """
     Show the default release of an integration.
@@ -59,7 +60,7 @@ async def default(client: AsyncPandium, *, integration_id: int) -> Release:
 
 @releases.command("latest")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@shows("Release")
+@output_record("Release")
 async def latest(client: AsyncPandium, *, integration_id: int) -> Release:
     """
     Show the latest release of an integration.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandium._cli.options import Command, answers, read_json, read_pairs
+from pandium._cli.execution import output_json
+from pandium._cli.options import Command, read_json, read_pairs
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium
@@ -39,7 +40,7 @@ __all__ = ["request"]
     metavar="JSON",
     help="Body: JSON, @FILE, or @- for standard input. None by default.",
 )
-@answers
+@output_json
 async def request(
     client: AsyncPandium,
     *,

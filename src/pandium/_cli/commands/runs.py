@@ -1,4 +1,4 @@
-"""The commands on runs."""
+"""The commands for runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pandium._cli.options import ID, Group, answers, shows, waits
+from pandium._cli.execution import output_json, output_record
+from pandium._cli.options import ID, Group, waiting_options
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium, TriggerStatus
@@ -16,38 +17,58 @@ __all__ = ["runs"]
 
 @click.group(cls=Group)
 def runs() -> None:
-    """Wait for runs and read their logs."""
+    """Wait for runs, and read their logs."""
 
 
 @runs.command("status")
 @click.argument("trigger")
-@shows("TriggerStatus")
+@output_record("TriggerStatus")
 async def status(client: AsyncPandium, *, trigger: str) -> TriggerStatus:
-    """Look once at the run of a trigger."""
+    """
+    Show the status of the run that a trigger has started.
+
+    Example: pandium-api runs status 17
+    """
     return await client.runs.status(trigger)
 
 
 @runs.command("log")
 @click.argument("run_id", metavar="RUN", type=ID)
-@answers
+@output_json
 async def log(client: AsyncPandium, *, run_id: int) -> str:
-    """Write the log of a run."""
+    """
+    Write the log of a run.
+
+    Example: pandium-api runs log 301
+    """
     return await client.runs.log(run_id)
 
 
 @runs.command("log-url")
 @click.argument("run_id", metavar="RUN", type=ID)
-@answers
+@output_json
 async def log_url(client: AsyncPandium, *, run_id: int) -> str:
-    """Write the URL of a run's log: whoever has it can read the log, for a quarter of an hour."""
+    """
+    Write the URL of a run's log.
+
+    Anyone who has the URL can read the log for 15 minutes.
+
+    Example: pandium-api runs log-url 301
+    """
     return await client.runs.log_url(run_id)
 
 
 @runs.command("wait")
 @click.argument("triggers", metavar="TRIGGER...", nargs=-1, required=True)
-@waits
+@waiting_options
 def wait(*, triggers: tuple[str, ...]) -> int:
-    """Wait until runs have ended, and write how each of them did."""
-    from pandium._cli import follow
+    """
+    Wait until the runs of some triggers have ended.
 
-    return follow.wait(list(dict.fromkeys(triggers)))
+    Writes a row for each run when it ends.
+
+    Example: pandium-api runs wait 17 18 --wait-timeout 600
+    """
+    from pandium._cli import waits
+
+    return waits.wait_for_triggers(list(dict.fromkeys(triggers)))

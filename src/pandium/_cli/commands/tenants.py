@@ -1,4 +1,4 @@
-"""The commands on tenants."""
+"""The commands for tenants."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pandium._cli.execution import output_json, output_listing, output_record
 from pandium._cli.options import (
     COUNT,
     ID,
     MODE,
     Group,
-    answers,
-    formatted,
-    lists,
+    format_option,
     read_json,
     read_object,
     read_pair,
-    shows,
-    waits,
+    waiting_options,
 )
 
 if TYPE_CHECKING:
@@ -27,35 +25,58 @@ if TYPE_CHECKING:
 __all__ = ["tenants"]
 
 _TENANT = click.argument("tenant_id", metavar="TENANT", type=ID)
-_RELEASE = click.option("--release-id", type=ID, help="Or --release-channel.")
-_CHANNEL = click.option("--release-channel", metavar="Latest|Default")
-_CONFIGS = click.option(
-    "--configs", type=read_object, metavar="JSON", help="Or @ and a file of it."
+_RELEASE = click.option(
+    "--release-id",
+    type=ID,
+    help="Run this release. Cannot be combined with --release-channel.",
 )
-_SCHEDULE = click.option("--user-schedule", metavar="CRON")
-_SORT = click.option("--sort-by", metavar="FIELD__ASC", help="Or FIELD__DESC.")
+_CHANNEL = click.option(
+    "--release-channel",
+    metavar="Latest|Default",
+    help="Run the release of this channel. Cannot be combined with --release-id.",
+)
+_CONFIGS = click.option(
+    "--configs",
+    type=read_object,
+    metavar="JSON",
+    help="Configure the tenant: a JSON object, @FILE, or @- for standard input.",
+)
+_SCHEDULE = click.option(
+    "--user-schedule", metavar="CRON", help="Sync at the times of this cron expression."
+)
+_SORT = click.option(
+    "--sort-by",
+    metavar="FIELD__ASC|FIELD__DESC",
+    help="Sort by a field, ascending or descending. The API's order by default.",
+)
 
 
 def _read_fields(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in map(read_pair, pairs):
-        if name in found:
+        if name in fields:
             raise click.BadParameter(f"{name} is given twice")
-        found[name] = read_json(value)
-    return found
+        fields[name] = read_json(value)
+    return fields
 
 
 @click.group(cls=Group)
 def tenants() -> None:
-    """Work with tenants and sync them."""
+    """Manage tenants, and sync them."""
 
 
 @tenants.command("list")
-@click.option("--integration", "integration_id", type=ID, help="Of this one only.")
-@click.option("--user-name", help="Of this user only.")
-@click.option("--archived/--not-archived", default=None, help="Archived ones, too or only.")
+@click.option(
+    "--integration", "integration_id", type=ID, help="List the tenants of this integration only."
+)
+@click.option("--user-name", help="List the tenants of this user only.")
+@click.option(
+    "--archived/--not-archived",
+    default=None,
+    help="Filter by whether a tenant is archived. No filter by default.",
+)
 @_SORT
-@lists("Tenant")
+@output_listing("Tenant")
 def list_(
     client: AsyncPandium,
     *,
@@ -64,7 +85,11 @@ def list_(
     archived: bool | None,
     sort_by: str | None,
 ) -> Listing[models.Tenant]:
-    """List tenants."""
+    """
+    List tenants.
+
+    Example: pandium-api tenants list --integration 42 --all
+    """
     return client.tenants.list(
         integration_id=integration_id, user_name=user_name, archived=archived, sort_by=sort_by
     )
@@ -77,7 +102,7 @@ def list_(
 @_RELEASE
 @_CHANNEL
 @_CONFIGS
-@shows("Tenant")
+@output_record("Tenant")
 async def create(
     client: AsyncPandium,
     *,
@@ -88,7 +113,13 @@ async def create(
     release_channel: str | None,
     configs: dict[str, Any] | None,
 ) -> models.Tenant:
-    """Create a tenant, which is paused and not connected."""
+    """
+    Create a tenant.
+
+    The tenant is paused, and none of its connectors is connected.
+
+    Example: pandium-api tenants create acme 42 --release-channel Default
+    """
     return await client.tenants.create(
         name,
         integration_id,
@@ -101,8 +132,10 @@ async def create(
 
 @tenants.command("update")
 @_TENANT
-@click.option("--name")
-@click.option("--paused/--active", default=None)
+@click.option("--name", help="Rename the tenant.")
+@click.option(
+    "--paused/--active", default=None, help="Pause or resume the scheduled syncs of the tenant."
+)
 @_SCHEDULE
 @_RELEASE
 @_CHANNEL
@@ -113,87 +146,136 @@ async def create(
     multiple=True,
     callback=_read_fields,
     metavar="FIELD=JSON",
-    help="Any other field.",
+    help="Set any other field. May be repeated.",
 )
-@formatted
+@format_option
 def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     """
-    Change some fields of a tenant.
+    Change fields of a tenant.
 
-    The vendor names this operation but does not describe it.
+    Fields without an option keep their values. The API's reference does not describe this
+    operation.
+
+    Example: pandium-api tenants update 7 --paused --set archived=false
     """
-    present = {name: value for name, value in changes.items() if value is not None}
-    if twice := sorted(present.keys() & others.keys()):
-        raise click.UsageError(f"{twice[0]} is given twice")
+    given = {name: value for name, value in changes.items() if value is not None}
+    if duplicates := sorted(given.keys() & others.keys()):
+        raise click.UsageError(f"{duplicates[0]} is given twice")
     if "tenant_id" in others:
-        raise click.UsageError("tenant_id is no field that can be changed")
-    if not (fields := present | others):
-        raise click.UsageError("name at least one field to change")
-    from pandium._cli import session
+        raise click.UsageError("tenant_id cannot be changed")
+    if not (fields := given | others):
+        raise click.UsageError("give at least one field to change")
+    from pandium._cli import fetching
 
-    return session.show(lambda client: client.tenants.update(tenant_id, **fields), "Tenant")
+    return fetching.fetch_record(
+        lambda client: client.tenants.update(tenant_id, **fields), "Tenant"
+    )
 
 
 @tenants.command("archive")
 @_TENANT
-@answers
+@output_json
 async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
-    """Archive a tenant; nothing takes that back."""
+    """
+    Archive a tenant.
+
+    This cannot be undone. Writes the JSON of the response.
+
+    Example: pandium-api tenants archive 7
+    """
     return await client.tenants.archive(tenant_id)
 
 
 @tenants.command("release")
 @_TENANT
-@shows("Release")
+@output_record("Release")
 async def release(client: AsyncPandium, *, tenant_id: int) -> models.Release:
-    """Show the release that a tenant runs."""
+    """
+    Show the release that a tenant runs.
+
+    Example: pandium-api tenants release 7
+    """
     return await client.tenants.release(tenant_id)
 
 
 @tenants.command("metadata")
 @_TENANT
-@shows("TenantMetadata")
+@output_record("TenantMetadata")
 async def metadata(client: AsyncPandium, *, tenant_id: int) -> models.TenantMetadata:
-    """Show the metadata of a tenant."""
+    """
+    Show the metadata of a tenant.
+
+    Example: pandium-api tenants metadata 7
+    """
     return await client.tenants.metadata(tenant_id)
 
 
 @tenants.command("update-metadata")
 @_TENANT
 @click.argument("data", metavar="JSON", type=read_object)
-@shows("TenantMetadata")
+@output_record("TenantMetadata")
 async def update_metadata(
     client: AsyncPandium, *, tenant_id: int, data: dict[str, Any]
 ) -> models.TenantMetadata:
-    """Merge JSON, or @ and a file of it, into the metadata of a tenant."""
+    """
+    Merge data into the metadata of a tenant, and show the result.
+
+    JSON is a JSON object, @FILE, or @- for standard input.
+
+    Example: pandium-api tenants update-metadata 7 '{"last_page": 3}'
+    """
     return await client.tenants.update_metadata(tenant_id, data)
 
 
 @tenants.command("runs")
 @_TENANT
 @_SORT
-@lists("Run")
+@output_listing("Run")
 def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listing[models.Run]:
-    """List the runs of a tenant."""
+    """
+    List the runs of a tenant.
+
+    Example: pandium-api tenants runs 7 --limit 10
+    """
     return client.tenants.runs(tenant_id, sort_by=sort_by)
 
 
 @tenants.command("sync")
 @click.argument("tenant_ids", metavar="[TENANT]...", nargs=-1, type=ID)
-@click.option("--integration", "integration_id", type=ID, help="All tenants of it instead.")
-@click.option("--mode", type=MODE, default="normal", show_default=True)
-@click.option("--payload", type=read_object, metavar="JSON", help="Or @ and a file of it.")
 @click.option(
-    "--max-concurrency", type=COUNT, default=10, show_default=True, help="Tenants under way."
+    "--integration",
+    "integration_id",
+    type=ID,
+    help="Sync all tenants of this integration. Cannot be combined with TENANT.",
 )
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait for the runs, and say how they did.")
+@click.option("--mode", type=MODE, default="normal", show_default=True, help="Run mode.")
 @click.option(
-    "--journal", type=click.Path(), help="Keep there what was done, to go on after a break."
+    "--payload",
+    type=read_object,
+    metavar="JSON",
+    help="Data for the runs: a JSON object, @FILE, or @- for standard input. None by default.",
 )
 @click.option(
-    "--retry-unknown", is_flag=True, help="Ask again where the journal knows of no answer."
+    "--max-concurrency",
+    type=COUNT,
+    default=10,
+    show_default=True,
+    help="Maximum number of tenants in progress at once.",
 )
-@waits
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait for the runs, and report how they end."
+)
+@click.option(
+    "--journal",
+    type=click.Path(),
+    help="Record progress in this file, so that an interrupted job can be resumed. Needs --wait.",
+)
+@click.option(
+    "--retry-unknown",
+    is_flag=True,
+    help="Send a sync again if its outcome is unknown. May run it twice. Needs --journal.",
+)
+@waiting_options
 def sync(
     *,
     tenant_ids: tuple[int, ...],
@@ -208,19 +290,22 @@ def sync(
     """
     Sync tenants.
 
-    Without --wait it writes the triggers, which pandium-api runs wait takes. With --journal, the
-    same command goes on where it was broken off, and syncs no tenant twice.
+    Without --wait, writes the trigger of each sync, for pandium-api runs wait. With --wait, writes
+    a row for each run when it ends. With --journal, run the same command again to resume an
+    interrupted job: no tenant is synced twice.
+
+    Example: pandium-api tenants sync --integration 42 --wait --journal sync.db
     """
     from pandium._cli import syncs
 
     if bool(tenant_ids) == (integration_id is not None):
-        raise click.UsageError("name some tenants, or an --integration")
+        raise click.UsageError("give either tenant ids or --integration")
     if journal is not None and not is_waiting:
         raise click.UsageError("--journal needs --wait")
     if retry_unknown and journal is None:
         raise click.UsageError("--retry-unknown needs --journal")
-    ids = list(dict.fromkeys(tenant_ids))
-    wanted = syncs.Wanted(ids, integration_id, mode, payload, max_concurrency)
-    if journal is not None:
-        return syncs.sync_by_journal(wanted, journal, retry_unknown=retry_unknown)
-    return syncs.sync_and_wait(wanted) if is_waiting else syncs.sync(wanted)
+    unique_ids = list(dict.fromkeys(tenant_ids))
+    selection = syncs.SyncSelection(unique_ids, integration_id, mode, payload, max_concurrency)
+    if not is_waiting:
+        return syncs.sync(selection)
+    return syncs.sync_and_wait(selection, journal, retry_unknown=retry_unknown)

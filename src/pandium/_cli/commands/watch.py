@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pandium._cli.options import COUNT, ID, SECONDS, Command, formatted
+from pandium._cli.options import COUNT, ID, SECONDS, Command, format_option
 
 __all__ = ["watch"]
 
@@ -24,7 +24,7 @@ __all__ = ["watch"]
     help="Seconds between two polls.",
 )
 @click.option("--count", type=COUNT, help="Number of polls. By default, polls until Ctrl-C.")
-@formatted
+@format_option
 def watch(
     *, tenants: tuple[int, ...], integration_id: int | None, interval: float, count: int | None
 ) -> int:

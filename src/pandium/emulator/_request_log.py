@@ -50,7 +50,7 @@ class Request:
         return f"{self.method} {_short(target)} -> {answer}{spoilt}{done}"
 
 
-class Journal(Sequence[Request]):
+class RequestLog(Sequence[Request]):
     """The last requests, oldest first, and the number of all of them by kind."""
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -92,7 +92,7 @@ class Journal(Sequence[Request]):
         return iter(list(self._requests))
 
     def __repr__(self) -> str:
-        return f"<Journal of {len(self)} requests>"
+        return f"<RequestLog of {len(self)} requests>"
 
 
 def shown_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

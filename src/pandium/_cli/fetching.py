@@ -1,0 +1,131 @@
+"""Fetch the data that a command shows, and write it to standard output."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import click
+
+from pandium._cli.options import get_option
+from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
+from pandium._cli.output.terminal import note
+from pandium._cli.session import hints_on_interrupt, run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pandium import AsyncPandium, Listing
+
+    Fetch: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
+
+__all__ = ["fetch_json", "fetch_listing", "fetch_record"]
+
+_DEFAULT_LIMIT = 100
+
+
+def fetch_json(fetch: Fetch) -> int:
+    """
+    Fetch data, and write text unchanged and anything else as JSON.
+
+    :param fetch: a coroutine function that takes the client and returns the data.
+    :returns: the exit code.
+    """
+    return run(partial(_write_data, fetch))
+
+
+async def _write_data(fetch: Fetch, client: AsyncPandium) -> int:
+    data = await fetch(client)
+    if isinstance(data, str):
+        write_text(data, sys.stdout)
+    else:
+        write_json(data, sys.stdout)
+    return 0
+
+
+def fetch_record(fetch: Fetch, kind: str) -> int:
+    """
+    Fetch a record or a list of records, and write it.
+
+    :param fetch: a coroutine function that takes the client and returns the record or the list.
+    :param kind: the class name of the records.
+    :returns: the exit code.
+    """
+    return run(partial(_write_records, fetch, kind, get_option("format", "table")))
+
+
+async def _write_records(fetch: Fetch, kind: str, output_format: str, client: AsyncPandium) -> int:
+    fetched = await fetch(client)
+    if isinstance(fetched, list):
+        writer = create_writer(kind, output_format, sys.stdout)
+        writer.write(fetched)
+        writer.close()
+        _note_if_empty(len(fetched))
+    else:
+        write_record(fetched, output_format, sys.stdout)
+    return 0
+
+
+def _note_if_empty(written: int) -> None:
+    if not written:
+        note("nothing found")
+
+
+def fetch_listing(create_listing: Callable[[AsyncPandium], Listing[Any]], kind: str) -> int:
+    """
+    Fetch a listing, and write each page when it arrives.
+
+    :param create_listing: a function that takes the client and returns the listing.
+    :param kind: the class name of the records.
+    :returns: the exit code.
+    """
+    if get_option("all") and get_option("limit"):
+        raise click.UsageError("--all and --limit cannot be combined")
+    limit = None if get_option("all") else get_option("limit", _DEFAULT_LIMIT)
+    names = ("skip", "page_size", "prefetch", "on_drift")
+    paging = {name: value for name in names if (value := get_option(name)) is not None}
+    command = _ListingCommand(create_listing, kind, get_option("format", "table"), limit, paging)
+    with hints_on_interrupt(command.resume_hints):
+        return run(command.run)
+
+
+@attrs.define
+class _ListingCommand:
+    """
+    A listing that is being written.
+
+    ``next_skip`` is where to resume, or ``None`` before the first request.
+    """
+
+    create_listing: Callable[[AsyncPandium], Listing[Any]]
+    kind: str
+    output_format: str
+    limit: int | None
+    paging: dict[str, Any]
+    next_skip: int | None = None
+
+    def resume_hints(self) -> list[str]:
+        """Return how to resume, if the listing has begun."""
+        return [] if self.next_skip is None else [f"to resume, use --skip {self.next_skip}"]
+
+    async def run(self, client: AsyncPandium) -> int:
+        """Write all pages, and return the exit code."""
+        # One record more than the limit shows whether there are more records.
+        fetch_limit = None if self.limit is None else self.limit + 1
+        listing = attrs.evolve(self.create_listing(client), limit=fetch_limit, **self.paging)
+        self.next_skip, written, has_more = listing.skip, 0, False
+        writer = create_writer(self.kind, self.output_format, sys.stdout)
+        async for page in listing.pages():
+            records = page.items if self.limit is None else page.items[: self.limit - written]
+            has_more = len(records) < len(page.items)
+            writer.write(records)
+            sys.stdout.flush()
+            written += len(records)
+            self.next_skip = page.next_skip - has_more
+        writer.close()
+        _note_if_empty(written)
+        if has_more:
+            note(f"there are more records: use --all, or --skip {self.next_skip} to continue")
+        return 0

@@ -1,0 +1,121 @@
+"""Report how runs end: a row for each, a progress bar, a summary and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Self
+
+from pandium import Outcome, PandiumError, RunResult, WaitTimeout
+from pandium._cli import exit_codes
+from pandium._cli.options import get_option
+from pandium._cli.output.bar import Bar
+from pandium._cli.output.records import RunRow
+from pandium._cli.output.rows import create_writer
+from pandium._cli.output.terminal import note
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pandium import TriggerStatus
+
+__all__ = ["RunReporter", "error_outcome", "outcomes_exit_code"]
+
+
+class RunReporter:
+    """
+    A row on standard output for each run that ends, and a progress bar meanwhile.
+
+    ``pending`` has the triggers whose runs have not ended, and ``timed_out`` those whose runs did
+    not end within the time limit.
+    """
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[str] = Counter()
+        self._triggered = 0
+        self.pending: dict[str, None] = {}
+        self.timed_out: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._writer = create_writer("RunRow", get_option("format", "table"), sys.stdout)
+        self._bar = Bar()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def add_trigger(self, trigger_id: str) -> None:
+        """Add a trigger whose run is waited for."""
+        self.pending[trigger_id] = None
+        self.set_triggered(self._triggered + 1)
+
+    def set_triggered(self, triggered: int) -> None:
+        """Set the number of triggers, and update the bar."""
+        self._triggered = triggered
+        done = self._outcomes.total()
+        self._bar.update(triggered, done, done - self._outcomes["succeeded"])
+
+    def report(self, result: RunResult) -> None:
+        """Write the row of a result."""
+        row = _create_row(result)
+        self._outcomes[row.outcome] += 1
+        self.pending.pop(row.trigger_id or "", None)
+        if row.outcome == "timeout" and row.trigger_id:
+            self.timed_out.append(row.trigger_id)
+        with self._bar.hidden():
+            self._writer.write([row])
+            sys.stdout.flush()
+        self.set_triggered(self._triggered)
+
+    def finish(self) -> int:
+        """Write the end of the output and the summary, and return the exit code."""
+        self._writer.close()
+        counts = (f"{number} {outcome}" for outcome, number in sorted(self._outcomes.items()))
+        note(", ".join(counts) or "nothing to wait for")
+        return outcomes_exit_code(self._outcomes)
+
+
+def _create_row(result: RunResult) -> RunRow:
+    status, error = result.status, result.error
+    return RunRow(
+        tenant_id=result.tenant_id,
+        trigger_id=result.trigger_id,
+        outcome=_status_outcome(status) if error is None else error_outcome(error),
+        status=None if status is None else status.status,
+        error=None if error is None else str(error),
+        polls=result.polls,
+        elapsed=round(result.elapsed, 3),
+    )
+
+
+def _status_outcome(status: TriggerStatus | None) -> str:
+    has_succeeded = status is not None and status.outcome is Outcome.SUCCEEDED
+    return "succeeded" if has_succeeded else "failed"
+
+
+def error_outcome(error: Exception) -> str:
+    """Return the outcome of a run or a sync that ended with an error, as in ``RunRow``."""
+    if isinstance(error, WaitTimeout):
+        return "timeout"
+    return "unknown" if isinstance(error, PandiumError) and error.outcome_unknown else "error"
+
+
+def outcomes_exit_code(outcomes: Counter[str]) -> int:
+    """
+    Return the exit code for some runs or syncs.
+
+    :param outcomes: the number of runs per outcome.
+    """
+    # 1. all were refused  2. some failed or are unknown  3. some timed out  4. all succeeded
+    total = outcomes.total()
+    if total and outcomes["error"] == total:
+        return exit_codes.API
+    if total > outcomes["succeeded"] + outcomes["timeout"]:
+        return exit_codes.SOME_FAILED
+    return exit_codes.TIMEOUT if outcomes["timeout"] else exit_codes.SUCCESS

@@ -1,0 +1,90 @@
+"""Wait for runs, and report how they end."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pandium import Polling
+from pandium._cli.options import connection_arguments, get_option
+from pandium._cli.output.terminal import note
+from pandium._cli.run_reporter import RunReporter
+from pandium._cli.session import hints_on_interrupt, run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+    from typing import TypeAlias
+
+    from pandium import AsyncPandium
+
+    Report: TypeAlias = Callable[[AsyncPandium, RunReporter], Awaitable[None]]
+    # Returns how to resume the wait for some triggers.
+    GetHints: TypeAlias = Callable[[Collection[str]], list[str]]
+
+__all__ = ["create_polling", "report_runs", "resume_hints", "wait_for_triggers", "wait_timeout"]
+
+_WAIT_TIMEOUT = 1800.0
+
+
+def create_polling() -> Polling:
+    """Return the polling policy that the command's options define."""
+    given = {
+        "first": get_option("min_interval"),
+        "minimum": get_option("min_interval"),
+        "maximum": get_option("max_interval"),
+        "rate": get_option("poll_rate"),
+    }
+    return Polling(**{name: value for name, value in given.items() if value is not None})
+
+
+def wait_timeout() -> float:
+    """Return the time limit of each run, in seconds."""
+    seconds: float = get_option("wait_timeout", _WAIT_TIMEOUT)
+    return seconds
+
+
+def resume_hints(triggers: Collection[str]) -> list[str]:
+    """Return the command that resumes the wait for some triggers, if there are any."""
+    command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
+    return [f"to resume, run: {shlex.join(command)}"] if triggers else []
+
+
+def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
+    """
+    Report how runs end, and how to resume after Ctrl-C or at the time limit.
+
+    :param report: a coroutine function that waits for the runs and passes them to the reporter.
+    :param get_hints: returns how to resume the wait for some triggers.
+    :returns: the exit code.
+    """
+    reporter = RunReporter()
+
+    async def use_client(client: AsyncPandium) -> int:
+        with reporter:
+            await report(client, reporter)
+        code = reporter.finish()
+        if reporter.timed_out:
+            hints = "; ".join(get_hints(reporter.timed_out))
+            note(f"some runs did not end within the time limit; {hints}")
+        return code
+
+    with hints_on_interrupt(lambda: get_hints(reporter.pending)):
+        return run(use_client)
+
+
+def wait_for_triggers(triggers: list[str]) -> int:
+    """
+    Wait for the runs of some triggers, and report how they end.
+
+    :returns: the exit code.
+    """
+
+    async def report(client: AsyncPandium, reporter: RunReporter) -> None:
+        for trigger_id in triggers:
+            reporter.add_trigger(trigger_id)
+        waits = client.runs.as_completed(triggers, timeout=wait_timeout(), poll=create_polling())
+        async with waits as results:
+            async for result in results:
+                reporter.report(result)
+
+    return report_runs(report)

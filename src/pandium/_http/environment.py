@@ -1,0 +1,159 @@
+"""Read proxies and certificates from the environment variables that other tools use as well."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from functools import cache
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+from urllib.request import getproxies
+
+import httpx
+
+from pandium.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+__all__ = ["NoProxy", "create_ssl_context", "read_proxies"]
+
+_log = logging.getLogger("pandium")
+_LARGEST_PORT = 65535
+
+
+def read_proxies() -> dict[str, httpx.Proxy]:
+    """
+    Return the proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` by URL pattern.
+
+    :raises ConfigurationError: if one is invalid. Its text shows no URL, which may have a password.
+    """
+    found = getproxies()
+    return {
+        f"{scheme}://": _parse_proxy(f"{scheme.upper()}_PROXY", found[scheme])
+        for scheme in ("http", "https", "all")
+        if found.get(scheme)
+    }
+
+
+def _parse_proxy(variable: str, value: str) -> httpx.Proxy:
+    value = value.strip()
+    try:
+        proxy = httpx.Proxy(value if "://" in value else f"http://{value}")
+        is_valid = bool(proxy.url.host) and (proxy.url.port or 0) <= _LARGEST_PORT
+    except (ValueError, httpx.InvalidURL):
+        is_valid = False
+    if not is_valid:
+        raise ConfigurationError(f"{variable} is not a valid proxy URL")
+    return proxy
+
+
+class NoProxy:
+    """
+    The hosts of `NO_PROXY`, to which requests go without a proxy.
+
+    An entry is a host name, which includes its subdomains, with or without a leading dot or
+    ``*.``; an address or a network of either IP version; ``*`` for all hosts. A port is allowed
+    after a host. Entries of other forms match nothing, because other tools may understand them.
+    """
+
+    def __init__(self, value: str) -> None:
+        self._is_everything = False
+        self._domains: list[tuple[str, int | None]] = []
+        self._networks: list[tuple[IPv4Network | IPv6Network, int | None]] = []
+        for entry in value.replace(",", " ").split():
+            self._add(entry.lower())
+
+    @classmethod
+    def from_environment(cls) -> NoProxy:
+        """Read `NO_PROXY`."""
+        return cls(getproxies().get("no", ""))
+
+    def _add(self, entry: str) -> None:
+        host, port = _split_port(entry)
+        if host == "*":
+            self._is_everything = True
+            return
+        try:
+            self._networks.append((ip_network(host, strict=False), port))
+        except ValueError:
+            if domain := host.removeprefix("*").removeprefix("."):
+                self._domains.append((domain, port))
+
+    def matches(self, url: httpx.URL) -> bool:
+        """Return whether requests to this URL bypass the proxy."""
+        if self._is_everything:
+            return True
+        host, port = (
+            url.host.lower().rstrip("."),
+            url.port or (443 if url.scheme == "https" else 80),
+        )
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return any(
+                (host == domain or host.endswith(f".{domain}")) and wanted in (None, port)
+                for domain, wanted in self._domains
+            )
+        return any(
+            address in network and wanted in (None, port) for network, wanted in self._networks
+        )
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    if entry.startswith("["):
+        host, _, rest = entry[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif entry.count(":") == 1:
+        host, _, port = entry.partition(":")
+    else:
+        host, port = entry, ""
+    return host, int(port) if port.isascii() and port.isdigit() else None
+
+
+@cache
+def _shared_ssl_context(_file: str | None, _directory: str | None) -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError:
+        # Python itself opens this file for every context, and raises if it cannot.
+        if not _is_unwritable(os.environ.get("SSLKEYLOGFILE")):
+            raise
+    _log.warning("SSLKEYLOGFILE cannot be written: no TLS keys are logged")
+    return _create_without_key_log()
+
+
+def create_ssl_context() -> ssl.SSLContext:
+    """
+    Return the TLS context of the process, by `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+
+    Shared, because loading the certificates takes tens of milliseconds.
+
+    :raises ConfigurationError: if the certificates cannot be loaded.
+    """
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        return _shared_ssl_context(file, directory)
+    except OSError as error:
+        reason = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
+    raise ConfigurationError(reason)
+
+
+def _is_unwritable(path: str | None) -> bool:
+    if not path:
+        return False
+    try:
+        with open(path, "ab"):  # noqa: PTH123 - a file as Python's ssl module opens it
+            return False
+    except OSError:
+        return True
+
+
+def _create_without_key_log() -> ssl.SSLContext:
+    import certifi  # noqa: PLC0415 - what httpx depends on, and rarely needed
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    context.load_verify_locations(file or (None if directory else certifi.where()), directory)
+    return context

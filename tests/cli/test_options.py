@@ -1,0 +1,52 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import click
+import pytest
+
+from pandium import AsyncPandium, Polling, Retry
+from pandium._cli.app import app
+from pandium._resources.runs import Runs
+from pandium._resources.tenants import Tenants
+
+
+def _defaults(function: object) -> dict[str, object]:
+    assert callable(function)
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+LISTING = _defaults(Tenants.list)
+# What the client uses if the option is not given.
+DEFAULTS = {
+    "timeout": _defaults(AsyncPandium)["timeout"],
+    "attempts": Retry().attempts,
+    **{name: LISTING[name] for name in ("prefetch", "page_size", "skip", "on_drift")},
+    "min_interval": Polling().minimum,
+    "max_interval": Polling().maximum,
+    "poll_rate": Polling().rate,
+    "wait_timeout": _defaults(Runs.wait)["timeout"],
+}
+
+
+def _help_text(name: str) -> str:
+    group = app.commands["tenants"]
+    assert isinstance(group, click.Group)
+    for command in (group.commands["list"], group.commands["sync"]):
+        for parameter in command.get_params(click.Context(command)):
+            if isinstance(parameter, click.Option) and parameter.name == name:
+                return parameter.help or ""
+    raise AssertionError(f"there is no option {name}")
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_help_states_the_default_of_the_client(name: str) -> None:
+    """The default in a help text is the value that the client uses without the option."""
+    stated = re.search(r"\[default: (.+)\]", _help_text(name))
+    assert stated is not None
+    default = DEFAULTS[name]
+    assert stated[1] == (default if isinstance(default, str) else f"{default:g}")

@@ -1,0 +1,205 @@
+"""The process of the command: its start, missing extras, closed or full streams, interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pandium
+import pandium_api
+from pandium._cli import main
+from support.cli import (
+    DEADLINE,
+    PREPARE_CHILD,
+    RUN_CHILD,
+    api_variables,
+    child_environment,
+    run_child,
+)
+
+if TYPE_CHECKING:
+    from pandium.emulator import Emulator
+
+# The start
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tenants", "sync", "--help"], ["--version"]])
+def test_help_does_not_load_the_client(arguments: list[str]) -> None:
+    """A command line that sends no request loads neither the HTTP libraries nor rich."""
+    program = (
+        f"{PREPARE_CHILD}from pandium._cli import main; code = main();"
+        "slow = {'cattrs', 'httpcore2', 'httpx', 'rich'};"
+        "sys.stderr.write(' '.join(slow & set(sys.modules))); sys.exit(code)"
+    )
+    done = run_child(*arguments, program=program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+INTERRUPT_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupter:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupter())
+from pandium_api import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "code"), [("pandium.models", -signal.SIGINT), ("pandium._cli.app", 130)]
+)
+def test_ctrl_c_during_the_start_shows_no_traceback(module: str, code: int) -> None:
+    """During the import of the package the signal ends the process, and later it is 130."""
+    done = run_child("--help", program=INTERRUPT_IMPORT.format(module=module))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+@pytest.mark.usefixtures("capsys")
+def test_the_handler_of_sigint_is_restored(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the import, SIGINT is handled or ignored as before."""
+    monkeypatch.setattr(sys, "argv", ["pandium-api", "--version"])
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        assert pandium_api.main() == 0
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+# Missing extras
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("click", ["--version"], "cli"),
+        ("click", ["demo"], "demo"),
+        ("rich", ["tenants", "list"], "cli"),
+        ("fastapi", ["demo"], "demo"),
+        ("uvicorn", ["emulator"], "emulator"),
+    ],
+)
+def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:
+    """A missing module is one line on standard error that says how to install it."""
+    program = f"import sys; sys.modules[{module!r}] = None; {RUN_CHILD}"
+    done = run_child(*arguments, program=program)
+    expected = f'pandium-api needs {module}: pip install "pandium[{extra}]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", expected)
+
+
+@pytest.mark.parametrize("name", ["pandium._missing", None])
+def test_a_module_of_no_extra_is_a_traceback(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing module that belongs to no extra is a bug, which is raised unchanged."""
+
+    def fail(_: object) -> int:
+        raise ModuleNotFoundError("gone", name=name)
+
+    monkeypatch.setitem(sys.modules, "pandium._cli.app", SimpleNamespace(run=fail))
+    with pytest.raises(ModuleNotFoundError, match="gone"):
+        main()
+
+
+def test_missing_extras_and_interrupts_have_exit_codes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`main` returns 3 for a missing extra, and 130 for an interrupt."""
+    errors = iter([ModuleNotFoundError("gone", name="rich.table"), KeyboardInterrupt()])
+
+    def fail(_: object) -> int:
+        raise next(errors)
+
+    monkeypatch.setattr(sys, "argv", ["pandium-api"])
+    monkeypatch.setitem(sys.modules, "pandium._cli.app", SimpleNamespace(run=fail))
+    previous = signal.getsignal(signal.SIGINT)
+    assert (main(), main()) == (3, 130)
+    signal.signal(signal.SIGINT, previous)
+    assert capsys.readouterr().err == 'pandium-api needs rich: pip install "pandium[cli]"\n'
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "out", "error"),
+    [
+        ("stdout", 74, "", "pandium-api: error: standard output is closed\n"),
+        ("stderr", 0, f"{pandium.__version__}\n", ""),
+    ],
+)
+def test_a_closed_stream_is_not_a_traceback(  # noqa: PLR0917 - two fixtures
+    closed: str,
+    code: int,
+    out: str,
+    error: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A closed standard output is exit code 74. Without standard error the command still runs."""
+    monkeypatch.setattr(sys, "argv", ["pandium-api", "--version"])
+    monkeypatch.setattr(sys, closed, None)
+    assert main() == code
+    assert capsys.readouterr() == (out, error)
+
+
+def test_output_that_cannot_be_written_has_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken pipe is 141 and a full disk is 74. The flush at the end does not fail again."""
+    monkeypatch.setattr(sys, "argv", ["pandium-api", "completion", "fish"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    for descriptor, code in ((writing, 141), (os.open("/dev/full", os.O_WRONLY), 74)):
+        with os.fdopen(descriptor, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert main() == code
+
+
+def run_with_full_disk(
+    stream: str, line: str, emulator: Emulator
+) -> subprocess.CompletedProcess[str]:
+    """Run a child whose standard output or standard error cannot be written to."""
+    with Path("/dev/full").open("wb") as full:
+        return subprocess.run(
+            [sys.executable, "-c", RUN_CHILD, *line.split()],
+            check=False,
+            encoding="utf-8",
+            env=child_environment(api_variables(emulator.url)),
+            stderr=full if stream == "stderr" else subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=full if stream == "stdout" else subprocess.PIPE,
+            timeout=DEADLINE,
+        )
+
+
+@pytest.mark.parametrize("line", ["tenants list", "tenants sync 1", "tenants sync 1 --wait"])
+def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
+    """If standard output cannot be written to, the error is one line without a traceback."""
+    emulator.runs.script(appears_after=0)
+    emulator.add_tenant("acme")
+    done = run_with_full_disk("stdout", f"{line} -f jsonl", emulator)
+    assert done.returncode == 74
+    assert done.stderr == "pandium-api: error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("tenants sync 1 --wait", 0), ("integrations get 999", 4), ("tenants x", 2)]
+)
+def test_a_full_standard_error_does_not_change_the_exit_code(
+    line: str, code: int, emulator: Emulator
+) -> None:
+    """If standard error cannot be written to, the exit code still reports the outcome."""
+    emulator.runs.script(appears_after=0)
+    emulator.add_tenant()
+    assert run_with_full_disk("stderr", line, emulator).returncode == code

@@ -1,0 +1,88 @@
+"""What a wait for runs reports: rows, a progress bar, a summary and an exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pandium._cli.app import run
+from support.cli import FAST_POLLING, add_tenants, api_variables, read_outcomes, run_on_terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandium.emulator import Emulator
+
+OUTCOMES = {"Succeeded": "succeeded", "Completed": "succeeded", "In progress": "timeout"}
+
+
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize(
+    ("statuses", "code", "summary"),
+    [
+        (["Succeeded", "Completed"], 0, "2 succeeded"),
+        (["Succeeded", "Failed (Timeout)"], 1, "1 failed, 1 succeeded"),
+        (["Succeeded", "In progress"], 5, "1 succeeded, 1 timeout"),
+        (["Failed (Refresh)", "In progress"], 1, "1 failed, 1 timeout"),
+    ],
+)
+def test_the_exit_code_of_a_wait_reports_the_outcomes(
+    statuses: list[str],
+    code: int,
+    summary: str,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The exit code is 0 if all succeeded, 1 if some failed, and 5 if some timed out."""
+    ids = add_tenants(emulator, *statuses)
+    line = ["tenants", "sync", *ids, "--wait", "--wait-timeout", "0.5", *FAST_POLLING]
+    assert run([*line, "-f", "jsonl"]) == code
+    written = capsys.readouterr()
+    outcomes = read_outcomes(written.out)
+    assert [outcomes[int(id_)] for id_ in ids] == [OUTCOMES.get(s, "failed") for s in statuses]
+    assert written.err.startswith(f"pandium-api: {summary}\n")
+    hint = "not end within the time limit; to resume, run: pandium-api runs wait 2\n"
+    assert (hint in written.err) is ("In progress" in statuses)
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_a_bar_is_drawn_on_a_terminal(
+    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    emulator: Emulator,
+    tmp_path: Path,
+) -> None:
+    """On a terminal a bar counts the runs that have ended, and is removed at the end."""
+    ids = add_tenants(emulator, "Succeeded", "Failed (Timeout)")
+    line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1"]
+    line += ["--journal", str(tmp_path / "sync.db")] if has_journal else []
+    code, screen = run_on_terminal(*line, columns=120, environ=api_variables(emulator.url))
+    assert code == 1
+    assert "━" in screen.written
+    assert "2/2" in screen.written
+    title, *rows, summary = [row for row in screen.rows if row]
+    assert title.startswith("TENANT")
+    assert sorted(row.split()[0] for row in rows) == ids
+    assert summary == "pandium-api: 1 failed, 1 succeeded"
+
+
+def test_no_bar_is_drawn_without_colour(emulator: Emulator) -> None:
+    """With `NO_COLOR` a terminal gets plain lines."""
+    ids = add_tenants(emulator, "Succeeded")
+    line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1"]
+    code, screen = run_on_terminal(*line, environ=api_variables(emulator.url, NO_COLOR="1"))
+    assert code == 0
+    assert "\x1b" not in screen.written
+    assert "━" not in screen.written
+
+
+def test_the_bar_does_not_overwrite_rows(emulator: Emulator) -> None:
+    """JSON on a terminal with a bar stays complete."""
+    ids = add_tenants(emulator, "Succeeded", "Succeeded")
+    line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1", "-f", "json"]
+    code, screen = run_on_terminal(*line, columns=250, environ=api_variables(emulator.url))
+    assert code == 0
+    *array, summary = [row for row in screen.rows if row]
+    assert sorted(row["tenant_id"] for row in json.loads("".join(array))) == [1, 2]
+    assert summary == "pandium-api: 2 succeeded"

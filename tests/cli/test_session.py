@@ -1,0 +1,89 @@
+"""Logging and Ctrl-C while a command uses a client."""
+
+from __future__ import annotations
+
+import io
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from pandium._cli.app import run
+from support import KEY
+from support.cli import Terminal
+
+if TYPE_CHECKING:
+    import httpx
+    from pytest_httpx import HTTPXMock
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+
+
+@pytest.mark.parametrize(
+    ("options", "errors", "words"),
+    [
+        ([], io.StringIO, ["error"]),
+        ([], Terminal, ["retrying", "error"]),
+        (["--debug"], io.StringIO, ["attempt 1,", "retrying", "attempt 2,", "error"]),
+    ],
+)
+def test_the_log_depends_on_the_terminal_and_on_debug(
+    options: list[str],
+    errors: type[io.StringIO],
+    words: list[str],
+    httpx_mock: HTTPXMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pipe gets only the error, a terminal gets retries as well, and `--debug` shows all."""
+    httpx_mock.add_response(status_code=503, json={"message": "x"}, headers={"Retry-After": "0"})
+    httpx_mock.add_response(status_code=404, json={"message": f"no {KEY}"})
+    stream = errors()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run(["tenants", "list", "--attempts", "2", *options]) == 4
+    text = stream.getvalue()
+    assert len(text.splitlines()) == len(words)
+    assert all(word in line for word, line in zip(words, text.splitlines(), strict=True))
+    assert all(line.startswith("pandium-api: ") for line in text.splitlines())
+    assert KEY not in text
+    assert logging.getLogger("pandium").handlers == []
+
+
+def test_a_second_ctrl_c_does_not_interrupt_the_shutdown(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second Ctrl-C soon after the first is ignored, so that the cleanup completes."""
+    events = []
+
+    async def respond(_: httpx.Request) -> httpx.Response:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            events.append("cleaned up")
+        raise AssertionError
+
+    httpx_mock.add_callback(respond)
+    with pytest.raises(KeyboardInterrupt):
+        run(["tenants", "sync", "6"])
+    assert events == ["cleaned up"]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_ignored_sigint_stays_ignored(httpx_mock: HTTPXMock) -> None:
+    """If a shell ignores SIGINT for a background job, the command ignores it as well."""
+    httpx_mock.add_response(json={"trigger_id": "17"})
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(["tenants", "sync", "6"]) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)

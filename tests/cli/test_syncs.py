@@ -1,0 +1,385 @@
+"""The command `tenants sync`: with and without a wait, with and without a journal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from pandium._cli.app import run
+from support.cli import (
+    DEADLINE,
+    FAST_POLLING,
+    InterruptingOutput,
+    add_tenants,
+    api_variables,
+    read_outcomes,
+    read_rows,
+    sent_posts,
+    start_child,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_httpx import HTTPXMock
+
+    from pandium.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("api_environment")
+
+WAIT = ["--wait", *FAST_POLLING, "-f", "jsonl"]
+
+
+@pytest.fixture
+def mocked_api(httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch) -> HTTPXMock:
+    """Return a mock of the production API, which is used instead of the emulator."""
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    return httpx_mock
+
+
+# Selecting tenants
+
+
+def test_all_tenants_of_an_integration_can_be_synced(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--integration` syncs each tenant of that integration once, and no other tenant."""
+    other = emulator.add_integration().id
+    add_tenants(emulator, "Succeeded", "Succeeded", "Succeeded")
+    emulator.add_tenant(integration_id=other)
+    line = ["tenants", "sync", "--integration", "1", "--max-concurrency", "2", *WAIT]
+    assert run([*line, "--mode", "init", "--payload", '{"a": 1}']) == 0
+    assert set(read_outcomes(capsys.readouterr().out)) == {1, 2, 3}
+    assert sent_posts(emulator) == [f"/v2/tenants/{id_}/sync" for id_ in (1, 2, 3)]
+    sent = [request for request in emulator.requests if request.method == "POST"]
+    assert {(request.query, request.body) for request in sent} == {("mode=init", b'{"a":1}')}
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_an_integration_that_does_not_exist_is_an_error(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The id of a missing integration is exit code 4, so that a mistyped id is noticed."""
+    assert run(["tenants", "sync", "--integration", "99", *options]) == 4
+    assert "404 Not Found: Integration 99 not found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_an_integration_without_tenants_is_not_an_error(
+    options: list[str], emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If there is nothing to sync, a message says so, and the exit code is 0."""
+    empty = str(emulator.add_integration().id)
+    assert run(["tenants", "sync", "--integration", empty, *options]) == 0
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("pandium-api: nothing to ")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--wait", "--min-interval", "0.01", "--poll-rate", "100000"]]
+)
+def test_a_failed_listing_ends_the_command_after_the_listed_tenants(
+    options: list[str], mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tenants listed before an error are synced and waited for. Then the exit code is 4."""
+    tenants = [{"id": id_, "name": f"t-{id_}"} for id_ in range(1, 501)]
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        path, id_ = request.url.path, request.url.path.split("/")[-2]
+        if path == "/v2/tenants":
+            is_first = request.url.params["skip"] == "0"
+            return httpx.Response(200, json=tenants) if is_first else httpx.Response(400, text="no")
+        if path.endswith("/sync"):
+            return httpx.Response(200, json={"trigger_id": id_})
+        return httpx.Response(200, json={"status": "Succeeded"})
+
+    mocked_api.add_callback(respond, is_reusable=True)
+    assert run(["tenants", "sync", "--integration", "1", *options, "-f", "jsonl"]) == 4
+    written = capsys.readouterr()
+    assert len(read_rows(written.out)) == 500
+    assert written.err.endswith("400 Bad Request: no\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_an_id_that_no_tenant_can_have_is_an_error(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An id of more than 64 bits is named in the error, and the exit code is 4."""
+    assert run(["tenants", "sync", str(2**64), *options]) == 4
+    written = capsys.readouterr()
+    assert str(2**64) in (written.out if options else written.err)
+
+
+# Concurrency and failures
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_max_concurrency_counts_tenants_until_their_runs_end(
+    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    emulator: Emulator,
+    tmp_path: Path,
+) -> None:
+    """A tenant counts as active from its request until the end of its run."""
+    ids = add_tenants(emulator, "Succeeded", "Succeeded", "Succeeded")
+    journal = ["--journal", str(tmp_path / "sync.db")] if has_journal else []
+    assert run(["tenants", "sync", *ids, "--max-concurrency", "1", *WAIT, *journal]) == 0
+    sent = [(request.method, request.path, request.status) for request in emulator.requests]
+    for id_ in (1, 2):
+        polled = sent.index(("GET", f"/v2/runs/triggers/{id_}/status", 200))
+        assert polled < sent.index(("POST", f"/v2/tenants/{id_ + 1}/sync", 202))
+
+
+@pytest.mark.parametrize("options", [[], ["--wait", *FAST_POLLING]])
+@pytest.mark.parametrize(("ids", "code"), [(["1", "98"], 1), (["98", "99"], 4)])
+def test_a_refused_sync_does_not_affect_the_others(
+    options: list[str],
+    ids: list[str],
+    code: int,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """If the API refuses some syncs, the exit code is 1. If it refuses all of them, it is 4."""
+    add_tenants(emulator, "Succeeded")
+    assert run(["tenants", "sync", *ids, *options]) == code
+    written = capsys.readouterr()
+    assert "404 Not Found: Tenant 98 not found" in (written.out if options else written.err)
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_a_sync_with_an_unknown_outcome_is_not_retried(
+    options: list[str], mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the response is lost, the request is not sent again, and the exit code is 1."""
+    mocked_api.add_exception(
+        httpx.ReadError("cut off"), url="https://api.pandium.io/v2/tenants/1/sync?mode=normal"
+    )
+    assert run(["tenants", "sync", "1", *options]) == 1
+    written = capsys.readouterr()
+    assert len(mocked_api.get_requests()) == 1
+    assert ("unknown" in written.out) is bool(options)
+    assert "/v2/tenants/1/sync" in (written.out if options else written.err)
+
+
+@pytest.mark.parametrize("options", [[], ["--wait", *FAST_POLLING]])
+def test_a_broken_pipe_ends_a_sync(
+    options: list[str], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the reader closes the pipe, the command ends with that error, not with a group of it."""
+
+    class BrokenPipe(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
+    with pytest.raises(BrokenPipeError):
+        run(["tenants", "sync", *add_tenants(emulator, "Succeeded", "Succeeded"), *options])
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize(
+    ("options", "max_concurrency"), [([], "1"), (["--wait", "--min-interval", "0.01"], "2")]
+)
+def test_an_interrupted_sync_accounts_for_every_tenant(
+    options: list[str],
+    max_concurrency: str,
+    mocked_api: HTTPXMock,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After Ctrl-C, triggers, unknown outcomes and tenants that were not synced are named."""
+    polled = anyio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/v2/runs"):
+            polled.set()
+            return httpx.Response(404, json={"message": "not yet"})
+        if request.url.path.endswith("/5/sync"):
+            return httpx.Response(200, json={"trigger_id": "17"})
+        if options:
+            await polled.wait()
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    mocked_api.add_callback(respond, is_reusable=True)
+    line = ["tenants", "sync", "5", "6", "7", "8", "--max-concurrency", max_concurrency, *options]
+    with pytest.raises(KeyboardInterrupt):
+        run(line)
+    written = capsys.readouterr()
+    assert ("to resume, run: pandium-api runs wait 17;" in written.err) is bool(options)
+    assert ("17" in written.out) is not bool(options)
+    assert (
+        "these tenants may or may not have been synced: 6; these tenants were not synced: 7 8\n"
+        in written.err
+    )
+
+
+@pytest.mark.parametrize("options", [[], WAIT])
+def test_an_interrupted_sync_of_an_integration_is_incomplete(
+    options: list[str],
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After Ctrl-C, a message says that the integration has more tenants."""
+    add_tenants(emulator, *["Succeeded"] * 501)
+    monkeypatch.setattr(sys, "stdout", InterruptingOutput(" 1" if not options else '"succeeded"'))
+    with pytest.raises(KeyboardInterrupt):
+        run(["tenants", "sync", "--integration", "1", "--max-concurrency", "1", *options])
+    assert "integration 1 has more tenants, which were not synced\n" in capsys.readouterr().err
+
+
+# Journals
+
+
+def test_a_finished_journal_is_written_again_without_requests(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command returns the same results, and sends no sync a second time."""
+    add_tenants(emulator, "Succeeded", "Failed (Timeout)", "Succeeded")
+    line = ["tenants", "sync", "--integration", "1", *WAIT, "--journal", str(tmp_path / "sync.db")]
+    expected = {1: "succeeded", 2: "failed", 3: "succeeded"}
+    for _ in range(2):
+        assert run(line) == 1
+        written = capsys.readouterr()
+        assert read_outcomes(written.out) == expected
+        assert written.err == "pandium-api: 1 failed, 2 succeeded\n"
+    assert sent_posts(emulator) == [f"/v2/tenants/{id_}/sync" for id_ in (1, 2, 3)]
+
+
+def test_an_interrupted_job_is_resumed(
+    emulator: Emulator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After Ctrl-C, the message names the journal, and the same command resumes the job."""
+    ids = [*add_tenants(emulator, "Succeeded", seconds=0.4), *add_tenants(emulator, "Succeeded")]
+    line = ["tenants", "sync", *ids, *WAIT, "--journal", str(tmp_path / "a b.db")]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", InterruptingOutput('"succeeded"'))
+        with pytest.raises(KeyboardInterrupt):
+            run(line)
+    option = f"--journal '{tmp_path / 'a b.db'}'"
+    hint = f"pandium-api: interrupted; to resume, run the same command again with {option}\n"
+    assert capsys.readouterr().err == hint
+    assert run(line) == 0
+    assert read_outcomes(capsys.readouterr().out) == {1: "succeeded", 2: "succeeded"}
+    assert sent_posts(emulator) == ["/v2/tenants/1/sync", "/v2/tenants/2/sync"]
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_many_interrupts_end_a_child_once(
+    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    emulator: Emulator,
+    tmp_path: Path,
+) -> None:
+    """Any number of SIGINTs ends a child with exit code 130 and one line on standard error."""
+    ids = [*add_tenants(emulator, "Succeeded", seconds=1000), *add_tenants(emulator, "Succeeded")]
+    journal = ["--journal", str(tmp_path / "sync.db")] if has_journal else []
+    line = ["tenants", "sync", *ids, *WAIT, *journal]
+    child = start_child(*line, environ=api_variables(emulator.url))
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline())["outcome"] == "succeeded"
+    while child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    rest, errors = child.communicate(timeout=DEADLINE)
+    assert (child.returncode, rest, errors.count("\n")) == (130, "", 1)
+    expected = f"the same command again with {' '.join(journal)}" if journal else "runs wait 1"
+    assert expected in errors
+
+
+@pytest.mark.parametrize("output_format", ["json", "csv", "table"])
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_a_refused_sync_has_no_trigger(
+    output_format: str,
+    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    emulator: Emulator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The row of a refused sync has the tenant and the error, and an empty trigger."""
+    ids = ["99", *add_tenants(emulator, "Succeeded")]
+    journal = ["--journal", str(tmp_path / "sync.db")] if has_journal else []
+    assert run(["tenants", "sync", *ids, *WAIT, *journal, "-f", output_format]) == 1
+    out = capsys.readouterr().out
+    assert "404 Not Found: Tenant 99 not found" in out
+    if output_format == "json":
+        triggers = {row["tenant_id"]: row["trigger_id"] for row in json.loads(out)}
+        assert triggers == {99: None, 1: "1"}
+    elif output_format == "csv":
+        rows = csv.DictReader(io.StringIO(out))
+        assert {row["tenant_id"]: row["trigger_id"] for row in rows} == {"99": "", "1": "1"}
+
+
+@pytest.mark.parametrize("name", ["text", "missing/sync.db"])
+def test_an_unusable_journal_is_a_configuration_error(
+    name: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the path cannot be a journal, nothing is sent, and the exit code is 3."""
+    (tmp_path / "text").write_text("this text is not a journal, although it is long\n" * 100)
+    ids = add_tenants(emulator, "Succeeded")
+    assert run(["tenants", "sync", *ids, "--wait", "--journal", str(tmp_path / name)]) == 3
+    written = capsys.readouterr()
+    assert (written.out, written.err.count("\n")) == ("", 1)
+    assert name in written.err
+    assert sent_posts(emulator) == []
+
+
+def test_an_unknown_outcome_is_retried_only_on_request(
+    mocked_api: HTTPXMock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sync whose outcome is unknown is sent again only with `--retry-unknown`."""
+    mocked_api.add_exception(httpx.ReadError("cut off"))
+    line = ["tenants", "sync", "1", *WAIT, "--journal", str(tmp_path / "sync.db")]
+    line += ["--mode", "init", "--payload", '{"a": 1}']
+    for _ in range(2):
+        assert run(line) == 1
+        assert read_outcomes(capsys.readouterr().out) == {1: "unknown"}
+    assert len(mocked_api.get_requests()) == 1
+    mocked_api.add_response(method="POST", json={"trigger_id": "9"})
+    mocked_api.add_response(method="GET", json={"status": "Succeeded"})
+    assert run([*line, "--retry-unknown"]) == 0
+    assert read_outcomes(capsys.readouterr().out) == {1: "succeeded"}
+    for request in mocked_api.get_requests(method="POST"):
+        assert (request.url.query, request.content) == (b"mode=init", b'{"a":1}')
+
+
+def test_the_time_limit_holds_with_a_journal(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that times out frees its slot, and the message says how to resume."""
+    ids = [*add_tenants(emulator, "Succeeded", seconds=1000), *add_tenants(emulator, "Succeeded")]
+    journal = str(tmp_path / "sync.db")
+    line = ["tenants", "sync", *ids, *WAIT, "--journal", journal]
+    assert run([*line, "--wait-timeout", "0.3", "--max-concurrency", "1"]) == 5
+    written = capsys.readouterr()
+    assert read_outcomes(written.out) == {1: "timeout", 2: "succeeded"}
+    hint = f"to resume, run the same command again with --journal {journal}\n"
+    assert f"some runs did not end within the time limit; {hint}" in written.err
+    sent = [(request.method, request.path) for request in emulator.requests]
+    second = sent.index(("POST", "/v2/tenants/2/sync"))
+    assert ("GET", "/v2/runs/triggers/1/status") not in sent[second:]
+
+
+def test_a_run_that_timed_out_is_waited_for_again(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command waits for the trigger that timed out, and sends no other sync."""
+    [tenant] = add_tenants(emulator, "Succeeded", seconds=0.5)
+    line = ["tenants", "sync", tenant, *WAIT, "--journal", str(tmp_path / "sync.db")]
+    assert run([*line, "--wait-timeout", "0.2"]) == 5
+    capsys.readouterr()
+    assert run(line) == 0
+    assert read_rows(capsys.readouterr().out)[1]["trigger_id"] == "1"
+    assert sent_posts(emulator) == ["/v2/tenants/1/sync"]

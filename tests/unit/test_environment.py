@@ -1,0 +1,141 @@
+"""Proxies and certificates: what other tools may put into the environment."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from pandium import ConfigurationError
+from pandium._http import environment
+from pandium._http.environment import NoProxy, create_ssl_context, read_proxies
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "url", "matches"),
+    [
+        ("", "http://api.example.com", False),
+        ("*", "http://api.example.com", True),
+        ("other, *", "http://api.example.com", True),
+        ("example.com", "https://example.com", True),
+        ("example.com", "https://api.example.com", True),
+        ("example.com", "https://notexample.com", False),
+        (".example.com", "https://api.example.com", True),
+        ("*.example.com", "https://api.example.com", True),
+        ("EXAMPLE.com", "https://api.Example.COM", True),
+        ("example.com:8443", "https://example.com:8443", True),
+        ("example.com:8443", "https://example.com", False),
+        ("example.com:443", "https://example.com", True),
+        ("example.com:80", "http://example.com", True),
+        ("a b,example.com", "http://example.com", True),
+        ("10.0.0.0/8", "http://10.1.2.3", True),
+        ("10.0.0.0/8", "http://11.1.2.3", False),
+        ("10.1.2.3/8", "http://10.9.9.9", True),
+        ("127.0.0.1", "http://127.0.0.1:8080", True),
+        ("::1", "http://[::1]:8080", True),
+        ("::1/128", "http://[::1]", True),
+        ("[::1]", "http://[::1]", True),
+        ("[::1]:8080", "http://[::1]:8080", True),
+        ("[::1]:8080", "http://[::1]:9090", False),
+        ("fe80::/10", "http://[fe80::1]", True),
+        ("fd07:b51a:cc66:f0::/64", "http://[fd07:b51a:cc66:f0::9]", True),
+        ("fe80::/10", "http://10.0.0.1", False),
+        ("localhost", "http://localhost:8080", True),
+        ("<local>", "http://api.example.com", False),
+        ("10.0.0.0/99", "http://10.0.0.1", False),
+        (".", "http://api.example.com", False),
+        ("example.com", "https://example.com.", True),
+    ],
+)
+def test_no_proxy_in_every_form(
+    value: str,
+    url: str,
+    matches: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`NO_PROXY` takes names, addresses, networks and ports; any other entry matches nothing."""
+    monkeypatch.setenv("NO_PROXY", value)
+    assert NoProxy.from_environment().matches(httpx.URL(url)) is matches
+
+
+def test_proxies_are_read_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variable names the proxy of its scheme, with or without `http://`."""
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:secret@proxy.example")
+    proxies = read_proxies()
+    assert {pattern: str(proxy.url) for pattern, proxy in proxies.items()} == {
+        "https://": "http://proxy.example:3128",
+        "all://": "socks5://proxy.example",
+    }
+    assert proxies["all://"].auth == ("user", "secret")
+
+
+@pytest.mark.parametrize(
+    "value", ["ftp://proxy", "http://", "http://proxy:99999", "http://[::1", "http://u:secret@:x"]
+)
+def test_an_invalid_proxy_is_named_without_its_url(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invalid proxy is a `ConfigurationError` with the variable's name and not its value."""
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a valid proxy URL$"):
+        read_proxies()
+
+
+@pytest.fixture
+def _fresh_context() -> None:
+    environment._shared_ssl_context.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_context")
+@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_a_key_log_that_cannot_be_written_is_ignored(
+    variable: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If `SSLKEYLOGFILE` cannot be written, one warning names it, and TLS works and verifies."""
+    import certifi  # noqa: PLC0415 - a dependency of httpx
+
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
+    if variable is not None:
+        monkeypatch.setenv(variable, certifi.where() if "FILE" in variable else str(tmp_path))
+    with caplog.at_level(logging.WARNING, logger="pandium"):
+        context = create_ssl_context()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert [record.getMessage() for record in caplog.records] == [
+        "SSLKEYLOGFILE cannot be written: no TLS keys are logged"
+    ]
+
+
+@pytest.mark.usefixtures("_fresh_context")
+@pytest.mark.parametrize("key_log", [None, "keys.log"])
+def test_certificates_that_cannot_be_read_are_named(
+    key_log: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the certificates cannot be loaded, the error names their variables, not the key log."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    if key_log is not None:
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / key_log))
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE or SSL_CERT_DIR cannot be used"):
+        create_ssl_context()
+
+
+def test_one_context_serves_the_process() -> None:
+    """The certificates are loaded once for each setting of the variables."""
+    assert create_ssl_context() is create_ssl_context()
