@@ -1,18 +1,20 @@
-"""Run a producer in a background task while a consumer iterates over its items."""
+"""Run a producer in a background task while consumers iterate over its items."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+import asyncio
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
+from pandium._cancellation import is_asyncio
 
-    from anyio.abc import TaskGroup
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import TracebackType
 
 __all__ = ["Background"]
 
@@ -27,9 +29,18 @@ class Background(Generic[T]):
     error of the task is raised unchanged after the items that precede it. An error of the block
     is never wrapped in an exception group.
 
+    Each item is delivered exactly once, to one of the tasks that iterate, even if a task is
+    cancelled while it waits for an item. An item leaves the queue only when the task that receives
+    it is running and cannot be cancelled any more. A memory object stream of anyio assigns an item
+    to a task that still has to wake up, and loses the item if asyncio cancels that task first.
+
+    The block may be left by another task than the one that entered it, as happens when an async
+    generator is garbage collected. So the background task is not in a task group, whose cancel
+    scope would stay open in the task that entered the block.
+
     :param produce: The task: a function that is called with ``send``, and awaits it per item.
-    :param max_waiting: The maximum number of items that wait for the consumer. ``send`` blocks
-        while the buffer is full.
+    :param max_waiting: The maximum number of items that wait for a consumer. ``send`` blocks
+        while there are more.
     """
 
     def __init__(
@@ -39,22 +50,27 @@ class Background(Generic[T]):
     ) -> None:
         self._produce = produce
         self._max_waiting = max_waiting
-        self._error: Exception | None = None
-        self._tasks: TaskGroup | None = None
-        self._receive: MemoryObjectReceiveStream[T] | None = None
+        self._items: deque[T] = deque()
+        self._idle_consumers = 0
+        self._error: BaseException | None = None
+        self._is_entered = self._is_finished = self._is_left = False
+        # Set when the block is entered: the scope needs an event loop.
+        self._scope: anyio.CancelScope
+        self._changed: anyio.Event
+        self._task: object
 
     @property
     def waiting(self) -> int:
-        """The number of items that wait for the consumer."""
-        return 0 if self._receive is None else self._receive.statistics().current_buffer_used
+        """The number of items that wait for a consumer."""
+        return max(0, len(self._items) - self._idle_consumers)
 
     async def __aenter__(self) -> Self:
-        if self._tasks is not None:
+        if self._is_entered:
             raise RuntimeError("this context manager was entered already: create a new one")
-        send, self._receive = anyio.create_memory_object_stream[T](self._max_waiting)
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._run, send)
+        self._is_entered = True
+        self._scope, self._changed = anyio.CancelScope(), anyio.Event()
+        # asyncio itself keeps only a weak reference to the task.
+        self._task = _start_task(self._run, self._finish)
         return self
 
     async def __aexit__(
@@ -63,34 +79,100 @@ class Background(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._tasks is None or self._receive is None:
+        if not self._is_entered:
             raise RuntimeError("this context manager was not entered")
-        self._tasks.cancel_scope.cancel()
-        try:
-            # The block's own error is not passed on, because the group would wrap it.
-            await self._tasks.__aexit__(None, None, None)
-        finally:
-            self._receive.close()
+        self._is_left = True
+        self._scope.cancel()
+        await self._wait_until_finished()
+        error, self._error = self._error, None
+        if error is not None and not isinstance(error, Exception):
+            raise error  # for example KeyboardInterrupt
 
-    async def _run(self, send: MemoryObjectSendStream[T]) -> None:
-        with send:
+    async def _wait_until_finished(self) -> None:
+        # A native cancellation gets past the shield, once. The task must end nevertheless.
+        cancellation: BaseException | None = None
+        while not self._is_finished:
             try:
-                await self._produce(send.send)
-            except Exception as error:  # noqa: BLE001 - raised to the consumer
-                self._error = error
+                with anyio.CancelScope(shield=True):
+                    await self._changed.wait()
+            except anyio.get_cancelled_exc_class() as error:
+                cancellation = error
+        if cancellation is not None:
+            raise cancellation
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._produce(self._send)
+        except BaseException as error:  # noqa: BLE001 - raised to a consumer
+            self._finish(error)
+        else:
+            self._finish()
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        if self._is_finished:
+            return
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            # The scope absorbs our own cancellation. Any other one is not meant for the consumers.
+            self._error = RuntimeError("the background task was cancelled from outside")
+            self._error.__cause__ = error
+        else:
+            self._error = error
+        self._is_finished = True
+        self._notify()
+
+    async def _send(self, item: T) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._items.append(item)
+        self._notify()
+        while self.waiting > self._max_waiting:
+            await self._changed.wait()
+
+    def _notify(self) -> None:
+        # All tasks that wait wake up and check again, so a cancelled one takes no wake-up away.
+        self._changed.set()
+        self._changed = anyio.Event()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        if self._receive is None:
+        if not self._is_entered:
             raise RuntimeError("enter this with `async with` before iterating over it")
+        await anyio.lowlevel.checkpoint()
+        while not (self._items or self._is_finished):
+            await self._wait_for_item()
+        # No `await` from here on: a cancellation between taking an item and returning loses it.
+        if self._is_left:
+            raise RuntimeError("the `async with` block of this iterator was left")
+        if self._items:
+            item = self._items.popleft()
+            self._notify()
+            return item
+        error, self._error = self._error, None
+        raise StopAsyncIteration if error is None else error
+
+    async def _wait_for_item(self) -> None:
+        self._idle_consumers += 1
         try:
-            return await self._receive.receive()
-        except anyio.EndOfStream:
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
-        # If the task ended because of a cancellation, the consumer is being cancelled as well.
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        raise StopAsyncIteration
+            await self._changed.wait()
+        finally:
+            self._idle_consumers -= 1
+
+
+def _start_task(
+    run: Callable[[], Coroutine[Any, Any, None]], finish: Callable[[BaseException], None]
+) -> object:
+    """
+    Start a task that belongs to no task group.
+
+    :param run: The coroutine function of the task. It must not raise.
+    :param finish: Called with the error of a task that asyncio cancelled before it ran at all.
+    """
+    if is_asyncio():
+        task = asyncio.get_running_loop().create_task(run())
+        task.add_done_callback(lambda _: finish(asyncio.CancelledError()))
+        return task
+    import trio  # noqa: PLC0415 - optional, and already imported if this is reached
+
+    return trio.lowlevel.spawn_system_task(run, context=copy_context())

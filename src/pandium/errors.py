@@ -273,6 +273,8 @@ class WaitTimeout(PandiumError, TimeoutError):
     """
     A run did not end within the ``timeout`` of a wait. It may still be active.
 
+    If the last poll failed, its error is the ``__cause__``, without the body of the response.
+
     :ivar trigger_id: the trigger's id, for another call of ``runs.wait``.
     :ivar last_status: the last known status, or ``None`` if no run had appeared.
     :ivar polls: the number of polls.

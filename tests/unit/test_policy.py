@@ -27,18 +27,19 @@ from support.runs import scripted_run
 RETRIED: list[Exception] = [
     NotFound("no run yet", status_code=404),
     APIError("timed out", status_code=408),
+    APIError("moved", status_code=302),
     RateLimited("slow down", status_code=429),
     ServerError("error", status_code=500),
     ServerError("down", status_code=503),
     ConnectFailed("refused"),
     ConnectionLost("gone"),
     RequestTimeout("too slow"),
+    DecodeError("not JSON"),
 ]
 FATAL: list[Exception] = [
     AuthenticationError("no", status_code=403),
     APIError("bad", status_code=400),
     APIError("gone", status_code=410),
-    DecodeError("not JSON"),
     ZeroDivisionError(),
 ]
 

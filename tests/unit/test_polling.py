@@ -12,8 +12,11 @@ import pytest
 
 from pandium import (
     APIError,
+    ConnectionLost,
+    DecodeError,
     NotFound,
     Outcome,
+    PandiumError,
     Polling,
     RateLimited,
     ServerError,
@@ -171,6 +174,46 @@ async def test_retry_after_takes_precedence_over_the_last_poll() -> None:
     assert runs.clock.now() == pytest.approx(100, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerError("503 Service Unavailable", status_code=503, body="x" * 1000),
+        ConnectionLost("the connection broke"),
+        DecodeError("not JSON", path="[0]"),
+    ],
+)
+async def test_a_timeout_has_the_last_error_as_its_cause(error: PandiumError) -> None:
+    """If the last poll failed, the WaitTimeout names its error, and carries it as ``__cause__``."""
+    runs = scripted_run((0, ConnectionLost("an older error")), (50, "Running"), (80, error))
+    with pytest.raises(WaitTimeout) as caught:
+        await runs.wait(timeout=100.0)
+    cause = caught.value.__cause__
+    assert (type(cause), str(cause)) == (type(error), str(error))
+    assert str(caught.value).endswith(f" polls); the last poll failed: {error}")
+    assert caught.value.last_status == TriggerStatus("Running")
+
+
+async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
+    """Many triggers that fail alike keep neither the body of a response nor a traceback."""
+    error = ServerError("down", status_code=503, body="x" * 1000, headers={"a": "b"})
+    with pytest.raises(WaitTimeout) as caught:
+        await scripted_run((0, error)).wait(timeout=5.0)
+    cause = caught.value.__cause__
+    assert isinstance(cause, ServerError)
+    assert (cause.status_code, cause.body, cause.headers) == (503, None, {"a": "b"})
+    assert cause.__traceback__ is None
+    assert error.body is not None
+
+
+@pytest.mark.parametrize("last", ["Running", None])
+async def test_a_timeout_after_a_response_has_no_cause(last: str | None) -> None:
+    """An error that was followed by a status or a 404 did not cause the timeout."""
+    with pytest.raises(WaitTimeout) as caught:
+        await scripted_run((0, ConnectionLost("gone")), (50, last)).wait(timeout=100.0)
+    assert caught.value.__cause__ is None
+    assert str(caught.value).endswith(" polls)")
+
+
 async def test_an_infinite_timeout_is_no_limit() -> None:
     """With ``timeout=inf`` a wait goes on until the run ends."""
     runs = scripted_run((0, None), (500_000, "Succeeded"))
@@ -267,3 +310,36 @@ async def test_on_unknown_status_is_called_for_undocumented_statuses_only() -> N
     runs = scripted_run((0, "Mulling"), (20, "Running"), (40, "Mulling"), (60, "Succeeded"))
     await runs.wait(on_unknown_status=seen.append)
     assert seen == [TriggerStatus("Mulling")] * 2
+
+
+class Hangs:
+    """An ``on_status`` that never returns from one status."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+    async def __call__(self, status: TriggerStatus, _: object) -> None:
+        if status.status == self.status:
+            await anyio.sleep_forever()
+
+
+async def test_a_callback_that_hangs_does_not_extend_a_wait() -> None:
+    """``on_status`` is cancelled two seconds after the time limit, with a warning."""
+    runs = scripted_run((0, "Running"), (20, "Succeeded"))
+    with pytest.raises(WaitTimeout) as caught:
+        await runs.wait(timeout=100.0, on_status=Hangs("Running"))
+    assert runs.clock.now() == pytest.approx(102, abs=0.01)
+    assert caught.value.last_status == TriggerStatus("Running")
+
+
+async def test_a_callback_that_hangs_hides_no_final_status(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If the run has ended, its status is the result, although ``on_status`` was cut off."""
+    runs = scripted_run((0, "Running"), (20, "Succeeded"))
+    status = await runs.wait(timeout=100.0, on_status=Hangs("Succeeded"))
+    assert status == TriggerStatus("Succeeded")
+    assert runs.clock.now() == pytest.approx(102, abs=0.01)
+    assert caplog.messages == [
+        "on_status was cancelled at the time limit of trigger 0, for status 'Succeeded'"
+    ]

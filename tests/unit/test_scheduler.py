@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import tracemalloc
@@ -52,6 +53,27 @@ SCRIPTS = st.lists(st.tuples(st.floats(0, 200), FOUND), max_size=6).map(
 POLLINGS = st.builds(
     Polling, first=st.floats(0, 9), rate=st.sampled_from([0.05, 0.5, 20, inf]), jitter=st.just(0)
 )
+
+
+asyncio_only = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+
+async def cancelled_task() -> None:
+    """Await a task that somebody else has cancelled."""
+    task = asyncio.create_task(asyncio.sleep(60))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def survive_a_cancellation() -> None:
+    """Catch a cancellation of the current task, without ``uncancel``."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    assert task.cancelling()
 
 
 async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | Exception:
@@ -133,6 +155,39 @@ async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str
         assert results["good"].status == TriggerStatus("Succeeded")
 
 
+@asyncio_only
+@pytest.mark.parametrize("callback", ["classify", "on_status", "on_status_async", "poll_status"])
+async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callback: str) -> None:
+    """A callback that awaits a cancelled task ends one wait with an error, and no other."""
+    runs = ScriptedRuns({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
+
+    def fail(status: TriggerStatus, *_: object) -> Outcome:
+        if status.status == "Odd":
+            raise asyncio.CancelledError
+        return status.outcome
+
+    async def fail_async(status: TriggerStatus, *_: object) -> None:
+        if status.status == "Odd":
+            await cancelled_task()
+
+    async def fail_poll(trigger_id: str) -> TriggerStatus:
+        fail(status := await runs.poll_status(trigger_id))
+        return status
+
+    callbacks: dict[str, Any] = {
+        "classify": {"classify": fail},
+        "on_status": {"on_status": fail},
+        "on_status_async": {"on_status": fail_async},
+        "poll_status": {"poll_status": fail_poll},
+    }
+    results = {r.trigger_id: r for r in await runs.wait_for(["bad", "good"], **callbacks[callback])}
+    error = results["bad"].error
+    assert isinstance(error, RuntimeError)
+    assert str(error).endswith(" raised CancelledError, but the current task was not cancelled")
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+    assert results["good"].status == TriggerStatus("Succeeded")
+
+
 class StopEverythingError(BaseException):
     """An exception that is no ``Exception``, such as KeyboardInterrupt."""
 
@@ -198,6 +253,73 @@ async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
         await runs.collect(source(), results)
     assert caught.value is error
     assert [result.trigger_id for result in results] == ["a"]
+
+
+@asyncio_only
+@pytest.mark.parametrize("is_generator", [True, False])
+@pytest.mark.parametrize("was_cancelled", [True, False])
+async def test_a_cancellation_in_the_source_is_an_error_of_it(
+    *, is_generator: bool, was_cancelled: bool
+) -> None:
+    """
+    A source that awaits a cancelled task has failed: all results, then a RuntimeError.
+
+    That also holds in a task that was cancelled before and went on.
+    """
+    runs = ScriptedRuns({name: [(60, "Succeeded")] for name in "ab"})
+
+    async def generate() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        await cancelled_task()
+
+    class Plain:
+        def __aiter__(self) -> AsyncIterator[str]:
+            return generate()
+
+    source = generate() if is_generator else Plain()
+    if was_cancelled:
+        await survive_a_cancellation()
+    text = "the source of the triggers raised CancelledError"
+    results: list[RunResult] = []
+    with pytest.raises(RuntimeError, match=text) as caught:
+        await runs.collect(source, results)
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert [result.trigger_id for result in results] == ["a", "b"]
+
+
+@asyncio_only
+async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
+    """If the wait itself is cancelled while the source awaits something, it ends as cancelled."""
+    runs = ScriptedRuns({"a": [(0, None)]})
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(wait_for_all(source(), runs.options()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+@asyncio_only
+async def test_a_wait_whose_tasks_are_cancelled_is_an_error() -> None:
+    """Code that cancels the tasks of a wait, but not the wait, gets no incomplete results."""
+    runs = ScriptedRuns({"a": [(0, None)]})
+    others = asyncio.all_tasks()
+    async with anyio.create_task_group() as tasks:
+
+        async def wait() -> None:
+            with pytest.raises(RuntimeError, match="cancelled from outside"):
+                await wait_for_all(["a"], runs.options())
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        [task] = [t for t in asyncio.all_tasks() - others if "Scheduler" in repr(t)]
+        task.cancel()
 
 
 async def test_an_invalid_trigger_is_an_error_of_the_source() -> None:

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from pandium import AsyncPandium, ConnectFailed, Polling, RateLimited, Retry, TriggerStatus
+from pandium import (
+    AsyncPandium,
+    ConnectFailed,
+    Polling,
+    RateLimited,
+    Retry,
+    ServerError,
+    TriggerStatus,
+    WaitTimeout,
+)
 from pandium._clock import use_clock
 from pandium.emulator import (
     Emulator,
     Garbage,
     ManualClock,
+    ProxyPage,
     RateLimit,
     Reset,
     Status,
@@ -134,6 +144,45 @@ async def test_a_minute_of_faults_is_waited_out(
         statuses = await method(client)
     assert outages[0].hits > 0
     assert_nothing_lost(emulator, statuses)
+
+
+@every_method
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ProxyPage(),
+        Garbage(),
+        *(Garbage(body=body) for body in (b"", b"[]", b"null", b'{"status": 5}', b'"Succeeded"')),
+    ],
+)
+async def test_an_odd_response_is_waited_out(
+    emulator: Emulator,
+    client: AsyncPandium,
+    method: Method,
+    fault: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A 200 that is no status, such as a gateway's page, is logged and followed by another poll."""
+    plan = emulator.faults.add("runs.status", fault, after=POLLS_BEFORE_FAULT, times=1)
+    async with emulator.clock.autojump():
+        statuses = await method(client)
+    assert plan.hits == 1
+    assert_nothing_lost(emulator, statuses)
+    [message] = caplog.messages
+    assert message.startswith("polling trigger ")
+
+
+async def test_a_timeout_says_why_no_poll_succeeded(
+    emulator: Emulator, client: AsyncPandium
+) -> None:
+    """While the service is down, a WaitTimeout has the error of the last poll as its cause."""
+    trigger = await client.tenants.sync(1, mode="normal")
+    emulator.faults.add("runs.status", Status(503))
+    async with emulator.clock.autojump():
+        with pytest.raises(WaitTimeout, match="the last poll failed: GET /v2/runs/") as caught:
+            await client.runs.wait(trigger, timeout=60.0)
+    assert isinstance(caught.value.__cause__, ServerError)
+    assert caught.value.__cause__.status_code == 503
 
 
 @asynccontextmanager

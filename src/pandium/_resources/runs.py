@@ -76,7 +76,7 @@ class Runs:
         Wait for the run of a trigger to end, and return its final status.
 
         A 404 response means that the run has not started yet. Transient errors, such as an outage
-        of the server, do not end the wait.
+        of the server or a response that cannot be decoded, do not end the wait.
 
         ```python
         trigger = await client.tenants.sync(tenant_id, mode="normal")
@@ -92,11 +92,12 @@ class Runs:
             another 2 seconds.
         :param poll: the polling intervals.
         :param on_status: a function, sync or async, called with each status that differs from the
-            previous one.
+            previous one. It is cancelled if it still runs 2 seconds after the time limit.
         :param raise_on_failure: whether to raise ``RunFailed`` if the run failed.
         :param classify: a function that maps a status to an ``Outcome``, in place of
             ``TriggerStatus.outcome``.
-        :raises WaitTimeout: if the run has not ended at the time limit.
+        :raises WaitTimeout: if the run has not ended at the time limit. If the last poll failed,
+            its error is the ``__cause__``.
         :raises RunFailed: if the run failed and ``raise_on_failure`` is true.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
@@ -126,7 +127,8 @@ class Runs:
         """
         Wait for many runs, and yield their results in order of completion.
 
-        A wait that fails does not end the others: its result has ``error`` set.
+        A wait that fails does not end the others: its result has ``error`` set. Each result is
+        delivered once, even if a step of the iteration is cancelled or several tasks iterate.
 
         ```python
         triggers = [await client.tenants.sync(tenant_id, mode="normal")]
@@ -145,7 +147,8 @@ class Runs:
             ``triggers``.
         :param poll: the polling intervals, and the maximum rate over all triggers.
         :param on_status: a function, sync or async, called with each status that differs from the
-            previous one of its trigger, and with the trigger's id.
+            previous one of its trigger, and with the trigger's id. It is cancelled if it still
+            runs 2 seconds after the time limit.
         :param classify: a function that maps a status to an ``Outcome``, in place of
             ``TriggerStatus.outcome``.
         :returns: an async context manager and async iterator of ``RunResult``. Its ``progress`` is
@@ -186,7 +189,8 @@ class Runs:
             ``triggers``.
         :param poll: the polling intervals, and the maximum rate over all triggers.
         :param on_status: a function, sync or async, called with each status that differs from the
-            previous one of its trigger, and with the trigger's id.
+            previous one of its trigger, and with the trigger's id. It is cancelled if it still
+            runs 2 seconds after the time limit.
         :param classify: a function that maps a status to an ``Outcome``, in place of
             ``TriggerStatus.outcome``.
         :raises ValueError: if an argument is invalid. Nothing is sent.

@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
-from pandium.errors import APIError, NotFound, RateLimited, ServerError, TransportError
+from pandium.errors import (
+    APIError,
+    DecodeError,
+    NotFound,
+    RateLimited,
+    ServerError,
+    TransportError,
+)
 from pandium.models import Outcome
 
 if TYPE_CHECKING:
@@ -17,7 +24,7 @@ __all__ = ["PollPolicy"]
 
 _log = logging.getLogger("pandium")
 
-_REQUEST_TIMEOUT = 408
+_TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # redirects, Request Timeout
 
 
 class PollPolicy:
@@ -75,10 +82,11 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    # A 404 means that the trigger has no run yet.
-    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited)):
+    # A 404 means that the trigger has no run yet. A redirect, or a response that cannot be decoded,
+    # usually comes from a gateway: the API sends neither.
+    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited, DecodeError)):
         return True
-    return isinstance(error, APIError) and error.status_code == _REQUEST_TIMEOUT
+    return isinstance(error, APIError) and error.status_code in _TRANSIENT_STATUS_CODES
 
 
 def _log_transient_error(state: RetryCallState) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from pandium._cancellation import CancellationGuard
 from pandium._validation import (
     as_attrs_validator,
     validate_factor,
@@ -18,10 +21,14 @@ from pandium._validation import (
     validate_seconds,
 )
 from pandium._waiting.results import RunResult
-from pandium.errors import APIError, WaitTimeout
+from pandium.errors import APIError, NotFound, PandiumError, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import anyio
+
     from pandium._clock import Clock
     from pandium._waiting.results import Counters
 
@@ -30,7 +37,9 @@ __all__ = ["Classify", "PollStatus", "Polling", "TriggerWait", "WaitOptions"]
 PollStatus: TypeAlias = Callable[[str], Awaitable[TriggerStatus]]
 Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
 
-# The last poll starts at the time limit and may take this many seconds.
+_log = logging.getLogger("pandium")
+
+# The last poll starts at the time limit and may take this many seconds. So may `on_status`.
 _LAST_POLL_SECONDS = 2.0
 # A clock that is advanced by sleeping may stop short of its target by a rounding error.
 _ROUNDING_SECONDS = 1e-6
@@ -136,6 +145,8 @@ class TriggerWait:
     :ivar polls: The number of polls so far.
     :ivar last_status: The last status in a response, if there was one.
     :ivar outcome: The outcome of ``last_status``.
+    :ivar last_error: The error of the last poll that got a response or failed, or ``None``. A 404
+        is not an error.
     :ivar retry_at: The clock's time before which ``Retry-After`` forbids the next poll.
     :ivar is_queued: Whether the scheduler has queued the next poll.
     """
@@ -147,6 +158,7 @@ class TriggerWait:
     polls: int = 0
     last_status: TriggerStatus | None = None
     outcome: Outcome = Outcome.ACTIVE
+    last_error: PandiumError | None = None
     retry_at: float = -inf
     is_queued: bool = False
 
@@ -187,20 +199,28 @@ class TriggerWait:
         :returns: The status, or ``None`` if requests are paused or the time limit cut off the poll.
         :raises PandiumError: If the request fails. A 404 is ``NotFound``.
         """
-        clock = self.options.clock
-        if self._paused_until() > clock.now() + _ROUNDING_SECONDS:
+        if self._paused_until() > self.options.clock.now() + _ROUNDING_SECONDS:
             return None
         self.polls += 1
         self.options.counters.polls += 1
-        time_left = max(0.0, self.options.timeout - self.age())
         try:
-            with clock.move_on_after(time_left + _LAST_POLL_SECONDS):
-                return await self.options.poll_status(self.trigger_id)
-        except APIError as error:
-            if error.retry_after is not None:
-                self.retry_at = clock.now() + error.retry_after
+            with self._until_expired(), CancellationGuard("a poll"):
+                status = await self.options.poll_status(self.trigger_id)
+                self.last_error = None
+                return status
+        except PandiumError as error:
+            self._record_error(error)
             raise
         return None
+
+    def _until_expired(self) -> AbstractContextManager[anyio.CancelScope]:
+        time_left = max(0.0, self.options.timeout - self.age())
+        return self.options.clock.move_on_after(time_left + _LAST_POLL_SECONDS)
+
+    def _record_error(self, error: PandiumError) -> None:
+        if isinstance(error, APIError) and error.retry_after is not None:
+            self.retry_at = self.options.clock.now() + error.retry_after
+        self.last_error = None if isinstance(error, NotFound) else _without_body(error)
 
     async def handle_status(self, status: TriggerStatus | None) -> Outcome:
         """
@@ -216,7 +236,8 @@ class TriggerWait:
         return self.outcome
 
     def _classify(self, status: TriggerStatus) -> Outcome:
-        outcome = self.options.classify(status)
+        with CancellationGuard("classify"):
+            outcome = self.options.classify(status)
         if not isinstance(outcome, Outcome):
             raise ValueError(f"classify must return an Outcome, not {outcome!r}")
         return outcome
@@ -226,23 +247,38 @@ class TriggerWait:
         if options.on_unknown_status is not None and not status.is_known:
             options.on_unknown_status(status)
         if options.on_status is not None:
-            returned = options.on_status(status, self)
-            if inspect.isawaitable(returned):
-                await returned
+            with self._until_expired() as scope, CancellationGuard("on_status"):
+                returned = options.on_status(status, self)
+                if inspect.isawaitable(returned):
+                    await returned
+            if scope.cancelled_caught:
+                text = "on_status was cancelled at the time limit of trigger %s, for status %r"
+                _log.warning(text, self.trigger_id, status.status)
 
     def timeout_error(self) -> WaitTimeout:
         """Return the error of a wait that has reached its time limit."""
         last = self.last_status
         seen = "no status yet" if last is None else f"last status {last.status!r}"
-        return WaitTimeout(
+        cause = "" if self.last_error is None else f"; the last poll failed: {self.last_error}"
+        error = WaitTimeout(
             f"the run of trigger {self.trigger_id} did not end within {self.options.timeout:g} s"
-            f" ({seen}, {self.polls} polls)",
+            f" ({seen}, {self.polls} polls){cause}",
             trigger_id=self.trigger_id,
             last_status=last,
             polls=self.polls,
         )
+        error.__cause__ = self.last_error
+        return error
 
     def result(self, error: Exception | None = None) -> RunResult:
         """Return the result of a wait that has ended."""
         status = self.last_status if error is None else None
         return RunResult(self.trigger_id, status, error, self.polls, self.age())
+
+
+def _without_body(error: PandiumError) -> PandiumError:
+    """Return a copy that takes little memory, because many triggers may keep one for long."""
+    small = copy.copy(error)  # which has no traceback
+    if isinstance(small, APIError):
+        small.body = None
+    return small

@@ -137,6 +137,9 @@ class RunResults(Generic[T]):
     of the work itself, such as one raised by the source of the triggers, is raised unchanged after
     all results that precede it.
 
+    Several tasks may iterate at once. Each result is delivered to one of them, exactly once. A
+    cancelled call of ``anext`` takes no result.
+
     ```python
     async with client.runs.as_completed(triggers) as results:
         async for result in results:

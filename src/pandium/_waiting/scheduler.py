@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import anyio
 
+from pandium._cancellation import CancellationGuard
 from pandium._validation import validate_trigger_id
 from pandium._waiting.policy import PollPolicy
 from pandium._waiting.polling import TriggerWait
@@ -69,11 +70,7 @@ async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
     :raises WaitTimeout: At the time limit.
     :raises PandiumError: If a poll fails with an error that polling again cannot resolve.
     """
-    try:
-        [result] = await wait_for_all([trigger_id], options)
-    except BaseExceptionGroup as group:
-        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
-        raise group.exceptions[0] from None
+    [result] = await wait_for_all([trigger_id], options)
     if result.error is not None:
         raise result.error
     return cast("TriggerStatus", result.status)
@@ -96,18 +93,20 @@ async def wait_for_each(
     """
     Wait for the runs of many triggers.
 
-    An error of the source is raised once the runs of all triggers before it have ended.
+    An error of the source is raised once the runs of all triggers before it have ended. If the
+    source raises the cancellation of another task, the error is a ``RuntimeError``.
 
     :param send: Called with the index of a trigger in the source and its result, in order of
         completion.
     """
     counters, indexes = options.counters, itertools.count()
-    source_error: Exception | None = None
 
     async def on_end(wait: TriggerWait, error: Exception | None) -> None:
         counters.active -= 1
         counters.count(wait.outcome if error is None else Outcome.ACTIVE)
         await send(wait.key, wait.result(error))
+
+    source_error: Exception | None = None
 
     async def add(trigger: Trigger | str) -> None:
         trigger_id = validate_trigger_id(trigger)
@@ -115,16 +114,31 @@ async def wait_for_each(
         counters.active += 1
         scheduler.add(next(indexes), trigger_id)
 
-    async with anyio.create_task_group() as tasks:
-        scheduler = Scheduler(options, tasks, on_end)
-        tasks.start_soon(scheduler.run)
-        try:
-            await for_each(source, add)
-        except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
-            source_error = error
-        scheduler.close()
+    try:
+        async with anyio.create_task_group() as tasks:
+            scheduler = Scheduler(options, tasks, on_end)
+            tasks.start_soon(scheduler.run)
+            source_error = await _read(source, add)
+            scheduler.close()
+    except BaseExceptionGroup as group:
+        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        raise group.exceptions[0] from None
     if source_error is not None:
         raise source_error
+    if tasks.cancel_scope.cancel_called:
+        raise RuntimeError("a task of the wait was cancelled from outside")
+
+
+async def _read(
+    source: Source, add: Callable[[Trigger | str], Awaitable[None]]
+) -> Exception | None:
+    """Add all triggers of a source, and return the error that the source raised, if any."""
+    try:
+        with CancellationGuard("the source of the triggers"):
+            await for_each(source, add)
+    except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
+        return error
+    return None
 
 
 class Scheduler:

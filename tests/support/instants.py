@@ -1,0 +1,172 @@
+"""Cancel or time out a task at every instant of a test, one instant per run."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+import trio
+
+from pandium._cancellation import is_asyncio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_INSTANTS = 3000
+
+
+@attrs.define
+class Instants:
+    """
+    Acts once, before one numbered step of the event loop.
+
+    Between two steps no code of a task runs. So acting before every step, in one run each, covers
+    every instant at which something can happen to a task.
+    """
+
+    number: int
+    passed: int = 0
+    act: Callable[[], object] | None = None
+    has_interrupted: bool = False
+
+    def step(self) -> None:
+        self.passed += 1
+        if self.passed == self.number and self.act is not None:
+            self.act()
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Count the steps of the event loop within the block."""
+        with self._watch_asyncio() if is_asyncio() else self._watch_trio():
+            yield
+
+    @contextmanager
+    def _watch_asyncio(self) -> Iterator[None]:
+        loop: Any = asyncio.get_running_loop()
+        call_soon = loop.call_soon
+
+        def call(callback: Callable[..., object], *args: object) -> None:
+            self.step()
+            callback(*args)
+
+        loop.call_soon = lambda callback, *args, **options: call_soon(
+            call, callback, *args, **options
+        )
+        try:
+            yield
+        finally:
+            del loop.call_soon
+
+    @contextmanager
+    def _watch_trio(self) -> Iterator[None]:
+        instants = self
+
+        class Counter(trio.abc.Instrument):
+            def before_task_step(self, task: trio.lowlevel.Task) -> None:
+                instants.step()
+
+        counter = Counter()
+        trio.lowlevel.add_instrument(counter)
+        try:
+            yield
+        finally:
+            trio.lowlevel.remove_instrument(counter)
+
+
+def every_instant() -> Iterator[Instants]:
+    """Yield instants 1, 2, 3 … until a run has ended before its instant came."""
+    for number in range(1, MAX_INSTANTS):
+        instants = Instants(number)
+        yield instants
+        if instants.passed < number:
+            return
+    raise AssertionError("the runs do not end")
+
+
+@contextmanager
+def time_jumps(instants: Instants) -> Iterator[None]:
+    """Let two minutes pass on asyncio's clock at the instant."""
+    loop: Any = asyncio.get_running_loop()
+    time = loop.time
+    offset = 0.0
+
+    def jump() -> None:
+        nonlocal offset
+        offset = 120.0
+
+    loop.time = lambda: time() + offset
+    instants.act = jump
+    try:
+        yield
+    finally:
+        del loop.time
+
+
+# Ways to interrupt one step of an iteration. Each returns whether the step was interrupted, and
+# otherwise calls `take` with the item, or raises the error.
+
+
+async def by_scope(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    with anyio.CancelScope() as scope:
+        instants.act = scope.cancel
+        take(await step())
+    return scope.cancelled_caught
+
+
+async def by_task(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    async def run() -> None:
+        take(await step())
+
+    task = asyncio.create_task(run())
+    instants.act = task.cancel
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+    return task.cancelled()
+
+
+async def by_own_task(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    task = asyncio.current_task()
+    assert task is not None
+    instants.act = task.cancel
+    try:
+        take(await step())
+    except asyncio.CancelledError:
+        task.uncancel()
+        return True
+    finally:
+        instants.act = None
+    return False
+
+
+async def by_timeout(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    with time_jumps(instants):
+        try:
+            async with asyncio.timeout(60):
+                take(await step())
+        except TimeoutError:
+            return True
+    return False
+
+
+async def by_wait_for(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    with time_jumps(instants):
+        try:
+            take(await asyncio.wait_for(step(), 60))
+        except TimeoutError:
+            return True
+    return False
+
+
+async def by_move_on_after(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
+    with time_jumps(instants):
+        with anyio.move_on_after(60) as scope:
+            take(await step())
+    return scope.cancelled_caught
+
+
+EVERYWHERE = [by_scope]
+ON_ASYNCIO = [by_task, by_own_task, by_timeout, by_wait_for, by_move_on_after]
