@@ -201,6 +201,12 @@ class _End:
         """Return the number of records to request: no more than the server returns."""
         return page_size if self.reduced_size is None else min(page_size, self.reduced_size)
 
+    def limit_overlap(self, overlap: int) -> int:
+        """Return an overlap that leaves room for new records on the pages of this server."""
+        if self.reduced_size is None or not overlap:
+            return overlap
+        return max(1, min(overlap, self.reduced_size // 2))
+
 
 def _is_suspicious(count: int, limit: int) -> bool:
     # A maximum that the server applies without a word is likely to be a round number.
@@ -271,7 +277,8 @@ class Cursor(Generic[T]):
     def next_requests(self, count: int) -> list[PageRequest]:
         """Return up to ``count`` requests for the next pages, fewer near the limit or the end."""
         count = 1 if self._end.is_pending else count
-        overlap = self._overlap.size if self._delivered else 0
+        overlap = self._end.limit_overlap(self._overlap.size) if self._delivered else 0
+        overlap = min(overlap, self.next_skip)
         # A page of one record would hold only the anchor.
         page_size = max(self._end.page_size(self._options.page_size), 1 + overlap)
         skip, remaining = self.next_skip, self._remaining
@@ -356,8 +363,10 @@ class Cursor(Generic[T]):
 
     def _unique(self, records: list[T]) -> list[T]:
         """Drop records that occur earlier on the same page."""
-        unique = {self._key(record): record for record in reversed(records)}
-        return records if len(unique) == len(records) else list(reversed(unique.values()))
+        unique: dict[object, T] = {}
+        for record in records:
+            unique.setdefault(self._key(record), record)
+        return list(unique.values())
 
     def _keys_of(self, records: list[T]) -> list[object]:
         return [self._key(record) for record in records]
@@ -387,7 +396,8 @@ class Cursor(Generic[T]):
 
     def _rewind(self, skip: int, distance: int) -> Rewind:
         self._has_rewound = True
-        request = PageRequest(max(0, skip - distance), self._options.page_size)
+        page_size = self._end.page_size(self._options.page_size)
+        request = PageRequest(max(0, skip - distance), page_size)
         # Doubling reaches the beginning in few requests. A longer step than the capacity could
         # miss every remembered record.
         return Rewind(request, min(2 * distance, self._delivered.capacity))
