@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "as_attrs_validator",
     "encode_path_segment",
+    "validate_auto_or_flag",
     "validate_callable",
     "validate_choice",
     "validate_factor",
@@ -134,6 +135,13 @@ def validate_flag(argument: str, value: object) -> bool:
     """Validate a boolean."""
     if not isinstance(value, bool):
         raise ValueError(f"{argument} must be True or False, not {value!r}")
+    return value
+
+
+def validate_auto_or_flag(argument: str, value: object) -> bool | str:
+    """Validate ``True``, ``False`` or ``"auto"``."""
+    if value != "auto" and not isinstance(value, bool):
+        raise ValueError(f"{argument} must be True, False or 'auto', not {value!r}")
     return value
 
 

@@ -24,6 +24,7 @@ class RecordServer:
     :ivar count: How many numbers are listed at first: 0, 1, 2 …
     :ivar on_request: Called with the index of a request just before it is answered.
     :ivar gate: Awaited with the ``skip`` of a request before it is answered.
+    :ivar shorten: What the server does to a page before it returns it.
     :ivar requests: The ``skip`` and ``limit`` of each request.
     :ivar running: The number of requests in progress.
     :ivar max_running: The most requests that were in progress at once.
@@ -34,6 +35,7 @@ class RecordServer:
     count: int
     on_request: Callable[[int], None] = lambda _: None
     gate: Callable[[int], Any] | None = None
+    shorten: Callable[[list[int]], list[int]] = lambda page: page
     requests: list[tuple[int, int]] = attrs.field(factory=list)
     running: int = 0
     max_running: int = 0
@@ -41,6 +43,11 @@ class RecordServer:
     records: list[int] = attrs.field(
         init=False, default=attrs.Factory(lambda self: list(range(self.count)), takes_self=True)
     )
+
+    @property
+    def visible(self) -> list[int]:
+        """The numbers that the server shows, on pages of any size."""
+        return [number for number in self.records if self.shorten([number])]
 
     async def fetch(self, skip: int, limit: int) -> list[int]:
         index = len(self.requests)
@@ -54,7 +61,7 @@ class RecordServer:
             if self.gate is not None:
                 await self.gate(skip)
             self.on_request(index)
-            return self.records[skip : skip + limit]
+            return self.shorten(self.records[skip : skip + limit])
         finally:
             self.running -= 1
 

@@ -96,11 +96,29 @@ def test_the_first_page_is_delivered() -> None:
     assert (cursor.next_skip, cursor.is_finished) == (10, False)
 
 
-def test_a_short_page_finishes_the_walk() -> None:
-    """A page with fewer records than requested is the last, even if it is empty."""
-    cursor = _cursor()
-    assert _accept(cursor, range(9)) == Deliver(Page(list(range(9)), 0, 9), None)
+@pytest.mark.parametrize(("confirm_end", "count"), [(False, 9), ("auto", 4)])
+def test_a_short_page_finishes_the_walk(confirm_end: Any, count: int) -> None:
+    """A short page is the last without confirmation, or if it is a plausible single page."""
+    cursor = _cursor(confirm_end=confirm_end)
+    assert _accept(cursor, range(count)) == Deliver(Page(list(range(count)), 0, count), None)
     assert cursor.is_finished
+
+
+@pytest.mark.parametrize(("confirm_end", "count"), [(True, 4), ("auto", 9), (True, 9)])
+def test_a_short_page_may_have_to_be_confirmed(confirm_end: Any, count: int) -> None:
+    """After a page that may have been cut, one page is requested, whatever the width."""
+    cursor = _cursor(confirm_end=confirm_end)
+    _accept(cursor, range(count))
+    assert cursor.is_end_pending
+    assert cursor.next_requests(8) == [PageRequest(count - 1, 10)]
+    assert cursor.accept(PageRequest(count - 1, 10), [count - 1], is_newest=True) == Deliver(
+        None, None
+    )
+    assert cursor.is_finished
+
+
+def test_an_empty_page_finishes_the_walk() -> None:
+    """A page without records is the last."""
     cursor = _cursor()
     assert _accept(cursor, []) == Deliver(None, None)
     assert cursor.is_finished

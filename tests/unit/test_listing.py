@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
 import pytest
 
 from pandium import DriftError, Page
 from support.listings import RecordServer, changing_server, read_items, read_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +104,8 @@ async def test_a_listing_is_a_value() -> None:
     listing = RecordServer(5).listing()
     assert await listing.to_list() == await listing.to_list() == list(range(5))
     assert repr(listing) == (
-        "Listing(limit=None, page_size=500, skip=0, prefetch=4, on_drift='repair')"
+        "Listing(limit=None, page_size=500, skip=0, prefetch=4, on_drift='repair',"
+        " confirm_end='auto')"
     )
 
 
@@ -426,7 +431,7 @@ async def test_the_overlap_returns_to_one_record_after_a_repair(places: int) -> 
     """A repair widens the overlap of pages, and every quiet window halves it."""
     server = changing_server(3000, 1, lambda records: _shift(records, places))
     await server.listing(page_size=100, prefetch=1).to_list()
-    starts = [skip for skip, _ in server.requests]
+    starts = [skip for skip, _ in server.requests][:-1]  # the last one confirms the end
     overlaps = [100 - (after - before) for before, after in pairwise(starts)]
     assert max(overlaps[2:]) > 1
     assert overlaps[-1] == 1
@@ -459,4 +464,120 @@ async def test_drift_can_be_ignored() -> None:
     server = changing_server(30, 1, lambda records: records.pop(0))
     listing = server.listing(page_size=10, prefetch=1, on_drift="ignore")
     assert await listing.to_list() == [*range(10), *range(11, 30)]
-    assert server.requests == [(0, 10), (10, 10), (20, 10)]
+    assert server.requests == [(0, 10), (10, 10), (20, 10), (29, 10)]
+
+
+# The end of a listing
+
+# How a server may shorten its pages: by a maximum of its own, or by hiding records of a page.
+SHORTENINGS: dict[str, Callable[[list[int]], list[int]]] = {
+    "at most 2": lambda page: page[:2],
+    "at most 7": lambda page: page[:7],
+    "at most 10": lambda page: page[:10],
+    "at most 100": lambda page: page[:100],
+    "one hidden": lambda page: [record for record in page if record != 30],
+    "many hidden": lambda page: [record for record in page if record % 4],
+}
+
+
+@pytest.mark.parametrize("name", SHORTENINGS)
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 29, 30, 31, 99, 100, 101, 450])
+@pytest.mark.parametrize(("page_size", "prefetch"), [(10, 1), (10, 4), (30, 1), (100, 8), (500, 4)])
+async def test_a_server_that_shortens_pages_loses_no_record(
+    name: str, count: int, page_size: int, prefetch: int
+) -> None:
+    """With `confirm_end=True` every record is delivered once, however pages are shortened."""
+    server = RecordServer(count, shorten=SHORTENINGS[name])
+    listing = server.listing(page_size=page_size, prefetch=prefetch, confirm_end=True)
+    assert await listing.to_list() == server.visible
+
+
+@pytest.mark.parametrize("count", [100, 101, 250, 450, 499])
+@pytest.mark.parametrize("maximum", [10, 50, 100, 250, 400])
+async def test_auto_notices_a_plausible_maximum(count: int, maximum: int) -> None:
+    """With `confirm_end="auto"`, a lower maximum that is a round number loses no record."""
+    server = RecordServer(count, shorten=lambda page: page[:maximum])
+    assert await server.listing(page_size=500).to_list() == list(range(count))
+
+
+@pytest.mark.parametrize(("count", "requests"), [(0, 1), (7, 1), (249, 1), (250, 2), (30, 2)])
+async def test_auto_confirms_a_single_page_only_if_it_is_suspicious(
+    count: int, requests: int
+) -> None:
+    """A first short page is the whole listing unless it is half full, or a multiple of 10 long."""
+    server = RecordServer(count)
+    assert len(await server.listing(page_size=500).to_list()) == count
+    assert len(server.requests) == requests
+
+
+async def test_false_takes_every_short_page_for_the_end() -> None:
+    """With `confirm_end=False`, no request is sent after a short page."""
+    server = RecordServer(25)
+    assert len(await server.listing(page_size=10, prefetch=1, confirm_end=False).to_list()) == 25
+    assert [skip for skip, _ in server.requests] == [0, 9, 18]
+    server = RecordServer(450, shorten=lambda page: page[:100])
+    assert len(await server.listing(confirm_end=False).to_list()) == 100
+
+
+@pytest.mark.parametrize("count", [145, 153, 160])
+async def test_an_empty_page_of_the_same_window_is_the_proof(count: int) -> None:
+    """If the window already holds an empty page after the short one, no further request is sent."""
+    server = RecordServer(count)
+    listing = server.listing(page_size=10, prefetch=8)
+    assert len(await listing.to_list()) == count
+    # The last window begins with the short page, or holds it before other pages.
+    short = next(i for i, (skip, limit) in enumerate(server.requests) if skip + limit > count)
+    assert len(server.requests) - short <= 8
+
+
+@pytest.mark.parametrize("confirm_end", ["auto", True])
+async def test_a_limit_needs_no_proof(confirm_end: Any) -> None:
+    """A walk that reaches its limit ends there, as does `first`."""
+    server = RecordServer(25)
+    listing = server.listing(page_size=10, limit=20, confirm_end=confirm_end)
+    assert len(await listing.to_list()) == 20
+    sent = len(server.requests)
+    await server.listing(confirm_end=confirm_end).first()
+    assert len(server.requests) == sent + 1
+
+
+@pytest.mark.parametrize("records", [[1, 1, 2], [1, 2, 1], [3, 3, 3], [1, 2, 2, 3, 3]])
+async def test_a_record_that_occurs_twice_on_a_page_is_delivered_once(records: list[int]) -> None:
+    """Duplicates on one page are dropped, also on the first page."""
+    server = RecordServer(0)
+    server.records = records
+    assert await server.listing().to_list() == list(dict.fromkeys(records))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("on_drift", ["repair", "raise", "ignore"])
+@pytest.mark.parametrize("way", ["items", "pages", "stream"])
+async def test_tasks_can_share_an_iterator(workers: int, on_drift: str, way: str) -> None:
+    """Several tasks that iterate over one iterator receive each record once between them."""
+    server = RecordServer(200)
+    listing = server.listing(page_size=10, on_drift=on_drift)
+    received: list[int] = []
+
+    async def work(iterator: Any) -> None:
+        async for item in iterator:
+            received.extend(item.items if way == "pages" else [item])
+            await anyio.lowlevel.checkpoint()
+
+    async def share(iterator: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(workers):
+                tasks.start_soon(work, iterator)
+
+    if way == "stream":
+        async with listing.stream() as items:
+            await share(items)
+    else:
+        await share(listing.pages() if way == "pages" else aiter(listing))
+    assert sorted(received) == list(range(200))
+
+
+async def test_a_server_that_shortens_pages_may_drift() -> None:
+    """After a drift, the overlap stays below the length of the server's pages."""
+    server = changing_server(600, 3, lambda records: records.pop(0))
+    server.shorten = lambda page: page[:50]
+    assert await server.listing(page_size=500, prefetch=1).to_list() == list(range(600))

@@ -58,16 +58,20 @@ async def test_windows_double_in_size() -> None:
     assert max(widths) == 6
 
 
-async def test_a_short_page_cancels_the_requests_after_it() -> None:
-    """Once a short page has arrived, the walk does not wait for later pages."""
+@pytest.mark.parametrize(("confirm_end", "first_hanging"), [(False, 10), ("auto", 30), (True, 30)])
+async def test_a_short_page_cancels_the_requests_after_it(
+    confirm_end: Any, first_hanging: int
+) -> None:
+    """Once a short page has arrived, the walk waits for one later page at most, as a proof."""
 
     async def gate(skip: int) -> None:
-        if skip > 9:
+        if skip >= first_hanging:
             await anyio.sleep_forever()
 
     server = RecordServer(15, gate=gate)
+    listing = server.listing(page_size=10, prefetch=4, confirm_end=confirm_end)
     with anyio.fail_after(5):
-        assert await server.listing(page_size=10, prefetch=4).to_list() == list(range(15))
+        assert await listing.to_list() == list(range(15))
     assert server.running == 0
 
 

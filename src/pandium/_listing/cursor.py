@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from pandium._listing.delivered import DeliveredKeys
-from pandium._validation import as_attrs_validator, validate_choice, validate_whole_number
+from pandium._validation import (
+    as_attrs_validator,
+    validate_auto_or_flag,
+    validate_choice,
+    validate_whole_number,
+)
 from pandium.errors import DriftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "ConfirmEnd",
     "Cursor",
     "Decision",
     "Deliver",
@@ -33,6 +39,7 @@ __all__ = [
 
 T = TypeVar("T")
 OnDrift: TypeAlias = Literal["repair", "raise", "ignore"]
+ConfirmEnd: TypeAlias = Literal["auto"] | bool
 
 _MAX_PAGE_SIZE = 500  # the API's maximum
 # The minimum number of keys to remember, for small pages.
@@ -44,6 +51,7 @@ _count = as_attrs_validator(partial(validate_whole_number, minimum=0))
 _positive = as_attrs_validator(validate_whole_number)
 _page_size = as_attrs_validator(partial(validate_whole_number, maximum=_MAX_PAGE_SIZE))
 _on_drift = as_attrs_validator(partial(validate_choice, choices=("repair", "raise", "ignore")))
+_confirm_end = as_attrs_validator(validate_auto_or_flag)
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +65,9 @@ class ListingOptions:
     :param prefetch: The maximum number of concurrent requests. Default: 4.
     :param on_drift: What to do if records shift between pages: ``"repair"``, ``"raise"`` or
         ``"ignore"``. Default: ``"repair"``.
+    :param confirm_end: Whether a page that is shorter than requested must be followed by one
+        without new records: ``True``, ``False``, or ``"auto"``, which excepts a listing of a
+        single page unless its length is suspicious. Default: ``"auto"``.
     :raises ValueError: If a value is out of range.
     """
 
@@ -65,6 +76,7 @@ class ListingOptions:
     skip: int = attrs.field(default=0, validator=_count)
     prefetch: int = attrs.field(default=4, validator=_positive)
     on_drift: OnDrift = attrs.field(default="repair", validator=_on_drift)
+    confirm_end: ConfirmEnd = attrs.field(default="auto", validator=_confirm_end)
 
 
 @attrs.frozen
@@ -147,6 +159,61 @@ Decision: TypeAlias = Deliver[T] | Refetch | Rewind
 
 
 @attrs.define
+class _End:
+    """
+    What is known about the end of a listing.
+
+    A short page alone does not prove the end. A server may return fewer records than requested,
+    or remove some from a page after cutting it.
+
+    :ivar confirm: The option ``confirm_end``.
+    :ivar is_pending: Whether a short page came that may have been the last.
+    :ivar longest_page: The number of records on the longest page so far.
+    :ivar reduced_size: The page size of a server that was found to return shorter pages.
+    :ivar has_full_page: Whether a page was as long as requested, so that the server cuts none.
+    """
+
+    confirm: ConfirmEnd
+    is_pending: bool = False
+    longest_page: int = 0
+    reduced_size: int | None = None
+    has_full_page: bool = False
+
+    def accept(self, request: PageRequest, count: int, *, has_new: bool, is_first: bool) -> bool:
+        """Return whether a page of ``count`` records is the last one."""
+        was_pending, self.is_pending = self.is_pending, False
+        self.longest_page = max(self.longest_page, count)
+        if was_pending and has_new:
+            self.reduced_size = self.longest_page
+        if count >= request.limit:
+            self.has_full_page = True
+            return False
+        # 1. Nothing new follows: the end  2. every short page is the end  3. a plausible listing
+        # of a single page
+        if not has_new or self.confirm is False:
+            return True
+        if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
+            return True
+        self.is_pending = True
+        return False
+
+    def page_size(self, page_size: int) -> int:
+        """Return the number of records to request: no more than the server returns."""
+        return page_size if self.reduced_size is None else min(page_size, self.reduced_size)
+
+    def limit_overlap(self, overlap: int) -> int:
+        """Return an overlap that leaves room for new records on the pages of this server."""
+        if self.reduced_size is None or not overlap:
+            return overlap
+        return max(1, min(overlap, self.reduced_size // 2))
+
+
+def _is_suspicious(count: int, limit: int) -> bool:
+    # A maximum that the server applies without a word is likely to be a round number.
+    return 2 * count >= limit or count % 10 == 0
+
+
+@attrs.define
 class _Overlap:
     """
     How many records each page shares with the page before.
@@ -201,15 +268,19 @@ class Cursor(Generic[T]):
         self._delivered = DeliveredKeys(options.page_size, capacity)
         self._overlap = _Overlap.for_listing(options)
         self._remaining = options.limit
+        self._has_pages = False
+        self._end = _End(options.confirm_end)
         self._stalled_pages = 0
         self._drift = 0
         self._has_rewound = False
 
     def next_requests(self, count: int) -> list[PageRequest]:
-        """Return up to ``count`` requests for the next pages, fewer if the limit is near."""
-        overlap = self._overlap.size if self._delivered else 0
+        """Return up to ``count`` requests for the next pages, fewer near the limit or the end."""
+        count = 1 if self._end.is_pending else count
+        overlap = self._end.limit_overlap(self._overlap.size) if self._delivered else 0
+        overlap = min(overlap, self.next_skip)
         # A page of one record would hold only the anchor.
-        page_size = max(self._options.page_size, 1 + overlap)
+        page_size = max(self._end.page_size(self._options.page_size), 1 + overlap)
         skip, remaining = self.next_skip, self._remaining
         requests: list[PageRequest] = []
         while len(requests) < count and (remaining is None or remaining > 0):
@@ -231,6 +302,7 @@ class Cursor(Generic[T]):
             walk cannot be shown to be complete.
         """
         self._require_progress()
+        count, records = len(records), self._unique(records)
         keys = self._keys_of(records)
         known = self._delivered.count_known(keys)
         # 1. The first page of all, or the anchor is where it was expected: deliver.
@@ -249,7 +321,22 @@ class Cursor(Generic[T]):
             if self._delivered.anchor not in keys:
                 distance = request.limit if known else self._overlap.first_rewind
                 return self._rewind(request.skip, distance)
-        return self._deliver(request, records, keys, known)
+        return self._deliver(request, records, keys, known, count)
+
+    def accept_beyond_end(self, records: list[T]) -> None:
+        """
+        Take the page after a short one, of the same window, as proof of the end if it is empty.
+
+        It is proof only if an earlier page was full. Otherwise the server may have cut the short
+        page, and the records in between would be missed.
+        """
+        if self._end.is_pending and self._end.has_full_page and not records:
+            self.is_finished = True
+
+    @property
+    def is_end_pending(self) -> bool:
+        """Whether a short page came, and its end has yet to be confirmed."""
+        return self._end.is_pending and not self.is_finished
 
     def accept_rewound(self, rewind: Rewind, records: list[T]) -> Deliver[T] | Rewind:
         """
@@ -260,11 +347,12 @@ class Cursor(Generic[T]):
         :raises DriftError: If not even the first page holds a record delivered before.
         """
         request = rewind.request
+        count, records = len(records), self._unique(records)
         keys = self._keys_of(records)
         self._require_order(request, keys)
         known = self._delivered.count_known(keys)
         if self._can_resume(request, keys, known):
-            return self._deliver(request, records, keys, known)
+            return self._deliver(request, records, keys, known, count)
         if request.skip == 0:
             raise DriftError(f"no record delivered before record {self.next_skip} was found again")
         return self._rewind(request.skip, rewind.distance)
@@ -272,6 +360,13 @@ class Cursor(Generic[T]):
     def shrink_overlap(self) -> None:
         """Halve the overlap of pages after a window without drift."""
         self._overlap.shrink()
+
+    def _unique(self, records: list[T]) -> list[T]:
+        """Drop records that occur earlier on the same page."""
+        unique: dict[object, T] = {}
+        for record in records:
+            unique.setdefault(self._key(record), record)
+        return list(unique.values())
 
     def _keys_of(self, records: list[T]) -> list[object]:
         return [self._key(record) for record in records]
@@ -301,13 +396,14 @@ class Cursor(Generic[T]):
 
     def _rewind(self, skip: int, distance: int) -> Rewind:
         self._has_rewound = True
-        request = PageRequest(max(0, skip - distance), self._options.page_size)
+        page_size = self._end.page_size(self._options.page_size)
+        request = PageRequest(max(0, skip - distance), page_size)
         # Doubling reaches the beginning in few requests. A longer step than the capacity could
         # miss every remembered record.
         return Rewind(request, min(2 * distance, self._delivered.capacity))
 
     def _deliver(
-        self, request: PageRequest, records: list[T], keys: list[object], known: int
+        self, request: PageRequest, records: list[T], keys: list[object], known: int, count: int
     ) -> Deliver[T]:
         end = len(records)
         if self._remaining is not None:
@@ -315,7 +411,12 @@ class Cursor(Generic[T]):
         items = records[known:end]
         skip = request.skip + known
         self._drift += skip - self.next_skip
+        is_last = self._end.accept(
+            request, count, has_new=known < len(keys), is_first=not self._has_pages
+        )
+        self._has_pages = True
         self._advance(request, keys, known, end)
+        self.is_finished = is_last or self._remaining == 0
         if not items:
             return Deliver(None, self._finish_repair(skip) if self.is_finished else None)
         self._stalled_pages = 0
@@ -326,7 +427,6 @@ class Cursor(Generic[T]):
         self.next_skip = request.skip + end
         if self._remaining is not None:
             self._remaining -= end - known
-        self.is_finished = len(keys) < request.limit or self._remaining == 0
         if self._overlap.size:
             position = self._delivered.position
             self._delivered.advance(keys, known)

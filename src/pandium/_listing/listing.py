@@ -9,13 +9,13 @@ import anyio.lowlevel
 import attrs
 
 from pandium._background import Background
-from pandium._listing.cursor import ListingOptions, OnDrift, Page
+from pandium._listing.cursor import ConfirmEnd, ListingOptions, OnDrift, Page
 from pandium._listing.walk import Fetch, Items, Pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-__all__ = ["Fetch", "Listing", "OnDrift", "Page"]
+__all__ = ["ConfirmEnd", "Fetch", "Listing", "OnDrift", "Page"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ class Listing(ListingOptions, Generic[T]):
     :ivar prefetch: The maximum number of concurrent requests.
     :ivar on_drift: What to do if records shift between pages: ``"repair"``, ``"raise"`` or
         ``"ignore"``.
+    :ivar confirm_end: Whether the end is confirmed by a page without new records: ``True``,
+        ``False`` or ``"auto"``.
     """
 
     _fetch: Fetch[T] = attrs.field(repr=False)

@@ -22,6 +22,8 @@ T = TypeVar("T")
 Fetch: TypeAlias = "Callable[[int, int], Awaitable[list[T]]]"
 
 _log = logging.getLogger("pandium")
+# Never raised, because a page before it ends the window.
+_CANCELED = RuntimeError("the request was canceled")
 
 
 class Items(Generic[T]):
@@ -36,13 +38,16 @@ class Items(Generic[T]):
         self._pages = pages
         self._ready: deque[T] = deque()
         self._end: Exception | None = None
+        self._lock = anyio.Lock(fast_acquire=True)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - one to deliver, one to hold back
-            await self._read_page()
+        if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver, one to hold back
+            async with self._lock:  # several tasks may share the iterator
+                while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - as above
+                    await self._read_page()
         if self._ready:
             return self._ready.popleft()
         end, self._end = self._end, StopAsyncIteration()
@@ -81,6 +86,9 @@ class Pages(Generic[T]):
         self._prefetch = options.prefetch
         self._available = available or (lambda: options.prefetch)
         self._width = 1
+        # A page beyond a short one is the cheapest proof that it was the last.
+        self._pages_beyond_end = 0 if options.confirm_end is False else 1
+        self._lock = anyio.Lock(fast_acquire=True)
         self._ready: deque[Page[T]] = deque()
         self._failure: Exception | None = None
 
@@ -88,6 +96,10 @@ class Pages(Generic[T]):
         return self
 
     async def __anext__(self) -> Page[T]:
+        async with self._lock:  # several tasks may share the iterator
+            return await self._next()
+
+    async def _next(self) -> Page[T]:
         while not self._ready:
             if self._failure is not None:
                 failure, self._failure = self._failure, StopAsyncIteration()
@@ -99,7 +111,7 @@ class Pages(Generic[T]):
 
     async def _read_window(self) -> None:
         requests = self._cursor.next_requests(min(self._width, self._available()))
-        results = await fetch_window(self._fetch, requests)
+        results = await fetch_window(self._fetch, requests, self._pages_beyond_end)
         try:
             await self._accept_window(requests, results)
         except Exception as error:  # noqa: BLE001 - raised after the pages that precede it
@@ -110,7 +122,7 @@ class Pages(Generic[T]):
     async def _accept_window(
         self, requests: list[PageRequest], results: list[list[T] | Exception]
     ) -> None:
-        for request, result in zip(requests, results, strict=True):
+        for index, (request, result) in enumerate(zip(requests, results, strict=True)):
             if isinstance(result, Exception):
                 raise result
             decision = self._cursor.accept(request, result, is_newest=request is requests[0])
@@ -121,6 +133,11 @@ class Pages(Generic[T]):
                 self._width = max(1, self._width // 2)
                 return
             self._deliver(decision)
+            if self._cursor.is_end_pending:
+                for beyond in results[index + 1 : index + 2]:
+                    if isinstance(beyond, list):
+                        self._cursor.accept_beyond_end(beyond)
+                return
             if self._cursor.is_finished:
                 return
         self._width = min(self._width * 2, self._prefetch)
@@ -142,25 +159,26 @@ class Pages(Generic[T]):
 
 
 async def fetch_window(
-    fetch: Fetch[T], requests: Sequence[PageRequest]
+    fetch: Fetch[T], requests: Sequence[PageRequest], pages_beyond_end: int = 0
 ) -> list[list[T] | Exception]:
     """
     Send concurrent requests, and return their pages or errors in order.
 
-    A short page or an error cancels the requests after it. Their results are empty lists.
+    A short page or an error cancels the requests after it. Their results are errors.
+
+    :param pages_beyond_end: How many requests after a short page are not canceled.
     """
-    results: list[list[T] | Exception] = [[] for _ in requests]
+    results: list[list[T] | Exception] = [_CANCELED for _ in requests]
     scopes = [anyio.CancelScope() for _ in requests]
 
     async def fetch_page(index: int, request: PageRequest) -> None:
         with scopes[index]:
             try:
                 results[index] = records = await fetch(request.skip, request.limit)
-                is_last = len(records) < request.limit
             except Exception as error:  # noqa: BLE001 - raised after the pages that precede it
-                results[index], is_last = error, True
-            if is_last:
-                for scope in scopes[index + 1 :]:
+                results[index], records = error, []
+            if len(records) < request.limit:
+                for scope in scopes[index + 1 + (pages_beyond_end if records else 0) :]:
                     scope.cancel()
 
     if len(requests) == 1:

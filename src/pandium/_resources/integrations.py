@@ -15,7 +15,7 @@ from pandium.models import Integration, RunMode, Trigger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pandium._listing.listing import Listing, OnDrift
+    from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._transport.transport import Transport
 
 __all__ = ["Integrations"]
@@ -39,6 +39,7 @@ class Integrations:
         skip: int = 0,
         prefetch: int = 4,
         on_drift: OnDrift = "repair",
+        confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Integration]:
         """
         Return a listing of integrations. Requests are sent when it is iterated over.
@@ -59,6 +60,10 @@ class Integrations:
         :param prefetch: maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
+        :param confirm_end: whether a page that is shorter than requested must be followed by one
+            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
+            single page, unless its length is suspicious: a multiple of 10, or at least half of
+            ``page_size``.
         :returns: a ``Listing``, which can be iterated over more than once.
         :raises ValueError: if an argument is invalid.
         """
@@ -72,6 +77,7 @@ class Integrations:
             skip=skip,
             prefetch=prefetch,
             on_drift=on_drift,
+            confirm_end=confirm_end,
         )
 
     async def get(self, integration_id: int) -> Integration:

@@ -12,7 +12,7 @@ from pandium._listing.listing import Listing
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from pandium._listing.listing import OnDrift
+    from pandium._listing.listing import ConfirmEnd, OnDrift
     from pandium._transport.spec import RequestSpec
     from pandium._transport.transport import Transport
 
@@ -29,6 +29,7 @@ class Paging(TypedDict):
     skip: int
     prefetch: int
     on_drift: OnDrift
+    confirm_end: ConfirmEnd
 
 
 def create_listing(

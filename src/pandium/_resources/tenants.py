@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._bulk.sync import OnTriggered
-    from pandium._listing.listing import Listing, OnDrift
+    from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
@@ -75,6 +75,7 @@ class Tenants:
         skip: int = 0,
         prefetch: int = 4,
         on_drift: OnDrift = "repair",
+        confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Tenant]:
         """
         Return a listing of tenants. Requests are sent when it is iterated over.
@@ -98,6 +99,10 @@ class Tenants:
         :param prefetch: maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
+        :param confirm_end: whether a page that is shorter than requested must be followed by one
+            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
+            single page, unless its length is suspicious: a multiple of 10, or at least half of
+            ``page_size``.
         :returns: a ``Listing``, which can be iterated over more than once.
         :raises ValueError: if an argument is invalid.
         """
@@ -116,6 +121,7 @@ class Tenants:
             skip=skip,
             prefetch=prefetch,
             on_drift=on_drift,
+            confirm_end=confirm_end,
         )
 
     async def create(  # noqa: PLR0913 - the API's fields
@@ -437,6 +443,7 @@ class Tenants:
         skip: int = 0,
         prefetch: int = 4,
         on_drift: OnDrift = "repair",
+        confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Run]:
         """
         Return a listing of a tenant's runs. Requests are sent when it is iterated over.
@@ -459,6 +466,10 @@ class Tenants:
         :param prefetch: maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
+        :param confirm_end: whether a page that is shorter than requested must be followed by one
+            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
+            single page, unless its length is suspicious: a multiple of 10, or at least half of
+            ``page_size``.
         :returns: a ``Listing``, which can be iterated over more than once.
         :raises ValueError: if an argument is invalid.
         """
@@ -472,6 +483,7 @@ class Tenants:
             skip=skip,
             prefetch=prefetch,
             on_drift=on_drift,
+            confirm_end=confirm_end,
         )
 
 
