@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -17,6 +16,7 @@ import httpx
 from pandium._http.body import BoundedBody
 from pandium._http.errors import is_from_user_code, root_os_error, translate
 from pandium._http.limits import RateLimitGate, RetryBudget
+from pandium._redaction import hide_frames
 from pandium.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -97,19 +97,6 @@ def validate_http_client(value: object) -> None:
 
 class _SignedURL(httpx.URL):
     """A URL whose query is a secret."""
-
-
-def _drop_signatures(record: logging.LogRecord) -> bool:
-    # Overriding `__str__` of the URL instead would break transports that send what it returns.
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            arg.copy_with(query=None) if isinstance(arg, _SignedURL) else arg for arg in record.args
-        )
-    return True
-
-
-# httpx logs the URL of each request.
-logging.getLogger("httpx").addFilter(_drop_signatures)
 
 
 class Connections:
@@ -226,6 +213,7 @@ class Connections:
         request.extensions["trace"] = progress.on_event
         cause: OSError | None = None
         failure: PandiumError
+        outer = sys.exception()
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds):
                 return await self._send(request, progress)
@@ -238,6 +226,9 @@ class Connections:
                 raise
             failure = translate(error, is_not_sent=progress.is_not_sent)
             cause = root_os_error(error)
+        except BaseException as error:
+            hide_frames(error, outer)
+            raise
         else:
             failure = progress.timeout_error(seconds)
         finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 import attrs
 
+from pandium._redaction import RedactedLogs, hide_frames
 from pandium._serialization.convert import decode, decode_json
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
@@ -94,6 +96,7 @@ class Transport:
         request = self._build(spec)
         attempts: list[Attempt] = []
         outcome_unknown = False
+        outer = sys.exception()
 
         async def attempt() -> Response:
             nonlocal outcome_unknown
@@ -114,6 +117,7 @@ class Transport:
             error.attempts = tuple(attempts)
             # A response that cannot be read is a response: the request was carried out.
             error.outcome_unknown |= outcome_unknown or isinstance(error, DecodeError)
+            hide_frames(error, outer)
             raise
 
     def _build(self, spec: RequestSpec) -> httpx.Request:
@@ -139,7 +143,7 @@ class Transport:
         async with self.connections.slot(self.retry.max_elapsed):
             at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
             try:
-                with self.clock.waiting_for_io():
+                with self.clock.waiting_for_io(), RedactedLogs(self.config.api_key.redact):
                     response = await self.connections.exchange(request, self.timeout)
                 result = str(response.status)
             except PandiumError as error:
