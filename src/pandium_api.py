@@ -5,6 +5,7 @@ This module is outside the package, because Ctrl-C may interrupt the import of t
 """
 
 import signal
+import sys
 
 __all__ = ["main"]
 
@@ -20,3 +21,7 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, previous)
     return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -134,7 +134,10 @@ def _loop_scope_of(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("asyncio")
     given = {} if marker is None else marker.kwargs
     scope: str | None = given.get("loop_scope") or given.get("scope")
-    return scope or item.config.getini("asyncio_default_test_loop_scope")
+    try:
+        return scope or str(item.config.getini("asyncio_default_test_loop_scope"))
+    except ValueError:  # pytest-asyncio before 0.26 has one loop for each test
+        return "function"
 
 
 def _options_of(item: pytest.Item) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def find_key(path: str | None) -> str | None:
         return _read_file(path)
     if os.environ.get("PANDIUM_API_KEY", "").strip():
         return None
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         return _prompt()
     raise ConfigurationError("no API key: set PANDIUM_API_KEY, or name a file with --key-file")
 
@@ -47,7 +47,7 @@ def _read_file(path: str) -> str:
 
 
 def _read_private_text(path: str) -> str:
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8-sig") as file:  # without the mark of Windows editors
         # The mode of the open file, because the path may be replaced at any time.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & _ACCESS_BY_OTHERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -47,16 +48,29 @@ SECONDS.name = "number"
 
 
 def read_text(value: str) -> str:
-    """Return a text, or the content of a file for ``@FILE``. ``@-`` is standard input."""
-    if not value.startswith("@"):
-        return value
-    path = value[1:]
+    """
+    Return a text, or the content of a file for ``@FILE``. ``@-`` is standard input.
+
+    All of them are UTF-8 in any locale. A byte order mark is dropped.
+    """
+    source = value[1:] if value.startswith("@") else "the text"
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return _read_bytes(value).decode("utf-8-sig")
     except OSError as error:
-        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from None
+        raise click.BadParameter(f"{source} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path} is not a UTF-8 text file") from None
+        raise click.BadParameter(f"{source} is not UTF-8 text") from None
+
+
+def _read_bytes(value: str) -> bytes:
+    if not value.startswith("@"):
+        # Undoes the decoding of the command line, for which Python used the locale.
+        return os.fsencode(value)
+    if value != "@-":
+        return Path(value[1:]).read_bytes()
+    if sys.stdin is None:
+        raise click.BadParameter("standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def read_json(value: str) -> Any:

@@ -185,12 +185,16 @@ class ServerThread:
 
     def __init__(self) -> None:
         self._ready = threading.Event()
+        self._failure: BaseException | None = None
         self._patience = LONGEST
         self._thread = threading.Thread(target=self._run, name="pandium-emulator", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,8 +202,13 @@ class ServerThread:
         self._thread.join(self._patience)
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._wait())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._wait())
+        except BaseException as error:  # noqa: BLE001 - raised where the thread is started
+            self._failure = error
+        finally:
+            self._ready.set()
 
     async def _wait(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ import pandium
 from pandium._cli.output import records
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import escape_controls, terminal_width
+from pandium._serialization.convert import replace_non_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,8 +78,9 @@ def write_record(record: object, output_format: str, stream: TextIO) -> None:
 
 
 def write_json(data: Any, stream: TextIO) -> None:
-    """Write indented JSON."""
+    """Write indented JSON. NaN and infinity, which JSON does not have, become null."""
     _configure(stream, encoding="utf-8", newline="")
+    data = replace_non_finite(data)
     stream.write(_escape_unsafe(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
 

@@ -26,7 +26,9 @@ _FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.a
 
 def can_draw(stream: TextIO) -> bool:
     """Return whether a stream is a terminal that accepts colours and cursor movements."""
-    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    # The same names of plain terminals that rich knows.
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    is_plain = bool(os.environ.get("NO_COLOR")) or is_dumb
     return stream.isatty() and not is_plain
 
 
