@@ -136,7 +136,7 @@ def _loop_scope_of(item: pytest.Item) -> str | None:
     scope: str | None = given.get("loop_scope") or given.get("scope")
     try:
         return scope or str(item.config.getini("asyncio_default_test_loop_scope"))
-    except ValueError:  # pytest-asyncio before 0.26 has one loop for each test
+    except ValueError:  # pragma: no cover - pytest-asyncio before 0.26, which our tests exclude
         return "function"
 
 

@@ -15,6 +15,7 @@ import pytest
 import pandium
 import pandium_api
 from pandium._cli import main
+from support import KEY
 from support.cli import (
     DEADLINE,
     PREPARE_CHILD,
@@ -203,3 +204,81 @@ def test_a_full_standard_error_does_not_change_the_exit_code(
     emulator.runs.script(appears_after=0)
     emulator.add_tenant()
     assert run_with_full_disk("stderr", line, emulator).returncode == code
+
+
+def test_the_module_runs_the_command() -> None:
+    """`python -m pandium_api` is the command."""
+    command = [sys.executable, "-m", "pandium_api", "--version"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.stdout == f"{pandium.__version__}\n"
+
+
+# Text from outside
+
+
+NAME = "Zo\u00eb"
+LOCALES = {
+    "UTF-8": {"LC_ALL": "C.UTF-8"},
+    "ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "Latin-1": {"PYTHONIOENCODING": "latin-1"},
+}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("source", ["file", "standard input", "argument"])
+def test_text_is_utf_8_in_every_locale(
+    source: str, locale: str, mark: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    """A payload is UTF-8 from a file, standard input or an argument, with or without a mark."""
+    emulator.add_tenant("acme")
+    content = f'{mark}{{"name": "{NAME}"}}'.encode()
+    file = tmp_path / "payload.json"
+    file.write_bytes(content)
+    payload = {"file": f"@{file}".encode(), "standard input": b"@-", "argument": content}[source]
+    command: list[str | bytes] = [sys.executable, "-m", "pandium_api", "tenants", "sync", "1"]
+    command += ["--payload", payload]
+    environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
+    subprocess.run(command, check=True, input=content, env=environ, timeout=60)
+    [body] = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
+    assert body == f'{{"name":"{NAME}"}}'.encode()
+
+
+def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Path) -> None:
+    """The mark that Windows editors write at the start of a file is not part of the key."""
+    file = tmp_path / "key"
+    file.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b"\r\n")
+    file.chmod(0o600)
+    command = [sys.executable, "-m", "pandium_api", "--key-file", str(file), "tenants", "list"]
+    environ = child_environment({"PANDIUM_BASE_URL": emulator.url})
+    subprocess.run(command, check=True, env=environ, timeout=60, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code"),
+    [
+        (["tenants", "list"], {}, 3),
+        (["tenants", "sync", "1", "--payload", "@-"], {"PANDIUM_API_KEY": "key"}, 2),
+    ],
+)
+def test_a_closed_standard_input_is_one_line(
+    arguments: list[str], variables: dict[str, str], code: int
+) -> None:
+    """Without a standard input, what needs it is an error of one line, without a traceback."""
+    command = ["bash", "-c", '"$0" -m pandium_api "$@" 0<&-', sys.executable, *arguments]
+    environ = child_environment({"PANDIUM_BASE_URL": "http://127.0.0.1:9", **variables})
+    done = subprocess.run(
+        command, check=False, stderr=subprocess.PIPE, text=True, env=environ, timeout=60
+    )
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    """A file in another encoding is an error of one line that says so."""
+    file = tmp_path / "payload.json"
+    file.write_bytes('{"name": "Zo\u00eb"}'.encode("latin-1"))
+    arguments = ["tenants", "sync", "1", "--payload", f"@{file}"]
+    done = run_child(*arguments, environ={"PANDIUM_API_KEY": "key"})
+    assert done.returncode == 2
+    assert "is not UTF-8 text" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,3 +168,14 @@ def test_text_in_a_pipe_is_unchanged() -> None:
     out = io.StringIO()
     write_text("a\x1b[31mb\r\nc", out)
     assert out.getvalue() == "a\x1b[31mb\r\nc\n"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_become_null(value: float) -> None:
+    """NaN and infinity are written as null, at any depth."""
+    out = io.StringIO()
+    write_json({"a": [value, {"b": value}], "c": 1.5}, out)
+    assert json.loads(out.getvalue(), parse_constant=pytest.fail) == {
+        "a": [None, {"b": None}],
+        "c": 1.5,
+    }

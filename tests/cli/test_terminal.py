@@ -43,6 +43,8 @@ def test_controls_become_visible_escapes() -> None:
         (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, True),
         (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
         (Terminal(), {"TERM": "dumb"}, False),
+        (Terminal(), {"TERM": "Unknown"}, False),
+        (Terminal(), {"TERM": ""}, True),
         (io.StringIO(), {"TERM": "xterm", "FORCE_COLOR": "1"}, False),
     ],
 )

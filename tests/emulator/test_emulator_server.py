@@ -5,11 +5,14 @@ import contextlib
 import gc
 import json
 import socket
+import subprocess
 import threading
 import warnings
+from pathlib import sys
 
 import anyio
 import httpx
+import Path
 import pytest
 
 from pandium.emulator import Emulator, UpstreamFailure
@@ -274,3 +277,26 @@ def test_a_failure_has_a_status_of_failures() -> None:
     """An upstream's failure with a status of success is refused."""
     with pytest.raises(ValueError, match="status"):
         UpstreamFailure(200)
+
+
+STARVED = """
+import os, resource
+from pandium.emulator import Emulator
+with Emulator():  # imports what is imported late
+    pass
+used = max(map(int, os.listdir("/proc/self/fd")))
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, limit))  # room for the sockets, not the loop
+try:
+    Emulator().start()
+except OSError as error:
+    print("raised", error.strerror)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_a_thread_that_cannot_start_is_an_error() -> None:
+    """If the emulator's thread cannot create its event loop, `start` raises that error."""
+    command = [sys.executable, "-c", STARVED]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.stdout == "raised Too many open files\n"

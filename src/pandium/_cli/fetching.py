@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from pandium import AsyncPandium, Listing
 
-    Fetch: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
+    ClientCall: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
 
 __all__ = ["fetch_json", "fetch_listing", "fetch_record"]
 
 _DEFAULT_LIMIT = 100
 
 
-def fetch_json(fetch: Fetch) -> int:
+def fetch_json(fetch: ClientCall) -> int:
     """
     Fetch data, and write text unchanged and anything else as JSON.
 
@@ -36,7 +36,7 @@ def fetch_json(fetch: Fetch) -> int:
     return run(partial(_write_data, fetch))
 
 
-async def _write_data(fetch: Fetch, client: AsyncPandium) -> int:
+async def _write_data(fetch: ClientCall, client: AsyncPandium) -> int:
     data = await fetch(client)
     if isinstance(data, str):
         write_text(data, sys.stdout)
@@ -45,7 +45,7 @@ async def _write_data(fetch: Fetch, client: AsyncPandium) -> int:
     return 0
 
 
-def fetch_record(fetch: Fetch, kind: str) -> int:
+def fetch_record(fetch: ClientCall, kind: str) -> int:
     """
     Fetch a record or a list of records, and write it.
 
@@ -56,7 +56,9 @@ def fetch_record(fetch: Fetch, kind: str) -> int:
     return run(partial(_write_records, fetch, kind, get_option("format", "table")))
 
 
-async def _write_records(fetch: Fetch, kind: str, output_format: str, client: AsyncPandium) -> int:
+async def _write_records(
+    fetch: ClientCall, kind: str, output_format: str, client: AsyncPandium
+) -> int:
     fetched = await fetch(client)
     if isinstance(fetched, list):
         writer = create_writer(kind, output_format, sys.stdout)
