@@ -6,13 +6,13 @@ import gc
 import json
 import socket
 import subprocess
+import sys
 import threading
 import warnings
-from pathlib import sys
+from pathlib import Path
 
 import anyio
 import httpx
-import Path
 import pytest
 
 from pandium.emulator import Emulator, UpstreamFailure
