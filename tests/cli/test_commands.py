@@ -194,10 +194,10 @@ def test_a_request_sends_parameters_headers_and_json(
 
 
 INVALID = [
-    ("tenants sync", "give either tenant ids or --integration"),
-    ("tenants sync 1 --integration 1", "give either tenant ids or --integration"),
-    ("tenants sync 1 --journal a.db", "--journal needs --wait"),
-    ("tenants sync 1 --wait --retry-unknown", "--retry-unknown needs --journal"),
+    ("tenants sync", "specify either tenant ids or --integration"),
+    ("tenants sync 1 --integration 1", "specify either tenant ids or --integration"),
+    ("tenants sync 1 --journal a.db", "--journal requires --wait"),
+    ("tenants sync 1 --wait --retry-unknown", "--retry-unknown requires --journal"),
     ("tenants sync 1 --payload [1]", "must be a JSON object"),
     ("tenants sync 1 --payload {", "invalid JSON"),
     ('tenants sync 1 --payload {"a":NaN}', "NaN is not a JSON number"),
@@ -210,7 +210,7 @@ INVALID = [
     ("tenants list --format xml", "'xml' is not one of"),
     ("tenants create A 1", "name must be lower-case letters"),
     ("tenants create a 1 --release-id 1 --release-channel Latest", "mutually exclusive"),
-    ("tenants update 1", "give at least one field"),
+    ("tenants update 1", "specify at least one field"),
     ("tenants update 1 --set archived", "'archived' is not NAME=VALUE"),
     ("connectors call 1 shop u --query =1", "'=1' is not NAME=VALUE"),
     ("runs wait", "Missing argument 'TRIGGER...'"),
@@ -218,10 +218,10 @@ INVALID = [
     ("request get v2", "path must begin with one slash"),
     ("tenant list", "No such command 'tenant'"),
     ("runs wait 1 --max-interval 0.5", "minimum must be at most maximum"),
-    ("watch --every 0", "0.0 is not in the range"),
-    ("watch --every inf", "inf is not in the range"),
-    ("tenants update 1 --name a --set name=2", "name is given twice"),
-    ("tenants update 1 --set a=1 --set a=2", "a is given twice"),
+    ("watch --every 0", "must be greater than 0 and at most 1000000000, not 0"),
+    ("watch --every inf", "must be greater than 0 and at most 1000000000, not inf"),
+    ("tenants update 1 --name a --set name=2", "name was specified twice"),
+    ("tenants update 1 --set a=1 --set a=2", "a was specified twice"),
     ("tenants update 1 --set tenant_id=5", "tenant_id cannot be changed"),
     ("tenants update 1 --release-id 5 --set integration_release_id=6", "are one field"),
 ]
