@@ -1,7 +1,8 @@
 """
 The entry point of the `pandium-api` command.
 
-This module is not part of the package, because Ctrl-C may interrupt the import of the package.
+This module is not part of the package, because it must handle Ctrl-C while the package is
+being imported.
 """
 
 import signal

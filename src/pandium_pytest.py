@@ -86,7 +86,7 @@ def pandium_client(request: pytest.FixtureRequest) -> AsyncPandium:
 
     Works only in async tests that are run by pytest-asyncio or the anyio plugin.
     """
-    # An async fixture belongs to one plugin, and which one to use depends on the test.
+    # An async fixture belongs to a single plugin, so the test determines which fixture to use.
     scope = _loop_scope_of(request.node)
     if scope is not None:
         name = f"_pandium_client_{scope}"

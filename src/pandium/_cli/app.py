@@ -130,9 +130,10 @@ def _error_hint(error: pandium.PandiumError) -> str:
 
 
 def _error_exit_code(error: Exception) -> int:
-    # 1. a ConfigurationError, checked before its base class ValueError
+    # These cases are checked in order:
+    # 1. a ConfigurationError, before its base class ValueError
     # 2. any other client error
-    # 3. a ValueError: the client rejected an argument, which the user passed as an option
+    # 3. a ValueError: the client rejected an argument that the user passed as an option
     # 4. an OSError
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION

@@ -46,7 +46,7 @@ Display: TypeAlias = "Bars | Lines"
 _MAX_CONCURRENCY = 10
 _POLLING = Polling(first=0.5, minimum=0.5, maximum=1.0, rate=100.0)
 _SPEEDS = 8  # the number of different integration speeds
-# Each entry makes one of every N tenants fail: N, the index of the first one, and the final status.
+# Each entry is (N, offset, final status): every Nth tenant fails, starting at the offset.
 _FAILURES = (
     (20, 7, "Failed (Integration Issue)"),
     (50, 11, "Failed (Timeout)"),
@@ -110,7 +110,7 @@ def _final_status(result: RunResult) -> str:
 
 
 class Bars:
-    """A progress bar for each stage, for terminals."""
+    """A display for terminals, with a progress bar for each stage."""
 
     def __init__(self, console: Console) -> None:
         text = TextColumn("{task.description}")
@@ -143,7 +143,7 @@ class Bars:
 
 
 class Lines:
-    """A line of text for each completed stage, for pipes and files."""
+    """A display for pipes and files, with a line of text for each completed stage."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

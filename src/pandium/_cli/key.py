@@ -38,7 +38,7 @@ def _read_file(path: str) -> str:
         key = _read_private_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise ConfigurationError(f"the key file {path} cannot be read: {reason}") from None
+        raise ConfigurationError(f"cannot read the key file {path}: {reason}") from None
     if not key:
         raise ConfigurationError(f"the key file {path} is empty")
     if len(key.splitlines()) > 1:

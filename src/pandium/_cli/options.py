@@ -34,7 +34,7 @@ __all__ = [
     "waiting_options",
 ]
 
-# The names appear in help texts and in error messages.
+# These names appear in help texts and error messages.
 COUNT = click.IntRange(min=1)
 COUNT.name = "number"
 PAGE_SIZE = click.IntRange(min=1, max=500)
@@ -45,7 +45,7 @@ MODE = click.Choice(["init", "normal"])
 
 
 class _PositiveNumber(click.types.FloatParamType):
-    """A number greater than 0. Unlike `click.FloatRange`, it adds no range to the help text."""
+    """A number greater than 0. Unlike `click.FloatRange`, it omits the range from the help text."""
 
     name = "number"
     max = 1e9
@@ -73,7 +73,7 @@ def read_text(value: str) -> str:
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from None
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise click.BadParameter(f"{path} is not a UTF-8 text file") from None
 
@@ -103,7 +103,7 @@ def read_pair(text: str) -> tuple[str, str]:
     """Parse a ``NAME=VALUE`` pair."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        raise click.BadParameter(f"must have the form NAME=VALUE, not {text!r}")
     return name, value
 
 
@@ -138,7 +138,7 @@ def get_option(name: str, default: Any = None) -> Any:
 
 
 def connection_arguments() -> list[str]:
-    """Return the arguments that make another command use the same API and key."""
+    """Return the command-line arguments that select the same API and key."""
     names = ("environment", "base_url", "key_file")
     given = [(name, value) for name in names if (value := get_option(name)) is not None]
     return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]

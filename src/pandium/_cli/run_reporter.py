@@ -24,7 +24,7 @@ __all__ = ["RunReporter", "error_outcome", "outcomes_exit_code"]
 
 class RunReporter:
     """
-    Prints a row for each finished run, and shows a progress bar until then.
+    A reporter that shows a progress bar and prints a row for each finished run.
 
     ``pending`` contains the triggers whose runs have not finished. ``timed_out`` contains the
     triggers whose runs did not finish within the time limit.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hints_on_interrupt", "run"]
 
-_SHUTDOWN_SECONDS = 5.0  # how long interrupts after the first are ignored
+_SHUTDOWN_SECONDS = 5.0  # how long to ignore further interrupts after the first
 _logger = logging.getLogger("pandium")
 
 
@@ -68,7 +68,8 @@ def _protect_shutdown() -> Iterator[None]:
         nonlocal ignored_until
         if (now := time.monotonic()) >= ignored_until:
             ignored_until = now + _SHUTDOWN_SECONDS
-            # asyncio's handler cancels the main task the first time and raises the second time.
+            # On the first call, asyncio's handler cancels the main task. On the second, it raises
+            # KeyboardInterrupt.
             previous(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
@@ -86,7 +87,7 @@ class _NoteHandler(logging.Handler):
 
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
-    """Log errors to standard error. On a terminal, also log warnings. With --debug, log all."""
+    """Log errors to standard error, plus warnings on a terminal and everything with --debug."""
     is_debug, previous_level = get_option("debug", False), _logger.level
     handler = _NoteHandler(logging.DEBUG if is_debug else logging.WARNING)
     if not (is_debug or sys.stderr.isatty()):

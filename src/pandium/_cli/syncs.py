@@ -33,7 +33,7 @@ __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 @attrs.frozen
 class SyncSelection:
     """
-    The tenants to sync and the settings of the syncs.
+    The tenants to sync and the sync settings.
 
     If ``integration_id`` is set, all tenants of that integration are synced and ``tenant_ids`` is
     empty.
@@ -48,7 +48,7 @@ class SyncSelection:
 
 @attrs.define
 class SyncTracker:
-    """Tracks which tenants have been synced, to print hints after Ctrl-C."""
+    """A record of which tenants have been synced, used for the hints after Ctrl-C."""
 
     selection: SyncSelection
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
@@ -103,7 +103,7 @@ async def _list_tenants(client: AsyncPandium, integration_id: int) -> AsyncItera
         error.resume_skip = None  # tenants sync has no --skip option
         raise
     if is_empty:
-        # This raises NotFound if the integration does not exist. A mistyped id must not look like
+        # Raise NotFound if the integration does not exist. Otherwise, a mistyped id would look like
         # success.
         await client.integrations.get(integration_id)
 
@@ -126,7 +126,7 @@ async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
 
 
 class _TriggerWriter:
-    """Syncs tenants concurrently and prints each trigger as it is created."""
+    """A writer that syncs tenants concurrently and prints each trigger as it is created."""
 
     def __init__(self, tracker: SyncTracker, client: AsyncPandium) -> None:
         self._tracker = tracker
@@ -188,7 +188,7 @@ def sync_and_wait(
     """
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
 
-    :param selection: the tenants to sync and the settings of the syncs.
+    :param selection: the tenants to sync and the sync settings.
     :param journal: the path of the journal file, or ``None`` to run without a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :returns: the exit code.

@@ -44,7 +44,7 @@ def wait_timeout() -> float:
 
 
 def resume_hints(triggers: Collection[str]) -> list[str]:
-    """Return a hint with the command that resumes waiting, or an empty list without triggers."""
+    """Return a hint with the command that resumes waiting, if there are any triggers."""
     command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
     return [f"to resume, run: {shlex.join(command)}"] if triggers else []
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _TRANSIENT = (RateLimited, ServerError, TransportError)
-# The live view has four lines besides the tenants: the summary, the column titles, the number of
-# hidden tenants and the cursor.
+# Besides the tenants, the live view needs a line each for the summary, the column titles, the
+# number of hidden tenants and the cursor.
 _EXTRA_LINES = 4
 
 
@@ -71,7 +71,7 @@ def watch(
     Watch tenants and return the exit code.
 
     :param tenant_ids: the ids of the tenants to watch. If empty, all tenants are watched.
-    :param integration_id: the id of the only integration to watch, or ``None`` for all.
+    :param integration_id: the id of the integration to watch, or ``None`` for all integrations.
     :param interval: the time between polls, in seconds.
     :param count: the number of polls, or ``None`` for no limit.
     """

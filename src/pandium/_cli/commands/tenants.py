@@ -220,7 +220,7 @@ async def update_metadata(
     """
     Merge data into a tenant's metadata and show the result.
 
-    JSON can be a JSON object, @FILE, or @- for standard input.
+    Pass the data as a JSON object, @FILE, or @- for standard input.
 
     Example: pandium-api tenants update-metadata 7 '{"last_page": 3}'
     """

@@ -136,7 +136,7 @@ def _format_cell(value: Any) -> str:
 
 
 class _JsonLinesWriter:
-    """Write one JSON object per line."""
+    """A writer that writes one JSON object per line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -150,7 +150,7 @@ class _JsonLinesWriter:
 
 class _JsonArrayWriter:
     """
-    Write one JSON array with a line for each record.
+    A writer that writes one JSON array, with a line for each record.
 
     Each record ends with a newline, because the progress bar or a message may follow on the same
     terminal. The comma therefore goes at the beginning of the next line. If the output is
@@ -171,7 +171,7 @@ class _JsonArrayWriter:
 
 
 class _CsvWriter:
-    """Write CSV with a header line. Objects and arrays are encoded as JSON."""
+    """A writer for CSV with a header line. Objects and arrays are encoded as JSON."""
 
     def __init__(self, field_names: list[str], stream: TextIO) -> None:
         self._is_terminal = stream.isatty()

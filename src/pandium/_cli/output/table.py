@@ -18,8 +18,8 @@ __all__ = ["Table"]
 
 _GAP = "  "
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
-# These are the blocks of Hebrew, Arabic and other right-to-left scripts. A terminal would also
-# reverse the numbers in the next column unless a left-to-right mark follows such a cell.
+# Matches Hebrew, Arabic and other right-to-left scripts. Without a left-to-right mark after such a
+# cell, a terminal would also reverse the numbers in the next column.
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )

@@ -37,7 +37,7 @@ def terminal_width(stream: TextIO) -> int | None:
 
 def escape_controls(text: str, keep: str = "") -> str:
     r"""
-    Escape characters that would affect a terminal, such as ``\x1b``.
+    Replace characters that would affect a terminal with escapes such as ``\x1b``.
 
     This covers control characters, bidirectional marks and all other unprintable code points.
     Characters that make the text width ambiguous are removed. A flag is replaced with its
