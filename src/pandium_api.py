@@ -1,7 +1,8 @@
 """
-Start the command `pandium-api`.
+The entry point of the `pandium-api` command.
 
-This module is outside the package, because Ctrl-C may interrupt the import of the package.
+This module is not part of the package, because it must handle Ctrl-C while the package is
+being imported.
 """
 
 import signal
@@ -11,13 +12,13 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command line of this process, and return the exit code."""
+    """Run the command line in `sys.argv` and return the exit code."""
     previous = signal.getsignal(signal.SIGINT)
     if previous is signal.default_int_handler:
-        # During the import there is nothing to clean up. SIGINT ends the process without a
-        # traceback.
+        # There is nothing to clean up during the import. Let SIGINT terminate the process, because
+        # Python's default handler would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from pandium._cli import main as run  # noqa: PLC0415 - imported after SIGINT is handled
+    from pandium._cli import main as run  # noqa: PLC0415 - must follow the SIGINT setup
 
     signal.signal(signal.SIGINT, previous)
     return run()

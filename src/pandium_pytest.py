@@ -1,8 +1,9 @@
 """
-Give tests an emulator and a client of it: pytest's fixtures, and a marker that configures them.
+pytest fixtures that provide an emulator and a client, and a marker that configures them.
 
-pytest imports this in every project that has pandium installed. So it stands beside the package,
-whose `__init__` imports the whole client, and imports what a test needs when one needs it.
+pytest imports this module in every project that has pandium installed. It is therefore not part of
+the package, whose `__init__` imports the whole client, and it defers its own imports until a test
+uses a fixture.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pandium.emulator._server import ServerThread
 
 _MARKER = (
-    "pandium(seed=None, clock='real', api_key=None): what the emulator of a test holds, how its "
-    "time goes ('real', 'manual', or how many times faster), and its only right key."
+    "pandium(seed=None, clock='real', api_key=None): configure the test's emulator: its initial "
+    "data, its clock ('real', 'manual' or a speed factor) and the only API key that it accepts."
 )
 _ARGUMENTS = ("seed", "clock", "api_key")
 _ANY_KEY = "a-key-for-tests"
@@ -30,10 +31,10 @@ _LOOP_SCOPES: tuple[Any, ...] = ("function", "class", "module", "package", "sess
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and what pytest-asyncio needs where it is there."""
+    """Register the marker and, if pytest-asyncio is installed, the fixtures for its event loops."""
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.has_plugin("asyncio"):
-        with suppress(TypeError):  # of versions before 0.24, which know no scopes of loops
+        with suppress(TypeError):  # versions before 0.24 do not support loop scopes
             config.pluginmanager.register(_asyncio_fixtures(), "pandium_pytest_asyncio")
 
 
@@ -42,7 +43,7 @@ def _pandium_server() -> Iterator[ServerThread]:
     try:
         from pandium.emulator._server import ServerThread
     except ModuleNotFoundError as error:
-        pytest.fail(f"{error}: try pip install 'pandium[emulator]'", pytrace=False)
+        pytest.fail(f"{error}: run pip install 'pandium[emulator]'", pytrace=False)
     with ServerThread() as thread:
         yield thread
 
@@ -52,26 +53,28 @@ def pandium_emulator(
     request: pytest.FixtureRequest, _pandium_server: ServerThread
 ) -> Iterator[Emulator]:
     """
-    Serve an emulator of this test's own, at an address of its own.
+    Run a separate emulator for each test, on its own port.
 
-    `AsyncPandium()` reaches it, in the test and in what it tests. `pytest.mark.pandium` configures
-    it: `seed` and `api_key` are the emulator's; `clock` is "real", "manual", or how many times
-    faster time goes, for the emulator and for clients that are made during the test.
+    `AsyncPandium()` connects to it, both in the test and in the code under test. Configure it with
+    `pytest.mark.pandium`: `seed` and `api_key` are passed to the emulator, and `clock` is "real",
+    "manual" or a speed factor. The clock applies to the emulator and to clients created during the
+    test.
     """
     from pandium._clock import use_clock
 
     options = _options_of(request.node)
     emulator = _emulator_of(options)
     with ExitStack() as stack:
-        # A port of its own, too: a late request of the test before finds nobody there.
-        emulator._start_in(nullcontext(_pandium_server))  # noqa: SLF001 - it is of this distribution
+        # Each test uses a new port, so that a late request from the previous test cannot reach this
+        # emulator.
+        emulator._start_in(nullcontext(_pandium_server))  # noqa: SLF001 - same distribution
         stack.callback(emulator.stop)
         stack.enter_context(use_clock(emulator.clock))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.delenv("PANDIUM_ENV", raising=False)
         patch.setenv("PANDIUM_BASE_URL", emulator.url)
         patch.setenv("PANDIUM_API_KEY", options.get("api_key") or _ANY_KEY)
-        for name in ("NO_PROXY", "no_proxy"):  # a proxy could not reach it
+        for name in ("NO_PROXY", "no_proxy"):  # a proxy could not reach the emulator
             patch.setenv(name, "127.0.0.1", prepend=",")
         yield emulator
 
@@ -79,11 +82,11 @@ def pandium_emulator(
 @pytest.fixture
 def pandium_client(request: pytest.FixtureRequest) -> AsyncPandium:
     """
-    Open a client of the emulator in the test's event loop, and close it there after the test.
+    Open a client for the emulator in the test's event loop and close it there after the test.
 
-    It is for async tests that pytest-asyncio or anyio's plugin runs.
+    Works only in async tests that are run by pytest-asyncio or the anyio plugin.
     """
-    # An async fixture belongs to one plugin, and only the test says which one that must be.
+    # An async fixture belongs to a single plugin, so the test determines which fixture to use.
     scope = _loop_scope_of(request.node)
     if scope is not None:
         name = f"_pandium_client_{scope}"
@@ -91,8 +94,8 @@ def pandium_client(request: pytest.FixtureRequest) -> AsyncPandium:
         name = "_pandium_client_anyio"
     else:
         pytest.fail(
-            "pandium_client is for async tests that pytest-asyncio or anyio runs; elsewhere use"
-            " pandium_emulator, and AsyncPandium() by hand",
+            "pandium_client is for async tests run by pytest-asyncio or anyio; in other tests, use"
+            " pandium_emulator and create the client yourself",
             pytrace=False,
         )
     client: AsyncPandium = request.getfixturevalue(name)
@@ -113,7 +116,7 @@ _pandium_client_anyio = pytest.fixture(name="_pandium_client_anyio")(_opener())
 
 
 def _asyncio_fixtures() -> ModuleType:
-    """Make what pytest-asyncio takes for its own, one fixture for each scope of its loops."""
+    """Create a plugin module with one pytest-asyncio fixture per loop scope."""
     from pytest_asyncio import fixture
 
     module = ModuleType("pandium_pytest_asyncio")
@@ -124,7 +127,7 @@ def _asyncio_fixtures() -> ModuleType:
 
 
 def _loop_scope_of(item: pytest.Item) -> str | None:
-    """Tell in which of pytest-asyncio's loops a test runs, if it does."""
+    """Return the scope of a test's pytest-asyncio loop, or None if another plugin runs the test."""
     if not item.config.pluginmanager.has_plugin("asyncio"):
         return None
     from pytest_asyncio import is_async_test
@@ -141,14 +144,16 @@ def _loop_scope_of(item: pytest.Item) -> str | None:
 
 
 def _options_of(item: pytest.Item) -> dict[str, Any]:
-    """Merge the markers of a test, its class and its module; the closest one wins."""
+    """Merge the markers of a test, its class and its module. The closest marker wins."""
     options: dict[str, Any] = {}
     for mark in item.iter_markers("pandium"):
         if mark.args:
-            raise _refusal(f"takes {', '.join(_ARGUMENTS)} by name, not {mark.args[0]!r}")
+            raise _refusal(
+                f"pass {', '.join(_ARGUMENTS)} as keyword arguments, not {mark.args[0]!r}"
+            )
         for name in mark.kwargs:
             if name not in _ARGUMENTS:
-                raise _refusal(f"{name}: is none of {', '.join(_ARGUMENTS)}")
+                raise _refusal(f"{name}: must be one of {', '.join(_ARGUMENTS)}")
         options = {**mark.kwargs, **options}
     return options
 
@@ -158,7 +163,7 @@ def _emulator_of(options: dict[str, Any]) -> Emulator:
 
     key = options.get("api_key")
     if key is not None and not (isinstance(key, str) and key.strip()):
-        raise _refusal(f"api_key: must be some text, not {key!r}")
+        raise _refusal(f"api_key: must be a non-empty string, not {key!r}")
     clock = _clock_of(options.get("clock", "real"))
     seed = options.get("seed")
     try:
@@ -175,9 +180,9 @@ def _clock_of(wanted: object) -> Clock:
     if wanted == "manual":
         return ManualClock()
     try:
-        return Clock(1.0 if wanted == "real" else wanted)  # type: ignore[arg-type]  # it checks
+        return Clock(1.0 if wanted == "real" else wanted)  # type: ignore[arg-type]  # Clock validates it
     except ValueError:
-        fault = f"clock: must be 'real', 'manual' or a speed above 0, not {wanted!r}"
+        fault = f"clock: must be 'real', 'manual' or a speed factor above 0, not {wanted!r}"
         raise _refusal(fault) from None
 
 

@@ -95,10 +95,10 @@ def test_an_error_message_cannot_control_the_terminal(
 def test_an_unknown_outcome_is_mentioned(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the response to a POST is lost, the message says that it may have been carried out."""
+    """If the response to a POST is lost, the message says that it may have been executed."""
     httpx_mock.add_exception(httpx.ReadTimeout("too late"))
     assert run(["builds", "create", "1", "v1", "--timeout", "5"]) == 4
-    assert capsys.readouterr().err.endswith("(the request may have been carried out)\n")
+    assert capsys.readouterr().err.endswith("(the request may have been executed)\n")
 
 
 @pytest.mark.usefixtures("_key")
@@ -108,7 +108,7 @@ def test_the_outcome_of_a_get_is_not_mentioned(
     """If the response to a GET is lost, there is no such hint, because it changes nothing."""
     httpx_mock.add_exception(httpx.ReadTimeout("too late"))
     assert run(["integrations", "get", "1", "--attempts", "1"]) == 4
-    assert "carried out" not in capsys.readouterr().err
+    assert "executed" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_key")

@@ -17,7 +17,7 @@ from pandium._cli.demo import Bars, Lines, Report, Size, choose_display, create_
 from support.cli import RUN_CHILD, Terminal, child_environment, run_child, run_on_terminal
 
 SMALL = ["demo", "--tenants", "40", "--integrations", "1", "--syncs", "12"]
-SMALL_TABLES = ["Succeeded", "Failed (Integration Issue)", "requests sent", "404s seen"]
+SMALL_TABLES = ["Succeeded", "Failed (Integration Issue)", "requests sent", "404 responses"]
 
 
 def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
@@ -118,9 +118,9 @@ def test_outcomes_are_counted_by_status() -> None:
     ]
     assert report.figures() == [
         ("requests sent", "20"),
-        ("404s seen", "3"),
+        ("404 responses", "3"),
         ("seconds", "1.2"),
-        ("tenants a second", "20"),
+        ("tenants per second", "20"),
     ]
 
 

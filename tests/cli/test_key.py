@@ -78,7 +78,7 @@ def test_a_key_file_with_access_for_others_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "-missing: No such file"),
         (b" \n", "is empty"),
         (b"one\ntwo\n", "must contain only the key, on one line"),
         (b"\xff\xfe", "not a UTF-8 text file"),
@@ -105,7 +105,7 @@ def test_without_a_terminal_there_is_no_prompt(
     monkeypatch.setattr(sys, "stdin", io.StringIO(KEY))
     monkeypatch.setenv("PANDIUM_API_KEY", "  ")
     assert run(LIST_TENANTS) == 3
-    assert "set PANDIUM_API_KEY, or name a file with --key-file" in capsys.readouterr().err
+    assert "set PANDIUM_API_KEY or specify a file with --key-file" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_no_key")

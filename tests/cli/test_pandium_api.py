@@ -96,7 +96,7 @@ def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: s
     """A missing module is one line on standard error that says how to install it."""
     program = f"import sys; sys.modules[{module!r}] = None; {RUN_CHILD}"
     done = run_child(*arguments, program=program)
-    expected = f'pandium-api needs {module}: pip install "pandium[{extra}]"\n'
+    expected = f'pandium-api requires {module}: pip install "pandium[{extra}]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (3, "", expected)
 
 
@@ -128,7 +128,7 @@ def test_missing_extras_and_interrupts_have_exit_codes(
     previous = signal.getsignal(signal.SIGINT)
     assert (main(), main()) == (3, 130)
     signal.signal(signal.SIGINT, previous)
-    assert capsys.readouterr().err == 'pandium-api needs rich: pip install "pandium[cli]"\n'
+    assert capsys.readouterr().err == 'pandium-api requires rich: pip install "pandium[cli]"\n'
 
 
 # Streams

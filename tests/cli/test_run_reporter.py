@@ -43,7 +43,7 @@ def test_the_exit_code_of_a_wait_reports_the_outcomes(
     outcomes = read_outcomes(written.out)
     assert [outcomes[int(id_)] for id_ in ids] == [OUTCOMES.get(s, "failed") for s in statuses]
     assert written.err.startswith(f"pandium-api: {summary}\n")
-    hint = "not end within the time limit; to resume, run: pandium-api runs wait 2\n"
+    hint = "not finish within the time limit; to resume, run: pandium-api runs wait 2\n"
     assert (hint in written.err) is ("In progress" in statuses)
 
 

@@ -366,7 +366,7 @@ def test_the_time_limit_holds_with_a_journal(
     written = capsys.readouterr()
     assert read_outcomes(written.out) == {1: "timeout", 2: "succeeded"}
     hint = f"to resume, run the same command again with --journal {journal}\n"
-    assert f"some runs did not end within the time limit; {hint}" in written.err
+    assert f"some runs did not finish within the time limit; {hint}" in written.err
     sent = [(request.method, request.path) for request in emulator.requests]
     second = sent.index(("POST", "/v2/tenants/2/sync"))
     assert ("GET", "/v2/runs/triggers/1/status") not in sent[second:]

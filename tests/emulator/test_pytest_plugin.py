@@ -353,14 +353,14 @@ def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> Non
     result.assert_outcomes(errors=9)
     result.stdout.fnmatch_lines(
         [
-            "pytest.mark.pandium: takes seed, clock, api_key by name, not 'demo'",
-            "pytest.mark.pandium: sead: is none of seed, clock, api_key",
+            "pytest.mark.pandium: pass seed, clock, api_key as keyword arguments, not 'demo'",
+            "pytest.mark.pandium: sead: must be one of seed, clock, api_key",
             "pytest.mark.pandium: cannot read 'nowhere.json': *",
             "pytest.mark.pandium: seed: must be 'demo', a mapping or a path, not 5",
-            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed above 0, not 'fast'",
-            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed above 0, not 0",
-            "pytest.mark.pandium: api_key: must be some text, not ' '",
-            "pytest.mark.pandium: api_key: must be some text, not 1",
+            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed factor *, not 'fast'",
+            "pytest.mark.pandium: clock: must be 'real', 'manual' or a speed factor above 0, not 0",
+            "pytest.mark.pandium: api_key: must be a non-empty string, not ' '",
+            "pytest.mark.pandium: api_key: must be a non-empty string, not 1",
             "pandium_client is for async tests *",
         ]
     )
@@ -376,7 +376,7 @@ def test_without_the_extra_the_error_says_what_to_install(
     text = "def test_it(pandium_emulator): pass"
     result = project(pytester, text).runpytest_inprocess()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*fastapi*: try pip install 'pandium?emulator?'"])
+    result.stdout.fnmatch_lines(["*fastapi*: run pip install 'pandium?emulator?'"])
 
 
 def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> None:

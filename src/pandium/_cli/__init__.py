@@ -1,7 +1,7 @@
 """
-The arguments of the command `pandium-api` and the user's settings go in.
+The `pandium-api` command.
 
-Records on standard output, messages on standard error and an exit code come out.
+Prints records to standard output and messages to standard error. Returns an exit code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXTRAS = {
 
 
 def main() -> int:
-    """Run the command line of this process, and return the exit code."""
+    """Run the command line in `sys.argv` and return the exit code."""
     if not _prepare_streams():
         return exit_codes.IO_ERROR
     try:
@@ -44,15 +44,15 @@ def main() -> int:
 
 
 def _ignore_interrupts() -> None:
-    # Nothing is left to interrupt. The hook is silent meanwhile, because Python would report an
-    # interrupt that arrives while the handler is replaced.
+    # There is nothing left to interrupt. The hook is silenced temporarily, because Python would
+    # report an interrupt that arrives while the handler is being replaced.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.unraisablehook = hook
 
 
 def _prepare_streams() -> bool:
-    """Replace a closed standard error, and return whether standard output is open."""
+    """Replace standard error if it is closed. Return whether standard output is open."""
     # Python sets a stream to None if it was closed when the process started.
     if sys.stderr is None:
         sys.stderr = io.StringIO()
@@ -62,7 +62,8 @@ def _prepare_streams() -> bool:
 
 
 def _flush_streams() -> None:
-    # The interpreter flushes again at exit. After a failure it would print a traceback.
+    # The interpreter flushes both streams again at exit and prints a traceback if that fails.
+    # Redirecting a broken stream to the null device prevents this.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -76,5 +77,5 @@ def _report_missing_extra(error: ModuleNotFoundError) -> int:
     if module not in _EXTRAS:
         raise error
     extra = "demo" if sys.argv[1:2] == ["demo"] else _EXTRAS[module]
-    sys.stderr.write(f'pandium-api needs {module}: pip install "pandium[{extra}]"\n')
+    sys.stderr.write(f'pandium-api requires {module}: pip install "pandium[{extra}]"\n')
     return exit_codes.CONFIGURATION

@@ -1,4 +1,4 @@
-"""Assemble the commands, and report each error as one line and an exit code."""
+"""Assemble the commands and report each error as a one-line message and an exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _PROGRAM = "pandium-api"
-_COMPLETION_VARIABLE = "_PANDIUM_API_COMPLETE"  # set by a shell that requests completions
+_COMPLETION_VARIABLE = "_PANDIUM_API_COMPLETE"  # set by the shell to request completions
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,8 +39,8 @@ def app() -> None:
     """
     Work with the Pandium API.
 
-    The API key is read from --key-file, from PANDIUM_API_KEY, or from a prompt. PANDIUM_ENV and
-    PANDIUM_BASE_URL set the defaults of --environment and --base-url.
+    The API key is read from --key-file, PANDIUM_API_KEY or a prompt. PANDIUM_ENV and
+    PANDIUM_BASE_URL set the defaults for --environment and --base-url.
 
     \b
     Exit codes:
@@ -49,12 +49,12 @@ def app() -> None:
       2    the command line is invalid
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
-      5    some runs did not end within the time limit, and none failed
+      5    some runs did not finish within the time limit, and none failed
       74   a file or the output could not be read or written
       130  interrupted by Ctrl-C
-      141  the reader of the output closed the pipe
+      141  the program reading the output closed the pipe
 
-    A sync that the API refuses counts as failed (1). If it refuses all of them, the exit code is 4.
+    A sync that the API rejects counts as failed (1). If it rejects all of them, the exit code is 4.
     """  # noqa: D301 - click interprets the escape itself
 
 
@@ -68,7 +68,9 @@ for _command in (
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
     """
-    Write a script that completes commands and options in a shell.
+    Print a shell completion script.
+
+    Install it with one of these commands:
 
     \b
     bash: pandium-api completion bash > ~/.local/share/bash-completion/completions/pandium-api
@@ -80,9 +82,9 @@ def completion(*, shell: str) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """
-    Run a command line, and return the exit code.
+    Run a command line and return the exit code.
 
-    :param arguments: the words after the name of the program.
+    :param arguments: the command-line arguments, without the program name.
     """
     if instruction := os.environ.get(_COMPLETION_VARIABLE):
         return shell_complete(app, {}, _PROGRAM, _COMPLETION_VARIABLE, instruction)
@@ -123,13 +125,16 @@ def _error_hint(error: pandium.PandiumError) -> str:
     if isinstance(error, pandium.AuthenticationError):
         return "check the API key and the environment"
     if error.outcome_unknown and error.method != "GET":
-        return "the request may have been carried out"
+        return "the request may have been executed"
     return ""
 
 
 def _error_exit_code(error: Exception) -> int:
-    # 1. before ValueError, its base class  2. any other error of the client
-    # 3. an argument that the client rejects, which the user gave as an option  4. an OSError
+    # These cases are checked in order:
+    # 1. a ConfigurationError, before its base class ValueError
+    # 2. any other client error
+    # 3. a ValueError: the client rejected an argument that the user passed as an option
+    # 4. an OSError
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION
     if isinstance(error, pandium.PandiumError):

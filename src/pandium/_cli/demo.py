@@ -1,4 +1,4 @@
-"""Run the `demo` command: list, sync and wait against an emulator on this machine."""
+"""Run the `demo` command: list tenants, sync them and wait for runs on a local emulator."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ Display: TypeAlias = "Bars | Lines"
 
 _MAX_CONCURRENCY = 10
 _POLLING = Polling(first=0.5, minimum=0.5, maximum=1.0, rate=100.0)
-_SPEEDS = 8  # integrations have this many different speeds
-# Which tenants fail, and how: one of every N tenants, starting at an offset, with a final status.
+_SPEEDS = 8  # the number of different integration speeds
+# Each entry is (N, offset, final status): every Nth tenant fails, starting at the offset.
 _FAILURES = (
     (20, 7, "Failed (Integration Issue)"),
     (50, 11, "Failed (Timeout)"),
@@ -56,7 +56,7 @@ _FAILURES = (
 
 @attrs.frozen
 class Size:
-    """The numbers of tenants, of integrations, and of tenants to sync."""
+    """The number of tenants, integrations and syncs."""
 
     tenants: int
     integrations: int
@@ -68,11 +68,12 @@ class Report:
     """
     The results of a demo.
 
-    :param listed: the tenants that the listing returned.
-    :param list_seconds: the time that the listing took.
-    :param results: the results of the runs.
-    :param requests: the requests that the emulator received: all of them, and those answered 404.
-    :param seconds: the time that the whole demo took.
+    :param size: the size of the demo.
+    :param listed: the number of tenants in the listing.
+    :param list_seconds: the duration of the listing, in seconds.
+    :param results: the result of each run.
+    :param requests: the number of requests that the emulator received and the number of 404s.
+    :param seconds: the duration of the whole demo, in seconds.
     """
 
     size: Size
@@ -83,7 +84,7 @@ class Report:
     seconds: float
 
     def outcomes(self) -> Rows:
-        """Return the number of runs per final status, the most frequent first."""
+        """Return the number of runs per final status, most frequent first."""
         counts = Counter(map(_final_status, self.results))
         return [(status, str(number)) for status, number in counts.most_common()]
 
@@ -92,13 +93,13 @@ class Report:
         total, not_found = self.requests
         return [
             ("requests sent", str(total)),
-            ("404s seen", str(not_found)),
+            ("404 responses", str(not_found)),
             ("seconds", f"{self.seconds:.1f}"),
-            ("tenants a second", f"{self.listed / self.list_seconds:.0f}"),
+            ("tenants per second", f"{self.listed / self.list_seconds:.0f}"),
         ]
 
     def is_complete(self) -> bool:
-        """Return whether all tenants were listed and all runs were followed to their end."""
+        """Return whether all tenants were listed and all runs finished."""
         ended = [result for result in self.results if result.error is None]
         return self.listed == self.size.tenants and len(ended) == self.size.syncs
 
@@ -109,7 +110,7 @@ def _final_status(result: RunResult) -> str:
 
 
 class Bars:
-    """A progress bar for each stage, for terminals."""
+    """A display for terminals, with a progress bar for each stage."""
 
     def __init__(self, console: Console) -> None:
         text = TextColumn("{task.description}")
@@ -129,11 +130,11 @@ class Bars:
         self._progress.stop()
 
     def begin(self, stage: str, total: int) -> Callable[[], None]:
-        """Add a bar for a stage, and return a function to call after each of its steps."""
+        """Add a bar for a stage and return a function to call after each step."""
         return partial(self._progress.advance, self._progress.add_task(stage, total=total))
 
     def table(self, title: str, rows: Rows) -> None:
-        """Draw a table."""
+        """Print a table."""
         table = Table(title, "")
         table.columns[1].justify = "right"
         for row in rows:
@@ -142,7 +143,7 @@ class Bars:
 
 
 class Lines:
-    """A plain line when a stage is complete, for pipes and files."""
+    """A display for pipes and files, with a line of text for each completed stage."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -159,7 +160,7 @@ class Lines:
         self._stream.flush()
 
     def begin(self, stage: str, total: int) -> Callable[[], None]:
-        """Begin a stage, and return a function to call after each of its steps."""
+        """Begin a stage and return a function to call after each step."""
         steps = count(1)
 
         def advance() -> None:
@@ -169,7 +170,7 @@ class Lines:
         return advance
 
     def table(self, title: str, rows: Rows) -> None:
-        """Write a title and two aligned columns."""
+        """Print a title and two aligned columns."""
         left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
         body = (f"  {name:<{left}}  {number:>{right}}" for name, number in rows)
         self._write(["", title, *body])
@@ -180,13 +181,13 @@ class Lines:
 
 
 def choose_display(stream: TextIO) -> Display:
-    """Return bars for a terminal that can draw them, and plain lines otherwise."""
+    """Return progress bars if the stream supports them, otherwise plain lines."""
     return Bars(Console(file=stream)) if can_draw(stream) else Lines(stream)
 
 
 def run(size: Size) -> int:
-    """Run the demo on standard output, and return the exit code."""
-    # The emulator listens on this machine, and a proxy cannot reach it.
+    """Run the demo, print its results to standard output and return the exit code."""
+    # Bypass any proxy, which could not reach an emulator on the local machine.
     os.environ["no_proxy"] = "127.0.0.1"
     return anyio.run(_run, size)
 
@@ -194,7 +195,7 @@ def run(size: Size) -> int:
 async def _run(size: Size) -> int:
     with choose_display(sys.stdout) as display:
         report = await _measure(size, display)
-    display.table("Outcomes of the runs", report.outcomes())
+    display.table("Run outcomes", report.outcomes())
     display.table("Figures", report.figures())
     return 0 if report.is_complete() else 1
 
@@ -213,9 +214,10 @@ async def _measure(size: Size, display: Display) -> Report:
 
 def create_emulator(size: Size, advance: Callable[[], None]) -> Emulator:
     """
-    Return an emulator with slow and fast integrations, and with some tenants whose runs fail.
+    Create an emulator with fast and slow integrations and some tenants whose runs fail.
 
-    :param advance: a function to call after each tenant that was added.
+    :param size: the number of tenants and integrations.
+    :param advance: a function that is called after each tenant is added.
     """
     emulator = Emulator({"integrations": []})
     for index in range(size.integrations):

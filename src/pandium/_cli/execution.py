@@ -1,4 +1,4 @@
-"""Make the callback of a command from a function that takes a client."""
+"""Create command callbacks from functions that take a client."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["output_json", "output_listing", "output_record"]
 
 
 def output_json(function: Function) -> Function:
-    """Write the data that a coroutine function returns: text unchanged, anything else as JSON."""
+    """Print what a coroutine function returns: text unchanged, anything else as JSON."""
     return _create_callback(function, "fetch_json")
 
 
 def output_record(kind: str) -> Callable[[Function], Function]:
     """
-    Write the record, or the list of records, that a coroutine function returns.
+    Print the record or list of records that a coroutine function returns.
 
     :param kind: the class name of the records.
     """
@@ -31,7 +31,7 @@ def output_record(kind: str) -> Callable[[Function], Function]:
 
 def output_listing(kind: str) -> Callable[[Function], Function]:
     """
-    Write the records of the listing that a function returns, page by page.
+    Print the listing that a function returns, page by page.
 
     :param kind: the class name of the records.
     """
@@ -40,7 +40,7 @@ def output_listing(kind: str) -> Callable[[Function], Function]:
 
 def _create_callback(function: Function, fetch: str, *arguments: str) -> Function:
     def callback(**options: object) -> object:
-        from pandium._cli import fetching  # loads the client, which --help does not need
+        from pandium._cli import fetching  # imports the client, which --help does not need
 
         return getattr(fetching, fetch)(partial(function, **options), *arguments)
 

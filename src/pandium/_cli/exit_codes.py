@@ -16,5 +16,5 @@ __all__ = [
 
 SUCCESS, SOME_FAILED, USAGE, CONFIGURATION, API, TIMEOUT = range(6)
 IO_ERROR = 74  # EX_IOERR in sysexits.h
-# Shells report 128 + N for a command that was ended by signal N, here SIGINT and SIGPIPE.
+# Shells report 128 + N for a command terminated by signal N, in this case SIGINT and SIGPIPE.
 INTERRUPTED, BROKEN_PIPE = 130, 141

@@ -1,4 +1,4 @@
-"""Fetch the data that a command shows, and write it to standard output."""
+"""Fetch a command's data and print it to standard output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DEFAULT_LIMIT = 100
 
 def fetch_json(fetch: ClientCall) -> int:
     """
-    Fetch data, and write text unchanged and anything else as JSON.
+    Fetch data and print it: text unchanged, anything else as JSON.
 
     :param fetch: a coroutine function that takes the client and returns the data.
     :returns: the exit code.
@@ -47,7 +47,7 @@ async def _write_data(fetch: ClientCall, client: AsyncPandium) -> int:
 
 def fetch_record(fetch: ClientCall, kind: str) -> int:
     """
-    Fetch a record or a list of records, and write it.
+    Fetch a record or a list of records and print it.
 
     :param fetch: a coroutine function that takes the client and returns the record or the list.
     :param kind: the class name of the records.
@@ -77,7 +77,7 @@ def _note_if_empty(written: int) -> None:
 
 def fetch_listing(create_listing: Callable[[AsyncPandium], Listing[Any]], kind: str) -> int:
     """
-    Fetch a listing, and write each page when it arrives.
+    Fetch a listing and print each page as it arrives.
 
     :param create_listing: a function that takes the client and returns the listing.
     :param kind: the class name of the records.
@@ -96,9 +96,9 @@ def fetch_listing(create_listing: Callable[[AsyncPandium], Listing[Any]], kind: 
 @attrs.define
 class _ListingCommand:
     """
-    A listing that is being written.
+    A listing that is being printed.
 
-    ``next_skip`` is where to resume, or ``None`` before the first request.
+    ``next_skip`` is the ``--skip`` value that resumes the listing, or ``None`` before it starts.
     """
 
     create_listing: Callable[[AsyncPandium], Listing[Any]]
@@ -109,12 +109,12 @@ class _ListingCommand:
     next_skip: int | None = None
 
     def resume_hints(self) -> list[str]:
-        """Return how to resume, if the listing has begun."""
+        """Return a hint on how to resume, if the listing has started."""
         return [] if self.next_skip is None else [f"to resume, use --skip {self.next_skip}"]
 
     async def run(self, client: AsyncPandium) -> int:
-        """Write all pages, and return the exit code."""
-        # One record more than the limit shows whether there are more records.
+        """Print all pages and return the exit code."""
+        # Fetch one record more than the limit to find out whether there are more records.
         fetch_limit = None if self.limit is None else self.limit + 1
         listing = attrs.evolve(self.create_listing(client), limit=fetch_limit, **self.paging)
         self.next_skip, written, has_more = listing.skip, 0, False

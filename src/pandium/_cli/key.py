@@ -1,4 +1,4 @@
-"""Read the API key from a private file or a prompt, where no other user can see it."""
+"""Read the API key from a private file or a prompt, so that other users cannot see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandium.errors import ConfigurationError
 
 __all__ = ["find_key"]
 
-# Windows has no file modes for groups and others.
+# On Windows, files have no permission bits for groups and others.
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO if os.name == "posix" else 0
 _MAX_CHARACTERS = 65_536
 
@@ -21,7 +21,7 @@ def find_key(path: str | None) -> str | None:
     """
     Return the API key from a file or a prompt, or ``None`` if ``PANDIUM_API_KEY`` is set.
 
-    :param path: the file to read, or ``None`` for no file.
+    :param path: the path of the key file, or ``None`` if there is no key file.
     :raises ConfigurationError: if there is no key, or if other users have access to the file.
     """
     if path is not None:
@@ -30,7 +30,7 @@ def find_key(path: str | None) -> str | None:
         return None
     if sys.stdin is not None and sys.stdin.isatty():
         return _prompt()
-    raise ConfigurationError("no API key: set PANDIUM_API_KEY, or name a file with --key-file")
+    raise ConfigurationError("no API key: set PANDIUM_API_KEY or specify a file with --key-file")
 
 
 def _read_file(path: str) -> str:
@@ -38,7 +38,7 @@ def _read_file(path: str) -> str:
         key = _read_private_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise ConfigurationError(f"the key file {path} cannot be read: {reason}") from None
+        raise ConfigurationError(f"cannot read the key file {path}: {reason}") from None
     if not key:
         raise ConfigurationError(f"the key file {path} is empty")
     if len(key.splitlines()) > 1:
@@ -47,8 +47,8 @@ def _read_file(path: str) -> str:
 
 
 def _read_private_text(path: str) -> str:
-    with Path(path).open(encoding="utf-8-sig") as file:  # without the mark of Windows editors
-        # The mode of the open file, because the path may be replaced at any time.
+    with Path(path).open(encoding="utf-8-sig") as file:  # Windows editors add a byte order mark
+        # Check the open file, because the file at this path can be replaced at any time.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & _ACCESS_BY_OTHERS:
             raise ConfigurationError(

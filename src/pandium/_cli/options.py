@@ -1,4 +1,4 @@
-"""Define the parameter types and the options that several commands share."""
+"""Define the parameter types and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "waiting_options",
 ]
 
-# The names appear in help texts and in error messages.
+# These names appear in help texts and error messages.
 COUNT = click.IntRange(min=1)
 COUNT.name = "number"
 PAGE_SIZE = click.IntRange(min=1, max=500)
@@ -43,28 +43,47 @@ PAGE_SIZE.name = "number"
 ID = click.IntRange(min=0)
 ID.name = "number"
 MODE = click.Choice(["init", "normal"])
-SECONDS = click.FloatRange(min=0, min_open=True, max=1e9)
-SECONDS.name = "number"
+
+
+class _PositiveNumber(click.types.FloatParamType):
+    """A number greater than 0. Unlike `click.FloatRange`, it omits the range from the help text."""
+
+    name = "number"
+    max = 1e9
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the number and check its range."""
+        number: float = super().convert(value, param, ctx)
+        if not 0 < number <= self.max:
+            self.fail(
+                f"must be greater than 0 and at most {self.max:.0f}, not {number:g}", param, ctx
+            )
+        return number
+
+
+SECONDS = _PositiveNumber()
 
 
 def read_text(value: str) -> str:
     """
-    Return a text, or the content of a file for ``@FILE``. ``@-`` is standard input.
+    Return the text, or read it from a file (``@FILE``) or standard input (``@-``).
 
-    All of them are UTF-8 in any locale. A byte order mark is dropped.
+    The text is UTF-8 in any locale. A byte order mark is dropped.
     """
     source = value[1:] if value.startswith("@") else "the text"
     try:
         return _read_bytes(value).decode("utf-8-sig")
     except OSError as error:
-        raise click.BadParameter(f"{source} cannot be read: {error.strerror}") from None
+        raise click.BadParameter(f"cannot read {source}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise click.BadParameter(f"{source} is not UTF-8 text") from None
 
 
 def _read_bytes(value: str) -> bytes:
     if not value.startswith("@"):
-        # Undoes the decoding of the command line, for which Python used the locale.
+        # Undo the decoding of the command line, for which Python used the locale.
         return os.fsencode(value)
     if value != "@-":
         return Path(value[1:]).read_bytes()
@@ -74,7 +93,7 @@ def _read_bytes(value: str) -> bytes:
 
 
 def read_json(value: str) -> Any:
-    """Parse JSON, given as text or as ``@FILE``."""
+    """Parse JSON from text, a file (``@FILE``) or standard input (``@-``)."""
     text = read_text(value)
     try:
         return json.loads(text, parse_constant=_reject_constant)
@@ -87,7 +106,7 @@ def _reject_constant(name: str) -> None:
 
 
 def read_object(value: str) -> dict[str, Any]:
-    """Parse a JSON object, given as text or as ``@FILE``."""
+    """Parse a JSON object from text, a file (``@FILE``) or standard input (``@-``)."""
     parsed = read_json(value)
     if not isinstance(parsed, dict):
         raise click.BadParameter('must be a JSON object, such as {"since": "2026-01-01"}')
@@ -95,10 +114,10 @@ def read_object(value: str) -> dict[str, Any]:
 
 
 def read_pair(text: str) -> tuple[str, str]:
-    """Parse ``NAME=VALUE``."""
+    """Parse a ``NAME=VALUE`` pair."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        raise click.BadParameter(f"must have the form NAME=VALUE, not {text!r}")
     return name, value
 
 
@@ -108,7 +127,7 @@ def read_pairs(
     """
     Parse ``NAME=VALUE`` pairs.
 
-    :returns: the values by name, in a list if a name is repeated, or ``None`` without pairs.
+    :returns: the values by name, with a list for a repeated name, or ``None`` if there are none.
     """
     values_by_name: dict[str, list[str]] = {}
     for name, value in map(read_pair, pairs):
@@ -122,25 +141,25 @@ def read_pairs(
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    # An option may be given before and after the name of the command. The last one wins.
+    # An option can be given both before and after the command name. The last one wins.
     if value is not None:
         context.meta[f"pandium.{parameter.name}"] = value
 
 
 def get_option(name: str, default: Any = None) -> Any:
-    """Return the value of a stored option, or the default if it was not given."""
+    """Return the value of a stored option, or the default if the option was not given."""
     return click.get_current_context().meta.get(f"pandium.{name}", default)
 
 
 def connection_arguments() -> list[str]:
-    """Return the arguments with which another command uses the same API and the same key."""
+    """Return the command-line arguments that select the same API and key."""
     names = ("environment", "base_url", "key_file")
     given = [(name, value) for name in names if (value := get_option(name)) is not None]
     return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _stored_option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
-    """Return a decorator that adds an option for `get_option`."""
+    """Return a decorator that adds an option whose value `get_option` returns."""
     return click.option(*names, callback=_store, expose_value=False, **attributes)
 
 
@@ -152,24 +171,26 @@ _CONNECTION_OPTIONS = (
     _connection_option(
         "--key-file",
         type=click.Path(),
-        help="Read the API key from this file, which only you may have access to.",
+        help="Read the API key from this file. Other users must not have access to it.",
     ),
     _connection_option(
-        "--environment", metavar="NAME", help="Use production or sandbox. [default: production]"
+        "--environment",
+        metavar="NAME",
+        help="Environment to use: production or sandbox. [default: production]",
     ),
     _connection_option(
         "--base-url",
         metavar="URL",
-        help="Send requests to this URL instead of the environment's.",
+        help="Base URL of the API. Overrides --environment.",
     ),
     _connection_option(
         "--timeout",
         type=SECONDS,
         metavar="SECONDS",
-        help="Time limit of each attempt of a request. [default: 30]",
+        help="Time limit for each attempt of a request, in seconds. [default: 30]",
     ),
     _connection_option(
-        "--attempts", type=COUNT, help="Maximum number of attempts of a request. [default: 4]"
+        "--attempts", type=COUNT, help="Maximum number of attempts per request. [default: 4]"
     ),
     _connection_option(
         "--debug", is_flag=True, default=None, help="Log all requests to standard error."
@@ -179,7 +200,7 @@ format_option = _stored_option(
     "-f",
     "--format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="Write a table, a JSON array, one JSON object per line, or CSV. [default: table]",
+    help="Output format: a table, a JSON array, one JSON object per line, or CSV. [default: table]",
 )
 # Decorators add options in reverse order.
 _PAGING_OPTIONS = (
@@ -187,8 +208,8 @@ _PAGING_OPTIONS = (
     _stored_option(
         "--on-drift",
         type=click.Choice(["repair", "raise", "ignore"]),
-        help="Action if records are added or removed during the listing: fetch affected pages"
-        " again, fail, or ignore it. [default: repair]",
+        help="What to do if records are added or removed during the listing: fetch the affected"
+        " pages again, fail, or ignore the change. [default: repair]",
     ),
     _stored_option(
         "--prefetch", type=COUNT, help="Maximum number of concurrent requests. [default: 4]"
@@ -205,48 +226,48 @@ _WAITING_OPTIONS = (
     _stored_option(
         "--poll-rate",
         type=SECONDS,
-        help="Maximum number of polls a second, for all runs together. [default: 20]",
+        help="Maximum number of polls per second, across all runs. [default: 20]",
     ),
     _stored_option(
         "--max-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Maximum seconds between two polls of a run. [default: 15]",
+        help="Maximum time between polls of the same run, in seconds. [default: 15]",
     ),
     _stored_option(
         "--min-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Minimum seconds between two polls of a run. [default: 1]",
+        help="Minimum time between polls of the same run, in seconds. [default: 1]",
     ),
     _stored_option(
         "--wait-timeout",
         type=SECONDS,
         metavar="SECONDS",
-        help="Time limit of the wait for each run. [default: 1800]",
+        help="Maximum time to wait for each run, in seconds. [default: 1800]",
     ),
 )
 
 
 def paging_options(function: Function) -> Function:
-    """Add the options of a listing."""
+    """Add the options for listings."""
     for add_option in _PAGING_OPTIONS:
         function = add_option(function)
     return function
 
 
 def waiting_options(function: Function) -> Function:
-    """Add the options of a wait for runs."""
+    """Add the options for waiting."""
     for add_option in _WAITING_OPTIONS:
         function = add_option(function)
     return function
 
 
 class Command(click.Command):
-    """A command that sends requests, with the options of the connection."""
+    """A command that sends requests. Accepts the connection options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters, the options of the connection, and help."""
+        """Return the command's parameters, the connection options and ``--help``."""
         *own, help_option = super().get_params(ctx)
         return [*own, *_CONNECTION_OPTIONS, help_option]
 
@@ -258,11 +279,11 @@ class Group(click.Group):
 
 
 class RootGroup(click.Group):
-    """The group of all commands. Accepts the options of the connection as well."""
+    """The top-level group. Accepts the connection options."""
 
     group_class = Group
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the group's own parameters, the options of the connection, and help."""
+        """Return the group's parameters, the connection options and ``--help``."""
         *own, help_option = super().get_params(ctx)
         return [*own, *_CONNECTION_OPTIONS, help_option]

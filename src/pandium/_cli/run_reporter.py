@@ -1,4 +1,4 @@
-"""Report how runs end: a row for each, a progress bar, a summary and an exit code."""
+"""Report run outcomes: a row for each run, a progress bar, a summary and an exit code."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["RunReporter", "error_outcome", "outcomes_exit_code"]
 
 class RunReporter:
     """
-    A row on standard output for each run that ends, and a progress bar meanwhile.
+    A reporter that shows a progress bar and prints a row for each finished run.
 
-    ``pending`` has the triggers whose runs have not ended, and ``timed_out`` those whose runs did
-    not end within the time limit.
+    ``pending`` contains the triggers whose runs have not finished. ``timed_out`` contains the
+    triggers whose runs did not finish within the time limit.
     """
 
     def __init__(self) -> None:
@@ -51,18 +51,18 @@ class RunReporter:
         self._bar.stop()
 
     def add_trigger(self, trigger_id: str) -> None:
-        """Add a trigger whose run is waited for."""
+        """Add a trigger whose run is pending."""
         self.pending[trigger_id] = None
         self.set_triggered(self._triggered + 1)
 
     def set_triggered(self, triggered: int) -> None:
-        """Set the number of triggers, and update the bar."""
+        """Set the number of triggers and update the bar."""
         self._triggered = triggered
         done = self._outcomes.total()
         self._bar.update(triggered, done, done - self._outcomes["succeeded"])
 
     def report(self, result: RunResult) -> None:
-        """Write the row of a result."""
+        """Print a row for a result."""
         row = _create_row(result)
         self._outcomes[row.outcome] += 1
         self.pending.pop(row.trigger_id or "", None)
@@ -74,7 +74,7 @@ class RunReporter:
         self.set_triggered(self._triggered)
 
     def finish(self) -> int:
-        """Write the end of the output and the summary, and return the exit code."""
+        """Complete the output, print a summary and return the exit code."""
         self._writer.close()
         counts = (f"{number} {outcome}" for outcome, number in sorted(self._outcomes.items()))
         note(", ".join(counts) or "nothing to wait for")
@@ -100,7 +100,7 @@ def _status_outcome(status: TriggerStatus | None) -> str:
 
 
 def error_outcome(error: Exception) -> str:
-    """Return the outcome of a run or a sync that ended with an error, as in ``RunRow``."""
+    """Return the ``RunRow`` outcome for a run or sync that ended with an error."""
     if isinstance(error, WaitTimeout):
         return "timeout"
     return "unknown" if isinstance(error, PandiumError) and error.outcome_unknown else "error"
@@ -108,11 +108,12 @@ def error_outcome(error: Exception) -> str:
 
 def outcomes_exit_code(outcomes: Counter[str]) -> int:
     """
-    Return the exit code for some runs or syncs.
+    Return the exit code for a set of runs or syncs.
 
-    :param outcomes: the number of runs per outcome.
+    :param outcomes: the number of runs or syncs per outcome.
     """
-    # 1. all were refused  2. some failed or are unknown  3. some timed out  4. all succeeded
+    # 1. all were rejected  2. some failed or have an unknown outcome  3. some timed out
+    # 4. all succeeded
     total = outcomes.total()
     if total and outcomes["error"] == total:
         return exit_codes.API

@@ -1,4 +1,4 @@
-"""Run a coroutine function with a client, and handle logging and Ctrl-C meanwhile."""
+"""Run a coroutine function with a client, with logging and Ctrl-C handling set up."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["hints_on_interrupt", "run"]
 
-_SHUTDOWN_SECONDS = 5.0  # further interrupts are ignored for this long after the first
+_SHUTDOWN_SECONDS = 5.0  # how long to ignore further interrupts after the first
 _logger = logging.getLogger("pandium")
 
 
 def run(use_client: Callable[[AsyncPandium], Awaitable[int]]) -> int:
     """
-    Call a coroutine function with a client that is configured by the command's options.
+    Call a coroutine function with a client configured from the command's options.
 
-    :param use_client: the coroutine function. It returns the exit code.
+    :param use_client: a coroutine function that takes the client and returns the exit code.
     :returns: the exit code.
-    :raises ConfigurationError: if there is no API key, or if another setting is invalid.
+    :raises ConfigurationError: if there is no API key or another setting is invalid.
     """
     client_options = _client_options()
     with _log_to_stderr():
@@ -58,7 +58,7 @@ async def _run(
 
 @contextmanager
 def _protect_shutdown() -> Iterator[None]:
-    """Ignore Ctrl-C for some seconds after the first one, so that the shutdown can complete."""
+    """Ignore Ctrl-C for a few seconds after the first one, so that shutdown can complete."""
     previous, ignored_until = signal.getsignal(signal.SIGINT), -inf
     if not callable(previous):  # the signal is ignored
         yield
@@ -68,7 +68,8 @@ def _protect_shutdown() -> Iterator[None]:
         nonlocal ignored_until
         if (now := time.monotonic()) >= ignored_until:
             ignored_until = now + _SHUTDOWN_SECONDS
-            # The handler of asyncio cancels the main task first, and raises the next time.
+            # On the first call, asyncio's handler cancels the main task. On the second, it raises
+            # KeyboardInterrupt.
             previous(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
@@ -86,7 +87,7 @@ class _NoteHandler(logging.Handler):
 
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
-    """Log errors to standard error, warnings as well on a terminal, and everything on --debug."""
+    """Log errors to standard error, plus warnings on a terminal and everything with --debug."""
     is_debug, previous_level = get_option("debug", False), _logger.level
     handler = _NoteHandler(logging.DEBUG if is_debug else logging.WARNING)
     if not (is_debug or sys.stderr.isatty()):
@@ -103,9 +104,9 @@ def _log_to_stderr() -> Iterator[None]:
 @contextmanager
 def hints_on_interrupt(get_hints: Callable[[], Iterable[str]]) -> Iterator[None]:
     """
-    Print hints, such as how to resume, if the block is interrupted by Ctrl-C.
+    Print hints, such as how to resume, if Ctrl-C interrupts the block.
 
-    :param get_hints: returns the hints. It is called after the interrupt.
+    :param get_hints: a function that returns the hints. It is called after the interrupt.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Sync many tenants, and write their triggers or wait for their runs."""
+"""Sync many tenants and print their triggers or wait for their runs."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 @attrs.frozen
 class SyncSelection:
     """
-    The tenants to sync, and how to sync them.
+    The tenants to sync and the sync settings.
 
-    If ``integration_id`` is set, all tenants of that integration are synced, and ``tenant_ids`` is
+    If ``integration_id`` is set, all tenants of that integration are synced and ``tenant_ids`` is
     empty.
     """
 
@@ -48,16 +48,16 @@ class SyncSelection:
 
 @attrs.define
 class SyncTracker:
-    """A record of the tenants that were reached, for the hints after Ctrl-C."""
+    """A record of which tenants have been synced, used for the hints after Ctrl-C."""
 
     selection: SyncSelection
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
-    # The tenants whose requests are in progress.
+    # These tenants have requests in progress.
     _unknown: dict[int, None] = attrs.field(factory=dict, init=False)
     _is_listed: bool = attrs.field(default=False, init=False)
 
     async def tenant_ids(self, client: AsyncPandium) -> AsyncIterator[int]:
-        """Yield the ids of the selected tenants. Those of an integration are listed meanwhile."""
+        """Yield the selected tenant ids. An integration's tenants are listed on demand."""
         for tenant_id in self.selection.tenant_ids:
             yield tenant_id
         if self.selection.integration_id is not None:
@@ -66,7 +66,7 @@ class SyncTracker:
         self._is_listed = True
 
     def start(self, tenant_id: int) -> dict[str, Any] | None:
-        """Record that a request is about to be sent, and return its payload."""
+        """Record that a request is about to be sent and return its payload."""
         self._started[tenant_id] = self._unknown[tenant_id] = None
         return self.selection.payload
 
@@ -76,7 +76,7 @@ class SyncTracker:
             self._unknown.pop(tenant_id, None)
 
     def hints(self) -> list[str]:
-        """Return which tenants may have been synced, and which have not been."""
+        """Return hints on which tenants may have been synced and which were not."""
         hints = []
         if self._unknown:
             hints.append(f"these tenants may or may not have been synced: {_join(self._unknown)}")
@@ -100,17 +100,17 @@ async def _list_tenants(client: AsyncPandium, integration_id: int) -> AsyncItera
             is_empty = False
             yield tenant.id
     except PandiumError as error:
-        error.resume_skip = None  # tenants sync has no option --skip
+        error.resume_skip = None  # tenants sync has no --skip option
         raise
     if is_empty:
-        # Raises NotFound if the integration does not exist. A mistyped id must not look like
+        # Raise NotFound if the integration does not exist. Otherwise, a mistyped id would look like
         # success.
         await client.integrations.get(integration_id)
 
 
 def sync(selection: SyncSelection) -> int:
     """
-    Trigger a sync for each tenant, and write the triggers.
+    Trigger a sync for each tenant and print the triggers.
 
     :returns: the exit code.
     """
@@ -126,7 +126,7 @@ async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
 
 
 class _TriggerWriter:
-    """Syncs that run concurrently. Each trigger is written when it is known."""
+    """A writer that syncs tenants concurrently and prints each trigger as it is created."""
 
     def __init__(self, tracker: SyncTracker, client: AsyncPandium) -> None:
         self._tracker = tracker
@@ -139,19 +139,19 @@ class _TriggerWriter:
         """
         Trigger a sync for each tenant.
 
-        :raises PandiumError: if the tenants cannot be listed. Those listed before are synced first.
-        :raises OSError: if a trigger cannot be written.
+        :raises PandiumError: if the listing fails. Tenants listed before that are still synced.
+        :raises OSError: if a trigger cannot be printed.
         """
         try:
             async with anyio.create_task_group() as tasks:
                 failure = await self._start_all(tasks)
-        except ExceptionGroup as group:  # of the tasks that could not write their triggers
+        except ExceptionGroup as group:  # raised by tasks that could not print their triggers
             raise group.exceptions[0] from None
         if failure is not None:
             raise failure
 
     async def _start_all(self, tasks: TaskGroup) -> PandiumError | None:
-        """Start a task for each tenant, and return the error of the listing, if any."""
+        """Start a task for each tenant and return the listing error, if any."""
         try:
             async for tenant_id in self._tracker.tenant_ids(self._client):
                 await self._slots.acquire()
@@ -175,7 +175,7 @@ class _TriggerWriter:
         self._slots.release()
 
     def finish(self) -> int:
-        """Write the end of the output, and return the exit code."""
+        """Complete the output and return the exit code."""
         self._rows.close()
         if not self._outcomes:
             note("nothing to sync")
@@ -186,10 +186,11 @@ def sync_and_wait(
     selection: SyncSelection, journal: str | None, *, retry_unknown: bool = False
 ) -> int:
     """
-    Trigger a sync for each tenant, wait for the runs, and report how they end.
+    Trigger a sync for each tenant, wait for the runs and report their outcomes.
 
-    :param journal: the path of the file that records the progress, or ``None`` for no file.
-    :param retry_unknown: send a sync again if the journal does not know its outcome.
+    :param selection: the tenants to sync and the sync settings.
+    :param journal: the path of the journal file, or ``None`` to run without a journal.
+    :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :returns: the exit code.
     """
     tracker = SyncTracker(selection)
@@ -206,7 +207,7 @@ def sync_and_wait(
 async def _report_syncs(
     tracker: SyncTracker,
     journal: str | None,
-    retry_unknown: bool,  # noqa: FBT001 - functools.partial sets it by position
+    retry_unknown: bool,  # noqa: FBT001 - functools.partial passes it by position
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
@@ -217,7 +218,7 @@ async def _report_syncs(
     syncs = client.tenants.sync_all(
         tracker.tenant_ids(client),
         mode=tracker.selection.mode,
-        payload=tracker.start,  # called just before a request, so it also tracks what is sent
+        payload=tracker.start,  # called just before each request, so it also tracks started syncs
         journal=journal,
         max_concurrency=tracker.selection.max_concurrency,
         poll=create_polling(),
@@ -228,5 +229,5 @@ async def _report_syncs(
     async with syncs as results:
         async for result in results:
             tracker.finish(result.tenant_id)
-            reporter.set_triggered(results.progress.triggered)  # those of the journal included
+            reporter.set_triggered(results.progress.triggered)  # includes journal entries
             reporter.report(result)

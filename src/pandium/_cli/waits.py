@@ -1,4 +1,4 @@
-"""Wait for runs, and report how they end."""
+"""Wait for runs and report their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandium import AsyncPandium
 
     Report: TypeAlias = Callable[[AsyncPandium, RunReporter], Awaitable[None]]
-    # Returns how to resume the wait for some triggers.
+    # A function that takes trigger ids and returns hints on how to resume waiting for them.
     GetHints: TypeAlias = Callable[[Collection[str]], list[str]]
 
 __all__ = ["create_polling", "report_runs", "resume_hints", "wait_for_triggers", "wait_timeout"]
@@ -27,7 +27,7 @@ _WAIT_TIMEOUT = 1800.0
 
 
 def create_polling() -> Polling:
-    """Return the polling policy that the command's options define."""
+    """Return the polling policy configured by the command's options."""
     given = {
         "first": get_option("min_interval"),
         "minimum": get_option("min_interval"),
@@ -38,23 +38,23 @@ def create_polling() -> Polling:
 
 
 def wait_timeout() -> float:
-    """Return the time limit of each run, in seconds."""
+    """Return the time limit for each run, in seconds."""
     seconds: float = get_option("wait_timeout", _WAIT_TIMEOUT)
     return seconds
 
 
 def resume_hints(triggers: Collection[str]) -> list[str]:
-    """Return the command that resumes the wait for some triggers, if there are any."""
+    """Return a hint with the command that resumes waiting, if there are any triggers."""
     command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
     return [f"to resume, run: {shlex.join(command)}"] if triggers else []
 
 
 def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
     """
-    Report how runs end, and how to resume after Ctrl-C or at the time limit.
+    Report run outcomes. After Ctrl-C or a timeout, also print how to resume.
 
     :param report: a coroutine function that waits for the runs and passes them to the reporter.
-    :param get_hints: returns how to resume the wait for some triggers.
+    :param get_hints: a function that takes trigger ids and returns hints on how to resume.
     :returns: the exit code.
     """
     reporter = RunReporter()
@@ -65,7 +65,7 @@ def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
         code = reporter.finish()
         if reporter.timed_out:
             hints = "; ".join(get_hints(reporter.timed_out))
-            note(f"some runs did not end within the time limit; {hints}")
+            note(f"some runs did not finish within the time limit; {hints}")
         return code
 
     with hints_on_interrupt(lambda: get_hints(reporter.pending)):
@@ -74,8 +74,9 @@ def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
 
 def wait_for_triggers(triggers: list[str]) -> int:
     """
-    Wait for the runs of some triggers, and report how they end.
+    Wait for the runs started by triggers and report their outcomes.
 
+    :param triggers: the trigger ids.
     :returns: the exit code.
     """
 

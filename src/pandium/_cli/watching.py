@@ -1,4 +1,4 @@
-"""Run the `watch` command: poll tenants, and show a live table or a row for each change."""
+"""Run the `watch` command: poll tenants and show a live table or a row for each change."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _TRANSIENT = (RateLimited, ServerError, TransportError)
-# Lines of the live view besides the tenants: summary, titles, number of hidden tenants, cursor.
+# Besides the tenants, the live view needs a line each for the summary, the column titles, the
+# number of hidden tenants and the cursor.
 _EXTRA_LINES = 4
 
 
 @attrs.frozen
 class _WatchOptions:
     """
-    The tenants to watch, and when to poll them.
+    The tenants to watch and the polling settings.
 
-    ``interval`` is in seconds. A ``count`` of ``None`` polls until the command is interrupted.
+    ``interval`` is in seconds. If ``count`` is ``None``, polling continues until the command is
+    interrupted.
     """
 
     tenant_ids: frozenset[int]
@@ -52,7 +54,7 @@ class _WatchOptions:
     count: int | None
 
     def poll_numbers(self) -> Iterable[int]:
-        """Yield the number of each poll, from 0."""
+        """Return the numbers of the polls, starting at 0."""
         return itertools.count() if self.count is None else range(self.count)
 
     async def list_tenants(self, client: AsyncPandium) -> list[Tenant]:
@@ -66,12 +68,12 @@ def watch(
     tenant_ids: frozenset[int], integration_id: int | None, interval: float, count: int | None
 ) -> int:
     """
-    Watch tenants, and return the exit code.
+    Watch tenants and return the exit code.
 
-    :param tenant_ids: the tenants to watch; all of them if empty.
-    :param integration_id: watch the tenants of this integration only.
-    :param interval: the seconds between two polls.
-    :param count: the number of polls; unlimited if ``None``.
+    :param tenant_ids: the ids of the tenants to watch. If empty, all tenants are watched.
+    :param integration_id: the id of the integration to watch, or ``None`` for all integrations.
+    :param interval: the time between polls, in seconds.
+    :param count: the number of polls, or ``None`` for no limit.
     """
     options = _WatchOptions(tenant_ids, integration_id, interval, count)
     return run(partial(_watch, options))
@@ -126,7 +128,7 @@ class _LiveView:
         self._live.update(Text(text, no_wrap=True), refresh=True)
 
     def _draw_table(self, tenants: list[Tenant]) -> str:
-        """Return the table as text, cropped to the height and the width of the terminal."""
+        """Return the table as text, cropped to the terminal size."""
         buffer = io.StringIO()
         visible = max(1, self._console.height - _EXTRA_LINES)
         Table("Tenant", buffer, self._console.width - len("^C")).write(tenants[:visible])
@@ -135,7 +137,7 @@ class _LiveView:
 
 
 class _ChangeLog:
-    """Rows for pipes and files: one per tenant at the first poll, later one per change."""
+    """Rows for pipes and files. The first poll prints every tenant, later polls only changes."""
 
     def __init__(self, output_format: str) -> None:
         self._output_format = output_format
@@ -155,7 +157,7 @@ class _ChangeLog:
             self._writer.close()
 
     def show(self, tenants: list[Tenant]) -> None:
-        """Write a row for each tenant that has changed since the last poll."""
+        """Print a row for each tenant that has changed since the last poll."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for tenant in tenants:
             seen = (tenant_state(tenant), tenant_runs(tenant))

@@ -1,5 +1,5 @@
 """
-The arguments and options of a command go in.
+The commands, one module per group.
 
-A call of one operation of the client, and the kind of the records to write, come out.
+Each command parses its arguments and options, calls one client operation and prints the result.
 """

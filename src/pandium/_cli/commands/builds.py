@@ -1,4 +1,4 @@
-"""The commands for builds."""
+"""The `builds` commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["builds"]
 
 @click.group(cls=Group)
 def builds() -> None:
-    """Create builds of integrations."""
+    """Create builds."""
 
 
 @builds.command("create")
@@ -31,7 +31,7 @@ async def create(client: AsyncPandium, *, integration_id: int, build_tag: str, m
     """
     Create a build of an integration.
 
-    Writes the JSON of the response.
+    Prints the response as JSON.
 
     Example: pandium-api builds create 42 v1.4.0
     """

@@ -1,4 +1,4 @@
-"""The commands that call other systems through the connectors of a tenant."""
+"""The `connectors` commands, which call external systems through a tenant's connectors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["connectors"]
 
 @click.group(cls=Group)
 def connectors() -> None:
-    """Call other systems through the connectors of a tenant."""
+    """Call external systems through a tenant's connectors."""
 
 
 def _target(method: str) -> Callable[[Any], Any]:
-    """Add the arguments and options that all kinds of calls share."""
+    """Return a decorator that adds the arguments and options shared by all calls."""
     decorators = (
         click.option("--query", "query_params", multiple=True, callback=read_pairs,
                      metavar="NAME=VALUE", help="Add a query parameter. May be repeated."),
         click.option("--header", "headers", multiple=True, callback=read_pairs,
                      metavar="NAME=VALUE", help="Add a header. May be repeated."),
         click.option("-X", "--method", default=method, show_default=True,
-                     help="HTTP method of the request to the other system."),
+                     help="HTTP method of the request to the external system."),
         click.argument("target_url", metavar="URL"),
         click.argument("connector"),
         click.argument("tenant_id", metavar="TENANT", type=ID),
@@ -50,7 +50,7 @@ def _target(method: str) -> Callable[[Any], Any]:
     "--body",
     type=read_object,
     metavar="JSON",
-    help="Body: a JSON object, @FILE, or @- for standard input. None by default.",
+    help="Request body: a JSON object, @FILE, or @- for standard input. No body by default.",
 )
 @output_json
 async def call(
@@ -65,7 +65,7 @@ async def call(
     body: dict[str, Any] | None,
 ) -> Any:
     """
-    Call a REST endpoint, and write the data of its response.
+    Call a REST endpoint and print the response data.
 
     Example: pandium-api connectors call 7 crm https://api.example.com/contacts
     """
@@ -86,7 +86,7 @@ async def call(
     "--data",
     type=read_text,
     metavar="TEXT",
-    help="SOAP envelope, @FILE, or @- for standard input. None by default.",
+    help="Request body: a SOAP envelope, @FILE, or @- for standard input. No body by default.",
 )
 @output_json
 async def soap(
@@ -101,7 +101,7 @@ async def soap(
     data: str | None,
 ) -> Any:
     """
-    Call a SOAP endpoint, and write the data of its response.
+    Call a SOAP endpoint and print the response data.
 
     Example: pandium-api connectors soap 7 crm https://crm.example --data "<a/>"
     """
@@ -122,7 +122,7 @@ async def soap(
     "--data",
     type=read_text,
     metavar="TEXT",
-    help="XML document, @FILE, or @- for standard input. None by default.",
+    help="Request body: an XML document, @FILE, or @- for standard input. No body by default.",
 )
 @output_json
 async def xml(
@@ -137,7 +137,7 @@ async def xml(
     data: str | None,
 ) -> Any:
     """
-    Call an XML endpoint, and write the data of its response.
+    Call an XML endpoint and print the response data.
 
     Example: pandium-api connectors xml 7 crm https://crm.example --data "<a/>"
     """
@@ -160,7 +160,7 @@ async def disconnect(client: AsyncPandium, *, tenant_id: int, connector: str) ->
     """
     Disconnect a tenant from a connector.
 
-    Writes the JSON of the response.
+    Prints the response as JSON.
 
     Example: pandium-api connectors disconnect 7 crm
     """

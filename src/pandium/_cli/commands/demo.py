@@ -1,4 +1,4 @@
-"""The `demo` command, which needs no account."""
+"""The `demo` command, which does not require an account."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["demo"]
     type=COUNT,
     default=200,
     show_default=True,
-    help="Number of tenants to sync, at most all of them.",
+    help="Number of tenants to sync. Capped at --tenants.",
 )
 def demo(*, tenants: int, integrations: int, syncs: int) -> int:
     """
-    Show the client at work without an account.
+    Try the client without an account.
 
-    Starts an emulator on this machine, lists all its tenants, syncs some of them and waits for
-    their runs.
+    Starts a local emulator, lists its tenants, syncs some of them and waits for the runs to
+    finish.
 
     Example: pandium-api demo --tenants 1000 --syncs 50
     """

@@ -7,13 +7,13 @@ import click
 __all__ = ["emulator"]
 
 
-# The emulator parses its own options, --help included.
+# The emulator parses its own options, including --help.
 @click.command(
     add_help_option=False, context_settings={"ignore_unknown_options": True}, options_metavar=""
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def emulator(*, arguments: tuple[str, ...]) -> int:
-    """Serve an emulator of the Pandium API."""
+    """Run an emulator of the Pandium API."""
     from pandium.emulator.__main__ import main
 
     return main(arguments, program="pandium-api emulator")

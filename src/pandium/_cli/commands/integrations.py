@@ -1,4 +1,4 @@
-"""The commands for integrations."""
+"""The `integrations` commands."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["integrations"]
 
 @click.group(cls=Group)
 def integrations() -> None:
-    """List integrations, and sync their tenants."""
+    """List integrations and sync their tenants."""
 
 
 @integrations.command("list")
 @click.option(
     "--archived/--not-archived",
     default=None,
-    help="Filter by whether an integration is archived. No filter by default.",
+    help="List only archived, or only non-archived, integrations. Both by default.",
 )
 @click.option(
     "--sort-by",
     metavar="FIELD__ASC|FIELD__DESC",
-    help="Sort by a field, ascending or descending. The API's order by default.",
+    help="Sort by a field, in ascending or descending order. Uses the API's order by default.",
 )
 @output_listing("Integration")
 def list_(
@@ -58,13 +58,15 @@ async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
 
 @integrations.command("sync")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
-@click.option("--user-name", required=True, help="User who installed the tenant.")
-@click.option("--mode", type=MODE, default="normal", show_default=True, help="Run mode.")
+@click.option("--user-name", required=True, help="Name of the user who installed the tenant.")
+@click.option(
+    "--mode", type=MODE, default="normal", show_default=True, help="Run mode of the sync."
+)
 @click.option(
     "--payload",
     type=read_object,
     metavar="JSON",
-    help="Data for the run: a JSON object, @FILE, or @- for standard input. None by default.",
+    help="Data to pass to the run: a JSON object, @FILE, or @- for standard input.",
 )
 @output_record("Trigger")
 async def sync(
@@ -76,9 +78,9 @@ async def sync(
     payload: dict[str, Any] | None,
 ) -> Trigger:
     """
-    Sync the tenant that a user has installed.
+    Sync the tenant that a user installed.
 
-    Writes the trigger. To wait for its run, use pandium-api runs wait TRIGGER.
+    Prints the trigger. To wait for its run, use pandium-api runs wait TRIGGER.
 
     Example: pandium-api integrations sync 42 --user-name ann
     """

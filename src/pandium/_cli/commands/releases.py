@@ -1,4 +1,4 @@
-"""The commands for releases."""
+"""The `releases` commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["releases"]
 
 @click.group(cls=Group)
 def releases() -> None:
-    """Show the releases of integrations."""
+    """Show integration releases."""
 
 
 @releases.command("list")

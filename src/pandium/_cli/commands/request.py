@@ -1,4 +1,4 @@
-"""The `request` command, for endpoints that have no command of their own."""
+"""The `request` command, for endpoints without a dedicated command."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["request"]
     "--json",
     type=read_json,
     metavar="JSON",
-    help="Body: JSON, @FILE, or @- for standard input. None by default.",
+    help="Request body: JSON, @FILE, or @- for standard input. No body by default.",
 )
 @output_json
 async def request(
@@ -51,9 +51,9 @@ async def request(
     json: Any,
 ) -> Any:
     """
-    Send a request to any endpoint of the API.
+    Send a request to any API endpoint.
 
-    PATH must begin with a slash. Writes the JSON of the response.
+    PATH must begin with a slash. Prints the response as JSON.
 
     Example: pandium-api request GET /v2/tenants --param limit=1
     """

@@ -1,4 +1,4 @@
-"""The commands for runs."""
+"""The `runs` commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["runs"]
 
 @click.group(cls=Group)
 def runs() -> None:
-    """Wait for runs, and read their logs."""
+    """Wait for runs and read their logs."""
 
 
 @runs.command("status")
@@ -25,7 +25,7 @@ def runs() -> None:
 @output_record("TriggerStatus")
 async def status(client: AsyncPandium, *, trigger: str) -> TriggerStatus:
     """
-    Show the status of the run that a trigger has started.
+    Show the status of the run started by a trigger.
 
     Example: pandium-api runs status 17
     """
@@ -37,7 +37,7 @@ async def status(client: AsyncPandium, *, trigger: str) -> TriggerStatus:
 @output_json
 async def log(client: AsyncPandium, *, run_id: int) -> str:
     """
-    Write the log of a run.
+    Print a run's log.
 
     Example: pandium-api runs log 301
     """
@@ -49,9 +49,9 @@ async def log(client: AsyncPandium, *, run_id: int) -> str:
 @output_json
 async def log_url(client: AsyncPandium, *, run_id: int) -> str:
     """
-    Write the URL of a run's log.
+    Print the URL of a run's log.
 
-    Anyone who has the URL can read the log for 15 minutes.
+    Anyone with the URL can read the log for 15 minutes.
 
     Example: pandium-api runs log-url 301
     """
@@ -63,9 +63,9 @@ async def log_url(client: AsyncPandium, *, run_id: int) -> str:
 @waiting_options
 def wait(*, triggers: tuple[str, ...]) -> int:
     """
-    Wait until the runs of some triggers have ended.
+    Wait for triggered runs to finish.
 
-    Writes a row for each run when it ends.
+    Prints a row for each run as it finishes.
 
     Example: pandium-api runs wait 17 18 --wait-timeout 600
     """

@@ -1,4 +1,4 @@
-"""The commands for tenants."""
+"""The `tenants` commands."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _RELEASE = click.option(
 _CHANNEL = click.option(
     "--release-channel",
     metavar="Latest|Default",
-    help="Run the release of this channel. Cannot be combined with --release-id.",
+    help="Run the release in this channel. Cannot be combined with --release-id.",
 )
 _CONFIGS = click.option(
     "--configs",
     type=read_object,
     metavar="JSON",
-    help="Configure the tenant: a JSON object, @FILE, or @- for standard input.",
+    help="Configuration of the tenant: a JSON object, @FILE, or @- for standard input.",
 )
 _SCHEDULE = click.option(
-    "--user-schedule", metavar="CRON", help="Sync at the times of this cron expression."
+    "--user-schedule", metavar="CRON", help="Sync on the schedule given by this cron expression."
 )
 _SORT = click.option(
     "--sort-by",
     metavar="FIELD__ASC|FIELD__DESC",
-    help="Sort by a field, ascending or descending. The API's order by default.",
+    help="Sort by a field, in ascending or descending order. Uses the API's order by default.",
 )
 
 
@@ -55,25 +55,25 @@ def _read_fields(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) 
     fields: dict[str, Any] = {}
     for name, value in map(read_pair, pairs):
         if name in fields:
-            raise click.BadParameter(f"{name} is given twice")
+            raise click.BadParameter(f"{name} was specified twice")
         fields[name] = read_json(value)
     return fields
 
 
 @click.group(cls=Group)
 def tenants() -> None:
-    """Manage tenants, and sync them."""
+    """Manage and sync tenants."""
 
 
 @tenants.command("list")
 @click.option(
-    "--integration", "integration_id", type=ID, help="List the tenants of this integration only."
+    "--integration", "integration_id", type=ID, help="List only this integration's tenants."
 )
-@click.option("--user-name", help="List the tenants of this user only.")
+@click.option("--user-name", help="List only this user's tenants.")
 @click.option(
     "--archived/--not-archived",
     default=None,
-    help="Filter by whether a tenant is archived. No filter by default.",
+    help="List only archived, or only non-archived, tenants. Both by default.",
 )
 @_SORT
 @output_listing("Tenant")
@@ -116,7 +116,7 @@ async def create(
     """
     Create a tenant.
 
-    The tenant is paused, and none of its connectors is connected.
+    The new tenant is paused, and none of its connectors are connected.
 
     Example: pandium-api tenants create acme 42 --release-channel Default
     """
@@ -134,7 +134,7 @@ async def create(
 @_TENANT
 @click.option("--name", help="Rename the tenant.")
 @click.option(
-    "--paused/--active", default=None, help="Pause or resume the scheduled syncs of the tenant."
+    "--paused/--active", default=None, help="Pause or resume the tenant's scheduled syncs."
 )
 @_SCHEDULE
 @_RELEASE
@@ -146,25 +146,25 @@ async def create(
     multiple=True,
     callback=_read_fields,
     metavar="FIELD=JSON",
-    help="Set any other field. May be repeated.",
+    help="Set another field to a JSON value. May be repeated.",
 )
 @format_option
 def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     """
-    Change fields of a tenant.
+    Update a tenant.
 
-    Fields without an option keep their values. The API's reference does not describe this
+    Fields that are not specified keep their values. The API reference does not document this
     operation.
 
     Example: pandium-api tenants update 7 --paused --set archived=false
     """
     given = {name: value for name, value in changes.items() if value is not None}
     if duplicates := sorted(given.keys() & others.keys()):
-        raise click.UsageError(f"{duplicates[0]} is given twice")
+        raise click.UsageError(f"{duplicates[0]} was specified twice")
     if "tenant_id" in others:
         raise click.UsageError("tenant_id cannot be changed")
     if not (fields := given | others):
-        raise click.UsageError("give at least one field to change")
+        raise click.UsageError("specify at least one field to change")
     from pandium._cli import fetching
 
     return fetching.fetch_record(
@@ -179,7 +179,7 @@ async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
     """
     Archive a tenant.
 
-    This cannot be undone. Writes the JSON of the response.
+    This cannot be undone. Prints the response as JSON.
 
     Example: pandium-api tenants archive 7
     """
@@ -191,7 +191,7 @@ async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
 @output_record("Release")
 async def release(client: AsyncPandium, *, tenant_id: int) -> models.Release:
     """
-    Show the release that a tenant runs.
+    Show the release a tenant is running.
 
     Example: pandium-api tenants release 7
     """
@@ -203,7 +203,7 @@ async def release(client: AsyncPandium, *, tenant_id: int) -> models.Release:
 @output_record("TenantMetadata")
 async def metadata(client: AsyncPandium, *, tenant_id: int) -> models.TenantMetadata:
     """
-    Show the metadata of a tenant.
+    Show a tenant's metadata.
 
     Example: pandium-api tenants metadata 7
     """
@@ -218,9 +218,9 @@ async def update_metadata(
     client: AsyncPandium, *, tenant_id: int, data: dict[str, Any]
 ) -> models.TenantMetadata:
     """
-    Merge data into the metadata of a tenant, and show the result.
+    Merge data into a tenant's metadata and show the result.
 
-    JSON is a JSON object, @FILE, or @- for standard input.
+    Pass the data as a JSON object, @FILE, or @- for standard input.
 
     Example: pandium-api tenants update-metadata 7 '{"last_page": 3}'
     """
@@ -233,7 +233,7 @@ async def update_metadata(
 @output_listing("Run")
 def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listing[models.Run]:
     """
-    List the runs of a tenant.
+    List a tenant's runs.
 
     Example: pandium-api tenants runs 7 --limit 10
     """
@@ -248,32 +248,38 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
     type=ID,
     help="Sync all tenants of this integration. Cannot be combined with TENANT.",
 )
-@click.option("--mode", type=MODE, default="normal", show_default=True, help="Run mode.")
+@click.option(
+    "--mode", type=MODE, default="normal", show_default=True, help="Run mode of the syncs."
+)
 @click.option(
     "--payload",
     type=read_object,
     metavar="JSON",
-    help="Data for the runs: a JSON object, @FILE, or @- for standard input. None by default.",
+    help="Data to pass to the runs: a JSON object, @FILE, or @- for standard input.",
 )
 @click.option(
     "--max-concurrency",
     type=COUNT,
     default=10,
     show_default=True,
-    help="Maximum number of tenants in progress at once.",
+    help="Maximum number of tenants to process at the same time.",
 )
 @click.option(
-    "--wait", "is_waiting", is_flag=True, help="Wait for the runs, and report how they end."
+    "--wait",
+    "is_waiting",
+    is_flag=True,
+    help="Wait for the runs to finish and report their outcomes.",
 )
 @click.option(
     "--journal",
     type=click.Path(),
-    help="Record progress in this file, so that an interrupted job can be resumed. Needs --wait.",
+    help="Record progress in this file, so that an interrupted job can be"
+    " resumed. Requires --wait.",
 )
 @click.option(
     "--retry-unknown",
     is_flag=True,
-    help="Send a sync again if its outcome is unknown. May run it twice. Needs --journal.",
+    help="Retry syncs whose outcome is unknown. May sync a tenant twice. Requires --journal.",
 )
 @waiting_options
 def sync(
@@ -290,20 +296,20 @@ def sync(
     """
     Sync tenants.
 
-    Without --wait, writes the trigger of each sync, for pandium-api runs wait. With --wait, writes
-    a row for each run when it ends. With --journal, run the same command again to resume an
-    interrupted job: no tenant is synced twice.
+    Without --wait, prints the trigger of each sync, which can be passed to pandium-api runs wait.
+    With --wait, prints a row for each run as it finishes. To resume an interrupted job that used
+    --journal, run the same command again. No tenant is synced twice.
 
     Example: pandium-api tenants sync --integration 42 --wait --journal sync.db
     """
     from pandium._cli import syncs
 
     if bool(tenant_ids) == (integration_id is not None):
-        raise click.UsageError("give either tenant ids or --integration")
+        raise click.UsageError("specify either tenant ids or --integration")
     if journal is not None and not is_waiting:
-        raise click.UsageError("--journal needs --wait")
+        raise click.UsageError("--journal requires --wait")
     if retry_unknown and journal is None:
-        raise click.UsageError("--retry-unknown needs --journal")
+        raise click.UsageError("--retry-unknown requires --journal")
     unique_ids = list(dict.fromkeys(tenant_ids))
     selection = syncs.SyncSelection(unique_ids, integration_id, mode, payload, max_concurrency)
     if not is_waiting:

@@ -12,7 +12,7 @@ __all__ = ["watch"]
 @click.command(cls=Command)
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1, type=ID)
 @click.option(
-    "--integration", "integration_id", type=ID, help="Watch the tenants of this integration only."
+    "--integration", "integration_id", type=ID, help="Watch only this integration's tenants."
 )
 @click.option(
     "--every",
@@ -21,9 +21,11 @@ __all__ = ["watch"]
     metavar="SECONDS",
     default=5.0,
     show_default=True,
-    help="Seconds between two polls.",
+    help="Time between polls, in seconds.",
 )
-@click.option("--count", type=COUNT, help="Number of polls. By default, polls until Ctrl-C.")
+@click.option(
+    "--count", type=COUNT, help="Stop after this many polls. By default, polls until interrupted."
+)
 @format_option
 def watch(
     *, tenants: tuple[int, ...], integration_id: int | None, interval: float, count: int | None
@@ -31,8 +33,8 @@ def watch(
     """
     Watch tenants and their runs.
 
-    On a terminal, shows a table that is updated in place. In a pipe or a file, writes a row for
-    each change. Without TENANT and --integration, watches all tenants.
+    On a terminal, shows a table that is updated in place. Otherwise, prints a row for each change.
+    Watches all tenants unless TENANT or --integration is specified.
 
     Example: pandium-api watch --integration 42 --every 10
     """

@@ -1,5 +1,5 @@
 """
-Records, notes and progress go in.
+Terminal and file output.
 
-Tables, JSON, CSV, a progress bar and messages for the terminal come out.
+Renders records as tables, JSON or CSV. Shows progress bars and messages on standard error.
 """

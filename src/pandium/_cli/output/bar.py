@@ -1,4 +1,4 @@
-"""Draw a progress bar on standard error while runs are waited for."""
+"""Draw a progress bar on standard error while waiting for runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Bar"]
 
 
 class Bar:
-    """A progress bar on standard error. Does nothing if standard error cannot draw one."""
+    """A progress bar on standard error. Does nothing if the terminal does not support it."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        # Leave room for the ^C that the terminal echoes: a full line would wrap.
+        # Leave room for the ^C that the terminal echoes, which would otherwise wrap the line.
         console.width = max(console.width - len("^C^C"), 1)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -45,23 +45,23 @@ class Bar:
 
     def stop(self) -> None:
         """Remove the bar from the terminal."""
-        # rich before version 15 writes an empty line when a bar that was not drawn is stopped.
+        # Versions of rich before 15 print an empty line when a bar that was never drawn is stopped.
         if self._is_drawn:
             self._progress.stop()
 
     def update(self, total: int, done: int, failed: int) -> None:
         """
-        Set the numbers of the bar.
+        Update the counts.
 
-        :param total: the runs that are waited for.
-        :param done: the runs that have ended, failed ones included.
-        :param failed: the runs that ended without success.
+        :param total: the total number of runs.
+        :param done: the number of runs that have finished, including failed ones.
+        :param failed: the number of runs that failed.
         """
         self._progress.update(self._task, total=total, completed=done, failed=failed)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Hide the bar while the caller writes, possibly to the same terminal."""
+        """Hide the bar while the caller prints, because the output may go to the same terminal."""
         self.stop()
         yield
         self.start()

@@ -1,4 +1,4 @@
-"""Define the columns of the tables: which fields of each kind of record people see."""
+"""Define the table columns for each kind of record."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Column:
     A column of a table.
 
     :param title: the heading.
-    :param value: a function that returns the cell for a record; ``None`` is an empty cell.
-    :param min_width: the width to which the column may shrink; ``None`` if it must not shrink.
-    :param initial_width: the width to reserve if the first cells are shorter than later ones.
-    :param is_number: align the cells to the right.
+    :param value: a function that returns the cell for a record. ``None`` leaves the cell empty.
+    :param min_width: the width to which the column may shrink, or ``None`` if it must not shrink.
+    :param initial_width: the width to reserve in case later cells are longer than the first ones.
+    :param is_number: whether to right-align the cells.
     """
 
     title: str
@@ -64,7 +64,7 @@ def _is_connected(tenant: Tenant) -> str:
 
 
 def tenant_runs(tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the current run and the last run that ended; ``{}`` if there is none."""
+    """Return the current run and the last finished run. A missing run is ``{}``."""
     status = tenant.status
     return ({}, {}) if status is None else (status.current_run, status.last_run)
 
@@ -75,12 +75,13 @@ def current_phase(tenant: Tenant) -> str:
 
 
 def last_phase(tenant: Tenant) -> str:
-    """Return the phase of the last run that ended, or an empty string."""
+    """Return the phase of the last finished run, or an empty string."""
     return _phase(tenant_runs(tenant)[1])
 
 
 def _phase(run: dict[str, Any]) -> str:
-    # The vendor does not document these objects. The status is an object with a phase or a string.
+    # The API reference does not document these objects. The status is either a string or an object
+    # with a phase.
     status = run.get("status")
     phase = status.get("phase") if isinstance(status, dict) else status
     return str(phase) if phase else ""
@@ -110,7 +111,7 @@ def _text(
     )
 
 
-# By class name: first the models of the API, then the rows that the command line builds itself.
+# The columns by class name: first the API models, then the CLI's own rows.
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Integration": (
         _number("id"),

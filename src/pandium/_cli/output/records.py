@@ -1,4 +1,4 @@
-"""Define the rows that the command line builds itself because the API has no such record."""
+"""Define the CLI's own rows, which have no equivalent in the API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ChangeRow", "RunRow", "TriggerRow"]
 
 @attrs.frozen
 class TriggerRow:
-    """A sync that was requested, and the trigger that the API returned for it."""
+    """A requested sync and the trigger that the API returned."""
 
     tenant_id: int
     trigger_id: str
@@ -20,8 +20,8 @@ class RunRow:
     """
     The result of waiting for one run.
 
-    ``outcome`` is ``succeeded``, ``failed``, ``timeout`` (the time limit passed first),
-    ``unknown`` (the sync may or may not have been started) or ``error``. ``elapsed`` is in
+    ``outcome`` is ``succeeded``, ``failed``, ``timeout`` (the run did not finish within the time
+    limit), ``unknown`` (the sync may or may not have been started) or ``error``. ``elapsed`` is in
     seconds.
     """
 
@@ -37,9 +37,9 @@ class RunRow:
 @attrs.frozen
 class ChangeRow:
     """
-    The state of a tenant and its runs when one of them changed.
+    The state of a tenant and its runs after a change.
 
-    ``at`` is the time of the poll that found the change, in ISO 8601 format.
+    ``at`` is the time of the poll that detected the change, in ISO 8601 format.
     """
 
     at: str

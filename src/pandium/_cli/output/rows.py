@@ -1,4 +1,4 @@
-"""Write records to standard output as a table, JSON, JSON lines or CSV."""
+"""Write records to standard output as a table, JSON, JSON Lines or CSV."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["RowWriter", "create_writer", "write_json", "write_record", "write_text"]
 
 _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
-# JSON allows these characters unescaped. But C1 controls and bidirectional marks act on terminals,
-# and a lone surrogate cannot be encoded.
+# JSON allows these characters unescaped. However, C1 controls and bidirectional marks affect
+# terminals, and lone surrogates cannot be encoded.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -36,13 +36,13 @@ class RowWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Write the end of the document, if the format has one. Does not close the stream."""
+        """Write the end of the document, if the format has one. The stream stays open."""
         ...
 
 
 def create_writer(kind: str, output_format: str, stream: TextIO) -> RowWriter:
     """
-    Return a writer for many records of one kind.
+    Create a writer for records of one kind.
 
     :param kind: the class name of the records.
     :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
@@ -61,8 +61,8 @@ def write_record(record: object, output_format: str, stream: TextIO) -> None:
     """
     Write a single record.
 
-    As a table it has one line per field. As JSON it is an object, not an array. The other formats
-    are the same as for many records.
+    A table has one line per field, and JSON is an object instead of an array. The other formats
+    are the same as for multiple records.
     """
     if output_format == "table":
         _configure(stream)
@@ -78,7 +78,7 @@ def write_record(record: object, output_format: str, stream: TextIO) -> None:
 
 
 def write_json(data: Any, stream: TextIO) -> None:
-    """Write indented JSON. NaN and infinity, which JSON does not have, become null."""
+    """Write data as indented JSON. NaN and infinity become null."""
     _configure(stream, encoding="utf-8", newline="")
     data = replace_non_finite(data)
     stream.write(_escape_unsafe(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
@@ -86,9 +86,9 @@ def write_json(data: Any, stream: TextIO) -> None:
 
 def write_text(text: str, stream: TextIO) -> None:
     """
-    Write text, and a newline if the text does not end with one.
+    Write text, adding a final newline if it is missing.
 
-    On a terminal, control characters are escaped.
+    Control characters are escaped if the stream is a terminal.
     """
     _configure(stream, encoding="utf-8", newline="")
     text = escape_controls(text, keep="\n\t") if stream.isatty() else text
@@ -96,8 +96,8 @@ def write_text(text: str, stream: TextIO) -> None:
 
 
 def _configure(stream: TextIO, encoding: str | None = None, newline: str | None = None) -> None:
-    # Output for programs is UTF-8 in every locale. A table keeps the locale's encoding, and
-    # characters that it lacks are escaped.
+    # Machine-readable output is UTF-8 in every locale. A table keeps the locale's encoding and
+    # escapes characters that the encoding does not support.
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=encoding, newline=newline, errors="backslashreplace")
 
@@ -123,7 +123,7 @@ def _escape_unsafe(text: str) -> str:
 
 
 def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted path and the text of each leaf of nested objects."""
+    """Yield the dotted path and the text of each leaf in nested objects."""
     for name, value in data.items():
         if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{name}.")
@@ -138,7 +138,7 @@ def _format_cell(value: Any) -> str:
 
 
 class _JsonLinesWriter:
-    """Write one JSON object per line."""
+    """A writer that writes one JSON object per line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -147,16 +147,16 @@ class _JsonLinesWriter:
         self._stream.writelines(f"{_to_json(record)}\n" for record in records)
 
     def close(self) -> None:
-        """Do nothing: JSON lines have no end mark."""
+        """Do nothing, because JSON Lines has no end marker."""
 
 
 class _JsonArrayWriter:
     """
-    Write one JSON array with a line for each record.
+    A writer that writes one JSON array, with a line for each record.
 
-    Each line ends with a newline at once, because the progress bar or a message may follow on the
-    same terminal. Therefore the comma is at the beginning of the next line. An array that is not
-    closed is not valid JSON, so a reader notices that it is incomplete.
+    Each record ends with a newline, because the progress bar or a message may follow on the same
+    terminal. The comma therefore goes at the beginning of the next line. If the output is
+    interrupted, the array stays unclosed, so that a JSON parser rejects the incomplete document.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -173,12 +173,13 @@ class _JsonArrayWriter:
 
 
 class _CsvWriter:
-    """Write comma-separated values with a header line. Objects and arrays are JSON."""
+    """A writer for CSV with a header line. Objects and arrays are encoded as JSON."""
 
     def __init__(self, field_names: list[str], stream: TextIO) -> None:
         self._is_terminal = stream.isatty()
         self._plain = csv.writer(stream, lineterminator="\n")
-        # Python 3.11 does not quote a lone carriage return, and readers take it for a line end.
+        # Python 3.11 does not quote a lone carriage return, which parsers treat as the end of a
+        # line.
         self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._plain.writerow(field_names)
 
@@ -191,4 +192,4 @@ class _CsvWriter:
             writer.writerow(cells)
 
     def close(self) -> None:
-        """Do nothing: CSV has no end mark."""
+        """Do nothing, because CSV has no end marker."""

@@ -1,4 +1,4 @@
-"""Write a table row by row, fitted to the width of the terminal."""
+"""Write a table row by row, fitted to the terminal width."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Table"]
 
 _GAP = "  "
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
-# Hebrew, Arabic and other scripts that are written from right to left. Without a left-to-right
-# mark after such a cell, a terminal would also reverse the numbers in the next column.
+# Matches Hebrew, Arabic and other right-to-left scripts. Without a left-to-right mark after such a
+# cell, a terminal would also reverse the numbers in the next column.
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
@@ -34,7 +34,7 @@ class Table:
 
     :param kind: the class name of the records, a key of ``COLUMNS``.
     :param stream: the stream to write to.
-    :param max_width: the width of a line; longer cells are cropped. ``None`` never crops.
+    :param max_width: the maximum line width, or ``None`` for no limit. Wider lines are cropped.
     """
 
     def __init__(self, kind: str, stream: TextIO, max_width: int | None) -> None:
@@ -44,7 +44,7 @@ class Table:
         self._widths: list[int] = []
 
     def write(self, records: Sequence[object]) -> None:
-        """Write one line per record, and the titles before the first record."""
+        """Write one line per record. The column titles precede the first record."""
         rows = [
             [_format_cell(column.value(record)) for column in self._columns] for record in records
         ]
@@ -53,7 +53,7 @@ class Table:
         self._stream.writelines(f"{self._format_line(row)}\n" for row in rows)
 
     def close(self) -> None:
-        """Do nothing: a table has no footer."""
+        """Do nothing, because a table has no footer."""
 
     def _write_titles(self, rows: list[list[str]]) -> None:
         titles = [column.title for column in self._columns]
@@ -64,12 +64,12 @@ class Table:
         self._stream.write(f"{_BOLD}{line}{_PLAIN}\n" if can_draw(self._stream) else f"{line}\n")
 
     def _format_line(self, row: list[str]) -> str:
-        # There are fewer widths than columns if the last columns do not fit.
+        # If the last columns do not fit, there are fewer widths than columns.
         cells = zip(row, self._columns, self._widths, strict=False)
         return _GAP.join(self._pad(cell, column, width) for cell, column, width in cells).rstrip()
 
     def _pad(self, cell: str, column: Column, width: int) -> str:
-        # A truncated id would be useless, so a long one shifts the rest of its line instead.
+        # A truncated id would be useless. A long id shifts the rest of the line instead.
         if self._max_width is not None and column.min_width is not None:
             cell = _crop(cell, width)
         padding = " " * (width - cell_len(cell))
@@ -83,14 +83,14 @@ def _format_cell(value: object) -> str:
 
 
 def _crop(text: str, width: int) -> str:
-    """Shorten text to a width in terminal cells, with an ellipsis at the end."""
+    """Truncate text to a width in terminal cells, ending it with an ellipsis."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _natural_widths(rows: list[list[str]], columns: Sequence[Column]) -> list[int]:
-    """Return the width of the widest cell of each column, or its initial width if greater."""
+    """Return the width of each column's widest cell, or its initial width if that is greater."""
     by_column = zip(columns, zip(*rows, strict=True), strict=True)
     return [max(column.initial_width, *map(cell_len, cells)) for column, cells in by_column]
 
@@ -99,9 +99,9 @@ def _fit_widths(
     natural: Sequence[int], columns: Sequence[Column], max_width: int | None
 ) -> list[int]:
     """
-    Return widths with which the columns fit into a line.
+    Return column widths that fit on one line.
 
-    The widest column that may shrink is narrowed first. When no column can shrink any more, the
+    The widest column that may shrink is narrowed first. When no column can shrink further, the
     last columns are dropped.
     """
     widths = list(natural)

@@ -1,4 +1,4 @@
-"""Detect what a terminal supports, and escape text that would control it."""
+"""Detect terminal capabilities and escape text that would control the terminal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["can_draw", "escape_controls", "note", "terminal_width"]
 
-# Terminals disagree on the width of characters that modify their neighbours: joiners, variation
-# selectors, skin tones, tags, and the pairs of letters that form a flag.
+# Terminals disagree on the width of characters that modify their neighbors: joiners, variation
+# selectors, skin tones, tags, and the letter pairs that form flags.
 _AMBIGUOUS_WIDTH = re.compile(
     "[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
 )
@@ -25,27 +25,28 @@ _FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.a
 
 
 def can_draw(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal that accepts colours and cursor movements."""
-    # The same names of plain terminals that rich knows.
+    """Return whether a stream is a terminal that supports colors and cursor movement."""
+    # rich treats both of these as terminals without capabilities.
     is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     is_plain = bool(os.environ.get("NO_COLOR")) or is_dumb
     return stream.isatty() and not is_plain
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return the number of columns of a terminal, or ``None`` for a file or a pipe."""
+    """Return the terminal width in columns, or ``None`` for a file or pipe."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def escape_controls(text: str, keep: str = "") -> str:
     r"""
-    Replace characters that would act on a terminal by escapes such as ``\x1b``.
+    Replace characters that would affect a terminal with escapes such as ``\x1b``.
 
-    These are control characters, bidirectional marks and all other unprintable code points.
-    Characters that make the width of the text ambiguous are removed. A flag is shown as the two
-    letters of its country.
+    This covers control characters, bidirectional marks and all other unprintable code points.
+    Characters that make the text width ambiguous are removed. A flag is replaced with its
+    two-letter country code.
 
-    :param keep: the control characters that stay unchanged, such as ``"\n"``.
+    :param text: the text to escape.
+    :param keep: the control characters to keep, such as ``"\n"``.
     """
     if not text.isascii():
         text = _AMBIGUOUS_WIDTH.sub("", text).translate(_FLAG_LETTERS)
@@ -64,9 +65,9 @@ def _escape(character: str) -> str:
 
 def note(message: str) -> None:
     """
-    Write a one-line message to standard error.
+    Print a one-line message to standard error.
 
-    Errors are ignored, because there is no other place to report them.
+    Errors are ignored, because there is nowhere else to report them.
     """
     line = " ".join(message.splitlines())
     with suppress(OSError):
