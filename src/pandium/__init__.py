@@ -80,7 +80,7 @@ __all__ = [
     "to_json",
 ]
 
-# Tracebacks, reprs and pickles show the names that users import.
+# Make tracebacks, reprs and pickles show the names that users import.
 for _value in [globals()[_name] for _name in __all__]:
     if getattr(_value, "__module__", "").startswith("pandium._"):
         _value.__module__ = "pandium"

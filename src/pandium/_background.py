@@ -23,24 +23,26 @@ T = TypeVar("T")
 
 class Background(Generic[T]):
     """
-    An async iterator over the items that a background task sends.
+    An async iterator over the items that a background task produces.
 
-    The task runs as long as the ``async with`` block, and is cancelled when the block is left. An
-    error of the task is raised unchanged after the items that precede it. An error of the block
-    is never wrapped in an exception group.
+    The task runs during the ``async with`` block and is canceled when the block exits. An error in
+    the task is raised unchanged after all items that precede it. An error in the block is never
+    wrapped in an exception group.
 
-    Each item is delivered exactly once, to one of the tasks that iterate, even if a task is
-    cancelled while it waits for an item. An item leaves the queue only when the task that receives
-    it is running and cannot be cancelled any more. A memory object stream of anyio assigns an item
-    to a task that still has to wake up, and loses the item if asyncio cancels that task first.
+    Each item is delivered exactly once, to one of the consuming tasks, even if a task is canceled
+    while it waits for an item. An item is removed from the queue only when the task that receives
+    it is running and can no longer be canceled. By contrast, an anyio memory object stream
+    assigns an item to a task that has yet to wake up. If asyncio cancels that task first, the item
+    is lost.
 
-    The block may be left by another task than the one that entered it, as happens when an async
-    generator is garbage collected. So the background task is not in a task group, whose cancel
-    scope would stay open in the task that entered the block.
+    The block may be exited in a different task from the one that entered it, for example when an
+    async generator is garbage collected. For this reason, the background task does not use a task
+    group, whose cancel scope would remain open in the task that entered the block.
 
-    :param produce: The task: a function that is called with ``send``, and awaits it per item.
-    :param max_waiting: The maximum number of items that wait for a consumer. ``send`` blocks
-        while there are more.
+    :param produce: an async function that runs as the background task. It is called with ``send``,
+        which it awaits for each item.
+    :param max_waiting: the maximum number of items waiting for a consumer. ``send`` blocks while
+        there are more.
     """
 
     def __init__(
@@ -54,22 +56,22 @@ class Background(Generic[T]):
         self._idle_consumers = 0
         self._error: BaseException | None = None
         self._is_entered = self._is_finished = self._is_left = False
-        # Set when the block is entered: the scope needs an event loop.
+        # These are set when the block is entered, because a cancel scope requires an event loop.
         self._scope: anyio.CancelScope
         self._changed: anyio.Event
         self._task: object
 
     @property
     def waiting(self) -> int:
-        """The number of items that wait for a consumer."""
+        """The number of items waiting for a consumer."""
         return max(0, len(self._items) - self._idle_consumers)
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
-            raise RuntimeError("this context manager was entered already: create a new one")
+            raise RuntimeError("this context manager has already been entered: create a new one")
         self._is_entered = True
         self._scope, self._changed = anyio.CancelScope(), anyio.Event()
-        # asyncio itself keeps only a weak reference to the task.
+        # Keep a reference to the task, because asyncio itself keeps only a weak one.
         self._task = _start_task(self._run, self._finish)
         return self
 
@@ -80,7 +82,7 @@ class Background(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         if not self._is_entered:
-            raise RuntimeError("this context manager was not entered")
+            raise RuntimeError("this context manager has not been entered")
         self._is_left = True
         self._scope.cancel()
         await self._wait_until_finished()
@@ -89,7 +91,7 @@ class Background(Generic[T]):
             raise error  # for example KeyboardInterrupt
 
     async def _wait_until_finished(self) -> None:
-        # A native cancellation gets past the shield, once. The task must end nevertheless.
+        # A native asyncio cancellation interrupts the shield once. Wait for the task regardless.
         cancellation: BaseException | None = None
         while not self._is_finished:
             try:
@@ -104,7 +106,7 @@ class Background(Generic[T]):
         try:
             with self._scope:
                 await self._produce(self._send)
-        except BaseException as error:  # noqa: BLE001 - raised to a consumer
+        except BaseException as error:  # noqa: BLE001 - re-raised in a consumer
             self._finish(error)
         else:
             self._finish()
@@ -113,8 +115,8 @@ class Background(Generic[T]):
         if self._is_finished:
             return
         if isinstance(error, anyio.get_cancelled_exc_class()):
-            # The scope absorbs our own cancellation. Any other one is not meant for the consumers.
-            self._error = RuntimeError("the background task was cancelled from outside")
+            # The scope absorbs our own cancellation. Do not pass any other one on to consumers.
+            self._error = RuntimeError("the background task was canceled from outside")
             self._error.__cause__ = error
         else:
             self._error = error
@@ -129,7 +131,7 @@ class Background(Generic[T]):
             await self._changed.wait()
 
     def _notify(self) -> None:
-        # All tasks that wait wake up and check again, so a cancelled one takes no wake-up away.
+        # Wake up all waiting tasks, so that no wake-up is lost if one of them is canceled.
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -138,13 +140,13 @@ class Background(Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._is_entered:
-            raise RuntimeError("enter this with `async with` before iterating over it")
+            raise RuntimeError("enter this context manager with `async with` before iterating")
         await anyio.lowlevel.checkpoint()
         while not (self._items or self._is_finished):
             await self._wait_for_item()
-        # No `await` from here on: a cancellation between taking an item and returning loses it.
+        # Do not use `await` below. A cancellation after removing an item would lose it.
         if self._is_left:
-            raise RuntimeError("the `async with` block of this iterator was left")
+            raise RuntimeError("the `async with` block of this iterator has exited")
         if self._items:
             item = self._items.popleft()
             self._notify()
@@ -164,15 +166,16 @@ def _start_task(
     run: Callable[[], Coroutine[Any, Any, None]], finish: Callable[[BaseException], None]
 ) -> object:
     """
-    Start a task that belongs to no task group.
+    Start a task outside any task group and return it.
 
-    :param run: The coroutine function of the task. It must not raise.
-    :param finish: Called with the error of a task that asyncio cancelled before it ran at all.
+    :param run: the coroutine function to run, which must not raise.
+    :param finish: a function that is called with an error if asyncio cancels the task before it
+        starts.
     """
     if is_asyncio():
         task = asyncio.get_running_loop().create_task(run())
         task.add_done_callback(lambda _: finish(asyncio.CancelledError()))
         return task
-    import trio  # noqa: PLC0415 - optional, and already imported if this is reached
+    import trio  # noqa: PLC0415 - optional, and already imported at this point
 
     return trio.lowlevel.spawn_system_task(run, context=copy_context())

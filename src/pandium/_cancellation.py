@@ -1,4 +1,4 @@
-"""Tell a cancellation of the current task from the cancellation of another task."""
+"""Distinguish cancellation of the current task from cancellation of another task."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class CancellationGuard:
     """
     A context manager that turns the cancellation of another task into a ``RuntimeError``.
 
-    Code that awaits another task raises ``CancelledError`` if that task was cancelled. Asyncio
-    ends the current task without an error in that case, as if it had been cancelled itself. A
-    cancellation of the current task passes through unchanged.
+    Code that awaits another task raises ``CancelledError`` if that task was canceled. In that case,
+    asyncio ends the current task without an error, as if it had been canceled itself. A
+    cancellation of the current task is re-raised unchanged.
 
     ```python
     with CancellationGuard("on_status"):
         await on_status(status)
     ```
 
-    :param subject: What runs in the block, as the subject of the error message.
+    :param subject: the name of the code in the block, used as the subject of the error message.
     """
 
     def __init__(self, subject: str) -> None:
@@ -45,17 +45,18 @@ class CancellationGuard:
     ) -> None:
         if isinstance(exc, anyio.get_cancelled_exc_class()) and not self._is_cancelled():
             name = type(exc).__name__
-            text = f"{self._subject} raised {name}, but the current task was not cancelled"
+            text = f"{self._subject} raised {name}, but the current task was not canceled"
             raise RuntimeError(text) from exc
 
     def _is_cancelled(self) -> bool:
-        # The deadline covers the cancel scopes of anyio, the requests what asyncio does itself.
+        # The deadline detects anyio's cancel scopes. The request count detects asyncio's own
+        # cancellation.
         is_scope_cancelled = anyio.current_effective_deadline() == -inf
         return is_scope_cancelled or _count_cancel_requests() > self._requests
 
 
 def is_asyncio() -> bool:
-    """Return whether the current event loop is asyncio's, and not trio's."""
+    """Return whether the current event loop is an asyncio loop rather than a trio one."""
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 

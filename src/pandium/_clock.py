@@ -1,4 +1,4 @@
-"""The clock that clients go by, which tests can replace."""
+"""The clock that clients use. Tests can replace it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _NULL_CONTEXT = nullcontext()
 
 
 class Clock(Protocol):
-    """The clock that retries, rate limits and waits go by."""
+    """The clock for retries, rate limits and waits."""
 
     def now(self) -> float:
         """Return the monotonic time, in seconds since an arbitrary start."""
         ...
 
     def wall(self) -> datetime:
-        """Return the current date and time, timezone-aware."""
+        """Return the current date and time as a timezone-aware datetime."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for a number of seconds."""
+        """Sleep for the given number of seconds."""
         ...
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """Return a context manager that cancels its block after a number of seconds."""
+        """Return a context manager that cancels its block after the given number of seconds."""
         ...
 
     def waiting_for_io(self) -> AbstractContextManager[object]:
-        """Return a context manager for network and file I/O. A test's clock stops meanwhile."""
+        """Return a context manager for I/O. A test clock does not advance inside it."""
         ...
 
 
 class RealClock:
-    """The event loop's clock, on asyncio and trio."""
+    """The clock of the asyncio or trio event loop."""
 
     def now(self) -> float:
         """Return the event loop's time, in seconds."""
@@ -53,15 +53,15 @@ class RealClock:
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for a number of seconds."""
+        """Sleep for the given number of seconds."""
         await anyio.sleep(seconds)
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a cancel scope that expires after a number of seconds."""
+        """Return a cancel scope that expires after the given number of seconds."""
         return anyio.move_on_after(seconds)
 
     def waiting_for_io(self) -> AbstractContextManager[object]:
-        """Return a context manager that does nothing, because real time never stops."""
+        """Return a context manager that does nothing, because real time cannot be paused."""
         return _NULL_CONTEXT
 
 
@@ -69,13 +69,13 @@ _factories: list[Callable[[], Clock]] = [RealClock]
 
 
 def create_clock() -> Clock:
-    """Return a clock for a new client."""
+    """Create the clock for a new client."""
     return _factories[-1]()
 
 
 @contextmanager
 def use_clock(clock: Clock) -> Iterator[None]:
-    """Use this clock for every client that is created within the block. For tests."""
+    """Use a clock, for testing, in every client that is created inside the block."""
 
     def factory() -> Clock:
         return clock

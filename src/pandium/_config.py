@@ -15,12 +15,12 @@ from pandium.errors import ConfigurationError
 
 __all__ = ["Config", "Secret", "resolve"]
 
-# The two hosts in the vendor's documentation: https://docs.pandium.com
+# Both hosts are listed at https://docs.pandium.com.
 _HOSTS = {
     "production": "https://api.pandium.io",
     "sandbox": "https://api.sandbox.pandium.com",
 }
-# Redacting a shorter key would also remove ordinary words from error messages.
+# A shorter key is not redacted, because it could match ordinary words in error messages.
 _SHORTEST_REDACTED = 8
 
 
@@ -38,15 +38,15 @@ class Secret:
 
     @property
     def is_set(self) -> bool:
-        """Whether a key was given."""
+        """Whether a key was provided."""
         return self._value is not None
 
     def validate(self, source: str) -> None:
         """
         Validate that the key can be sent in a header.
 
-        :param source: the argument or variable that the key came from.
-        :raises ConfigurationError: if it cannot. The message does not contain the key.
+        :param source: the name of the argument or variable that contained the key.
+        :raises ConfigurationError: if the key is invalid. The message does not contain the key.
         """
         if not isinstance(self._value, str):
             kind = type(self._value).__name__
@@ -62,16 +62,16 @@ class Secret:
 
     def redact(self, value: Any) -> Any:
         """
-        Replace the key with ``***`` in text or JSON-like data from others, however it is spelled.
+        Replace every spelling of the key with ``***`` in untrusted text or JSON-like data.
 
-        What is nested too deeply, or comes after too many values or characters, is omitted.
+        Data that is nested too deeply or exceeds the size limits is omitted.
         """
         try:
             if self._redactor is None:
                 self._redactor = Redactor(self._value, _SHORTEST_REDACTED)
             return self._redactor.redact(value)
         except BaseException as error:
-            error.__traceback__ = None  # the frames below have the key in local variables
+            error.__traceback__ = None  # the frames below hold the key in local variables
             raise
         finally:
             del value
@@ -86,10 +86,10 @@ class Secret:
 @attrs.frozen
 class Config:
     """
-    The server that a client sends requests to, and the key that it sends.
+    The API key and base URL of a client.
 
     :ivar api_key: the validated API key.
-    :ivar base_url: the validated URL, without a trailing slash.
+    :ivar base_url: the validated base URL, without a trailing slash.
     """
 
     api_key: Secret
@@ -100,13 +100,17 @@ def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> C
     """
     Resolve the configuration of a client.
 
+    :param api_key: the API key passed by the caller. It may be unset.
+    :param environment: the name of an environment, or ``None``.
+    :param base_url: the base URL passed by the caller, or ``None``.
+    :returns: the validated configuration.
     :raises ConfigurationError: if a value is invalid. The message names the argument or variable.
     """
     return Config(api_key=_resolve_key(api_key), base_url=_resolve_base_url(environment, base_url))
 
 
 def _resolve_key(argument: Secret) -> Secret:
-    # The plain key is never in a local variable, because some error reports include those.
+    # Never hold the plain key in a local variable, because some error reports include them.
     secret, source = argument, "api_key"
     if not secret.is_set:
         secret, source = Secret(_read_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
@@ -117,7 +121,7 @@ def _resolve_key(argument: Secret) -> Secret:
 
 
 def _resolve_base_url(environment: str | None, base_url: str | None) -> str:
-    # 1. base_url  2. environment  3. PANDIUM_BASE_URL  4. PANDIUM_ENV  5. production
+    # The order of precedence is base_url, environment, PANDIUM_BASE_URL, PANDIUM_ENV, production.
     # The environment argument is validated even if base_url overrides it.
     host = None if environment is None else _get_host("environment", environment)
     if base_url is not None:
@@ -130,7 +134,7 @@ def _resolve_base_url(environment: str | None, base_url: str | None) -> str:
 
 
 def _read_variable(name: str) -> str | None:
-    # Secret managers often add a newline. A blank variable counts as unset.
+    # Strip white space, because secret managers often add a newline. Treat a blank as unset.
     return os.environ.get(name, "").strip() or None
 
 
@@ -141,7 +145,7 @@ def _get_host(source: str, environment: str) -> str:
         raise ConfigurationError(str(error)) from None
 
 
-# No message shows the URL itself, because it may contain a password.
+# Error messages never show the URL, because it may contain a password.
 
 
 def _validate_base_url(source: str, value: object) -> str:

@@ -19,14 +19,15 @@ _REDACTED = "***"
 _OMITTED = "..."
 
 
-# Text: the key is searched for in the text as it is, and after each of several decodings.
+# Text: search for the key in the original text and after each of several rounds of decoding.
 #
-# A regular expression with all spellings of each character of the key was rejected: a key of 1,000
-# characters takes 140 ms to compile, and only nestings that were foreseen would match.
+# A regular expression with all spellings of each character was rejected. It takes 140 ms to compile
+# for a key of 1,000 characters, and matches only the nesting that it was written for.
 
 _PRINTABLE = range(0x20, 0x7F)
 _MAX_DECODINGS = 8
-# How much text one call examines, and how much more to complete a key that begins within that.
+# The number of characters that one call examines, and the number by which it may read past that
+# limit to match a key that begins within it.
 _MAX_CHARACTERS = 2**17
 _MAX_SPELLING = 2**13
 
@@ -36,14 +37,14 @@ _Span: TypeAlias = tuple[int, int]
 @cache
 def _escape_pattern() -> re.Pattern[str]:
     """Return a pattern for one escaped character, such as ``%2F`` or ``&quot;``."""
-    # Compiled late, because most programs never redact anything. No search takes more than linear
-    # time, because each repetition is bounded or possessive.
+    # Compile the pattern on first use, because most programs never redact anything. Matching takes
+    # linear time, because every repetition is bounded or possessive.
     return re.compile(
         r"""
           \\\\*+ (?:                                # JSON, Python, JavaScript
               (?: x | u00 | u000000 ) (?P<backslash> [2-7][0-9a-f] )
             | u\{ 0{0,6} (?P<braces> [2-7][0-9a-f] ) \}
-          )?                                      # or mere backslashes
+          )?                                      # or only backslashes
         | % (?:u00)? (?P<percent> [2-7][0-9a-f] )
         | & (?:                                   # HTML, XML
               \# x 0{0,8} (?P<hexadecimal> [2-7][0-9a-f] ) (?![0-9a-f]) ;?
@@ -56,7 +57,7 @@ def _escape_pattern() -> re.Pattern[str]:
 
 
 class _DecodedText:
-    """A text with its escapes decoded, which knows where each character was."""
+    """A decoded text that maps each character to its position in the original text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -64,7 +65,7 @@ class _DecodedText:
         self._ends: Sequence[int] = range(1, len(text) + 1)
 
     def find(self, spellings: Iterable[str]) -> Iterator[_Span]:
-        """Yield where the spellings are in the original text."""
+        """Yield the position of each match in the original text."""
         folded = _fold(self.text)
         for spelling in spellings:
             end = 0
@@ -73,7 +74,7 @@ class _DecodedText:
                 yield self._starts[start], self._ends[end - 1]
 
     def decode(self) -> bool:
-        """Decode each escape once. Return whether there was one."""
+        """Decode each escape once. Return whether any were found."""
         parts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
@@ -98,7 +99,7 @@ class _DecodedText:
 
 
 def _decode_escape(match: re.Match[str]) -> str | None:
-    """Return the character that is meant, or ``None`` if the match is not an escape."""
+    """Return the decoded character, or ``None`` if the match is not an escape."""
     kind = match.lastgroup
     if kind is None:
         return ""
@@ -109,15 +110,15 @@ def _decode_escape(match: re.Match[str]) -> str | None:
 
 
 def _decode_entity(name: str) -> str | None:
-    from html.entities import html5  # noqa: PLC0415 - as late as the pattern
+    from html.entities import html5  # noqa: PLC0415 - imported on first use, like the pattern
 
     character = html5.get(f"{name};", "")
     return character if len(character) == 1 and ord(character) in _PRINTABLE else None
 
 
 def _fold(text: str) -> str:
-    """Return text of the same length without differences of case, or of spaces in a form."""
-    # The lower case of U+0130 has two characters.
+    """Normalize case and form-encoded spaces without changing the length of the text."""
+    # Replace U+0130 first, because its lower-case form has two characters.
     return text.replace("\u0130", "i").lower().replace("+", " ")
 
 
@@ -131,20 +132,20 @@ def _decode_fully(text: str) -> str:
 
 class Redactor:
     """
-    Replaces a key with ``***``, however it is spelled.
+    Replaces an API key with ``***`` in all its spellings.
 
-    The key is found in upper or lower case, and with any of its characters escaped as in JSON,
-    Python, JavaScript, URLs, forms, HTML or XML, several times over and mixed.
+    The key is matched in any case. Any of its characters may be escaped as in JSON, Python,
+    JavaScript, URLs, forms, HTML or XML, in any combination and level of nesting.
 
     :param key: the key, in printable ASCII characters.
-    :param shortest: the fewest characters of a key that is redacted. A shorter key would also be
-        found in ordinary words.
+    :param shortest: the minimum length of a key that is redacted. A shorter key might also match
+        parts of ordinary words.
     """
 
     __slots__ = ("_number", "_spellings")
 
     def __init__(self, key: str, shortest: int) -> None:
-        # A key that itself contains escapes also matches text in which they are decoded.
+        # If the key itself contains escapes, also match its decoded form.
         self._spellings = frozenset(
             _fold(text) for text in (key, _decode_fully(key)) if len(text) >= shortest
         )
@@ -152,14 +153,14 @@ class Redactor:
 
     def redact(self, value: Any) -> Any:
         """
-        Return JSON-like data without the key, in values, names and numbers.
+        Redact the key in the values, names and numbers of JSON-like data.
 
-        What is nested too deeply, or comes after too many values or characters, is omitted.
+        Data that is nested too deeply or exceeds the size limits is omitted.
         """
         return _Walk(self).redact(value, _MAX_DEPTH) if self._spellings else value
 
     def redact_text(self, text: str, max_characters: int = _MAX_CHARACTERS) -> str:
-        """Return text without the key. What comes after ``max_characters`` is omitted."""
+        """Redact the key in text, and omit everything after ``max_characters``."""
         if not max_characters:
             return _OMITTED
         parts: list[str] = []
@@ -176,9 +177,9 @@ class Redactor:
         return "".join(parts)
 
     def is_number(self, number: complex) -> bool:
-        """Return whether a number is the key, or contains its digits."""
+        """Return whether a number is equal to the key or contains its digits."""
         if isinstance(number, int) and number.bit_length() > _MAX_BITS:
-            return True  # Python refuses to convert it to text
+            return True  # Python may refuse to convert it to text
         return number == self._number or any(
             spelling in _fold(str(number)) for spelling in self._spellings
         )
@@ -192,7 +193,8 @@ class Redactor:
 
 
 def _parse_number(text: str) -> float | None:
-    # As a JSON number, a key of digits may lose its last zeros, or digits beyond a double's.
+    # The API may echo an all-digit key as a JSON number, without trailing zeros or with fewer
+    # digits.
     try:
         return float(text)
     except ValueError:
@@ -203,11 +205,11 @@ def _parse_number(text: str) -> float | None:
 
 _MAX_DEPTH = 100
 _MAX_VALUES = 20_000
-_MAX_BITS = 2_000  # 602 digits: any limit of Python for converting integers is at least 640
+_MAX_BITS = 2_000  # 602 digits; Python's limit for converting integers is at least 640
 
 
 class _Walk:
-    """One walk through data, which visits a limited number of values and characters."""
+    """Redacts one data structure within limits on the number of values and characters."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -252,9 +254,9 @@ class _Walk:
         return redacted
 
 
-# Log records of the libraries below
+# Log records of HTTP libraries
 
-# A filter applies to the records of its own logger, and not to those of the loggers below it.
+# A filter applies only to its own logger and not to child loggers, so list every logger.
 _LOGGERS = (
     "httpx",
     *(
@@ -265,7 +267,7 @@ _LOGGERS = (
     "hpack.hpack",
     "hpack.table",
 )
-# Set while a request of ours is sent: the function that removes the key from text.
+# The function that removes the key from text. It is set while one of our requests is in progress.
 _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
     "_redact_current", default=None
 )
@@ -273,12 +275,12 @@ _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
 
 class RedactedLogs:
     """
-    Redact what httpx and httpcore log within a ``with`` block, and drop what hpack logs.
+    A context manager that redacts httpx and httpcore log records, and drops those from hpack.
 
-    Records of other users of these libraries are unchanged. If nothing is logged, the cost is that
-    of setting and resetting a context variable.
+    Log records caused by other code that uses these libraries are not changed. If nothing is
+    logged, the only cost is setting and resetting a context variable.
 
-    :param redact: removes the key from text.
+    :param redact: a function that removes the key from text.
     """
 
     __slots__ = ("_redact", "_token")
@@ -304,7 +306,7 @@ def _redact_record(record: logging.LogRecord) -> bool:
     if redact is None:
         return True
     if record.name.startswith("hpack."):
-        return False  # its lines contain headers in a binary encoding, which hides nothing
+        return False  # it logs headers in a binary encoding, which cannot be redacted
     record.msg, record.args = _remove_queries(redact(_format(record))), ()
     return True
 
@@ -312,23 +314,24 @@ def _redact_record(record: logging.LogRecord) -> bool:
 def _format(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - an argument's own `__str__` or `__repr__` may fail
+    except Exception:  # noqa: BLE001 - `__str__` or `__repr__` of an argument may fail
         return str(record.msg)
 
 
 def _remove_queries(text: str) -> str:
     """
-    Remove the queries of URLs, which end with a quoted string or at white space.
+    Remove the query strings of URLs, up to a closing quote or white space.
 
-    Not only those of signed URLs, because any header of a response may be or contain one.
+    This includes URLs that are not known to be signed, because any response header may contain a
+    signed URL.
     """
     return _quoted_or_query_pattern().sub(_cut_query, text)
 
 
 @cache
 def _quoted_or_query_pattern() -> re.Pattern[str]:
-    """Return a pattern for a quoted string as ``repr`` writes it, or for a query outside of one."""
-    # A string may lack its end, so that no search fails there: the whole takes linear time.
+    """Return a pattern for a string quoted by ``repr``, or for a query string outside one."""
+    # The closing quote is optional, so that no match attempt fails and matching takes linear time.
     return re.compile(r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|\?\S+""", re.DOTALL)
 
 
@@ -343,7 +346,7 @@ for _name in _LOGGERS:
 
 # Tracebacks
 
-# The libraries whose functions have the request's head, or a response, in local variables.
+# The packages whose functions hold request headers or a response in local variables.
 _HIDDEN = frozenset(
     {"anyio", "asyncio", "h11", "h2", "hpack", "httpcore", "httpcore2", "pandium", "ssl", "trio"}
 )
@@ -351,13 +354,13 @@ _HIDDEN = frozenset(
 
 def hide_frames(error: BaseException, outer: BaseException | None = None) -> None:
     """
-    Remove the frames from a caught error's traceback whose local variables may be secrets.
+    Remove the frames whose local variables may contain secrets from an error's traceback.
 
-    Those are the head of the request, which has the key, and a response, which may echo it. A
-    cancellation loses all frames below the caller. Any other error keeps those of the user's code.
+    The secrets are in request headers, which contain the key, and in responses, which may echo it.
+    A cancellation loses its entire traceback. Any other error keeps the frames of user code.
 
-    :param error: the error. Its causes and contexts are changed as well.
-    :param outer: the exception that the caller of the library was handling. It is not changed.
+    :param error: the error to change, along with its causes and contexts.
+    :param outer: the exception that the caller was already handling, which is left unchanged.
     """
     pending: list[BaseException | None] = [error]
     seen: set[int] = {id(outer)}

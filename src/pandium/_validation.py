@@ -80,7 +80,7 @@ def as_attrs_validator(
 def validate_whole_number(
     argument: str, value: object, minimum: int = 1, maximum: int | None = None
 ) -> int:
-    """Validate an integer within bounds. NumPy integers are integers, booleans are not."""
+    """Validate an integer within bounds. Accept NumPy integers, but not booleans."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
     except TypeError:
@@ -94,40 +94,40 @@ def validate_whole_number(
 def validate_number(argument: str, value: object) -> float:
     """Validate an integer or a float that is not NaN."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or value != value:  # noqa: PLR0124 - NaN is the number that is not itself
+    if not is_number or value != value:  # noqa: PLR0124 - NaN is not equal to itself
         raise ValueError(f"{argument} must be a number, not {value!r}")
     return value  # type: ignore[return-value]  # checked above
 
 
 def validate_seconds(argument: str, value: object, *, allow_infinity: bool = False) -> float:
-    """Validate a duration of zero or more seconds."""
+    """Validate a non-negative duration in seconds."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not value >= 0 or (value == inf and not allow_infinity):  # type: ignore[operator]  # a number
-        raise ValueError(f"{argument} must be 0 or more seconds, not {value!r}")
+        raise ValueError(f"{argument} must be a non-negative number of seconds, not {value!r}")
     return value  # type: ignore[return-value]  # a number
 
 
 def validate_factor(argument: str, value: object) -> float:
-    """Validate a finite number of zero or more."""
+    """Validate a finite, non-negative number."""
     factor = validate_number(argument, value)
     if not 0 <= factor < inf:
-        raise ValueError(f"{argument} must be a finite number of 0 or more, not {value!r}")
+        raise ValueError(f"{argument} must be a finite, non-negative number, not {value!r}")
     return factor
 
 
 def validate_fraction(argument: str, value: object) -> float:
-    """Validate a number from 0 up to, but not including, 1."""
+    """Validate a number that is at least 0 and less than 1."""
     fraction = validate_number(argument, value)
     if not 0 <= fraction < 1:
-        raise ValueError(f"{argument} must be at least 0 and below 1, not {value!r}")
+        raise ValueError(f"{argument} must be at least 0 and less than 1, not {value!r}")
     return fraction
 
 
 def validate_rate(argument: str, value: object) -> float:
-    """Validate a number above zero. Infinity means no limit."""
+    """Validate a positive number. Infinity means no limit."""
     rate = validate_number(argument, value)
     if rate <= 0:
-        raise ValueError(f"{argument} must be above 0, not {value!r}")
+        raise ValueError(f"{argument} must be greater than 0, not {value!r}")
     return rate
 
 
@@ -153,7 +153,7 @@ def validate_text(argument: str, value: object) -> str:
 
 
 def validate_choice(argument: str, value: object, choices: Sequence[str]) -> str:
-    """Validate that a value is one of a few strings."""
+    """Validate that a value is one of the given strings."""
     if not (isinstance(value, str) and value in choices):
         *most, last = map(repr, choices)
         raise ValueError(f"{argument} must be {', '.join(most)} or {last}, not {value!r}")
@@ -164,23 +164,23 @@ def validate_choice(argument: str, value: object, choices: Sequence[str]) -> str
 
 
 def validate_mapping(argument: str, value: object) -> dict[str, Any]:
-    """Validate a mapping, and return it as a new dictionary."""
+    """Validate a mapping and return a copy of it as a dictionary."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
     return dict(value)
 
 
 def validate_iterable(argument: str, value: object) -> None:
-    """Validate an iterable or async iterable that is not text."""
+    """Validate an iterable or async iterable other than a string."""
     if not isinstance(value, (Iterable, AsyncIterable)) or isinstance(value, (str, bytes)):
         kind = type(value).__name__
         raise ValueError(f"{argument} must be an iterable or async iterable, not {kind}")
 
 
 def validate_callable(argument: str, value: object) -> None:
-    """Validate a function or another callable."""
+    """Validate a callable."""
     if not callable(value):
-        raise ValueError(f"{argument} must be a function, not {value!r}")
+        raise ValueError(f"{argument} must be callable, not {value!r}")
 
 
 def validate_instance(argument: str, value: object, cls: type) -> None:
@@ -193,7 +193,7 @@ def validate_instance(argument: str, value: object, cls: type) -> None:
 
 
 def validate_method(method: object) -> str:
-    """Validate an HTTP method, and return it in upper case."""
+    """Validate an HTTP method and return it in upper case."""
     upper = method.upper() if isinstance(method, str) else ""
     if upper not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
@@ -201,7 +201,7 @@ def validate_method(method: object) -> str:
 
 
 def validate_path(path: object) -> str:
-    """Validate a percent-encoded path that cannot lead out of the base URL."""
+    """Validate a percent-encoded path, which must not lead outside the base URL."""
     if not isinstance(path, str):
         raise ValueError(f"path must be a string, not {type(path).__name__}")
     if not path.startswith("/") or path.startswith("//"):
@@ -214,11 +214,11 @@ def validate_path(path: object) -> str:
 
 
 def encode_path_segment(argument: str, value: object) -> str:
-    """Validate an id, and percent-encode it so that it cannot reach another endpoint."""
+    """Validate an id and percent-encode it, so that it cannot address another endpoint."""
     if isinstance(value, (bool, float)):
         raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
     text = str(validate_query_value(argument, value, "an id"))
-    # Percent-encoding does not change dots, and a segment of dots would be a relative path.
+    # Percent-encoding does not change dots, and `.` and `..` would be relative path segments.
     if text in ("", ".", ".."):
         raise ValueError(f"{argument} must be an id, not {text!r}")
     return quote(text, safe="")
@@ -227,7 +227,7 @@ def encode_path_segment(argument: str, value: object) -> str:
 def validate_query_value(
     argument: str, value: object, expected: str = "a string, a number or a boolean"
 ) -> str | float:
-    """Validate the value of a query parameter. For an enum member, return its value."""
+    """Validate the value of a query parameter. Convert an enum member to its value."""
     if isinstance(value, str):
         if not _is_encodable(value):
             raise ValueError(f"{argument} must be {expected}; {value!r} is not valid Unicode")
@@ -251,7 +251,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def validate_params(params: object) -> dict[str, Any] | None:
-    """Validate query parameters, and remove those that are ``None``."""
+    """Validate query parameters and omit ``None`` values."""
     if params is None:
         return None
     present = validate_mapping("params", params)
@@ -269,25 +269,25 @@ def _validate_param(argument: str, value: object) -> object:
 
 
 def validate_headers(headers: object) -> dict[str, str]:
-    """Validate additional headers. Those that the client sets cannot be overridden."""
+    """Validate additional headers, which must not override headers that the client sets."""
     if headers is None:
         return {}
     given = validate_mapping("headers", headers)
     for name, value in given.items():
         if not isinstance(name, str):
-            raise ValueError(f"headers must have strings as names, not {name!r}")
+            raise ValueError(f"headers must have string names, not {name!r}")
         if name.lower() in _RESERVED_HEADERS:
             raise ValueError(f"headers must not contain {name}, which the client sets itself")
         if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):
             raise ValueError(f"headers must have valid names, not {name!r}")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise ValueError(
-                f"headers must have printable ASCII text as values; that of {name} is not"
+                f"headers must have printable ASCII values; the value of {name} is invalid"
             )
     return given
 
 
-# The API's own rules
+# Rules of the API
 
 
 def validate_mode(mode: RunMode | str) -> str:
@@ -296,7 +296,7 @@ def validate_mode(mode: RunMode | str) -> str:
 
 
 def validate_sort_by(sort_by: object) -> str | None:
-    """Validate the form of ``sort_by``. Only the API knows which fields exist."""
+    """Validate the format of ``sort_by``. The field name is not checked."""
     if sort_by is None:
         return None
     if not (isinstance(sort_by, str) and _SORT_BY.fullmatch(sort_by)):
@@ -305,7 +305,7 @@ def validate_sort_by(sort_by: object) -> str | None:
 
 
 def validate_tenant_name(name: object) -> str:
-    """Validate the name of a tenant: lower-case letters and digits, with hyphens between them."""
+    """Validate a tenant name: lower-case letters and digits, with hyphens only between them."""
     if not (isinstance(name, str) and _TENANT_NAME.fullmatch(name)):
         raise ValueError(
             "name must be lower-case letters and digits, with hyphens only between them,"
@@ -315,13 +315,13 @@ def validate_tenant_name(name: object) -> str:
 
 
 def validate_release_choice(release_id: object, release_channel: object) -> None:
-    """Validate that a release is not chosen both by id and by channel."""
+    """Validate that a release is not selected by both id and channel."""
     if release_id is not None and release_channel is not None:
         raise ValueError("release_id and release_channel are mutually exclusive: pass one of them")
 
 
 def validate_trigger_id(trigger: object) -> str:
-    """Validate a ``Trigger`` or its id, and return the id."""
+    """Validate a ``Trigger`` or trigger id and return the id."""
     if isinstance(trigger, Trigger):
         return trigger.trigger_id
     if isinstance(trigger, str) and trigger:
@@ -330,7 +330,7 @@ def validate_trigger_id(trigger: object) -> str:
 
 
 def validate_tenant_id(tenant: object) -> int:
-    """Validate a ``Tenant`` or its id, and return the id."""
+    """Validate a ``Tenant`` or tenant id and return the id."""
     tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
     if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
         raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")
@@ -340,10 +340,10 @@ def validate_tenant_id(tenant: object) -> int:
 
 
 def validate_journal_path(journal: object) -> Path | None:
-    """Validate the path of a journal, or ``None`` for no journal."""
+    """Validate the path of a journal. ``None`` means no journal."""
     if journal is None:
         return None
     path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
     if not isinstance(path, str) or not path:
-        raise ValueError(f"journal must be the path of a file, not {journal!r}")
+        raise ValueError(f"journal must be a file path, not {journal!r}")
     return Path(path)

@@ -1,5 +1,5 @@
 """
-The errors that the library raises.
+The exceptions raised by the library.
 
     PandiumError
     ├── ConfigurationError (ValueError)
@@ -14,14 +14,14 @@ The errors that the library raises.
     │   ├── ValidationError             422
     │   ├── RateLimited                 429
     │   ├── ServerError                 5xx
-    │   └── ConnectorError              the error response of a connector's upstream
+    │   └── ConnectorError              a connector's upstream responded with an error
     ├── DecodeError                     a response could not be decoded
     ├── DriftError                      a listing may be incomplete
     ├── WaitTimeout (TimeoutError)      a run did not end in time
     └── RunFailed                       a run failed
 
-Invalid arguments of a method raise a plain ``ValueError`` before anything is sent. All errors can
-be pickled and copied, and none contains the API key.
+Invalid method arguments raise a plain ``ValueError`` before anything is sent. All errors can be
+pickled and copied, and none of them contains the API key.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Attempt:
     """
     One attempt to send a request.
 
-    :ivar at: when the attempt started, in UTC.
-    :ivar seconds: how long it took, in seconds.
-    :ivar result: the status code, the error, or ``cancelled``, as text.
+    :ivar at: the time at which the attempt started, in UTC.
+    :ivar seconds: the duration of the attempt, in seconds.
+    :ivar result: the status code, the error message or ``cancelled``, as text.
     """
 
     at: datetime
@@ -79,11 +79,11 @@ class Attempt:
 @attrs.frozen
 class ErrorDetail:
     """
-    One problem that the API found in a request.
+    A problem that the API found in a request.
 
     :ivar loc: the path to the invalid value, such as ``("query", "mode")``.
-    :ivar msg: a description of the problem.
-    :ivar type: a machine-readable name of the problem, such as ``"enum"``.
+    :ivar msg: the description of the problem.
+    :ivar type: the machine-readable type of the problem, such as ``"enum"``.
     """
 
     loc: tuple[str | int, ...]
@@ -102,15 +102,15 @@ def _rebuild(
 
 class PandiumError(Exception):
     """
-    The base class of all errors of this library.
+    The base class of all errors raised by this library.
 
-    :ivar method: the HTTP method of the request, or ``None`` if the error is not about a request.
+    :ivar method: the HTTP method of the request, or ``None`` if the error does not concern one.
     :ivar url: the URL of the request, or ``None``.
-    :ivar attempts: every attempt to send the request, oldest first.
-    :ivar outcome_unknown: whether the request may have been carried out despite the error. Before
-        you send it again, find out whether it was.
-    :ivar resume_skip: for an error of a listing, the ``skip`` that continues after the last record
-        delivered, or ``None``.
+    :ivar attempts: all attempts to send the request, oldest first.
+    :ivar outcome_unknown: whether the request may have been executed despite the error. If so,
+        check whether it was before you send it again.
+    :ivar resume_skip: for an error in a listing, the ``skip`` value to continue after the last
+        delivered record, or ``None``.
     """
 
     method: str | None = None
@@ -148,8 +148,8 @@ class TransportError(PandiumError):
     """
     No complete response was received.
 
-    The request may have been carried out if ``outcome_unknown`` is true. The client has already
-    retried everything that is safe to retry.
+    If ``outcome_unknown`` is true, the request may have been executed. The client has already
+    retried the request if that was safe.
     """
 
     outcome_unknown = True
@@ -165,7 +165,7 @@ class ConnectFailed(TransportError):
     outcome_unknown = False
 
     def _shorten(self, url: str) -> str:
-        # Keep the host, which may be the problem, but not the query, which may contain a secret.
+        # Keep the host, which may be the problem, but omit the query, which may contain a secret.
         return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
@@ -174,7 +174,11 @@ class RequestTimeout(TransportError, TimeoutError):
 
 
 class ConnectionLost(TransportError):
-    """The connection broke, or sent invalid HTTP, before the response was complete."""
+    """
+    The connection failed before the response was complete.
+
+    Either the connection was lost, or the server sent invalid HTTP.
+    """
 
 
 class APIError(PandiumError):
@@ -182,11 +186,11 @@ class APIError(PandiumError):
     The API responded with an error.
 
     :ivar status_code: the HTTP status code.
-    :ivar message: the API's own message, or ``""``.
+    :ivar message: the message from the API, or ``""``.
     :ivar details: the problems that the API found in the request.
-    :ivar body: the response body as decoded JSON, or as text if it is not JSON.
+    :ivar body: the response body, decoded if it is JSON, otherwise as text.
     :ivar headers: the response headers, with lower-case names.
-    :ivar retry_after: the delay that the API asks for, in seconds, or ``None``.
+    :ivar retry_after: the delay requested by the API, in seconds, or ``None``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each documented attribute
@@ -210,15 +214,15 @@ class APIError(PandiumError):
 
 
 class BadRequest(APIError):
-    """400: the API could not process the request. ``message`` says why."""
+    """400: the API could not process the request. ``message`` contains the reason."""
 
 
 class AuthenticationError(APIError):
-    """401 or 403: the API key is missing, invalid, or belongs to the other environment."""
+    """401 or 403: the API key is missing or invalid, or belongs to the other environment."""
 
 
 class NotFound(APIError):
-    """404: the record does not exist. For a trigger's status, there is no run yet."""
+    """404: the record does not exist. For a trigger status, no run exists yet."""
 
 
 class ValidationError(APIError):
@@ -227,14 +231,14 @@ class ValidationError(APIError):
 
 class RateLimited(APIError):
     """
-    429: there were too many requests, and this one was not carried out.
+    429: too many requests were sent, and this one was not executed.
 
-    Retry it after ``retry_after`` seconds, or allow longer pauses with ``Retry.max_elapsed``.
+    Retry it after ``retry_after`` seconds, or allow longer delays with ``Retry.max_elapsed``.
     """
 
 
 class ServerError(APIError):
-    """5xx: the API, or a gateway in front of it, failed."""
+    """5xx: the API or a gateway in front of it failed."""
 
 
 class ConnectorError(APIError):
@@ -242,7 +246,7 @@ class ConnectorError(APIError):
     A connector's upstream responded with an error.
 
     :ivar status_code: the upstream's HTTP status code.
-    :ivar data: the upstream's response body, ``None`` by default.
+    :ivar data: the upstream's response body, or ``None``.
     """
 
     data: Any = None
@@ -250,7 +254,7 @@ class ConnectorError(APIError):
 
 class DecodeError(PandiumError):
     """
-    A response was received, but could not be decoded.
+    A response was received but could not be decoded.
 
     :ivar path: the path to the invalid value, such as ``[3].status.auth``, or ``""`` for the whole
         response.
@@ -263,20 +267,20 @@ class DecodeError(PandiumError):
 
 class DriftError(PandiumError):
     """
-    A listing changed during iteration, so its completeness cannot be shown.
+    A listing changed during iteration, so the results may be incomplete.
 
-    Start again, or sort by a field that does not change, such as ``sort_by="id__ASC"``.
+    Start again, or sort by a field that does not change, for example with ``sort_by="id__ASC"``.
     """
 
 
 class WaitTimeout(PandiumError, TimeoutError):
     """
-    A run did not end within the ``timeout`` of a wait. It may still be active.
+    A run did not end before the ``timeout`` expired. It may still be active.
 
-    If the last poll failed, its error is the ``__cause__``, without the body of the response.
+    If the last poll failed, its error is the ``__cause__``, without the response body.
 
-    :ivar trigger_id: the trigger's id, for another call of ``runs.wait``.
-    :ivar last_status: the last known status, or ``None`` if no run had appeared.
+    :ivar trigger_id: the trigger's id, which can be passed to ``runs.wait`` again.
+    :ivar last_status: the last known status, or ``None`` if no run existed yet.
     :ivar polls: the number of polls.
     """
 

@@ -1,13 +1,14 @@
 """
-The records that the API returns, as frozen values without any I/O.
+The records returned by the API, as immutable objects that perform no I/O.
 
-Field names are snake_case. A field that is absent or null has the default that the vendor
-documents, or ``None``. Date-times are timezone-aware: without an offset in the response they are
-in UTC. Fields that a model does not have are ignored. ``listing.raw()`` and ``client.request``
-return every field.
+Field names are in snake_case. A field that is missing or null in the response is set to the
+default value documented by the vendor, or to ``None``. Datetimes are timezone-aware. If a datetime
+in the response has no offset, it is interpreted as UTC. Fields that are not part of a model are
+ignored. To get all fields, use ``listing.raw()`` or ``client.request``.
 
-The vendor documents the type of each field, but rarely its meaning. Descriptions here go by the
-field's name where there is nothing else, and say "undocumented" where the name is not enough.
+The vendor documents the type of each field, but rarely its meaning. Where the meaning is not
+documented, the descriptions below are based on the name of the field, or say "undocumented" if the
+name is not clear.
 """
 
 from datetime import datetime
@@ -43,8 +44,8 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def _create_unknown_member(cls: type[E], value: object) -> E | None:
-    # The member is not registered with its class, because a server may send any number of values.
-    # It compares, hashes and pickles like its value.
+    # Do not register the member with its class, because a server may send any number of values.
+    # The member compares, hashes and pickles like its value.
     if not isinstance(value, str):
         return None
     member = str.__new__(cls, value)
@@ -55,11 +56,11 @@ def _create_unknown_member(cls: type[E], value: object) -> E | None:
 
 class RunMode(StrEnum):
     """
-    How a run reads its data. Unknown values are kept.
+    The mode of a run. Unknown values are preserved.
 
-    A sync accepts these two modes only; a run may have another.
+    A sync accepts only these two modes. The API may return other modes for a run.
 
-    :cvar INIT: ``init``, by its name an initial load.
+    :cvar INIT: ``init``, presumably an initial load.
     :cvar NORMAL: ``normal``, a regular run.
     """
 
@@ -73,7 +74,7 @@ class RunMode(StrEnum):
 
 class IntegrationType(StrEnum):
     """
-    The audience of an integration. Unknown values are kept.
+    The audience of an integration. Unknown values are preserved.
 
     :cvar INTERNAL: ``Internal``.
     :cvar EXTERNAL: ``External``.
@@ -91,7 +92,7 @@ class IntegrationType(StrEnum):
 
 class ReleaseChannel(StrEnum):
     """
-    The release that a tenant follows. Unknown values are kept.
+    The release that a tenant follows. Unknown values are preserved.
 
     :cvar LATEST: ``Latest``, the newest release of the integration.
     :cvar DEFAULT: ``Default``, the default release of the integration.
@@ -109,9 +110,9 @@ class Outcome(Enum):
     """
     The meaning of a run's status.
 
-    :cvar ACTIVE: the run has not ended, or the status is unknown.
-    :cvar SUCCEEDED: the run ended successfully.
-    :cvar FAILED: the run ended with a failure.
+    :cvar ACTIVE: the run has not ended, or its status is unknown.
+    :cvar SUCCEEDED: the run succeeded.
+    :cvar FAILED: the run failed.
     """
 
     ACTIVE = "active"
@@ -122,10 +123,10 @@ class Outcome(Enum):
 @attrs.frozen
 class Connector:
     """
-    A connector of an integration: another system that the integration works with.
+    A connector, which connects an integration to another system.
 
-    :ivar name: the connector's name, as in ``connectors.call(tenant_id, name, …)``.
-    :ivar is_global: ``isGlobal`` in the API. Its meaning is undocumented.
+    :ivar name: the connector's name, as used in ``connectors.call(tenant_id, name, …)``.
+    :ivar is_global: the ``isGlobal`` field in the API. The meaning is undocumented.
     """
 
     name: str
@@ -135,11 +136,11 @@ class Connector:
 @attrs.frozen
 class Category:
     """
-    A category of an integration in the marketplace.
+    A marketplace category.
 
     :ivar name: the display name.
     :ivar id: the category's id.
-    :ivar order_index: the sort position among categories. May be a fraction.
+    :ivar order_index: the sort position of the category, which may be a fraction.
     :ivar description: the description, or ``None``.
     """
 
@@ -182,26 +183,26 @@ class Flag:
 @attrs.frozen
 class Integration:
     """
-    An integration: an application on the platform, which tenants install.
+    An integration, which is an application that tenants install.
 
     API reference:
     [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration)
 
-    :ivar id: the integration's id, as in ``tenants.list(integration_id=…)``.
+    :ivar id: the integration's id, as used in ``tenants.list(integration_id=…)``.
     :ivar name: the short name.
     :ivar long_name: the full name.
     :ivar type: the audience.
-    :ivar created_date: when the integration was created.
-    :ivar modified_date: when the integration was last modified.
-    :ivar connectors: the connected systems, or ``None`` if the API does not list them.
-    :ivar repository_path: the location of the source code. Its format is undocumented.
-    :ivar repository_tracking_branch: the branch that releases are built from.
+    :ivar created_date: the time at which the integration was created.
+    :ivar modified_date: the time at which the integration was last modified.
+    :ivar connectors: the integration's connectors, or ``None`` if the API does not return them.
+    :ivar repository_path: the location of the source code. The format is undocumented.
+    :ivar repository_tracking_branch: the branch from which releases are built.
     :ivar repository_url: the URL of the repository.
-    :ivar categories: the marketplace categories, ``[]`` by default.
-    :ivar tags: the tags, ``[]`` by default.
+    :ivar categories: the marketplace categories. Defaults to ``[]``.
+    :ivar tags: the tags. Defaults to ``[]``.
     :ivar flag: the flag, or ``None``.
-    :ivar default_release_id: the id of the release for tenants that do not choose one.
-    :ivar default_release_channel: the channel for tenants that do not choose one.
+    :ivar default_release_id: the id of the release for tenants that have not selected one.
+    :ivar default_release_channel: the channel for tenants that have not selected one.
     """
 
     id: int
@@ -224,21 +225,21 @@ class Integration:
 @attrs.frozen
 class Release:
     """
-    A release of an integration: one version of its code and its schemas.
+    A release of an integration, which is a version of its code and schemas.
 
     API reference:
     [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release)
 
-    :ivar id: the release's id, as in ``releases.get(integration_id, release_id)``.
+    :ivar id: the release's id, as used in ``releases.get(integration_id, release_id)``.
     :ivar name: the release's name.
-    :ivar config_version: the version of the configuration. Its format is undocumented.
-    :ivar repository_tracking_branch: the branch that the release was built from.
+    :ivar config_version: the version of the configuration. The format is undocumented.
+    :ivar repository_tracking_branch: the branch from which the release was built.
     :ivar run_command: the command that a run executes.
-    :ivar tag: the tag of the release's build.
-    :ivar config_schema: the JSON schema that the API validates a tenant's ``configs`` against.
-    :ivar metadata_schema: the JSON schema that the API validates a tenant's metadata against.
-    :ivar created_date: when the release was created.
-    :ivar modified_date: when the release was last modified.
+    :ivar tag: the build tag.
+    :ivar config_schema: the JSON schema for the ``configs`` of a tenant.
+    :ivar metadata_schema: the JSON schema for the metadata of a tenant.
+    :ivar created_date: the time at which the release was created.
+    :ivar modified_date: the time at which the release was last modified.
     """
 
     id: int
@@ -256,11 +257,11 @@ class Release:
 @attrs.frozen
 class ConnectorStatus:
     """
-    The state of a tenant's connection to one system.
+    The status of a tenant's connection to another system.
 
-    :ivar name: the connector's name, as in ``connectors.call(tenant_id, name, …)``.
-    :ivar status: the vendor's status text. There is no published list of values.
-    :ivar last_change: when the status last changed.
+    :ivar name: the connector's name, as used in ``connectors.call(tenant_id, name, …)``.
+    :ivar status: the status as text. The possible values are undocumented.
+    :ivar last_change: the time at which the status last changed.
     """
 
     name: str
@@ -271,11 +272,11 @@ class ConnectorStatus:
 @attrs.frozen
 class TenantAuthStatus:
     """
-    The state of a tenant's connections to the systems of its integration.
+    The status of a tenant's connections to other systems.
 
-    :ivar connected: whether the tenant is connected, ``False`` by default. Whether this means every
-        system is undocumented.
-    :ivar connectors: the state of each connection, ``[]`` by default.
+    :ivar connected: whether the tenant is connected. Defaults to ``False``. It is undocumented
+        whether this covers every system.
+    :ivar connectors: the status of each connection. Defaults to ``[]``.
     """
 
     connected: bool = False
@@ -285,16 +286,18 @@ class TenantAuthStatus:
 @attrs.frozen
 class TenantStatus:
     """
-    A tenant's latest runs and its connections.
+    A tenant's most recent runs and the status of its connections.
 
-    The runs are dictionaries with the API's own field names, and dates as text. A missing run is
-    ``{}``. Their fields are undocumented, so read them with ``.get()``.
+    Each run is a dictionary that uses the field names of the API and contains dates as text. If
+    there is no such run, the dictionary is empty. The fields are undocumented, so read them with
+    ``.get()``.
 
-    :ivar last_run: the latest run.
-    :ivar current_run: the run that is in progress.
-    :ivar last_successful_run: the latest run that succeeded.
-    :ivar dynamic_configs: a dictionary. Its meaning is undocumented.
-    :ivar auth: the tenant's connections. Null or ``{}`` in the API means none.
+    :ivar last_run: the most recent run.
+    :ivar current_run: the run in progress.
+    :ivar last_successful_run: the most recent successful run.
+    :ivar dynamic_configs: a dictionary. The meaning is undocumented.
+    :ivar auth: the status of the tenant's connections. Null or ``{}`` in the API means that there
+        are none.
     """
 
     last_run: dict[str, Any] = attrs.field(factory=dict)
@@ -307,29 +310,31 @@ class TenantStatus:
 @attrs.frozen
 class Tenant:
     """
-    A tenant: one customer's installation of an integration, with its own credentials.
+    A tenant, which is a customer's installation of an integration.
 
     API reference:
     [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
 
-    :ivar id: the tenant's id, as in ``tenants.sync(tenant_id, mode=…)``.
-    :ivar name: the name: lower-case letters and digits, with hyphens between them.
-    :ivar archived: whether the tenant is archived, or ``None`` if the API does not say.
+    :ivar id: the tenant's id, as used in ``tenants.sync(tenant_id, mode=…)``.
+    :ivar name: the tenant's name, which consists of lower-case letters and digits, with hyphens
+        only between them.
+    :ivar archived: whether the tenant is archived, or ``None`` if the API does not specify it.
     :ivar integration_id: the id of the installed integration.
-    :ivar configs: the tenant's settings, which match the release's ``config_schema``.
-    :ivar created_date: when the tenant was created.
-    :ivar modified_date: when the tenant was last modified.
-    :ivar paused: whether the tenant is paused, ``True`` by default. A tenant that is created
-        through the API starts paused. What a pause prevents is undocumented.
-    :ivar user_schedule: the tenant's own schedule as a cron expression, or ``None``. The time zone
-        is undocumented.
-    :ivar schedule: a cron expression, by its name the schedule in effect: the tenant's own or
-        the integration's. Undocumented.
-    :ivar source: how the tenant was created, such as ``api``, which is the default.
-    :ivar integration_release_id: the id of the tenant's release, if it was chosen by id.
-    :ivar integration_release_channel: the channel of the tenant's release, if it was chosen by
+    :ivar configs: the tenant's settings, which conform to the ``config_schema`` of the release.
+    :ivar created_date: the time at which the tenant was created.
+    :ivar modified_date: the time at which the tenant was last modified.
+    :ivar paused: whether the tenant is paused. Defaults to ``True``. Tenants created through the
+        API are initially paused. The effect of a pause is undocumented.
+    :ivar user_schedule: the tenant's schedule as a cron expression, or ``None``. The time zone is
+        undocumented.
+    :ivar schedule: a cron expression. The meaning is undocumented. Presumably, it is the schedule
+        in effect, set by either the tenant or the integration.
+    :ivar source: how the tenant was created. Defaults to ``api``.
+    :ivar integration_release_id: the id of the tenant's release, if it was selected by id.
+    :ivar integration_release_channel: the channel of the tenant's release, if it was selected by
         channel.
-    :ivar status: the latest runs and the connections, or ``None`` if the API does not say.
+    :ivar status: the most recent runs and the status of the connections, or ``None`` if the API
+        does not return them.
     """
 
     id: int
@@ -357,9 +362,9 @@ class TenantMetadata:
     [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
 
     :ivar tenant_id: the tenant's id.
-    :ivar data: the stored data, which matches the release's ``metadata_schema``.
-    :ivar created_date: when data was first stored.
-    :ivar modified_date: when the data was last modified.
+    :ivar data: the stored data, which conforms to the ``metadata_schema`` of the release.
+    :ivar created_date: the time at which data was first stored.
+    :ivar modified_date: the time at which the data was last modified.
     """
 
     tenant_id: int
@@ -376,14 +381,14 @@ class Trigger:
     API reference:
     [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
 
-    :ivar trigger_id: the id that ``runs.status`` and ``runs.wait`` take.
+    :ivar trigger_id: the trigger's id, which can be passed to ``runs.status`` and ``runs.wait``.
     """
 
     trigger_id: str
 
 
-# In lower case. The vendor's failures all start with "Failed". "completed" comes from a third
-# party's client, and "succeeded" from Kubernetes, whose terms a run's status uses.
+# All values are in lower case. Every documented failure status starts with "Failed". A third-party
+# client uses "completed". Kubernetes, whose terms the status of a run uses, has "succeeded".
 _SUCCEEDED = frozenset({"succeeded", "completed"})
 _FAILED = "failed"
 _ACTIVE = frozenset({"pending", "running"})
@@ -397,15 +402,15 @@ class TriggerStatus:
     API reference:
     [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-    :ivar status: the vendor's status text, such as ``Failed (Timeout)``. There is no published list
-        of values.
+    :ivar status: the status as text, such as ``Failed (Timeout)``. The possible values are
+        undocumented.
     """
 
     status: str
 
     @property
     def outcome(self) -> Outcome:
-        """The meaning of the status. An unknown status is ``Outcome.ACTIVE``."""
+        """The meaning of the status. Defaults to ``Outcome.ACTIVE`` if the status is unknown."""
         status = self._normalized()
         if status in _SUCCEEDED:
             return Outcome.SUCCEEDED
@@ -425,11 +430,12 @@ class TriggerStatus:
 @attrs.frozen
 class RunStatus:
     """
-    The state of a run. The format of its fields is undocumented, so they are plain text.
+    The status of a run. The field formats are undocumented, so the values are plain text.
 
-    :ivar phase: the vendor's status text, such as ``Succeeded``, or ``None``.
-    :ivar start_time: when the run started, or ``None``. ``startTime`` in the API.
-    :ivar completion_time: when the run ended, or ``None``. ``completionTime`` in the API.
+    :ivar phase: the phase, such as ``Succeeded``, or ``None``.
+    :ivar start_time: the time at which the run started (``startTime`` in the API), or ``None``.
+    :ivar completion_time: the time at which the run ended (``completionTime`` in the API), or
+        ``None``.
     """
 
     phase: str | None = None
@@ -440,14 +446,14 @@ class RunStatus:
 @attrs.frozen
 class RunTrigger:
     """
-    A request or event that started a run.
+    A request or event that triggered a run.
 
-    :ivar id: the trigger's id. ``str(id)`` equals the ``trigger_id`` of a ``Trigger``.
-    :ivar created_date: when the trigger was created.
+    :ivar id: the trigger's id. ``str(id)`` is equal to the ``trigger_id`` of the ``Trigger``.
+    :ivar created_date: the time at which the trigger was created.
     :ivar mode: the requested run mode.
-    :ivar source: the origin, such as ``webhook``, ``Cron`` or ``Manual``. There is no published
-        list of values.
-    :ivar payload: the payload of the sync request, ``{}`` by default.
+    :ivar source: the origin, such as ``webhook``, ``Cron`` or ``Manual``. The possible values are
+        undocumented.
+    :ivar payload: the payload of the sync request. Defaults to ``{}``.
     """
 
     id: int
@@ -460,18 +466,18 @@ class RunTrigger:
 @attrs.frozen
 class Run:
     """
-    A run: one execution of an integration's code for one tenant.
+    A run, which is an execution of an integration's code for a tenant.
 
     API reference:
     [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
-    :ivar id: the run's id, as in ``runs.log(run_id)``.
+    :ivar id: the run's id, as used in ``runs.log(run_id)``.
     :ivar mode: the run mode.
-    :ivar status: the state of the run, or ``None`` if the API does not say.
-    :ivar triggers: what started the run. Triggers that arrive during a run are bundled into the
-        next one.
-    :ivar started_date: when the run started, or ``None``.
-    :ivar completed_date: when the run ended, or ``None``.
+    :ivar status: the status of the run, or ``None`` if the API does not return it.
+    :ivar triggers: the triggers that started the run. Triggers that are created during a run are
+        combined into the next one.
+    :ivar started_date: the time at which the run started, or ``None``.
+    :ivar completed_date: the time at which the run ended, or ``None``.
     :ivar tenant_id: the tenant's id, or ``None``.
     :ivar integration_id: the integration's id, or ``None``.
     """

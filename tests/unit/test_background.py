@@ -241,7 +241,7 @@ async def test_a_task_that_waits_is_told_that_the_block_was_left() -> None:
         await anyio.sleep_forever()
 
     async def expect_error(items: Any) -> None:
-        with pytest.raises(RuntimeError, match="block of this iterator was left"):
+        with pytest.raises(RuntimeError, match="block of this iterator has exited"):
             await anext(items)
 
     async with anyio.create_task_group() as tasks, Background(produce, 1) as items:
@@ -385,7 +385,7 @@ async def test_a_background_task_is_entered_once_before_it_is_read() -> None:
         await background.__aexit__(None, None, None)
     async with background as items:
         assert [item async for item in items] == ITEMS
-        with pytest.raises(RuntimeError, match="entered already"):
+        with pytest.raises(RuntimeError, match="already been entered"):
             await background.__aenter__()
 
 
@@ -445,7 +445,7 @@ async def test_a_background_task_that_is_cancelled_from_outside_is_an_error(
             assert await anext(items) == 1
         [task] = asyncio.all_tasks() - others
         task.cancel()
-        with pytest.raises(RuntimeError, match="cancelled from outside") as caught:
+        with pytest.raises(RuntimeError, match="canceled from outside") as caught:
             await anext(items)
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
 

@@ -304,7 +304,7 @@ def test_attempts_must_be_a_whole_number_from_one(attempts: Any) -> None:
 def test_times_must_be_finite_and_not_negative(name: str, value: object) -> None:
     """Any other time is a ValueError that names its argument."""
     arguments: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"^{name} must be 0 or more seconds, not "):
+    with pytest.raises(ValueError, match=f"^{name} must be a non-negative number of seconds, not "):
         Retry(**arguments)
 
 

@@ -183,7 +183,7 @@ async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callbac
     results = {r.trigger_id: r for r in await runs.wait_for(["bad", "good"], **callbacks[callback])}
     error = results["bad"].error
     assert isinstance(error, RuntimeError)
-    assert str(error).endswith(" raised CancelledError, but the current task was not cancelled")
+    assert str(error).endswith(" raised CancelledError, but the current task was not canceled")
     assert isinstance(error.__cause__, asyncio.CancelledError)
     assert results["good"].status == TriggerStatus("Succeeded")
 

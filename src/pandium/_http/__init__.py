@@ -1,6 +1,6 @@
 """
 Exchange bytes over HTTP.
 
-In come a request and its time limit; out goes a whole response, bounded in size, or a
-`TransportError` that says whether the request may have been carried out.
+Takes a request and a timeout. Returns a complete, size-limited response, or raises a
+`TransportError` that records whether the request may have been executed.
 """

@@ -1,4 +1,4 @@
-"""Read the body of a response, decompressed and within a size limit."""
+"""Read and decompress response bodies, up to a size limit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["BoundedBody"]
 
 _log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_MAX_ENCODINGS = 2  # more would only serve to keep the client busy
+_MAX_ENCODINGS = 2  # a response with more is likely an attack on the client's CPU time
 _MAX_PART = 2**20
 
 
 class BoundedBody:
     """
-    Collect a body chunk by chunk, decompressed, so that it cannot fill the memory.
+    Decompress and collect a response body chunk by chunk, up to a maximum size.
 
-    :param max_bytes: the largest size of the decompressed body.
+    :param max_bytes: the maximum size of the decompressed body, in bytes.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -37,11 +37,11 @@ class BoundedBody:
 
     async def read(self, response: httpx.Response) -> bytes:
         """
-        Read a response to its end.
+        Read a response body to the end and return it.
 
-        :raises DecodeError: if the body is too large, or not compressed as its headers say.
+        :raises DecodeError: if the body is too large or cannot be decompressed.
         """
-        if response.is_stream_consumed:  # by a mock, which has decoded it
+        if response.is_stream_consumed:  # a mock has already read and decoded it
             self._feed(await response.aread())
             return self._finish()
         self._decoders = _decompressors_for(response.headers.get("content-encoding", ""))
@@ -50,7 +50,7 @@ class BoundedBody:
             async for chunk in chunks:
                 self._feed(chunk)
         except DecodeError:
-            # Run the generators to their end: left to the garbage collector, trio would warn.
+            # Exhaust the generators. Trio warns about any that are left to the garbage collector.
             await response.aclose()
             with suppress(Exception):
                 async for _ in chunks:
@@ -59,7 +59,7 @@ class BoundedBody:
         return self._finish()
 
     def partial(self) -> bytes:
-        """Return what has been read so far."""
+        """Return the part of the body that has been read so far."""
         return b"".join(self._parts)
 
     def _feed(self, chunk: bytes, stage: int = 0) -> None:
@@ -75,12 +75,12 @@ class BoundedBody:
 
     def _finish(self) -> bytes:
         if any(decoder.is_truncated for decoder in self._decoders):
-            raise DecodeError("the compressed response ends early")
+            raise DecodeError("the compressed response is truncated")
         return self.partial()
 
 
 class _Decompressor:
-    """Decompress consecutive gzip members, or a zlib stream."""
+    """Decompress consecutive gzip members or a zlib stream."""
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -92,7 +92,7 @@ class _Decompressor:
         return self._has_data and not self._decompressor.eof
 
     def feed(self, chunk: bytes, max_bytes: int) -> Iterator[bytes]:
-        """Yield what a chunk decompresses to, in parts of at most ``max_bytes``."""
+        """Decompress a chunk and yield the result in parts of at most ``max_bytes``."""
         while chunk and not self._is_done:
             part, chunk = self._decompress(chunk, max_bytes)
             yield part
@@ -104,15 +104,15 @@ class _Decompressor:
         try:
             part = self._decompressor.decompress(chunk, max_bytes)
         except zlib.error as error:
-            raise DecodeError(f"the compressed response cannot be read: {error}") from None
+            raise DecodeError(f"the response cannot be decompressed: {error}") from None
         return part, self._decompressor.unused_data or self._decompressor.unconsumed_tail
 
     def _begin_member(self, chunk: bytes) -> bool:
-        """Start with the next gzip member. Anything else after one is ignored, as curl does."""
+        """Start the next gzip member. Ignore any other trailing data, as curl does."""
         if not chunk:
             return False
         if chunk[:1] != b"\x1f":
-            _log.warning("%d bytes after a compressed response were ignored", len(chunk))
+            _log.warning("ignored %d bytes after the end of a compressed response", len(chunk))
             self._is_done = True
             return False
         self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -120,13 +120,13 @@ class _Decompressor:
 
 
 def _decompressors_for(encoding: str) -> list[_Decompressor]:
-    """Return a decompressor for each content coding, the outermost first."""
+    """Return a decompressor for each content coding, outermost first."""
     names = [name for part in encoding.split(",") if (name := part.strip().lower())]
     names = [name for name in reversed(names) if name != "identity"]
     if len(names) > _MAX_ENCODINGS:
-        raise DecodeError(f"the response has {len(names)} content encodings")
+        raise DecodeError(f"the response has too many content encodings: {len(names)}")
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
-            text = f"the response has a content encoding that was not requested: {name[:40]!r}"
+            text = f"the response has an unsupported content encoding: {name[:40]!r}"
             raise DecodeError(text)
     return [_Decompressor() for _ in names]

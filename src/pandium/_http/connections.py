@@ -1,4 +1,4 @@
-"""Send single requests over connections that all views of a client share."""
+"""Send individual requests over connections shared by all views of a client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _POOL = "pandium._http.pool"
 
 @attrs.frozen
 class Response:
-    """A response, read to its end."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,9 +56,9 @@ class Response:
 
 def validate_url(url: str) -> None:
     """
-    Validate a base URL by httpx's rules.
+    Validate that httpx accepts a base URL.
 
-    :raises ConfigurationError: if its host is invalid.
+    :raises ConfigurationError: if it does not, for example because the host is invalid.
     """
     try:
         httpx.URL(url)
@@ -71,7 +71,7 @@ def validate_url(url: str) -> None:
 
 def validate_timeout(value: object) -> httpx.Timeout | float:
     """
-    Validate a timeout: seconds, or an `httpx.Timeout`.
+    Validate a timeout, which is a number of seconds or an `httpx.Timeout`.
 
     :raises ConfigurationError: if it is neither.
     """
@@ -79,14 +79,16 @@ def validate_timeout(value: object) -> httpx.Timeout | float:
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
         return float(value)
-    raise ConfigurationError(f"timeout must be seconds above 0 or an httpx.Timeout, not {value!r}")
+    raise ConfigurationError(
+        f"timeout must be a positive number of seconds or an httpx.Timeout, not {value!r}"
+    )
 
 
 def validate_http_client(value: object) -> None:
     """
-    Validate a user's own client, or `None`.
+    Validate a user-supplied client, which may be `None`.
 
-    :raises ConfigurationError: if it is not an `httpx.AsyncClient`, or is closed.
+    :raises ConfigurationError: if it is not an `httpx.AsyncClient` or is closed.
     """
     if value is not None and not isinstance(value, httpx.AsyncClient):
         name = type(value).__name__
@@ -96,17 +98,18 @@ def validate_http_client(value: object) -> None:
 
 
 class _SignedURL(httpx.URL):
-    """A URL whose query is a secret."""
+    """A URL whose query string is a secret."""
 
 
 class Connections:
     """
-    Own what all views of one client share: connections, request slots, rate limit and lifetime.
+    The state that all views of a client share: connections, request slots and rate limits.
 
-    Bound to the event loop and the process of the first request, because sockets cannot move.
+    It is bound to the event loop and process of the first request, because open sockets cannot be
+    moved to another one.
 
-    :ivar gate: where requests wait while the client is rate limited.
-    :ivar budget: what is left for retries.
+    :ivar gate: the gate that delays requests while the client is rate limited.
+    :ivar budget: the retry budget.
     """
 
     def __init__(
@@ -140,10 +143,10 @@ class Connections:
         Build a request.
 
         :raises ValueError: if the URL is invalid.
-        :raises PandiumError: if the client is closed, or used in another event loop.
+        :raises PandiumError: if the client is closed or belongs to another event loop.
         """
         self.raise_if_unusable()
-        # Only a user's client has defaults of its own to merge in.
+        # Only a user-supplied client has default headers, parameters and cookies to merge.
         is_ours = self._client is None or not self._is_borrowed
         build = httpx.Request if is_ours else self._client.build_request  # type: ignore[union-attr]  # not None
         try:
@@ -155,15 +158,15 @@ class Connections:
                 **body,
             )
         except httpx.InvalidURL as error:
-            raise ValueError(f"path or params cannot be sent: {error}") from None
+            raise ValueError(f"path or params are not valid in a URL: {error}") from None
 
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
     ) -> httpx.Request:
         """
-        Build a GET of a signed URL, with nothing from the user's client.
+        Build a GET request for a signed URL, without the defaults of a user-supplied client.
 
-        :raises DecodeError: if the URL, which came in a response, is invalid.
+        :raises DecodeError: if the URL, which was received in a response, is invalid.
         """
         self.raise_if_unusable()
         extensions = {"timeout": self._phase_timeouts(timeout)}
@@ -178,19 +181,19 @@ class Connections:
         return request
 
     def _phase_timeouts(self, timeout: httpx.Timeout | float) -> dict[str, float | None]:
-        """Return the time limits of connecting, reading and writing. A slot has none."""
+        """Return the timeouts for connecting, reading and writing. Slots have no timeout."""
         if isinstance(timeout, httpx.Timeout):
             return {**timeout.as_dict(), "pool": None}
-        if self._is_borrowed:  # a transport of the user's may go by them
+        if self._is_borrowed:  # a user-supplied transport may rely on them
             return {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
-        return {}  # `exchange` limits the whole, and each further limit costs a timer
+        return {}  # `exchange` limits the total time, and each additional limit costs a timer
 
     def slot(self, max_pause: float) -> Slot:
         """
         Reserve one of ``max_connections`` slots: ``async with connections.slot(60.0)``.
 
-        Entering waits for a slot, first come first served and without a time limit, and then for
-        the end of a rate limit, at most ``max_pause`` seconds.
+        Entering the block waits for a free slot, in order of arrival and without a timeout. It
+        then waits until the client is no longer rate limited, for at most ``max_pause`` seconds.
         """
         if self._slots is None:
             self._slots = anyio.Semaphore(self._max_connections, fast_acquire=True)
@@ -199,14 +202,16 @@ class Connections:
     async def exchange(
         self,
         request: httpx.Request,
-        timeout: httpx.Timeout | float,  # noqa: ASYNC109 - that of one attempt, not the caller's
+        timeout: httpx.Timeout | float,  # noqa: ASYNC109 - the limit for one attempt
     ) -> Response:
         """
-        Send a request once, and read the whole response. Requires a slot.
+        Send a request once and read the complete response. The caller must hold a slot.
 
-        :param timeout: seconds for the whole exchange, or httpx's limits for each phase.
-        :raises TransportError: if no whole response came.
-        :raises DecodeError: if the response is too large, or wrongly compressed.
+        :param request: the request to send.
+        :param timeout: the limit for the whole exchange in seconds, or an `httpx.Timeout` with a
+            limit for each phase.
+        :raises TransportError: if no complete response was received.
+        :raises DecodeError: if the response is too large or cannot be decompressed.
         """
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
         progress = _ExchangeProgress(self._max_response_bytes)
@@ -217,7 +222,7 @@ class Connections:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds):
                 return await self._send(request, progress)
-        except httpx.HTTPStatusError as error:  # of a user's hook that calls `raise_for_status`
+        except httpx.HTTPStatusError as error:  # a user's event hook called `raise_for_status`
             return _unread_response(error.response)
         except PandiumError as error:
             failure = error
@@ -235,13 +240,14 @@ class Connections:
             request.extensions.pop("trace", None)
         if (response := progress.error_response()) is not None:
             return response
-        # Raised outside the handler, so that httpx's error is not attached: it holds the request.
+        # Raise outside the handler. Otherwise the httpx error, which refers to the request, would
+        # be attached as the context.
         raise failure from cause
 
     async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
         client = self._open_client()
         if isinstance(request.url, _SignedURL):
-            # A user's client may have credentials, which the storage host must not see.
+            # A user-supplied client may have credentials. Do not send them to the storage host.
             send = client.send(request, auth=None, stream=True, follow_redirects=False)
         else:
             send = client.send(request, stream=True, follow_redirects=False)
@@ -254,14 +260,14 @@ class Connections:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether a request can be sent without slow imports or the loading of certificates."""
+        """Whether a request can be sent without first importing modules or loading certificates."""
         return self._client is not None or _POOL in sys.modules
 
     def prepare(self) -> None:
         """
-        Import the pool and load the certificates, which takes a tenth of a second.
+        Import the connection pool and load the certificates, which takes about 0.1 seconds.
 
-        :raises ConfigurationError: if a variable of the environment cannot be used.
+        :raises ConfigurationError: if an environment variable is invalid.
         """
         _import_pool().create_ssl_context()
 
@@ -272,9 +278,9 @@ class Connections:
 
     def raise_if_closed(self) -> None:
         """
-        Raise if the client is closed.
+        Raise an error if the client is closed.
 
-        :raises PandiumError: if it is.
+        :raises PandiumError: if the client is closed.
         """
         if self._is_closed:
             raise PandiumError("the client is closed")
@@ -283,9 +289,9 @@ class Connections:
 
     def raise_if_unusable(self) -> None:
         """
-        Raise if the client is closed, or used in another event loop or process than before.
+        Raise an error if the client is closed or belongs to another event loop or process.
 
-        :raises PandiumError: if so.
+        :raises PandiumError: if the client cannot be used here.
         """
         self.raise_if_closed()
         here = _current_loop()
@@ -293,11 +299,11 @@ class Connections:
             self._home = here
         elif self._home != here:
             raise PandiumError(
-                "the client was first used in another event loop or process: create one for each"
+                "the client belongs to another event loop or process: create one client for each"
             )
 
     async def aclose(self) -> None:
-        """Close the connections, except those of a user's client. Closing twice is harmless."""
+        """Close the connections of our own client. Calling this again has no effect."""
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None and not self._is_borrowed and self._home == _current_loop():
@@ -314,7 +320,7 @@ class Connections:
 
 
 def _import_pool() -> Any:
-    # Not at the top, because httpcore2 takes half as long to import as httpx.
+    # Import this late, because importing httpcore2 takes half as long as importing httpx.
     return import_module(_POOL)
 
 
@@ -323,7 +329,7 @@ def _current_loop() -> object:
 
 
 class Slot:
-    """The right to send one request, held for the length of an ``async with`` block."""
+    """A context manager that reserves the right to send one request."""
 
     __slots__ = ("_connections", "_max_pause", "_semaphore")
 
@@ -337,7 +343,7 @@ class Slot:
     async def __aenter__(self) -> None:
         await self._semaphore.acquire()
         try:
-            # The client may have been closed or rate limited while this request waited.
+            # The client may have been closed or rate limited while the request was waiting.
             self._connections.raise_if_closed()
             await self._connections.gate.wait(self._max_pause)
         except BaseException:
@@ -355,10 +361,10 @@ class Slot:
 
 class _ExchangeProgress:
     """
-    How far an exchange has come.
+    The progress of one exchange.
 
-    httpcore's trace events tell whether the request has begun to be sent. A response whose status
-    is an error is worth as much as its status: what happens to its body changes nothing.
+    The trace events of httpcore show whether sending the request has begun. A response with an
+    error status is returned even if reading its body fails, because the status is what matters.
     """
 
     def __init__(self, max_response_bytes: int) -> None:
@@ -369,15 +375,15 @@ class _ExchangeProgress:
 
     @property
     def is_not_sent(self) -> bool:
-        """Whether it was observed that the request was not sent."""
+        """Whether the trace events prove that the request was not sent."""
         return self._is_told and not self._is_sent
 
     async def on_event(self, event: str, info: Mapping[str, Any]) -> None:
         self._is_told = True
-        # A CONNECT asks a proxy for a tunnel; the request itself follows.
+        # A CONNECT request only opens a tunnel through a proxy. The actual request follows it.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self._is_sent = True
-            # Later events tell nothing new, and each takes time.
+            # Later events add nothing and cost time.
             info["request"].extensions.pop("trace", None)
 
     def timeout_error(self, seconds: float) -> PandiumError:
@@ -386,7 +392,7 @@ class _ExchangeProgress:
         return RequestTimeout(f"no complete response within {seconds:g} s")
 
     def error_response(self) -> Response | None:
-        """Return the response if its status is not a success, with as much of its body as came."""
+        """Return a response whose status is an error, even if its body is incomplete."""
         response = self.response
         if response is None or response.is_success:
             return None

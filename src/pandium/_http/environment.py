@@ -1,4 +1,4 @@
-"""Read proxies and certificates from the environment variables that other tools use as well."""
+"""Read the proxy and certificate settings from the standard environment variables."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _LARGEST_PORT = 65535
 
 def read_proxies() -> dict[str, httpx.Proxy]:
     """
-    Return the proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` by URL pattern.
+    Return the proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, keyed by URL pattern.
 
-    :raises ConfigurationError: if one is invalid. Its text shows no URL, which may have a password.
+    :raises ConfigurationError: if a URL is invalid. The message does not show the URL, which may
+        contain a password.
     """
     found = getproxies()
     return {
@@ -51,11 +52,11 @@ def _parse_proxy(variable: str, value: str) -> httpx.Proxy:
 
 class NoProxy:
     """
-    The hosts of `NO_PROXY`, to which requests go without a proxy.
+    The hosts in `NO_PROXY`, which are accessed without a proxy.
 
-    An entry is a host name, which includes its subdomains, with or without a leading dot or
-    ``*.``; an address or a network of either IP version; ``*`` for all hosts. A port is allowed
-    after a host. Entries of other forms match nothing, because other tools may understand them.
+    An entry is a host name, an IPv4 or IPv6 address or network, or ``*``, which matches all hosts.
+    A host name also matches its subdomains, with or without a leading ``.`` or ``*.``. A host can
+    be followed by a port. Any other entry is ignored, because it may be meant for another tool.
     """
 
     def __init__(self, value: str) -> None:
@@ -67,7 +68,7 @@ class NoProxy:
 
     @classmethod
     def from_environment(cls) -> NoProxy:
-        """Read `NO_PROXY`."""
+        """Create an instance from the `NO_PROXY` environment variable."""
         return cls(getproxies().get("no", ""))
 
     def _add(self, entry: str) -> None:
@@ -117,18 +118,18 @@ def _shared_ssl_context(_file: str | None, _directory: str | None) -> ssl.SSLCon
     try:
         return httpx.create_ssl_context()
     except OSError:
-        # Python itself opens this file for every context, and raises if it cannot.
+        # Python opens the key log file for every context and raises an error if that fails.
         if not _is_unwritable(os.environ.get("SSLKEYLOGFILE")):
             raise
-    _log.warning("SSLKEYLOGFILE cannot be written: no TLS keys are logged")
+    _log.warning("cannot write to SSLKEYLOGFILE; TLS keys are not logged")
     return _create_without_key_log()
 
 
 def create_ssl_context() -> ssl.SSLContext:
     """
-    Return the TLS context of the process, by `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    Return the process-wide TLS context, configured from `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
-    Shared, because loading the certificates takes tens of milliseconds.
+    The context is shared, because loading the certificates takes tens of milliseconds.
 
     :raises ConfigurationError: if the certificates cannot be loaded.
     """
@@ -136,7 +137,7 @@ def create_ssl_context() -> ssl.SSLContext:
     try:
         return _shared_ssl_context(file, directory)
     except OSError as error:
-        reason = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
+        reason = f"cannot load certificates from SSL_CERT_FILE or SSL_CERT_DIR: {error}"
     raise ConfigurationError(reason)
 
 
@@ -144,14 +145,14 @@ def _is_unwritable(path: str | None) -> bool:
     if not path:
         return False
     try:
-        with open(path, "ab"):  # noqa: PTH123 - a file as Python's ssl module opens it
+        with open(path, "ab"):  # noqa: PTH123 - opens the file as Python's ssl module does
             return False
     except OSError:
         return True
 
 
 def _create_without_key_log() -> ssl.SSLContext:
-    import certifi  # noqa: PLC0415 - what httpx depends on, and rarely needed
+    import certifi  # noqa: PLC0415 - a dependency of httpx that is rarely needed here
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")

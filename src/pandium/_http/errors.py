@@ -1,4 +1,4 @@
-"""Translate the exceptions of httpx, and of what lies below it, into this library's."""
+"""Translate exceptions from httpx and lower layers into Pandium errors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 __all__ = ["is_from_user_code", "root_os_error", "translate"]
 
 _MAX_TEXT = 500
-# Where httpx calls the transport, and where it parses the target of a redirect. Event hooks and
-# authentication run outside of both.
+# The functions in which httpx calls the transport and parses a redirect target. Event hooks and
+# authentication run outside both.
 _SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - no public hook
 _PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - as above
 
 
 def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
     """
-    Return the error to raise in place of one that a lower layer raised.
+    Translate an exception from a lower layer and return the error to raise instead.
 
-    :param error: any exception of httpx, of what lies below it, or of a user's transport.
-    :param is_not_sent: whether it was observed that the request was not sent. The class of
-        ``error`` proves nothing: transports disagree about what a ``ConnectError`` is.
+    :param error: an exception from httpx, a lower layer or a user-supplied transport.
+    :param is_not_sent: whether the request is known not to have been sent. The class of ``error``
+        is not reliable, because transports raise ``ConnectError`` in different situations.
     """
-    # 1. httpx parses the target of a redirect, although it is not followed  2. never sent
-    # 3. no response in time  4. anything else: the request may have been sent
+    # 1. httpx parses redirect targets even though it does not follow them  2. the request was
+    # never sent  3. no response was received in time  4. the request may have been sent
     if _passed_through(error, _PARSES_REDIRECT):
         return DecodeError("the response redirects to an invalid URL")
     text = _text_of(error)
@@ -48,8 +48,8 @@ def _text_of(error: BaseException) -> str:
 
 
 def root_os_error(error: BaseException) -> OSError | None:
-    """Return the operating system's own error that caused an exception, if there is one."""
-    # Not by `__context__`, which leads to whatever the caller is handling.
+    """Return the operating system error that caused an exception, or ``None``."""
+    # Do not follow `__context__`, which may be an unrelated error that the caller is handling.
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
@@ -57,7 +57,7 @@ def root_os_error(error: BaseException) -> OSError | None:
 
 
 def is_from_user_code(error: BaseException) -> bool:
-    """Return whether an event hook or the authentication of a user's client raised this."""
+    """Return whether an event hook or auth handler of a user-supplied client raised an error."""
     return not isinstance(error, (httpx.HTTPError, httpx.StreamError)) and not _passed_through(
         error, _SENDS, _PARSES_REDIRECT
     )

@@ -1,4 +1,4 @@
-"""Limit what one client sends: a pause after a 429, and a budget for retries."""
+"""Limit the requests of a client: pause after a 429, and enforce a retry budget."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _TOO_MANY_REQUESTS = 429
 
 class RateLimitGate:
     """
-    Hold back every request of a client while the server has asked for a pause.
+    Delay all requests of a client while it is rate limited.
 
-    :ivar paused_until: the clock's time at which requests may be sent again.
+    :ivar paused_until: the time on the client's clock at which requests may be sent again.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,20 +27,20 @@ class RateLimitGate:
         self.paused_until = -inf
 
     def pause(self, seconds: float) -> None:
-        """Pause for this many seconds from now, or longer if a longer pause is in effect."""
+        """Pause for the given number of seconds, unless a longer pause is already in effect."""
         self.paused_until = max(self.paused_until, self._clock.now() + seconds)
 
     async def wait(self, max_seconds: float) -> None:
         """
         Wait until requests may be sent.
 
-        :param max_seconds: the longest wait that is acceptable.
-        :raises RateLimited: at once, if the pause is longer than that.
+        :param max_seconds: the maximum time to wait, in seconds.
+        :raises RateLimited: immediately, if the pause lasts longer than ``max_seconds``.
         """
         while (seconds := self.paused_until - self._clock.now()) > 0:
             if seconds > max_seconds:
                 raise RateLimited(
-                    f"rate limited by an earlier 429 for another {seconds:.0f} s; not sent",
+                    f"not sent: rate limited by an earlier 429 for another {seconds:.0f} s",
                     status_code=_TOO_MANY_REQUESTS,
                     retry_after=seconds,
                 )
@@ -49,11 +49,11 @@ class RateLimitGate:
 
 class RetryBudget:
     """
-    Limit the retries of one client to a tenth of its requests.
+    Limit the retries of a client to about a tenth of its requests.
 
-    Each retry costs a token, and each success earns a tenth of one. During an outage the server
-    sees one burst of retries, then none. A retry is free if the server asked for it by a 429 with
-    a `Retry-After`.
+    Each retry costs one token, and each successful request earns a tenth of a token. During an
+    outage, the server sees one burst of retries, then none. A retry is free if the server
+    requested it with a 429 and a `Retry-After` header.
     """
 
     def __init__(self, tokens: float = 100.0) -> None:
@@ -61,11 +61,11 @@ class RetryBudget:
         self._tokens = tokens
 
     def refill(self) -> None:
-        """Add what a success earns."""
+        """Add the tokens that a successful request earns."""
         self._tokens = min(self._max_tokens, self._tokens + 0.1)
 
     def spend(self, error: BaseException | None) -> bool:
-        """Pay for a retry after this error. Return False if the budget is exhausted."""
+        """Pay for a retry after an error. Return False if the budget is exhausted."""
         if isinstance(error, RateLimited) and error.retry_after:
             return True
         if self._tokens < 1:

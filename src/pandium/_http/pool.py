@@ -1,4 +1,4 @@
-"""Put a pool of httpcore2's connections, which survives cancelled requests, under httpx."""
+"""Provide httpx with a pool of httpcore2 connections that tolerates canceled requests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_http_client"]
 
-_KEEPALIVE_SECONDS = 5.0  # httpx's own default
+_KEEPALIVE_SECONDS = 5.0  # the default in httpx
 
-# Each has a counterpart of the same name in httpx.
+# For each of these, httpx has an exception of the same name.
 _HTTPCORE_ERRORS: tuple[type[Exception], ...] = (
     httpcore2.TimeoutException,
     httpcore2.NetworkError,
@@ -58,12 +58,12 @@ class _PooledStream(httpx.AsyncByteStream):
             await self._return_connection()
 
 
-# The sockets that the current request has opened.
+# The sockets opened by the current request.
 _opened_streams: ContextVar[list[httpcore2.AsyncNetworkStream]] = ContextVar("_opened_streams")
 
 
 class _RecordingBackend(httpcore2.AsyncNetworkBackend):
-    """httpcore2's network backend, which also records the sockets that a request opens."""
+    """A wrapper around the httpcore2 network backend that records the sockets it opens."""
 
     def __init__(self) -> None:
         self._backend: Any = httpcore2.AnyIOBackend()
@@ -76,14 +76,14 @@ class _RecordingBackend(httpcore2.AsyncNetworkBackend):
 
 class _Pool(httpcore2.AsyncConnectionPool):
     """
-    Keep idle connections on a stack, and reuse the one that was used last.
+    Keep idle connections on a stack and reuse the most recently used one.
 
-    httpcore2's own pool examines each of its connections twice a request. It also leaks a socket
-    whose handshake was cancelled, never frees the slot of a tunnel whose handshake failed, and
-    takes stray bytes after a response for the next one.
+    The pool in httpcore2 examines every connection twice per request. It also leaks the socket if
+    a handshake is canceled, never frees the slot of a tunnel whose handshake failed, and treats
+    stray bytes after a response as the next response.
 
-    The number of requests in flight is bounded by the caller. Requests and responses are httpx's,
-    which have the same interface as httpcore2's.
+    The caller limits the number of requests in flight. Requests and responses are httpx objects,
+    which have the same interface as the httpcore2 ones.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class _Pool(httpcore2.AsyncConnectionPool):
         self._limit = max_connections
         self._keepalive = keepalive
         self._busy: set[httpcore2.AsyncConnectionInterface] = set()
-        # Each with the time at which it became idle, the most recent one last.
+        # Each connection is paired with the time at which it became idle, most recent last.
         self._idle: deque[tuple[float, httpcore2.AsyncConnectionInterface]] = deque()
         self._is_open = True
 
@@ -105,7 +105,7 @@ class _Pool(httpcore2.AsyncConnectionPool):
 
     async def _send(self, request: Any) -> Any:
         if (trace := request.extensions.get("trace")) is not None:
-            # Before anything can fail, so that what is not sent is known not to be.
+            # Report this before anything can fail, so that an unsent request is recognized.
             await trace("pool.get_connection.started", {})
         connection = await self._get_connection(request.url.origin)
         self._busy.add(connection)
@@ -124,7 +124,7 @@ class _Pool(httpcore2.AsyncConnectionPool):
         return response
 
     async def _get_connection(self, origin: Any) -> httpcore2.AsyncConnectionInterface:
-        """Return the idle connection that was used last, or a new one."""
+        """Return the most recently used idle connection, or a new one."""
         while (connection := self._pop_idle(origin)) is not None:
             if not (connection.has_expired() or _has_trailing_data(connection)):
                 return connection
@@ -164,7 +164,7 @@ async def _close_all(*closing: Any) -> None:
 
 
 def _has_trailing_data(connection: Any) -> bool:
-    """Return whether bytes have arrived after the last response."""
+    """Return whether unexpected bytes were received after the last response."""
     innermost = connection
     while (wrapped := getattr(innermost, "_connection", None)) is not None:
         innermost = wrapped
@@ -173,7 +173,7 @@ def _has_trailing_data(connection: Any) -> bool:
 
 
 class _PoolTransport(httpx.AsyncHTTPTransport):
-    # `handle_async_request` is httpx's, because pytest-httpx patches it to see each request.
+    # Inherit `handle_async_request`, because pytest-httpx patches it to intercept requests.
     def __init__(self, proxy: httpx.Proxy | None, max_connections: int) -> None:
         self._pool = _Pool(  # type: ignore[assignment]  # same interface as httpcore's
             max_connections,
@@ -195,14 +195,14 @@ def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
 
 
 class _NoCookies(httpx.Cookies):
-    # The API sets no cookies, and looking for them takes a twentieth of the time of a call.
+    # The API sets no cookies, and looking for them takes 5% of the time of a call.
     def extract_cookies(self, response: httpx.Response) -> None:
         pass
 
 
 class _Client(httpx.AsyncClient):
-    # Not AsyncClient(transport=…), which knows no proxies; and not httpx's own reading of
-    # NO_PROXY, which raises on networks such as ::1/128.
+    # AsyncClient(transport=…) ignores proxies. The NO_PROXY parser in httpx raises an error for
+    # networks such as ::1/128.
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
         self._no_proxy = NoProxy.from_environment()
@@ -226,8 +226,8 @@ class _Client(httpx.AsyncClient):
 
 def create_http_client(max_connections: int) -> httpx.AsyncClient:
     """
-    Create an httpx client over our pool, with proxies and certificates from the environment.
+    Create an httpx client that uses our pool and the proxies and certificates in the environment.
 
-    :raises ConfigurationError: if a variable cannot be used.
+    :raises ConfigurationError: if an environment variable is invalid.
     """
     return _Client(max_connections)

@@ -1,6 +1,6 @@
 """
 Turn a request spec into a value or an error.
 
-In come a `RequestSpec` and a function that reads the response; out goes what that function
-returns, after as many attempts as the retry policy allows, or one of `pandium.errors`.
+Takes a `RequestSpec` and a function that reads the response. Makes as many attempts as the retry
+policy allows, then returns the result of that function or raises one of `pandium.errors`.
 """

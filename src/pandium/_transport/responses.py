@@ -1,4 +1,4 @@
-"""Turn an error response into an exception. No I/O."""
+"""Convert error responses into exceptions. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
     422: ValidationError,
     429: RateLimited,
 }
-# A redirect (3xx) may come after the work was done, and 408 during it.
+# A redirect (3xx) may be sent after a request was executed, and a 408 while it is executed.
 _NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
 _MAX_MESSAGE_LENGTH = 200
-# An error body is read and searched only up to these sizes, because others write it.
+# Error bodies are untrusted, so they are read and searched only up to these sizes.
 _MAX_BODY = 256 * 1024
 _MAX_LITERAL = 16 * 1024
 _NUMBERS = re.compile(r"\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", re.ASCII)
-_MAX_RETRY_AFTER = 1e10  # seconds; more digits than this would become infinity
+_MAX_RETRY_AFTER = 1e10  # seconds; a number with too many digits would become infinity
 
 
-def error_from_response(  # noqa: PLR0913 - a response is three values, and three say how to read it
+def error_from_response(  # noqa: PLR0913 - three describe the response, and three how to read it
     status: int,
     headers: Mapping[str, str],
     content: bytes,
@@ -56,11 +56,15 @@ def error_from_response(  # noqa: PLR0913 - a response is three values, and thre
     now: datetime,
 ) -> APIError:
     """
-    Return the error for a response that is not a success.
+    Return the error for an unsuccessful response.
 
-    :param is_proxied: whether the response may be that of a connector's upstream.
-    :param redact: removes the API key from text and JSON.
-    :param now: the current time, to read a ``Retry-After`` that is a date.
+    :param status: the HTTP status code.
+    :param headers: the response headers.
+    :param content: the response body.
+    :param is_proxied: whether the response may be from a connector's upstream.
+    :param redact: a function that removes the API key from text and JSON.
+    :param now: the current time, which is needed if ``Retry-After`` is a date.
+    :returns: the error, without the request's method and URL.
     """
     body = _parse_body(content, redact)
     upstream = _parse_upstream_error(body, redact) if is_proxied else None
@@ -133,15 +137,15 @@ def _detail_from(item: dict[str, Any]) -> ErrorDetail:
 
 
 def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
-    # The vendor documents `detail` as a "string-ified object" with the upstream's response under
-    # "data", but not whether it is JSON or a Python literal.
+    # The vendor documents `detail` as a "string-ified object" whose "data" is the upstream's
+    # response, but does not specify whether it is JSON or a Python literal.
     detail = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(detail, str):
         return None
     for parse in (json.loads, _parse_literal):
         try:
-            with warnings.catch_warnings(action="ignore"):  # about invalid escapes in the text
-                parsed = redact(parse(detail))  # again, because escapes may have hidden the key
+            with warnings.catch_warnings(action="ignore"):  # from invalid escapes in the text
+                parsed = redact(parse(detail))  # redact again: escapes may have hidden the key
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, dict) and "data" in parsed:
@@ -150,21 +154,21 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
 
 
 def _parse_literal(text: str) -> Any:
-    # Python's parser takes hundreds of bytes of memory for each byte of a literal.
+    # Python's parser needs hundreds of bytes of memory for each byte of a literal.
     if len(text) > _MAX_LITERAL:
-        raise ValueError("too long")
+        raise ValueError("the literal is too long")
     return ast.literal_eval(text)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, as a number or an HTTP date."""
+    """Return the delay in ``Retry-After``, which is a number or an HTTP date, in seconds."""
     value = headers.get("retry-after", "").strip()
-    if _NUMBERS.fullmatch(value):  # a list, if the header was sent more than once
+    if _NUMBERS.fullmatch(value):  # a list if the header was sent more than once
         return min(max(map(float, value.split(","))), _MAX_RETRY_AFTER)
     until = _parse_http_date(value)
     if until is None:
         return None
-    # By the server's own clock if it is known, because ours may be wrong.
+    # Prefer the server's clock to the local one, which may be wrong.
     server_now = _parse_http_date(headers.get("date", "")) or now
     return max(0.0, (until - server_now).total_seconds())
 

@@ -1,4 +1,4 @@
-"""Decide whether and when a request is sent again."""
+"""Decide whether and when to retry a request."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ _whole_number = as_attrs_validator(validate_whole_number)
 @attrs.frozen
 class Retry:
     """
-    How often a failed request is sent again, and after which delays.
+    A retry policy: the number of attempts and the delays between them.
 
-    The delay before the n-th retry is random, from 0 to ``initial * 2 ** (n - 1)`` seconds, at
-    most ``maximum``. If the server asks for a longer wait by ``Retry-After``, that is the delay.
-    If waiting that long would exceed ``max_elapsed``, the error is raised at once.
+    The delay before the nth retry is chosen at random between 0 and ``initial * 2 ** (n - 1)``
+    seconds, and is at most ``maximum``. If the server requests a longer delay with
+    ``Retry-After``, the client waits that long instead. If the delay would exceed
+    ``max_elapsed``, the error is raised immediately.
 
     ```python
     from pandium import AsyncPandium, Retry
@@ -43,11 +44,12 @@ class Retry:
     client = AsyncPandium(retry=Retry(attempts=6, maximum=30.0))
     ```
 
-    :ivar attempts: the most times that a request is sent.
-    :ivar initial: seconds; the upper bound of the first delay.
-    :ivar maximum: seconds; the upper bound of every delay.
-    :ivar max_elapsed: seconds after the start of the first attempt; no delay ends later.
-    :raises ValueError: if a value is negative, infinite, or less than one attempt.
+    :ivar attempts: the maximum number of attempts, including the first one.
+    :ivar initial: the upper bound of the first delay, in seconds.
+    :ivar maximum: the upper bound of every random delay, in seconds.
+    :ivar max_elapsed: the time after the start of the first attempt by which every delay must have
+        ended, in seconds.
+    :raises ValueError: if ``attempts`` is less than 1, or a duration is negative or infinite.
     """
 
     attempts: int = attrs.field(default=4, validator=_whole_number)
@@ -69,19 +71,19 @@ async def send_with_retries(
     clock: Clock,
 ) -> T:
     """
-    Call ``attempt`` until it succeeds, or must not be called again.
+    Call ``attempt`` until it succeeds or must not be retried.
 
-    :param attempt: sends the request once.
-    :param policy: how often, and after which delays.
-    :param safety: which failures may be retried.
-    :param budget: what the client may still spend on retries.
-    :param clock: the source of time.
-    :returns: the result of the attempt that succeeded.
+    :param attempt: a function that sends the request once.
+    :param policy: the retry policy.
+    :param safety: the rule for which failures can be retried.
+    :param budget: the client's retry budget.
+    :param clock: the clock that measures the delays.
+    :returns: the result of the successful attempt.
     :raises PandiumError: the error of the last attempt.
     """
     started = clock.now()
     try:
-        # Most calls succeed here, and skip setting up tenacity.
+        # Most calls succeed at this point, without the cost of setting up tenacity.
         result = await attempt()
     except PandiumError as error:
         if policy.attempts == 1 or not safety.allows(error):
@@ -91,7 +93,7 @@ async def send_with_retries(
         budget.refill()
         return result
 
-    import tenacity  # noqa: PLC0415 - most programs import this module and never retry
+    import tenacity  # noqa: PLC0415 - slow to import, and most programs never retry
 
     async def attempt_after_first() -> T:
         if first_error:
@@ -109,7 +111,7 @@ async def send_with_retries(
     backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
 
     def delay(state: tenacity.RetryCallState) -> float:
-        # The longer of the two: a `Retry-After` of zero, or in the past, must not cause a burst.
+        # Use the longer of the two, so that a `Retry-After` of zero or in the past causes no burst.
         return max(backoff(state), _retry_after(state))
 
     retrying = tenacity.AsyncRetrying(

@@ -1,4 +1,4 @@
-"""Describe a request before it is sent, including which of its failures may be retried."""
+"""Describe a request, including the failures after which it can be retried."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 class RetrySafety(Enum):
-    """Which failures of a request may be retried without carrying it out twice."""
+    """The failures after which a request can be retried without risk of executing it twice."""
 
     IDEMPOTENT = "no response, or a transient error response"
     NOT_SENT = "no connection was made, or the response is 429"
     PROXIED = "no connection was made, or Pandium itself, not the upstream, responded with 429"
 
     def allows(self, error: BaseException) -> bool:
-        """Return whether the request may be sent again after this error."""
+        """Return whether the request can be retried after an error."""
         if isinstance(error, ConnectorError):
             return False
         if isinstance(error, APIError):
@@ -44,18 +44,18 @@ class RetrySafety(Enum):
 @attrs.frozen
 class RequestSpec:
     """
-    A request, as an operation describes it.
+    The description of a request.
 
     :ivar method: the HTTP method, in upper case.
-    :ivar path: the percent-encoded path; for a signed URL, the whole URL.
-    :ivar template: what the path was made from, such as ``/v2/tenants/{tenant_id}``.
-    :ivar params: query parameters.
-    :ivar content: the JSON body, encoded.
-    :ivar headers: headers of this request alone.
-    :ivar safety: which failures may be retried.
+    :ivar path: the percent-encoded path or, for a signed URL, the full URL.
+    :ivar template: the path before parameters are filled in, such as ``/v2/tenants/{tenant_id}``.
+    :ivar params: the query parameters.
+    :ivar content: the encoded JSON body.
+    :ivar headers: the headers to send with this request only.
+    :ivar safety: the rule for which failures can be retried.
     :ivar accepts_redirect: whether a 3xx response is a success.
-    :ivar is_signed: whether this is a signed URL of another host, which gets no API key and
-        appears in no log or error with its query.
+    :ivar is_signed: whether ``path`` is a signed URL on another host. The API key is not sent to
+        that host, and the query string is omitted from logs and errors.
     """
 
     method: str
@@ -81,16 +81,18 @@ class RequestSpec:
         accepts_redirect: bool = False,
     ) -> RequestSpec:
         """
-        Create the spec of an operation.
+        Create a request spec from a path template.
 
         :param method: the HTTP method, in upper case.
-        :param template: a path such as ``/v2/tenants/{tenant_id}``.
+        :param template: the path template, such as ``/v2/tenants/{tenant_id}``.
         :param segments: the values for the names in braces.
-        :param params: query parameters; those that are ``None`` are left out.
-        :param content: the JSON body, encoded.
-        :param safety: which failures may be retried; derived from the method by default.
+        :param params: the query parameters. ``None`` values are omitted.
+        :param content: the encoded JSON body.
+        :param safety: the rule for which failures can be retried. By default, it is derived from
+            the method.
         :param accepts_redirect: whether a 3xx response is a success.
-        :raises ValueError: if a segment or a parameter cannot be sent.
+        :returns: the request spec.
+        :raises ValueError: if a segment or parameter is invalid.
         """
         encoded = {
             name: encode_path_segment(name, value) for name, value in (segments or {}).items()
@@ -112,6 +114,6 @@ class RequestSpec:
 
 
 def safety_of_method(method: str) -> RetrySafety:
-    """Return what HTTP says about retrying a method."""
+    """Return the retry safety that HTTP defines for a method."""
     is_idempotent = method in _IDEMPOTENT_METHODS
     return RetrySafety.IDEMPOTENT if is_idempotent else RetrySafety.NOT_SENT

@@ -1,4 +1,4 @@
-"""Report each call to OpenTelemetry, if its API is installed."""
+"""Report each call to OpenTelemetry if the OpenTelemetry API is installed."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _log = logging.getLogger("pandium")
 _Attributes: TypeAlias = "dict[str, str | int]"
 
 _NOTHING = nullcontext()
-# Names are those of https://opentelemetry.io/docs/specs/semconv/http/
+# The names follow https://opentelemetry.io/docs/specs/semconv/http/
 _DURATION = "http.client.request.duration"
 
 
 @cache
 def load_instruments() -> Any:
-    """Return OpenTelemetry's tracer and histogram, or `None` if it is missing or broken."""
+    """Return the tracer and instruments, or `None` if OpenTelemetry is missing or broken."""
     if find_spec("opentelemetry") is None:
         return None
     try:
-        from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
+        from opentelemetry import metrics, trace  # noqa: PLC0415 - an optional dependency
 
         meter = metrics.get_meter("pandium", __version__)
         histogram = meter.create_histogram(
             _DURATION, unit="s", description="Duration of a call, including its retries."
         )
         return trace.get_tracer("pandium", __version__), trace, histogram
-    except ImportError:  # another distribution fills the namespace
+    except ImportError:  # the namespace package belongs to another distribution
         return None
-    except Exception:  # noqa: BLE001 - whatever a provider raises must not break a call
-        _log.warning("OpenTelemetry cannot be used: calls are not traced", exc_info=True)
+    except Exception:  # noqa: BLE001 - an error in a provider must not break a call
+        _log.warning("could not initialize OpenTelemetry; calls are not traced", exc_info=True)
         return None
 
 
 def observe_call(
     method: str, template: str, base_url: str, attempts: Sequence[Attempt], now: Callable[[], float]
 ) -> AbstractContextManager[None]:
-    """Record a span of one call, with its attempts as events, and how long it took."""
+    """Record one call as a span, with its attempts as events, and measure its duration."""
     instruments = load_instruments()
     if instruments is None:
         return _NOTHING
@@ -58,9 +58,9 @@ def observe_call(
 
 
 class _ObservedCall(AbstractContextManager[None]):
-    """A call in progress. Whatever OpenTelemetry raises is logged, and breaks nothing."""
+    """A call in progress. Errors in OpenTelemetry are logged and never interrupt the call."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - those of `observe_call`, and the instruments
+    def __init__(  # noqa: PLR0913, PLR0917 - `observe_call`'s arguments, plus one
         self,
         instruments: Any,
         method: str,
@@ -85,7 +85,7 @@ class _ObservedCall(AbstractContextManager[None]):
                     self._name,
                     kind=self._trace.SpanKind.CLIENT,
                     attributes=self._attributes,
-                    record_exception=False,  # a traceback may contain secrets of the user's code
+                    record_exception=False,  # a traceback may contain the user's secrets
                     set_status_on_exception=False,
                 )
             )

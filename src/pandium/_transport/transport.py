@@ -1,4 +1,4 @@
-"""Send requests with retries, and return each response as a value or raise it as an error."""
+"""Send requests with retries, and return each response as a value or raise an error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ _log = logging.getLogger("pandium")
 T = TypeVar("T")
 
 _KEY_HEADER = "X-API-KEY"
-# gzip alone, because `_http.body` decompresses within a limit, and knows nothing else.
+# Request only gzip. By default, httpx may also request br and zstd, which `_http.body` does not
+# support.
 _DOWNLOAD_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": f"pandium-python/{__version__}"}
 _HEADERS = {"Accept": "application/json", **_DOWNLOAD_HEADERS}
 _JSON_HEADERS = {**_HEADERS, "Content-Type": "application/json"}
@@ -48,7 +49,8 @@ class Transport:
     """
     Send requests with one set of options.
 
-    Views of a client differ in ``timeout``, ``retry`` and ``headers``, and share the rest.
+    Each view of a client has its own ``timeout``, ``retry`` and ``headers``. All views share the
+    other attributes.
     """
 
     config: Config
@@ -59,22 +61,22 @@ class Transport:
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
     async def request_model(self, spec: RequestSpec, cls: type[T]) -> T:
-        """Send a request, and decode the response as a model or a list of models."""
+        """Send a request and decode the response as a model or a list of models."""
         return await self.request(spec, lambda response: decode(response.content, cls))
 
     async def request_json(self, spec: RequestSpec) -> Any:
-        """Send a request, and decode the response as JSON. An empty response is `None`."""
+        """Send a request and decode the response as JSON. Return `None` if it is empty."""
         return await self.request(
             spec, lambda response: decode_json(response.content) if response.content else None
         )
 
     async def download(self, url: str) -> bytes:
-        """Download from a signed URL of another host, without the API key or the user's headers."""
+        """Download a signed URL from another host, without the API key or the user's headers."""
         spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT, is_signed=True)
         return await self.request(spec, lambda response: response.content)
 
     async def prepare(self) -> None:
-        """Do the slow part of the first request in a thread, so that the event loop goes on."""
+        """Do the slow part of the first request in a thread to avoid blocking the event loop."""
         if not self.connections.is_prepared:
             with self.clock.waiting_for_io():
                 await anyio.to_thread.run_sync(self._prepare)
@@ -85,11 +87,13 @@ class Transport:
 
     async def request(self, spec: RequestSpec, read: Callable[[Response], T]) -> T:
         """
-        Send a request, and return what ``read`` makes of the response.
+        Send a request and return the result of calling ``read`` on the response.
 
-        :raises TransportError: if no response came.
-        :raises APIError: if the response is an error.
-        :raises DecodeError: if the response cannot be read.
+        :param spec: the request to send.
+        :param read: a function that decodes the response.
+        :raises TransportError: if no complete response was received.
+        :raises APIError: if the API responded with an error.
+        :raises DecodeError: if the response could not be decoded.
         """
         if not self.connections.is_prepared:
             await self.prepare()
@@ -115,7 +119,7 @@ class Transport:
         except PandiumError as error:
             self._describe(error, spec, request)
             error.attempts = tuple(attempts)
-            # A response that cannot be read is a response: the request was carried out.
+            # If a response was received but could not be decoded, the request was executed.
             error.outcome_unknown |= outcome_unknown or isinstance(error, DecodeError)
             hide_frames(error, outer)
             raise
@@ -132,14 +136,14 @@ class Transport:
             params=spec.params,
             content=spec.content,
         )
-        # Last, so that the key is in no variable of a frame that can raise.
+        # Set the key last, so that no frame that can raise holds it in a local variable.
         request.headers[_KEY_HEADER] = self.config.api_key.reveal()
         return request
 
     async def _attempt(
         self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]
     ) -> Response:
-        """Send a request once, and raise an error response as an error."""
+        """Send a request once. Raise an error if the response is unsuccessful."""
         async with self.connections.slot(self.retry.max_elapsed):
             at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
             try:
@@ -163,7 +167,7 @@ class Transport:
     ) -> PandiumError:
         headers, content = response.headers, response.content
         if spec.is_signed:
-            # What a storage host says about a signed URL may be as secret as the URL.
+            # The storage host's response may repeat parts of the signed URL, which is a secret.
             headers = {k: v for k, v in headers.items() if k.lower() in _RETRY_HEADERS}
             content = b""
         error = error_from_response(
@@ -181,18 +185,18 @@ class Transport:
         return error
 
     def _describe(self, error: PandiumError, spec: RequestSpec, request: httpx.Request) -> None:
-        """Record the request on an error, and redact the key from text that others wrote."""
+        """Add the request's method and URL to an error and redact the key from its message."""
         error.method, error.url = spec.method, _shown_url(spec, request)
         error.args = tuple(self.config.api_key.redact(list(error.args)))
 
 
 def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
-    """Return the URL as errors and logs may show it: without its query if it is signed."""
+    """Return the URL for errors and logs, without the query string of a signed URL."""
     return str(request.url.copy_with(query=None) if spec.is_signed else request.url)
 
 
 def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:
-    """Merge headers regardless of case. The last layer that has a header wins."""
+    """Merge headers, ignoring case. Later layers take precedence over earlier ones."""
     first, *others = (layer for layer in layers if layer)
     if not others:
         return first
