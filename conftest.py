@@ -1,9 +1,9 @@
 """
 Run every code block in README.md and docs/ as a test. Each page has a separate emulator.
 
-The blocks of a page run in order and share a namespace. If a block defines tests, they also run under
-pytest, in a separate project that contains all tests from the page up to that point. Shell blocks run
-in the current directory. Lines that only install packages are skipped.
+The blocks of a page run in order and share a namespace. If a block defines tests, they also run
+under pytest, in a separate project that contains all tests from the page up to that point. Shell
+blocks run in the page's temporary directory. Lines that only install packages are skipped.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ Sync all tenants of an integration from several machines with Dask.
     python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
 Without ``--scheduler``, the script starts workers on this machine. It divides the tenants into one
-share per worker. Each share is processed by a task with a separate client, a separate journal and a
-part of the poll rate. If a worker dies, Dask assigns its share to another worker, which resumes from
-the journal, so that no tenant is triggered twice. The journal directory must therefore be accessible
-to every worker, on a file system with locks that SQLite can rely on. To resume the job, run the
-command again with the same directory.
+share per worker. Each share is processed by a task with a separate client, a separate journal and
+a part of the poll rate. If a worker dies, Dask assigns its share to another worker, which resumes
+from the journal, so that no tenant is triggered twice. The journal directory must therefore be
+accessible to every worker, on a file system with locks that SQLite can rely on. To resume the job,
+run the command again with the same directory.
 """
 
 from __future__ import annotations
