@@ -49,7 +49,7 @@ def _tenant(zone: str) -> dict[str, Any]:
 
 
 def tenants(first: int, count: int, zone: str = "Z") -> bytes:
-    """Return a page of tenants of about 780 bytes each. Their datetimes end in `zone`."""
+    """Return a page of tenants, about 780 bytes each, with datetimes that end in `zone`."""
     row = json.dumps(_tenant(zone), separators=(",", ":")).replace('"%d"', "%d").encode()
     return b"[" + b",".join(row % (i, i) for i in range(first, first + count)) + b"]"
 

@@ -40,7 +40,7 @@ def peak_memory() -> float:
 @contextmanager
 def sample_stack(interval: float) -> Iterator[Counter[str]]:
     """
-    Count the samples of CPU time in each module.
+    Sample the stack and count the samples in each module.
 
     :param interval: the CPU time between two samples of the stack, in seconds. 0 disables
         sampling.
