@@ -1,9 +1,9 @@
 """
-Run every code block in README.md and docs/ as a test, against an emulator for each page.
+Run every code block in README.md and docs/ as a test. Each page has a separate emulator.
 
-The blocks of a page run in order and share their names. A block that defines tests also runs under
-pytest, in a project of its own that contains the tests of the page so far. Shell blocks run in the
-directory of the page, except for lines that only install.
+The blocks of a page run in order and share a namespace. If a block defines tests, they also run
+under pytest, in a separate project that contains all tests from the page up to that point. Shell
+blocks run in the page's temporary directory. Lines that only install packages are skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from support.examples import example_namespace, run_example
 if TYPE_CHECKING:
     from sybil import Example
 
-# The strictest settings of a user's project. Each required plugin validates the others' options.
+# The strictest settings that a user's project can have. Each required plugin must accept the
+# options of the others.
 STRICT = """
 [pytest]
 addopts = --strict-markers --strict-config -p no:cacheprovider -p no:schemathesis
@@ -51,7 +52,7 @@ def tear_down(names: dict[str, Any]) -> None:
 
 
 def run_python(example: Example) -> None:
-    # Blank lines in front give tracebacks the line numbers of the page.
+    # Leading blank lines make the line numbers in tracebacks match those of the page.
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
     run_example(source, example.path, example.namespace)
     if has_tests(example.parsed):
@@ -70,7 +71,7 @@ def run_tests(example: Example) -> None:
     project = Path(tempfile.mkdtemp(dir=Path.cwd()))
     (project / "pytest.ini").write_text(STRICT)
     (project / "test_page.py").write_text("\n".join(blocks))
-    # The tests of a user see neither the page's emulator nor the options of this pytest run.
+    # A user's tests must not be affected by the page's emulator or the options of this pytest run.
     hidden = ("PANDIUM_", "PYTEST_")
     variables = {name: text for name, text in os.environ.items() if not name.startswith(hidden)}
     command = [sys.executable, "-m", "pytest", "-q", "test_page.py"]
@@ -78,7 +79,7 @@ def run_tests(example: Example) -> None:
 
 
 def run_shell(example: Example) -> None:
-    # Port 8080 may be in use, so each page gets a free port in its place.
+    # Port 8080 may be in use, so each page uses a free port instead.
     text = example.parsed.replace("8080", str(example.namespace["_port"]))
     lines = [line for line in text.splitlines() if line and not line.startswith(INSTALLS)]
     if lines and lines[-1].startswith("python -m pandium.emulator"):
@@ -88,7 +89,7 @@ def run_shell(example: Example) -> None:
 
 
 def serve(command: str, stack: ExitStack) -> None:
-    """Start an emulator that runs until the page ends, and wait for its first line of output."""
+    """Start an emulator that runs until the end of the page, and wait for its first output line."""
     process = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
     stack.enter_context(process)
     stack.callback(process.terminate)

@@ -1,4 +1,4 @@
-"""The checks of this project. `nox` runs the usual ones, `nox -s NAME` one, `nox -l` lists all."""
+"""Project checks. `nox` runs the default sessions, `nox -s NAME` runs one, `nox -l` lists all."""
 
 import shutil
 import tarfile
@@ -34,7 +34,7 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("ty", "check")
-    # Fails if the type of a public symbol is unknown.
+    # This check fails if the type of a public symbol is unknown.
     session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
@@ -55,14 +55,14 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, venv_backend="uv")
 def minimums(session: nox.Session) -> None:
-    """Run the tests with the lowest allowed dependencies; `tests` uses the newest."""
+    """Run the tests with the lowest allowed dependencies. `tests` uses the newest."""
     session.install("--resolution", "lowest-direct", "-e", ".[demo]", *group("test"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def long(session: nox.Session) -> None:
-    """Run the long versions of the stress tests, of which CI runs short versions."""
+    """Run the long versions of the stress tests. CI runs shorter versions."""
     session.install("-e", ".[demo]", *group("test"))
     paths = (
         "tests/wire/test_churn.py",
@@ -75,21 +75,21 @@ def long(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def browser(session: nox.Session) -> None:
-    """Test the emulator's page and the site in Chromium; install it with apt if it is missing."""
+    """Test the emulator's page and the site in Chromium, which is installed if it is missing."""
     session.install("-e", ".[demo]", *group("test", "browser", "docs"))
     session.run(".ci/browser", "python", external=True)
 
 
 @nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
-    """Take new screenshots for the documentation; needs Chromium."""
+    """Take new screenshots for the documentation. Requires Chromium."""
     session.install("-e", ".[demo]", *group("browser"))
     session.run("python", "tests/screenshots.py", "docs/images")
 
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """Build the documentation site; every warning is an error."""
+    """Build the documentation site, treating warnings as errors."""
     session.install("-e", ".[demo]", *group("docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
@@ -101,15 +101,15 @@ def bench(session: nox.Session) -> None:
         session.run("python", str(path), *session.posargs)
 
 
-# Only needed to develop the project, so not part of the sdist.
+# The sdist omits these directories because they are needed only for development.
 DEVELOPMENT_ONLY = (".ci/", ".github/")
 INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build both distributions, check their contents, and run the sdist's tests on the wheel."""
-    shutil.rmtree(session.create_tmp())  # from the previous run
+    """Build both distributions, check their contents and run the sdist's tests on the wheel."""
+    shutil.rmtree(session.create_tmp())  # remove the files of the previous run
     target = Path(session.create_tmp())
     dist = target / "dist"
     session.install("build", "twine")
@@ -122,7 +122,7 @@ def build(session: nox.Session) -> None:
         archive.extractall(target, filter="data")
     session.install("--force-reinstall", f"{wheel.resolve()}[demo]", *group("test"))
     session.chdir(target / sdist.name.removesuffix(".tar.gz"))
-    # Make sure that the tests import the wheel, not the sources beside them.
+    # Make sure that the tests import the wheel and not the adjacent source files.
     session.run("python", "-c", "import pandium; assert 'site-packages' in pandium.__file__")
     session.run("pytest", *session.posargs)
 
@@ -149,7 +149,7 @@ def check_wheel(session: nox.Session, path: Path) -> None:
 def check_names(session: nox.Session, path: Path, found: set[str], expected: set[str]) -> None:
     if found != expected:
         extra, missing = sorted(found - expected), sorted(expected - found)
-        session.error(f"{path.name} has unexpected files {extra} and lacks {missing}")
+        session.error(f"{path.name} has unexpected files {extra} and is missing {missing}")
 
 
 @nox.session(python=OLDEST, venv_backend="uv")
@@ -161,5 +161,5 @@ def audit(session: nox.Session) -> None:
     requirements = Path(session.create_tmp()) / "requirements.txt"
     requirements.write_text(str(versions))
     session.install("pip-audit")
-    # --strict: a package that cannot be looked up is a failure.
+    # With --strict, pip-audit fails if a package cannot be looked up.
     session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(requirements))

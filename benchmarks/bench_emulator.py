@@ -1,10 +1,10 @@
 """
 Compare the emulator with an empty FastAPI application under uvicorn, and measure its fixture.
 
-The start time is that from the start of the process to the first response. The request rate is
-measured with 20 concurrent requests over persistent connections. The cost of the fixture is the
-difference between two child processes that run the same number of tests with and without it. Each
-figure is the median over the rounds.
+The startup time is measured from the start of the process to the first response. The request rate
+is measured with 20 concurrent requests over persistent connections. To measure the cost of the
+fixture, two child processes run the same number of tests with and without it. Each result is the
+median of all rounds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str) -> Iterator[tuple[str, float]]:
-    """Run one of the servers, and yield its URL and the seconds until its first response."""
+    """Run one of the servers, and yield its URL and the time to its first response in seconds."""
     port = str(free_port())
     commands = {
         "empty, def": ["-c", EMPTY, port],
@@ -103,7 +103,7 @@ async def load(url: str, seconds: float) -> float:
 
 
 def seconds_of_tests(argument: str) -> float:
-    """Return the seconds that pytest takes for many tests with this argument."""
+    """Return the time that pytest takes to run many tests with this argument, in seconds."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "test_many.py")
         path.write_text(

@@ -1,8 +1,8 @@
 """
 Compare the CPU time of imports with that of importing httpx, each in a new interpreter.
 
-The time excludes the start and the end of the interpreter. A ratio is the median over the rounds of
-the ratios to httpx in the same round. Optional dependencies of httpx, httpcore2 and anyio, such as
+The time excludes interpreter startup and shutdown. Ratios to httpx are computed within a round, and
+the median of all rounds is printed. Optional dependencies of httpx, httpcore2 and anyio, such as
 rich and trio, are hidden, as if only pandium were installed.
 """
 
@@ -33,7 +33,7 @@ print(time.process_time() - began)
 
 
 def measure(python: str, statement: str) -> float:
-    """Return the CPU seconds of a statement in a new interpreter."""
+    """Return the CPU time of a statement in a new interpreter, in seconds."""
     code = CHILD.format(hidden=HIDDEN, statement=statement)
     command = [python, "-I", "-c", code]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -43,13 +43,13 @@ def measure(python: str, statement: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--python", default=sys.executable, help="interpreter to measure")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")
     options = parser.parse_args()
     found: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for number in range(options.rounds + 1):
         for name, statement in STATEMENTS.items():
             seconds = measure(options.python, statement)
-            if number:  # the first round may compile modules
+            if number:  # skip the first round, which may compile modules
                 found[name].append(seconds)
     print(f"{'':>16} {'CPU ms':>8} {'ratio':>8}")
     for name, times in found.items():

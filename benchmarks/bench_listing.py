@@ -1,8 +1,9 @@
 """
-Compare listing tenants with other clients: latency, decoding, CPU and memory.
+Compare the performance of listing tenants with other clients: latency, decoding, CPU and memory.
 
-Every round measures each client once. The ratios are computed within a round, and the median of all
-rounds is printed. The server is a process of its own, and so is each client, except for decoding.
+Each round measures every client once. Ratios are computed within a round, and the median of all
+rounds is printed. The server and each client run in separate processes, except in the decoding
+benchmark.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ WALK = str(Path(__file__).with_name("walk.py"))
 
 
 def walk(total: int, client: str, url: str, warm_up_url: str, *options: str) -> Any:
-    """List all tenants in a process of its own, and return the measurements and request count."""
+    """List all tenants in a separate process and return the measurements and request count."""
     before = count_requests(url)
     command = [sys.executable, WALK, client, warm_up_url, url, *options]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
@@ -64,7 +65,7 @@ def median_ratio(rounds: list[Any], peer_rounds: list[Any], name: str) -> float:
 
 
 def latency(rounds: int) -> None:
-    """List 5,000 tenants, 100 per page. The server responds after 50 ms."""
+    """List 5,000 tenants, 100 per page, from a server that responds after 50 ms."""
     walks = {
         "httpx, pydantic": ("httpx", "0"),
         "generated client": ("generated", "0"),
@@ -86,14 +87,14 @@ def latency(rounds: int) -> None:
         print(f"{row} {median_ratio(figures, loop, 'requests'):>6.2f}")
     for name in list(results)[-3:]:
         speed = median_ratio(loop, results[name], "seconds")
-        report_goal(f"{name}: times as fast as the loop over httpx", 5, speed, is_minimum=True)
+        report_goal(f"{name}: times as fast as the httpx loop", 5, speed, is_minimum=True)
         report_goal(
             f"{name}: times its requests", 1.1, median_ratio(results[name], loop, "requests")
         )
 
 
 def decode(rounds: int) -> None:
-    """Decode a page of 500 tenants into what each client returns."""
+    """Decode a page of 500 tenants into the objects that each client returns."""
     readers: dict[str, Callable[[bytes], object]] = {
         "msgspec, dicts": msgspec.json.Decoder().decode,
         "msgspec, structs": peer_aiohttp.read,
@@ -101,12 +102,12 @@ def decode(rounds: int) -> None:
         "pydantic": peer_httpx.read,
         "generated client": peer_generated.read,
     }
-    print(f"{'date-times':>12} {'decoder':>18} {'µs/tenant':>12} {'ratio to dicts':>15}")
+    print(f"{'datetimes':>12} {'decoder':>18} {'µs/tenant':>12} {'ratio to dicts':>15}")
     pages = {
         "offset": (tenants(0, 500, "+00:00"), 1.5),
         "Z": (tenants(0, 500, "Z"), 1.5),
         "naive": (tenants(0, 500, ""), 2.5),
-        # With null for a field that has a documented default.
+        # These tenants have null for a field that has a documented default.
         "Z, nulls": (tenants(0, 500, "Z").replace(b'_configs":{}', b'_configs":null'), None),
     }
     for kind, (page, limit) in pages.items():
@@ -127,18 +128,18 @@ def decode(rounds: int) -> None:
 
 
 def least_seconds(read: Callable[[bytes], object], page: bytes) -> float:
-    """Return the CPU time of the fastest of five runs, to exclude the collection of garbage."""
+    """Return the lowest CPU time of five runs, which excludes garbage collection."""
     seconds = []
     for _ in range(5):
         began = time.process_time()
         result = read(page)
         seconds.append(time.process_time() - began)
-        del result  # freeing it is not measured
+        del result  # do not measure the time to free the result
     return min(seconds)
 
 
 def cpu(rounds: int) -> None:
-    """List 100,000 tenants, 500 per page, without delay: CPU time of the client's process."""
+    """List 100,000 tenants, 500 per page, without delay. Measure the client process's CPU time."""
     clients = ["aiohttp", "pandium", "httpx", "generated"]
     results: dict[str, list[Any]] = {name: [] for name in clients}
     with serving(0, 100_000) as url, serving(0, 1) as warm:
@@ -163,7 +164,7 @@ def cpu(rounds: int) -> None:
 
 
 def cpu_by_module(walks: list[Any]) -> Counter[str]:
-    """Return the CPU time of each module or library in µs per tenant, estimated from samples."""
+    """Estimate the CPU time of each module or library from samples, in µs per tenant."""
     samples: Counter[str] = Counter()
     for measurements in walks:
         samples.update(measurements["samples"])
@@ -183,7 +184,7 @@ def report_modules(peer: Counter[str], own: Counter[str]) -> None:
 
 
 def memory(rounds: int) -> None:
-    """List 10,000 tenants, then 1,000,000: peak memory of the client's process."""
+    """List 10,000 tenants, then 1,000,000. Measure the client process's peak memory."""
     sizes = (10_000, 1_000_000)
     peaks = {}
     print(f"{'tenants':>20} {'peak MB':>8}")
@@ -209,7 +210,7 @@ def main() -> None:
         parser.error(f"unknown part: {', '.join(unknown)}")
     with peer_generated.generated() as directory:
         sys.path.insert(0, directory)
-        # walk.py runs in other processes.
+        # walk.py runs in other processes, which read the path from this variable.
         os.environ["PYTHONPATH"] = os.pathsep.join([directory, os.environ.get("PYTHONPATH", "")])
         for name in options.parts or PARTS:
             print(f"{name}: {PARTS[name].__doc__}")

@@ -1,8 +1,9 @@
 """
-Compare one `runs.status` call with bare HTTP clients, with 1 to 1,000 concurrent calls.
+Compare `runs.status` with plain HTTP clients, with 1 to 1,000 concurrent calls.
 
-Each round measures every client against one server in another process. The CPU time is that of
-this process. A ratio is the median over the rounds of the ratios to bare httpx in the same round.
+In each round, every client sends requests to the same server, which runs in another process. CPU
+time is measured in this process. Ratios to plain httpx are computed within a round, and the median
+of all rounds is printed.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ CLIENTS: dict[str, Callable[[str, int], Any]] = {
 
 
 async def measure(make: Callable[[str, int], Any], url: str, width: int, calls: int) -> Any:
-    """Return the seconds and the CPU seconds per call."""
+    """Return the elapsed time and the CPU time per call, in seconds."""
     async with make(url, width) as call:
 
         async def run(count: int) -> None:

@@ -1,9 +1,9 @@
 """
 Compare ``as_completed`` with loops that poll at a fixed interval, for 1,000 runs on a manual clock.
 
-The durations of the runs are log-normal with a median of 60 s, and the status is 404 for the first
-2 s. A poll is a complete request of the client, to a transport that responds from memory. Then the
-memory and CPU of 10,000 triggers that only wait are measured.
+The run durations are log-normally distributed with a median of 60 s, and the status is 404 for the
+first 2 s. Each poll is a complete client request to a transport that responds from memory. The
+script also measures the memory and CPU time of 10,000 idle triggers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE = 50.0
 
 
 class Server:
-    """Responds by the clock, and records the time of each poll of each trigger."""
+    """A handler that derives each response from the clock and records the time of every poll."""
 
     def __init__(self, durations: dict[str, float], clock: ManualClock) -> None:
         self.durations = durations
@@ -57,13 +57,13 @@ class Server:
         times = sorted(time for polls in self.polls.values() for time in polls)
         first = most = 0
         for last, polled_at in enumerate(times):
-            while times[first] <= polled_at - (1 - 1e-6):  # tolerates rounding errors of the clock
+            while times[first] <= polled_at - (1 - 1e-6):  # tolerate clock rounding errors
                 first += 1
             most = max(most, last - first + 1)
         return most
 
     def lateness(self) -> list[tuple[float, float]]:
-        """Return how late the end of each run was seen, and the duration of the run."""
+        """Return the lateness and the duration of each run, in seconds."""
         return [
             (self.polls[trigger_id][-1] - self.began[trigger_id] - duration, duration)
             for trigger_id, duration in self.durations.items()
@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
 
 
 async def measure(method: Method, runs: int, per_second: float, spread: float) -> Server:
-    generator = random.Random(1)  # the same runs for each method
+    generator = random.Random(1)  # every method gets the same runs
     clock = ManualClock()
     server = Server(
         {str(n): MEDIAN * math.exp(generator.gauss(0, spread)) for n in range(runs)}, clock
@@ -128,7 +128,11 @@ async def measure(method: Method, runs: int, per_second: float, spread: float) -
 
 
 def figures(server: Server) -> tuple[float, float, float]:
-    """Return polls per run, total lateness by total duration, and the mean lateness of a run."""
+    """
+    Return the polls per run, the total lateness and the mean lateness.
+
+    The total lateness is relative to the total duration, the mean lateness to each run's duration.
+    """
     lateness = server.lateness()
     polls = statistics.mean(len(times) for times in server.polls.values())
     total = sum(late for late, _ in lateness) / sum(duration for _, duration in lateness)
@@ -144,7 +148,7 @@ def report(method: str, arrival: str, spread: float, server: Server) -> None:
 
 
 async def measure_idle(count: int) -> tuple[float, float]:
-    """Return the memory of a waiting trigger in bytes, and the share of a CPU that all use."""
+    """Return the memory per waiting trigger in bytes, and the CPU share of all triggers."""
     triggers = [Trigger(str(number)) for number in range(count)]
     async with AsyncPandium("key", base_url="http://127.0.0.1:9") as client:
         tracemalloc.start()
@@ -165,7 +169,7 @@ def main() -> None:
     parser.add_argument("--triggers", type=int, default=10_000)
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     options = parser.parse_args()
-    print("polls/s: maximum; lateness as a share of the duration: of all runs, mean of each run")
+    print("polls/s: maximum; late: lateness relative to duration, in total and as the mean per run")
     heads = ("arrival", "spread", "method", "polls/s", "polls/run", "late, total", "late, mean")
     print("{:>11} {:>6} {:>11} {:>9} {:>10} {:>11} {:>11}".format(*heads))
     arrivals = {"at once": math.inf, "10/s": 10.0}

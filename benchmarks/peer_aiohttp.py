@@ -1,4 +1,4 @@
-"""List tenants with a loop over aiohttp and handwritten msgspec structs, as the lower bound."""
+"""List tenants with an aiohttp loop and handwritten msgspec structs, as the lower bound."""
 
 from __future__ import annotations
 

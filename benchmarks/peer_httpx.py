@@ -1,4 +1,4 @@
-"""List tenants with a loop over httpx and handwritten pydantic models."""
+"""List tenants with an httpx loop and handwritten pydantic models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """
-Measure the data of the two plots in the documentation, and draw them.
+Measure the data for the two plots in the documentation and draw them.
 
-The data is stored in benchmarks/data, the plots in docs/images. `--draw` draws the stored data.
+The data is stored in benchmarks/data and the plots in docs/images. With `--draw`, the stored data
+is drawn without measuring it again.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _save(figure: Any, name: str) -> None:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    # A white background, so that the plot is readable on a dark page.
+    # The white background makes the plot readable on a dark page.
     figure.savefig(
         IMAGES / f"{name}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
     )
@@ -91,7 +92,7 @@ def _save(figure: Any, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draw", action="store_true", help="draw the stored data")
+    parser.add_argument("--draw", action="store_true", help="draw the stored data only")
     if not parser.parse_args().draw:
         DATA.mkdir(exist_ok=True)
         for name, measure in {"listing": measure_listing, "waiting": measure_waiting}.items():

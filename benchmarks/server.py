@@ -1,4 +1,4 @@
-"""A small, fast server for the benchmarks, in a process of its own."""
+"""A small, fast server for the benchmarks, which runs in a separate process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE = re.compile(rb"GET /v2/tenants\?(?=\S*\bskip=(\d+))(?=\S*\blimit=(\d+))")
 
 
 def _tenant(zone: str) -> dict[str, Any]:
-    """Return a tenant with every documented field, with `%d` in place of its number."""
+    """Return a tenant with every documented field and `%d` in place of its number."""
     stamp = f"2026-01-02T03:04:05.678901{zone}"
     run = {"id": 71, "mode": "normal", "status": {"phase": "Succeeded", "startTime": stamp}}
     connectors = [
@@ -49,13 +49,13 @@ def _tenant(zone: str) -> dict[str, Any]:
 
 
 def tenants(first: int, count: int, zone: str = "Z") -> bytes:
-    """Return a page of tenants of about 780 bytes each, whose date-times end in `zone`."""
+    """Return a page of tenants, about 780 bytes each, with datetimes that end in `zone`."""
     row = json.dumps(_tenant(zone), separators=(",", ":")).replace('"%d"', "%d").encode()
     return b"[" + b",".join(row % (i, i) for i in range(first, first + count)) + b"]"
 
 
 class Protocol(asyncio.Protocol):
-    """Respond with tenants, the number of requests for tenants so far, or the status of a run."""
+    """A server for tenants, the number of tenant requests so far, and the status of a run."""
 
     requests = 0
 
@@ -95,7 +95,7 @@ async def serve(delay: float, total: int) -> None:
 
 @contextmanager
 def serving(delay: float, total: int = 0) -> Iterator[str]:
-    """Run the server in another process, and yield its URL."""
+    """Run the server in another process and yield its URL."""
     command = [sys.executable, __file__, str(delay), str(total)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

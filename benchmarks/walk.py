@@ -1,8 +1,9 @@
 """
-List all tenants with one client in a process of its own, and print the measurements as JSON.
+List all tenants with one client in a separate process and print the measurements as JSON.
 
-In a shared process the garbage collector would also traverse what other clients have imported. The
-client lists the tenants of another server first, so that lazy imports and set-up are not measured.
+In a shared process, the garbage collector would also traverse the modules that other clients have
+imported. The client first lists the tenants of another server, so that lazy imports and setup are
+not measured.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def peak_memory() -> float:
 @contextmanager
 def sample_stack(interval: float) -> Iterator[Counter[str]]:
     """
-    Count in which module CPU time is spent.
+    Sample the stack and count the samples in each module.
 
-    :param interval: The CPU time between two samples of the stack, in seconds. 0 takes none.
+    :param interval: the CPU time between two samples of the stack, in seconds. 0 disables
+        sampling.
     """
     samples: Counter[str] = Counter()
 
@@ -59,7 +61,7 @@ def sample_stack(interval: float) -> Iterator[Counter[str]]:
 
 
 def _on_collection(phase: str, info: Any) -> None:
-    """Do nothing. This frame marks signals that arrived during a garbage collection."""
+    """Do nothing. This frame identifies signals that arrive during garbage collection."""
 
 
 def _module_of(frame: FrameType | None) -> str:

@@ -1,14 +1,15 @@
 """
-Sync all tenants of an integration from several machines, with Dask.
+Sync all tenants of an integration from several machines with Dask.
 
     pip install pandium distributed
     python examples/dask_sync.py 42 --journals ./journals --workers 4 --poll-rate 20
 
-Without ``--scheduler``, workers are started on this machine. The tenants are divided into one share
-per worker. Each share is a task with its own client, its own journal and its part of the poll rate.
-If a worker dies, Dask gives its share to another worker, which resumes from the journal: no tenant
-is triggered twice. Every worker must therefore see the directory of the journals, on a file system
-whose locks SQLite can rely on. Run the command again with the same directory to resume the job.
+Without ``--scheduler``, the script starts workers on this machine. It divides the tenants into one
+share per worker. Each share is processed by a task with a separate client, a separate journal and
+a part of the poll rate. If a worker dies, Dask assigns its share to another worker, which resumes
+from the journal, so that no tenant is triggered twice. The journal directory must therefore be
+accessible to every worker, on a file system with locks that SQLite can rely on. To resume the job,
+run the command again with the same directory.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def list_tenants(integration_id: int) -> list[int]:
 
 
 def sync_share(tenants: Sequence[int], journal: str, poll_rate: float) -> list[RunResult]:
-    """Sync one share of the tenants. Runs on a worker."""
+    """Sync one share of the tenants. This function runs on a worker."""
 
     async def sync() -> list[RunResult]:
         poll = Polling(rate=poll_rate)
@@ -52,9 +53,10 @@ def sync_share(tenants: Sequence[int], journal: str, poll_rate: float) -> list[R
 def sync_all(
     dask: Client, tenants: Sequence[int], journals: Path, poll_rate: float
 ) -> list[RunResult]:
-    """Divide the tenants among the workers, and return all results."""
+    """Divide the tenants among the workers and return all results."""
     journals.mkdir(parents=True, exist_ok=True)
-    # Stored, so that a resumed job has the same shares even if the number of workers differs.
+    # Store the count, so that a resumed job has the same shares even if the number of workers
+    # has changed.
     count_file = journals / "shares"
     if not count_file.exists():
         count_file.write_text(str(len(dask.scheduler_info(n_workers=-1)["workers"])))
@@ -76,17 +78,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Sync all tenants of an integration with Dask.")
     parser.add_argument("integration", type=int)
     parser.add_argument(
-        "--journals", type=Path, required=True, help="directory for the journals of this job"
+        "--journals", type=Path, required=True, help="the directory for the journals of this job"
     )
-    parser.add_argument("--scheduler", help="address of a Dask scheduler")
+    parser.add_argument("--scheduler", help="the address of a Dask scheduler")
     parser.add_argument(
         "--workers",
         type=int,
         default=2,
-        help="number of local workers to start if there is no --scheduler",
+        help="the number of local workers to start if --scheduler is not given",
     )
     parser.add_argument(
-        "--poll-rate", type=float, default=20.0, help="polls a second, of all workers together"
+        "--poll-rate",
+        type=float,
+        default=20.0,
+        help="the maximum number of polls per second across all workers",
     )
     options = parser.parse_args()
     tenants = asyncio.run(list_tenants(options.integration))
