@@ -63,9 +63,9 @@ class StatusPoller:
         """
         Validate the arguments of a wait, and return its options.
 
-        :param on_status_args: Returns the arguments of ``on_status`` that follow the status.
-        :raises ValueError: If an argument is invalid.
-        :raises PandiumError: If the client is closed.
+        :param on_status_args: returns the arguments of ``on_status`` that follow the status.
+        :raises ValueError: if an argument is invalid.
+        :raises PandiumError: if the client is closed.
         """
         clock, connections = self._transport.clock, self._transport.connections
         connections.raise_if_closed()
