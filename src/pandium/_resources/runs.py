@@ -219,7 +219,7 @@ class Runs:
         url = await client.runs.log_url(run_id)
         ```
 
-        ``GET /v2/runs/{run_id}/log`` is a later addition to the
+        ``GET /v2/runs/{run_id}/log`` was added later to the
         [API reference](https://docs.pandium.com/reference/pandium-api).
 
         :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.
@@ -237,7 +237,7 @@ class Runs:
         print(await client.runs.log(run_id))
         ```
 
-        ``GET /v2/runs/{run_id}/log`` is a later addition to the
+        ``GET /v2/runs/{run_id}/log`` was added later to the
         [API reference](https://docs.pandium.com/reference/pandium-api).
 
         :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.

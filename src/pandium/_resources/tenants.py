@@ -78,7 +78,7 @@ class Tenants:
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Tenant]:
         """
-        Return a listing of tenants. Requests are sent when it is iterated over.
+        Return a listing of tenants. Requests are sent during iteration.
 
         ```python
         async for tenant in client.tenants.list(integration_id=integration_id):
@@ -92,18 +92,19 @@ class Tenants:
         :param user_name: return only tenants of this marketplace user.
         :param archived: filter by whether a tenant is archived; no filter by default. The API
             reference does not say whether ``True`` excludes tenants that are not archived.
-        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: maximum number of records to return; no limit by default.
-        :param page_size: records per request, from 1 to 500.
-        :param skip: number of records to skip at the start.
-        :param prefetch: maximum number of concurrent page requests.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the API's
+            order.
+        :param limit: the maximum number of records to return. Default: no limit.
+        :param page_size: the number of records per request, from 1 to 500.
+        :param skip: the number of records to skip at the start.
+        :param prefetch: the maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
-        :param confirm_end: whether a page that is shorter than requested must be followed by one
-            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
-            single page, unless its length is suspicious: a multiple of 10, or at least half of
+        :param confirm_end: whether to confirm that a short page is the last one by requesting
+            another page, which must contain no new records. ``"auto"`` skips this for a single-page
+            listing, unless the page's length is suspicious: a multiple of 10, or at least half of
             ``page_size``.
-        :returns: a ``Listing``, which can be iterated over more than once.
+        :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
         params = {
@@ -149,7 +150,7 @@ class Tenants:
         [Create One](https://docs.pandium.com/reference/pandium-api#create-one)
 
         :param name: lower-case letters and digits, with hyphens only between them.
-        :param integration_id: id of the integration.
+        :param integration_id: the integration's id.
         :param user_schedule: cron expression for the tenant's regular runs.
         :param release_id: id of the tenant's release. Mutually exclusive with ``release_channel``;
             with neither, the tenant gets the integration's default release.
@@ -191,7 +192,7 @@ class Tenants:
         are ``name``, ``configs``, ``paused``, ``archived``, ``user_schedule``, ``release_id`` and
         ``release_channel``.
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :param changes: new values by field name. Unknown fields are sent too, and ``None`` is sent
             as null.
         :raises NotFound: if the tenant does not exist.
@@ -222,7 +223,7 @@ class Tenants:
         API reference:
         [Delete Tenant](https://docs.pandium.com/reference/pandium-api#delete-tenant)
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :returns: the decoded JSON of the response; empty if the response is.
         :raises NotFound: if the tenant does not exist.
         """
@@ -242,7 +243,7 @@ class Tenants:
         The [API reference](https://docs.pandium.com/reference/pandium-api) lists
         ``GET /v2/tenants/{tenant_id}/release`` without describing its response.
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/release", {"tenant_id": tenant_id})
@@ -266,10 +267,10 @@ class Tenants:
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
 
-        :param tenant_id: id of the tenant.
-        :param mode: ``"init"`` or ``"normal"``.
-        :param payload: data for the run, which must be JSON-serializable.
-        :returns: the trigger, to pass to ``runs.wait``.
+        :param tenant_id: the tenant's id.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
+        :param payload: the JSON-serializable data to pass to the run.
+        :returns: the trigger, which can be passed to ``runs.wait``.
         :raises NotFound: if the tenant does not exist.
         """
         return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
@@ -324,7 +325,7 @@ class Tenants:
 
         :param tenants: tenant ids or ``Tenant`` objects, as an iterable or async iterable. A
             listing is read while the first syncs are running.
-        :param mode: ``"init"`` or ``"normal"``.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
         :param payload: a mapping for the integration to read, the same for every tenant. Or a
             function, sync or async, that takes an item of ``tenants`` and returns the mapping.
         :param journal: the path of an SQLite file in which to record progress. It is created if it
@@ -399,7 +400,7 @@ class Tenants:
         API reference:
         [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
@@ -419,7 +420,7 @@ class Tenants:
         API reference:
         [Patch Metadata](https://docs.pandium.com/reference/pandium-api#patch-metadata)
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :param data: keys to add or replace; must be JSON-serializable.
         :raises NotFound: if the tenant does not exist.
         :raises ValidationError: if the data does not match the schema of the tenant's release.
@@ -446,7 +447,7 @@ class Tenants:
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Run]:
         """
-        Return a listing of a tenant's runs. Requests are sent when it is iterated over.
+        Return a listing of a tenant's runs. Requests are sent during iteration.
 
         If the tenant does not exist, the first page raises ``NotFound``.
 
@@ -455,22 +456,23 @@ class Tenants:
             print(run.id, run.status)
         ```
 
-        ``GET /v2/tenants/{tenant_id}/runs`` is a later addition to the
+        ``GET /v2/tenants/{tenant_id}/runs`` was added later to the
         [API reference](https://docs.pandium.com/reference/pandium-api).
 
-        :param tenant_id: id of the tenant.
-        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: maximum number of records to return; no limit by default.
-        :param page_size: records per request, from 1 to 500.
-        :param skip: number of records to skip at the start.
-        :param prefetch: maximum number of concurrent page requests.
+        :param tenant_id: the tenant's id.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the API's
+            order.
+        :param limit: the maximum number of records to return. Default: no limit.
+        :param page_size: the number of records per request, from 1 to 500.
+        :param skip: the number of records to skip at the start.
+        :param prefetch: the maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
-        :param confirm_end: whether a page that is shorter than requested must be followed by one
-            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
-            single page, unless its length is suspicious: a multiple of 10, or at least half of
+        :param confirm_end: whether to confirm that a short page is the last one by requesting
+            another page, which must contain no new records. ``"auto"`` skips this for a single-page
+            listing, unless the page's length is suspicious: a multiple of 10, or at least half of
             ``page_size``.
-        :returns: a ``Listing``, which can be iterated over more than once.
+        :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
         params = {"sort_by": validate_sort_by(sort_by)}
