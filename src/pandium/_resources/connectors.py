@@ -190,13 +190,13 @@ class Connectors:
         """
         Disconnect a tenant from a connector.
 
-        The request is not retried if it may already have been carried out.
+        The request is not retried if it may already have been executed.
 
         ```python
         await client.connectors.disconnect(tenant_id, "crm")
         ```
 
-        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` is a later addition
+        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` was added later
         to the [API reference](https://docs.pandium.com/reference/pandium-api).
 
         :param tenant_id: the tenant's id.

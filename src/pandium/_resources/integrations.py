@@ -53,8 +53,8 @@ class Integrations:
         [Get Many Integrations](https://docs.pandium.com/reference/pandium-api#get-many-integrations)
 
         :param archived: a filter on whether the integration is archived. Default: no filter.
-        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the API's
-            order.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
+            API's order.
         :param limit: the maximum number of records to return. Default: no limit.
         :param page_size: the number of records per request, from 1 to 500.
         :param skip: the number of records to skip at the start.
