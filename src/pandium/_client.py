@@ -193,7 +193,7 @@ class AsyncPandium:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncPandium:
         """
-        Return a view of this client with different options. The view shares its connections.
+        Return a view of this client with different options. It shares the client's connections.
 
         Closing a view has no effect. Closing the client also closes its views.
 
@@ -227,7 +227,7 @@ class AsyncPandium:
         """
         Close the client's connections. Calling this method again has no effect.
 
-        Closing a view has no effect either, and a user-supplied ``http_client`` stays open.
+        Closing a view has no effect, and a user-supplied ``http_client`` stays open.
 
         ```python
         client = AsyncPandium()

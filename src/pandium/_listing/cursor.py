@@ -81,7 +81,7 @@ class ListingOptions:
 
 @attrs.frozen
 class PageRequest:
-    """A request for up to ``limit`` records after the first ``skip``."""
+    """A request for up to ``limit`` records, starting after the first ``skip`` records."""
 
     skip: int
     limit: int
@@ -98,7 +98,7 @@ class Page(Generic[T]):
         print(f"{names}; to continue after them, pass skip={page.next_skip}")
     ```
 
-    :ivar items: the records, at least one.
+    :ivar items: the new records. The list is never empty.
     :ivar skip: the number of records that precede the first one in the listing.
     :ivar next_skip: the ``skip`` argument of a listing that continues after the last one.
     :ivar drift: the number of records by which the listing shifted, in either direction, since
@@ -147,7 +147,7 @@ class Refetch:
 @attrs.frozen
 class Rewind:
     """
-    The decision to request an earlier page, to find a record that was already delivered.
+    The decision to request an earlier page in order to find a record that was already delivered.
 
     :ivar request: the page to request now. Pass its records to ``Cursor.accept_rewound``.
     :ivar next_distance: the number of records by which the next rewind goes further back, if this
@@ -196,7 +196,7 @@ class _End:
         # Either the page has no new records, or the caller accepts any short page as the end.
         if not has_new or self.confirm is False:
             return True
-        # The whole listing plausibly fits on a single page.
+        # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
@@ -207,7 +207,7 @@ class _End:
         return page_size if self.reduced_size is None else min(page_size, self.reduced_size)
 
     def limit_overlap(self, overlap: int) -> int:
-        """Return an overlap that leaves room for new records on each of the server's pages."""
+        """Reduce an overlap so that it leaves room for new records on every page."""
         if self.reduced_size is None or not overlap:
             return overlap
         return max(1, min(overlap, self.reduced_size // 2))
@@ -335,7 +335,7 @@ class Cursor(Generic[T]):
         Finish if the page after a short one, requested in the same window, is empty.
 
         An empty page proves that the listing has ended only if an earlier page was full. Otherwise
-        the server may have shortened the short page, and the records in between would be missed.
+        the server may have truncated the short page, and the records in between would be missed.
         """
         if self._end.is_pending and self._end.has_full_page and not records:
             self.is_finished = True
@@ -349,7 +349,7 @@ class Cursor(Generic[T]):
         """
         Decide what to do with a page that was requested by a rewind.
 
-        :param rewind: the decision for which the page was requested.
+        :param rewind: the decision that requested the page.
         :param records: the records that the server returned.
         :raises DriftError: if not even the first page contains a record that was already delivered.
         """

@@ -63,7 +63,7 @@ class DeliveredKeys:
         return all(rank < next_rank for rank, next_rank in pairwise(page_ranks))
 
     def is_before_gap(self, key: object) -> bool:
-        """Return whether the keys that follow this one have been discarded."""
+        """Return whether keys that follow this one have been discarded."""
         return self.has_gap and self._keys.index(key) < self._head
 
     def advance(self, keys: Sequence[object], known_prefix: int) -> None:

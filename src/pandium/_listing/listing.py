@@ -127,7 +127,7 @@ class Listing(ListingOptions, Generic[T]):
         async def produce(send: Callable[[Page[T]], Awaitable[None]]) -> None:
             async for page in Pages(self._fetch, self._key, options, available):
                 await send(page)
-                # Let a waiting consumer take the page, so that another one may be requested.
+                # Yield to a waiting consumer, which takes the page and makes room for another one.
                 await anyio.lowlevel.checkpoint()
 
         # The producer itself keeps one more page until the buffer has room.

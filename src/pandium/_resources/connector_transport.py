@@ -78,7 +78,7 @@ def _reject(reason: str) -> NoReturn:
 
 
 async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]:
-    """Return the proxy operation for a request, and the fields of the operation."""
+    """Return the proxy operation for a request, together with its fields."""
     headers = request.headers
     if request.method in _REJECTED_METHODS:
         _reject(f"{request.method}, because it does not return response headers")

@@ -69,9 +69,10 @@ class Connectors:
         :param target_url: the URL of the upstream endpoint, without a query string.
         :param headers: the headers of the upstream request.
         :param query_params: the query parameters of the upstream request.
-        :param body: the JSON object to send to the upstream.
+        :param body: the JSON object to send to the upstream system.
         :returns: the upstream response data. The status and headers are not available.
-        :raises ConnectorError: if the upstream returns an error. Contains its status and data.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
         :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
@@ -119,9 +120,10 @@ class Connectors:
         :param target_url: the URL of the upstream endpoint, without a query string.
         :param headers: the headers of the upstream request.
         :param query_params: the query parameters of the upstream request.
-        :param data: the SOAP envelope to send to the upstream.
+        :param data: the SOAP envelope to send to the upstream system.
         :returns: the upstream response data. The status and headers are not available.
-        :raises ConnectorError: if the upstream returns an error. Contains its status and data.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
         :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
@@ -168,9 +170,10 @@ class Connectors:
         :param target_url: the URL of the upstream endpoint, without a query string.
         :param headers: the headers of the upstream request.
         :param query_params: the query parameters of the upstream request.
-        :param data: the XML document to send to the upstream.
+        :param data: the XML document to send to the upstream system.
         :returns: the upstream response data. The status and headers are not available.
-        :raises ConnectorError: if the upstream returns an error. Contains its status and data.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
         :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
@@ -196,8 +199,8 @@ class Connectors:
         await client.connectors.disconnect(tenant_id, "crm")
         ```
 
-        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` was added later
-        to the [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
         :param tenant_id: the tenant's id.
         :param connector: the connector's name.
@@ -219,10 +222,10 @@ class Connectors:
             print(response.json())
         ```
 
-        Requests are sent in the same way as by ``call``. A request with an XML ``Content-Type``,
-        or with an XML ``Accept`` header and no ``Content-Type``, is sent as by ``xml`` or ``soap``.
-        Pandium adds the tenant's credentials. ``Authorization`` headers and credentials in the URL
-        are dropped. The timeouts of the httpx client apply.
+        The transport sends requests in the same way as ``call``. It sends a request with an XML
+        ``Content-Type``, or with an XML ``Accept`` header and no ``Content-Type``, in the same way
+        as ``xml`` or ``soap``. Pandium adds the tenant's credentials. ``Authorization`` headers and
+        credentials in the URL are dropped. The timeouts of the httpx client apply.
 
         An upstream error response keeps its status. A successful response always has the status
         200. Response headers are not available, except for a ``Content-Type`` that is derived
@@ -256,7 +259,7 @@ class Connectors:
         from pandium._resources.connector_transport import ConnectorTransport  # noqa: PLC0415
 
         segments = {"tenant_id": tenant_id, "connector": connector}
-        RequestSpec.create("POST", _PATH, segments)  # raises now if an id is invalid
+        RequestSpec.create("POST", _PATH, segments)  # raises if an id is invalid
         return ConnectorTransport(tenant_id, connector, partial(self._send, segments))
 
     async def _send_fields(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Releases"]
 
 _PATH = "/v2/integrations/{integration_id}/releases"
-# Path segments that the API reserves in place of a release id.
+# Reserved path segments that can take the place of a release id.
 _RESERVED_SEGMENTS = ("default", "latest")
 _RELEASE_LIST = list[Release]  # inside the class, `list` is the method
 
@@ -30,7 +30,7 @@ class Releases:
 
     async def list(self, integration_id: int) -> builtins.list[Release]:
         """
-        Return all releases of an integration. The API returns them on a single page.
+        Return all releases of an integration. The API does not paginate them.
 
         ```python
         for release in await client.releases.list(integration_id):

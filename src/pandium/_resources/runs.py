@@ -219,8 +219,8 @@ class Runs:
         url = await client.runs.log_url(run_id)
         ```
 
-        ``GET /v2/runs/{run_id}/log`` was added later to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/runs/{run_id}/log`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
         :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
@@ -237,8 +237,8 @@ class Runs:
         print(await client.runs.log(run_id))
         ```
 
-        ``GET /v2/runs/{run_id}/log`` was added later to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/runs/{run_id}/log`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
         :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.

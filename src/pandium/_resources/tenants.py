@@ -237,7 +237,7 @@ class Tenants:
 
     async def release(self, tenant_id: int) -> Release:
         """
-        Return the release that a tenant runs.
+        Return the release that a tenant uses.
 
         ```python
         release = await client.tenants.release(tenant_id)
@@ -319,8 +319,9 @@ class Tenants:
         With a ``journal``, the job can be resumed after its process has ended. To resume it, repeat
         the call with the same file: it waits for runs in progress, returns recorded results without
         sending a request, and triggers the remaining tenants. If it is unknown whether a tenant
-        was triggered, the result is unknown, unless ``retry_unknown`` is set. Processes that use
-        the same journal at the same time share the work. Use a separate journal for each job.
+        was triggered, its outcome is reported as unknown, unless ``retry_unknown`` is set.
+        Processes that use the same journal at the same time share the work. Use a separate journal
+        for each job.
 
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id),
@@ -461,8 +462,8 @@ class Tenants:
             print(run.id, run.status)
         ```
 
-        ``GET /v2/tenants/{tenant_id}/runs`` was added later to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/tenants/{tenant_id}/runs`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
         :param tenant_id: the tenant's id.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the

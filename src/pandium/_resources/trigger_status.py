@@ -24,8 +24,8 @@ K = TypeVar("K")
 OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
 OnStatusOf: TypeAlias = Callable[[TriggerStatus, K], Awaitable[None] | None]
 
-# Each unknown status is logged once. The maximum number bounds the log if a server makes up
-# statuses.
+# Each unknown status is logged once. The limit prevents a server that makes up statuses from
+# flooding the log.
 _MAX_LOGGED_STATUSES = 100
 _log = logging.getLogger("pandium")
 
@@ -37,7 +37,7 @@ def default_outcome(status: TriggerStatus) -> Outcome:
 
 @attrs.frozen
 class StatusPoller:
-    """An adapter that lets waits send polls through a client and respect its rate limits."""
+    """A poller that sends its requests through a client and respects the rate limits."""
 
     _transport: Transport = attrs.field(repr=False)
     _logged: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)

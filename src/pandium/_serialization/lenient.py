@@ -229,7 +229,7 @@ def _decode_error(first: str, other_count: int) -> DecodeError:
     """
     Return a ``DecodeError`` for the first invalid value.
 
-    :param first: cattrs's description of the error, in the form ``text @ path``.
+    :param first: the error as described by cattrs, in the form ``text @ path``.
     :param other_count: the number of other errors.
     """
     text, _, path = first.rpartition(" @ ")

@@ -26,7 +26,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 
 
-# Repairs of decoded JSON, before it is converted to models
+# Repairs for decoded JSON, applied before conversion
 
 
 def build_json_repair(cls: Any) -> Repair | None:
@@ -79,11 +79,11 @@ def _rename(api_name: str, python_name: str, objects: list[dict[str, Any]]) -> N
             data[python_name] = data.pop(api_name)
 
 
-# Repairs of models, after the conversion
+# Repairs for models, applied after conversion
 
 
 def build_utc_repair(cls: Any) -> Repair | None:
-    """Build a function that adds UTC to naive datetimes, including those in nested models."""
+    """Build a function that sets naive datetimes to UTC, including those in nested models."""
     if get_origin(cls) is list:
         return _for_items(build_utc_repair(*get_args(cls)))
     repairs = list(_build_field_utc_repairs(cls)) if attrs.has(cls) else []
@@ -120,7 +120,7 @@ def _repair_attribute(get: Callable[[Any], Any], repair: Repair, models: list[An
     repair(list(filter(None, map(get, models))))
 
 
-# Helpers for both kinds of repairs
+# Helpers for both kinds of repair
 
 
 def _for_items(repair: Repair | None) -> Repair | None:

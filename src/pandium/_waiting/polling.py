@@ -273,7 +273,7 @@ class TriggerWait:
         return error
 
     def result(self, error: Exception | None = None) -> RunResult:
-        """Return the result of the wait, once it has ended."""
+        """Return the result of a completed wait."""
         status = self.last_status if error is None else None
         return RunResult(self.trigger_id, status, error, self.polls, self.age())
 

@@ -108,7 +108,7 @@ class Counters:
         self._ended, self.active = self.clock.now(), 0
 
     def count(self, outcome: Outcome) -> None:
-        """Count a result, with ``ACTIVE`` as unknown, because the run may still be in progress."""
+        """Count a result. ``ACTIVE`` counts as unknown: the run may still be in progress."""
         self.succeeded += outcome is Outcome.SUCCEEDED
         self.failed += outcome is Outcome.FAILED
         self.unknown += outcome is Outcome.ACTIVE

@@ -39,8 +39,7 @@ T = TypeVar("T")
 Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
 OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
-# The number of polls in flight that is always allowed, so that a few hanging polls do not block the
-# others.
+# The lowest limit on polls in flight. It prevents a few hanging polls from blocking the others.
 _MIN_IN_FLIGHT = 10
 
 
