@@ -1,4 +1,4 @@
-"""The asynchronous client: its configuration, its operations and its lifetime."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = ["AsyncPandium"]
 
 class AsyncPandium:
     """
-    A client of the Pandium API, for asyncio and trio.
+    An asynchronous client for the Pandium API. It supports asyncio and trio.
 
     ```python
     async with AsyncPandium() as client:
@@ -51,34 +51,37 @@ class AsyncPandium:
             print(tenant.id, tenant.name)
     ```
 
-    The operations of the API are methods of the attributes below. Use the client in ``async with``
-    or call ``aclose``. It belongs to the event loop of its first request.
+    The API's operations are methods of the attributes below. Use the client in an ``async with``
+    block, or call ``aclose`` when you are done. A client can only be used in the event loop in
+    which it sent its first request.
 
-    Arguments take precedence over environment variables, and those over defaults.
+    Arguments take precedence over environment variables, which take precedence over defaults.
 
     API reference: [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
-    :param api_key: the API key. Default: the variable ``PANDIUM_API_KEY``.
-    :param environment: ``"production"`` or ``"sandbox"``. Default: the variable ``PANDIUM_ENV``,
-        then ``"production"``.
-    :param base_url: URL of the API, in place of that of the environment. Default: the variable
-        ``PANDIUM_BASE_URL``, unless ``environment`` is passed.
-    :param timeout: time limit of one attempt in seconds, or an ``httpx.Timeout``.
-    :param retry: how often and when requests are retried.
-    :param max_connections: maximum number of concurrent requests.
-    :param max_response_bytes: maximum size of a response body after decompression.
-    :param http_client: an ``httpx.AsyncClient`` to send the requests with. It is neither modified
-        nor closed.
-    :raises ConfigurationError: if an argument or a variable is invalid. Nothing is sent.
-    :ivar builds: operations on builds: ``create``.
-    :ivar connectors: requests to other systems with a tenant's credentials: ``call``, ``soap``,
-        ``xml``, ``transport`` for clients built on httpx, ``disconnect``.
-    :ivar integrations: operations on integrations: ``list``, ``get``, ``sync``.
-    :ivar releases: operations on releases: ``list``, ``get``, ``default``, ``latest``.
-    :ivar runs: runs by the trigger that a sync returns: ``status``, ``wait``, ``as_completed``,
-        ``wait_all``; by their own id: ``log``, ``log_url``.
-    :ivar tenants: operations on tenants: ``list``, ``create``, ``update``, ``archive``, ``sync``,
-        ``sync_all``, ``release``, ``metadata``, ``update_metadata``, ``runs``.
+    :param api_key: the API key. Default: the environment variable ``PANDIUM_API_KEY``.
+    :param environment: ``"production"`` or ``"sandbox"``. Default: the environment variable
+        ``PANDIUM_ENV``, or ``"production"`` if it is not set.
+    :param base_url: the API's base URL, which overrides the environment's URL. Default: the
+        environment variable ``PANDIUM_BASE_URL``, unless ``environment`` is passed.
+    :param timeout: the time limit for each attempt in seconds, or an ``httpx.Timeout``.
+    :param retry: the retry settings.
+    :param max_connections: the maximum number of concurrent requests.
+    :param max_response_bytes: the maximum size of a decompressed response body, in bytes.
+    :param http_client: the ``httpx.AsyncClient`` with which to send requests. It is neither
+        modified nor closed.
+    :raises ConfigurationError: if an argument or an environment variable is invalid. Nothing is
+        sent.
+    :ivar builds: the operations on builds: ``create``.
+    :ivar connectors: the operations on connectors, which send requests to other systems with a
+        tenant's credentials: ``call``, ``soap``, ``xml``, ``transport`` for clients built on
+        httpx, and ``disconnect``.
+    :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
+    :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
+    :ivar runs: the operations on runs. ``status``, ``wait``, ``as_completed`` and ``wait_all``
+        take the trigger that a sync returns, and ``log`` and ``log_url`` take a run id.
+    :ivar tenants: the operations on tenants: ``list``, ``create``, ``update``, ``archive``,
+        ``sync``, ``sync_all``, ``release``, ``metadata``, ``update_metadata`` and ``runs``.
     """
 
     builds: Builds
@@ -88,7 +91,7 @@ class AsyncPandium:
     runs: Runs
     tenants: Tenants
 
-    def __init__(  # noqa: PLR0913 - all are optional
+    def __init__(  # noqa: PLR0913 - all arguments are optional
         self,
         api_key: str | None = None,
         *,
@@ -104,7 +107,7 @@ class AsyncPandium:
             secret = Secret(api_key)
         finally:
             del api_key  # tracebacks can show local variables
-        # Imported here because httpx takes most of the time that importing pandium would take.
+        # Imported here because importing httpx would take most of the time of importing pandium.
         from pandium._http.connections import (  # noqa: PLC0415
             Connections,
             validate_http_client,
@@ -153,7 +156,7 @@ class AsyncPandium:
         """
         Send a request to any endpoint of the API.
 
-        Authentication, retries and errors are the same as for the other operations.
+        Authentication, retries and errors work in the same way as for the other operations.
 
         ```python
         tenants = await client.request("GET", "/v2/tenants", params={"limit": 1})
@@ -161,14 +164,14 @@ class AsyncPandium:
 
         API reference: [all endpoints](https://docs.pandium.com/reference/pandium-api)
 
-        :param method: HTTP method, in upper or lower case.
-        :param path: path that begins with ``/``, already percent-encoded.
-        :param params: query parameters. Those that are ``None`` are left out.
-        :param json: body, which must be JSON-serializable. ``None`` sends no body.
-        :param headers: headers to add to those of the client.
-        :returns: the decoded JSON of the response; ``None`` if the response is empty.
+        :param method: the HTTP method, in upper or lower case.
+        :param path: the percent-encoded path, which must begin with ``/``.
+        :param params: the query parameters. ``None`` values are omitted.
+        :param json: the request body, which must be JSON-serializable. ``None`` sends no body.
+        :param headers: the headers to send in addition to the client's.
+        :returns: the response as decoded JSON, or ``None`` if it is empty.
         :raises ValueError: if an argument is invalid. Nothing is sent.
-        :raises APIError: if the API responds with an error.
+        :raises APIError: if the API returns an error.
         """
         method = validate_method(method)
         spec = RequestSpec(
@@ -190,18 +193,18 @@ class AsyncPandium:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncPandium:
         """
-        Return a view of this client with other options. It shares the connections.
+        Return a view of this client with different options. It shares the client's connections.
 
-        Closing the view has no effect. Closing the client also ends its views.
+        Closing a view has no effect. Closing the client also closes its views.
 
         ```python
         patient = client.with_options(timeout=120.0, retry=Retry(attempts=8))
         await patient.tenants.metadata(tenant_id)
         ```
 
-        :param timeout: time limit of one attempt in seconds, or an ``httpx.Timeout``.
-        :param retry: how often and when requests are retried.
-        :param headers: headers to add to those of this client.
+        :param timeout: the time limit for each attempt in seconds, or an ``httpx.Timeout``.
+        :param retry: the retry settings.
+        :param headers: the headers to send in addition to the client's.
         :raises ConfigurationError: if ``timeout`` or ``retry`` is invalid.
         :raises ValueError: if a header is invalid.
         """
@@ -222,9 +225,9 @@ class AsyncPandium:
 
     async def aclose(self) -> None:
         """
-        Close the connections. Calling it again has no effect.
+        Close the client's connections. Calling this method again has no effect.
 
-        A view has no connections of its own to close, and an ``http_client`` stays open.
+        Closing a view has no effect, and a user-supplied ``http_client`` stays open.
 
         ```python
         client = AsyncPandium()
@@ -256,7 +259,7 @@ class AsyncPandium:
 
 
 def _caller_location() -> str:
-    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() reads source files
+    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() would read source files
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
@@ -273,7 +276,7 @@ def _validate_retry(value: object) -> Retry:
     return value
 
 
-# The operations that override the retry safety of their method, for paths passed to `request`.
+# Paths passed to `request` whose retry safety differs from the default for their HTTP method.
 _METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
 _CONNECTOR_CALL = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
 

@@ -209,7 +209,7 @@ def test_enums_and_date_times_are_encoded_as_plain_strings() -> None:
 def test_only_a_model_can_be_encoded(value: object) -> None:
     """Anything other than a model is a TypeError that says so."""
     for encode in (to_dict, to_json):
-        with pytest.raises(TypeError, match=r"expected a model of pandium\.models, not "):
+        with pytest.raises(TypeError, match=r"expected a model from pandium\.models, not "):
             encode(value)
 
 

@@ -183,7 +183,7 @@ def test_a_repair_widens_the_overlap_for_a_while() -> None:
 
 def test_drift_is_raised_on_request() -> None:
     """With `on_drift="raise"` a shifted anchor is an error."""
-    with pytest.raises(DriftError, match="changed during the walk"):
+    with pytest.raises(DriftError, match="changed during the iteration"):
         _accept(_cursor_after(range(10), on_drift="raise"), range(8, 18))
 
 

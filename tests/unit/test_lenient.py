@@ -23,7 +23,7 @@ INVALID: list[tuple[Any, Any, str, str]] = [
     (TENANTS, [{"id": 1, "name": "n", "configs": []}], "[0].configs",
      "expected an object, got an array"),
     (TENANTS, [{"id": 1, "name": "n", "created_date": 5}], "[0].created_date",
-     "expected a date-time, got an integer"),
+     "expected a datetime, got an integer"),
     (TENANTS, [{"id": 1, "name": "n", "integration_release_channel": 5}],
      "[0].integration_release_channel", "expected a string, got an integer"),
     (TENANTS, [{"id": 1, "name": "n", "status": {"auth": {"connectors": [{"name": "x"}]}}}],
@@ -74,10 +74,10 @@ INVALID_DATE_TIMES = [
 
 @pytest.mark.parametrize("text", INVALID_DATE_TIMES)
 def test_an_invalid_date_time_is_a_decode_error(text: str) -> None:
-    """A string that is not a date-time is a DecodeError with its path."""
+    """A string that is not a datetime is a DecodeError with its path."""
     message, path = error_of(dump_tenant(created_date=text), TENANTS)
     assert path == "[0].created_date"
-    assert "expected a date-time, got another string" in message
+    assert "expected a datetime, got another string" in message
 
 
 def test_an_integer_that_no_double_can_hold_is_a_decode_error() -> None:

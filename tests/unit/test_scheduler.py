@@ -313,7 +313,7 @@ async def test_a_wait_whose_tasks_are_cancelled_is_an_error() -> None:
     async with anyio.create_task_group() as tasks:
 
         async def wait() -> None:
-            with pytest.raises(RuntimeError, match="cancelled from outside"):
+            with pytest.raises(RuntimeError, match="canceled from outside"):
                 await wait_for_all(["a"], runs.options())
 
         tasks.start_soon(wait)

@@ -182,7 +182,7 @@ XML = {"Content-Type": "application/xml"}
 REJECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "form": ("application/x-www-form-urlencoded", {"data": {"a": "b"}}),
     "file": ("multipart/form-data", {"files": {"f": b"x"}}),
-    "bytes": ("no type", {"content": b"\x00"}),
+    "bytes": ("unspecified type", {"content": b"\x00"}),
     "text": ("text/plain", {"content": "a", "headers": {"Content-Type": "text/plain"}}),
     "compressed": ("gzip", {"content": b"{}", "headers": {**JSON, "Content-Encoding": "gzip"}}),
     "array": ("object", {"json": [1]}),
@@ -203,7 +203,10 @@ REJECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "utf-16": ("not UTF-8", {"content": "<a/>".encode("utf-16"), "headers": XML}),
     "repeated parameter": ("repeated query", {"params": {"a": [1, 2]}}),
     "parameter not UTF-8": ("not UTF-8", {"url": "/v1?a=%ff"}),
-    "header not ASCII": ("not ASCII: x-name", {"headers": {"X-Name": "é".encode()}}),
+    "header not ASCII": (
+        "non-ASCII value in the header x-name",
+        {"headers": {"X-Name": "é".encode()}},
+    ),
     "other host": ("Host", {"headers": {"Host": "other.example.com"}}),
     "websocket": ("upgrade", {"headers": {"Upgrade": "websocket"}}),
     "ftp": ("http://", {"url": "ftp://ada:secret@example.com"}),
@@ -239,7 +242,7 @@ async def test_a_body_without_a_length_is_not_lost(client: AsyncPandium) -> None
     """An unsupported body is rejected even if no header announces it."""
     stream = httpx.Request("POST", HOST, content=b"a").stream
     request = httpx.Request("POST", HOST, stream=stream)
-    with pytest.raises(httpx.UnsupportedProtocol, match="no type"):
+    with pytest.raises(httpx.UnsupportedProtocol, match="unspecified type"):
         await client.connectors.transport(1, "crm").handle_async_request(request)
 
 

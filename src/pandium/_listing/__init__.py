@@ -1,6 +1,6 @@
 """
 Read listings page by page.
 
-A function that requests one page flows in. Records, or whole pages of them, flow out in the
-server's order, each record once.
+Takes a function that requests one page. Returns records or whole pages in the server's order,
+without duplicates.
 """

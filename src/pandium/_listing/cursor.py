@@ -1,7 +1,7 @@
 """
-Decide how a walk through a listing continues after each page.
+Decide how to proceed after each page of a listing.
 
-Nothing here does I/O: a page goes in, and a decision comes out.
+Performs no I/O: takes a page and returns a decision.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OnDrift: TypeAlias = Literal["repair", "raise", "ignore"]
 ConfirmEnd: TypeAlias = Literal["auto"] | bool
 
 _MAX_PAGE_SIZE = 500  # the API's maximum
-# The minimum number of keys to remember, for small pages.
+# The minimum number of keys to remember when pages are small.
 _MIN_CAPACITY = 1000
 # The maximum number of consecutive pages that do not advance the position.
 _MAX_STALLED_PAGES = 100
@@ -59,16 +59,16 @@ class ListingOptions:
     """
     The paging arguments of a listing.
 
-    :param limit: The maximum number of records to return. Default: no limit.
-    :param page_size: The number of records per request, from 1 to 500. Default: 500.
-    :param skip: The number of records to skip at the start. Default: 0.
-    :param prefetch: The maximum number of concurrent requests. Default: 4.
-    :param on_drift: What to do if records shift between pages: ``"repair"``, ``"raise"`` or
+    :param limit: the maximum number of records to return. Default: no limit.
+    :param page_size: the number of records per request, from 1 to 500. Default: 500.
+    :param skip: the number of records to skip at the start. Default: 0.
+    :param prefetch: the maximum number of concurrent requests. Default: 4.
+    :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
         ``"ignore"``. Default: ``"repair"``.
-    :param confirm_end: Whether a page that is shorter than requested must be followed by one
-        without new records: ``True``, ``False``, or ``"auto"``, which excepts a listing of a
-        single page unless its length is suspicious. Default: ``"auto"``.
-    :raises ValueError: If a value is out of range.
+    :param confirm_end: whether to confirm that a short page is the last one by requesting another
+        page: ``True``, ``False``, or ``"auto"``, which skips this for a single-page listing unless
+        the page's length is suspicious. Default: ``"auto"``.
+    :raises ValueError: if a value is out of range.
     """
 
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_count))
@@ -81,7 +81,7 @@ class ListingOptions:
 
 @attrs.frozen
 class PageRequest:
-    """A request for up to ``limit`` records after the first ``skip``."""
+    """A request for up to ``limit`` records, starting after the first ``skip`` records."""
 
     skip: int
     limit: int
@@ -98,11 +98,12 @@ class Page(Generic[T]):
         print(f"{names}; to continue after them, pass skip={page.next_skip}")
     ```
 
-    :ivar items: The records, at least one.
-    :ivar skip: The number of records listed before the first one.
-    :ivar next_skip: The ``skip`` of a listing that continues after the last one.
-    :ivar drift: By how many records the listing had shifted, in either direction, since the page
-        before. 0 if it had not shifted, or if as many records were inserted as were archived.
+    :ivar items: the new records. The list is never empty.
+    :ivar skip: the number of records that precede the first one in the listing.
+    :ivar next_skip: the ``skip`` argument of a listing that continues after the last one.
+    :ivar drift: the number of records by which the listing shifted, in either direction, since
+        the previous page. 0 if it did not shift, or if the number of records inserted equals the
+        number archived.
     """
 
     items: list[T]
@@ -116,8 +117,9 @@ class DriftRepair:
     """
     A repaired drift.
 
-    :ivar drift: By how many records the listing had shifted; negative if towards the beginning.
-    :ivar skip: The number of records before the one at which the walk continues.
+    :ivar drift: the number of records by which the listing shifted. Negative if it shifted toward
+        the beginning.
+    :ivar skip: the number of records to skip to reach the one at which the iteration continues.
     """
 
     drift: int
@@ -129,8 +131,8 @@ class Deliver(Generic[T]):
     """
     The decision to deliver the new records of a page.
 
-    :ivar page: The new records, or ``None`` if there are none.
-    :ivar repair: The drift that this page repaired, if any.
+    :ivar page: the new records, or ``None`` if there are none.
+    :ivar repair: the drift that was repaired with this page, or ``None``.
     """
 
     page: Page[T] | None
@@ -139,20 +141,21 @@ class Deliver(Generic[T]):
 
 @attrs.frozen
 class Refetch:
-    """The decision to discard an outdated page, and request it again."""
+    """The decision to discard an outdated page and request it again."""
 
 
 @attrs.frozen
 class Rewind:
     """
-    The decision to look further back for a record that was delivered before.
+    The decision to request an earlier page in order to find a record that was already delivered.
 
-    :ivar request: The page to request now. Pass it to ``Cursor.accept_rewound``.
-    :ivar distance: How many records further back the next rewind goes.
+    :ivar request: the page to request now. Pass its records to ``Cursor.accept_rewound``.
+    :ivar next_distance: the number of records by which the next rewind goes further back, if this
+        one is not enough.
     """
 
     request: PageRequest
-    distance: int
+    next_distance: int
 
 
 Decision: TypeAlias = Deliver[T] | Refetch | Rewind
@@ -161,16 +164,18 @@ Decision: TypeAlias = Deliver[T] | Refetch | Rewind
 @attrs.define
 class _End:
     """
-    What is known about the end of a listing.
+    The state of end-of-listing detection.
 
-    A short page alone does not prove the end. A server may return fewer records than requested,
-    or remove some from a page after cutting it.
+    A short page alone does not prove that the listing has ended. A server may limit the page size,
+    or filter out records after it has selected a page.
 
-    :ivar confirm: The option ``confirm_end``.
-    :ivar is_pending: Whether a short page came that may have been the last.
-    :ivar longest_page: The number of records on the longest page so far.
-    :ivar reduced_size: The page size of a server that was found to return shorter pages.
-    :ivar has_full_page: Whether a page was as long as requested, so that the server cuts none.
+    :ivar confirm: the ``confirm_end`` option.
+    :ivar is_pending: whether the latest page was short and may have been the last one.
+    :ivar longest_page: the number of records on the longest page so far.
+    :ivar reduced_size: the server's maximum page size, if it turned out to be smaller than the
+        requested one, or ``None``.
+    :ivar has_full_page: whether any page was as long as requested, which shows that the server
+        does not limit the page size.
     """
 
     confirm: ConfirmEnd
@@ -188,40 +193,40 @@ class _End:
         if count >= request.limit:
             self.has_full_page = True
             return False
-        # 1. Nothing new follows: the end  2. every short page is the end  3. a plausible listing
-        # of a single page
+        # Either the page has no new records, or the caller accepts any short page as the end.
         if not has_new or self.confirm is False:
             return True
+        # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
         return False
 
     def page_size(self, page_size: int) -> int:
-        """Return the number of records to request: no more than the server returns."""
+        """Return the number of records to request, at most the server's maximum page size."""
         return page_size if self.reduced_size is None else min(page_size, self.reduced_size)
 
     def limit_overlap(self, overlap: int) -> int:
-        """Return an overlap that leaves room for new records on the pages of this server."""
+        """Reduce an overlap so that it leaves room for new records on every page."""
         if self.reduced_size is None or not overlap:
             return overlap
         return max(1, min(overlap, self.reduced_size // 2))
 
 
 def _is_suspicious(count: int, limit: int) -> bool:
-    # A maximum that the server applies without a word is likely to be a round number.
+    # If the server silently limits the page size, the limit is likely to be a round number.
     return 2 * count >= limit or count % 10 == 0
 
 
 @attrs.define
 class _Overlap:
     """
-    How many records each page shares with the page before.
+    The number of records that each page shares with the previous one.
 
-    :ivar size: The current overlap. One record, the anchor, is enough to detect drift.
-    :ivar margin: The overlap after a repair. With an eighth of a page, the anchor usually stays on
-        the next page if the listing shifts again.
-    :ivar first_rewind: How many records a rewind goes back at first.
+    :ivar size: the current overlap. One record, the anchor, is enough to detect drift.
+    :ivar margin: the overlap after a repair. It is an eighth of a page, so that the anchor usually
+        stays on the next page if the listing shifts again.
+    :ivar first_rewind: the number of records by which the first rewind goes back.
     """
 
     size: int
@@ -238,25 +243,25 @@ class _Overlap:
         self.size, self.first_rewind = self.margin, max(self.margin, -drift)
 
     def shrink(self) -> None:
-        """Halve the overlap, down to one record."""
+        """Halve the overlap, but keep at least one record."""
         self.size -= self.size // 2
 
 
 class Cursor(Generic[T]):
     """
-    The state of one walk through a listing: what was delivered, and what to request next.
+    The state of one iteration: which records have been delivered and which to request next.
 
-    Each page begins with the last record of the page before, the anchor. If the anchor is not
-    where it was expected, the listing has drifted. If it is not on the page at all, the walk
-    rewinds until a page holds a record that was delivered before. What follows the last such
-    record is new.
+    Each page begins with the last record of the previous page, the anchor. If the anchor is not
+    at its expected position, the listing has drifted. If it is not on the page at all, the cursor
+    rewinds until a page contains a record that was already delivered. All records after the last
+    such record are new.
 
     No record is missed as long as the order of the records is stable. A page is a contiguous part
-    of the listing, and all delivered records are listed at or before the last known one on it.
-    Delivered records that appear further on are recognized, so none is delivered twice.
+    of the listing, and every delivered record is listed at or before the last known one on the
+    page. Delivered records that appear later are recognized, so no record is delivered twice.
 
-    :param options: The paging arguments.
-    :param key: A function that returns the unique key of a record.
+    :param options: the paging arguments.
+    :param key: a function that returns the unique key of a record.
     """
 
     def __init__(self, options: ListingOptions, key: Callable[[T], object]) -> None:
@@ -275,11 +280,11 @@ class Cursor(Generic[T]):
         self._has_rewound = False
 
     def next_requests(self, count: int) -> list[PageRequest]:
-        """Return up to ``count`` requests for the next pages, fewer near the limit or the end."""
+        """Return requests for the next pages: ``count`` of them, or fewer near the end."""
         count = 1 if self._end.is_pending else count
         overlap = self._end.limit_overlap(self._overlap.size) if self._delivered else 0
         overlap = min(overlap, self.next_skip)
-        # A page of one record would hold only the anchor.
+        # A page of one record would contain only the anchor.
         page_size = max(self._end.page_size(self._options.page_size), 1 + overlap)
         skip, remaining = self.next_skip, self._remaining
         requests: list[PageRequest] = []
@@ -294,75 +299,79 @@ class Cursor(Generic[T]):
         """
         Decide what to do with the next page.
 
-        :param request: The request for the page.
-        :param records: The records that the server returned.
-        :param is_newest: Whether the page was requested after all earlier pages had arrived.
-            Otherwise its response may be older than theirs.
-        :raises DriftError: If the listing has changed and ``on_drift`` is ``"raise"``, or if the
-            walk cannot be shown to be complete.
+        :param request: the request for the page.
+        :param records: the records that the server returned.
+        :param is_newest: whether the page was requested after all earlier pages had been received.
+            If not, it may be older than an earlier page.
+        :raises DriftError: if the listing has changed and ``on_drift`` is ``"raise"``, or if
+            records might be missed.
         """
         self._require_progress()
         count, records = len(records), self._unique(records)
         keys = self._keys_of(records)
-        known = self._delivered.count_known(keys)
-        # 1. The first page of all, or the anchor is where it was expected: deliver.
-        # 2. The page contradicts the order of the delivered records. If it is the newest, the
-        #    server's order is not stable: raise. Otherwise the page may be outdated: refetch.
-        # 3. The anchor is elsewhere on the page, so the drift is known: deliver.
-        # 4. The anchor is not on the page: rewind. If other known records are, their position is
-        #    suspicious, and the page before has to confirm it.
-        if self._delivered and not self._is_aligned(request, keys, known):
+        known_prefix = self._delivered.length_up_to_last_known(keys)
+        if self._delivered and not self._is_aligned(request, keys, known_prefix):
             if self._options.on_drift == "raise":
-                raise DriftError(f"the listing changed during the walk, near record {request.skip}")
+                raise DriftError(
+                    f"the listing changed during the iteration, near record {request.skip}"
+                )
+            # The page may contradict the order of the delivered records. If it is the newest page,
+            # the server's order is not stable: raise. Otherwise the page may be outdated: refetch.
             if is_newest:
                 self._require_order(request, keys)
             elif not self._delivered.are_in_order(keys):
                 return Refetch()
+            # The anchor is not on the page: rewind. If the page contains other known records, their
+            # position is suspicious and must be confirmed by the previous page.
             if self._delivered.anchor not in keys:
-                distance = request.limit if known else self._overlap.first_rewind
+                distance = request.limit if known_prefix else self._overlap.first_rewind
                 return self._rewind(request.skip, distance)
-        return self._deliver(request, records, keys, known, count)
+        # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
+        # anchor's position shows how far the listing has drifted.
+        return self._deliver(request, records, keys, known_prefix, count)
 
     def accept_beyond_end(self, records: list[T]) -> None:
         """
-        Take the page after a short one, of the same window, as proof of the end if it is empty.
+        Finish if the page after a short one, requested in the same window, is empty.
 
-        It is proof only if an earlier page was full. Otherwise the server may have cut the short
-        page, and the records in between would be missed.
+        An empty page proves that the listing has ended only if an earlier page was full. Otherwise
+        the server may have truncated the short page, and the records in between would be missed.
         """
         if self._end.is_pending and self._end.has_full_page and not records:
             self.is_finished = True
 
     @property
     def is_end_pending(self) -> bool:
-        """Whether a short page came, and its end has yet to be confirmed."""
+        """Whether the latest page was short and has yet to be confirmed as the last one."""
         return self._end.is_pending and not self.is_finished
 
     def accept_rewound(self, rewind: Rewind, records: list[T]) -> Deliver[T] | Rewind:
         """
         Decide what to do with a page that was requested by a rewind.
 
-        :param rewind: The decision that asked for the page.
-        :param records: The records that the server returned.
-        :raises DriftError: If not even the first page holds a record delivered before.
+        :param rewind: the decision that requested the page.
+        :param records: the records that the server returned.
+        :raises DriftError: if not even the first page contains a record that was already delivered.
         """
         request = rewind.request
         count, records = len(records), self._unique(records)
         keys = self._keys_of(records)
         self._require_order(request, keys)
-        known = self._delivered.count_known(keys)
-        if self._can_resume(request, keys, known):
-            return self._deliver(request, records, keys, known, count)
+        known_prefix = self._delivered.length_up_to_last_known(keys)
+        if self._can_resume(request, keys, known_prefix):
+            return self._deliver(request, records, keys, known_prefix, count)
         if request.skip == 0:
-            raise DriftError(f"no record delivered before record {self.next_skip} was found again")
-        return self._rewind(request.skip, rewind.distance)
+            raise DriftError(
+                f"the records delivered before record {self.next_skip} were not found again"
+            )
+        return self._rewind(request.skip, rewind.next_distance)
 
     def shrink_overlap(self) -> None:
-        """Halve the overlap of pages after a window without drift."""
+        """Halve the overlap between pages after a window without drift."""
         self._overlap.shrink()
 
     def _unique(self, records: list[T]) -> list[T]:
-        """Drop records that occur earlier on the same page."""
+        """Return the records without duplicates, keeping the first of each."""
         unique: dict[object, T] = {}
         for record in records:
             unique.setdefault(self._key(record), record)
@@ -371,21 +380,21 @@ class Cursor(Generic[T]):
     def _keys_of(self, records: list[T]) -> list[object]:
         return [self._key(record) for record in records]
 
-    def _is_aligned(self, request: PageRequest, keys: list[object], known: int) -> bool:
-        is_anchor_last_known = keys[known - 1 : known] == [self._delivered.anchor]
-        return is_anchor_last_known and request.skip + known == self.next_skip
+    def _is_aligned(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
+        is_anchor_last_known = keys[known_prefix - 1 : known_prefix] == [self._delivered.anchor]
+        return is_anchor_last_known and request.skip + known_prefix == self.next_skip
 
-    def _can_resume(self, request: PageRequest, keys: list[object], known: int) -> bool:
-        if known:
-            return not self._delivered.is_before_gap(keys[known - 1])
-        # From the very beginning nothing can be missed. But records that the walk skipped or no
-        # longer remembers would be delivered, unless nothing is listed at all.
+    def _can_resume(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
+        if known_prefix:
+            return not self._delivered.is_before_gap(keys[known_prefix - 1])
+        # No record can be missed on a page that starts at the very beginning. However, records that
+        # were skipped or are no longer remembered would be delivered, unless the page is empty.
         is_all_remembered = self._options.skip == 0 and not self._delivered.has_gap
         return request.skip == 0 and (is_all_remembered or not keys)
 
     def _require_order(self, request: PageRequest, keys: list[object]) -> None:
         if not self._delivered.are_in_order(keys):
-            raise DriftError(f"the order of the listing changed, near record {request.skip}")
+            raise DriftError(f"the order of the records changed near record {request.skip}")
 
     def _require_progress(self) -> None:
         is_stalled = self._stalled_pages > _MAX_STALLED_PAGES
@@ -398,24 +407,29 @@ class Cursor(Generic[T]):
         self._has_rewound = True
         page_size = self._end.page_size(self._options.page_size)
         request = PageRequest(max(0, skip - distance), page_size)
-        # Doubling reaches the beginning in few requests. A longer step than the capacity could
-        # miss every remembered record.
+        # Doubling the distance reaches the beginning in few requests. A distance greater than the
+        # capacity could skip over every remembered record.
         return Rewind(request, min(2 * distance, self._delivered.capacity))
 
     def _deliver(
-        self, request: PageRequest, records: list[T], keys: list[object], known: int, count: int
+        self,
+        request: PageRequest,
+        records: list[T],
+        keys: list[object],
+        known_prefix: int,
+        count: int,
     ) -> Deliver[T]:
         end = len(records)
         if self._remaining is not None:
-            end = min(end, known + self._remaining)
-        items = records[known:end]
-        skip = request.skip + known
+            end = min(end, known_prefix + self._remaining)
+        items = records[known_prefix:end]
+        skip = request.skip + known_prefix
         self._drift += skip - self.next_skip
         is_last = self._end.accept(
-            request, count, has_new=known < len(keys), is_first=not self._has_pages
+            request, count, has_new=known_prefix < len(keys), is_first=not self._has_pages
         )
         self._has_pages = True
-        self._advance(request, keys, known, end)
+        self._advance(request, keys, known_prefix, end)
         self.is_finished = is_last or self._remaining == 0
         if not items:
             return Deliver(None, self._finish_repair(skip) if self.is_finished else None)
@@ -423,13 +437,15 @@ class Cursor(Generic[T]):
         page = Page(items, skip, self.next_skip, abs(self._drift))
         return Deliver(page, self._finish_repair(skip))
 
-    def _advance(self, request: PageRequest, keys: list[object], known: int, end: int) -> None:
+    def _advance(
+        self, request: PageRequest, keys: list[object], known_prefix: int, end: int
+    ) -> None:
         self.next_skip = request.skip + end
         if self._remaining is not None:
-            self._remaining -= end - known
+            self._remaining -= end - known_prefix
         if self._overlap.size:
             position = self._delivered.position
-            self._delivered.advance(keys, known)
+            self._delivered.advance(keys, known_prefix)
             self._stalled_pages += self._delivered.position <= position
 
     def _finish_repair(self, skip: int) -> DriftRepair | None:

@@ -1,4 +1,4 @@
-"""The keys of delivered records, and the position that a walk has reached among them."""
+"""The keys of delivered records and the position that an iteration has reached among them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["DeliveredKeys"]
 
 class DeliveredKeys:
     """
-    The keys of the first and of the latest delivered records, in the order of the listing.
+    The keys of the first and the latest delivered records, in listing order.
 
-    The walk has passed the keys before the position. The keys after it were delivered too, but
-    were not found again where they were expected: those records were archived, or are listed
-    further on.
+    The iteration has passed the keys before the position. The keys after the position were also
+    delivered, but a later page did not contain them where they were expected. Their records were
+    archived or have moved to a later position.
 
-    The keys in the middle of a long walk are discarded, so that memory is bounded.
+    During a long iteration, keys in the middle are discarded to bound memory use.
 
-    :param head: The number of first keys that are never discarded.
-    :param capacity: The minimum number of keys kept before the position. Up to twice as many are
-        kept before older ones are discarded.
+    :param head: the number of keys at the beginning that are never discarded.
+    :param capacity: the minimum number of keys to keep before the position. Older keys are
+        discarded once there are more than twice as many.
     """
 
     def __init__(self, head: int, capacity: int) -> None:
@@ -47,40 +47,40 @@ class DeliveredKeys:
         """The number of keys after the position."""
         return len(self._keys) - self.position
 
-    def count_known(self, keys: Sequence[object]) -> int:
+    def length_up_to_last_known(self, keys: Sequence[object]) -> int:
         """
-        Count the records of a page up to and including the last one delivered before.
+        Return the length of the prefix that ends at the last known record. The caller skips it.
 
-        None of them is delivered: each was delivered already, or was inserted behind the walk.
+        Each record in the prefix was already delivered, or was inserted before the position.
         """
         indexes = (i for i, key in enumerate(reversed(keys)) if key in self._known)
         return len(keys) - next(indexes, len(keys))
 
     def are_in_order(self, keys: Sequence[object]) -> bool:
-        """Return whether the known keys of a page have the order in which they were delivered."""
+        """Return whether the known keys of a page are in the order in which they were delivered."""
         ranks = {key: rank for rank, key in enumerate(self._keys)}
         page_ranks = [ranks[key] for key in keys if key in ranks]
         return all(rank < next_rank for rank, next_rank in pairwise(page_ranks))
 
     def is_before_gap(self, key: object) -> bool:
-        """Return whether keys that were delivered after this one have been discarded."""
+        """Return whether keys that follow this one have been discarded."""
         return self.has_gap and self._keys.index(key) < self._head
 
-    def advance(self, keys: Sequence[object], known: int) -> None:
+    def advance(self, keys: Sequence[object], known_prefix: int) -> None:
         """
-        Move the position behind the last known key of a page, and add the new keys there.
+        Move the position past the last known key of a page and insert the new keys there.
 
-        :param keys: The keys of the page.
-        :param known: How many of them ``count_known`` counted. If 0, the new keys are added at
-            the beginning.
+        :param keys: the keys of the page.
+        :param known_prefix: the result of ``length_up_to_last_known`` for these keys. If it is 0,
+            the new keys are inserted at the beginning.
         """
-        if known == 0:
+        if known_prefix == 0:
             self.position = 0
-        elif keys[known - 1] != self.anchor:
-            self.position = self._keys.index(keys[known - 1]) + 1
-        self._keys[self.position : self.position] = keys[known:]
-        self._known.update(keys[known:])
-        self.position += len(keys) - known
+        elif keys[known_prefix - 1] != self.anchor:
+            self.position = self._keys.index(keys[known_prefix - 1]) + 1
+        self._keys[self.position : self.position] = keys[known_prefix:]
+        self._known.update(keys[known_prefix:])
+        self.position += len(keys) - known_prefix
         self._discard_middle()
 
     def _discard_middle(self) -> None:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 @attrs.frozen
 class Listing(ListingOptions, Generic[T]):
     """
-    A listing of the API. Every iteration requests it anew.
+    A list of records from the API. Every iteration requests them anew.
 
     ```python
     listing = client.tenants.list(integration_id=integration_id)
@@ -31,21 +31,21 @@ class Listing(ListingOptions, Generic[T]):
         print(tenant.name)
     ```
 
-    Records are delivered in the server's order. A record that is listed during the whole
-    iteration is delivered exactly once, even if others are inserted or archived meanwhile.
+    Records are delivered in the server's order. A record that is listed throughout the iteration
+    is delivered exactly once, even if others are inserted or archived in the meantime.
 
-    If completeness cannot be shown, for example because the server's order changed, the iteration
-    raises ``DriftError``. Pages that arrived before an error are delivered first. To continue
-    after an error, pass its ``resume_skip`` as ``skip`` to a new listing.
+    If records might be missed, for example because the server's order changed, the iteration
+    raises ``DriftError``. Pages received before an error are delivered first. To continue after
+    an error, pass its ``resume_skip`` as ``skip`` to a new listing.
 
-    :ivar limit: The maximum number of records to return. ``None`` means no limit.
-    :ivar page_size: The number of records per request, from 1 to 500.
-    :ivar skip: The number of records to skip at the start.
-    :ivar prefetch: The maximum number of concurrent requests.
-    :ivar on_drift: What to do if records shift between pages: ``"repair"``, ``"raise"`` or
+    :ivar limit: the maximum number of records to return, or ``None`` for no limit.
+    :ivar page_size: the number of records per request, from 1 to 500.
+    :ivar skip: the number of records to skip at the start.
+    :ivar prefetch: the maximum number of concurrent requests.
+    :ivar on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
         ``"ignore"``.
-    :ivar confirm_end: Whether the end is confirmed by a page without new records: ``True``,
-        ``False`` or ``"auto"``.
+    :ivar confirm_end: whether to confirm that a short page is the last one by requesting another
+        page: ``True``, ``False`` or ``"auto"``.
     """
 
     _fetch: Fetch[T] = attrs.field(repr=False)
@@ -63,22 +63,22 @@ class Listing(ListingOptions, Generic[T]):
             print(f"{len(page.items)} tenants, up to record {page.next_skip}")
         ```
 
-        :returns: An async iterator over ``Page`` objects.
-        :raises DriftError: During the iteration, if the listing cannot be shown to be complete.
-        :raises PandiumError: During the iteration, if a request fails.
+        :returns: an async iterator over ``Page`` objects.
+        :raises DriftError: during the iteration, if records might be missed.
+        :raises PandiumError: during the iteration, if a request fails.
         """
         return Pages(self._fetch, self._key, self)
 
     async def first(self) -> T | None:
         """
-        Return the first record. Sends one request, for one record.
+        Return the first record. Sends a single request for one record.
 
         ```python
         tenant = await client.tenants.list(user_name="ann").first()
         ```
 
-        :returns: The record, or ``None`` if the listing is empty.
-        :raises PandiumError: If the request fails.
+        :returns: the record, or ``None`` if the listing is empty.
+        :raises PandiumError: if the request fails.
         """
         async for item in attrs.evolve(self, limit=1 if self.limit is None else min(1, self.limit)):
             return item
@@ -92,19 +92,19 @@ class Listing(ListingOptions, Generic[T]):
         tenants = await client.tenants.list(limit=1000).to_list()
         ```
 
-        :returns: The records, in the server's order.
-        :raises DriftError: If the listing cannot be shown to be complete.
-        :raises PandiumError: If a request fails.
+        :returns: the records, in the server's order.
+        :raises DriftError: if records might be missed.
+        :raises PandiumError: if a request fails.
         """
         return [item async for item in self]
 
     @asynccontextmanager
     async def stream(self, *, prefetch: int | None = None) -> AsyncIterator[Items[T]]:
         """
-        Iterate over records while further pages are requested in the background.
+        Iterate over records while requesting more pages in the background.
 
         A plain iteration sends requests only while it waits for the next record. Use a stream if
-        you do slow work between records. Leaving the block cancels all requests.
+        processing a record is slow. Leaving the block cancels all requests.
 
         ```python
         async with client.tenants.list(page_size=100).stream() as tenants:
@@ -112,12 +112,12 @@ class Listing(ListingOptions, Generic[T]):
                 print(await client.tenants.metadata(tenant.id))
         ```
 
-        :param prefetch: The maximum number of pages that are being requested or waiting to be
-            read. Default: the listing's own ``prefetch``.
-        :returns: An async context manager that returns an async iterator over the records.
-        :raises ValueError: If ``prefetch`` is less than 1.
-        :raises DriftError: During the iteration, if the listing cannot be shown to be complete.
-        :raises PandiumError: During the iteration, if a request fails.
+        :param prefetch: the maximum number of pages to request in advance, including pages in
+            flight. Default: the listing's ``prefetch``.
+        :returns: an async context manager that provides an async iterator over the records.
+        :raises ValueError: if ``prefetch`` is less than 1.
+        :raises DriftError: during the iteration, if records might be missed.
+        :raises PandiumError: during the iteration, if a request fails.
         """
         options = self if prefetch is None else attrs.evolve(self, prefetch=prefetch)
 
@@ -127,10 +127,10 @@ class Listing(ListingOptions, Generic[T]):
         async def produce(send: Callable[[Page[T]], Awaitable[None]]) -> None:
             async for page in Pages(self._fetch, self._key, options, available):
                 await send(page)
-                # Yield to a waiting consumer. Once it has the page, another may be requested.
+                # Yield to a waiting consumer, which takes the page and makes room for another one.
                 await anyio.lowlevel.checkpoint()
 
-        # One page fewer than `prefetch`, because the producer holds one more until there is room.
+        # The producer itself keeps one more page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
         async with background as pages:
             yield Items(pages)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Fetch: TypeAlias = "Callable[[int, int], Awaitable[list[T]]]"
 
 _log = logging.getLogger("pandium")
-# Never raised, because a page before it ends the window.
+# The result of a canceled request. It is never raised, because an earlier page ends the window.
 _CANCELED = RuntimeError("the request was canceled")
 
 
@@ -30,8 +30,8 @@ class Items(Generic[T]):
     """
     An async iterator over the records of pages.
 
-    The last record of a page is held back until the next page has arrived. That page begins with
-    this record, so a consumer that archives each record as it comes does not cause a rewind.
+    The last record of a page is held back until the next page has been received. The next page
+    begins with this record, so archiving each record as it is delivered does not cause a rewind.
     """
 
     def __init__(self, pages: AsyncIterator[Page[T]]) -> None:
@@ -56,7 +56,7 @@ class Items(Generic[T]):
     async def _read_page(self) -> None:
         try:
             self._ready.extend((await anext(self._pages)).items)
-        except Exception as error:  # noqa: BLE001 - raised after the records that precede it
+        except Exception as error:  # noqa: BLE001 - raised after the preceding records
             self._end = error
 
 
@@ -64,14 +64,14 @@ class Pages(Generic[T]):
     """
     An async iterator over the pages of a listing.
 
-    Pages are requested in windows of 1, 2, 4 … concurrent requests. Each window begins and ends
-    within one call of ``__anext__``, so nothing is running between two calls.
+    Pages are requested in windows of 1, 2, 4, … concurrent requests. Each window begins and ends
+    within one call of ``__anext__``, so no task is running between calls.
 
-    :param fetch: A function that requests one page, given ``skip`` and ``limit``.
-    :param key: A function that returns the unique key of a record.
-    :param options: The paging arguments.
-    :param available: A function that returns how many pages may be requested now. Default: always
-        ``prefetch`` pages.
+    :param fetch: a function that requests one page, given ``skip`` and ``limit``.
+    :param key: a function that returns the unique key of a record.
+    :param options: the paging arguments.
+    :param available: a function that returns the number of pages that may be requested now.
+        Default: always ``prefetch``.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Pages(Generic[T]):
         self._prefetch = options.prefetch
         self._available = available or (lambda: options.prefetch)
         self._width = 1
-        # A page beyond a short one is the cheapest proof that it was the last.
+        # Letting the request after a short page finish is the cheapest way to confirm the end.
         self._pages_beyond_end = 0 if options.confirm_end is False else 1
         self._lock = anyio.Lock(fast_acquire=True)
         self._ready: deque[Page[T]] = deque()
@@ -114,7 +114,7 @@ class Pages(Generic[T]):
         results = await fetch_window(self._fetch, requests, self._pages_beyond_end)
         try:
             await self._accept_window(requests, results)
-        except Exception as error:  # noqa: BLE001 - raised after the pages that precede it
+        except Exception as error:  # noqa: BLE001 - raised after the preceding pages
             if isinstance(error, PandiumError):
                 error.resume_skip = self._cursor.next_skip
             self._failure = error
@@ -127,9 +127,11 @@ class Pages(Generic[T]):
                 raise result
             decision = self._cursor.accept(request, result, is_newest=request is requests[0])
             if not isinstance(decision, Deliver):
+                # Refetch needs no action: `next_skip` has not moved, so the next window requests
+                # the page again.
                 if isinstance(decision, Rewind):
                     await self._rewind(decision)
-                # The rest of the window is discarded, so send fewer requests at once.
+                # The rest of the window is discarded, so send fewer concurrent requests.
                 self._width = max(1, self._width // 2)
                 return
             self._deliver(decision)
@@ -162,11 +164,12 @@ async def fetch_window(
     fetch: Fetch[T], requests: Sequence[PageRequest], pages_beyond_end: int = 0
 ) -> list[list[T] | Exception]:
     """
-    Send concurrent requests, and return their pages or errors in order.
+    Send concurrent requests and return their pages or errors in order.
 
-    A short page or an error cancels the requests after it. Their results are errors.
+    A short page or an error cancels the requests that follow it. The result of a canceled request
+    is an error.
 
-    :param pages_beyond_end: How many requests after a short page are not canceled.
+    :param pages_beyond_end: the number of requests after a short page that are not canceled.
     """
     results: list[list[T] | Exception] = [_CANCELED for _ in requests]
     scopes = [anyio.CancelScope() for _ in requests]
@@ -175,7 +178,7 @@ async def fetch_window(
         with scopes[index]:
             try:
                 results[index] = records = await fetch(request.skip, request.limit)
-            except Exception as error:  # noqa: BLE001 - raised after the pages that precede it
+            except Exception as error:  # noqa: BLE001 - raised after the preceding pages
                 results[index], records = error, []
             if len(records) < request.limit:
                 for scope in scopes[index + 1 + (pages_beyond_end if records else 0) :]:

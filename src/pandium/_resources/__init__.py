@@ -1,6 +1,6 @@
 """
-One class per resource of the API.
+Provide the API's operations, in one class per resource.
 
-The arguments of an operation come in and are validated. A request spec goes out to the transport,
-and the response comes back as a model, a listing or the results of a wait.
+Each operation validates its arguments and builds a request spec for the transport. It returns a
+model, a listing or the results of a wait.
 """

@@ -23,7 +23,7 @@ __all__ = ["Builds"]
 
 @attrs.frozen
 class Builds:
-    """Builds of integrations. Pandium makes releases from them."""
+    """Builds of integrations. Pandium creates releases from them."""
 
     _transport: Transport = attrs.field(repr=False)
 
@@ -31,22 +31,22 @@ class Builds:
         """
         Create a build of an integration.
 
-        The request is not retried if the build may already have been created.
+        The request is not retried if it may already have created the build.
 
         ```python
         await client.builds.create(integration_id, "v1.4.0", mode="normal")
         ```
 
-        Pandium documents a second form of this operation, with ``tag`` and ``branch``. Use
-        ``client.request`` to send it.
+        Pandium documents a second form of this operation that takes ``tag`` and ``branch``. Use
+        ``client.request`` to call it.
 
         API reference:
         [Create Build V2](https://docs.pandium.com/reference/pandium-api#create-build-v2)
 
-        :param integration_id: id of the integration.
-        :param build_tag: tag of the build, such as ``"v1.4.0"``.
-        :param mode: ``"init"`` or ``"normal"``.
-        :returns: the decoded JSON of the response.
+        :param integration_id: the integration's id.
+        :param build_tag: the build's tag, such as ``"v1.4.0"``.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
+        :returns: the response as decoded JSON.
         :raises ValidationError: if the integration does not exist or the tag is rejected.
         """
         body = {

@@ -16,15 +16,15 @@ from pandium.errors import ConnectFailed, ConnectorError, PandiumError, RequestT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    # Called with the proxy's operation, the encoded fields and the timeout of the request, if it
-    # has one. Returns the data of the upstream's response.
+    # Takes the proxy operation, the encoded fields and the request's timeout or None. Returns the
+    # upstream response data.
     SendToProxy = Callable[[str, bytes, httpx.Timeout | None], Awaitable[Any]]
 
 __all__ = ["ConnectorTransport"]
 
 _CALL, _XML, _SOAP = "call", "xml", "soap"
-# The first two rows belong to one connection (RFC 9110, section 7.6.1) or are set by the proxy.
-# Credentials are dropped because the proxy adds the tenant's.
+# The headers in the first two rows are hop-by-hop headers (RFC 9110, section 7.6.1) or are set by
+# the proxy. Credentials are dropped because the proxy adds the tenant's credentials.
 _DROPPED_HEADERS = frozenset(
     {
         *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive"),
@@ -32,7 +32,8 @@ _DROPPED_HEADERS = frozenset(
         *("authorization", "proxy-authorization"),
     }
 )
-# Their responses consist of headers, which the proxy does not return, or open a tunnel.
+# The responses to these methods consist of headers, which the proxy does not return, or open a
+# tunnel.
 _REJECTED_METHODS = frozenset({"CONNECT", "HEAD", "OPTIONS", "TRACE"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""", re.IGNORECASE)
 _XML_ENCODING = re.compile(r"""\A\ufeff?<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)""")
@@ -42,9 +43,9 @@ _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 @attrs.frozen(eq=False)
 class ConnectorTransport(httpx.AsyncBaseTransport):
     """
-    A transport for an ``httpx.AsyncClient`` of the upstream.
+    A transport for an ``httpx.AsyncClient`` that sends requests to the upstream system.
 
-    It does not own the connections, so closing it has no effect.
+    It does not own any connections, so closing it has no effect.
     """
 
     tenant_id: int
@@ -56,7 +57,7 @@ class ConnectorTransport(httpx.AsyncBaseTransport):
         Send one request through the proxy.
 
         :raises httpx.UnsupportedProtocol: if the proxy cannot forward the request. Nothing is sent.
-        :raises httpx.TransportError: if there is no response of the upstream.
+        :raises httpx.TransportError: if no response is received from the upstream system.
         """
         operation, fields = await _to_proxy_fields(request)
         try:
@@ -77,10 +78,10 @@ def _reject(reason: str) -> NoReturn:
 
 
 async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]:
-    """Return the proxy operation for a request and the operation's fields."""
+    """Return the proxy operation for a request, together with its fields."""
     headers = request.headers
     if request.method in _REJECTED_METHODS:
-        _reject(f"{request.method}: it does not return response headers")
+        _reject(f"{request.method}, because it does not return response headers")
     fields: dict[str, Any] = {"method": request.method, "target_url": _target_url(request)}
     fields["headers"] = _forwarded_headers(headers)
     if params := _query_params(request.url):
@@ -95,7 +96,7 @@ async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]
 def _target_url(request: httpx.Request) -> str:
     url = request.url
     if url.scheme not in ("http", "https") or not url.host:
-        _reject("a URL without http:// or https:// and a host")
+        _reject("a URL that is not an absolute http:// or https:// URL")
     netloc = url.netloc.decode("ascii")
     if request.headers.get("host", netloc).lower() != netloc:
         _reject("a Host header that differs from the URL")
@@ -106,11 +107,11 @@ def _target_url(request: httpx.Request) -> str:
 def _forwarded_headers(headers: httpx.Headers) -> dict[str, str]:
     if "upgrade" in headers:
         _reject("an upgrade to another protocol")
-    # httpx joins repeated headers with commas, which RFC 9110, section 5.3 allows.
+    # httpx joins repeated headers with commas, as RFC 9110, section 5.3 allows.
     forwarded = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
     for name, value in forwarded.items():
         if not value.isascii():
-            _reject(f"a header that is not ASCII: {name}")
+            _reject(f"a non-ASCII value in the header {name}")
     return forwarded
 
 
@@ -126,7 +127,7 @@ def _query_params(url: httpx.URL) -> dict[str, str]:
 
 
 def _media_type(header: str) -> str:
-    """Return the first media type of a header, without its parameters."""
+    """Return the first media type in a header, without its parameters."""
     return re.split("[;,]", header, maxsplit=1)[0].strip().lower()
 
 
@@ -139,7 +140,7 @@ def _is_json(media_type: str) -> bool:
 
 
 def _operation_for(headers: httpx.Headers) -> str:
-    # A request without a body has no Content-Type, but its Accept may ask for XML.
+    # A request without a body has no Content-Type, but its Accept header may specify XML.
     media_type = _media_type(headers.get("content-type") or headers.get("accept", ""))
     if not _is_xml(media_type):
         return _CALL
@@ -150,12 +151,12 @@ async def _read_body(request: httpx.Request) -> bytes:
     media_type = _media_type(request.headers.get("content-type", ""))
     encoding = request.headers.get("content-encoding", "identity").lower()
     is_text = (_is_json(media_type) or _is_xml(media_type)) and encoding == "identity"
-    # An announced body that will be rejected is not read: it may be a large upload.
+    # Do not read a body that is going to be rejected, because it may be a large upload.
     is_announced = _announces_body(request.headers)
     body = b"" if is_announced and not is_text else await request.aread()
     if (body or is_announced) and not is_text:
-        kind = media_type or "no type" if encoding == "identity" else encoding
-        _reject(f"a body of {kind}: only JSON objects and XML")
+        kind = media_type or "unspecified type" if encoding == "identity" else encoding
+        _reject(f"a body of {kind}, only JSON objects and XML")
     return body
 
 
@@ -174,7 +175,7 @@ def _decode_body(body: bytes, headers: httpx.Headers) -> str:
 
 def _require_utf_8(encoding: str) -> None:
     if encoding.lower() not in _UTF_8:
-        _reject(f"a body in {encoding}: only UTF-8")
+        _reject(f"a body in {encoding}, only UTF-8")
 
 
 def _parse_json(text: str) -> dict[str, Any]:
@@ -188,8 +189,8 @@ def _parse_json(text: str) -> dict[str, Any]:
 
 
 def _check_xml(text: str) -> str:
-    # The document is sent as a JSON string, and the proxy chooses its encoding. A declaration of
-    # any encoding but UTF-8 would contradict it.
+    # The document is sent as a JSON string, and the proxy chooses how to encode it. A declaration
+    # of any encoding other than UTF-8 would be wrong.
     if declared := _XML_ENCODING.match(text):
         _require_utf_8(declared[1])
     return text
@@ -215,8 +216,9 @@ def _create_response(status: int, content_type: str, text: str) -> httpx.Respons
 
 
 def _to_httpx_error(error: PandiumError) -> httpx.TransportError:
-    # 1. never sent  2. timed out  3. may have been carried out  4. rejected by Pandium
-    # The order matters: clients decide by the class whether to retry.
+    # Check in this order, because clients use the class to decide whether to retry:
+    # 1. the request was never sent  2. it timed out  3. it may have been executed  4. Pandium
+    # rejected it
     if isinstance(error, ConnectFailed):
         return httpx.ConnectError(str(error))
     if isinstance(error, RequestTimeout):

@@ -30,15 +30,15 @@ _PATH = "/v2/tenants/{tenant_id}/connectors/{connector}"
 @attrs.frozen
 class Connectors:
     """
-    Connectors: the other systems that a tenant is connected to.
+    Connectors: the systems that a tenant is connected to.
 
-    Pandium's proxy forwards requests to such a system, the upstream, with the tenant's
-    credentials.
+    Pandium's proxy adds the tenant's credentials to a request and forwards it to the connected
+    system, which is called the upstream system.
     """
 
     _transport: Transport = attrs.field(repr=False)
 
-    async def call(  # noqa: PLR0913 - the fields of the API
+    async def call(  # noqa: PLR0913 - the API's fields
         self,
         tenant_id: int,
         connector: str,
@@ -50,9 +50,9 @@ class Connectors:
         body: Mapping[str, Any] | None = None,
     ) -> Any:
         """
-        Call a REST endpoint of the upstream.
+        Call a REST endpoint of the upstream system.
 
-        The request is retried only if it cannot have reached the upstream.
+        The request is retried only if it cannot have reached the upstream system.
 
         ```python
         contacts = await client.connectors.call(
@@ -63,16 +63,17 @@ class Connectors:
         API reference:
         [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
 
-        :param tenant_id: id of the tenant.
-        :param connector: name of the connector.
-        :param method: HTTP method of the request to the upstream.
-        :param target_url: URL of the upstream's endpoint, without a query.
-        :param headers: headers of the request to the upstream.
-        :param query_params: query parameters of the request to the upstream.
-        :param body: JSON object to send to the upstream.
-        :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error, with its status and data.
-        :raises APIError: if Pandium itself rejects the request or fails.
+        :param tenant_id: the tenant's id.
+        :param connector: the connector's name.
+        :param method: the HTTP method of the upstream request.
+        :param target_url: the URL of the upstream endpoint, without a query string.
+        :param headers: the headers of the upstream request.
+        :param query_params: the query parameters of the upstream request.
+        :param body: the JSON object to send to the upstream system.
+        :returns: the upstream response data. The status and headers are not available.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
+        :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
         return await self._send_fields(
@@ -87,7 +88,7 @@ class Connectors:
             },
         )
 
-    async def soap(  # noqa: PLR0913 - the fields of the API
+    async def soap(  # noqa: PLR0913 - the API's fields
         self,
         tenant_id: int,
         connector: str,
@@ -99,9 +100,9 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call a SOAP endpoint of the upstream.
+        Call a SOAP endpoint of the upstream system.
 
-        The request is retried only if it cannot have reached the upstream.
+        The request is retried only if it cannot have reached the upstream system.
 
         ```python
         envelope = '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"/>'
@@ -113,16 +114,17 @@ class Connectors:
         API reference:
         [Proxy Connector Call Soap](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-soap)
 
-        :param tenant_id: id of the tenant.
-        :param connector: name of the connector.
-        :param method: HTTP method of the request to the upstream.
-        :param target_url: URL of the upstream's endpoint, without a query.
-        :param headers: headers of the request to the upstream.
-        :param query_params: query parameters of the request to the upstream.
-        :param data: the SOAP envelope to send to the upstream.
-        :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error, with its status and data.
-        :raises APIError: if Pandium itself rejects the request or fails.
+        :param tenant_id: the tenant's id.
+        :param connector: the connector's name.
+        :param method: the HTTP method of the upstream request.
+        :param target_url: the URL of the upstream endpoint, without a query string.
+        :param headers: the headers of the upstream request.
+        :param query_params: the query parameters of the upstream request.
+        :param data: the SOAP envelope to send to the upstream system.
+        :returns: the upstream response data. The status and headers are not available.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
+        :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
         return await self._send_fields(
@@ -137,7 +139,7 @@ class Connectors:
             },
         )
 
-    async def xml(  # noqa: PLR0913 - the fields of the API
+    async def xml(  # noqa: PLR0913 - the API's fields
         self,
         tenant_id: int,
         connector: str,
@@ -149,9 +151,9 @@ class Connectors:
         data: str | None = None,
     ) -> Any:
         """
-        Call an XML endpoint of the upstream.
+        Call an XML endpoint of the upstream system.
 
-        The request is retried only if it cannot have reached the upstream.
+        The request is retried only if it cannot have reached the upstream system.
 
         ```python
         result = await client.connectors.xml(
@@ -162,16 +164,17 @@ class Connectors:
         API reference:
         [Proxy Connector Call Xml](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-xml)
 
-        :param tenant_id: id of the tenant.
-        :param connector: name of the connector.
-        :param method: HTTP method of the request to the upstream.
-        :param target_url: URL of the upstream's endpoint, without a query.
-        :param headers: headers of the request to the upstream.
-        :param query_params: query parameters of the request to the upstream.
-        :param data: the XML document to send to the upstream.
-        :returns: the data of the upstream's response. Its status and headers are not available.
-        :raises ConnectorError: if the upstream responds with an error, with its status and data.
-        :raises APIError: if Pandium itself rejects the request or fails.
+        :param tenant_id: the tenant's id.
+        :param connector: the connector's name.
+        :param method: the HTTP method of the upstream request.
+        :param target_url: the URL of the upstream endpoint, without a query string.
+        :param headers: the headers of the upstream request.
+        :param query_params: the query parameters of the upstream request.
+        :param data: the XML document to send to the upstream system.
+        :returns: the upstream response data. The status and headers are not available.
+        :raises ConnectorError: if the upstream system returns an error. The exception has the
+            ``status_code`` and ``data`` of the response.
+        :raises APIError: if Pandium itself rejects the request or returns an error.
         :raises ValueError: if an argument is not JSON-serializable. Nothing is sent.
         """
         return await self._send_fields(
@@ -190,18 +193,18 @@ class Connectors:
         """
         Disconnect a tenant from a connector.
 
-        The request is not retried if it may already have been carried out.
+        The request is not retried if it may already have been executed.
 
         ```python
         await client.connectors.disconnect(tenant_id, "crm")
         ```
 
-        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` is a later addition
-        to the [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param tenant_id: id of the tenant.
-        :param connector: name of the connector.
-        :returns: the decoded JSON of the response.
+        :param tenant_id: the tenant's id.
+        :param connector: the connector's name.
+        :returns: the response as decoded JSON.
         """
         segments = {"tenant_id": tenant_id, "connector": connector}
         return await self._transport.request_json(
@@ -210,7 +213,7 @@ class Connectors:
 
     def transport(self, tenant_id: int, connector: str) -> httpx.AsyncBaseTransport:
         """
-        Return a transport with which any client built on httpx calls the upstream.
+        Return a transport that lets any client built on httpx call the upstream system.
 
         ```python
         transport = client.connectors.transport(tenant_id, "crm")
@@ -219,43 +222,44 @@ class Connectors:
             print(response.json())
         ```
 
-        Requests are sent like those of ``call``. If ``Content-Type`` names XML, or ``Accept`` does
-        and there is no ``Content-Type``, they are sent like those of ``xml`` or ``soap``. The
-        upstream gets the tenant's credentials; ``Authorization`` headers and credentials in the
-        URL are dropped. Time limits are those of the httpx client.
+        The transport sends requests in the same way as ``call``. It sends a request with an XML
+        ``Content-Type``, or with an XML ``Accept`` header and no ``Content-Type``, in the same way
+        as ``xml`` or ``soap``. Pandium adds the tenant's credentials. ``Authorization`` headers and
+        credentials in the URL are dropped. The timeouts of the httpx client apply.
 
-        An error response of the upstream is returned with its status. The status of a success is
-        always 200. Response headers are not available, except for a ``Content-Type`` that is
-        derived from the data: JSON, XML or plain text.
+        An upstream error response keeps its status. A successful response always has the status
+        200. Response headers are not available, except for a ``Content-Type`` that is derived
+        from the data: JSON, XML or plain text.
 
         API reference:
         [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
 
-        Requests through the transport raise httpx's own errors. The error of this library is their
-        ``__cause__``.
+        Requests through the transport raise httpx exceptions. The ``__cause__`` of each is the
+        original ``PandiumError``.
 
         - ``httpx.UnsupportedProtocol``: the proxy cannot forward the request, and nothing was
-          sent. Not supported are a body other than a JSON object or XML in UTF-8 (forms, files,
-          compressed bodies), repeated query parameters, headers that are not ASCII, a ``Host``
-          other than the URL's, the methods HEAD, OPTIONS, TRACE and CONNECT, and protocol upgrades.
+          sent. The proxy does not support bodies other than JSON objects and XML in UTF-8 (such as
+          forms, files and compressed bodies), repeated query parameters, non-ASCII headers, a
+          ``Host`` header that differs from the URL, the methods HEAD, OPTIONS, TRACE and CONNECT,
+          or protocol upgrades.
         - ``httpx.ConnectError``: the request did not reach Pandium.
-        - ``httpx.ProxyError``: Pandium rejected the request because of its key, tenant, connector
-          or rate.
-        - ``httpx.ReadTimeout``: there was no response in time. The request may have been carried
-          out.
+        - ``httpx.ProxyError``: Pandium rejected the request, for example because of an invalid API
+          key, tenant or connector, or because of a rate limit.
+        - ``httpx.ReadTimeout``: no response was received in time. The request may have been
+          executed.
         - ``httpx.ReadError``: the response was lost or is invalid. The request may have been
-          carried out.
+          executed.
 
-        :param tenant_id: id of the tenant.
-        :param connector: name of the connector.
+        :param tenant_id: the tenant's id.
+        :param connector: the connector's name.
         :returns: a transport for ``httpx.AsyncClient``. Closing it has no effect.
         :raises ValueError: if an argument cannot be part of a URL.
         """
-        # Imported here because httpx is only imported with the first client.
+        # Imported here because httpx is not imported until the first client is created.
         from pandium._resources.connector_transport import ConnectorTransport  # noqa: PLC0415
 
         segments = {"tenant_id": tenant_id, "connector": connector}
-        RequestSpec.create("POST", _PATH, segments)  # raises now if an id is invalid
+        RequestSpec.create("POST", _PATH, segments)  # raises if an id is invalid
         return ConnectorTransport(tenant_id, connector, partial(self._send, segments))
 
     async def _send_fields(
@@ -266,7 +270,7 @@ class Connectors:
             for name, value in fields.items()
             if value is not None
         }
-        # Each field is encoded on its own first, so that the error names the field.
+        # Encode each field separately first, so that an error message names the field.
         for name, value in present.items():
             encode_json(value, name)
         return await self._send(segments, operation, encode_json(present, "fields"))
@@ -294,5 +298,5 @@ class Connectors:
 def _read_data(response: Response) -> Any:
     body = decode_json(response.content)
     if not isinstance(body, dict) or "data" not in body:
-        raise DecodeError("the response of the proxy has no data", path="data")
+        raise DecodeError("the proxy response contains no data", path="data")
     return body["data"]

@@ -42,7 +42,7 @@ class Integrations:
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Integration]:
         """
-        Return a listing of integrations. Requests are sent when it is iterated over.
+        Return a listing of integrations. Requests are sent during iteration.
 
         ```python
         async for integration in client.integrations.list(sort_by="name__ASC"):
@@ -52,19 +52,20 @@ class Integrations:
         API reference:
         [Get Many Integrations](https://docs.pandium.com/reference/pandium-api#get-many-integrations)
 
-        :param archived: filter by whether an integration is archived; no filter by default.
-        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: maximum number of records to return; no limit by default.
-        :param page_size: records per request, from 1 to 500.
-        :param skip: number of records to skip at the start.
-        :param prefetch: maximum number of concurrent page requests.
+        :param archived: a filter on whether the integration is archived. Default: no filter.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
+            API's order.
+        :param limit: the maximum number of records to return. Default: no limit.
+        :param page_size: the number of records per request, from 1 to 500.
+        :param skip: the number of records to skip at the start.
+        :param prefetch: the maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
-        :param confirm_end: whether a page that is shorter than requested must be followed by one
-            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
-            single page, unless its length is suspicious: a multiple of 10, or at least half of
+        :param confirm_end: whether to confirm that a short page is the last one by requesting
+            another page, which must contain no new records. ``"auto"`` skips this for a single-page
+            listing, unless the page's length is suspicious: a multiple of 10, or at least half of
             ``page_size``.
-        :returns: a ``Listing``, which can be iterated over more than once.
+        :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
         params = {"archived": archived, "sort_by": validate_sort_by(sort_by)}
@@ -92,7 +93,7 @@ class Integrations:
         API reference:
         [Get One Integration](https://docs.pandium.com/reference/pandium-api#get-one-integration)
 
-        :param integration_id: id of the integration.
+        :param integration_id: the integration's id.
         :raises NotFound: if the integration does not exist.
         """
         spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
@@ -107,7 +108,7 @@ class Integrations:
         payload: Mapping[str, Any] | None = None,
     ) -> Trigger:
         """
-        Trigger a sync of the tenant that a marketplace user has installed.
+        Trigger a sync of a marketplace user's tenant.
 
         The request is not retried if it may already have started a run.
 
@@ -119,12 +120,12 @@ class Integrations:
         API reference:
         [Sync By Integration Id](https://docs.pandium.com/reference/pandium-api#sync-by-integration-id)
 
-        :param integration_id: id of the integration.
-        :param user_name: name of the user in the in-app marketplace.
-        :param mode: ``"init"`` or ``"normal"``.
-        :param payload: data for the run, which must be JSON-serializable.
-        :returns: the trigger, to pass to ``runs.wait``.
-        :raises NotFound: if the integration does not exist, or the user has no tenant of it.
+        :param integration_id: the integration's id.
+        :param user_name: the user's name in the in-app marketplace.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
+        :param payload: the JSON-serializable data to pass to the run.
+        :returns: the trigger, which can be passed to ``runs.wait``.
+        :raises NotFound: if the integration does not exist or the user has not installed it.
         """
         spec = RequestSpec.create(
             "POST",

@@ -1,4 +1,4 @@
-"""Create listings whose pages are fetched through the transport."""
+"""Create listings that fetch their pages through the transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Paging(TypedDict):
-    """The arguments that all listing operations share."""
+    """The paging arguments that all listing operations share."""
 
     limit: int | None
     page_size: int
@@ -36,12 +36,12 @@ def create_listing(
     transport: Transport, cls: type[T], spec: RequestSpec, **paging: Unpack[Paging]
 ) -> Listing[T]:
     """
-    Create a listing of one endpoint.
+    Create a listing for an endpoint.
 
     :param transport: the transport that sends the requests.
-    :param cls: the model of one record.
-    :param spec: the request, without its ``skip`` and ``limit``.
-    :param paging: the paging arguments, which ``Listing`` validates.
+    :param cls: the model class of a record.
+    :param spec: the request spec, without ``skip`` and ``limit``.
+    :param paging: the paging arguments. ``Listing`` validates them.
     """
     params = spec.params or {}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Releases"]
 
 _PATH = "/v2/integrations/{integration_id}/releases"
-# Path segments that the API reserves in place of a release id.
+# Reserved path segments that can take the place of a release id.
 _RESERVED_SEGMENTS = ("default", "latest")
 _RELEASE_LIST = list[Release]  # inside the class, `list` is the method
 
@@ -30,7 +30,7 @@ class Releases:
 
     async def list(self, integration_id: int) -> builtins.list[Release]:
         """
-        Return all releases of an integration. The API does not page them.
+        Return all releases of an integration. The API does not paginate them.
 
         ```python
         for release in await client.releases.list(integration_id):
@@ -40,7 +40,7 @@ class Releases:
         API reference:
         [Get Integration Releases](https://docs.pandium.com/reference/pandium-api#get-integration-releases)
 
-        :param integration_id: id of the integration.
+        :param integration_id: the integration's id.
         :raises NotFound: if the integration does not exist.
         """
         spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
@@ -57,11 +57,11 @@ class Releases:
         API reference:
         [Get One Integration Release](https://docs.pandium.com/reference/pandium-api#get-one-integration-release)
 
-        :param integration_id: id of the integration.
-        :param release_id: id of the release.
+        :param integration_id: the integration's id.
+        :param release_id: the release's id.
         :raises NotFound: if the integration or the release does not exist.
-        :raises ValueError: if ``release_id`` is ``"default"`` or ``"latest"``, which have methods
-            of their own.
+        :raises ValueError: if ``release_id`` is ``"default"`` or ``"latest"``. Use the method of
+            that name instead.
         """
         if str(release_id) in _RESERVED_SEGMENTS:
             raise ValueError(
@@ -73,7 +73,7 @@ class Releases:
 
     async def default(self, integration_id: int) -> Release:
         """
-        Return the release that new tenants get unless another one is chosen.
+        Return the default release, which new tenants use unless they specify another one.
 
         ```python
         release = await client.releases.default(integration_id)
@@ -82,7 +82,7 @@ class Releases:
         API reference:
         [Get Default Integration Release](https://docs.pandium.com/reference/pandium-api#get-default-integration-release)
 
-        :param integration_id: id of the integration.
+        :param integration_id: the integration's id.
         :raises NotFound: if the integration does not exist or has no default release.
         """
         spec = RequestSpec.create("GET", _PATH + "/default", {"integration_id": integration_id})
@@ -90,7 +90,7 @@ class Releases:
 
     async def latest(self, integration_id: int) -> Release:
         """
-        Return the newest release.
+        Return the latest release of an integration.
 
         ```python
         release = await client.releases.latest(integration_id)
@@ -99,7 +99,7 @@ class Releases:
         API reference:
         [Get Latest Release](https://docs.pandium.com/reference/pandium-api#get-latest-release)
 
-        :param integration_id: id of the integration.
+        :param integration_id: the integration's id.
         :raises NotFound: if the integration does not exist or has no release.
         """
         spec = RequestSpec.create("GET", _PATH + "/latest", {"integration_id": integration_id})

@@ -33,8 +33,8 @@ class Runs:
     """
     Runs: executions of an integration's code.
 
-    ``status`` and the waits take the trigger that a sync returned. ``log`` and ``log_url`` take the
-    id of the run itself, which ``tenants.runs`` lists.
+    ``status`` and the wait methods take the trigger that a sync returns. ``log`` and ``log_url``
+    take a run id, as listed by ``tenants.runs``.
     """
 
     _transport: Transport = attrs.field(repr=False)
@@ -42,7 +42,7 @@ class Runs:
 
     async def status(self, trigger: Trigger | str) -> TriggerStatus:
         """
-        Return the status of the run that a trigger has started.
+        Return the status of the run that a trigger started.
 
         ```python
         trigger = await client.tenants.sync(tenant_id, mode="normal")
@@ -57,12 +57,12 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param trigger: a ``Trigger`` or the id of one.
-        :raises NotFound: if no run has started yet. An unknown trigger id gives the same response.
+        :param trigger: a ``Trigger`` or its id.
+        :raises NotFound: if the run has not started yet or the trigger id is unknown.
         """
         return await self._poller.poll(validate_trigger_id(trigger))
 
-    async def wait(  # noqa: PLR0913 - each is an independent option
+    async def wait(  # noqa: PLR0913 - the options are independent
         self,
         trigger: Trigger | str,
         *,
@@ -73,10 +73,10 @@ class Runs:
         classify: Classify = default_outcome,
     ) -> TriggerStatus:
         """
-        Wait for the run of a trigger to end, and return its final status.
+        Wait for the run of a trigger to end and return its final status.
 
-        A 404 response means that the run has not started yet. Transient errors, such as an outage
-        of the server or a response that cannot be decoded, do not end the wait.
+        A 404 response means that the run has not started yet. Transient errors, such as a server
+        outage or a response that cannot be decoded, do not end the wait.
 
         ```python
         trigger = await client.tenants.sync(tenant_id, mode="normal")
@@ -87,16 +87,16 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param trigger: a ``Trigger`` or the id of one.
-        :param timeout: time limit in seconds. The last poll starts at the limit and may take
-            another 2 seconds.
-        :param poll: the polling intervals.
-        :param on_status: a function, sync or async, called with each status that differs from the
-            previous one. It is cancelled if it still runs 2 seconds after the time limit.
+        :param trigger: a ``Trigger`` or its id.
+        :param timeout: the time limit in seconds. The last poll starts at the time limit and may
+            take another 2 seconds.
+        :param poll: the polling settings.
+        :param on_status: a sync or async function that is called with the status whenever it
+            changes. It is canceled if it is still running 2 seconds after the time limit.
         :param raise_on_failure: whether to raise ``RunFailed`` if the run failed.
-        :param classify: a function that maps a status to an ``Outcome``, in place of
+        :param classify: a function that maps a status to an ``Outcome``, to replace
             ``TriggerStatus.outcome``.
-        :raises WaitTimeout: if the run has not ended at the time limit. If the last poll failed,
+        :raises WaitTimeout: if the run has not ended by the time limit. If the last poll failed,
             its error is the ``__cause__``.
         :raises RunFailed: if the run failed and ``raise_on_failure`` is true.
         :raises ValueError: if an argument is invalid. Nothing is sent.
@@ -125,10 +125,10 @@ class Runs:
         classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
-        Wait for many runs, and yield their results in order of completion.
+        Wait for many runs and yield their results in order of completion.
 
-        A wait that fails does not end the others: its result has ``error`` set. Each result is
-        delivered once, even if a step of the iteration is cancelled or several tasks iterate.
+        If one wait fails, its result has ``error`` set, and the other waits continue. Each result
+        is delivered once, even if ``anext`` is canceled or several tasks iterate.
 
         ```python
         triggers = [await client.tenants.sync(tenant_id, mode="normal")]
@@ -140,19 +140,19 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param triggers: an iterable or async iterable of triggers or their ids. It may still be
-            producing triggers while the first runs are waited for. An error that it raises is
-            raised after the results of the triggers before it.
-        :param timeout: time limit in seconds for each trigger, counted from when it was read from
+        :param triggers: an iterable or async iterable of triggers or trigger ids. It may produce
+            more triggers while the first runs are in progress. If it raises an error, the error is
+            re-raised after the results of the preceding triggers.
+        :param timeout: the time limit for each trigger, in seconds from when it is read from
             ``triggers``.
-        :param poll: the polling intervals, and the maximum rate over all triggers.
-        :param on_status: a function, sync or async, called with each status that differs from the
-            previous one of its trigger, and with the trigger's id. It is cancelled if it still
-            runs 2 seconds after the time limit.
-        :param classify: a function that maps a status to an ``Outcome``, in place of
+        :param poll: the polling settings, including the maximum rate across all triggers.
+        :param on_status: a sync or async function that is called with the status and the trigger
+            id whenever a trigger's status changes. It is canceled if it is still running 2 seconds
+            after the time limit.
+        :param classify: a function that maps a status to an ``Outcome``, to replace
             ``TriggerStatus.outcome``.
-        :returns: an async context manager and async iterator of ``RunResult``. Its ``progress`` is
-            a ``Progress``.
+        :returns: an async context manager and async iterator of ``RunResult`` objects. Its
+            ``progress`` attribute is a ``Progress``.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)
@@ -173,7 +173,7 @@ class Runs:
         classify: Classify = default_outcome,
     ) -> list[RunResult]:
         """
-        Wait for many runs, and return their results in the order of the triggers.
+        Wait for many runs and return their results in the order of the triggers.
 
         ```python
         triggers = [await client.tenants.sync(tenant_id, mode="normal")]
@@ -184,14 +184,14 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param triggers: an iterable or async iterable of triggers or their ids.
-        :param timeout: time limit in seconds for each trigger, counted from when it was read from
+        :param triggers: an iterable or async iterable of triggers or trigger ids.
+        :param timeout: the time limit for each trigger, in seconds from when it is read from
             ``triggers``.
-        :param poll: the polling intervals, and the maximum rate over all triggers.
-        :param on_status: a function, sync or async, called with each status that differs from the
-            previous one of its trigger, and with the trigger's id. It is cancelled if it still
-            runs 2 seconds after the time limit.
-        :param classify: a function that maps a status to an ``Outcome``, in place of
+        :param poll: the polling settings, including the maximum rate across all triggers.
+        :param on_status: a sync or async function that is called with the status and the trigger
+            id whenever a trigger's status changes. It is canceled if it is still running 2 seconds
+            after the time limit.
+        :param classify: a function that maps a status to an ``Outcome``, to replace
             ``TriggerStatus.outcome``.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
@@ -211,7 +211,7 @@ class Runs:
 
     async def log_url(self, run_id: int) -> str:
         """
-        Return the signed URL of a run's log. It is valid for about 15 minutes.
+        Return a signed URL for a run's log. It is valid for about 15 minutes.
 
         Anyone who has the URL can read the log.
 
@@ -219,17 +219,17 @@ class Runs:
         url = await client.runs.log_url(run_id)
         ```
 
-        ``GET /v2/runs/{run_id}/log`` is a later addition to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/runs/{run_id}/log`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.
+        :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
         """
         return await self._transport.request(self._log_spec(run_id), _read_location)
 
     async def log(self, run_id: int) -> str:
         """
-        Return the log of a run as text.
+        Return a run's log as text.
 
         The log is downloaded from a storage host, which does not receive the API key.
 
@@ -237,10 +237,10 @@ class Runs:
         print(await client.runs.log(run_id))
         ```
 
-        ``GET /v2/runs/{run_id}/log`` is a later addition to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/runs/{run_id}/log`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param run_id: id of the run, as in ``tenants.runs``; not the id of its trigger.
+        :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
         """
         content = await self._transport.download(await self.log_url(run_id))
@@ -254,12 +254,12 @@ class Runs:
 def _read_location(response: Response) -> str:
     location = response.headers.get("location", "")
     if not location.startswith(("https://", "http://")):
-        raise DecodeError("the response does not redirect to the URL of a log")
+        raise DecodeError("the response does not redirect to a log URL")
     return location
 
 
 def _validate_triggers(triggers: Source) -> Any:
-    """Validate all triggers of a plain iterable before anything is sent."""
+    """Validate all triggers in a plain iterable before sending any request."""
     validate_iterable("triggers", triggers)
     if isinstance(triggers, AsyncIterable):
         return triggers

@@ -45,7 +45,7 @@ __all__ = ["Tenants"]
 T = TypeVar("T", bound=int | Tenant)
 
 _PATH = "/v2/tenants/{tenant_id}"
-# The API's names of arguments that are shorter here.
+# Arguments whose names are shorter than the API's field names.
 _API_NAMES = {
     "release_id": "integration_release_id",
     "release_channel": "integration_release_channel",
@@ -55,9 +55,10 @@ _API_NAMES = {
 @attrs.frozen
 class Tenants:
     """
-    Tenants: installations of integrations by customers.
+    Tenants: customers' installations of integrations.
 
-    The API has no operation that returns one tenant by its id. List the tenants and select it.
+    The API has no operation to get a tenant by id. List the tenants instead and select the one you
+    need.
     """
 
     _transport: Transport = attrs.field(repr=False)
@@ -78,7 +79,7 @@ class Tenants:
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Tenant]:
         """
-        Return a listing of tenants. Requests are sent when it is iterated over.
+        Return a listing of tenants. Requests are sent during iteration.
 
         ```python
         async for tenant in client.tenants.list(integration_id=integration_id):
@@ -88,22 +89,23 @@ class Tenants:
         API reference:
         [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
 
-        :param integration_id: return only tenants of this integration.
-        :param user_name: return only tenants of this marketplace user.
-        :param archived: filter by whether a tenant is archived; no filter by default. The API
-            reference does not say whether ``True`` excludes tenants that are not archived.
-        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: maximum number of records to return; no limit by default.
-        :param page_size: records per request, from 1 to 500.
-        :param skip: number of records to skip at the start.
-        :param prefetch: maximum number of concurrent page requests.
+        :param integration_id: the id of the integration to list tenants for. Default: no filter.
+        :param user_name: the marketplace user to list tenants for. Default: no filter.
+        :param archived: a filter on whether the tenant is archived. Default: no filter. The API
+            reference does not specify whether ``True`` excludes tenants that are not archived.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
+            API's order.
+        :param limit: the maximum number of records to return. Default: no limit.
+        :param page_size: the number of records per request, from 1 to 500.
+        :param skip: the number of records to skip at the start.
+        :param prefetch: the maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
-        :param confirm_end: whether a page that is shorter than requested must be followed by one
-            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
-            single page, unless its length is suspicious: a multiple of 10, or at least half of
+        :param confirm_end: whether to confirm that a short page is the last one by requesting
+            another page, which must contain no new records. ``"auto"`` skips this for a single-page
+            listing, unless the page's length is suspicious: a multiple of 10, or at least half of
             ``page_size``.
-        :returns: a ``Listing``, which can be iterated over more than once.
+        :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
         params = {
@@ -135,9 +137,9 @@ class Tenants:
         configs: Mapping[str, Any] | None = None,
     ) -> Tenant:
         """
-        Create a tenant. It starts paused and unconnected.
+        Create a tenant. It is initially paused and not connected.
 
-        The request is not retried if the tenant may already have been created.
+        The request is not retried if it may already have created the tenant.
 
         ```python
         tenant = await client.tenants.create(
@@ -148,15 +150,17 @@ class Tenants:
         API reference:
         [Create One](https://docs.pandium.com/reference/pandium-api#create-one)
 
-        :param name: lower-case letters and digits, with hyphens only between them.
-        :param integration_id: id of the integration.
-        :param user_schedule: cron expression for the tenant's regular runs.
-        :param release_id: id of the tenant's release. Mutually exclusive with ``release_channel``;
-            with neither, the tenant gets the integration's default release.
-        :param release_channel: ``"Default"`` or ``"Latest"``, a ``ReleaseChannel``.
-        :param configs: configuration of the tenant, by the schema of its release.
-        :raises ValidationError: if the API rejects a value, such as ``configs`` that do not match
-            the schema of the release.
+        :param name: the tenant's name, which consists of lower-case letters, digits and inner
+            hyphens.
+        :param integration_id: the integration's id.
+        :param user_schedule: a cron expression for the tenant's scheduled runs.
+        :param release_id: the id of the tenant's release. Mutually exclusive with
+            ``release_channel``. If neither is passed, the tenant uses the integration's default
+            release.
+        :param release_channel: a ``ReleaseChannel``, ``"Default"`` or ``"Latest"``.
+        :param configs: the tenant's configuration, which must match the release's schema.
+        :raises ValidationError: if the API rejects a value, for example ``configs`` that do not
+            match the schema.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         validate_release_choice(release_id, release_channel)
@@ -178,31 +182,31 @@ class Tenants:
 
     async def update(self, tenant_id: int, **changes: Any) -> Tenant:
         """
-        Change fields of a tenant, and return the updated tenant.
+        Update a tenant and return the result.
 
-        The request is not retried if it may already have been carried out.
+        The request is not retried if it may already have been executed.
 
         ```python
         tenant = await client.tenants.update(tenant_id, paused=True)
         ```
 
         The [API reference](https://docs.pandium.com/reference/pandium-api) lists
-        ``PATCH /v2/tenants/{tenant_id}`` without describing its fields. Known fields of a tenant
-        are ``name``, ``configs``, ``paused``, ``archived``, ``user_schedule``, ``release_id`` and
+        ``PATCH /v2/tenants/{tenant_id}`` but does not describe its fields. The known fields are
+        ``name``, ``configs``, ``paused``, ``archived``, ``user_schedule``, ``release_id`` and
         ``release_channel``.
 
-        :param tenant_id: id of the tenant.
-        :param changes: new values by field name. Unknown fields are sent too, and ``None`` is sent
-            as null.
+        :param tenant_id: the tenant's id.
+        :param changes: the fields to change and their new values. Unknown fields are also sent,
+            and ``None`` is sent as null.
         :raises NotFound: if the tenant does not exist.
-        :raises ValueError: if there are no changes or a value is invalid. Nothing is sent.
+        :raises ValueError: if no field is passed or a value is invalid. Nothing is sent.
         """
         if not changes:
-            raise ValueError("changes must name at least one field")
+            raise ValueError("changes must contain at least one field")
         body = {_API_NAMES.get(name, name): value for name, value in changes.items()}
         for short, name in _API_NAMES.items():
             if short in changes and name in changes:
-                raise ValueError(f"{short} and {name} are one field: pass one of them")
+                raise ValueError(f"{short} and {name} are the same field: pass only one of them")
         if "name" in body:
             validate_tenant_name(body["name"])
         validate_release_choice(*(body.get(name) for name in _API_NAMES.values()))
@@ -213,7 +217,7 @@ class Tenants:
 
     async def archive(self, tenant_id: int) -> dict[str, Any]:
         """
-        Archive a tenant. The API has no documented operation that restores it.
+        Archive a tenant. The API documents no operation to restore it.
 
         ```python
         await client.tenants.archive(tenant_id)
@@ -222,8 +226,8 @@ class Tenants:
         API reference:
         [Delete Tenant](https://docs.pandium.com/reference/pandium-api#delete-tenant)
 
-        :param tenant_id: id of the tenant.
-        :returns: the decoded JSON of the response; empty if the response is.
+        :param tenant_id: the tenant's id.
+        :returns: the response as decoded JSON, or an empty dictionary if the response is empty.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("DELETE", _PATH, {"tenant_id": tenant_id})
@@ -233,16 +237,16 @@ class Tenants:
 
     async def release(self, tenant_id: int) -> Release:
         """
-        Return the release that a tenant runs.
+        Return the release that a tenant uses.
 
         ```python
         release = await client.tenants.release(tenant_id)
         ```
 
         The [API reference](https://docs.pandium.com/reference/pandium-api) lists
-        ``GET /v2/tenants/{tenant_id}/release`` without describing its response.
+        ``GET /v2/tenants/{tenant_id}/release`` but does not describe its response.
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/release", {"tenant_id": tenant_id})
@@ -266,10 +270,10 @@ class Tenants:
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
 
-        :param tenant_id: id of the tenant.
-        :param mode: ``"init"`` or ``"normal"``.
-        :param payload: data for the run, which must be JSON-serializable.
-        :returns: the trigger, to pass to ``runs.wait``.
+        :param tenant_id: the tenant's id.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
+        :param payload: the JSON-serializable data to pass to the run.
+        :returns: the trigger, which can be passed to ``runs.wait``.
         :raises NotFound: if the tenant does not exist.
         """
         return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
@@ -279,7 +283,7 @@ class Tenants:
         spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
         return await self._transport.request_model(spec, Trigger)
 
-    def sync_all(  # noqa: PLR0913 - each is a separate choice of the caller
+    def sync_all(  # noqa: PLR0913 - the options are independent
         self,
         tenants: Iterable[T] | AsyncIterable[T],
         *,
@@ -295,10 +299,10 @@ class Tenants:
         classify: Classify = default_outcome,
     ) -> RunResults[RunResult]:
         """
-        Trigger a sync for each of many tenants, and wait for their runs.
+        Trigger a sync for each of many tenants and wait for their runs.
 
-        Returns one ``RunResult`` per tenant, in order of completion. A tenant that occurs more than
-        once is synced once. If a tenant fails, its result has the ``error``, and the others
+        Yields one ``RunResult`` per tenant, in order of completion. A tenant that occurs more than
+        once is synced once. If a sync fails, the result contains the ``error``, and the other syncs
         continue. ``results.progress`` is a ``Progress`` with the current counts.
 
         ```python
@@ -309,49 +313,51 @@ class Tenants:
                 print(result.tenant_id, result.status or result.error)
         ```
 
-        A request whose response is lost is not retried, because a second request would start a
-        second run. The ``error`` of its result has ``outcome_unknown`` set.
+        If the response to a request is lost, the request is not retried, because that could start a
+        second run. The result's ``error`` has ``outcome_unknown`` set.
 
-        With a ``journal``, the job survives its process. Make the same call again with the same
-        file: runs in progress are waited for, recorded results are returned without a request, and
-        the remaining tenants are triggered. A tenant that may or may not have been triggered is
-        returned as unknown, unless ``retry_unknown`` is set. Processes that use the same journal at
-        the same time share the work. Use a separate journal for each job.
+        With a ``journal``, the job can be resumed after its process has ended. To resume it, repeat
+        the call with the same file: it waits for runs in progress, returns recorded results without
+        sending a request, and triggers the remaining tenants. If it is unknown whether a tenant
+        was triggered, its outcome is reported as unknown, unless ``retry_unknown`` is set.
+        Processes that use the same journal at the same time share the work. Use a separate journal
+        for each job.
 
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id),
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param tenants: tenant ids or ``Tenant`` objects, as an iterable or async iterable. A
-            listing is read while the first syncs are running.
-        :param mode: ``"init"`` or ``"normal"``.
-        :param payload: a mapping for the integration to read, the same for every tenant. Or a
-            function, sync or async, that takes an item of ``tenants`` and returns the mapping.
+        :param tenants: an iterable or async iterable of tenant ids or ``Tenant`` objects. A listing
+            is read while the first syncs are in progress.
+        :param mode: the run mode, ``"init"`` or ``"normal"``.
+        :param payload: the JSON-serializable mapping to pass to every run, or a sync or async
+            function that takes an item of ``tenants`` and returns a mapping for its run.
         :param journal: the path of an SQLite file in which to record progress. It is created if it
             does not exist.
-        :param max_concurrency: the maximum number of active tenants. A tenant is active from before
-            its request until its run has ended.
-        :param poll: how often to poll the status of the runs.
-        :param timeout: the time limit of each run, in seconds from its trigger on.
-        :param retry_unknown: send a sync again if the journal does not know its outcome. May run it
-            twice.
-        :param on_triggered: a function, sync or async, called as ``on_triggered(trigger,
-            tenant_id)`` once for each trigger that this call sends, after it is recorded in the
-            journal. It is not called for triggers found in the journal. If it raises, the exception
-            is that tenant's ``error``: the trigger stays recorded, but this call does not wait for
-            its run. It is called even if the task is cancelled just after the response arrived; in
-            that case, an async function is itself cancelled at its first ``await``.
-        :param on_status: a function, sync or async, called as ``on_status(status, tenant_id)`` for
-            each new status.
+        :param max_concurrency: the maximum number of active tenants. A tenant is active from when
+            its request is sent until its run ends.
+        :param poll: the polling settings, including the maximum rate across all runs.
+        :param timeout: the time limit for each run, in seconds from when it is triggered.
+        :param retry_unknown: whether to retry a sync whose outcome the journal does not record.
+            This may run the sync twice.
+        :param on_triggered: a sync or async function that is called with the trigger and the tenant
+            id for each sync that this call triggers, after the trigger is recorded in the journal.
+            It is not called for triggers found in the journal. If it raises an exception, the
+            exception becomes that tenant's ``error``: the trigger stays recorded, but this call
+            does not wait for its run. It is called even if the task is canceled just after the
+            response was received. In that case, an async function is canceled at its first
+            ``await``.
+        :param on_status: a sync or async function that is called with the status and the tenant id
+            whenever a run's status changes.
         :param classify: a function that maps a ``TriggerStatus`` to an ``Outcome``.
         :returns: an async context manager and async iterator over the results.
-        :raises ValueError: if an argument is invalid; nothing has been sent then.
-        :raises ConfigurationError: by the iteration, if the journal cannot be used or belongs to
-            another job; nothing has been sent then.
-        :raises PandiumError: by the iteration, after the other results, if the journal fails. An
-            exception of ``tenants`` is raised in the same way.
+        :raises ValueError: if an argument is invalid. Nothing is sent.
+        :raises ConfigurationError: during the iteration, if the journal cannot be used or belongs
+            to another job. Nothing is sent.
+        :raises PandiumError: during the iteration, after the other results, if the journal fails.
+            An exception raised by ``tenants`` is re-raised in the same way.
         """
-        # Imported here because most programs sync no tenants in bulk, and need no SQLite.
+        # Imported here because most programs never sync in bulk and do not need SQLite.
         from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415
         from pandium._bulk.sync import SyncOptions, sync_each  # noqa: PLC0415
 
@@ -381,7 +387,7 @@ class Tenants:
         path = validate_journal_path(journal)
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
-            # A new journal each time, because each has its own id as an owner of leases.
+            # Each iteration needs its own journal, because a journal owns leases under its own id.
             worker_journal = SQLiteJournal(path, job, wait_options.clock)
             await sync_each(tenants, options, wait_options, worker_journal, report)
 
@@ -389,7 +395,7 @@ class Tenants:
 
     async def metadata(self, tenant_id: int) -> TenantMetadata:
         """
-        Return the metadata of a tenant.
+        Return a tenant's metadata.
 
         ```python
         metadata = await client.tenants.metadata(tenant_id)
@@ -399,7 +405,7 @@ class Tenants:
         API reference:
         [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
 
-        :param tenant_id: id of the tenant.
+        :param tenant_id: the tenant's id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
@@ -407,10 +413,10 @@ class Tenants:
 
     async def update_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> TenantMetadata:
         """
-        Merge data into the metadata of a tenant, and return the result.
+        Merge data into a tenant's metadata and return the result.
 
-        The request is retried on transient errors, since merging the same data twice has the same
-        result.
+        The request is retried after a transient error, because merging the same data twice has no
+        further effect.
 
         ```python
         metadata = await client.tenants.update_metadata(tenant_id, {"last_page": 3})
@@ -419,10 +425,11 @@ class Tenants:
         API reference:
         [Patch Metadata](https://docs.pandium.com/reference/pandium-api#patch-metadata)
 
-        :param tenant_id: id of the tenant.
-        :param data: keys to add or replace; must be JSON-serializable.
+        :param tenant_id: the tenant's id.
+        :param data: the keys to add or replace. Must be JSON-serializable.
         :raises NotFound: if the tenant does not exist.
-        :raises ValidationError: if the data does not match the schema of the tenant's release.
+        :raises ValidationError: if the data does not match the schema of the tenant's
+            release.
         """
         spec = RequestSpec.create(
             "PATCH",
@@ -446,7 +453,7 @@ class Tenants:
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Run]:
         """
-        Return a listing of a tenant's runs. Requests are sent when it is iterated over.
+        Return a listing of a tenant's runs. Requests are sent during iteration.
 
         If the tenant does not exist, the first page raises ``NotFound``.
 
@@ -455,22 +462,23 @@ class Tenants:
             print(run.id, run.status)
         ```
 
-        ``GET /v2/tenants/{tenant_id}/runs`` is a later addition to the
-        [API reference](https://docs.pandium.com/reference/pandium-api).
+        ``GET /v2/tenants/{tenant_id}/runs`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param tenant_id: id of the tenant.
-        :param sort_by: ``"<field>__ASC"`` or ``"<field>__DESC"``; the API's order by default.
-        :param limit: maximum number of records to return; no limit by default.
-        :param page_size: records per request, from 1 to 500.
-        :param skip: number of records to skip at the start.
-        :param prefetch: maximum number of concurrent page requests.
+        :param tenant_id: the tenant's id.
+        :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
+            API's order.
+        :param limit: the maximum number of records to return. Default: no limit.
+        :param page_size: the number of records per request, from 1 to 500.
+        :param skip: the number of records to skip at the start.
+        :param prefetch: the maximum number of concurrent page requests.
         :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
             ``"ignore"``.
-        :param confirm_end: whether a page that is shorter than requested must be followed by one
-            without new records, as proof that it was the last. ``"auto"`` excepts a listing of a
-            single page, unless its length is suspicious: a multiple of 10, or at least half of
+        :param confirm_end: whether to confirm that a short page is the last one by requesting
+            another page, which must contain no new records. ``"auto"`` skips this for a single-page
+            listing, unless the page's length is suspicious: a multiple of 10, or at least half of
             ``page_size``.
-        :returns: a ``Listing``, which can be iterated over more than once.
+        :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
         params = {"sort_by": validate_sort_by(sort_by)}
@@ -492,7 +500,7 @@ def _payload_json(payload: object) -> bytes | None:
 
 
 def _body_encoder(payload: Any) -> Callable[[Any], Awaitable[bytes | None]]:
-    """Return a function that encodes the body for one item. A fixed payload is encoded once."""
+    """Return a function that encodes an item's request body. A fixed payload is encoded once."""
     fixed = None if callable(payload) else _payload_json(payload)
 
     async def encode_body(item: Any) -> bytes | None:

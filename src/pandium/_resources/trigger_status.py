@@ -1,4 +1,4 @@
-"""Request the status of triggers, and build the options for waiting until their runs end."""
+"""Request the status of triggers and build the options for waiting for their runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ K = TypeVar("K")
 OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
 OnStatusOf: TypeAlias = Callable[[TriggerStatus, K], Awaitable[None] | None]
 
-# Unknown statuses are logged once each, and no more than this, in case a server invents them.
+# Each unknown status is logged once. The limit prevents a server that makes up statuses from
+# flooding the log.
 _MAX_LOGGED_STATUSES = 100
 _log = logging.getLogger("pandium")
 
@@ -36,14 +37,14 @@ def default_outcome(status: TriggerStatus) -> Outcome:
 
 @attrs.frozen
 class StatusPoller:
-    """The connection between waiting and a client: sends polls, and knows about rate limits."""
+    """A poller that sends its requests through a client and respects the rate limits."""
 
     _transport: Transport = attrs.field(repr=False)
     _logged: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
 
     async def poll(self, trigger_id: str) -> TriggerStatus:
         """
-        Request the status of the run of a trigger.
+        Request the status of a trigger's run.
 
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
         """
@@ -61,11 +62,16 @@ class StatusPoller:
         on_status_args: Callable[[TriggerWait], tuple[object, ...]],
     ) -> WaitOptions:
         """
-        Validate the arguments of a wait, and return its options.
+        Validate the arguments of a wait and return its options.
 
-        :param on_status_args: Returns the arguments of ``on_status`` that follow the status.
-        :raises ValueError: If an argument is invalid.
-        :raises PandiumError: If the client is closed.
+        :param poll: the polling settings.
+        :param timeout: the time limit for each trigger, in seconds.
+        :param classify: a function that maps a status to an outcome.
+        :param on_status: the callback for status changes, or ``None``.
+        :param on_status_args: a function that returns the arguments to pass to ``on_status`` after
+            the status.
+        :raises ValueError: if an argument is invalid.
+        :raises PandiumError: if the client is closed.
         """
         clock, connections = self._transport.clock, self._transport.connections
         connections.raise_if_closed()
@@ -87,7 +93,7 @@ class StatusPoller:
     def _log_unknown(self, status: TriggerStatus) -> None:
         if status.status not in self._logged and len(self._logged) < _MAX_LOGGED_STATUSES:
             self._logged.add(status.status)
-            _log.warning("run status %r is not known, and is treated as active", status.status)
+            _log.warning("unknown run status %r is treated as active", status.status)
 
 
 def _with_args(

@@ -1,6 +1,6 @@
 """
-Turn JSON into models and back.
+Convert JSON into models and back.
 
-JSON bytes of a response flow in, and models, plain data or a ``DecodeError`` flow out. For a
-request, plain data flows in and JSON bytes flow out.
+Decodes the JSON bytes of a response into models or plain data, or raises a ``DecodeError``. Encodes
+models and request data as JSON bytes.
 """

@@ -1,4 +1,4 @@
-"""The models, and the fields whose name in the API differs from their name in Python."""
+"""The models and their renamed fields: fields whose API name differs from their Python name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MODELS", "RENAMED_FIELDS", "has_renamed_field", "renamed_fields", "s
 MODELS: tuple[type, ...] = tuple(
     cls for name in models.__all__ if attrs.has(cls := getattr(models, name))
 )
-# For each model: the name in Python, and the name in the API.
+# Maps each model's Python field names to their API names.
 RENAMED_FIELDS: Mapping[type, Mapping[str, str]] = {
     models.Connector: {"is_global": "isGlobal"},
     models.RunStatus: {"start_time": "startTime", "completion_time": "completionTime"},
@@ -25,12 +25,12 @@ RENAMED_FIELDS: Mapping[type, Mapping[str, str]] = {
 
 
 def renamed_fields(model: type) -> Mapping[str, str]:
-    """Return the API's names of a model's renamed fields, by their names in Python."""
+    """Return a mapping from the Python names of a model's renamed fields to their API names."""
     return RENAMED_FIELDS.get(model, {})
 
 
 def strip_none(annotation: Any) -> Any:
-    """Return the ``X`` of ``X | None``, and any other type unchanged."""
+    """Return ``X`` for ``X | None``, and any other type unchanged."""
     arguments = get_args(annotation)
     if NoneType not in arguments:
         return annotation

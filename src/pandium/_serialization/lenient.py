@@ -1,4 +1,4 @@
-"""Convert any valid data into models with cattrs, and locate what is invalid."""
+"""Convert any valid data into models with cattrs, and locate invalid values."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
-_MAX_EXACT = 2**53  # from here on, a double does not hold every integer
+_MAX_EXACT = 2**53  # doubles cannot represent every integer above this
 _NO_DATE = re.compile(
     r"(0000-?00-?00([T ]00:?00(:?00([.,]0+)?)?)?(Z|[+-]00:?00)?)?", re.ASCII | re.IGNORECASE
 )
-# ISO 8601 has 24:00 as the end of a day, and 60 as a leap second. As in POSIX time, either is the
-# same instant as the one that follows.
+# In ISO 8601, 24:00 is the end of a day, and second 60 is a leap second. As in POSIX time, each is
+# treated as the start of the next day or minute.
 _END_OF_DAY = re.compile(
     r"(?P<date>[\dW-]{7,10}[T ])24(?P<rest>(:?00){1,2}([.,]0+)?\s?(Z|[+-][\d:]+)?)",
     re.ASCII | re.IGNORECASE,
@@ -54,7 +54,7 @@ _LEAP_SECOND = re.compile(
 
 
 class LenientConverter:
-    """A slow converter that accepts more than msgspec does and reports paths."""
+    """A slower converter that accepts more input than msgspec and reports the path of an error."""
 
     def __init__(self) -> None:
         self._converter = make_converter()
@@ -65,16 +65,16 @@ class LenientConverter:
         """
         Convert decoded JSON to a model or a list of models.
 
-        :raises DecodeError: if that is not possible. Its ``path`` leads to the first invalid value.
+        :raises DecodeError: if conversion fails. Its ``path`` locates the first invalid value.
         """
         try:
             return self._converter.structure(value, cls)
-        except Exception as error:  # noqa: BLE001 - cattrs raises groups of what its hooks raise
+        except Exception as error:  # noqa: BLE001 - cattrs groups any errors from its hooks
             first, *others = transform_error(error, "", _describe)
         raise _decode_error(first, len(others))
 
     def unstructure(self, model: object) -> Any:
-        """Convert a model to data that msgspec can encode, with the API's own names."""
+        """Convert a model to data that msgspec can encode, with the API's field names."""
         return self._converter.unstructure(model)
 
     def _register_plain_types(self) -> None:
@@ -82,7 +82,7 @@ class LenientConverter:
         for cls in (str, bool):
             converter.register_structure_hook(cls, _build_strict_hook(cls))
         for enum in (models.RunMode, models.IntegrationType, models.ReleaseChannel):
-            # Without a hook of their own, these subclasses of str would use its hook.
+            # These enums are subclasses of str. Without this hook, they would use the hook for str.
             converter.register_structure_hook(enum, _structure_enum)
         converter.register_structure_hook(int, _structure_int)
         converter.register_structure_hook(float, _structure_float)
@@ -109,7 +109,7 @@ def _build_model_hook(cls: Any, converter: Any) -> Hook:
     def structure_model(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise _unexpected("an object", value)
-        # A null in an optional field means the default that the vendor documents.
+        # A null in an optional field stands for the documented default.
         present: Any = {
             k: v for k, v in value.items() if k not in optional or not _is_null(v, optional[k])
         }
@@ -119,7 +119,7 @@ def _build_model_hook(cls: Any, converter: Any) -> Hook:
 
 
 def _is_null(value: Any, cls: Any) -> bool:
-    # Databases and languages without null dates have an empty text or a date of zeros instead.
+    # Systems without null dates use an empty string or an all-zero date instead.
     if cls is datetime and type(value) is str:
         return _NO_DATE.fullmatch(value.strip()) is not None
     return value is None
@@ -143,7 +143,7 @@ def _build_list_hook(cls: Any, converter: Any) -> Hook:
 
 
 def _build_strict_hook(cls: type) -> Hook:
-    # Without coercion: the string "5" is not the number 5, and "false" is not False.
+    # Values are not coerced: the string "5" is not the number 5, and "false" is not False.
     def structure(value: Any, _: Any) -> Any:
         if type(value) is cls:
             return value
@@ -153,8 +153,8 @@ def _build_strict_hook(cls: type) -> Hook:
 
 
 def _structure_int(value: Any, _: Any) -> int:
-    # JavaScript and databases may write a whole number as 7.0. A larger one may have lost digits,
-    # and would be the id of another record.
+    # JavaScript and databases may write a whole number as 7.0. A number above the maximum may have
+    # lost digits, so it could be another record's id.
     if type(value) is float and value.is_integer() and abs(value) < _MAX_EXACT:
         return int(value)
     if type(value) is not int:
@@ -163,7 +163,8 @@ def _structure_int(value: Any, _: Any) -> int:
 
 
 def _structure_trigger_id(value: Any, _: Any) -> str:
-    # The id of the same trigger is a number in a run. An error here would lose a run that started.
+    # Accept a number, because the API uses one for the trigger id in a run. If this raised an
+    # error, a run that has started would be lost.
     if type(value) is int:
         return str(value)
     if type(value) is not str:
@@ -185,12 +186,12 @@ def _structure_enum(value: Any, cls: Any) -> Enum:
 
 def _structure_datetime(value: Any, _: Any) -> datetime:
     if type(value) is not str:
-        raise _unexpected("a date-time", value)
+        raise _unexpected("a datetime", value)
     text, rest = _normalize_end(value.strip())
     try:
         timestamp = _parse_datetime(text) + rest
     except (ValueError, OverflowError):
-        raise TypeError("expected a date-time, got another string") from None
+        raise TypeError("expected a datetime, got another string") from None
     return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
 
 
@@ -198,12 +199,13 @@ def _parse_datetime(text: str) -> datetime:
     try:
         return msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        # Accepts what RFC 3339 does not: no seconds, no time, the basic format.
+        # Unlike RFC 3339, fromisoformat() accepts missing seconds, a missing time, and the basic
+        # format.
         return datetime.fromisoformat(text)
 
 
 def _normalize_end(text: str) -> tuple[str, timedelta]:
-    """Return the date-time that ``datetime`` can express, and the time from it to the given one."""
+    """Return text that ``datetime`` can parse, and the time to add to the parsed result."""
     if (match := _END_OF_DAY.fullmatch(text)) is not None:
         return f"{match['date']}00{match['rest']}", timedelta(days=1)
     if (match := _LEAP_SECOND.fullmatch(text)) is not None:
@@ -224,7 +226,12 @@ def _describe(error: BaseException, _: type | None) -> str:
 
 
 def _decode_error(first: str, other_count: int) -> DecodeError:
-    """Return the error for the first invalid value, in cattrs' form ``text @ path``."""
+    """
+    Return a ``DecodeError`` for the first invalid value.
+
+    :param first: the error as described by cattrs, in the form ``text @ path``.
+    :param other_count: the number of other errors.
+    """
     text, _, path = first.rpartition(" @ ")
     path = _with_api_names(path.removeprefix("."))
     location = f"{path}: " if path else ""

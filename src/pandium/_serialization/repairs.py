@@ -1,8 +1,8 @@
 """
-Repair what msgspec cannot decode by itself: nulls, renamed fields and naive date-times.
+Repair data that msgspec cannot decode on its own: nulls, renamed fields and naive datetimes.
 
-A repair takes all objects of a page and goes through them field by field, which takes half the
-time of going object by object. Each builder returns ``None`` for a type that needs no repair.
+A repair processes all objects of a page field by field, which takes half as long as processing
+them object by object. Each builder returns ``None`` for a type that needs no repair.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 
 
-# Decoded JSON, before it is converted to models
+# Repairs for decoded JSON, applied before conversion
 
 
 def build_json_repair(cls: Any) -> Repair | None:
     """
     Build a function that prepares decoded JSON for ``msgspec.convert``.
 
-    It drops nulls of fields whose default is not ``None``, and renames fields to their names in
-    Python. Values of an unexpected type are left for the conversion to reject.
+    The function removes nulls from fields whose default is not ``None`` and replaces API names
+    with Python names. It leaves values of unexpected types for ``msgspec.convert`` to reject.
     """
     if get_origin(cls) is list:
         return _for_items(build_json_repair(*get_args(cls)))
@@ -52,7 +52,8 @@ def _build_object_repairs(cls: Any) -> Iterator[Repair]:
     renamed = renamed_fields(cls)
     for field in attrs.fields(cls):
         name = renamed.get(field.name, field.name)
-        # msgspec reads null as None by itself. Null in a required field is an error.
+        # If the default is None, msgspec decodes null correctly. In a required field, null is an
+        # error.
         if field.default not in (None, attrs.NOTHING):
             yield partial(_drop_nulls, name)
         if nested := build_json_repair(strip_none(field.type)):
@@ -73,16 +74,16 @@ def _repair_field(name: str, repair: Repair, objects: list[dict[str, Any]]) -> N
 
 def _rename(api_name: str, python_name: str, objects: list[dict[str, Any]]) -> None:
     for data in objects:
-        data.pop(python_name, None)  # the API has no field of this name
+        data.pop(python_name, None)  # the API has no field with this name
         if api_name in data:
             data[python_name] = data.pop(api_name)
 
 
-# Models, after the conversion
+# Repairs for models, applied after conversion
 
 
 def build_utc_repair(cls: Any) -> Repair | None:
-    """Build a function that sets UTC on naive date-times, at any depth of the models."""
+    """Build a function that sets naive datetimes to UTC, including those in nested models."""
     if get_origin(cls) is list:
         return _for_items(build_utc_repair(*get_args(cls)))
     repairs = list(_build_field_utc_repairs(cls)) if attrs.has(cls) else []
@@ -99,7 +100,7 @@ def _build_field_utc_repairs(cls: Any) -> Iterator[Repair]:
         get = operator.attrgetter(field.name)
         cls_of_field = strip_none(field.type)
         if cls_of_field is datetime:
-            # A frozen class rejects assignment, but its slot descriptors can set a value.
+            # A frozen class rejects assignment, but the descriptor of a slot can set a value.
             yield partial(_set_utc, get, getattr(cls, field.name).__set__)
         elif nested := build_utc_repair(cls_of_field):
             yield partial(_repair_attribute, get, nested)
@@ -110,20 +111,20 @@ def _set_utc(
 ) -> None:
     for model, timestamp in zip(models, map(get, models), strict=True):
         if timestamp is not None and timestamp.tzinfo is None:
-            # timestamp.replace(tzinfo=UTC) takes many times as long on Python 3.11.
+            # On Python 3.11, timestamp.replace(tzinfo=UTC) is many times slower.
             put(model, _EPOCH + (timestamp - _NAIVE_EPOCH))
 
 
 def _repair_attribute(get: Callable[[Any], Any], repair: Repair, models: list[Any]) -> None:
-    # Skip None and empty lists, which contain no date-times.
+    # Skip None and empty lists, which contain no datetimes.
     repair(list(filter(None, map(get, models))))
 
 
-# Both
+# Helpers for both kinds of repair
 
 
 def _for_items(repair: Repair | None) -> Repair | None:
-    """Return a repair for lists that repairs their items."""
+    """Return a repair that applies ``repair`` to the items of lists."""
     if repair is None:
         return None
     return lambda lists: repair(list(chain.from_iterable(_only(list, lists))))

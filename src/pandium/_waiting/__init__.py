@@ -1,6 +1,6 @@
 """
 Wait for the runs that triggers start.
 
-The ids of triggers and the options of a wait flow in. The result of each run, with the counters
-behind a progress bar, flows out in order of completion.
+Takes trigger ids and the options of a wait. Returns the result of each run in order of completion,
+and counts them for a progress bar.
 """

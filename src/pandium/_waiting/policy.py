@@ -1,4 +1,4 @@
-"""The retry policy of polling: after each poll, tenacity decides whether and when to poll again."""
+"""The retry policy for polling: tenacity decides after each poll whether and when to poll again."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # redirects, Request Timeout
 
 class PollPolicy:
     """
-    A tenacity policy shared by all triggers of a scheduler, without tenacity's own loop.
+    A tenacity policy that all triggers of a scheduler share. It does not use tenacity's retry loop.
 
-    The loop would need a task and a ``RetryCallState`` for each waiting trigger. Instead, a state
-    is created for each decision, and the scheduler does the sleeping.
+    The loop would need a task and a ``RetryCallState`` for each trigger. Instead, a state is
+    created for each decision, and the scheduler sleeps between polls.
     """
 
     def __init__(self) -> None:
-        import tenacity  # noqa: PLC0415 - slow to import, and most clients never wait
+        import tenacity  # noqa: PLC0415 - slow to import, and most programs never wait for runs
 
         self._new_state = tenacity.RetryCallState
         self._sleep_action = tenacity.DoSleep
@@ -52,11 +52,11 @@ class PollPolicy:
         """
         Decide whether to poll again.
 
-        :param wait: The trigger that was polled.
-        :param outcome: The outcome of the run so far, or the error of the poll.
-        :returns: The delay before the next poll in seconds, or ``None`` once the run has ended.
-        :raises WaitTimeout: If the time limit has been reached.
-        :raises Exception: The error of the poll, if polling again cannot help.
+        :param wait: the trigger that was polled.
+        :param outcome: the current outcome of the run, or the error that the poll raised.
+        :returns: the delay before the next poll in seconds, or ``None`` once the run has ended.
+        :raises WaitTimeout: if the time limit has been reached.
+        :raises Exception: the error that the poll raised, if polling again cannot help.
         """
         state = self._new_state(self._retrying, fn=None, args=(wait,), kwargs={})
         if isinstance(outcome, Exception):
@@ -82,8 +82,8 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    # A 404 means that the trigger has no run yet. A redirect, or a response that cannot be decoded,
-    # usually comes from a gateway: the API sends neither.
+    # A 404 means that the trigger has no run yet. A redirect or a response that cannot be decoded
+    # is usually sent by a gateway, because the API sends neither.
     if isinstance(error, (NotFound, TransportError, ServerError, RateLimited, DecodeError)):
         return True
     return isinstance(error, APIError) and error.status_code in _TRANSIENT_STATUS_CODES

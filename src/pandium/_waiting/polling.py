@@ -1,4 +1,4 @@
-"""When to poll, and the state of one trigger that is being polled."""
+"""Polling settings, and the state of each trigger that is being polled."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
 
 _log = logging.getLogger("pandium")
 
-# The last poll starts at the time limit and may take this many seconds. So may `on_status`.
+# The last poll starts at the time limit and may take this many seconds. `on_status` may take the
+# same time.
 _LAST_POLL_SECONDS = 2.0
-# A clock that is advanced by sleeping may stop short of its target by a rounding error.
+# Because of rounding, a clock that sleeping advances may stop just before the target time.
 _ROUNDING_SECONDS = 1e-6
 
 _seconds = as_attrs_validator(validate_seconds)
@@ -50,10 +51,10 @@ _seconds = as_attrs_validator(validate_seconds)
 @attrs.frozen
 class Polling:
     """
-    How often to poll the status of a run.
+    Settings for how often to poll the status of a run.
 
-    The delay between two polls grows with the time waited so far. A ``Retry-After`` header in a
-    response takes precedence over all of these settings.
+    The delay between polls grows with the time waited so far. A ``Retry-After`` response header
+    takes precedence over these settings.
 
     ```python
     from pandium import Polling
@@ -62,16 +63,16 @@ class Polling:
     status = await client.runs.wait(trigger, poll=gentle, timeout=3600.0)
     ```
 
-    :ivar first: The delay before the first poll, in seconds. Default: 1.
-    :ivar factor: The delay before each further poll, as a fraction of the time waited so far.
-        Default: 0.1, so that the delay after one minute is six seconds.
-    :ivar minimum: The shortest delay between two polls, in seconds. Default: 1.
-    :ivar maximum: The longest delay between two polls, in seconds. Default: 15.
-    :ivar jitter: The random variation of each delay, as a fraction from 0 up to but not
-        including 1. Default: 0.2, which is 20 % in either direction.
-    :ivar rate: The maximum number of polls per second, over all triggers of one wait.
+    :ivar first: the delay before the first poll, in seconds. Default: 1.
+    :ivar factor: the delay before each subsequent poll, as a fraction of the time waited so far.
+        Default: 0.1, which is a delay of six seconds after one minute.
+    :ivar minimum: the minimum delay between polls, in seconds. Default: 1.
+    :ivar maximum: the maximum delay between polls, in seconds. Default: 15.
+    :ivar jitter: the random variation of each delay, as a fraction from 0 up to but not
+        including 1. Default: 0.2, which is 20% in either direction.
+    :ivar rate: the maximum number of polls per second, across all triggers of one wait.
         Default: 20.
-    :raises ValueError: If a value is out of range, or ``minimum`` is greater than ``maximum``.
+    :raises ValueError: if a value is out of range or ``minimum`` is greater than ``maximum``.
     """
 
     first: float = attrs.field(default=1.0, validator=_seconds)
@@ -91,9 +92,9 @@ class Polling:
 
     def delay(self, age: float) -> float:
         """
-        Return the delay before a further poll, in seconds.
+        Return the delay before a subsequent poll, in seconds.
 
-        :param age: The time waited so far, in seconds.
+        :param age: the time waited so far, in seconds.
         """
         return self._jittered(min(max(self.factor * age, self.minimum), self.maximum))
 
@@ -108,18 +109,19 @@ def _never_paused() -> float:
 @attrs.frozen(kw_only=True)
 class WaitOptions:
     """
-    The options shared by all triggers of one wait.
+    The options that all triggers of one wait share.
 
-    :ivar poll_status: A function that requests the status of a trigger, given its id.
-    :ivar clock: The clock for all times and sleeps.
-    :ivar polling: How often to poll.
-    :ivar timeout: The time limit for each trigger, in seconds from when it is added.
-    :ivar classify: A function that returns the outcome of a status.
-    :ivar counters: The counters of polls and results.
-    :ivar on_status: A callback for each change of a trigger's status.
-    :ivar on_unknown_status: A callback for each change to a status that is not documented.
-    :ivar paused_until: A function that returns the clock's time before which the client sends
-        no requests because of a rate limit.
+    :ivar poll_status: a function that takes a trigger id and requests the trigger's status.
+    :ivar clock: the clock used for all times and sleeps.
+    :ivar polling: the polling settings.
+    :ivar timeout: the time limit for each trigger, in seconds from when it is added.
+    :ivar classify: a function that maps a status to an outcome.
+    :ivar counters: the poll and result counters.
+    :ivar on_status: a callback that is called whenever a trigger's status changes.
+    :ivar on_unknown_status: a callback that is called whenever a trigger's status changes to an
+        undocumented one.
+    :ivar paused_until: a function that returns the clock time until which a rate limit pauses
+        the client's requests.
     """
 
     poll_status: PollStatus
@@ -136,19 +138,19 @@ class WaitOptions:
 @attrs.define(eq=False)
 class TriggerWait:
     """
-    The state of one trigger that is being waited for.
+    The state of waiting for one trigger's run.
 
-    :ivar key: Identifies the trigger to the caller: its index in the source, or a tenant's id.
-    :ivar trigger_id: The id of the trigger.
-    :ivar options: The options of the wait.
-    :ivar began: The clock's time at which the wait began.
-    :ivar polls: The number of polls so far.
-    :ivar last_status: The last status in a response, if there was one.
-    :ivar outcome: The outcome of ``last_status``.
-    :ivar last_error: The error of the last poll that got a response or failed, or ``None``. A 404
-        is not an error.
-    :ivar retry_at: The clock's time before which ``Retry-After`` forbids the next poll.
-    :ivar is_queued: Whether the scheduler has queued the next poll.
+    :ivar key: the caller's identifier for the trigger: its index in the source, or a tenant's id.
+    :ivar trigger_id: the trigger's id.
+    :ivar options: the options of the wait.
+    :ivar began: the clock time at which the wait began.
+    :ivar polls: the number of polls so far.
+    :ivar last_status: the most recent status received, or ``None`` before the first one.
+    :ivar outcome: the outcome of ``last_status``.
+    :ivar last_error: the error that the last completed poll raised, or ``None``. A 404 does not
+        count as an error.
+    :ivar retry_at: the clock time before which a ``Retry-After`` header forbids the next poll.
+    :ivar is_queued: whether the next poll is in the scheduler's queue.
     """
 
     key: Any
@@ -163,14 +165,14 @@ class TriggerWait:
     is_queued: bool = False
 
     def age(self) -> float:
-        """Return the seconds since the wait began."""
+        """Return the time since the wait began, in seconds."""
         return self.options.clock.now() - self.began
 
     def next_delay(self) -> float:
         """
         Return the delay before the next poll, in seconds.
 
-        The last poll is at the time limit.
+        The last poll takes place at the time limit.
         """
         polling, age = self.options.polling, self.age()
         delay = polling.delay(age) if self.polls else polling.first_delay()
@@ -185,19 +187,19 @@ class TriggerWait:
         return self.age() >= self.options.timeout - _ROUNDING_SECONDS
 
     def time_limit(self) -> float:
-        """Return the clock's time at which the time limit is reached."""
+        """Return the clock time at which the time limit is reached."""
         return self.began + self.options.timeout
 
     def expires_at(self) -> float:
-        """Return the clock's time after which no poll starts, not even a delayed last one."""
+        """Return the clock time after which no poll may start, not even a delayed last poll."""
         return self.time_limit() + _LAST_POLL_SECONDS
 
     async def poll(self) -> TriggerStatus | None:
         """
         Poll once.
 
-        :returns: The status, or ``None`` if requests are paused or the time limit cut off the poll.
-        :raises PandiumError: If the request fails. A 404 is ``NotFound``.
+        :returns: the status, or ``None`` if requests are paused or the poll timed out.
+        :raises PandiumError: if the request fails. A 404 response raises ``NotFound``.
         """
         if self._paused_until() > self.options.clock.now() + _ROUNDING_SECONDS:
             return None
@@ -224,9 +226,9 @@ class TriggerWait:
 
     async def handle_status(self, status: TriggerStatus | None) -> Outcome:
         """
-        Record the result of a poll, and call ``on_status`` if the status has changed.
+        Record the result of a poll and call ``on_status`` if the status has changed.
 
-        :returns: The outcome of the latest status. ``ACTIVE`` if there is none yet.
+        :returns: the outcome of the latest status, or ``ACTIVE`` if there is no status yet.
         """
         if status is not None:
             has_changed, self.last_status = status != self.last_status, status
@@ -252,11 +254,11 @@ class TriggerWait:
                 if inspect.isawaitable(returned):
                     await returned
             if scope.cancelled_caught:
-                text = "on_status was cancelled at the time limit of trigger %s, for status %r"
+                text = "on_status was canceled at the time limit of trigger %s, for status %r"
                 _log.warning(text, self.trigger_id, status.status)
 
     def timeout_error(self) -> WaitTimeout:
-        """Return the error of a wait that has reached its time limit."""
+        """Return the error for a wait that has reached its time limit."""
         last = self.last_status
         seen = "no status yet" if last is None else f"last status {last.status!r}"
         cause = "" if self.last_error is None else f"; the last poll failed: {self.last_error}"
@@ -271,14 +273,14 @@ class TriggerWait:
         return error
 
     def result(self, error: Exception | None = None) -> RunResult:
-        """Return the result of a wait that has ended."""
+        """Return the result of a completed wait."""
         status = self.last_status if error is None else None
         return RunResult(self.trigger_id, status, error, self.polls, self.age())
 
 
 def _without_body(error: PandiumError) -> PandiumError:
-    """Return a copy that takes little memory, because many triggers may keep one for long."""
-    small = copy.copy(error)  # which has no traceback
+    """Return a small copy of an error, because many waits may keep one for a long time."""
+    small = copy.copy(error)  # the copy has no traceback
     if isinstance(small, APIError):
         small.body = None
     return small

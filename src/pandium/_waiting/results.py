@@ -1,4 +1,4 @@
-"""Results of runs, delivered as they arrive, and the progress of the work behind them."""
+"""Run results, delivered as runs end, and a progress snapshot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 @attrs.frozen
 class RunResult:
     """
-    The result of waiting for one run. Either ``status`` or ``error`` is set.
+    The result of waiting for one run. It has either a ``status`` or an ``error``.
 
     ```python
     async with client.runs.as_completed(triggers) as results:
@@ -33,13 +33,13 @@ class RunResult:
             print(result.trigger_id, result.error or result.status, result.elapsed)
     ```
 
-    :ivar trigger_id: The id of the trigger. ``None`` if a tenant was not triggered, or if the
-        response with the id was lost.
-    :ivar status: The last status of the run, or ``None`` if there was an error.
-    :ivar error: The error that ended the wait, such as ``WaitTimeout``, or ``None``.
-    :ivar polls: The number of polls for this run.
-    :ivar elapsed: The seconds from the start of the wait to its end.
-    :ivar tenant_id: The tenant's id in results of ``tenants.sync_all``, otherwise ``None``.
+    :ivar trigger_id: the trigger's id, or ``None`` if the tenant was not triggered or the response
+        with the id was lost.
+    :ivar status: the last status of the run, or ``None`` if there was an error.
+    :ivar error: the error that ended the wait, such as ``WaitTimeout``, or ``None``.
+    :ivar polls: the number of polls for this run.
+    :ivar elapsed: the duration of the wait, in seconds.
+    :ivar tenant_id: the tenant's id in a result of ``tenants.sync_all``, otherwise ``None``.
     """
 
     trigger_id: str | None
@@ -55,7 +55,7 @@ class Progress:
     """
     A snapshot of the progress of many runs, for a progress bar or a log line.
 
-    Every result counts as ``succeeded``, ``failed`` or ``unknown``.
+    Every result is counted as ``succeeded``, ``failed`` or ``unknown``.
 
     ```python
     async with client.runs.as_completed(triggers) as results:
@@ -64,14 +64,16 @@ class Progress:
             print(f"{progress.active} of {progress.triggered} runs are active")
     ```
 
-    :ivar triggered: The triggers known so far.
-    :ivar active: The runs in progress now.
-    :ivar succeeded: The runs that succeeded.
-    :ivar failed: The runs that failed, and the tenants for which no run was started.
-    :ivar unknown: The runs whose outcome is not known, for example after a lost response or at
-        the time limit. Such a run may still be in progress.
-    :ivar polls: The polls for all runs.
-    :ivar seconds: The seconds since the work began. The count stops when the work ends.
+    :ivar triggered: the number of triggers so far.
+    :ivar active: the number of runs in progress.
+    :ivar succeeded: the number of runs that succeeded.
+    :ivar failed: the number of runs that failed, plus the number of tenants for which no run was
+        started.
+    :ivar unknown: the number of runs with an unknown outcome, for example because a response was
+        lost or the time limit was reached. These runs may still be in progress.
+    :ivar polls: the total number of polls.
+    :ivar seconds: the time since the work began, in seconds. It stops increasing when the work
+        ends.
     """
 
     triggered: int = 0
@@ -85,7 +87,7 @@ class Progress:
 
 @attrs.define(eq=False)
 class Counters:
-    """The mutable counters from which ``Progress`` snapshots are made."""
+    """The mutable counters behind ``Progress`` snapshots."""
 
     clock: Clock
     triggered: int = 0
@@ -102,11 +104,11 @@ class Counters:
         self._began = self.clock.now()
 
     def end(self) -> None:
-        """Stop the stopwatch. No run is active any more."""
+        """Stop the stopwatch and set the number of active runs to zero."""
         self._ended, self.active = self.clock.now(), 0
 
     def count(self, outcome: Outcome) -> None:
-        """Count a result. ``ACTIVE`` counts as unknown, since the run may still be in progress."""
+        """Count a result. ``ACTIVE`` counts as unknown: the run may still be in progress."""
         self.succeeded += outcome is Outcome.SUCCEEDED
         self.failed += outcome is Outcome.FAILED
         self.unknown += outcome is Outcome.ACTIVE
@@ -133,12 +135,12 @@ class RunResults(Generic[T]):
     """
     An async iterator over results, in order of completion.
 
-    The work runs as long as the ``async with`` block, and stops when the block is left. An error
-    of the work itself, such as one raised by the source of the triggers, is raised unchanged after
-    all results that precede it.
+    The work runs inside the ``async with`` block and stops when the block is left. If the work
+    itself fails, for example because the source of the triggers raises an error, the error is
+    re-raised unchanged after all preceding results.
 
-    Several tasks may iterate at once. Each result is delivered to one of them, exactly once. A
-    cancelled call of ``anext`` takes no result.
+    Several tasks may iterate at the same time. Each result is delivered exactly once, to one of
+    the tasks. Canceling a call of ``anext`` does not lose a result.
 
     ```python
     async with client.runs.as_completed(triggers) as results:
@@ -165,7 +167,7 @@ class RunResults(Generic[T]):
 
     @property
     def progress(self) -> Progress:
-        """The progress at this moment."""
+        """A snapshot of the current progress."""
         return self._counters.progress()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Poll any number of triggers from one queue, at no more than the allowed rate."""
+"""Poll any number of triggers from one queue, within a rate limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
 OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
-# Polls in flight that any rate allows, so that a few polls that hang do not stop the others.
+# The lowest limit on polls in flight. It prevents a few hanging polls from blocking the others.
 _MIN_IN_FLIGHT = 10
 
 
@@ -49,7 +49,7 @@ async def for_each(
     """
     Call ``handle`` with each item of a source, one at a time.
 
-    An async generator is closed afterwards, even after an error.
+    An async generator is closed when the loop ends, even after an error.
     """
     if isinstance(source, AsyncGenerator):
         async with aclosing(source):
@@ -65,10 +65,10 @@ async def for_each(
 
 async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
     """
-    Wait until the run of one trigger has ended, and return its last status.
+    Wait for the run of one trigger to end and return its last status.
 
-    :raises WaitTimeout: At the time limit.
-    :raises PandiumError: If a poll fails with an error that polling again cannot resolve.
+    :raises WaitTimeout: if the run has not ended by the time limit.
+    :raises PandiumError: if a poll fails with an error that polling again cannot resolve.
     """
     [result] = await wait_for_all([trigger_id], options)
     if result.error is not None:
@@ -77,7 +77,7 @@ async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
 
 
 async def wait_for_all(source: Source, options: WaitOptions) -> list[RunResult]:
-    """Wait for the runs of many triggers, and return the results in the order of the source."""
+    """Wait for the runs of many triggers and return the results in the order of the source."""
     results: dict[int, RunResult] = {}
 
     async def collect(index: int, result: RunResult) -> None:
@@ -93,11 +93,13 @@ async def wait_for_each(
     """
     Wait for the runs of many triggers.
 
-    An error of the source is raised once the runs of all triggers before it have ended. If the
-    source raises the cancellation of another task, the error is a ``RuntimeError``.
+    If the source raises an error, it is re-raised once the runs of all preceding triggers have
+    ended. A cancellation that belongs to another task is replaced with a ``RuntimeError``.
 
-    :param send: Called with the index of a trigger in the source and its result, in order of
-        completion.
+    :param source: an iterable or async iterable of triggers or trigger ids.
+    :param options: the options of the wait.
+    :param send: a function that is called in order of completion, with the trigger's index in the
+        source and the result.
     """
     counters, indexes = options.counters, itertools.count()
 
@@ -121,36 +123,38 @@ async def wait_for_each(
             source_error = await _read(source, add)
             scheduler.close()
     except BaseExceptionGroup as group:
-        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        # Ordinary errors become results. Only exceptions such as KeyboardInterrupt leave the task
+        # group, which wraps them.
         raise group.exceptions[0] from None
     if source_error is not None:
         raise source_error
     if tasks.cancel_scope.cancel_called:
-        raise RuntimeError("a task of the wait was cancelled from outside")
+        raise RuntimeError("a task of the wait was canceled from outside")
 
 
 async def _read(
     source: Source, add: Callable[[Trigger | str], Awaitable[None]]
 ) -> Exception | None:
-    """Add all triggers of a source, and return the error that the source raised, if any."""
+    """Add all triggers from a source and return the error that the source raised, if any."""
     try:
         with CancellationGuard("the source of the triggers"):
             await for_each(source, add)
-    except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
+    except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
         return error
     return None
 
 
 class Scheduler:
     """
-    A queue of triggers that are polled in order of their due times, at most ``rate`` per second.
+    A queue that polls triggers in the order in which they are due, at most ``rate`` per second.
 
-    At most one second's worth of polls is in flight, and starts that were not used do not
-    accumulate. So a rate limit, or a server that hangs for a while, is not followed by a burst.
+    At most one second's worth of polls is in flight, and unused capacity does not accumulate. This
+    prevents a burst of polls after a rate limit or a server outage.
 
-    :param options: The options of the wait.
-    :param tasks: The task group in which the polls run.
-    :param on_end: Called with each ``TriggerWait`` that has ended, and its error or ``None``.
+    :param options: the options of the wait.
+    :param tasks: the task group in which the polls run.
+    :param on_end: a function that is called when a wait ends, with its ``TriggerWait`` and its
+        error or ``None``.
     """
 
     def __init__(self, options: WaitOptions, tasks: TaskGroup, on_end: OnEnd) -> None:
@@ -158,10 +162,10 @@ class Scheduler:
         self._tasks = tasks
         self._on_end = on_end
         self._policy = PollPolicy()
-        # Entries of expired waits stay in the heap until they reach the top.
+        # The entry of an expired wait stays in the heap until it reaches the top.
         self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # All waits have the same timeout, so the first one here is the first to expire.
+        # All waits have the same timeout, so the first one in this dict expires first.
         self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
         self._unfinished = 0
         self._in_flight = 0
@@ -174,8 +178,8 @@ class Scheduler:
         """
         Add a trigger. Its time limit starts now.
 
-        :param key: The ``key`` of the ``TriggerWait`` that ``on_end`` is called with.
-        :param trigger_id: The id of the trigger.
+        :param key: the ``key`` of the ``TriggerWait`` that is passed to ``on_end``.
+        :param trigger_id: the trigger's id.
         """
         wait = TriggerWait(key, trigger_id, self._options, self._options.clock.now())
         self._unfinished += 1
@@ -183,7 +187,7 @@ class Scheduler:
         self._push(wait, wait.next_delay())
 
     def close(self) -> None:
-        """Accept no more triggers, so that ``run`` returns once the last wait has ended."""
+        """Stop accepting triggers, so that ``run`` returns once the last wait has ended."""
         self._is_closed = True
         self._wake()
 
@@ -199,7 +203,7 @@ class Scheduler:
                 await self._sleep(min(due, self._next_expiry()) - now)
 
     def _expire(self, now: float) -> None:
-        """End the waits whose last poll can no longer start in time."""
+        """End each wait whose last poll can no longer start in time."""
         while self._next_expiry() <= now:
             wait, _ = self._unexpired.popitem(last=False)
             if wait.is_queued:
@@ -210,7 +214,7 @@ class Scheduler:
         first = next(iter(self._unexpired), None)
         if first is None:
             return inf
-        # If the rate allows no poll before the expiry, waiting past the time limit is pointless.
+        # Do not wait past the time limit if the rate allows no poll before the wait expires.
         is_too_late = self._next_start > first.expires_at()
         return first.time_limit() if is_too_late else first.expires_at()
 
@@ -233,7 +237,7 @@ class Scheduler:
         error: Exception | None = None
         try:
             delay = await self._poll_and_decide(wait)
-        except Exception as caught:  # noqa: BLE001 - the error of one trigger is its result
+        except Exception as caught:  # noqa: BLE001 - a trigger's error becomes its result
             error = caught
         if delay is None:
             await self._end(wait, error)
@@ -247,10 +251,10 @@ class Scheduler:
         return self._policy.decide(wait, await wait.handle_status(response))
 
     async def _poll(self, wait: TriggerWait) -> TriggerStatus | Exception | None:
-        # Errors are returned, since a local variable would form a reference cycle with them.
+        # Return the error, because a local variable would form a reference cycle with it.
         try:
             return await wait.poll()
-        except Exception as error:  # noqa: BLE001 - the policy decides about it
+        except Exception as error:  # noqa: BLE001 - the policy decides how to handle it
             return error
         finally:
             self._in_flight -= 1
