@@ -80,14 +80,18 @@ def validate_whole_number(
     argument: str, value: object, minimum: int = 1, maximum: int | None = None
 ) -> int:
     """Validate an integer within bounds. NumPy integers are integers, booleans are not."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
-    except TypeError:
-        number = None
+    number = _as_whole_number(value)
     if number is None or number < minimum or (maximum is not None and number > maximum):
         bounds = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ValueError(f"{argument} must be a whole number {bounds}, not {value!r}")
     return number
+
+
+def _as_whole_number(value: object) -> int | None:
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
+    except TypeError:
+        return None
 
 
 def validate_number(argument: str, value: object) -> float:
@@ -323,8 +327,9 @@ def validate_trigger_id(trigger: object) -> str:
 
 def validate_tenant_id(tenant: object) -> int:
     """Validate a ``Tenant`` or its id, and return the id."""
-    tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
-    if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
+    value = tenant.id if isinstance(tenant, Tenant) else tenant
+    tenant_id = _as_whole_number(value)
+    if tenant_id is None:
         raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")
     if abs(tenant_id) > _LARGEST_ID:
         raise ValueError(f"tenants must contain ids of at most 64 bits, not {tenant!r}")

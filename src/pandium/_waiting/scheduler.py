@@ -147,7 +147,7 @@ class Scheduler:
         # Entries of expired waits stay in the heap until they reach the top.
         self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # All waits have the same timeout, so the first one here is the first to expire.
+        # In order of `began`. All have the same timeout, so the first one is the first to expire.
         self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
         self._unfinished = 0
         self._in_flight = 0
@@ -156,16 +156,23 @@ class Scheduler:
         self._is_closed = False
         self._sleep_scope: anyio.CancelScope | None = None
 
-    def add(self, key: Any, trigger_id: str) -> None:
+    def add(self, key: Any, trigger_id: str, began: float | None = None) -> None:
         """
-        Add a trigger. Its time limit starts now.
+        Add a trigger.
 
         :param key: The ``key`` of the ``TriggerWait`` that ``on_end`` is called with.
         :param trigger_id: The id of the trigger.
+        :param began: The clock's time at which its time limit starts. Default: now.
         """
-        wait = TriggerWait(key, trigger_id, self._options, self._options.clock.now())
+        began = self._options.clock.now() if began is None else began
+        wait = TriggerWait(key, trigger_id, self._options, began)
         self._unfinished += 1
+        last = next(reversed(self._unexpired), wait)
         self._unexpired[wait] = None
+        if last.began > began:
+            self._unexpired = OrderedDict(
+                sorted(self._unexpired.items(), key=lambda item: item[0].began)
+            )
         self._push(wait, wait.next_delay())
 
     def close(self) -> None:

@@ -1,0 +1,64 @@
+"""Tell a cancellation of the current task from the cancellation of another task."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["CancellationGuard", "is_asyncio"]
+
+
+class CancellationGuard:
+    """
+    A context manager that turns the cancellation of another task into a ``RuntimeError``.
+
+    Code that awaits another task raises ``CancelledError`` if that task was cancelled. Asyncio
+    ends the current task without an error in that case, as if it had been cancelled itself. A
+    cancellation of the current task passes through unchanged.
+
+    ```python
+    with CancellationGuard("on_status"):
+        await on_status(status)
+    ```
+
+    :param subject: What runs in the block, as the subject of the error message.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._requests = 0
+
+    def __enter__(self) -> None:
+        self._requests = _count_cancel_requests()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, anyio.get_cancelled_exc_class()) and not self._is_cancelled():
+            name = type(exc).__name__
+            text = f"{self._subject} raised {name}, but the current task was not cancelled"
+            raise RuntimeError(text) from exc
+
+    def _is_cancelled(self) -> bool:
+        # The deadline covers the cancel scopes of anyio, the requests what asyncio does itself.
+        is_scope_cancelled = anyio.current_effective_deadline() == -inf
+        return is_scope_cancelled or _count_cancel_requests() > self._requests
+
+
+def is_asyncio() -> bool:
+    """Return whether the current event loop is asyncio's, and not trio's."""
+    return anyio.get_cancelled_exc_class() is asyncio.CancelledError
+
+
+def _count_cancel_requests() -> int:
+    task = asyncio.current_task() if is_asyncio() else None
+    return 0 if task is None else task.cancelling()
