@@ -203,7 +203,7 @@ async def test_a_read_only_directory_is_a_clear_error(
     set_permissions(restricted_directory, 0o555)
     with (
         without_root(),
-        pytest.raises(ConfigurationError, match=r"unable to open|readonly") as caught,
+        pytest.raises(ConfigurationError, match=r"unable to open|readonly|denied") as caught,
     ):
         async with SQLiteJournal(path, JOB, calendar):
             pass

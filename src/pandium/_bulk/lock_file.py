@@ -100,7 +100,7 @@ class LockFile:
                 yield
             finally:
                 if descriptor is not None:
-                    os.close(descriptor)
+                    _release(descriptor)
 
     def remove(self) -> None:
         """Delete the file, to leave nothing behind. The caller holds the lock."""
@@ -133,3 +133,10 @@ class LockFile:
             if not is_locked:
                 os.close(descriptor)
         return descriptor if is_locked else None
+
+
+def _release(descriptor: int) -> None:
+    # Closing is not enough if a child inherited the file from a fork that Python did not notice.
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
