@@ -49,7 +49,7 @@ async def inherit() -> None:
     async with journal:
         first = await claim_or_error(journal, 1)
         if child := os.fork():
-            os.waitpid(child, 0)
+            os.waitpid(child, 0)  # noqa: ASYNC222 - a task could not wait for it
             write("parent", first, await claim_or_error(journal, 2))
             return
         error = await claim_or_error(journal, 2)
