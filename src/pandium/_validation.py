@@ -66,10 +66,16 @@ _LARGEST_ID = 2**63 - 1  # the largest integer that a journal's database can hol
 def as_attrs_validator(
     validate: Callable[[str, object], object],
 ) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    """Return an attrs validator that calls ``validate`` with the field's name and value."""
+    """
+    Return an attrs validator that calls ``validate`` with the field's name and value.
 
-    def validator(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        validate(attribute.name, value)
+    What ``validate`` returns is stored in the field, because a converter does not know the name.
+    """
+
+    def validator(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        normalized = validate(attribute.name, value)
+        if normalized is not value:
+            object.__setattr__(instance, attribute.name, normalized)  # also if it is frozen
 
     return validator
 
@@ -80,11 +86,8 @@ def as_attrs_validator(
 def validate_whole_number(
     argument: str, value: object, minimum: int = 1, maximum: int | None = None
 ) -> int:
-    """Validate an integer within bounds. Accept NumPy integers, but not booleans."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
-    except TypeError:
-        number = None
+    """Validate an integer within bounds. Accept NumPy integers but not booleans."""
+    number = _as_whole_number(value)
     if number is None or number < minimum or (maximum is not None and number > maximum):
         bounds = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ValueError(f"{argument} must be a whole number {bounds}, not {value!r}")
@@ -93,18 +96,18 @@ def validate_whole_number(
 
 def validate_number(argument: str, value: object) -> float:
     """Validate an integer or a float that is not NaN."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or value != value:  # noqa: PLR0124 - NaN is not equal to itself
+    number = _as_number(value)
+    if number is None or number != number:  # noqa: PLR0124 - NaN is not equal to itself
         raise ValueError(f"{argument} must be a number, not {value!r}")
-    return value  # type: ignore[return-value]  # checked above
+    return number
 
 
 def validate_seconds(argument: str, value: object, *, allow_infinity: bool = False) -> float:
     """Validate a non-negative duration in seconds."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not value >= 0 or (value == inf and not allow_infinity):  # type: ignore[operator]  # a number
+    seconds = _as_number(value)
+    if seconds is None or not seconds >= 0 or (seconds == inf and not allow_infinity):
         raise ValueError(f"{argument} must be a non-negative number of seconds, not {value!r}")
-    return value  # type: ignore[return-value]  # a number
+    return seconds
 
 
 def validate_factor(argument: str, value: object) -> float:
@@ -129,6 +132,17 @@ def validate_rate(argument: str, value: object) -> float:
     if rate <= 0:
         raise ValueError(f"{argument} must be greater than 0, not {value!r}")
     return rate
+
+
+def _as_whole_number(value: object) -> int | None:
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # raises TypeError
+    except TypeError:
+        return None
+
+
+def _as_number(value: object) -> float | None:
+    return value if isinstance(value, float) else _as_whole_number(value)
 
 
 def validate_flag(argument: str, value: object) -> bool:
@@ -330,9 +344,10 @@ def validate_trigger_id(trigger: object) -> str:
 
 
 def validate_tenant_id(tenant: object) -> int:
-    """Validate a ``Tenant`` or tenant id and return the id."""
-    tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
-    if isinstance(tenant_id, bool) or not isinstance(tenant_id, int):
+    """Validate a ``Tenant`` or its id, and return the id."""
+    value = tenant.id if isinstance(tenant, Tenant) else tenant
+    tenant_id = _as_whole_number(value)
+    if tenant_id is None:
         raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")
     if abs(tenant_id) > _LARGEST_ID:
         raise ValueError(f"tenants must contain ids of at most 64 bits, not {tenant!r}")

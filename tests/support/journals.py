@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import pytest
@@ -16,7 +21,7 @@ from pandium._clock import RealClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
+    from types import TracebackType
 
     from pandium import RunResult
 
@@ -24,6 +29,7 @@ JOB = {"mode": "normal", "base_url": "https://x.example"}
 NEW = Entry(State.NEW)
 MINE = Entry(State.SENDING, is_mine=True)
 NOT_MINE = Entry(State.SENDING)
+JOURNAL_PROCESS = Path(__file__).with_name("journal_process.py")
 
 
 class CalendarClock(RealClock):
@@ -53,6 +59,11 @@ class CalendarClock(RealClock):
         while self._work_begun < target:
             self._changed = anyio.Event()
             await self._changed.wait()
+
+
+def script_environment() -> dict[str, str]:
+    """Return the environment of a script that imports ``support``."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 async def claim(journal: Journal, tenant_id: int = 1, *, retry_unknown: bool = False) -> Entry:
@@ -103,3 +114,67 @@ def trace_statements(trace: Callable[[str], object]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect_and_trace)
         yield
+
+
+class JournalProcess:
+    """
+    Another process that has opened a journal. It is killed at the end of the block.
+
+    :param path: the path of the journal.
+    :param backend: the event loop.
+    """
+
+    def __init__(self, path: Path, backend: str = "asyncio") -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, JOURNAL_PROCESS, backend, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env=script_environment(),
+        )
+
+    def __enter__(self) -> Self:
+        assert self.receive() == "open", self._popen.communicate()[1]
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._popen.kill()
+        self._popen.communicate()
+
+    def send(self, *command: object) -> None:
+        """Send a command, without waiting for its result."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(json.dumps(command) + "\n")
+
+    def receive(self) -> Any:
+        """Wait for the result of a command."""
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        return json.loads(line) if line else None
+
+    def call(self, *command: object) -> Any:
+        """Send a command, and wait for its result."""
+        self.send(*command)
+        return self.receive()
+
+    def wait_for_warning(self) -> str:
+        """Wait until the process logs a warning, and return it."""
+        assert self._popen.stderr is not None
+        return self._popen.stderr.readline()
+
+    def kill(self) -> None:
+        """Kill the process, and wait for its end."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def close(self) -> None:
+        """Let the process close the journal, and wait for its end."""
+        assert self.call("close") == "closed"
+        self._popen.wait()

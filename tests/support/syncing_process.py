@@ -1,18 +1,27 @@
 """
 Sync tenants with a journal: the process that test_killed.py kills.
 
-Arguments: the event loop, the base URL, the journal, the number of tenants, the concurrency. The
-process writes one JSON line when it starts, one for each result, and one at the end.
+Arguments: the event loop, the base URL, the journal, the number of tenants, the concurrency, and
+what the process does beside the sync: ``nothing``, ``read`` (it reads the journal's file all the
+time) or ``fork`` (a child syncs the same tenants). The process writes one JSON line when it starts,
+one for each result, and one at the end.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
+import traceback
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from pandium import AsyncPandium, Polling, RunResult
 from pandium._clock import RealClock, use_clock
@@ -57,8 +66,43 @@ def tenants(count: int) -> Iterator[int]:
     yield from range(1, count + 1)
 
 
+def read_again_and_again(path: Path) -> None:
+    while True:
+        with suppress(FileNotFoundError):
+            path.read_bytes()
+
+
+def fork_and_sync(*arguments: str) -> None:
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        if status:
+            os._exit(70)
+        return
+    signal.set_wakeup_fd(-1)  # that of the parent's event loop
+    try:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
+        anyio.run(main, *arguments, backend=sys.argv[1])
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+    os._exit(0)
+
+
+def start_beside(action: str, *arguments: str) -> threading.Thread:
+    if action == "fork":
+        thread = threading.Thread(target=fork_and_sync, args=(*arguments, "nothing"))
+    else:
+        thread = threading.Thread(
+            target=read_again_and_again, args=(Path(arguments[1]),), daemon=True
+        )
+    thread.start()
+    return thread
+
+
 async def main(*arguments: str) -> None:
-    url, journal, count, max_concurrency = arguments
+    url, journal, count, max_concurrency, action = arguments
+    thread: threading.Thread | None = None
     with use_clock(FastClock()):
         client = AsyncPandium("key", base_url=url)
     async with client:
@@ -72,6 +116,10 @@ async def main(*arguments: str) -> None:
         ) as results:
             async for result in results:
                 write_result(result)
+                if thread is None and action != "nothing":
+                    thread = start_beside(action, *arguments[:-1])
+        if thread is not None and not thread.daemon:
+            await anyio.to_thread.run_sync(thread.join)
         write(done=True)
 
 

@@ -52,7 +52,10 @@ OWNERS = {
     "click": {"_cli"},
 }
 # Which modules may import a library for annotations as well: users pass or receive its types.
-ANNOTATORS = {"httpx": {"_client", "_transport", "_resources.connectors"}}
+ANNOTATORS = {
+    "httpx": {"_client", "_transport", "_resources.connectors"},
+    "sqlite3": {"_bulk.file_identity"},
+}
 # The same thing in two places: a command and its resource, an error tree and its translation.
 SHARED_BASENAMES = {
     *("__init__", "__main__", "errors", "_clock"),

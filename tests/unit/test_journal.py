@@ -147,6 +147,21 @@ async def test_an_unknown_outcome_is_claimed_only_on_demand(
         assert await claim(two, 2, retry_unknown=True) == MINE
 
 
+async def test_a_retry_that_was_not_sent_changes_nothing(
+    open_journal: Callable[[], Journal],
+) -> None:
+    """If the second request is not sent, the outcome of the first one is still unknown."""
+    async with open_journal() as one, open_journal() as two:
+        await claim(one)
+        await one.record_unknown(1, "gone")
+        assert await claim(two, retry_unknown=True) == MINE
+        await two.record_not_sent(1)
+        assert (await claim(one)).state is State.UNKNOWN
+        assert await claim(two, retry_unknown=True) == MINE
+        await two.record_triggered(1, "t")
+        assert await adopt(two) == Entry(State.TRIGGERED, is_mine=True, trigger_id="t")
+
+
 async def test_a_trigger_is_never_claimed_again(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:

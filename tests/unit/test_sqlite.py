@@ -8,6 +8,7 @@ import resource
 import shutil
 import sqlite3
 import tempfile
+import threading
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import pytest
 from pandium import ConfigurationError, PandiumError
 from pandium._bulk.journal import Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
-from support.journals import JOB, MINE, NEW, adopt, claim, locked, read_entries, trace_statements
+from support.journals import JOB, MINE, NEW, adopt, claim, locked, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from support.journals import CalendarClock
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_a_journal_in_memory_needs_no_thread(calendar: CalendarClock) -> None:
+    """Without a file, all work is done in the event loop."""
+    before = threading.active_count()
+    async with SQLiteJournal(None, JOB, calendar) as journal:
+        await claim(journal)
+        await journal.record_triggered(1, "t")
+        assert threading.active_count() == before
+    assert threading.active_count() == before
 
 
 async def test_a_journal_in_memory_is_not_shared(calendar: CalendarClock) -> None:
@@ -203,7 +214,7 @@ async def test_a_read_only_directory_is_a_clear_error(
     set_permissions(restricted_directory, 0o555)
     with (
         without_root(),
-        pytest.raises(ConfigurationError, match=r"unable to open|readonly") as caught,
+        pytest.raises(ConfigurationError, match=r"unable to open|readonly|denied") as caught,
     ):
         async with SQLiteJournal(path, JOB, calendar):
             pass
@@ -314,53 +325,78 @@ async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarCl
 async def test_a_record_is_written_even_if_cancelled(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A record that is cancelled while it waits for a lock is written once the lock is free."""
+    """A record that is cancelled while it waits for a lock is written with the next transaction."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
-        await claim(journal)
+        await claim(journal, 1)
         with locked(journal_path) as other:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(journal.record_triggered, 1, "t")
                 await calendar.wait_for_work(1)
                 tasks.cancel_scope.cancel()
-                other.execute("ROLLBACK")
-        assert read_entries(journal_path) == [(1, "triggered", "t")]
-
-
-async def test_a_cancelled_record_is_retried(journal_path: Path, calendar: CalendarClock) -> None:
-    """A cancelled record is written even if the lock outlasts an attempt."""
-    statements: list[str] = []
-
-    def trace(statement: str) -> None:
-        statements.append(statement)
-        if statements[-3:] == ["BEGIN IMMEDIATE"] * 3:  # the cancelled attempt and two more
             other.execute("ROLLBACK")
-
-    async with AsyncExitStack() as stack:
-        with trace_statements(trace):
-            journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
-        await claim(journal)
-        with locked(journal_path) as other:
-            statements.clear()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(journal.record_triggered, 1, "t")
-                while not statements:
-                    await anyio.lowlevel.checkpoint()
-                tasks.cancel_scope.cancel()
-        assert statements[:3] == ["BEGIN IMMEDIATE"] * 3
+        await journal.renew()
         assert read_entries(journal_path) == [(1, "triggered", "t")]
 
 
-async def test_a_cancelled_record_gives_up_in_the_end(
+async def test_closing_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:
+    """Records that were cancelled are written before closing, once a lock has been released."""
+    with locked(journal_path) as other:
+        other.execute("ROLLBACK")
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+            other.execute("BEGIN IMMEDIATE")
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await journal.record_triggered(1, "t")
+            threading.Timer(1.0, other.execute, ["ROLLBACK"]).start()
+    assert read_entries(journal_path) == [(1, "triggered", "t")]
+
+
+async def test_closing_gives_up_in_the_end(
+    journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock that is never released delays closing once, and not once per record."""
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
+        for tenant_id in range(20):
+            await claim(journal, tenant_id)
+        with locked(journal_path):
+            for tenant_id in range(20):
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await journal.record_triggered(tenant_id, "t")
+                assert scope.cancelled_caught
+            with anyio.fail_after(8):
+                await stack.aclose()
+    assert {state for _, state, _ in read_entries(journal_path)} == {"sending"}
+    assert "20 records were not written" in caplog.text
+
+
+async def test_records_that_wait_for_a_lock_share_a_transaction(
+    journal_path: Path, calendar: CalendarClock, statements: list[str]
+) -> None:
+    """However many tenants wait for a lock, one transaction serves them all."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        async with anyio.create_task_group() as tasks:
+            with locked(journal_path) as other:
+                for tenant_id in range(50):
+                    tasks.start_soon(claim, journal, tenant_id)
+                await calendar.wait_for_work(2)
+                statements.clear()
+                other.execute("ROLLBACK")
+        assert statements.count("COMMIT") == 1
+    assert len(read_entries(journal_path)) == 50
+
+
+async def test_a_value_that_cannot_be_stored_is_a_clear_error(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A lock that is never released does not block a cancelled task for ever."""
+    """Text that SQLite refuses, such as half of a surrogate pair, raises a PandiumError."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal)
-        with locked(journal_path), anyio.fail_after(30), anyio.CancelScope() as scope:
-            scope.cancel()
-            await journal.record_triggered(1, "t")
-        assert scope.cancelled_caught
-        assert read_entries(journal_path) == [(1, "sending", "")]
+        with pytest.raises(PandiumError, match="surrogates"):
+            await journal.record_triggered(1, "\ud800")
+        await journal.record_triggered(1, "t")
 
 
 async def test_a_cancelled_claim_is_not_written(
@@ -455,6 +491,23 @@ async def test_a_record_is_written_however_often_it_is_cancelled(
         assert second.cancelled()
     expected = [(1, "triggered", "t1"), (2, "triggered", "t2")]
     assert read_entries(journal_path) == expected
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
+    journal_path: Path, calendar: CalendarClock, statements: list[str]
+) -> None:
+    """No request is sent for a claim that was cancelled, so the tenant stays new."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        with locked(journal_path) as other:
+            claiming = asyncio.ensure_future(claim(journal))
+            await wait_for_statement(statements)
+            claiming.cancel()
+            other.execute("ROLLBACK")  # before the attempt ends, so that it succeeds
+            await asyncio.wait([claiming])
+        assert claiming.cancelled()
+        await journal.renew()
+        assert await adopt(journal) == NEW
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -40,9 +40,11 @@ BACKENDS = itertools.cycle(["asyncio", "trio"])
 class SyncingProcess:
     """A process that runs syncing_process.py."""
 
-    def __init__(self, emulator: Emulator, journal: Path, tenants: int) -> None:
+    def __init__(
+        self, emulator: Emulator, journal: Path, tenants: int, action: str = "nothing"
+    ) -> None:
         self.emulator = emulator
-        arguments = [next(BACKENDS), emulator.url, journal, tenants, MAX_CONCURRENCY]
+        arguments = [next(BACKENDS), emulator.url, journal, tenants, MAX_CONCURRENCY, action]
         self.popen = subprocess.Popen(
             [sys.executable, "-W", "error", SCRIPT, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -171,3 +173,40 @@ def test_a_killed_and_a_suspended_process_harm_no_other(tmp_path: Path, number: 
         suspended.resume()
         for process in (suspended, helping):
             check_triggers(emulator, process.results(), tenants)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_the_files_beside_a_journal_can_be_deleted(tmp_path: Path, number: int) -> None:
+    """They are deleted while processes run, one of which is killed. No tenant is forgotten."""
+    journal, chance, tenants = tmp_path / "journal", random.Random(), 80
+    with emulator_with(tenants) as emulator:
+        killed, other = (SyncingProcess(emulator, journal, tenants) for _ in range(2))
+        for process in (killed, other):
+            process.wait_for_request()
+        for file in tmp_path.iterdir():
+            if file != journal:
+                file.unlink(missing_ok=True)
+        time.sleep(chance.uniform(0, LONGEST_LIFE))
+        killed.kill()
+        for process in (other, SyncingProcess(emulator, journal, tenants)):
+            check_triggers(emulator, process.results(), tenants)
+
+
+@pytest.mark.parametrize("action", ["fork", "read"])
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_process_may_fork_and_read_its_journal(tmp_path: Path, action: str, number: int) -> None:
+    """Forked children share the work, and a file that is read stays locked for others."""
+    journal, chance, tenants = tmp_path / "journal", random.Random(), 80
+    with emulator_with(tenants) as emulator:
+        killed, careless = (
+            SyncingProcess(emulator, journal, tenants, action) for action in ("nothing", action)
+        )
+        for process in (killed, careless):
+            process.wait_for_request()
+        time.sleep(chance.uniform(0, LONGEST_LIFE))
+        killed.kill()
+        results = [
+            process.results() for process in (careless, SyncingProcess(emulator, journal, tenants))
+        ]
+        for found in results:
+            check_triggers(emulator, found, tenants)

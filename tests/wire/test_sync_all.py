@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from contextlib import ExitStack
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,13 @@ from pandium import (
     ConnectionLost,
     NotFound,
     Polling,
+    Retry,
     Trigger,
     TriggerStatus,
+    WaitTimeout,
 )
 from support import KEY, servers
-from support.journals import by_tenant
+from support.journals import by_tenant, locked, read_states
 from support.servers import Misbehaving
 
 if TYPE_CHECKING:
@@ -171,6 +175,32 @@ async def test_an_api_error_is_one_result(client: AsyncPandium, emulator: Emulat
     assert (results.progress.failed, results.progress.triggered) == (4, 2)
 
 
+class WholeNumber:
+    """An integer of another type, such as one of NumPy."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __index__(self) -> int:
+        return self._value
+
+
+async def test_integers_of_other_types_are_ids(client: AsyncPandium, emulator: Emulator) -> None:
+    """A tenant's id is any whole number, and so are the numbers among the arguments."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    emulator.add_tenant()
+    tenants: Any = [WholeNumber(1)]
+    number: Any = WholeNumber(5)
+    async with client.tenants.sync_all(
+        tenants, mode="normal", max_concurrency=number, timeout=number, poll=FAST
+    ) as results:
+        [result] = [result async for result in results]
+    assert (result.tenant_id, type(result.tenant_id), result.error) == (1, int, None)
+    assert [tenant.id async for tenant in client.tenants.list(limit=number)] == [1]
+    assert Polling(maximum=number).delay(1000) <= 6
+    assert Retry(attempts=number) == Retry(attempts=5)
+
+
 async def test_a_lost_response_is_not_retried(tmp_path: Path) -> None:
     """If the connection breaks after the POST was read, there is one result and no second POST."""
     with Misbehaving(servers.close("all")) as server:
@@ -230,6 +260,70 @@ async def test_a_journal_belongs_to_one_job(emulator: Emulator, tmp_path: Path) 
             async with client.tenants.sync_all([1], mode="init", journal=journal) as results:
                 await anext(results)
     assert len(emulator.requests) == before
+
+
+async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
+    client: AsyncPandium, emulator: Emulator, tmp_path: Path
+) -> None:
+    """If another process never releases its lock, each tenant has a result nevertheless."""
+    emulator.runs.script(appears_after=0, phases=[("Running", 600)])
+    tenants = [emulator.add_tenant().id for _ in range(8)]
+    journal = tmp_path / "journal"
+    with ExitStack() as stack:
+
+        def lock(_: TriggerStatus, tenant_id: int) -> None:
+            waiting.add(tenant_id)
+            if len(waiting) == len(tenants):
+                stack.enter_context(locked(journal))
+
+        waiting: set[int] = set()
+        async with client.tenants.sync_all(
+            tenants, mode="normal", journal=journal, poll=FAST, timeout=1.0, on_status=lock
+        ) as results:
+            with anyio.fail_after(10):
+                found = by_tenant([await anext(results) for _ in tenants])
+        assert set(found) == set(tenants)
+        assert all(isinstance(result.error, WaitTimeout) for result in found.values())
+        assert all(result.elapsed < 5 for result in found.values())
+
+
+async def test_a_cancellation_takes_one_grace_period_while_the_journal_is_locked(
+    client: AsyncPandium, emulator: Emulator, tmp_path: Path
+) -> None:
+    """However many results wait to be recorded, cancelling ends within seconds."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    tenants = 20
+    ids = [emulator.add_tenant().id for _ in range(tenants)]
+    journal, triggered = tmp_path / "journal", anyio.Event()
+    count = itertools.count(1)
+
+    def on_triggered(*_: object) -> None:
+        if next(count) == tenants:
+            triggered.set()
+
+    async def sync() -> None:
+        async with client.tenants.sync_all(
+            ids,
+            mode="normal",
+            journal=journal,
+            max_concurrency=tenants,
+            poll=Polling(first=1.0, minimum=1.0, rate=200),
+            on_triggered=on_triggered,
+        ) as results:
+            async for _ in results:
+                pytest.fail("the result of a run is recorded before it is delivered")
+
+    with ExitStack() as stack:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sync)
+            await triggered.wait()
+            stack.enter_context(locked(journal))
+            while sum("/runs/" in request.path for request in emulator.requests) < tenants:  # noqa: ASYNC110 - another thread
+                await anyio.sleep(0.01)
+            began = anyio.current_time()
+            tasks.cancel_scope.cancel()
+        assert anyio.current_time() - began < 8
+    assert set(read_states(journal).values()) == {"triggered"}
 
 
 async def test_neither_key_nor_payload_is_in_the_journal(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
+
+from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
 from pandium._bulk.sqlite_connection import Connection, Database
 from pandium.errors import ConfigurationError
@@ -31,7 +34,8 @@ _TABLES = (
         lease REAL NOT NULL,
         trigger_id TEXT NOT NULL DEFAULT '',
         status TEXT NOT NULL DEFAULT '',
-        error TEXT NOT NULL DEFAULT ''
+        error TEXT NOT NULL DEFAULT '',
+        is_retry INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE INDEX open ON syncs (state) WHERE state IN ('sending', 'triggered')",
@@ -56,7 +60,8 @@ _CLAIM_OR_RETRY = """
     INSERT INTO syncs (tenant_id, state, owner, lease)
     VALUES (:tenant_id, 'sending', :owner, :until)
     ON CONFLICT (tenant_id) DO
-        UPDATE SET state = 'sending', owner = :owner, lease = :until, error = ''
+        UPDATE SET state = 'sending', owner = :owner, lease = :until, error = '',
+            is_retry = 1
         WHERE state = 'unknown'
 """
 _SELECT_ENTRY = """
@@ -80,6 +85,11 @@ _RECORD_UNKNOWN = """
 _RECORD_NOT_SENT = """
     DELETE FROM syncs
     WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
+        AND NOT is_retry
+"""
+_RECORD_RETRY_NOT_SENT = """
+    UPDATE syncs SET state = 'unknown', error = 'an earlier request may have triggered a run'
+    WHERE tenant_id = :tenant_id AND owner = :owner AND state = 'sending' AND is_retry
 """
 _RECORD_ENDED = """
     UPDATE syncs SET state = :state, status = :status
@@ -136,9 +146,14 @@ class SQLiteJournal:
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Claim a tenant that is new, and return its entry."""
         claim = _CLAIM_OR_RETRY if retry_unknown else _CLAIM
-        return await self._database.run(
-            lambda db: self._adopt_or_claim(db, tenant_id, claim, retry_unknown=retry_unknown)
-        )
+        try:
+            return await self._database.run(
+                lambda db: self._adopt_or_claim(db, tenant_id, claim, retry_unknown=retry_unknown)
+            )
+        except anyio.get_cancelled_exc_class():
+            # The claim may have been committed all the same.
+            self._database.queue(lambda db: self._delete_claim(db, tenant_id))
+            raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
         """Record the trigger that this worker's request returned."""
@@ -150,7 +165,7 @@ class SQLiteJournal:
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """Delete this worker's claim, because its request did not trigger a run."""
-        await self._record(_RECORD_NOT_SENT, tenant_id=tenant_id)
+        await self._database.run_uncancelled(lambda db: self._delete_claim(db, tenant_id))
 
     async def record_ended(
         self, tenant_id: int, trigger_id: str, state: State, status: str
@@ -177,6 +192,11 @@ class SQLiteJournal:
         await self._database.run_uncancelled(
             lambda db: db.execute(statement, self._parameters() | parameters)
         )
+
+    def _delete_claim(self, db: Connection, tenant_id: int) -> None:
+        parameters = self._parameters() | {"tenant_id": tenant_id}
+        db.execute(_RECORD_RETRY_NOT_SENT, parameters)
+        db.execute(_RECORD_NOT_SENT, parameters)
 
     def _adopt_or_claim(
         self, db: Connection, tenant_id: int, claim: str | None, *, retry_unknown: bool
@@ -215,6 +235,7 @@ class SQLiteJournal:
     def _create_tables(self, db: Connection) -> None:
         for statement in _TABLES:
             db.execute(statement)
+        create_revision(db)
         db.executemany("INSERT INTO job VALUES (?, ?)", self._job.items())
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")

@@ -7,19 +7,23 @@ import os
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from contextlib import closing, contextmanager, suppress
+from copy import copy
+from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
+import attrs
 
+from pandium._bulk.file_identity import FileIdentity, validate_single_name
+from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pandium._clock import Clock
 
@@ -30,20 +34,47 @@ Work: TypeAlias = "Callable[[Connection], T]"
 
 _log = logging.getLogger("pandium")
 
-# Seconds that SQLite waits for a lock in one attempt, and the pause between two attempts.
-_LOCK_TIMEOUT, _LOCK_PAUSE = 1.0, 0.05
-# Seconds that `run_uncancelled` waits for a lock once its task has been cancelled.
-_CANCELLED_TIMEOUT = 3.0
+# Seconds that a thread waits for a lock in one attempt, and the pause between two attempts.
+_LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
+# Seconds that closing waits for a lock, for all work that is still queued together.
+_CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
 
 
-class _DatabaseLockedError(Exception):
-    """Another connection holds the write lock. Never raised to users."""
+@attrs.define(eq=False)
+class QueuedWork(Generic[T]):
+    """
+    Work that is waiting for its transaction, and its result.
+
+    :ivar is_discarded: Set by a task that no longer needs the work. It may be too late.
+    """
+
+    work: Work[T]
+    is_discarded: bool = False
+    is_done: bool = False
+    _result: T | None = None
+    _error: PandiumError | None = None
+
+    def succeed(self, result: T) -> None:
+        self._result, self.is_done = result, True
+
+    def fail(self, error: PandiumError) -> None:
+        self._error, self.is_done = error, True
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise copy(self._error)  # because other tasks raise it as well
+        return self._result  # type: ignore[return-value]  # set if there is no error
 
 
 class Database:
     """
     An SQLite file, or an in-memory database. All access is by whole transactions.
+
+    Work is queued, and all queued work shares one transaction, because the disk is what takes time.
+
+    The file uses a rollback journal and not a write-ahead log. After each transaction, everything
+    is in the one file. With a log, recent transactions are in a second file, and are lost with it.
 
     There is no time limit on a lock of another process, because that process may be suspended.
 
@@ -53,15 +84,18 @@ class Database:
     """
 
     def __init__(self, path: Path | None, name: str, clock: Clock) -> None:
-        self._path = None if path is None else path.absolute()
-        self.name = name if path is None else f"{name} {str(self._path)!r}"
+        self._path = None if path is None else os.path.abspath(path)  # noqa: PTH100 - may not resolve
+        self.name = name if path is None else f"{name} {self._path!r}"
         self._clock = clock
         self._db: Connection | None = None
-        self._file_id: tuple[int, int] | None = None
-        self._limiter = anyio.CapacityLimiter(1)
-        # The limiter does not suffice: asyncio can cancel a task while its thread still runs.
-        self._thread_lock = threading.Lock()
-        self._uncancelled = ThreadPoolExecutor(1, "pandium-database")
+        self._process_id = os.getpid()
+        self._identity: FileIdentity | None = None
+        self._lock_file: LockFile | None = None
+        self._queue: deque[QueuedWork[Any]] = deque()
+        # One task at a time runs the queue. The others wait, and find their work done.
+        self._turn = anyio.Lock()
+        self._limiter = anyio.CapacityLimiter(2)  # one thread for the queue, one for closing
+        self._is_waiting_for_lock = False
 
     async def open(self, prepare: Work[None]) -> None:
         """
@@ -71,144 +105,222 @@ class Database:
         :raises ConfigurationError: if the file cannot be used.
         """
         try:
-            await self._run_unlocked(lambda: self._open(prepare))
+            await self._run_until_unlocked(lambda: self._open(prepare))
         except BaseException:
             await self.close(lambda _: None)
             raise
 
     async def close(self, last: Work[object]) -> None:
         """
-        Close the file, even if the task is cancelled.
+        Run the work that is still queued, and close the file, even if the task is cancelled.
 
         :param last: run before closing. Its errors are ignored, including that of a locked file.
         """
-        try:
-            await self._shield(lambda: self._close(last))
-        finally:
-            self._uncancelled.shutdown(wait=False)
+        if self._is_forked():
+            self._db = None  # the parent still uses the file
+        elif self._path is None:
+            self._close(last)
+        else:
+            # Started before the first `await`, and not by anyio. A shield does not block a second
+            # `Task.cancel()` of asyncio, which could arrive before a thread of anyio's has started.
+            thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
+            thread.start()
+            with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
+                await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
 
     async def run(self, work: Work[T]) -> T:
         """
-        Run one transaction. On return, it is on the disk.
+        Run work in a transaction, and return its result. On return, it is on the disk.
+
+        If the task is cancelled, the work may have been run all the same.
 
         :raises PandiumError: if the file fails.
         """
-        return await self._run_unlocked(lambda: self._transaction(work))
+        queued = self.queue(work)
+        try:
+            await self._wait(queued)
+        finally:
+            queued.is_discarded = True
+        return queued.result()
 
     async def run_uncancelled(self, work: Work[object]) -> None:
         """
-        Run one transaction, even if the task is cancelled. ``work`` must be idempotent.
+        Run work in a transaction, even if the task is cancelled.
 
-        After a cancellation, a locked file is retried for a few seconds only.
+        After a cancellation, the work is run with the next transaction, or when the file is closed.
+
+        :raises PandiumError: if the file fails.
         """
-        try:
-            await self.run(work)
-        except anyio.get_cancelled_exc_class():
-            deadline = time.monotonic() + _CANCELLED_TIMEOUT
-            await self._shield(lambda: self._retry_until(work, deadline))
-            raise
+        queued = self.queue(work)
+        await self._wait(queued)
+        queued.result()
 
-    async def _shield(self, work: Callable[[], None]) -> None:
-        # Submitted before the first `await`. A shield does not block a second `Task.cancel()` of
-        # asyncio, which could arrive before a thread of anyio's has started.
-        done = self._uncancelled.submit(self._exclusively, work)
-        with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
-            await anyio.to_thread.run_sync(done.result, limiter=self._limiter)
+    def queue(self, work: Work[T]) -> QueuedWork[T]:
+        """Run work with the next transaction, or when the file is closed."""
+        if self._is_forked():
+            raise PandiumError(
+                f"{self.name} was opened before this process was forked. Nothing more is sent by"
+                " the child: call sync_all in the child itself"
+            )
+        if self._db is None:
+            raise PandiumError(f"{self.name} is not open")
+        queued = QueuedWork(work)
+        self._queue.append(queued)
+        return queued
 
-    async def _run_unlocked(self, work: Callable[[], T]) -> T:
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process_id
+
+    async def _wait(self, queued: QueuedWork[Any]) -> None:
+        if self._path is None:
+            self._run_queue()
+        while not queued.is_done:
+            async with self._turn:
+                if not queued.is_done:
+                    await self._run_until_unlocked(self._run_queue)
+
+    async def _run_until_unlocked(self, work: Callable[[], None]) -> None:
         """Run `work` again and again until no other process holds the lock."""
-        attempts = 0
         while True:
-            try:
-                return work() if self._path is None else await self._run_in_thread(work)
-            except _DatabaseLockedError:
-                attempts += 1
-            if attempts == 1:
+            with suppress(FileLockedError):
+                await self._run_in_thread(work)
+                self._is_waiting_for_lock = False
+                return
+            if not self._is_waiting_for_lock:
+                self._is_waiting_for_lock = True
                 _log.warning("%s is locked by another process; waiting", self.name)
             with self._clock.waiting_for_io():
                 await anyio.sleep(_LOCK_PAUSE)
 
-    async def _run_in_thread(self, work: Callable[[], T]) -> T:
+    async def _run_in_thread(self, work: Callable[[], None]) -> None:
+        if self._path is None:
+            work()
+            return
         with self._clock.waiting_for_io():
-            return await anyio.to_thread.run_sync(self._exclusively, work, limiter=self._limiter)
+            await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
-    def _exclusively(self, work: Callable[[], T]) -> T:
-        with self._thread_lock:
-            return work()
+    # In a thread from here on, except for a database in memory
 
     def _open(self, prepare: Work[None]) -> None:
+        if self._path is None:
+            self._connect(":memory:", prepare)
+            return
+        # A symbolic link and its target are one file with one lock.
+        path = os.path.realpath(self._path)
         # Not Path.is_dir, which raises if a parent directory is not accessible.
-        if self._path is not None and not os.path.isdir(self._path.parent):  # noqa: PTH112 - see above
+        if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
-        with self._translate_errors(ConfigurationError):
-            # Transactions are explicit here, and `_thread_lock` admits one thread at a time.
-            self._db = sqlite3.connect(
-                self._path or ":memory:",
-                timeout=_LOCK_TIMEOUT,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+        self._lock_file = LockFile(f"{path}-lock")
+        with self._translate_errors(ConfigurationError), self._lock_file.hold(_LOCK_TIMEOUT):
+            validate_single_name(Path(path), self.name, ConfigurationError)
+            self._connect(path, prepare)
+            self._identity = FileIdentity(Path(self._path), self.name)
+
+    def _connect(self, path: str, prepare: Work[None]) -> None:
+        # Transactions are explicit here, and only one thread at a time is in one.
+        self._db = sqlite3.connect(
+            path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
         try:
             self._transaction(prepare, ConfigurationError)
-            with self._translate_errors(ConfigurationError):
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
+            # Not earlier, because it may write to a file that is not a journal.
+            self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            self._db.execute("PRAGMA synchronous = FULL")
         except BaseException:
-            self._close(lambda _: None)
+            self._disconnect()
             raise
-        self._file_id = self._current_file_id()
 
-    def _close(self, last: Work[object]) -> None:
+    def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
             with closing(db), suppress(sqlite3.Error):
-                last(db)
+                if self._identity is not None:  # delete the rollback journal
+                    db.execute("PRAGMA journal_mode = DELETE")
+        if self._lock_file is not None:
+            self._lock_file.remove()
 
-    def _retry_until(self, work: Work[object], deadline: float) -> None:
-        """Run one transaction, and retry until the deadline while the file is locked."""
+    def _close(self, last: Work[object]) -> None:
+        if self._db is None:
+            return
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
+        self._queue.append(QueuedWork(last))
         while True:
-            with suppress(_DatabaseLockedError):
-                self._transaction(work)
-                return
+            with suppress(FileLockedError):
+                self._run_queue()
+                break
             if time.monotonic() >= deadline:
-                return
+                self._warn_of_unwritten()
+                break
+            time.sleep(_LOCK_PAUSE)
+        with suppress(FileLockedError, OSError), self._hold_lock():
+            self._disconnect()
+        self._db = None
+
+    def _warn_of_unwritten(self) -> None:
+        count = sum(not queued.is_discarded for queued in self._queue) - 1
+        if count > 0:
+            _log.warning("%s is still locked: %d records were not written", self.name, count)
+
+    def _run_queue(self) -> None:
+        """
+        Run all queued work in one transaction. An error fails all of it.
+
+        :raises FileLockedError: if another process holds the lock. The work stays queued.
+        """
+        with self._hold_lock():
+            batch = self._take_queued()
+            try:
+                results = self._transaction(lambda db: [queued.work(db) for queued in batch])
+            except FileLockedError:
+                self._queue.extendleft(reversed(batch))
+                raise
+            except PandiumError as error:
+                for queued in batch:
+                    queued.fail(error)
+            else:
+                for queued, result in zip(batch, results, strict=True):
+                    queued.succeed(result)
+
+    def _take_queued(self) -> list[QueuedWork[Any]]:
+        taken = [self._queue.popleft() for _ in range(len(self._queue))]
+        return [queued for queued in taken if not queued.is_discarded]
 
     def _transaction(self, work: Work[T], error_type: type[PandiumError] = PandiumError) -> T:
         db = self._db
         if db is None:
             raise PandiumError(f"{self.name} is not open")
         with self._translate_errors(error_type):
-            db.execute("BEGIN IMMEDIATE")
+            # Exclusive, so that a reader is noticed at the beginning and not at the commit.
+            db.execute("BEGIN EXCLUSIVE")
             try:
+                revision = None if self._identity is None else self._identity.next_revision(db)
                 result = work(db)
-                self._validate_file()
+                if self._identity is not None:
+                    self._identity.validate()
                 db.execute("COMMIT")
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-            return result
+        if self._identity is not None and revision is not None:
+            self._identity.accept(revision)
+        return result
+
+    @contextmanager
+    def _hold_lock(self) -> Iterator[None]:
+        if self._lock_file is None:
+            yield
+            return
+        with self._translate_errors(PandiumError), self._lock_file.hold(_LOCK_TIMEOUT):
+            yield
 
     @contextmanager
     def _translate_errors(self, error_type: type[PandiumError]) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (PandiumError, FileLockedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - sqlite3 raises many types, for bad text too
             code = getattr(error, "sqlite_errorcode", 0)
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                raise _DatabaseLockedError from None
+                raise FileLockedError from None
             raise error_type(f"{self.name}: {error}") from None
-
-    def _validate_file(self) -> None:
-        # SQLite would continue to write to a deleted file, while another process creates a new
-        # one and sends the same syncs again.
-        if self._file_id is not None and self._current_file_id() != self._file_id:
-            raise PandiumError(f"{self.name} was deleted or replaced while it was in use")
-
-    def _current_file_id(self) -> tuple[int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return 0, 0
-        return stat.st_dev, stat.st_ino

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
@@ -10,6 +11,7 @@ import anyio.lowlevel
 import attrs
 
 from pandium._bulk.journal import IN_PROGRESS, LEASE, State
+from pandium._cancellation import CancellationGuard
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult
 from pandium._waiting.scheduler import Scheduler, for_each
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["OnTriggered", "SyncOptions", "sync_each"]
 
+_log = logging.getLogger("pandium")
+
 T = TypeVar("T", bound=int | Tenant)
 OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
 Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
 # A lease survives two renewals that are missed or late.
 _RENEWAL_INTERVAL = LEASE / 4
+# Seconds that a record or a callback may take at least, even if the time limit has been reached.
+_LAST_SECONDS = 1.0
 
 
 @attrs.frozen
@@ -65,12 +71,17 @@ async def sync_each(
     Trigger a run for each tenant of the source, and report each result when it is known.
 
     Tenants in progress in the journal come first. An error of the source or of the journal is
-    raised after the results of all tenants that were started.
+    raised after the results of all tenants that were started. If the source raises the cancellation
+    of another task, the error is a ``RuntimeError``.
     """
-    failure: Exception | None = None
-    async with journal, anyio.create_task_group() as tasks:
-        failure = await BulkSync(options, wait_options, journal, report, tasks).run(source)
-        tasks.cancel_scope.cancel()
+    failure: Exception | None = RuntimeError("a task of the sync was cancelled from outside")
+    try:
+        async with journal, anyio.create_task_group() as tasks:
+            failure = await BulkSync(options, wait_options, journal, report, tasks).run(source)
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        raise group.exceptions[0] from None
     if failure is not None:
         raise failure
 
@@ -123,6 +134,7 @@ class BulkSync(Generic[T]):
     ) -> None:
         self._options = options
         self._clock = wait_options.clock
+        self._timeout = wait_options.timeout
         self._counters = wait_options.counters
         self._journal = journal
         self._report = report
@@ -148,14 +160,25 @@ class BulkSync(Generic[T]):
         self._tasks.start_soon(self._scheduler.run)
         self._tasks.start_soon(self._renew_leases)
         with self._reading:
-            try:
-                await self._start_all(source)
-            except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
-                failure = error
+            failure = await self._read(source)
         if self._journal_error is not None and self._starting in self._unreported:
             await self._report_error(self._starting, self._journal_error, Outcome.ACTIVE)
         await self._wait_until_reported()
         return failure or self._journal_error
+
+    async def _read(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
+        """Start all tenants, and return the error of the source or of the journal, if any."""
+        try:
+            with CancellationGuard("the source of the tenants"):
+                await self._start_all(source)
+        except (StopIteration, StopAsyncIteration) as error:
+            # An iterator that raised it would just end.
+            failure = RuntimeError(f"the source of the tenants raised {type(error).__name__}")
+            failure.__cause__ = error
+            return failure
+        except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
+            return error
+        return None
 
     async def _wait_until_reported(self) -> None:
         while self._unreported:
@@ -250,7 +273,8 @@ class BulkSync(Generic[T]):
     async def _trigger(self, tenant_id: int, item: T) -> None:
         began = self._clock.now()
         try:
-            body = await self._options.encode_body(item)
+            with CancellationGuard("payload"):
+                body = await self._options.encode_body(item)
             entry = await self._claim(tenant_id)
         except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
             self._slots.release()
@@ -277,7 +301,8 @@ class BulkSync(Generic[T]):
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             is_sent = True
-            trigger = await self._options.send(tenant_id, body)
+            with CancellationGuard("the request"):
+                trigger = await self._options.send(tenant_id, body)
         except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
@@ -302,8 +327,9 @@ class BulkSync(Generic[T]):
             await self._record(self._journal.record_not_sent(tenant_id))
 
     async def _triggered(self, tenant_id: int, trigger: Trigger, began: float) -> None:
+        triggered_at = self._clock.now()
         try:
-            await self._record_trigger(tenant_id, trigger)
+            await self._record_trigger(tenant_id, trigger, triggered_at + self._timeout)
         except Exception as error:  # noqa: BLE001 - raised by the user's own callback
             self._counters.triggered += 1
             await self._record(self._journal.release(tenant_id))
@@ -312,22 +338,33 @@ class BulkSync(Generic[T]):
             result = RunResult(trigger.trigger_id, None, error, 0, elapsed, tenant_id)
             await self._report_result(tenant_id, result, Outcome.ACTIVE)
         else:
-            self._wait_for_run(tenant_id, trigger.trigger_id)
+            self._wait_for_run(tenant_id, trigger.trigger_id, triggered_at)
 
-    async def _record_trigger(self, tenant_id: int, trigger: Trigger) -> None:
+    async def _record_trigger(self, tenant_id: int, trigger: Trigger, time_limit: float) -> None:
         try:
             await self._record(self._journal.record_triggered(tenant_id, trigger.trigger_id))
         finally:  # a cancellation must not hide from the user that there is a trigger
-            if self._options.on_triggered is not None:
-                returned = self._options.on_triggered(trigger, tenant_id)
-                if inspect.isawaitable(returned):
-                    await returned
+            await self._call_on_triggered(tenant_id, trigger, time_limit)
+
+    async def _call_on_triggered(self, tenant_id: int, trigger: Trigger, time_limit: float) -> None:
+        if self._options.on_triggered is None:
+            return
+        time_left = max(time_limit - self._clock.now(), _LAST_SECONDS)
+        with self._clock.move_on_after(time_left) as scope, CancellationGuard("on_triggered"):
+            returned = self._options.on_triggered(trigger, tenant_id)
+            if inspect.isawaitable(returned):
+                await returned
+        if scope.cancelled_caught:
+            text = "on_triggered was cancelled at the time limit of trigger %s"
+            _log.warning(text, trigger.trigger_id)
 
     # Waiting for the run
 
-    def _wait_for_run(self, tenant_id: int, trigger_id: str) -> None:
+    def _wait_for_run(
+        self, tenant_id: int, trigger_id: str, triggered_at: float | None = None
+    ) -> None:
         self._counters.triggered += 1
-        self._scheduler.add(tenant_id, trigger_id)
+        self._scheduler.add(tenant_id, trigger_id, triggered_at)
 
     async def _run_ended(self, wait: TriggerWait, error: Exception | None) -> None:
         await self._record_end(wait)
@@ -339,12 +376,12 @@ class BulkSync(Generic[T]):
     async def _record_end(self, wait: TriggerWait) -> None:
         tenant_id, status = wait.key, wait.last_status
         if status is None or wait.outcome is Outcome.ACTIVE:
-            await self._record(self._journal.release(tenant_id))
+            write = self._journal.release(tenant_id)
         else:
             state = State(wait.outcome.value)
-            await self._record(
-                self._journal.record_ended(tenant_id, wait.trigger_id, state, status.status)
-            )
+            write = self._journal.record_ended(tenant_id, wait.trigger_id, state, status.status)
+        time_left = wait.time_limit() - self._clock.now()
+        await self._record(write, max(time_left, _LAST_SECONDS))
 
     # Keeping the journal
 
@@ -362,10 +399,16 @@ class BulkSync(Generic[T]):
             for tenant_id in sorted(released):
                 self._tasks.start_soon(self._resume, tenant_id)
 
-    async def _record(self, write: Awaitable[None]) -> None:
-        """Write to the journal. If that fails, send no more requests."""
+    async def _record(self, write: Awaitable[None], seconds: float | None = None) -> None:
+        """
+        Write to the journal. If that fails, send no more requests.
+
+        :param seconds: how long to wait, the time limit of a run by default. While the journal is
+            locked, the record stays queued, and a result does not wait for it any longer.
+        """
         try:
-            await write
+            with self._clock.move_on_after(self._timeout if seconds is None else seconds):
+                await write
         except PandiumError as error:
             self._stop_sending(error)
 

@@ -76,7 +76,7 @@ class StatusPoller:
         clock, connections = self._transport.clock, self._transport.connections
         connections.raise_if_closed()
         validate_instance("poll", poll, Polling)
-        validate_seconds("timeout", timeout, allow_infinity=True)
+        timeout = validate_seconds("timeout", timeout, allow_infinity=True)
         validate_callable("classify", classify)
         return WaitOptions(
             poll_status=self.poll,

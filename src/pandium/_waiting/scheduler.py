@@ -165,7 +165,7 @@ class Scheduler:
         # The entry of an expired wait stays in the heap until it reaches the top.
         self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # All waits have the same timeout, so the first one in this dict expires first.
+        # Sorted by `began`. All waits have the same timeout, so the first one expires first.
         self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
         self._unfinished = 0
         self._in_flight = 0
@@ -174,16 +174,23 @@ class Scheduler:
         self._is_closed = False
         self._sleep_scope: anyio.CancelScope | None = None
 
-    def add(self, key: Any, trigger_id: str) -> None:
+    def add(self, key: Any, trigger_id: str, began: float | None = None) -> None:
         """
-        Add a trigger. Its time limit starts now.
+        Add a trigger.
 
         :param key: the ``key`` of the ``TriggerWait`` that is passed to ``on_end``.
         :param trigger_id: the trigger's id.
+        :param began: the clock's time at which the time limit starts, now by default.
         """
-        wait = TriggerWait(key, trigger_id, self._options, self._options.clock.now())
+        began = self._options.clock.now() if began is None else began
+        wait = TriggerWait(key, trigger_id, self._options, began)
         self._unfinished += 1
+        last = next(reversed(self._unexpired), wait)
         self._unexpired[wait] = None
+        if last.began > began:
+            self._unexpired = OrderedDict(
+                sorted(self._unexpired.items(), key=lambda item: item[0].began)
+            )
         self._push(wait, wait.next_delay())
 
     def close(self) -> None:

@@ -1,0 +1,142 @@
+"""Lock a file for one transaction at a time, across threads and processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FileLockedError", "LockFile"]
+
+# The first pause between two attempts, in seconds. Each further pause is twice as long.
+_FIRST_PAUSE = 0.001
+# How long a fork waits for a transaction, in seconds. It waits longer only if the forking thread
+# is itself in the transaction, which would be a deadlock.
+_FORK_TIMEOUT = 5.0
+
+
+class FileLockedError(Exception):
+    """The file is locked by another process. Never raised to users."""
+
+
+class ProcessLock:
+    """
+    A lock for the threads of this process, which no process is forked under.
+
+    So a child never inherits an open transaction or a locked file.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_held_by_fork = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+    def register(self) -> None:
+        """Hold the lock while the process is forked, on systems that can fork."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before_fork,
+                after_in_parent=self._after_fork_in_parent,
+                after_in_child=self.__init__,  # type: ignore[misc]  # a child has one thread
+            )
+
+    def _before_fork(self) -> None:
+        self._is_held_by_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
+
+    def _after_fork_in_parent(self) -> None:
+        if self._is_held_by_fork:
+            self._is_held_by_fork = False
+            self._lock.release()
+
+
+_process_lock = ProcessLock()
+_process_lock.register()
+
+
+class LockFile:
+    """
+    An empty file beside a database, which is locked during each transaction.
+
+    The locks that SQLite itself takes are not sufficient. They belong to the process, and the
+    operating system drops them when any code of the process closes the database file, even if it
+    only read a copy of it. A lock by ``flock`` belongs to one open file that only this class has.
+    On Windows, the locks of SQLite belong to an open file as well.
+
+    The lock file is opened for each transaction and may be deleted at any time.
+
+    :param path: the path of the lock file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @contextmanager
+    def hold(self, timeout: float) -> Iterator[None]:
+        """
+        Hold the lock in a block of code that does not wait for anything but the disk.
+
+        :param timeout: how long to wait for another process, in seconds.
+        :raises FileLockedError: if another process still holds the lock.
+        :raises OSError: if the file cannot be created or locked.
+        """
+        with _process_lock:
+            descriptor = self._acquire(time.monotonic() + timeout)
+            try:
+                yield
+            finally:
+                if descriptor is not None:
+                    _release(descriptor)
+
+    def remove(self) -> None:
+        """Delete the file, to leave nothing behind. The caller holds the lock."""
+        with suppress(OSError):
+            Path(self._path).unlink()
+
+    def _acquire(self, deadline: float) -> int | None:
+        if sys.platform == "win32":
+            return None
+        pause = _FIRST_PAUSE
+        while True:
+            descriptor = self._try_to_acquire()
+            if descriptor is not None:
+                return descriptor
+            if time.monotonic() + pause > deadline:
+                raise FileLockedError
+            time.sleep(pause)
+            pause *= 2
+
+    def _try_to_acquire(self) -> int | None:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        is_locked = False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # If the file was deleted after it was opened, other processes lock a new one.
+            is_locked = os.path.samestat(os.fstat(descriptor), Path(self._path).stat())
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if not is_locked:
+                os.close(descriptor)
+        return descriptor if is_locked else None
+
+
+def _release(descriptor: int) -> None:
+    # Closing is not enough if a child inherited the file from a fork that Python did not notice.
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

@@ -1,0 +1,273 @@
+"""The identity of a journal: no tenant is claimed twice, whatever is done to its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pandium import ConfigurationError, PandiumError
+from pandium._bulk.sqlite import SQLiteJournal
+from support.journals import (
+    JOB,
+    MINE,
+    NOT_MINE,
+    JournalProcess,
+    claim,
+    read_entries,
+    script_environment,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.journals import CalendarClock
+
+pytestmark = pytest.mark.anyio
+
+CLAIMED, HELD = ["sending", True], ["sending", False]
+FORKING_PROCESS = Path(__file__).parents[1] / "support" / "forking_process.py"
+
+
+# Claims are in the file itself
+
+
+def delete_other_files(path: Path) -> None:
+    """Delete everything in a journal's directory except for the journal itself."""
+    for file in path.parent.iterdir():
+        if file != path:
+            file.unlink()
+
+
+def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) -> None:
+    """Between two transactions, the other files may be deleted, even if the process is killed."""
+    with JournalProcess(journal_path) as killed, JournalProcess(journal_path) as other:
+        assert killed.call("claim", 1) == CLAIMED
+        delete_other_files(journal_path)
+        assert killed.call("claim", 2) == CLAIMED
+        delete_other_files(journal_path)
+        killed.kill()
+        assert other.call("claim", 1) == HELD
+        with JournalProcess(journal_path) as third:
+            assert third.call("claim", 2) == HELD
+
+
+def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
+    """A process may read its own journal, which drops the locks that SQLite holds."""
+    with JournalProcess(journal_path) as reading:
+        assert reading.call("read") > 0
+        with JournalProcess(journal_path) as other:
+            other.close()
+        assert reading.call("claim", 1) == CLAIMED
+        reading.kill()
+    with JournalProcess(journal_path) as third:
+        assert third.call("claim", 1) == HELD
+
+
+def test_a_copy_can_be_made_while_a_journal_is_in_use(journal_path: Path, tmp_path: Path) -> None:
+    """SQLite's backup contains every claim that was made before, and harms no later one."""
+    copy = tmp_path / "copy" / "journal"
+    copy.parent.mkdir()
+    with JournalProcess(journal_path) as process:
+        assert process.call("claim", 1) == CLAIMED
+        with closing(sqlite3.connect(journal_path)) as db, closing(sqlite3.connect(copy)) as target:
+            db.backup(target)
+        assert process.call("claim", 2) == CLAIMED
+        with JournalProcess(copy) as other:
+            assert [other.call("claim", 1), other.call("claim", 2)] == [HELD, CLAIMED]
+
+
+# Forks
+
+
+def fork(backend: str, path: Path, mode: str) -> dict[str, list[Any]]:
+    """Run forking_process.py, and return the results by process."""
+    output = subprocess.run(
+        [sys.executable, FORKING_PROCESS, backend, path, mode],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+        env=script_environment(),
+    ).stdout
+    return {name: results for name, *results in map(json.loads, output.splitlines())}
+
+
+def test_a_child_cannot_use_the_journal_of_its_parent(
+    journal_path: Path, anyio_backend: str
+) -> None:
+    """A child gets an error that says what to do. The parent is not affected."""
+    results = fork(anyio_backend, journal_path, "inherit")
+    assert results["parent"] == [True, True]
+    [error] = results["child"]
+    assert "forked" in error
+    assert "sync_all in the child" in error
+
+
+def test_a_child_can_open_the_journal_of_its_parent(journal_path: Path, anyio_backend: str) -> None:
+    """A child that opens the file itself is one more worker."""
+    results = fork(anyio_backend, journal_path, "open")
+    assert results == {"child": [False, True], "parent": [True, False, True]}
+    assert [entry[0] for entry in read_entries(journal_path)] == [1, 2, 3]
+    assert list(journal_path.parent.iterdir()) == [journal_path]
+
+
+def test_a_fork_waits_for_the_end_of_a_transaction(journal_path: Path) -> None:
+    """A child inherits neither an open transaction nor a lock, whichever thread forks."""
+    assert fork("asyncio", journal_path, "transaction") == {"child": [True]}
+
+
+# Other names of the same file
+
+
+async def test_a_file_with_two_names_is_refused(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A hard link is refused under either name, with an error that says what to do."""
+    async with SQLiteJournal(journal_path, JOB, calendar):
+        pass
+    second = journal_path.with_name("second")
+    second.hardlink_to(journal_path)
+    for path in (journal_path, second):
+        with pytest.raises(ConfigurationError, match=r"2 names.*symbolic link"):
+            async with SQLiteJournal(path, JOB, calendar):
+                pass
+    second.unlink()
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal) == MINE
+
+
+async def test_a_second_name_is_noticed(journal_path: Path, calendar: CalendarClock) -> None:
+    """If a hard link is made while a journal is in use, the next transaction fails."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        journal_path.with_name("second").hardlink_to(journal_path)
+        with pytest.raises(PandiumError, match="2 names"):
+            await claim(journal, 2)
+    assert [entry[0] for entry in read_entries(journal_path)] == [1]
+
+
+async def test_a_symbolic_link_is_the_same_journal(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """Workers that use a link and its target share the journal and its lock."""
+    link = journal_path.with_name("link")
+    link.symlink_to(journal_path)
+    async with SQLiteJournal(link, JOB, calendar) as one:
+        assert await claim(one) == MINE
+        async with SQLiteJournal(journal_path, JOB, calendar) as two:
+            assert await claim(two) == NOT_MINE
+        assert {file.name for file in journal_path.parent.iterdir()} <= {
+            "journal",
+            "link",
+            "journal-journal",
+            "journal-lock",
+        }
+
+
+async def test_a_link_that_changes_its_target_is_noticed(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A worker must not write to a file that the next worker does not find."""
+    link = journal_path.with_name("link")
+    link.symlink_to(journal_path)
+    async with SQLiteJournal(link, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        link.unlink()
+        link.symlink_to(journal_path.with_name("other"))
+        with pytest.raises(PandiumError, match="deleted or replaced"):
+            await claim(journal, 2)
+
+
+OPEN = """
+import sys, anyio
+from pathlib import Path
+from pandium._bulk.sqlite import SQLiteJournal
+from pandium._clock import RealClock
+
+async def main():
+    async with SQLiteJournal(Path(sys.argv[1]), {}, RealClock()):
+        pass
+
+anyio.run(main)
+"""
+
+
+def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
+    """If a single file is mounted, for example into a container, the files beside it differ."""
+    outside, inside = tmp_path / "outside", tmp_path / "in side"
+    outside.touch()
+    inside.touch()
+    script = 'mount --bind "$1" "$2" || exit 77; shift 2; exec "$@"'
+    mount = ["unshare", "-Urm", "sh", "-c", script, "sh", outside, inside]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], check=False).returncode:
+        pytest.skip("mounting is not allowed")
+    command = [*mount, sys.executable, "-c", OPEN, inside]
+    errors = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True).stderr
+    assert "mounted as a single file" in errors
+    assert "mount its directory" in errors
+
+
+# Other content of the same file
+
+
+def restore_older_copy(path: Path) -> None:
+    shutil.copyfile(path.with_name("copy"), path)
+
+
+def write_another_journal(path: Path) -> None:
+    with JournalProcess(path.with_name("another")) as process:
+        for tenant_id in range(50):  # so that it has more transactions
+            assert process.call("claim", tenant_id) == CLAIMED
+        process.close()
+    shutil.copyfile(path.with_name("another"), path)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def delete_rows(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM revision")
+        db.commit()
+
+
+@pytest.mark.parametrize(
+    "overwrite", [restore_older_copy, write_another_journal, truncate, delete_rows]
+)
+async def test_a_file_that_is_overwritten_is_noticed(
+    journal_path: Path, calendar: CalendarClock, overwrite: Callable[[Path], None]
+) -> None:
+    """The same file with other or older content is not the same journal: all transactions fail."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        shutil.copyfile(journal_path, journal_path.with_name("copy"))
+        assert await claim(journal, 2) == MINE
+        overwrite(journal_path)
+        for tenant_id in (2, 3):
+            with pytest.raises(PandiumError, match=r"overwritten|no such table") as caught:
+                await claim(journal, tenant_id)
+            assert str(journal_path) in str(caught.value)
+
+
+async def test_a_switch_to_a_write_ahead_log_is_noticed(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If another program moves new claims out of the file, the next transaction fails."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        with closing(sqlite3.connect(journal_path)) as db:
+            assert db.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+            with pytest.raises(PandiumError, match="switched to WAL mode"):
+                await claim(journal, 2)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 2) == MINE

@@ -1,0 +1,81 @@
+"""The lock file beside a journal: one transaction at a time, in all threads and processes."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from pandium._bulk.lock_file import FileLockedError, LockFile
+from pandium._bulk.sqlite_connection import Database
+from support.journals import JournalProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandium._bulk.sqlite_connection import Connection
+    from support.journals import CalendarClock
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_reading_a_file_does_not_unlock_it(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """Code that reads a journal during a transaction of its process lets no other process in."""
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def work(_: Connection) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    with JournalProcess(journal_path) as other:
+        database = Database(journal_path, "journal", calendar)
+        await database.open(lambda _: None)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(database.run, work)
+            await anyio.to_thread.run_sync(has_begun.wait)
+            await anyio.Path(journal_path).read_bytes()  # drops the locks that SQLite holds
+            other.send("claim", 1)
+            assert "locked by another process" in other.wait_for_warning()
+            may_end.set()
+            assert other.receive() == ["sending", True]
+        await database.close(lambda _: None)
+
+
+def test_a_locked_file_is_refused(tmp_path: Path) -> None:
+    """A lock of another process raises an error after a time. Once it is released, none."""
+    lock_file = LockFile(str(tmp_path / "lock"))
+    with (tmp_path / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FileLockedError), lock_file.hold(0.01):
+            pytest.fail("the file is locked")
+        fcntl.flock(other, fcntl.LOCK_UN)
+        with lock_file.hold(0), pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_deleted_lock_file_is_created_again(tmp_path: Path) -> None:
+    """A lock of a file that was deleted counts no longer. All later ones are of a new file."""
+    lock_path = tmp_path / "lock"
+    lock_file = LockFile(str(lock_path))
+    with lock_path.open("w") as deleted:
+        fcntl.flock(deleted, fcntl.LOCK_EX)
+        lock_path.unlink()
+        with lock_file.hold(0), lock_path.open() as new, pytest.raises(BlockingIOError):
+            fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with lock_file.hold(0):
+        lock_file.remove()
+    assert not lock_path.exists()
+
+
+def test_a_lock_file_needs_its_directory(tmp_path: Path) -> None:
+    """A file that cannot be created is an error, and not a lock that is waited for."""
+    lock_file = LockFile(str(tmp_path / "missing" / "lock"))
+    with pytest.raises(FileNotFoundError), lock_file.hold(0.01):
+        pytest.fail("there is no directory")
