@@ -207,10 +207,10 @@ def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
     outside.touch()
     inside.touch()
     script = 'mount --bind "$1" "$2" || exit 77; shift 2; exec "$@"'
-    mount = ["unshare", "-Urm", "sh", "-c", script, "sh", outside, inside]
+    mount = ["unshare", "-Urm", "sh", "-c", script, "sh", str(outside), str(inside)]
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], check=False).returncode:
         pytest.skip("mounting is not allowed")
-    command = [*mount, sys.executable, "-c", OPEN, inside]
+    command = [*mount, sys.executable, "-c", OPEN, str(inside)]
     errors = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True).stderr
     assert "mounted as a single file" in errors
     assert "mount its directory" in errors
