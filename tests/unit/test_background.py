@@ -462,5 +462,5 @@ async def test_a_cancellation_in_the_producer_is_an_error() -> None:
 
     async with Background(produce, 1) as items:
         assert await anext(items) == 1
-        with pytest.raises(RuntimeError, match="cancelled"):
+        with pytest.raises(RuntimeError, match="canceled"):
             await anext(items)
