@@ -49,8 +49,8 @@ class CancellationGuard:
             raise RuntimeError(text) from exc
 
     def _is_cancelled(self) -> bool:
-        # The deadline detects anyio's cancel scopes. The request count detects asyncio's own
-        # cancellation.
+        # The deadline reveals cancellation by an anyio scope. The number of requests reveals
+        # cancellation by asyncio itself.
         is_scope_cancelled = anyio.current_effective_deadline() == -inf
         return is_scope_cancelled or _count_cancel_requests() > self._requests
 

@@ -74,7 +74,7 @@ def as_attrs_validator(
     return validator
 
 
-# Numbers, flags, text
+# Numbers, flags and text
 
 
 def validate_whole_number(
@@ -184,12 +184,12 @@ def validate_callable(argument: str, value: object) -> None:
 
 
 def validate_instance(argument: str, value: object, cls: type) -> None:
-    """Validate an instance of a class."""
+    """Validate that a value is an instance of a class."""
     if not isinstance(value, cls):
         raise ValueError(f"{argument} must be a {cls.__name__}, not {value!r}")
 
 
-# Parts of a request
+# Request components
 
 
 def validate_method(method: object) -> str:
@@ -287,7 +287,7 @@ def validate_headers(headers: object) -> dict[str, str]:
     return given
 
 
-# Rules of the API
+# API-specific rules
 
 
 def validate_mode(mode: RunMode | str) -> str:
