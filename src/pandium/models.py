@@ -388,8 +388,8 @@ class Trigger:
 
 
 # All values are in lower case. Every documented failure status starts with "Failed". A third-party
-# client uses "completed". "succeeded" is a phase in Kubernetes,
-# whose terms also appear in the status of a run.
+# client uses "completed". "succeeded" is a phase in Kubernetes, whose terms also appear in the
+# status of a run.
 _SUCCEEDED = frozenset({"succeeded", "completed"})
 _FAILED = "failed"
 _ACTIVE = frozenset({"pending", "running"})

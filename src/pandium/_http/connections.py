@@ -158,7 +158,7 @@ class Connections:
                 **body,
             )
         except httpx.InvalidURL as error:
-            raise ValueError(f"path or params are not valid in a URL: {error}") from None
+            raise ValueError(f"path or params cannot be sent: {error}") from None
 
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
