@@ -86,8 +86,8 @@ def validate_whole_number(
     except TypeError:
         number = None
     if number is None or number < minimum or (maximum is not None and number > maximum):
-        bounds = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise ValueError(f"{argument} must be a whole number {bounds}, not {value!r}")
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{argument} must be an integer {bounds}, not {value!r}")
     return number
 
 
