@@ -16,7 +16,7 @@ __all__ = ["CancellationGuard", "is_asyncio"]
 
 class CancellationGuard:
     """
-    A context manager that turns the cancellation of another task into a ``RuntimeError``.
+    A context manager that converts the cancellation of another task to a ``RuntimeError``.
 
     Code that awaits another task raises ``CancelledError`` if that task was canceled. In that case,
     asyncio ends the current task without an error, as if it had been canceled itself. A
