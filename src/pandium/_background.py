@@ -88,10 +88,10 @@ class Background(Generic[T]):
         await self._wait_until_finished()
         error, self._error = self._error, None
         if error is not None and not isinstance(error, Exception):
-            raise error  # for example KeyboardInterrupt
+            raise error  # such as KeyboardInterrupt
 
     async def _wait_until_finished(self) -> None:
-        # A native asyncio cancellation interrupts the shield once. Wait for the task regardless.
+        # A native asyncio cancellation can interrupt the shield. Keep waiting until the task ends.
         cancellation: BaseException | None = None
         while not self._is_finished:
             try:
@@ -115,7 +115,7 @@ class Background(Generic[T]):
         if self._is_finished:
             return
         if isinstance(error, anyio.get_cancelled_exc_class()):
-            # The scope absorbs our own cancellation. Do not pass any other one on to consumers.
+            # The scope absorbs our own cancellation. Convert any other cancellation to an error.
             self._error = RuntimeError("the background task was canceled from outside")
             self._error.__cause__ = error
         else:
@@ -144,7 +144,7 @@ class Background(Generic[T]):
         await anyio.lowlevel.checkpoint()
         while not (self._items or self._is_finished):
             await self._wait_for_item()
-        # Do not use `await` below. A cancellation after removing an item would lose it.
+        # Do not use `await` below. If the task were canceled there, the item would be lost.
         if self._is_left:
             raise RuntimeError("the `async with` block of this iterator has exited")
         if self._items:

@@ -16,7 +16,7 @@ __all__ = ["CancellationGuard", "is_asyncio"]
 
 class CancellationGuard:
     """
-    A context manager that turns the cancellation of another task into a ``RuntimeError``.
+    A context manager that converts the cancellation of another task to a ``RuntimeError``.
 
     Code that awaits another task raises ``CancelledError`` if that task was canceled. In that case,
     asyncio ends the current task without an error, as if it had been canceled itself. A
@@ -49,8 +49,8 @@ class CancellationGuard:
             raise RuntimeError(text) from exc
 
     def _is_cancelled(self) -> bool:
-        # The deadline detects anyio's cancel scopes. The request count detects asyncio's own
-        # cancellation.
+        # The deadline reveals cancellation by an anyio scope. The number of requests reveals
+        # cancellation by asyncio itself.
         is_scope_cancelled = anyio.current_effective_deadline() == -inf
         return is_scope_cancelled or _count_cancel_requests() > self._requests
 

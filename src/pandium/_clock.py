@@ -1,4 +1,4 @@
-"""The clock that clients use. Tests can replace it."""
+"""The clock that clients use, which tests can replace."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def create_clock() -> Clock:
 
 @contextmanager
 def use_clock(clock: Clock) -> Iterator[None]:
-    """Use a clock, for testing, in every client that is created inside the block."""
+    """Use a custom clock for every client created inside the block. Intended for tests."""
 
     def factory() -> Clock:
         return clock

@@ -62,7 +62,7 @@ class Secret:
 
     def redact(self, value: Any) -> Any:
         """
-        Replace every spelling of the key with ``***`` in untrusted text or JSON-like data.
+        Replace the key with ``***`` in untrusted text or JSON-like data, even if it is escaped.
 
         Data that is nested too deeply or exceeds the size limits is omitted.
         """
@@ -110,7 +110,7 @@ def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> C
 
 
 def _resolve_key(argument: Secret) -> Secret:
-    # Never hold the plain key in a local variable, because some error reports include them.
+    # Never hold the plain key in a local variable, because some error reports show them.
     secret, source = argument, "api_key"
     if not secret.is_set:
         secret, source = Secret(_read_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
@@ -121,7 +121,8 @@ def _resolve_key(argument: Secret) -> Secret:
 
 
 def _resolve_base_url(environment: str | None, base_url: str | None) -> str:
-    # The order of precedence is base_url, environment, PANDIUM_BASE_URL, PANDIUM_ENV, production.
+    # The order of precedence is base_url, environment, PANDIUM_BASE_URL, PANDIUM_ENV, and
+    # finally the production URL.
     # The environment argument is validated even if base_url overrides it.
     host = None if environment is None else _get_host("environment", environment)
     if base_url is not None:
@@ -134,7 +135,8 @@ def _resolve_base_url(environment: str | None, base_url: str | None) -> str:
 
 
 def _read_variable(name: str) -> str | None:
-    # Strip white space, because secret managers often add a newline. Treat a blank as unset.
+    # Strip white space, because secret managers often add a newline. Treat a blank variable as
+    # unset.
     return os.environ.get(name, "").strip() or None
 
 

@@ -22,12 +22,12 @@ _OMITTED = "..."
 # Text: search for the key in the original text and after each of several rounds of decoding.
 #
 # A regular expression with all spellings of each character was rejected. It takes 140 ms to compile
-# for a key of 1,000 characters, and matches only the nesting that it was written for.
+# for a key of 1,000 characters, and matches only the levels of nesting that it anticipates.
 
 _PRINTABLE = range(0x20, 0x7F)
 _MAX_DECODINGS = 8
-# The number of characters that one call examines, and the number by which it may read past that
-# limit to match a key that begins within it.
+# The maximum number of characters to examine per call, and the number of additional characters to
+# read to complete a match that begins within that limit.
 _MAX_CHARACTERS = 2**17
 _MAX_SPELLING = 2**13
 
@@ -132,10 +132,11 @@ def _decode_fully(text: str) -> str:
 
 class Redactor:
     """
-    Replaces an API key with ``***`` in all its spellings.
+    A redactor that replaces an API key with ``***``, even if it is escaped.
 
     The key is matched in any case. Any of its characters may be escaped as in JSON, Python,
-    JavaScript, URLs, forms, HTML or XML, in any combination and level of nesting.
+    JavaScript, URLs, forms, HTML or XML, in any combination and at several
+    levels of nesting.
 
     :param key: the key, in printable ASCII characters.
     :param shortest: the minimum length of a key that is redacted. A shorter key might also match
@@ -209,7 +210,7 @@ _MAX_BITS = 2_000  # 602 digits; Python's limit for converting integers is at le
 
 
 class _Walk:
-    """Redacts one data structure within limits on the number of values and characters."""
+    """A traversal that redacts a limited number of values and characters."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -320,10 +321,10 @@ def _format(record: logging.LogRecord) -> str:
 
 def _remove_queries(text: str) -> str:
     """
-    Remove the query strings of URLs, up to a closing quote or white space.
+    Remove query strings from URLs, which end at a closing quote or white space.
 
-    This includes URLs that are not known to be signed, because any response header may contain a
-    signed URL.
+    This includes the query strings of URLs that are not known to be signed, because any response
+    header may contain a signed URL.
     """
     return _quoted_or_query_pattern().sub(_cut_query, text)
 
@@ -331,7 +332,7 @@ def _remove_queries(text: str) -> str:
 @cache
 def _quoted_or_query_pattern() -> re.Pattern[str]:
     """Return a pattern for a string quoted by ``repr``, or for a query string outside one."""
-    # The closing quote is optional, so that no match attempt fails and matching takes linear time.
+    # The closing quote is optional, so that an attempt never fails and matching takes linear time.
     return re.compile(r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|\?\S+""", re.DOTALL)
 
 
@@ -354,10 +355,10 @@ _HIDDEN = frozenset(
 
 def hide_frames(error: BaseException, outer: BaseException | None = None) -> None:
     """
-    Remove the frames whose local variables may contain secrets from an error's traceback.
+    Remove frames from an error's traceback if their local variables may contain secrets.
 
     The secrets are in request headers, which contain the key, and in responses, which may echo it.
-    A cancellation loses its entire traceback. Any other error keeps the frames of user code.
+    The entire traceback of a cancellation is removed. Other errors keep the frames of user code.
 
     :param error: the error to change, along with its causes and contexts.
     :param outer: the exception that the caller was already handling, which is left unchanged.

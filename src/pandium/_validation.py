@@ -80,7 +80,7 @@ def as_attrs_validator(
     return validator
 
 
-# Numbers, flags, text
+# Numbers, flags and text
 
 
 def validate_whole_number(
@@ -89,8 +89,8 @@ def validate_whole_number(
     """Validate an integer within bounds. Accept NumPy integers but not booleans."""
     number = _as_whole_number(value)
     if number is None or number < minimum or (maximum is not None and number > maximum):
-        bounds = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise ValueError(f"{argument} must be a whole number {bounds}, not {value!r}")
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{argument} must be an integer {bounds}, not {value!r}")
     return number
 
 
@@ -198,12 +198,12 @@ def validate_callable(argument: str, value: object) -> None:
 
 
 def validate_instance(argument: str, value: object, cls: type) -> None:
-    """Validate an instance of a class."""
+    """Validate that a value is an instance of a class."""
     if not isinstance(value, cls):
         raise ValueError(f"{argument} must be a {cls.__name__}, not {value!r}")
 
 
-# Parts of a request
+# Request components
 
 
 def validate_method(method: object) -> str:
@@ -301,7 +301,7 @@ def validate_headers(headers: object) -> dict[str, str]:
     return given
 
 
-# Rules of the API
+# API-specific rules
 
 
 def validate_mode(mode: RunMode | str) -> str:

@@ -107,8 +107,8 @@ class PandiumError(Exception):
     :ivar method: the HTTP method of the request, or ``None`` if the error does not concern one.
     :ivar url: the URL of the request, or ``None``.
     :ivar attempts: all attempts to send the request, oldest first.
-    :ivar outcome_unknown: whether the request may have been executed despite the error. If so,
-        check whether it was before you send it again.
+    :ivar outcome_unknown: whether the request may have been executed despite the error. Before
+        you send it again, check whether it was executed.
     :ivar resume_skip: for an error in a listing, the ``skip`` value to continue after the last
         delivered record, or ``None``.
     """
@@ -188,7 +188,7 @@ class APIError(PandiumError):
     :ivar status_code: the HTTP status code.
     :ivar message: the message from the API, or ``""``.
     :ivar details: the problems that the API found in the request.
-    :ivar body: the response body, decoded if it is JSON, otherwise as text.
+    :ivar body: the response body, as a decoded value if it is JSON, or else as text.
     :ivar headers: the response headers, with lower-case names.
     :ivar retry_after: the delay requested by the API, in seconds, or ``None``.
     """

@@ -8,7 +8,7 @@ ignored. To get all fields, use ``listing.raw()`` or ``client.request``.
 
 The vendor documents the type of each field, but rarely its meaning. Where the meaning is not
 documented, the descriptions below are based on the name of the field, or say "undocumented" if the
-name is not clear.
+name is unclear.
 """
 
 from datetime import datetime
@@ -172,7 +172,7 @@ class Flag:
 
     :ivar name: the display name.
     :ivar id: the flag's id.
-    :ivar flag_color: the color, or ``None``. Its format is undocumented.
+    :ivar flag_color: the color, or ``None``. The format is undocumented.
     """
 
     name: str
@@ -388,7 +388,8 @@ class Trigger:
 
 
 # All values are in lower case. Every documented failure status starts with "Failed". A third-party
-# client uses "completed". Kubernetes, whose terms the status of a run uses, has "succeeded".
+# client uses "completed". "succeeded" is a phase in Kubernetes, whose terms also appear in the
+# status of a run.
 _SUCCEEDED = frozenset({"succeeded", "completed"})
 _FAILED = "failed"
 _ACTIVE = frozenset({"pending", "running"})

@@ -381,7 +381,7 @@ async def test_a_background_task_is_entered_once_before_it_is_read() -> None:
     background = Background(produce_with_pauses, 1)
     with pytest.raises(RuntimeError, match="async with"):
         await anext(background)
-    with pytest.raises(RuntimeError, match="was not entered"):
+    with pytest.raises(RuntimeError, match="has not been entered"):
         await background.__aexit__(None, None, None)
     async with background as items:
         assert [item async for item in items] == ITEMS
@@ -462,5 +462,5 @@ async def test_a_cancellation_in_the_producer_is_an_error() -> None:
 
     async with Background(produce, 1) as items:
         assert await anext(items) == 1
-        with pytest.raises(RuntimeError, match="cancelled"):
+        with pytest.raises(RuntimeError, match="canceled"):
             await anext(items)

@@ -132,9 +132,7 @@ def test_certificates_that_cannot_be_read_are_named(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     if key_log is not None:
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / key_log))
-    with pytest.raises(
-        ConfigurationError, match="cannot load certificates from SSL_CERT_FILE or SSL_CERT_DIR"
-    ):
+    with pytest.raises(ConfigurationError, match="cannot load certificates from SSL_CERT_FILE or"):
         create_ssl_context()
 
 

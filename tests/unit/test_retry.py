@@ -293,7 +293,7 @@ def test_a_policy_is_a_frozen_value() -> None:
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, 4.0, "4", None])
 def test_attempts_must_be_a_whole_number_from_one(attempts: Any) -> None:
     """Any other number of attempts is a ValueError that names it."""
-    with pytest.raises(ValueError, match="attempts must be a whole number from 1, not "):
+    with pytest.raises(ValueError, match="attempts must be an integer of at least 1, not "):
         Retry(attempts=attempts)
 
 

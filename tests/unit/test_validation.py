@@ -241,11 +241,11 @@ def test_a_whole_number_is_returned_as_an_int(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("maximum", "bounds"), [(None, "from 1"), (500, "from 1 to 500")], ids=["open", "closed"]
+    ("maximum", "bounds"), [(None, "of at least 1"), (500, "from 1 to 500")], ids=["open", "closed"]
 )
 def test_the_error_for_a_whole_number_states_the_bounds(maximum: int | None, bounds: str) -> None:
     """The error for a number out of bounds has the argument, the bounds and the value."""
-    with pytest.raises(ValueError, match=f"^page_size must be a whole number {bounds}, not 0$"):
+    with pytest.raises(ValueError, match=f"^page_size must be an integer {bounds}, not 0$"):
         validate_whole_number("page_size", 0, maximum=maximum)
 
 

@@ -24,7 +24,7 @@ _MAX_PART = 2**20
 
 class BoundedBody:
     """
-    Decompress and collect a response body chunk by chunk, up to a maximum size.
+    A response body that is read and decompressed chunk by chunk, up to a maximum size.
 
     :param max_bytes: the maximum size of the decompressed body, in bytes.
     """
@@ -80,7 +80,7 @@ class BoundedBody:
 
 
 class _Decompressor:
-    """Decompress consecutive gzip members or a zlib stream."""
+    """A decompressor for consecutive gzip members or a zlib stream."""
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)

@@ -58,7 +58,7 @@ def validate_url(url: str) -> None:
     """
     Validate that httpx accepts a base URL.
 
-    :raises ConfigurationError: if it does not, for example because the host is invalid.
+    :raises ConfigurationError: if httpx rejects the URL, for example because of its host.
     """
     try:
         httpx.URL(url)
@@ -71,9 +71,9 @@ def validate_url(url: str) -> None:
 
 def validate_timeout(value: object) -> httpx.Timeout | float:
     """
-    Validate a timeout, which is a number of seconds or an `httpx.Timeout`.
+    Validate a timeout: a number of seconds or an `httpx.Timeout`.
 
-    :raises ConfigurationError: if it is neither.
+    :raises ConfigurationError: if the value is not a valid timeout.
     """
     if isinstance(value, httpx.Timeout):
         return value
@@ -88,7 +88,7 @@ def validate_http_client(value: object) -> None:
     """
     Validate a user-supplied client, which may be `None`.
 
-    :raises ConfigurationError: if it is not an `httpx.AsyncClient` or is closed.
+    :raises ConfigurationError: if the client is not an `httpx.AsyncClient` or is closed.
     """
     if value is not None and not isinstance(value, httpx.AsyncClient):
         name = type(value).__name__
@@ -158,7 +158,7 @@ class Connections:
                 **body,
             )
         except httpx.InvalidURL as error:
-            raise ValueError(f"path or params are not valid in a URL: {error}") from None
+            raise ValueError(f"path or params cannot be sent: {error}") from None
 
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
@@ -186,7 +186,7 @@ class Connections:
             return {**timeout.as_dict(), "pool": None}
         if self._is_borrowed:  # a user-supplied transport may rely on them
             return {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
-        return {}  # `exchange` limits the total time, and each additional limit costs a timer
+        return {}  # `exchange` limits the total time, and every other timeout would cost time
 
     def slot(self, max_pause: float) -> Slot:
         """
@@ -291,7 +291,7 @@ class Connections:
         """
         Raise an error if the client is closed or belongs to another event loop or process.
 
-        :raises PandiumError: if the client cannot be used here.
+        :raises PandiumError: if the client cannot be used.
         """
         self.raise_if_closed()
         here = _current_loop()
@@ -303,7 +303,7 @@ class Connections:
             )
 
     async def aclose(self) -> None:
-        """Close the connections of our own client. Calling this again has no effect."""
+        """Close all connections except those of a user-supplied client. Safe to call twice."""
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None and not self._is_borrowed and self._home == _current_loop():
@@ -320,7 +320,7 @@ class Connections:
 
 
 def _import_pool() -> Any:
-    # Import this late, because importing httpcore2 takes half as long as importing httpx.
+    # Defer this import, because importing httpcore2 takes half as long as importing httpx.
     return import_module(_POOL)
 
 
@@ -375,7 +375,7 @@ class _ExchangeProgress:
 
     @property
     def is_not_sent(self) -> bool:
-        """Whether the trace events prove that the request was not sent."""
+        """Whether the trace events show that the request was not sent."""
         return self._is_told and not self._is_sent
 
     async def on_event(self, event: str, info: Mapping[str, Any]) -> None:
@@ -392,7 +392,7 @@ class _ExchangeProgress:
         return RequestTimeout(f"no complete response within {seconds:g} s")
 
     def error_response(self) -> Response | None:
-        """Return a response whose status is an error, even if its body is incomplete."""
+        """Return the response, with a possibly incomplete body, if its status is an error."""
         response = self.response
         if response is None or response.is_success:
             return None

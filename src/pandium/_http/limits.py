@@ -17,7 +17,7 @@ _TOO_MANY_REQUESTS = 429
 
 class RateLimitGate:
     """
-    Delay all requests of a client while it is rate limited.
+    A gate that delays all requests of a client while it is rate limited.
 
     :ivar paused_until: the time on the client's clock at which requests may be sent again.
     """
@@ -49,7 +49,7 @@ class RateLimitGate:
 
 class RetryBudget:
     """
-    Limit the retries of a client to about a tenth of its requests.
+    A budget that limits the retries of a client to about a tenth of its requests.
 
     Each retry costs one token, and each successful request earns a tenth of a token. During an
     outage, the server sees one burst of retries, then none. A retry is free if the server

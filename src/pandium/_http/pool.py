@@ -76,7 +76,7 @@ class _RecordingBackend(httpcore2.AsyncNetworkBackend):
 
 class _Pool(httpcore2.AsyncConnectionPool):
     """
-    Keep idle connections on a stack and reuse the most recently used one.
+    A connection pool that reuses the most recently used idle connection.
 
     The pool in httpcore2 examines every connection twice per request. It also leaks the socket if
     a handshake is canceled, never frees the slot of a tunnel whose handshake failed, and treats
@@ -195,7 +195,7 @@ def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
 
 
 class _NoCookies(httpx.Cookies):
-    # The API sets no cookies, and looking for them takes 5% of the time of a call.
+    # The API sets no cookies, and extracting them would take 5% of the duration of a call.
     def extract_cookies(self, response: httpx.Response) -> None:
         pass
 
@@ -226,7 +226,7 @@ class _Client(httpx.AsyncClient):
 
 def create_http_client(max_connections: int) -> httpx.AsyncClient:
     """
-    Create an httpx client that uses our pool and the proxies and certificates in the environment.
+    Create an httpx client with our pool, and with proxies and certificates from the environment.
 
     :raises ConfigurationError: if an environment variable is invalid.
     """

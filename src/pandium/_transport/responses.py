@@ -36,7 +36,7 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
     422: ValidationError,
     429: RateLimited,
 }
-# A redirect (3xx) may be sent after a request was executed, and a 408 while it is executed.
+# A redirect (3xx) may be sent after the request was executed, and a 408 during its execution.
 _NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
 _MAX_MESSAGE_LENGTH = 200
 # Error bodies are untrusted, so they are read and searched only up to these sizes.
@@ -161,7 +161,7 @@ def _parse_literal(text: str) -> Any:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the delay in ``Retry-After``, which is a number or an HTTP date, in seconds."""
+    """Return the delay in seconds from ``Retry-After``, which is a number or an HTTP date."""
     value = headers.get("retry-after", "").strip()
     if _NUMBERS.fullmatch(value):  # a list if the header was sent more than once
         return min(max(map(float, value.split(","))), _MAX_RETRY_AFTER)

@@ -47,8 +47,8 @@ class Retry:
     :ivar attempts: the maximum number of attempts, including the first one.
     :ivar initial: the upper bound of the first delay, in seconds.
     :ivar maximum: the upper bound of every random delay, in seconds.
-    :ivar max_elapsed: the time after the start of the first attempt by which every delay must have
-        ended, in seconds.
+    :ivar max_elapsed: the maximum time from the start of the first attempt to the end of the last
+        delay, in seconds.
     :raises ValueError: if ``attempts`` is less than 1, or a duration is negative or infinite.
     """
 
@@ -111,7 +111,7 @@ async def send_with_retries(
     backoff = tenacity.wait_random_exponential(multiplier=policy.initial, max=policy.maximum)
 
     def delay(state: tenacity.RetryCallState) -> float:
-        # Use the longer of the two, so that a `Retry-After` of zero or in the past causes no burst.
+        # Use the longer of the two, so that a zero or past `Retry-After` does not cause a burst.
         return max(backoff(state), _retry_after(state))
 
     retrying = tenacity.AsyncRetrying(

@@ -44,7 +44,7 @@ class RetrySafety(Enum):
 @attrs.frozen
 class RequestSpec:
     """
-    The description of a request.
+    A description of a request to send.
 
     :ivar method: the HTTP method, in upper case.
     :ivar path: the percent-encoded path or, for a signed URL, the full URL.

@@ -47,7 +47,7 @@ _RETRY_HEADERS = frozenset({"retry-after", "date"})
 @attrs.frozen
 class Transport:
     """
-    Send requests with one set of options.
+    A transport that sends requests with a given set of options.
 
     Each view of a client has its own ``timeout``, ``retry`` and ``headers``. All views share the
     other attributes.
