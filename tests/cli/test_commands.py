@@ -137,7 +137,7 @@ def test_a_payload_can_come_from_standard_input(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The value `@-` reads standard input."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": 2}'))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"a": 2}')))
     assert run(["tenants", "update-metadata", "1", "@-"]) == 0
     assert last_body(emulator) == {"a": 2}
 
@@ -202,7 +202,7 @@ INVALID = [
     ("tenants sync 1 --payload {", "invalid JSON"),
     ('tenants sync 1 --payload {"a":NaN}', "NaN is not a JSON number"),
     ("tenants sync 1 --payload @nowhere.json", "cannot read nowhere.json: No such file"),
-    (f"tenants sync 1 --payload @{sys.executable}", "is not a UTF-8 text file"),
+    (f"tenants sync 1 --payload @{sys.executable}", "is not UTF-8 text"),
     ("tenants sync x", "'x' is not a valid number"),
     ("tenants list --all --limit 3", "--all and --limit cannot be combined"),
     ("tenants list --sort-by name", "sort_by must be '<field>__ASC'"),
