@@ -38,7 +38,8 @@ async def run(journal: SQLiteJournal, path: Path, command: str, *arguments: Any)
     if command == "claim":
         return await claim(journal, *arguments)
     if command == "triggered":
-        return await journal.record_triggered(*arguments)
+        await journal.record_triggered(*arguments)
+        return None
     if command == "read":
         return len(path.read_bytes())  # noqa: ASYNC240 - as a careless user would
     raise AssertionError(command)

@@ -82,7 +82,7 @@ def fork_and_sync(*arguments: str) -> None:
     try:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
         anyio.run(main, *arguments, backend=sys.argv[1])
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the child must not return
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(70)

@@ -63,13 +63,15 @@ def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) ->
 def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
     """A process may read its own journal, which drops the locks that SQLite holds."""
     with JournalProcess(journal_path) as reading:
+        assert reading.call("claim", 1) == CLAIMED
         assert reading.call("read") > 0
         with JournalProcess(journal_path) as other:
+            assert other.call("claim", 2) == CLAIMED
             other.close()
-        assert reading.call("claim", 1) == CLAIMED
+        assert reading.call("claim", 3) == CLAIMED
         reading.kill()
     with JournalProcess(journal_path) as third:
-        assert third.call("claim", 1) == HELD
+        assert [third.call("claim", tenant_id) for tenant_id in (1, 2, 3)] == [HELD] * 3
 
 
 def test_a_copy_can_be_made_while_a_journal_is_in_use(journal_path: Path, tmp_path: Path) -> None:
@@ -207,10 +209,10 @@ def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
     outside.touch()
     inside.touch()
     script = 'mount --bind "$1" "$2" || exit 77; shift 2; exec "$@"'
-    mount = ["unshare", "-Urm", "sh", "-c", script, "sh", outside, inside]
+    mount = ["unshare", "-Urm", "sh", "-c", script, "sh", str(outside), str(inside)]
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], check=False).returncode:
         pytest.skip("mounting is not allowed")
-    command = [*mount, sys.executable, "-c", OPEN, inside]
+    command = [*mount, sys.executable, "-c", OPEN, str(inside)]
     errors = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True).stderr
     assert "mounted as a single file" in errors
     assert "mount its directory" in errors

@@ -377,13 +377,14 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
         yield 2
         await raise_foreign_cancellation()
 
-    world, seen = World(), []
+    world = World()
+    seen: list[int | None] = []
     source = cancelled() if is_cancellation else Source()
     with pytest.raises(RuntimeError, match="source of the tenants raised"):
         async with world.clock.autojump(), world.syncing(source, path, 1) as results:
             async for result in results:
                 seen.append(result.tenant_id)
-    assert sorted(seen) == [1, 2]
+    assert set(seen) == {1, 2}
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

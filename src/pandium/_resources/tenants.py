@@ -331,10 +331,12 @@ class Tenants:
             twice.
         :param on_triggered: a function, sync or async, called as ``on_triggered(trigger,
             tenant_id)`` once for each trigger that this call sends, after it is recorded in the
-            journal. It is not called for triggers found in the journal. If it raises, the exception
-            is that tenant's ``error``: the trigger stays recorded, but this call does not wait for
-            its run. It is called even if the task is cancelled just after the response arrived; in
-            that case, an async function is itself cancelled at its first ``await``.
+            journal, or at the time limit of the run if another process locks the journal until
+            then. It is not called for triggers found in the journal. If it raises, the exception is
+            that tenant's ``error``: the trigger stays recorded, but this call does not wait for its
+            run. An async function is cancelled at the time limit of the run. The function is called
+            even if the task is cancelled just after the response arrived; in that case, an async
+            function is itself cancelled at its first ``await``.
         :param on_status: a function, sync or async, called as ``on_status(status, tenant_id)`` for
             each new status.
         :param classify: a function that maps a ``TriggerStatus`` to an ``Outcome``.
@@ -342,8 +344,9 @@ class Tenants:
         :raises ValueError: if an argument is invalid; nothing has been sent then.
         :raises ConfigurationError: by the iteration, if the journal cannot be used or belongs to
             another job; nothing has been sent then.
-        :raises PandiumError: by the iteration, after the other results, if the journal fails. An
-            exception of ``tenants`` is raised in the same way.
+        :raises PandiumError: by the iteration, after the other results, if the journal fails, or is
+            no longer the file that was opened. An exception of ``tenants`` is raised in the same
+            way. If it is the cancellation of another task, it is raised as a ``RuntimeError``.
         """
         # Imported here because most programs sync no tenants in bulk, and need no SQLite.
         from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415
