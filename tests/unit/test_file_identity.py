@@ -63,13 +63,15 @@ def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) ->
 def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
     """A process may read its own journal, which drops the locks that SQLite holds."""
     with JournalProcess(journal_path) as reading:
+        assert reading.call("claim", 1) == CLAIMED
         assert reading.call("read") > 0
         with JournalProcess(journal_path) as other:
+            assert other.call("claim", 2) == CLAIMED
             other.close()
-        assert reading.call("claim", 1) == CLAIMED
+        assert reading.call("claim", 3) == CLAIMED
         reading.kill()
     with JournalProcess(journal_path) as third:
-        assert third.call("claim", 1) == HELD
+        assert [third.call("claim", tenant_id) for tenant_id in (1, 2, 3)] == [HELD] * 3
 
 
 def test_a_copy_can_be_made_while_a_journal_is_in_use(journal_path: Path, tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ class Journal(Protocol):
     worker can adopt the tenant: it then waits for the tenant's trigger. A request whose response
     was not recorded by then has an unknown outcome.
 
+    A record is written even if the task is cancelled: at the latest when the journal is closed.
+    Closing waits a few seconds for a lock of another process, however many records are left.
+
     Neither API keys nor payloads are stored. Every method raises ``PandiumError`` if the storage
     fails. Entering the journal raises ``ConfigurationError`` if it cannot be used, or belongs to
     another job.
@@ -97,7 +100,11 @@ class Journal(Protocol):
         ...
 
     async def record_not_sent(self, tenant_id: int) -> None:
-        """Delete this worker's claim, because its request did not trigger a run."""
+        """
+        Delete this worker's claim, because its request did not trigger a run.
+
+        If an earlier request has an unknown outcome, the outcome is unknown again.
+        """
         ...
 
     async def record_ended(
