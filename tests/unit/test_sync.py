@@ -349,7 +349,7 @@ async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, p
     )
     assert set(results) == set(range(1, 11))
     assert [tenant_id for tenant_id, result in results.items() if result.error] == [3]
-    assert "was not cancelled" in str(results[3].error)
+    assert "was not canceled" in str(results[3].error)
     assert place.replace("request", "the request") in str(results[3].error)
     assert world.posted().count(3) == (place != "payload")
     if path is not None and place != "payload":

@@ -355,8 +355,8 @@ class Tenants:
         :raises ConfigurationError: during the iteration, if the journal cannot be used or belongs
             to another job. Nothing is sent.
         :raises PandiumError: during the iteration, after the other results, if the journal fails or
-            is no longer the file that was opened. An exception raised by ``tenants`` is re-raised in
-            the same way. If it is the cancellation of another task, it becomes a ``RuntimeError``.
+            is no longer the file that was opened. An exception raised by ``tenants`` is re-raised
+            in the same way. If it is the cancellation of another task, it is a ``RuntimeError``.
         """
         # Imported here because most programs never sync in bulk and do not need SQLite.
         from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415
