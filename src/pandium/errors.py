@@ -68,7 +68,7 @@ class Attempt:
 
     :ivar at: the time at which the attempt started, in UTC.
     :ivar seconds: the duration of the attempt, in seconds.
-    :ivar result: the status code, the error message or ``cancelled``, as text.
+    :ivar result: the status code, the error message or ``canceled``, as text.
     """
 
     at: datetime

@@ -234,6 +234,9 @@ def leaks_in(error: BaseException) -> Iterator[str]:
                         yield f"{frame.f_code.co_filename}:{line}: {name}"
 
 
+@pytest.mark.skipif(
+    sys.gettrace() is not None, reason="a tracer's own frames reach the recursion limit first"
+)
 @pytest.mark.parametrize(
     "function",
     [lambda: AsyncPandium(KEY), AsyncPandium, lambda: Secret(KEY).redact([KEY, f"%20{KEY}"])],

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from pandium import DecodeError
+from pandium._serialization.convert import decode
 from pandium.models import Category, Release, Tenant, Trigger
 from support.decoding import dump, dump_tenant, error_of, value_of
 from support.payloads import INTEGRATIONS, RUNS, TENANTS
@@ -181,3 +183,11 @@ def test_one_odd_record_does_not_lose_its_page() -> None:
     page = value_of(dump([tenant] * 250 + [odd] + [tenant] * 249), TENANTS)
     assert page[:250] + page[251:] == value_of(dump([tenant] * 499), TENANTS)
     assert page[250].id == 2
+
+
+@pytest.mark.parametrize("value", ["true", "null", "[]", "1.5"])
+def test_a_trigger_id_is_text_or_an_integer(value: str) -> None:
+    """A trigger id of any other type is an error that names the field."""
+    data = f'{{"trigger_id": {value}}}'.encode()
+    with pytest.raises(DecodeError, match="trigger_id"):
+        decode(data, Trigger)

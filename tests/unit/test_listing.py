@@ -581,3 +581,10 @@ async def test_a_server_that_shortens_pages_may_drift() -> None:
     server = changing_server(600, 3, lambda records: records.pop(0))
     server.shorten = lambda page: page[:50]
     assert await server.listing(page_size=500, prefetch=1).to_list() == list(range(600))
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, 0.5])
+async def test_confirm_end_is_true_false_or_auto(value: Any) -> None:
+    """Any other value is a ValueError that names the argument."""
+    with pytest.raises(ValueError, match="confirm_end must be True, False or 'auto', not "):
+        RecordServer(1).listing(confirm_end=value)

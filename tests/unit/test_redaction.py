@@ -485,3 +485,14 @@ def test_what_the_caller_is_handling_is_unchanged() -> None:
         error = caught_by(lambda: call_in("h11", lambda: raise_it(OSError())), sys.exception())
     assert error.__context__ is outer
     assert "asyncio" in frames_of(outer)
+
+
+def test_text_with_more_levels_of_escapes_than_are_decoded_is_redacted_in_part() -> None:
+    """Decoding stops after eight levels, and what was found until then is redacted."""
+    deep = KEY
+    for _ in range(12):
+        deep = quote(deep, safe="")
+    redacted = Secret(KEY).redact(f"{KEY} and {deep}")
+    assert redacted.startswith("*** and ")
+    with RedactedLogs(Secret(KEY).redact):
+        logging.getLogger("httpx").info("HTTP Request: %s", f"https://x/?{deep}")

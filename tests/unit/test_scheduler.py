@@ -26,7 +26,9 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
-from pandium._waiting.scheduler import for_each, wait_for_all, wait_for_run
+from pandium._waiting.polling import TriggerWait, WaitOptions
+from pandium._waiting.results import Counters
+from pandium._waiting.scheduler import Scheduler, for_each, wait_for_all, wait_for_run
 from pandium.emulator import ManualClock
 from support.runs import ScriptedRuns, gaps, scripted_run
 
@@ -264,7 +266,7 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
     """
     A source that awaits a cancelled task has failed: all results, then a RuntimeError.
 
-    That also holds in a task that was cancelled before and went on.
+    That also holds in a task that was canceled before and went on.
     """
     runs = ScriptedRuns({name: [(60, "Succeeded")] for name in "ab"})
 
@@ -589,3 +591,34 @@ async def test_a_waiting_trigger_takes_little_memory() -> None:
         tracemalloc.stop()
     assert len(sizes) > 300
     assert (max(sizes) - before) / len(runs.scripts) < 500
+
+
+async def test_a_wait_may_have_begun_before_it_was_added() -> None:
+    """Waits expire in the order in which they began, whatever the order of adding them."""
+    clock, ended = ManualClock(), list[tuple[str, float]]()
+
+    async def poll_status(trigger_id: str) -> TriggerStatus:
+        return TriggerStatus("Running")
+
+    async def on_end(wait: TriggerWait, error: Exception | None) -> None:
+        assert isinstance(error, WaitTimeout)
+        ended.append((wait.trigger_id, clock.now()))
+
+    options = WaitOptions(
+        poll_status=poll_status,
+        clock=clock,
+        polling=Polling(jitter=0),
+        timeout=100.0,
+        classify=lambda status: status.outcome,
+        counters=Counters(clock),
+        on_status=lambda *_: None,
+    )
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        await clock.sleep(60)
+        scheduler = Scheduler(options, tasks, on_end)
+        scheduler.add("new", "new")
+        scheduler.add("old", "old", began=clock.now() - 50)
+        scheduler.close()
+        await scheduler.run()
+    assert [trigger_id for trigger_id, _ in ended] == ["old", "new"]
+    assert ended[1][1] - ended[0][1] == pytest.approx(50, abs=1)

@@ -497,7 +497,7 @@ async def test_a_record_is_written_however_often_it_is_cancelled(
 async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """No request is sent for a claim that was cancelled, so the tenant stays new."""
+    """No request is sent for a claim that was canceled, so the tenant stays new."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         with locked(journal_path) as other:
             claiming = asyncio.ensure_future(claim(journal))

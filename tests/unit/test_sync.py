@@ -1044,7 +1044,7 @@ async def test_a_cancelled_request_is_unknown_at_once(journal_path: Path) -> Non
     assert read_states(journal_path) == {1: "unknown"}
     [lost] = await world.sync([1], journal_path)
     assert isinstance(lost.error, ConnectionLost)
-    assert "cancelled" in str(lost.error)
+    assert "canceled" in str(lost.error)
     assert world.posted() == [1]
 
 
@@ -1214,3 +1214,32 @@ async def test_nothing_is_sent_after_the_journal_has_failed(journal_path: Path) 
                 seen.append(result)
     assert [type(result.error) for result in seen] == [PandiumError, type(None)]
     assert world.posted() == [1]
+
+
+class Interrupt(BaseException):
+    """Like KeyboardInterrupt, which would end the event loop of the tests."""
+
+
+async def test_an_interrupt_is_raised_unwrapped(path: Path | None) -> None:
+    """What is no Exception ends the sync, and is raised without an exception group."""
+
+    async def encode_body(_: object) -> bytes | None:
+        raise Interrupt
+
+    world = World()
+    with pytest.raises(Interrupt):
+        await world.sync([1], path, encode_body=encode_body)
+
+
+async def test_on_triggered_is_canceled_at_the_time_limit(
+    path: Path | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback that hangs is canceled at the time limit of its run, and the wait goes on."""
+
+    async def on_triggered(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    world = World({1: 5.0})
+    [result] = await world.sync([1], path, on_triggered=on_triggered, timeout=0.5)
+    assert result.trigger_id == "t1"
+    assert "on_triggered was" in caplog.text

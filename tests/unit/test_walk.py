@@ -311,7 +311,7 @@ async def _cancel_and_continue(
 
     :param suspensions: Cancel at this suspension of the walk, if not 0.
     :param requests: Cancel at this request, if not 0.
-    :returns: False if the walk had ended before it was cancelled.
+    :returns: False if the walk had ended before it was canceled.
     """
     server = _drifting_server()
     pages = server.listing(page_size=10, prefetch=prefetch).pages()

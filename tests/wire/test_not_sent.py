@@ -254,6 +254,7 @@ async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
         "https://a:b/",
         "https:///x",
         "http://xn--/",
+        "https://xn--a/",
     ],
 )
 async def test_an_invalid_signed_url_is_a_decode_error(
@@ -297,3 +298,13 @@ async def test_a_tunnel_that_fails_was_never_sent(
     await listener.aclose()
     assert not caught.value.outcome_unknown
     assert len(caught.value.attempts) == 4
+
+
+@pytest.mark.anyio
+async def test_a_hook_may_raise_before_the_body_is_read() -> None:
+    """A raise-for-status hook keeps the status, although it leaves the body unread."""
+    with Misbehaving(bad.status("404 Not Found")) as server:
+        async with httpx.AsyncClient(event_hooks={"response": [raise_for_status]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(NotFound):
+                await client.tenants.sync(1, mode="normal")

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -19,6 +19,8 @@ from pandium._transport.telemetry import load_instruments
 from support import KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_httpx import HTTPXMock
 
     from pandium.emulator import Emulator
@@ -106,3 +108,62 @@ async def test_calls_work_without_opentelemetry(
     finally:
         load_instruments.cache_clear()
     assert SPANS.get_finished_spans() == ()
+
+
+@pytest.fixture
+def _fresh_instruments() -> Iterator[None]:
+    load_instruments.cache_clear()
+    yield
+    load_instruments.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_instruments")
+async def test_calls_work_if_only_the_namespace_is_installed(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another distribution may provide the namespace `opentelemetry` without the API."""
+    httpx_mock.add_response(json={"tenant_id": 1})
+    monkeypatch.delattr("opentelemetry.metrics")
+    monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+@pytest.mark.usefixtures("_fresh_instruments")
+async def test_a_provider_that_fails_is_logged_once(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If OpenTelemetry cannot be initialized, calls work and one warning says so."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such provider")
+
+    monkeypatch.setattr(trace, "get_tracer", fail)
+    httpx_mock.add_response(json={"tenant_id": 1}, is_reusable=True)
+    async with AsyncPandium(KEY) as client:
+        for _ in range(2):
+            await client.tenants.metadata(1)
+    assert [record.levelname for record in caplog.records if record.name == "pandium"] == [
+        "WARNING"
+    ]
+
+
+class FailingProcessor(SpanProcessor):
+    """A span processor of a user that raises."""
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        raise RuntimeError("the exporter is down")
+
+
+@pytest.mark.usefixtures("_fresh_instruments")
+async def test_a_span_that_fails_does_not_fail_its_call(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a span processor raises is logged, and the call succeeds."""
+    provider = TracerProvider()
+    provider.add_span_processor(FailingProcessor())
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    httpx_mock.add_response(json={"tenant_id": 1})
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+    assert "OpenTelemetry failed" in caplog.text

@@ -66,7 +66,7 @@ def _is_mount_point(path: Path) -> bool:
     """Return whether a file is a mount point, on systems that list them."""
     try:
         mounts = _MOUNTS.read_bytes().splitlines()
-    except OSError:
+    except OSError:  # pragma: no cover - systems that do not list mounts, such as macOS
         return False
     points = (mount.split(b" ")[_MOUNT_POINT] for mount in mounts)
     return os.fsencode(path) in map(_unescape, points)

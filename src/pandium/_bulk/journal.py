@@ -50,7 +50,7 @@ class Journal(Protocol):
     worker can adopt the tenant: it then waits for the tenant's trigger. A request whose response
     was not recorded by then has an unknown outcome.
 
-    A record is written even if the task is cancelled: at the latest when the journal is closed.
+    A record is written even if the task is canceled: at the latest when the journal is closed.
     Closing waits a few seconds for a lock of another process, however many records are left.
 
     Neither API keys nor payloads are stored. Every method raises ``PandiumError`` if the storage

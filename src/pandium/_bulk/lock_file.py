@@ -48,7 +48,7 @@ class ProcessLock:
 
     def register(self) -> None:
         """Hold the lock while the process is forked, on systems that can fork."""
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - false on Windows only
             os.register_at_fork(
                 before=self._before_fork,
                 after_in_parent=self._after_fork_in_parent,
@@ -59,7 +59,7 @@ class ProcessLock:
         self._is_held_by_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
 
     def _after_fork_in_parent(self) -> None:
-        if self._is_held_by_fork:
+        if self._is_held_by_fork:  # pragma: no branch - false after a timeout of a minute
             self._is_held_by_fork = False
             self._lock.release()
 
@@ -99,7 +99,7 @@ class LockFile:
             try:
                 yield
             finally:
-                if descriptor is not None:
+                if descriptor is not None:  # pragma: no branch - None on Windows only
                     _release(descriptor)
 
     def remove(self) -> None:
@@ -108,7 +108,7 @@ class LockFile:
             Path(self._path).unlink()
 
     def _acquire(self, deadline: float) -> int | None:
-        if sys.platform == "win32":
+        if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX systems
             return None
         pause = _FIRST_PAUSE
         while True:
@@ -137,6 +137,6 @@ class LockFile:
 
 def _release(descriptor: int) -> None:
     # Closing is not enough if a child inherited the file from a fork that Python did not notice.
-    if sys.platform != "win32":
+    if sys.platform != "win32":  # pragma: no branch - the tests run on POSIX systems
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)

@@ -165,7 +165,7 @@ class SQLiteJournal:
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """Delete this worker's claim, because its request did not trigger a run."""
-        await self._database.run_uncancelled(lambda db: self._delete_claim(db, tenant_id))
+        await self._database.run_uncanceled(lambda db: self._delete_claim(db, tenant_id))
 
     async def record_ended(
         self, tenant_id: int, trigger_id: str, state: State, status: str
@@ -189,7 +189,7 @@ class SQLiteJournal:
         return await self._database.run(work)
 
     async def _record(self, statement: str, **parameters: object) -> None:
-        await self._database.run_uncancelled(
+        await self._database.run_uncanceled(
             lambda db: db.execute(statement, self._parameters() | parameters)
         )
 

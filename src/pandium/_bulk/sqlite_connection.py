@@ -112,11 +112,11 @@ class Database:
 
     async def close(self, last: Work[object]) -> None:
         """
-        Run the work that is still queued, and close the file, even if the task is cancelled.
+        Run the work that is still queued, and close the file, even if the task is canceled.
 
         :param last: run before closing. Its errors are ignored, including that of a locked file.
         """
-        if self._is_forked():
+        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             self._db = None  # the parent still uses the file
         elif self._path is None:
             self._close(last)
@@ -132,7 +132,7 @@ class Database:
         """
         Run work in a transaction, and return its result. On return, it is on the disk.
 
-        If the task is cancelled, the work may have been run all the same.
+        If the task is canceled, the work may have been run all the same.
 
         :raises PandiumError: if the file fails.
         """
@@ -143,9 +143,9 @@ class Database:
             queued.is_discarded = True
         return queued.result()
 
-    async def run_uncancelled(self, work: Work[object]) -> None:
+    async def run_uncanceled(self, work: Work[object]) -> None:
         """
-        Run work in a transaction, even if the task is cancelled.
+        Run work in a transaction, even if the task is canceled.
 
         After a cancellation, the work is run with the next transaction, or when the file is closed.
 
@@ -157,7 +157,7 @@ class Database:
 
     def queue(self, work: Work[T]) -> QueuedWork[T]:
         """Run work with the next transaction, or when the file is closed."""
-        if self._is_forked():
+        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             raise PandiumError(
                 f"{self.name} was opened before this process was forked. Nothing more is sent by"
                 " the child: call sync_all in the child itself"

@@ -74,7 +74,7 @@ async def sync_each(
     raised after the results of all tenants that were started. If the source raises the cancellation
     of another task, the error is a ``RuntimeError``.
     """
-    failure: Exception | None = RuntimeError("a task of the sync was cancelled from outside")
+    failure: Exception | None = RuntimeError("a task of the sync was canceled from outside")
     try:
         async with journal, anyio.create_task_group() as tasks:
             failure = await BulkSync(options, wait_options, journal, report, tasks).run(source)
@@ -306,7 +306,7 @@ class BulkSync(Generic[T]):
         except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
-            await self._record_failure(tenant_id, "the request was cancelled", is_unknown=is_sent)
+            await self._record_failure(tenant_id, "the request was canceled", is_unknown=is_sent)
             raise
         else:
             await self._triggered(tenant_id, trigger, began)
@@ -355,7 +355,7 @@ class BulkSync(Generic[T]):
             if inspect.isawaitable(returned):
                 await returned
         if scope.cancelled_caught:
-            text = "on_triggered was cancelled at the time limit of trigger %s"
+            text = "on_triggered was canceled at the time limit of trigger %s"
             _log.warning(text, trigger.trigger_id)
 
     # Waiting for the run

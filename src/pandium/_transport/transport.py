@@ -145,7 +145,7 @@ class Transport:
     ) -> Response:
         """Send a request once. Raise an error if the response is unsuccessful."""
         async with self.connections.slot(self.retry.max_elapsed):
-            at, began, result = self.clock.wall(), self.clock.now(), "cancelled"
+            at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(self.config.api_key.redact):
                     response = await self.connections.exchange(request, self.timeout)
