@@ -390,7 +390,7 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_callback_that_cancels_its_task_is_no_end(path: Path | None) -> None:
-    """If a task of the sync is cancelled by itself, the iteration raises, and does not hang."""
+    """If a task of the sync is canceled by itself, the iteration raises, and does not hang."""
 
     def cancel_task(_: Trigger, tenant_id: int) -> None:
         if tenant_id == 2:
@@ -398,7 +398,7 @@ async def test_a_callback_that_cancels_its_task_is_no_end(path: Path | None) -> 
             assert task is not None
             task.cancel()
 
-    with pytest.raises(RuntimeError, match="cancelled from outside"), anyio.fail_after(10):
+    with pytest.raises(RuntimeError, match="canceled from outside"), anyio.fail_after(10):
         await World().sync([1, 2, 3], path, 1, on_triggered=cancel_task)
 
 
