@@ -167,7 +167,7 @@ def _split_url(source: str, value: object) -> SplitResult:
         raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
     try:
         parts = urlsplit(value.strip())
-        parts.hostname, parts.port  # noqa: B018 - raises if either is invalid
+        _ = parts.hostname, parts.port  # raises if either is invalid
     except ValueError as error:
         raise ConfigurationError(f"{source} is not a valid URL: {error}") from None
     return parts

@@ -154,9 +154,11 @@ def validate_flag(argument: str, value: object) -> bool:
 
 def validate_auto_or_flag(argument: str, value: object) -> bool | str:
     """Validate ``True``, ``False`` or ``"auto"``."""
-    if value != "auto" and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return value
+    if value != "auto":
         raise ValueError(f"{argument} must be True, False or 'auto', not {value!r}")
-    return value
+    return "auto"
 
 
 def validate_text(argument: str, value: object) -> str:

@@ -142,6 +142,7 @@ class _TriggerWriter:
         :raises PandiumError: if the listing fails. Tenants listed before that are still synced.
         :raises OSError: if a trigger cannot be printed.
         """
+        failure: PandiumError | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 failure = await self._start_all(tasks)

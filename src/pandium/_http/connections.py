@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -170,12 +171,12 @@ class Connections:
         """
         self.raise_if_unusable()
         extensions = {"timeout": self._phase_timeouts(timeout)}
-        try:
-            request = httpx.Request("GET", url, headers=headers, extensions=extensions)
-            is_valid = bool(request.url.host) and (request.url.port or 0) <= _LARGEST_PORT
-        except (httpx.InvalidURL, ValueError):
-            is_valid = False
-        if not is_valid:
+        request: httpx.Request | None = None
+        with suppress(httpx.InvalidURL, ValueError):
+            parsed = httpx.Request("GET", url, headers=headers, extensions=extensions)
+            if parsed.url.host and (parsed.url.port or 0) <= _LARGEST_PORT:
+                request = parsed
+        if request is None:
             raise DecodeError("the response redirects to an invalid URL")
         request.url = _SignedURL(request.url)
         return request

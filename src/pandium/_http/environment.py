@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -40,12 +41,12 @@ def read_proxies() -> dict[str, httpx.Proxy]:
 
 def _parse_proxy(variable: str, value: str) -> httpx.Proxy:
     value = value.strip()
-    try:
-        proxy = httpx.Proxy(value if "://" in value else f"http://{value}")
-        is_valid = bool(proxy.url.host) and (proxy.url.port or 0) <= _LARGEST_PORT
-    except (ValueError, httpx.InvalidURL):
-        is_valid = False
-    if not is_valid:
+    proxy: httpx.Proxy | None = None
+    with suppress(ValueError, httpx.InvalidURL):
+        parsed = httpx.Proxy(value if "://" in value else f"http://{value}")
+        if parsed.url.host and (parsed.url.port or 0) <= _LARGEST_PORT:
+            proxy = parsed
+    if proxy is None:
         raise ConfigurationError(f"{variable} is not a valid proxy URL")
     return proxy
 

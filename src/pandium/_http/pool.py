@@ -209,7 +209,7 @@ class _Client(httpx.AsyncClient):
         super().__init__()
         self._cookies = _NoCookies()
 
-    def _get_proxy_map(self, *_: Any) -> dict[str, httpx.Proxy | None]:
+    def _get_proxy_map(self, *_: Any, **__: Any) -> dict[str, httpx.Proxy | None]:
         return dict(read_proxies())
 
     def _transport_for_url(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
