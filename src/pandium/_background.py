@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -173,6 +172,8 @@ def _start_task(
         starts.
     """
     if is_asyncio():
+        import asyncio  # noqa: PLC0415 - `import pandium` would take a fifth longer
+
         task = asyncio.get_running_loop().create_task(run())
         task.add_done_callback(lambda _: finish(asyncio.CancelledError()))
         return task

@@ -221,6 +221,13 @@ def test_importing_the_package_imports_few_dependencies() -> None:
     assert _modules_imported_by("from pandium import *") <= DEPENDENCIES | {"sniffio"}
 
 
+@pytest.mark.parametrize("module", ["asyncio", "ssl", "sqlite3", "http.client"])
+def test_importing_the_package_imports_no_slow_standard_module(module: str) -> None:
+    """``import pandium`` imports nothing from the standard library that takes long to import."""
+    code = f"import sys, pandium; sys.exit({module!r} in sys.modules)"
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
 def test_a_new_client_imports_httpx_only() -> None:
     """Creating a client imports httpx, but not the connection pool."""
     # httpx and anyio also import click, rich and sniffio if they are installed.
