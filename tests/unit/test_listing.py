@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.lowlevel
 import pytest
 
-from pandium import DriftError, Page
+from pandium import DriftError, Page, ServerError
 from support.listings import RecordServer, changing_server, read_items, read_pages
 
 if TYPE_CHECKING:
@@ -588,3 +588,21 @@ async def test_confirm_end_is_true_false_or_auto(value: Any) -> None:
     """Any other value is a ValueError that names the argument."""
     with pytest.raises(ValueError, match="confirm_end must be True, False or 'auto', not "):
         RecordServer(1).listing(confirm_end=value)
+
+
+async def test_an_error_beyond_the_end_is_no_proof() -> None:
+    """If the page beyond a short one fails, another request confirms the end."""
+    failed = anyio.Event()
+
+    async def gate(skip: int) -> None:
+        if skip == 27:  # the short page
+            await failed.wait()
+        elif skip == 36:
+            failed.set()
+            raise ServerError("down", status_code=503)
+
+    server = RecordServer(35, gate=gate)
+    listing = server.listing(page_size=10, prefetch=4, confirm_end=True)
+    with anyio.fail_after(10):
+        assert await listing.to_list() == list(range(35))
+    assert server.requests[-1][0] == 34
