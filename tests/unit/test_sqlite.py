@@ -372,6 +372,19 @@ async def test_closing_gives_up_in_the_end(
     assert "20 records were not written" in caplog.text
 
 
+async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
+    journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the file is locked when it is closed, but all records are written, nothing is logged."""
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
+        await claim(journal, 1)
+        with locked(journal_path), anyio.fail_after(8):
+            await stack.aclose()
+    assert read_entries(journal_path) == [(1, "sending", "")]
+    assert not caplog.records
+
+
 async def test_records_that_wait_for_a_lock_share_a_transaction(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
