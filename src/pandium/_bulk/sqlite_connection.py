@@ -218,29 +218,29 @@ class Database:
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
         # Transactions are explicit here, and only one thread at a time is in one.
-        self._db = sqlite3.connect(
+        self._db = db = sqlite3.connect(
             path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
             self._transaction(prepare, ConfigurationError)
             # Not earlier, because it may write to a file that is not a journal.
-            self._db.execute("PRAGMA journal_mode = TRUNCATE")
-            self._db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA journal_mode = TRUNCATE")
+            db.execute("PRAGMA synchronous = FULL")
         except BaseException:
-            self._disconnect()
+            self._disconnect(db)
             raise
 
-    def _disconnect(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with closing(db), suppress(sqlite3.Error):
-                if self._identity is not None:  # delete the rollback journal
-                    db.execute("PRAGMA journal_mode = DELETE")
+    def _disconnect(self, db: Connection) -> None:
+        self._db = None
+        with closing(db), suppress(sqlite3.Error):
+            if self._identity is not None:  # delete the rollback journal
+                db.execute("PRAGMA journal_mode = DELETE")
         if self._lock_file is not None:
             self._lock_file.remove()
 
     def _close(self, last: Work[object]) -> None:
-        if self._db is None:
+        db = self._db
+        if db is None:
             return
         deadline = time.monotonic() + _CLOSE_TIMEOUT
         self._queue.append(QueuedWork(last))
@@ -253,7 +253,7 @@ class Database:
                 break
             time.sleep(_LOCK_PAUSE)
         with suppress(FileLockedError, OSError), self._hold_lock():
-            self._disconnect()
+            self._disconnect(db)
         self._db = None
 
     def _warn_of_unwritten(self) -> None:

@@ -15,6 +15,7 @@ import attrs
 import httpx
 
 from pandium._http.body import BoundedBody
+from pandium._http.environment import is_connectable
 from pandium._http.errors import is_from_user_code, root_os_error, translate
 from pandium._http.limits import RateLimitGate, RetryBudget
 from pandium._redaction import hide_frames
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
-_LARGEST_PORT = 65535
 _POOL = "pandium._http.pool"
 
 
@@ -174,7 +174,7 @@ class Connections:
         request: httpx.Request | None = None
         with suppress(httpx.InvalidURL, ValueError):
             parsed = httpx.Request("GET", url, headers=headers, extensions=extensions)
-            if parsed.url.host and (parsed.url.port or 0) <= _LARGEST_PORT:
+            if is_connectable(parsed.url):
                 request = parsed
         if request is None:
             raise DecodeError("the response redirects to an invalid URL")

@@ -18,7 +18,7 @@ from pandium.errors import ConfigurationError
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-__all__ = ["NoProxy", "create_ssl_context", "read_proxies"]
+__all__ = ["NoProxy", "create_ssl_context", "is_connectable", "read_proxies"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PORT = 65535
@@ -44,11 +44,20 @@ def _parse_proxy(variable: str, value: str) -> httpx.Proxy:
     proxy: httpx.Proxy | None = None
     with suppress(ValueError, httpx.InvalidURL):
         parsed = httpx.Proxy(value if "://" in value else f"http://{value}")
-        if parsed.url.host and (parsed.url.port or 0) <= _LARGEST_PORT:
+        if is_connectable(parsed.url):
             proxy = parsed
     if proxy is None:
         raise ConfigurationError(f"{variable} is not a valid proxy URL")
     return proxy
+
+
+def is_connectable(url: httpx.URL) -> bool:
+    """
+    Return whether a URL has a host and a valid port.
+
+    :raises ValueError: if the host is not a valid international domain name.
+    """
+    return bool(url.host) and (url.port or 0) <= _LARGEST_PORT
 
 
 class NoProxy:
