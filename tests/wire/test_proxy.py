@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+import subprocess
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +130,34 @@ async def test_an_invalid_variable_is_named(
     assert "secret" not in str(caught.value)
     assert not caught.value.outcome_unknown
     assert len(caught.value.attempts) == 1
+
+
+FIRST_REQUEST = """
+import asyncio
+from pandium import AsyncPandium, ConfigurationError
+
+async def main():
+    async with AsyncPandium("a-key", base_url="https://127.0.0.1:9") as client:
+        try:
+            await client.tenants.sync(1, mode="normal")
+        except ConfigurationError as error:
+            print(len(error.attempts), error)
+
+asyncio.run(main())
+"""
+
+
+def test_an_invalid_variable_is_named_by_the_first_request_of_a_process() -> None:
+    """The request raises the error, and not the ``async with`` that prepares the process for it."""
+    process = subprocess.run(
+        [sys.executable, "-c", FIRST_REQUEST],
+        env=os.environ | {"SSL_CERT_FILE": "/nonexistent.pem"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.startswith("1 ")
+    assert "SSL_CERT_FILE" in process.stdout
 
 
 @pytest.mark.parametrize("name", ROUTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._transport.telemetry import load_instruments, observe_call
 from pandium._version import __version__
-from pandium.errors import Attempt, DecodeError, PandiumError, RateLimited
+from pandium.errors import Attempt, ConfigurationError, DecodeError, PandiumError, RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +83,8 @@ class Transport:
                 await anyio.to_thread.run_sync(self._prepare)
 
     def _prepare(self) -> None:
-        self.connections.prepare()
+        with suppress(ConfigurationError):  # raised again by the request, which names its attempt
+            self.connections.prepare()
         load_instruments()
 
     async def request(self, spec: RequestSpec, read: Callable[[Response], T]) -> T:
