@@ -11,8 +11,8 @@ import pytest
 
 import pandium.emulator
 from pandium.emulator import Emulator, Reset, Status
-from pandium.emulator._operations import OPERATIONS
-from pandium.emulator._request_log import Request, RequestLog
+from pandium.emulator.network.operations import OPERATIONS
+from pandium.emulator.network.request_log import Request, RequestLog
 from support.emulating import Api, served
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def failure(call: Callable[[], None]) -> str:
     with pytest.raises(AssertionError) as caught:
         call()
     frames = [frame for frame, _ in traceback.walk_tb(caught.tb)]
-    own = [one for one in frames if Path(one.f_code.co_filename).parent == PACKAGE]
+    own = [one for one in frames if PACKAGE in Path(one.f_code.co_filename).parents]
     assert own
     assert all(one.f_locals.get("__tracebackhide__") for one in own)
     return str(caught.value)

@@ -17,7 +17,7 @@ from pandium.emulator import Emulator, ManualClock
 if TYPE_CHECKING:
     from support.browser import Browser
 
-PAGE = Path(pandium.emulator.__file__).with_name("page.html").read_text()
+PAGE = (Path(pandium.emulator.__file__).parent / "control" / "page.html").read_text()
 KEY = {"x-api-key": "k"}
 
 # By the rules of WCAG 2: the contrast of each piece of text with what is behind it.

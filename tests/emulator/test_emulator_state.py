@@ -13,8 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandium.emulator import Emulator, ManualClock, Polls, _records, _state_forms
-from pandium.emulator._states import state_of
+from pandium.emulator import Emulator, ManualClock, Polls
 from support.emulating import Api, served
 
 OLD = Path(__file__).parent.parent / "data" / "emulator-state-1.json"
@@ -162,18 +161,18 @@ def test_what_was_loaded_behaves_as_what_was_saved(
         act(first)
         act(second)
     assert seen(second) == seen(first)
-    assert state_of(second.emulator._service) == state_of(first.emulator._service)
+    assert second.emulator._service.dump() == first.emulator._service.dump()
 
 
 @pytest.mark.parametrize(
     ("record", "form"),
     [
-        (_records.ConnectorRecord, _state_forms.ConnectorState),
-        (_records.Integration, _state_forms.IntegrationState),
-        (_records.Release, _state_forms.ReleaseState),
-        (_records.ConnectionRecord, _state_forms.ConnectionState),
-        (_records.Metadata, _state_forms.MetadataState),
-        (_records.Tenant, _state_forms.TenantState),
+        (records.ConnectorRecord, snapshot_models.ConnectorState),
+        (records.Integration, snapshot_models.IntegrationState),
+        (records.Release, snapshot_models.ReleaseState),
+        (records.ConnectionRecord, snapshot_models.ConnectionState),
+        (records.Metadata, snapshot_models.MetadataState),
+        (records.Tenant, snapshot_models.TenantState),
     ],
 )
 def test_no_field_of_a_record_is_lost(record: Any, form: Any) -> None:
@@ -316,7 +315,7 @@ def test_a_bad_state_changes_nothing(tmp_path: Path) -> None:
     """Not the records, and not the clock."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{"name": "kept"}]}) as api:
-        state = state_of(api.emulator._service)
+        state = api.emulator._service.dump()
         state["saved_at"] = "2999-01-01T00:00:00Z"
         state["tenants"].append({})
         path.write_text(json.dumps(state))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from pandium.emulator._clock import Clock
 from pandium.emulator._emulator import Emulator
+from pandium.emulator.runs.clock import Clock
 
 PROGRAM = "python -m pandium.emulator"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
