@@ -1,7 +1,8 @@
 """
 A stateful Pandium on a loopback socket, for tests and demonstrations.
 
-It shares no code with the client: it is a reading of the API of its own.
+It shares no code with the client: it is a reading of the API of its own. The folders of this
+package are private. Import public names from `pandium.emulator`.
 """
 
 from pandium.emulator._emulator import Emulator
@@ -20,12 +21,12 @@ from pandium.emulator.network.faults import (
     Truncate,
 )
 from pandium.emulator.network.request_log import Request, RequestLog
-from pandium.emulator.network.request_rules import Plan
+from pandium.emulator.network.request_rules import RequestRule
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.runs.scripts import Phase, Polls
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 
 __all__ = [
     "Clock",
@@ -39,13 +40,13 @@ __all__ = [
     "Latency",
     "ManualClock",
     "Phase",
-    "Plan",
     "Polls",
     "ProxyPage",
     "RateLimit",
     "Release",
     "Request",
     "RequestLog",
+    "RequestRule",
     "Reset",
     "Runs",
     "Stall",

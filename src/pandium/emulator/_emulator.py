@@ -14,14 +14,14 @@ from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.control.dispatcher import Dispatcher
 from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
+from pandium.emulator.network.http_server import HOST, ServerThread, bind
 from pandium.emulator.network.request_log import RequestLog
-from pandium.emulator.network.server import HOST, ServerThread, bind
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration, add_release
 from pandium.emulator.state.arguments import IntegrationArguments, ReleaseArguments, TenantArguments
-from pandium.emulator.state.errors import read
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.errors import validate
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.seeds import Seed, add_tenant_as_given, seed_data
 from pandium.emulator.testing.assertions import (
     assert_no_errors,
@@ -307,7 +307,7 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_integration(self._service.store, read(IntegrationArguments, given))
+            return add_integration(self._service.store, validate(IntegrationArguments, given))
 
     def add_release(  # noqa: PLR0913 - the fields of the record
         self,
@@ -337,7 +337,7 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_release(self._service.store, read(ReleaseArguments, given))
+            return add_release(self._service.store, validate(ReleaseArguments, given))
 
     def add_tenant(  # noqa: PLR0913 - the fields of the record
         self,
@@ -377,4 +377,4 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_tenant_as_given(self._service.store, read(TenantArguments, given))
+            return add_tenant_as_given(self._service.store, validate(TenantArguments, given))

@@ -15,10 +15,10 @@ from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pandium.emulator.api import routes_connectors, routes_integrations, routes_tenants
-from pandium.emulator.api.json_responses import HANDLERS, UNTRACED, answer
+from pandium.emulator.api.json_responses import HANDLERS, UNTRACED, json_response
 from pandium.emulator.api.service import Service
 from pandium.emulator.network.drift import ChangeFailed
-from pandium.emulator.network.exchange import Answer, Exchange
+from pandium.emulator.network.exchange import BufferedResponse, Exchange
 from pandium.emulator.network.operations import DOCUMENT
 from pandium.emulator.state.encoding import encode
 
@@ -64,7 +64,7 @@ class ApiApplication:
         service = self._service
         is_storage = scope["server"][1] == service.storage_port
         request_log = service.storage_requests if is_storage else service.requests
-        app = log_answer(service, scope) if is_storage else self._target(scope)
+        app = log_response(service, scope) if is_storage else self._target(scope)
         exchange = Exchange(
             app,
             scope,
@@ -77,27 +77,27 @@ class ApiApplication:
         # Only the end of the server cancels; uvicorn would log it as an error.
         with contextlib.suppress(asyncio.CancelledError):
             try:
-                await self._answer(exchange)
+                await self._respond(exchange)
             finally:
-                exchange.note()
+                exchange.record()
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _respond(self, exchange: Exchange) -> None:
         service, operation = self._service, exchange.operation
         exchange.tenant = service.tenant_of(operation, exchange.parts, exchange.scope)
         if not _is_api(exchange.scope) or not (service.faults or service.drift):
-            await exchange.go_on()
+            await exchange.forward()
             return
         try:
-            service.drift.play_before(operation, exchange.tenant)
-            await service.faults.play(exchange)
-            if not exchange.is_over:
-                await exchange.answer(await exchange.work())
+            service.drift.apply_before(operation, exchange.tenant)
+            await service.faults.apply(exchange)
+            if not exchange.is_recorded:
+                await exchange.respond(await exchange.execute())
         except ChangeFailed as error:
-            await exchange.answer(Answer(500, encode({"detail": str(error)})))
+            await exchange.respond(BufferedResponse(500, encode({"detail": str(error)})))
 
     def _target(self, scope: Scope) -> ASGIApp:
         if _is_api(scope) and not self._service.is_key(_key(scope)):
-            return answer({"detail": "Not authorized"}, 403)
+            return json_response({"detail": "Not authorized"}, 403)
         return self._routes
 
 
@@ -112,8 +112,8 @@ def _key(scope: Mapping[str, Any]) -> str:
     return found.decode("latin-1").strip()
 
 
-def log_answer(service: Service, scope: Mapping[str, Any]) -> Response:
-    """Answer for the storage: the log of a run, to whoever has a signed address of it."""
+def log_response(service: Service, scope: Mapping[str, Any]) -> Response:
+    """Return the log of a run from the log storage, if the URL is signed."""
     query = parse_qs(scope["query_string"].decode("latin-1"))
     expires, signature = (query.get(name, [""])[0] for name in ("expires", "signature"))
     _, _, run_id = scope["path"].rpartition("/logs/")

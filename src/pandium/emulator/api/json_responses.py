@@ -1,4 +1,4 @@
-"""What the routes have in common: parameters, encoded answers, the bodies of errors."""
+"""What the routes have in common: parameters, responses and error bodies."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -39,31 +39,33 @@ UNTRACED: Any = dict.fromkeys(
 WITH_MESSAGE = frozenset({"/v2/sourcecontrol/build", "/v2/integrations/{integration_id}/sync"})
 
 
-def answer(value: object, status: int = 200) -> Response:
-    """Answer with a value as JSON."""
-    return encoded(encode(value), status)
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a value as a JSON response."""
+    return encoded_response(encode(value), status)
 
 
-def encoded(body: bytes, status: int = 200) -> Response:
-    """Answer with JSON that is encoded already."""
+def encoded_response(body: bytes, status: int = 200) -> Response:
+    """Return a response with encoded JSON."""
     return Response(body, status, media_type="application/json")
 
 
 async def on_missing(_request: Request, error: Exception) -> Response:
     """Answer 404 in the service's own form."""
-    return answer({"message": str(error)}, 404)
+    return json_response({"message": str(error)}, 404)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Answer 422 in FastAPI's form, or in the form that the operation has."""
-    return _invalid(request, _refused(error) if isinstance(error, Refused) else _read(error))
+    return _validation_response(
+        request, _refusal_details(error) if isinstance(error, Refused) else _error_details(error)
+    )
 
 
 async def on_refused(request: Request, error: HTTPException) -> Response:
     """Answer what the framework refuses by itself."""
     if error.status_code == HTTPStatus.BAD_REQUEST:  # a body in no known encoding
         problem = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error"}
-        return _invalid(request, [{**problem, "input": None}])
+        return _validation_response(request, [{**problem, "input": None}])
     methods = methods_of(request.url.path)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and methods:
         # The framework names those of one route alone.
@@ -71,21 +73,21 @@ async def on_refused(request: Request, error: HTTPException) -> Response:
     return await http_exception_handler(request, error)
 
 
-def _invalid(request: Request, errors: list[dict[str, Any]]) -> Response:
+def _validation_response(request: Request, errors: list[dict[str, Any]]) -> Response:
     if request.scope["route"].path in WITH_MESSAGE:
         texts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
-        return answer({"message": "; ".join(texts)}, 422)
-    return answer({"detail": errors}, 422)
+        return json_response({"message": "; ".join(texts)}, 422)
+    return json_response({"detail": errors}, 422)
 
 
-def _refused(error: Refused) -> list[dict[str, Any]]:
+def _refusal_details(error: Refused) -> list[dict[str, Any]]:
     return [
         {"type": one.kind, "loc": (error.where, *one.loc), "msg": one.msg, "input": one.value}
         for one in error.problems
     ]
 
 
-def _read(error: Exception) -> list[dict[str, Any]]:
+def _error_details(error: Exception) -> list[dict[str, Any]]:
     # A body that is no JSON is shown as far as it is text.
     errors: list[dict[str, Any]] = jsonable_encoder(
         error.errors() if isinstance(error, RequestValidationError) else [],

@@ -5,10 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from pandium.emulator.api import schemas as s
-from pandium.emulator.api.json_responses import INVALID, Responses, TenantId, encoded
-from pandium.emulator.api.json_responses import answer as answered
-from pandium.emulator.api.service import service_of, touched
-from pandium.emulator.connectors.connectors import answer
+from pandium.emulator.api.json_responses import (
+    INVALID,
+    Responses,
+    TenantId,
+    encoded_response,
+    json_response,
+)
+from pandium.emulator.api.service import record_effect, service_of
+from pandium.emulator.connectors.connectors import call_handler
 from pandium.emulator.connectors.upstreams import ConnectorRequest
 
 PROXY: Responses = {
@@ -52,8 +57,8 @@ async def disconnect_tenant_connector(
     service = service_of(request)
     with service.lock:
         service.store.disconnect(tenant_id, connector_name)
-    touched(request, tenant_id)
-    return answered({"tenant_id": tenant_id, "connector": connector_name, "connected": False})
+    record_effect(request, tenant_id)
+    return json_response({"tenant_id": tenant_id, "connector": connector_name, "connected": False})
 
 
 async def _proxy(
@@ -61,16 +66,16 @@ async def _proxy(
 ) -> Response:
     url, method = body.pop("target_url"), body.pop("method")
     if not url or not method:
-        return answered({"detail": "target_url and method are required"}, 400)
+        return json_response({"detail": "target_url and method are required"}, 400)
     service = service_of(request)
     with service.lock:
         tenant = service.store.tenants.get(tenant_id)
     if tenant is None:
-        return answered({"detail": f"Tenant {tenant_id} not found"}, 400)
+        return json_response({"detail": f"Tenant {tenant_id} not found"}, 400)
     handler = service.connectors.handler_of(tenant, connector, url)
     if isinstance(handler, str):
-        return answered({"detail": handler}, 400)
+        return json_response({"detail": handler}, 400)
     call = ConnectorRequest(tenant_id, connector, kind, method, url, **body)
-    touched(request, tenant_id)
-    status, content = await answer(handler, call)
-    return encoded(content, status)
+    record_effect(request, tenant_id)
+    status, content = await call_handler(handler, call)
+    return encoded_response(content, status)

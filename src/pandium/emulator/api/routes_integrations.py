@@ -14,13 +14,13 @@ from pandium.emulator.api.json_responses import (
     Payload,
     Skip,
     SortBy,
-    answer,
+    json_response,
 )
-from pandium.emulator.api.service import service_of, touched
+from pandium.emulator.api.service import record_effect, service_of
 from pandium.emulator.api.views import integration_view, release_view
-from pandium.emulator.state.adding import build
+from pandium.emulator.state.adding import add_build
 from pandium.emulator.state.errors import Missing
-from pandium.emulator.state.window import window
+from pandium.emulator.state.window import parse_window
 
 SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
 
@@ -33,9 +33,9 @@ async def create_build_v2(request: Request, mode: Mode, body: s.CreateBuild) -> 
     """Make a release of an integration."""
     service = service_of(request)
     with service.lock:
-        release = build(service.store, body.integration_id, body.build_tag)
+        release = add_build(service.store, body.integration_id, body.build_tag)
     view = {"integration_id": release.integration_id, "mode": mode, **release_view(release)}
-    return answer(view, 201)
+    return json_response(view, 201)
 
 
 @router.get("/integrations", response_model=list[s.Integration], responses={**NOT_FOUND, **INVALID})
@@ -48,12 +48,12 @@ async def get_many_integrations(
     archived: Archived = False,
 ) -> Response:
     """List integrations."""
-    part = window(skip, limit, sort_by, SORTABLE)
+    part = parse_window(skip, limit, sort_by, SORTABLE)
     service = service_of(request)
     with service.lock:
         rows = list(service.store.integrations.values())
     rows = [one for one in rows if one.archived is bool(archived)]
-    return answer([integration_view(one) for one in part.cut(part.order(rows, getattr))])
+    return json_response([integration_view(one) for one in part.cut(part.order(rows, getattr))])
 
 
 @router.get(integrations, response_model=s.Integration, responses={**NOT_FOUND, **INVALID})
@@ -61,7 +61,7 @@ async def get_one_integration(request: Request, integration_id: IntegrationId) -
     """Show an integration."""
     service = service_of(request)
     with service.lock:
-        return answer(integration_view(service.store.integration(integration_id)))
+        return json_response(integration_view(service.store.integration(integration_id)))
 
 
 @router.get(
@@ -73,7 +73,7 @@ async def get_integration_releases(request: Request, integration_id: Integration
     """List all releases of an integration."""
     service = service_of(request)
     with service.lock:
-        return answer(list(map(release_view, service.store.releases_of(integration_id))))
+        return json_response(list(map(release_view, service.store.releases_of(integration_id))))
 
 
 @router.get(
@@ -87,7 +87,7 @@ async def get_default_integration_release(
     """Show the release for tenants that choose none."""
     service = service_of(request)
     with service.lock:
-        return answer(release_view(service.store.default_release(integration_id)))
+        return json_response(release_view(service.store.default_release(integration_id)))
 
 
 @router.get(
@@ -101,7 +101,7 @@ async def get_latest_release(request: Request, integration_id: str) -> Response:
         raise Missing(f"Integration {integration_id} not found")
     service = service_of(request)
     with service.lock:
-        return answer(release_view(service.store.latest_release(int(integration_id[:19]))))
+        return json_response(release_view(service.store.latest_release(int(integration_id[:19]))))
 
 
 @router.get(
@@ -115,7 +115,7 @@ async def get_one_integration_release(
     """Show a release."""
     service = service_of(request)
     with service.lock:
-        return answer(release_view(service.store.release(integration_id, release_id)))
+        return json_response(release_view(service.store.release(integration_id, release_id)))
 
 
 @router.post(
@@ -136,5 +136,5 @@ async def sync_by_integration_id(
     with service.lock:
         tenant = service.store.tenant_of_user(integration_id, user_name)
         trigger = service.runs.trigger(tenant, mode=mode, source="api", payload=payload)
-    touched(request, tenant.id)
-    return answer({"trigger_id": str(trigger.id)}, 202)
+    record_effect(request, tenant.id)
+    return json_response({"trigger_id": str(trigger.id)}, 202)

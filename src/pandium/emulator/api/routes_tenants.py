@@ -20,15 +20,15 @@ from pandium.emulator.api.json_responses import (
     Skip,
     SortBy,
     TenantId,
-    answer,
-    encoded,
+    encoded_response,
+    json_response,
 )
-from pandium.emulator.api.service import service_of, touched
+from pandium.emulator.api.service import record_effect, service_of
 from pandium.emulator.api.views import metadata_view, release_view
 from pandium.emulator.state.adding import create_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.store import SORTABLE
-from pandium.emulator.state.window import window
+from pandium.emulator.state.window import parse_window
 
 SORTABLE_RUNS = ("id", "mode", "started_date", "completed_date")
 
@@ -49,7 +49,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
 ) -> Response:
     """List tenants."""
     service = service_of(request)
-    part = window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
+    part = parse_window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
     with service.lock:
         found = service.store.list_tenants(
             part,
@@ -57,7 +57,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
             integration_id=integration_id or 0,
             user_name=user_name or "",
         )
-        return encoded(service.tenants.encode_all(found))
+        return encoded_response(service.tenants.encode_all(found))
 
 
 @router.post("/tenants", response_model=s.Tenant, responses=INVALID)
@@ -66,8 +66,8 @@ async def create_one(request: Request, body: s.CreateTenant) -> Response:
     service = service_of(request)
     with service.lock:
         tenant = create_tenant(service.store, body.model_dump())
-        touched(request, tenant.id)
-        return encoded(service.tenants.encode(tenant))
+        record_effect(request, tenant.id)
+        return encoded_response(service.tenants.encode(tenant))
 
 
 @router.patch(tenants, response_model=s.Tenant, responses={**NOT_FOUND, **INVALID})
@@ -77,8 +77,8 @@ async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenan
     changes = body.model_dump(exclude_unset=True)
     with service.lock:
         tenant = service.store.change_tenant(tenant_id, changes)
-        touched(request, tenant_id)
-        return encoded(service.tenants.encode(tenant))
+        record_effect(request, tenant_id)
+        return encoded_response(service.tenants.encode(tenant))
 
 
 @router.delete(tenants, response_model=dict[str, Any], responses={**NOT_FOUND, **INVALID})
@@ -87,8 +87,8 @@ async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
     service = service_of(request)
     with service.lock:
         service.store.archive(tenant_id)
-    touched(request, tenant_id)
-    return answer({"id": tenant_id, "archived": True})
+    record_effect(request, tenant_id)
+    return json_response({"id": tenant_id, "archived": True})
 
 
 @router.get(
@@ -100,7 +100,9 @@ async def get_tenant_release(request: Request, tenant_id: TenantId) -> Response:
     """Show the release that a tenant runs."""
     service = service_of(request)
     with service.lock:
-        return answer(release_view(service.store.release_of(service.store.tenant(tenant_id))))
+        return json_response(
+            release_view(service.store.release_of(service.store.tenant(tenant_id)))
+        )
 
 
 @router.get(
@@ -110,7 +112,7 @@ async def get_metadata(request: Request, tenant_id: TenantId) -> Response:
     """Show the metadata of a tenant."""
     service = service_of(request)
     with service.lock:
-        return answer(metadata_view(tenant_id, service.store.tenant(tenant_id).metadata))
+        return json_response(metadata_view(tenant_id, service.store.tenant(tenant_id).metadata))
 
 
 @router.patch(
@@ -121,8 +123,8 @@ async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, 
     service = service_of(request)
     with service.lock:
         metadata = service.store.patch_metadata(tenant_id, data)
-    touched(request, tenant_id)
-    return answer(metadata_view(tenant_id, metadata))
+    record_effect(request, tenant_id)
+    return json_response(metadata_view(tenant_id, metadata))
 
 
 @router.post(
@@ -141,8 +143,8 @@ async def sync_by_tenant_id(
         if tenant.archived:
             raise Missing(f"Tenant {tenant_id} is archived")
         trigger = service.runs.trigger(tenant, mode=mode, source="api", payload=payload)
-    touched(request, tenant_id)
-    return answer({"trigger_id": str(trigger.id)}, 202)
+    record_effect(request, tenant_id)
+    return json_response({"trigger_id": str(trigger.id)}, 202)
 
 
 @router.get(f"{tenants}/runs", response_model=list[s.Run], responses={**NOT_FOUND, **INVALID})
@@ -154,11 +156,11 @@ async def get_tenant_runs(
     skip: Skip = 0,
 ) -> Response:
     """List the runs of a tenant that have appeared."""
-    part = window(skip, limit, sort_by, SORTABLE_RUNS)
+    part = parse_window(skip, limit, sort_by, SORTABLE_RUNS)
     service = service_of(request)
     with service.lock:
         rows = service.runs.of(service.store.tenant(tenant_id).id)
-    return answer(part.cut(part.order(rows, dict.__getitem__)))
+    return json_response(part.cut(part.order(rows, dict.__getitem__)))
 
 
 @router.get(
@@ -171,7 +173,7 @@ async def get_run_status_from_trigger(request: Request, trigger_id: str) -> Resp
     status = service_of(request).runs.status(trigger_id)
     if status is None:
         raise Missing(f"No run for trigger {trigger_id}")
-    return answer({"status": status})
+    return json_response({"status": status})
 
 
 @router.get("/runs/{run_id}/log", status_code=302, responses={**NOT_FOUND, **INVALID})

@@ -19,7 +19,7 @@ from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.connectors.fixed_responses import fixed_responses, set_fixed_response
 from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
-from pandium.emulator.network.request_log import TOUCHED, RequestLog
+from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.errors import Missing
@@ -147,6 +147,6 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def touched(request: Request, tenant_id: int) -> None:
-    """Let the record of a request say that it did something to a tenant."""
-    request.scope[TOUCHED] = tenant_id
+def record_effect(request: Request, tenant_id: int) -> None:
+    """Record that a request had an effect on a tenant."""
+    request.scope[EFFECT_KEY] = tenant_id

@@ -6,7 +6,7 @@ from typing import Any
 
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.records import Integration, Metadata, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Metadata, Release, Tenant
 from pandium.emulator.state.store import Store
 
 
@@ -102,14 +102,14 @@ class TenantEncoder:
     def encode(self, tenant: Tenant) -> bytes:
         """Encode one tenant."""
         now = self._store.clock.now()
-        mark = self._runs.mark(tenant.id)
+        version = self._runs.version(tenant.id)
         record, seen, until, encoded = self._known.get(tenant.id, (None, None, math.inf, b""))
-        if record is tenant and seen == mark and now < until:
+        if record is tenant and seen == version and now < until:
             return encoded
         runs, until = self._runs.summary(tenant.id)
         schedule = self._store.integrations[tenant.integration_id].schedule
         encoded = encode(tenant_view(tenant, schedule, runs))
-        self._known[tenant.id] = (tenant, mark, until, encoded)
+        self._known[tenant.id] = (tenant, version, until, encoded)
         return encoded
 
     def encode_all(self, tenants: Iterable[Tenant]) -> bytes:

@@ -23,13 +23,15 @@ PAIR = 2
 async def call_app(app: ASGIApp, request: ConnectorRequest) -> Any:
     """Send a call to an application, and return its data or its failure."""
 
-    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app_with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {"pandium": request}
         await app(scope, receive, send)
 
-    answer = await httpx.ASGITransport(told).handle_async_request(_http_request(request))
-    await answer.aread()
-    status, data = answer.status_code, _data(answer)
+    response = await httpx.ASGITransport(app_with_state).handle_async_request(
+        _http_request(request)
+    )
+    await response.aread()
+    status, data = response.status_code, _data(response)
     return UpstreamFailure(status, data) if status in ERROR_STATUS else data
 
 
@@ -57,10 +59,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _data(answer: httpx.Response) -> Any:
-    if "json" in answer.headers.get("content-type", ""):
+def _data(response: httpx.Response) -> Any:
+    if "json" in response.headers.get("content-type", ""):
         try:
-            return answer.json()
+            return response.json()
         except ValueError:
             pass
-    return answer.text
+    return response.text

@@ -16,7 +16,7 @@ from pandium.emulator.connectors.upstreams import (
     call,
 )
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 
 log = logging.getLogger("pandium.emulator")
 
@@ -73,12 +73,12 @@ class Connectors:
         return f"No handler is registered for connector {connector}, host {host}"
 
 
-async def answer(handler: Handler, request: ConnectorRequest) -> tuple[int, bytes]:
+async def call_handler(handler: Handler, request: ConnectorRequest) -> tuple[int, bytes]:
     """Return the status and the encoded body with which the proxy answers."""
     try:
-        return _read(await call(handler, request))
+        return _encode_result(await call(handler, request))
     except UpstreamFailure as failure:
-        return _read(failure)
+        return _encode_result(failure)
     except Unsendable as error:
         return 400, encode({"detail": str(error)})
     except Exception as error:
@@ -87,7 +87,7 @@ async def answer(handler: Handler, request: ConnectorRequest) -> tuple[int, byte
         return 500, encode({"detail": reason})
 
 
-def _read(result: Any) -> tuple[int, bytes]:
+def _encode_result(result: Any) -> tuple[int, bytes]:
     if isinstance(result, UpstreamFailure):
         # The reference: a string of an object with the other system's body under "data".
         return result.status, encode({"detail": str({"data": result.data})})

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 
 from pandium.emulator.api.json_responses import UNTRACED
 from pandium.emulator.control import overview, routes_clock, routes_requests, routes_state
-from pandium.emulator.control.control_responses import EVERYWHERE, HANDLERS
-from pandium.emulator.control.guard import PAGE, PREFIX, Gate
+from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
+from pandium.emulator.control.guard import PAGE, PREFIX, RequestGuard
 from pandium.emulator.control.page import page
 
 # What can be controlled: a module with a router is added here.
@@ -37,9 +37,9 @@ def control_application() -> ASGIApp:
         telemetry=UNTRACED,
     )
     for module in MODULES:
-        app.include_router(module.router, prefix=PREFIX, responses=EVERYWHERE)
+        app.include_router(module.router, prefix=PREFIX, responses=COMMON_ERRORS)
     app.add_route(PAGE, page, include_in_schema=False)
-    return Gate(app)
+    return RequestGuard(app)
 
 
 def _name(route: APIRoute) -> str:

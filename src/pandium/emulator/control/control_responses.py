@@ -34,50 +34,52 @@ class RequestErrors(BaseModel):
     errors: list[RequestError]
 
 
-def described(code: int, text: str) -> Responses:
+def describe_error(code: int, text: str) -> Responses:
     """Describe an answer that says what is wrong."""
     return {code: {"model": RequestErrors, "description": text}}
 
 
-EVERYWHERE: Responses = {
-    **described(403, "The request comes from another site, or by a foreign name."),
-    **described(413, "The body is too long."),
-    **described(422, "Something in the request cannot be used."),
+COMMON_ERRORS: Responses = {
+    **describe_error(403, "The request comes from another site, or by a foreign name."),
+    **describe_error(413, "The body is too long."),
+    **describe_error(422, "Something in the request cannot be used."),
 }
 
 
-def answer(value: object, status: int = 200) -> Response:
-    """Answer with a value as JSON."""
+def control_response(value: object, status: int = 200) -> Response:
+    """Return a value as a JSON response."""
     body = encode(msgspec.to_builtins(value))
     return Response(body, status, HEADERS, media_type="application/json")
 
 
-def refusal(status: int, *errors: tuple[str, str]) -> Response:
-    """Answer with what is wrong, by place."""
-    return answer({"errors": [{"place": place, "message": msg} for place, msg in errors]}, status)
+def error_response(status: int, *errors: tuple[str, str]) -> Response:
+    """Return a response that lists errors and their places."""
+    return control_response(
+        {"errors": [{"place": place, "message": msg} for place, msg in errors]}, status
+    )
 
 
 async def on_missing(_request: Request, error: Exception) -> Response:
     """Answer that a record does not exist."""
-    return refusal(404, ("path", str(error)))
+    return error_response(404, ("path", str(error)))
 
 
 async def on_http(_request: Request, error: HTTPException) -> Response:
     """Answer in our form where the framework objects."""
     place = "body" if error.status_code in (400, 413) else "path"
-    response = refusal(error.status_code, (place, error.detail))
+    response = error_response(error.status_code, (place, error.detail))
     response.headers.update(error.headers or {})
     return response
 
 
 async def on_refused(_request: Request, error: Refused) -> Response:
     """Answer 422 with the places of all problems."""
-    return refusal(422, *_places(error.problems))
+    return error_response(422, *_places(error.problems))
 
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
     """Answer 422 with the places of all that has not the right form."""
-    return refusal(422, *_places(map(_problem, error.errors())))
+    return error_response(422, *_places(map(_problem, error.errors())))
 
 
 def _problem(error: dict[str, Any]) -> Problem:

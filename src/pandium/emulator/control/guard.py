@@ -12,15 +12,15 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pandium.emulator.control.control_responses import refusal
+from pandium.emulator.control.control_responses import error_response
 
 PREFIX = "/_emulator"
 PAGE = "/"
 STATE = f"{PREFIX}/state"
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
 OWN_SITE = frozenset({"same-origin", "none"})  # "none" is the user's own doing, such as a bookmark
-MOST = 1024 * 1024
-MOST_STATE = 64 * MOST
+MAX_BYTES = 1024 * 1024
+MAX_STATE_BYTES = 64 * MAX_BYTES
 
 
 def is_control(path: str) -> bool:
@@ -28,26 +28,26 @@ def is_control(path: str) -> bool:
     return path in (PAGE, PREFIX) or path.startswith(f"{PREFIX}/")
 
 
-class Gate:
-    """Let nothing foreign and nothing endless in."""
+class RequestGuard:
+    """Reject requests from other sites, and bodies that are too long."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        most = MOST_STATE if scope["path"] == STATE else MOST
-        strangers = list(_strangers(scope))
-        if strangers:
-            await refusal(403, *strangers)(scope, receive, send)
-        elif _announced(scope) > most:
-            await refusal(413, ("body", _too_long(most)))(scope, receive, send)
+        limit = MAX_STATE_BYTES if scope["path"] == STATE else MAX_BYTES
+        foreign_headers = list(_foreign_headers(scope))
+        if foreign_headers:
+            await error_response(403, *foreign_headers)(scope, receive, send)
+        elif _declared_length(scope) > limit:
+            await error_response(413, ("body", _too_long(limit)))(scope, receive, send)
         else:
-            await self._app(scope, _bounded(receive, most), send)
+            await self._app(scope, _limit_body(receive, limit), send)
 
 
-def _strangers(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find the headers that a request of this machine's own would not have, by place."""
+def _foreign_headers(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find the headers that show that a request comes from another site, by place."""
     hosts = _values(scope, b"host") or [""]
     for host in hosts:
         if not LOOPBACK.fullmatch(host):
@@ -66,24 +66,24 @@ def _values(scope: Mapping[str, Any], name: bytes) -> list[str]:
     return [value.decode("latin-1").lower() for key, value in scope["headers"] if key == name]
 
 
-def _announced(scope: Mapping[str, Any]) -> int:
+def _declared_length(scope: Mapping[str, Any]) -> int:
     return max((int(one) for one in _values(scope, b"content-length")), default=0)
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
+def _limit_body(receive: Receive, limit: int) -> Receive:
     """Pass on messages until their bodies are too long together."""
     size = 0
 
-    async def bounded() -> Message:
+    async def limited_receive() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > most:
-            raise HTTPException(413, _too_long(most))
+        if size > limit:
+            raise HTTPException(413, _too_long(limit))
         return message
 
-    return bounded
+    return limited_receive
 
 
-def _too_long(most: int) -> str:
-    return f"must have {most} bytes at most"
+def _too_long(limit: int) -> str:
+    return f"must have {limit} bytes at limit"

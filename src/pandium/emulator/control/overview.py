@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import answer
+from pandium.emulator.control.control_responses import control_response
 from pandium.emulator.network.request_log import RequestLog
 from pandium.emulator.runs.queues import EmulatedRun
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 
-MOST = 500
+MAX_ROWS = 500
 VERSION = version("pandium")
 
 router = APIRouter()
@@ -35,9 +35,9 @@ class OverviewQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tenants: int = Query(100, ge=0, le=MOST)
-    runs: int = Query(50, ge=0, le=MOST)
-    requests: int = Query(50, ge=0, le=MOST)
+    tenants: int = Query(100, ge=0, le=MAX_ROWS)
+    runs: int = Query(50, ge=0, le=MAX_ROWS)
+    requests: int = Query(50, ge=0, le=MAX_ROWS)
     name: str = ""
 
 
@@ -78,7 +78,7 @@ class RequestSummary(BaseModel):
     status: int
 
 
-class Numbers(BaseModel):
+class OverviewCounts(BaseModel):
     """How many there are."""
 
     integrations: int
@@ -99,7 +99,7 @@ class Overview(BaseModel):
 
     version: str
     time: datetime
-    numbers: Numbers
+    numbers: OverviewCounts
     tenants: list[TenantSummary]
     runs: list[RunSummary]
     requests: list[RequestSummary]
@@ -109,7 +109,7 @@ class Overview(BaseModel):
 async def get_health(request: Request) -> Response:
     """Say that the emulator is there."""
     now = service_of(request).clock.wall()
-    return answer({"status": "ok", "version": VERSION, "time": now})
+    return control_response({"status": "ok", "version": VERSION, "time": now})
 
 
 @router.get("/overview", response_model=Overview)
@@ -117,7 +117,7 @@ async def get_overview(request: Request, wanted: Annotated[OverviewQuery, Query(
     """Return what the page shows."""
     service = service_of(request)
     with service.lock:
-        return answer(_overview(service, wanted))
+        return control_response(_overview(service, wanted))
 
 
 def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _matches(tenant: Tenant, name: str) -> bool:
 
 def _state(run: EmulatedRun) -> str:
     if run.is_over():
-        return "succeeded" if run.is_good() else "failed"
+        return "succeeded" if run.has_succeeded() else "failed"
     return "going" if run.has_appeared() else "waiting"
 
 
@@ -166,7 +166,7 @@ def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
         "tenant_id": run.tenant_id,
         "tenant": service.store.tenants[run.tenant_id].name,
         "mode": run.mode,
-        "phase": run.words[-1][1] if run.words else "",
+        "phase": run.history[-1][1] if run.history else "",
         "state": _state(run),
         "triggers": len(run.triggers),
         "started": clock.at(run.appeared_at) if run.has_appeared() else None,

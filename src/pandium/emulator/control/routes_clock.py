@@ -1,4 +1,4 @@
-"""The control API's entries for the time: how fast it goes, and going on at once."""
+"""The control API's routes for the clock."""
 
 from datetime import datetime
 
@@ -6,13 +6,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import answer, described, refusal
+from pandium.emulator.control.control_responses import (
+    control_response,
+    describe_error,
+    error_response,
+)
 from pandium.emulator.state.arguments import Arguments
 
 # More would begin more runs by schedules than anybody can wait for.
 YEAR = 366 * 86_400
-MOST_SPEED = 1_000_000
-DRIVEN = described(409, "The test that has made the emulator drives its clock.")
+MAX_SPEED = 1_000_000
+MANUAL_CLOCK = describe_error(409, "The test that has made the emulator drives its clock.")
 
 router = APIRouter()
 
@@ -27,7 +31,7 @@ class ClockView(BaseModel):
 class SpeedArguments(Arguments):
     """How many seconds are to go by in each second of every day."""
 
-    speed: float = Field(gt=0, le=MOST_SPEED)
+    speed: float = Field(gt=0, le=MAX_SPEED)
 
 
 class ForwardArguments(Arguments):
@@ -39,7 +43,7 @@ class ForwardArguments(Arguments):
 @router.get("/clock", response_model=ClockView)
 async def get_clock(request: Request) -> Response:
     """Return the time."""
-    return _shown(service_of(request))
+    return _clock_response(service_of(request))
 
 
 @router.put("/clock", response_model=ClockView)
@@ -47,19 +51,19 @@ async def set_speed(request: Request, body: SpeedArguments) -> Response:
     """Let the time go faster or slower from now on."""
     service = service_of(request)
     service.clock.speed = body.speed
-    return _shown(service)
+    return _clock_response(service)
 
 
-@router.post("/clock/forward", response_model=ClockView, responses=DRIVEN)
+@router.post("/clock/forward", response_model=ClockView, responses=MANUAL_CLOCK)
 async def put_forward(request: Request, body: ForwardArguments) -> Response:
     """Let some time go by at once: runs end, and schedules begin what was due."""
     service = service_of(request)
     try:
         service.clock.put_forward(body.seconds)
     except RuntimeError as error:
-        return refusal(409, ("path", str(error)))
-    return _shown(service)
+        return error_response(409, ("path", str(error)))
+    return _clock_response(service)
 
 
-def _shown(service: Service) -> Response:
-    return answer({"time": service.clock.wall(), "speed": service.clock.speed})
+def _clock_response(service: Service) -> Response:
+    return control_response({"time": service.clock.wall(), "speed": service.clock.speed})

@@ -1,4 +1,4 @@
-"""The control API's record of requests."""
+"""The control API's routes for the request log."""
 
 import base64
 from dataclasses import fields
@@ -6,12 +6,12 @@ from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi import Request as Asked
+from fastapi import Request as HTTPRequest
 from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator.api.service import service_of
-from pandium.emulator.control.control_responses import answer
-from pandium.emulator.network.request_log import KEPT, Request
+from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.network.request_log import MAX_REQUESTS, Request
 
 router = APIRouter()
 
@@ -37,7 +37,7 @@ class RequestsView(BaseModel):
     total: int
 
 
-class Count(BaseModel):
+class RequestCount(BaseModel):
     """How many requests there were of one kind."""
 
     method: str
@@ -46,7 +46,7 @@ class Count(BaseModel):
     count: int
 
 
-class Filter(BaseModel):
+class RequestFilter(BaseModel):
     """Which requests are asked for."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,37 +55,39 @@ class Filter(BaseModel):
     path: str | None = None
     route: str | None = None
     status: int | None = None
-    limit: int = Query(100, ge=0, le=KEPT)
+    limit: int = Query(100, ge=0, le=MAX_REQUESTS)
 
 
 @router.get("/requests", response_model=RequestsView)
-async def get_requests(request: Asked, wanted: Annotated[Filter, Query()]) -> Response:
+async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Query()]) -> Response:
     """Return the last requests to the API, as far as they are kept."""
     request_log = service_of(request).requests
     conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
-    found = [one for one in request_log if _fits(one, conditions)]
+    found = [one for one in request_log if _matches(one, conditions)]
     first = len(found) - min(len(found), wanted.limit)
-    shown = [request_data(one) for one in islice(found, first, None)]
+    views = [request_data(one) for one in islice(found, first, None)]
     total = request_log.counts.total()
-    return answer({"requests": shown, "matching": len(found), "total": total})
+    return control_response({"requests": views, "matching": len(found), "total": total})
 
 
 @router.delete("/requests", status_code=204)
-async def clear_requests(request: Asked) -> Response:
+async def clear_requests(request: HTTPRequest) -> Response:
     """Forget all requests and their numbers."""
     service_of(request).requests.clear()
     return Response(status_code=204)
 
 
-@router.get("/counts", response_model=list[Count])
-async def get_counts(request: Asked) -> Response:
+@router.get("/counts", response_model=list[RequestCount])
+async def get_counts(request: HTTPRequest) -> Response:
     """Return how many requests there were by method, template of the route and status."""
     names = ("method", "route", "status", "count")
     counts = service_of(request).requests.counts.items()
-    return answer([dict(zip(names, (*kind, number), strict=True)) for kind, number in counts])
+    return control_response(
+        [dict(zip(names, (*kind, number), strict=True)) for kind, number in counts]
+    )
 
 
-def _fits(request: Request, conditions: dict[str, Any]) -> bool:
+def _matches(request: Request, conditions: dict[str, Any]) -> bool:
     return all(getattr(request, name) == value for name, value in conditions.items())
 
 

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Unpack
 
-from pandium.emulator.network.request_rules import Occasions, Plan, Plans, When, read_count
+from pandium.emulator.network.request_rules import (
+    Condition,
+    RequestRule,
+    RequestRules,
+    RuleOptions,
+    validate_count,
+)
 from pandium.emulator.state.adding import add_tenant
 from pandium.emulator.state.arguments import TenantArguments
-from pandium.emulator.state.errors import Missing, read
+from pandium.emulator.state.errors import Missing, validate
 from pandium.emulator.state.store import SORTABLE, Store
-from pandium.emulator.state.window import window
+from pandium.emulator.state.window import parse_window
 
 Change = Callable[[], object]
 
@@ -35,10 +41,12 @@ class Drift:
     def __init__(self, store: Store, lock: RLock) -> None:
         self._store = store
         self._lock = lock
-        self._before: Plans[Change] = Plans(store.clock)
-        self._after: Plans[Change] = Plans(store.clock)
+        self._before: RequestRules[Change] = RequestRules(store.clock)
+        self._after: RequestRules[Change] = RequestRules(store.clock)
 
-    def before(self, operation: str | None, change: Change, **when: Unpack[When]) -> Plan[Change]:
+    def before(
+        self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
+    ) -> RequestRule[Change]:
         """
         Make a change when a request has come, before any work is done for it.
 
@@ -46,9 +54,13 @@ class Drift:
 
         :raises ValueError: names the argument that cannot be used.
         """
-        return self._before.add(Plan(_read(change), Occasions(operation, **when)))
+        return self._before.add(
+            RequestRule(_validate_change(change), Condition(operation, **options))
+        )
 
-    def after(self, operation: str | None, change: Change, **when: Unpack[When]) -> Plan[Change]:
+    def after(
+        self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
+    ) -> RequestRule[Change]:
         """
         Make a change when the work for a request is done, before its answer is sent.
 
@@ -57,7 +69,9 @@ class Drift:
 
         :raises ValueError: names the argument that cannot be used.
         """
-        return self._after.add(Plan(_read(change), Occasions(operation, **when)))
+        return self._after.add(
+            RequestRule(_validate_change(change), Condition(operation, **options))
+        )
 
     def archive(self, count: int = 1, *, seed: int | None = None) -> Change:
         """
@@ -65,7 +79,7 @@ class Drift:
 
         :raises ValueError: names the argument that cannot be used.
         """
-        read_count("count", count, 1)
+        validate_count("count", count, 1)
         chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
 
         def change() -> None:
@@ -86,7 +100,7 @@ class Drift:
 
         :raises ValueError: names the argument that cannot be used.
         """
-        read_count("count", count, 1)
+        validate_count("count", count, 1)
         with self._lock:
             try:
                 self._store.integration(integration_id)
@@ -98,7 +112,7 @@ class Drift:
             with self._lock:
                 for key in self._ids(count, at_front=at_front):
                     given = {"id": key, "integration_id": integration_id}
-                    add_tenant(self._store, read(TenantArguments, given))
+                    add_tenant(self._store, validate(TenantArguments, given))
 
         return change
 
@@ -110,29 +124,29 @@ class Drift:
 
         :raises ValueError: names the argument that cannot be used.
         """
-        window(0, 1, sort_by, SORTABLE)
+        parse_window(0, 1, sort_by, SORTABLE)
 
         def change() -> None:
             with self._lock:
-                self._store.default_sort = sort_by or _turned(self._store.default_sort)
+                self._store.default_sort = sort_by or _reversed(self._store.default_sort)
 
         return change
 
     def clear(self) -> None:
-        """End all plans of changes; what has been changed stays so."""
+        """Remove all rules. Changes that were made remain."""
         self._before.clear()
         self._after.clear()
 
     def __len__(self) -> int:
         return len(self._before) + len(self._after)
 
-    def play_before(self, operation: str | None, tenant: int | None) -> None:
+    def apply_before(self, operation: str | None, tenant: int | None) -> None:
         """Make the changes that are due before a request, or raise ChangeFailed."""
-        _make("before", self._before.take(operation, tenant))
+        _apply("before", self._before.take_due(operation, tenant))
 
-    def play_after(self, operation: str | None, tenant: int | None) -> None:
+    def apply_after(self, operation: str | None, tenant: int | None) -> None:
         """Make the changes that are due after a request, or raise ChangeFailed."""
-        _make("after", self._after.take(operation, tenant))
+        _apply("after", self._after.take_due(operation, tenant))
 
     def _ids(self, count: int, *, at_front: bool) -> list[int | None]:
         lowest = min(self._store.tenants, default=None)
@@ -143,22 +157,22 @@ class Drift:
         return list(range(lowest - 1, lowest - 1 - count, -1))
 
 
-def _turned(sort_by: str) -> str:
+def _reversed(sort_by: str) -> str:
     field, _, direction = sort_by.rpartition("__")
     return f"{field}__{'ASC' if direction == 'DESC' else 'DESC'}"
 
 
-def _make(moment: str, due: list[Plan[Change]]) -> None:
-    for plan in due:
+def _apply(moment: str, due: list[RequestRule[Change]]) -> None:
+    for rule in due:
         try:
-            plan.what()
+            rule.action()
         except Exception as error:
-            place = f"the change of drift.{moment}({plan.occasions.operation!r}, …)"
+            place = f"the change of drift.{moment}({rule.condition.operation!r}, …)"
             log.exception("%s failed", place)
             raise ChangeFailed(f"{place} failed: {error!r}") from error
 
 
-def _read(change: Change) -> Change:
+def _validate_change(change: Change) -> Change:
     if not callable(change) or inspect.iscoroutinefunction(change):
         raise ValueError(f"change: must be a callable that is no coroutine function: {change!r}")
     return change

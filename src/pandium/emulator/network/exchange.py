@@ -1,4 +1,4 @@
-"""One request and its answer: watched, recorded, and spoiled where a fault says so."""
+"""One request and its response, which are recorded and which a fault can replace."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from email.utils import format_datetime
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandium.emulator.network.drift import Drift
+from pandium.emulator.network.http_server import CONNECTION, Connection
 from pandium.emulator.network.operations import DOCUMENT, OPERATIONS, find
 from pandium.emulator.network.request_log import (
-    MOST_BODY,
-    TOUCHED,
+    EFFECT_KEY,
+    MAX_BODY,
     Request,
     RequestLog,
-    shown_headers,
+    redact_headers,
 )
-from pandium.emulator.network.server import CONNECTION, Connection
 from pandium.emulator.runs.clock import Clock
 
 LENGTH = b"content-length"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that has not been sent yet."""
+class BufferedResponse:
+    """A response that has not been sent yet."""
 
     status: int
     body: bytes
@@ -31,7 +31,7 @@ class Answer:
 
 
 class Exchange:
-    """Watch one request, and record it when its answer begins."""
+    """Watch one request, and record it when its response starts."""
 
     def __init__(  # noqa: PLR0913 - the three of ASGI, and whatever they lead to
         self,
@@ -51,7 +51,7 @@ class Exchange:
         self.parts: dict[str, str] = parts
         self.tenant: int | None = None
         self.fault = ""
-        self.is_over: bool = False
+        self.is_recorded: bool = False
         self._app = app
         self._receive = receive
         self._send = send
@@ -80,88 +80,88 @@ class Exchange:
             return self._unread.popleft()
         message = await self._receive()
         chunk: bytes = message.get("body", b"")
-        self._body.append(chunk[: MOST_BODY - self._size])
+        self._body.append(chunk[: MAX_BODY - self._size])
         self._size += len(self._body[-1])
         return message
 
     async def send(self, message: Message) -> None:
         """Send a message to the client, dated by the emulator's clock, once it is recorded."""
         if message["type"] == "http.response.start":
-            self.note(message["status"])
+            self.record(message["status"])
             date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
             message = {**message, "headers": [*message["headers"], (b"date", date.encode())]}
         await self._send(message)
 
-    def note(self, status: int = 0) -> None:
+    def record(self, status: int = 0) -> None:
         """Record the request, unless it is recorded already; a status of 0 is no response."""
-        if not self.is_over:
-            self.is_over = True
+        if not self.is_recorded:
+            self.is_recorded = True
             self._request_log.add(self._request(status))
 
-    async def go_on(self) -> None:
-        """Let the request be answered as it should be."""
+    async def forward(self) -> None:
+        """Pass the request to the application, which responds."""
         await self._app(self.scope, self.receive, self.send)
 
-    async def work(self) -> Answer:
-        """Do what the request asks for, and keep the answer back."""
+    async def execute(self) -> BufferedResponse:
+        """Execute the request, and return the response without sending it."""
         messages: list[Message] = []
 
-        async def keep(message: Message) -> None:
+        async def buffer(message: Message) -> None:
             messages.append(message)
 
-        await self._app(self.scope, self.receive, keep)
-        self._drift.play_after(self.operation, self.tenant)
+        await self._app(self.scope, self.receive, buffer)
+        self._drift.apply_after(self.operation, self.tenant)
         head, *rest = messages
         body = b"".join(message.get("body", b"") for message in rest)
-        return Answer(head["status"], body, tuple(head["headers"]))
+        return BufferedResponse(head["status"], body, tuple(head["headers"]))
 
-    async def answer(self, answer: Answer) -> None:
-        """Send an answer."""
-        await self._begin(answer, len(answer.body))
-        await self.send({"type": "http.response.body", "body": answer.body})
+    async def respond(self, response: BufferedResponse) -> None:
+        """Send a response."""
+        await self._start_response(response, len(response.body))
+        await self.send({"type": "http.response.body", "body": response.body})
 
-    async def answer_half(self, answer: Answer, *, closes: bool) -> None:
-        """Send half of an answer; then close, or wait until the client leaves."""
-        await self._begin(answer, max(len(answer.body), 1))
-        half = answer.body[: len(answer.body) // 2]
+    async def respond_half(self, response: BufferedResponse, *, closes: bool) -> None:
+        """Send half of a response; then close, or wait until the client leaves."""
+        await self._start_response(response, max(len(response.body), 1))
+        half = response.body[: len(response.body) // 2]
         await self.send({"type": "http.response.body", "body": half, "more_body": True})
         connection = self.connection
         if closes:
             connection.close()
-        await self._until_gone(connection)
+        await self._wait_for_disconnect(connection)
 
     async def reset(self) -> None:
         """Break the connection off, without an answer."""
-        self.note()
+        self.record()
         connection = self.connection
         connection.reset()
-        await self._until_gone(connection)
+        await self._wait_for_disconnect(connection)
 
-    async def _begin(self, answer: Answer, length: int) -> None:
-        headers = [one for one in answer.headers if one[0] != LENGTH]
+    async def _start_response(self, response: BufferedResponse, length: int) -> None:
+        headers = [one for one in response.headers if one[0] != LENGTH]
         headers.append((LENGTH, str(length).encode()))
-        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        start = {"type": "http.response.start", "status": response.status, "headers": headers}
         await self.send(start)
 
-    async def _until_gone(self, connection: Connection) -> None:
-        with connection.idling():
+    async def _wait_for_disconnect(self, connection: Connection) -> None:
+        with connection.idle():
             while (await self.receive())["type"] != "http.disconnect":
                 pass
 
     def _request(self, status: int) -> Request:
         scope = self.scope
-        touched: int | None = scope.get(TOUCHED)
+        affected: int | None = scope.get(EFFECT_KEY)
         return Request(
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
-            headers=shown_headers(scope["headers"]),
+            headers=redact_headers(scope["headers"]),
             status=status,
             body=b"".join(self._body),
             route=self._route(),
             operation=self.operation,
-            tenant=self.tenant if touched is None else touched,
-            has_effect=touched is not None,
+            tenant=self.tenant if affected is None else affected,
+            has_effect=affected is not None,
             fault=self.fault,
         )
 

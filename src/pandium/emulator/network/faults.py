@@ -11,20 +11,20 @@ from http import HTTPStatus
 from http.client import responses
 from typing import Unpack
 
-from pandium.emulator.network.exchange import Answer, Exchange
+from pandium.emulator.network.exchange import BufferedResponse, Exchange
 from pandium.emulator.network.request_rules import (
-    Occasions,
-    Plan,
-    Plans,
-    When,
-    read_count,
-    read_seconds,
+    Condition,
+    RequestRule,
+    RequestRules,
+    RuleOptions,
+    validate_count,
+    validate_seconds,
 )
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.encoding import encode
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Proxy</body></html>\n"
-NO_JSON = b'\x00\x9c{"id": 1, "na'
+INVALID_JSON = b'\x00\x9c{"id": 1, "na'
 STATUSES = range(400, 600)
 TOKEN = re.compile(r"[-!#$%&'*+.^_`|~\w]+", re.ASCII)
 TEXT = re.compile(r"[\t\x20-\x7e]*")
@@ -41,18 +41,18 @@ class Latency:
     seconds: float
 
     def __post_init__(self) -> None:
-        read_seconds("seconds", self.seconds)
+        validate_seconds("seconds", self.seconds)
 
-    async def play(self, exchange: Exchange) -> None:
+    async def apply(self, exchange: Exchange) -> None:
         """Wait."""
-        with exchange.connection.idling():
+        with exchange.connection.idle():
             await asyncio.sleep(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """
-    Answer with a status of failure, such as 503, before or after the work is done.
+    Respond with a status of failure, such as 503, before or after the work is done.
 
     The body is a message in JSON, unless there is another in `body`.
     """
@@ -63,23 +63,23 @@ class Status:
     headers: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
-        if read_count("status", self.status, 400) not in STATUSES:
+        if validate_count("status", self.status, 400) not in STATUSES:
             raise ValueError(f"status: must be 400 to 599, not {self.status}")
         for name, value in self.headers.items():
             if not TOKEN.fullmatch(name) or not TEXT.fullmatch(value):
                 raise ValueError(f"headers: {name!r} or its value {value!r} cannot be sent")
 
-    async def play(self, exchange: Exchange) -> None:
-        """Answer with the status."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Respond with the status."""
         if self.after_work:
-            await exchange.work()
-        await exchange.answer(_failure(self.status, self.body, self.headers))
+            await exchange.execute()
+        await exchange.respond(_error_response(self.status, self.body, self.headers))
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    Answer 429 before any work is done, with a `Retry-After` or without.
+    Respond with 429 before any work is done, with a `Retry-After` or without.
 
     `retry_after` are seconds; with `as_date` the header has the date by the emulator's clock,
     rounded up to a whole second.
@@ -90,14 +90,14 @@ class RateLimit:
 
     def __post_init__(self) -> None:
         if self.retry_after is not None:
-            read_count("retry_after", self.retry_after, 0)
+            validate_count("retry_after", self.retry_after, 0)
         elif self.as_date:
             raise ValueError("retry_after: must be given, since as_date is")
 
-    async def play(self, exchange: Exchange) -> None:
-        """Answer 429."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Respond with 429."""
         headers = {} if self.retry_after is None else {"retry-after": self._value(exchange.clock)}
-        await exchange.answer(_failure(HTTPStatus.TOO_MANY_REQUESTS, None, headers))
+        await exchange.respond(_error_response(HTTPStatus.TOO_MANY_REQUESTS, None, headers))
 
     def _value(self, clock: Clock) -> str:
         if not self.as_date:
@@ -112,10 +112,10 @@ class Reset:
 
     after_work: bool = field(default=False, kw_only=True)
 
-    async def play(self, exchange: Exchange) -> None:
+    async def apply(self, exchange: Exchange) -> None:
         """Break the connection off."""
         if self.after_work:
-            await exchange.work()
+            await exchange.execute()
         await exchange.reset()
 
 
@@ -123,41 +123,43 @@ class Reset:
 class Stall:
     """Do the work, send the head and half of the body, and then nothing until the client leaves."""
 
-    async def play(self, exchange: Exchange) -> None:
+    async def apply(self, exchange: Exchange) -> None:
         """Send half of the answer, and wait."""
-        await exchange.answer_half(await exchange.work(), closes=False)
+        await exchange.respond_half(await exchange.execute(), closes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
     """Do the work, send half of the body that Content-Length promises, and close."""
 
-    async def play(self, exchange: Exchange) -> None:
+    async def apply(self, exchange: Exchange) -> None:
         """Send half of the answer, and close."""
-        await exchange.answer_half(await exchange.work(), closes=True)
+        await exchange.respond_half(await exchange.execute(), closes=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Answer 200 with a body that claims to be JSON and is not, before or after the work."""
+    """Respond with 200 and a body that is not JSON, before or after the work."""
 
-    body: bytes = NO_JSON
+    body: bytes = INVALID_JSON
     after_work: bool = field(default=False, kw_only=True)
 
-    async def play(self, exchange: Exchange) -> None:
-        """Answer with garbage."""
+    async def apply(self, exchange: Exchange) -> None:
+        """Respond with garbage."""
         if self.after_work:
-            await exchange.work()
-        await exchange.answer(Answer(HTTPStatus.OK, self.body))
+            await exchange.execute()
+        await exchange.respond(BufferedResponse(HTTPStatus.OK, self.body))
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """Answer 200 with a page of HTML, as a proxy does that wants a name first; no work is done."""
+    """Respond with 200 and an HTML page, as a proxy that requires a login, without any work."""
 
-    async def play(self, exchange: Exchange) -> None:
-        """Answer with the page."""
-        await exchange.answer(Answer(HTTPStatus.OK, PAGE, ((b"content-type", b"text/html"),)))
+    async def apply(self, exchange: Exchange) -> None:
+        """Respond with the page."""
+        await exchange.respond(
+            BufferedResponse(HTTPStatus.OK, PAGE, ((b"content-type", b"text/html"),))
+        )
 
 
 Fault = Latency | Status | RateLimit | Reset | Stall | Truncate | Garbage | ProxyPage
@@ -174,9 +176,11 @@ class Faults:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._plans: Plans[Fault] = Plans(clock)
+        self._rules: RequestRules[Fault] = RequestRules(clock)
 
-    def add(self, operation: str | None, fault: Fault, **when: Unpack[When]) -> Plan[Fault]:
+    def add(
+        self, operation: str | None, fault: Fault, **options: Unpack[RuleOptions]
+    ) -> RequestRule[Fault]:
         """
         Let a fault happen at requests of an operation, and return a handle of it.
 
@@ -184,12 +188,14 @@ class Faults:
 
         :param operation: a name as in the client, such as "tenants.sync"; or a method and path,
             such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
-        :param when: at which of them: `after`, `every`, `probability`, `seed`, `times`, `tenant`.
+        :param options: which of them: `after`, `every`, `probability`, `seed`, `times`, `tenant`.
         :raises ValueError: names the argument that cannot be used.
         """
-        return self._plans.add(Plan(_read(fault), Occasions(operation, **when)))
+        return self._rules.add(RequestRule(_validate_fault(fault), Condition(operation, **options)))
 
-    def outage(self, seconds: float | None = None, fault: Fault | None = None) -> Plan[Fault]:
+    def outage(
+        self, seconds: float | None = None, fault: Fault | None = None
+    ) -> RequestRule[Fault]:
         """
         Let no request through, and return a handle that ends it by `remove()`.
 
@@ -201,41 +207,45 @@ class Faults:
         """
         ends_at = math.inf
         if seconds is not None:
-            ends_at = self._clock.now() + read_seconds("seconds", seconds)
-        plan = Plan(_read(Reset() if fault is None else fault), Occasions(), ends_at)
-        return self._plans.add(plan, is_first=True)
+            ends_at = self._clock.now() + validate_seconds("seconds", seconds)
+        rule = RequestRule(
+            _validate_fault(Reset() if fault is None else fault), Condition(), ends_at
+        )
+        return self._rules.add(rule, is_first=True)
 
     def clear(self) -> None:
         """End all faults."""
-        self._plans.clear()
+        self._rules.clear()
 
     def __len__(self) -> int:
-        return len(self._plans)
+        return len(self._rules)
 
-    async def play(self, exchange: Exchange) -> None:
+    async def apply(self, exchange: Exchange) -> None:
         """Play what is due at a request; if that answers it, the exchange is over."""
-        if not self._plans:
+        if not self._rules:
             return
-        for plan in self._plans.take(exchange.operation, exchange.tenant, _is_final):
-            exchange.fault = repr(plan.what)
+        for rule in self._rules.take_due(exchange.operation, exchange.tenant, _produces_response):
+            exchange.fault = repr(rule.action)
             await exchange.read()
-            await plan.what.play(exchange)
+            await rule.action.apply(exchange)
 
 
-def _is_final(fault: Fault) -> bool:
+def _produces_response(fault: Fault) -> bool:
     return not isinstance(fault, Latency)
 
 
-def _read(fault: Fault) -> Fault:
+def _validate_fault(fault: Fault) -> Fault:
     if isinstance(fault, Fault):
         return fault
     known = ", ".join(one.__name__ for one in Fault.__args__)
     raise ValueError(f"fault: must be a value of {known}, not {fault!r}")
 
 
-def _failure(status: int, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+def _error_response(
+    status: int, body: bytes | None, headers: Mapping[str, str]
+) -> BufferedResponse:
     if body is None:
         body = encode({"message": responses.get(status, f"Status {status}")})
     given = {name.lower(): value for name, value in headers.items()}
     head = {"content-type": "application/json", **given}
-    return Answer(status, body, tuple((k.encode(), v.encode()) for k, v in head.items()))
+    return BufferedResponse(status, body, tuple((k.encode(), v.encode()) for k, v in head.items()))

@@ -63,7 +63,7 @@ def methods_of(path: str) -> list[str]:
     return [method for method in methods if find(method, path)[0]]
 
 
-def read_operation(given: object) -> str | None:
+def parse_operation(given: object) -> str | None:
     """
     Read a name such as "tenants.list", or a place such as "GET /v2/tenants"; None is all of them.
 

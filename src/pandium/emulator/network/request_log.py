@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-KEPT = 10_000
-MOST_BODY = 65_536
-MOST_TEXT = 100
-TOUCHED = "pandium.emulator.touched"
+MAX_REQUESTS = 10_000
+MAX_BODY = 65_536
+MAX_TEXT = 100
+EFFECT_KEY = "pandium.emulator.effect"
 HIDDEN = frozenset({b"x-api-key", b"authorization", b"cookie"})
 
 # Operation, tenant, status.
@@ -44,16 +44,16 @@ class Request:
 
     def __str__(self) -> str:
         target = f"{self.path}?{self.query}" if self.query else self.path
-        answer = str(self.status) if self.status else "no answer"
-        spoilt = f" by {self.fault}" if self.fault else ""
+        response = str(self.status) if self.status else "no answer"
+        fault = f" by {self.fault}" if self.fault else ""
         done = " (carried out)" if self.has_effect else ""
-        return f"{self.method} {_short(target)} -> {answer}{spoilt}{done}"
+        return f"{self.method} {_shorten(target)} -> {response}{fault}{done}"
 
 
 class RequestLog(Sequence[Request]):
     """The last requests, oldest first, and the number of all of them by kind."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_REQUESTS) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
         self.counts: Counter[tuple[str, str, int]] = Counter()
         self.effects: Counter[tuple[str, int]] = Counter()
@@ -95,7 +95,7 @@ class RequestLog(Sequence[Request]):
         return f"<RequestLog of {len(self)} requests>"
 
 
-def shown_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+def redact_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers with lower-case names, without secrets."""
     return {
         name.decode("latin-1"): "***" if name in HIDDEN else value.decode("latin-1")
@@ -103,5 +103,5 @@ def shown_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     }
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

@@ -1,4 +1,4 @@
-"""Plans: at which requests something happens, counted or drawn with a seed."""
+"""Rules that select requests for a fault or a change, by count or at random."""
 
 import math
 import random
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypedDict, TypeVar
 
-from pandium.emulator.network.operations import has_tenant, read_operation
+from pandium.emulator.network.operations import has_tenant, parse_operation
 from pandium.emulator.runs.clock import Clock
 
 T = TypeVar("T")
 
 
-class When(TypedDict, total=False):
+class RuleOptions(TypedDict, total=False):
     """
     At which requests of an operation something happens; without any of these at all of them.
 
@@ -34,7 +34,7 @@ class When(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Occasions:
+class Condition:
     """The same, read: `operation` is None for all of them."""
 
     operation: str | None = None
@@ -46,102 +46,102 @@ class Occasions:
     tenant: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operation", read_operation(self.operation))
-        read_count("after", self.after, 0)
-        read_count("every", self.every, 1)
-        read_count("times", 1 if self.times is None else self.times, 1)
-        read_count("tenant", 1 if self.tenant is None else self.tenant, 1)
-        if read_seconds("probability", self.probability) > 1 or not self.probability:
+        object.__setattr__(self, "operation", parse_operation(self.operation))
+        validate_count("after", self.after, 0)
+        validate_count("every", self.every, 1)
+        validate_count("times", 1 if self.times is None else self.times, 1)
+        validate_count("tenant", 1 if self.tenant is None else self.tenant, 1)
+        if validate_seconds("probability", self.probability) > 1 or not self.probability:
             raise ValueError(f"probability: must be above 0, 1 at most, not {self.probability!r}")
         if self.tenant is not None and not has_tenant(self.operation):
             raise ValueError(f"tenant: no request of {self.operation} is for one tenant")
 
 
 @dataclass(slots=True, eq=False)
-class Plan(Generic[T]):
+class RequestRule(Generic[T]):
     """Something that happens at some requests; it has happened `hits` times until now."""
 
-    what: T
-    occasions: Occasions
+    action: T
+    condition: Condition
     ends_at: float = math.inf
     hits: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False, repr=False)
     _random: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.occasions.seed)  # noqa: S311 - a choice, not a secret
+        self._random = random.Random(self.condition.seed)  # noqa: S311 - a choice, not a secret
 
     def remove(self) -> None:
         """Let it happen no more; once more does nothing."""
         self.ends_at = -math.inf
 
-    def is_over(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         """Say whether it happens no more."""
-        return now >= self.ends_at or self.hits == self.occasions.times
+        return now >= self.ends_at or self.hits == self.condition.times
 
     def is_due(self, operation: str | None, tenant: int | None) -> bool:
-        """Count a request, and say whether it is one of those that the plan is for."""
-        at = self.occasions
+        """Count a request, and return whether the rule applies to it."""
+        at = self.condition
         if at.operation not in (None, operation) or at.tenant not in (None, tenant):
             return False
         self._seen += 1
-        place = self._seen - at.after
-        is_hit = place > 0 and place % at.every == 0 and self._random.random() < at.probability
+        number = self._seen - at.after
+        is_hit = number > 0 and number % at.every == 0 and self._random.random() < at.probability
         self.hits += is_hit
         return is_hit
 
 
-class Plans(Generic[T]):
-    """Some plans, in the order in which they are asked."""
+class RequestRules(Generic[T]):
+    """Rules in the order in which they are evaluated."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._plans: list[Plan[T]] = []
+        self._rules: list[RequestRule[T]] = []
 
     def __len__(self) -> int:
-        return len(self._plans)
+        return len(self._rules)
 
-    def add(self, plan: Plan[T], *, is_first: bool = False) -> Plan[T]:
-        """Add a plan, behind the others or before them."""
+    def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
+        """Add a rule after the others, or before them."""
         with self._lock:
-            self._plans.insert(0 if is_first else len(self._plans), plan)
-        return plan
+            self._rules.insert(0 if is_first else len(self._rules), rule)
+        return rule
 
     def clear(self) -> None:
-        """End all plans."""
+        """Remove all rules."""
         with self._lock:
-            for plan in self._plans:
-                plan.remove()
-            self._plans.clear()
+            for rule in self._rules:
+                rule.remove()
+            self._rules.clear()
 
-    def take(
+    def take_due(
         self,
         operation: str | None,
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
-    ) -> list[Plan[T]]:
-        """Count a request with each plan, up to one that is the last; return those that are due."""
-        due: list[Plan[T]] = []
+    ) -> list[RequestRule[T]]:
+        """Count a request with each rule, up to one that is the last; return those that are due."""
+        due: list[RequestRule[T]] = []
         with self._lock:
             now = self._clock.now()
-            self._plans = [plan for plan in self._plans if not plan.is_over(now)]
-            for plan in self._plans:
-                if plan.is_due(operation, tenant):
-                    due.append(plan)
-                    if is_last(plan.what):
+            self._rules = [rule for rule in self._rules if not rule.is_expired(now)]
+            for rule in self._rules:
+                if rule.is_due(operation, tenant):
+                    due.append(rule)
+                    if is_last(rule.action):
                         break
         return due
 
 
-def read_count(place: str, value: object, least: int) -> int:
+def validate_count(place: str, value: object, least: int) -> int:
     """Read a whole number, or raise ValueError that names its place."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
     raise ValueError(f"{place}: must be a whole number, {least} at least, not {value!r}")
 
 
-def read_seconds(place: str, value: object) -> float:
+def validate_seconds(place: str, value: object) -> float:
     """Read a number that is finite and not below zero, or raise ValueError that names its place."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return value

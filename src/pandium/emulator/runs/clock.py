@@ -8,7 +8,7 @@ from math import inf
 import anyio
 
 NOTHING = nullcontext()
-NOT_DRIVEN = "this clock goes by itself; Emulator(clock=ManualClock()) has one that is driven"
+NOT_MANUAL = "this clock goes by itself; Emulator(clock=ManualClock()) has one that is driven"
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, speed: float = 1.0) -> None:
         self.epoch: datetime = datetime.now(UTC)
-        self._speed = read_speed(speed)
+        self._speed = validate_speed(speed)
         self._base = (time.monotonic(), 0.0)
 
     @property
@@ -34,7 +34,7 @@ class Clock:
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        speed = read_speed(speed)
+        speed = validate_speed(speed)
         self._base = (time.monotonic(), Clock.now(self))
         self._speed = speed
 
@@ -73,7 +73,7 @@ class Clock:
 
         :raises RuntimeError: always.
         """
-        raise RuntimeError(f"cannot advance by {seconds!r} seconds: {NOT_DRIVEN}")
+        raise RuntimeError(f"cannot advance by {seconds!r} seconds: {NOT_MANUAL}")
 
     def autojump(self) -> AbstractAsyncContextManager[None]:
         """
@@ -81,10 +81,10 @@ class Clock:
 
         :raises RuntimeError: always.
         """
-        raise RuntimeError(f"cannot skip: {NOT_DRIVEN}")
+        raise RuntimeError(f"cannot skip: {NOT_MANUAL}")
 
 
-def read_speed(speed: object) -> float:
+def validate_speed(speed: object) -> float:
     """Read a speed, or raise ValueError."""
     if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < inf:
         return speed

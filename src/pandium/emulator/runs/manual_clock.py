@@ -17,7 +17,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 # anyio.wait_all_tasks_blocked would do, but takes a tenth of a second a time on asyncio.
 TURNS = 50
 
-Ring = Callable[[], object]
+Callback = Callable[[], object]
 
 
 class ManualClock(Clock):
@@ -42,12 +42,12 @@ class ManualClock(Clock):
         self._seconds = 0.0
         self._order = itertools.count()
         self._due: list[tuple[float, int]] = []  # with those, too, that have left their sleep
-        self._rings: dict[int, Ring] = {}
-        self._at_work = 0
+        self._callbacks: dict[int, Callback] = {}
+        self._io_waits = 0
         self._changes = 0
         self._change: anyio.Event | None = None
-        self._is_driven = False
-        self._home: object = None
+        self._is_advancing = False
+        self._loop: object = None
 
     def now(self) -> float:
         """Return the seconds since the start."""
@@ -84,14 +84,14 @@ class ManualClock(Clock):
     @contextmanager
     def waiting_for_io(self) -> Iterator[None]:
         """Keep the time from going on meanwhile."""
-        self._come_home()
-        self._at_work += 1
-        self._note()
+        self._bind_to_loop()
+        self._io_waits += 1
+        self._notify()
         try:
             yield
         finally:
-            self._at_work -= 1
-            self._note()
+            self._io_waits -= 1
+            self._notify()
 
     async def advance(self, seconds: float) -> None:
         """
@@ -100,12 +100,12 @@ class ManualClock(Clock):
         :raises ValueError: they are negative or not finite.
         :raises RuntimeError: the clock is being advanced already, or is skipping.
         """
-        target = self._seconds + _read_seconds(seconds)
-        with self._driving():
-            await self._quiet()
+        target = self._seconds + _validate_seconds(seconds)
+        with self._advancing():
+            await self._wait_until_idle()
             while self._next_due() <= target:
                 self._wake_next()
-                await self._quiet()
+                await self._wait_until_idle()
             self._seconds = target
 
     def autojump(self) -> AbstractAsyncContextManager[None]:
@@ -116,49 +116,49 @@ class ManualClock(Clock):
 
         :raises RuntimeError: on entering: the clock is being advanced, or is skipping already.
         """
-        return _Skipping(self._driving(), self._skip)
+        return _Autojump(self._advancing(), self._jump)
 
-    async def _skip(self) -> None:
+    async def _jump(self) -> None:
         while True:
-            await self._quiet()
+            await self._wait_until_idle()
             if self._next_due() < math.inf:
                 self._wake_next()
             else:
                 await self._next_change()
 
     @contextmanager
-    def _driving(self) -> Iterator[None]:
-        if self._is_driven:
+    def _advancing(self) -> Iterator[None]:
+        if self._is_advancing:
             raise RuntimeError("the clock is driven already: one advance() or autojump() at a time")
-        self._come_home()
-        self._is_driven = True
+        self._bind_to_loop()
+        self._is_advancing = True
         try:
             yield
         finally:
-            self._is_driven = False
+            self._is_advancing = False
 
-    async def _quiet(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Return when nothing is at work, and many turns have brought no change."""
-        calm = 0
-        while calm < TURNS:
+        idle_turns = 0
+        while idle_turns < TURNS:
             seen = self._changes
-            if self._at_work:
+            if self._io_waits:
                 await self._next_change()
             else:
                 await anyio.lowlevel.checkpoint()
-            calm = calm + 1 if self._changes == seen else 0
+            idle_turns = idle_turns + 1 if self._changes == seen else 0
 
     async def _next_change(self) -> None:
         self._change = anyio.Event()
         await self._change.wait()
 
-    def _note(self) -> None:
+    def _notify(self) -> None:
         self._changes += 1
         if self._change is not None:
             self._change.set()
 
     def _next_due(self) -> float:
-        while self._due and self._due[0][1] not in self._rings:
+        while self._due and self._due[0][1] not in self._callbacks:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else math.inf
 
@@ -167,31 +167,31 @@ class ManualClock(Clock):
         self._seconds = self._next_due()
         while self._next_due() <= self._seconds:
             _, number = heapq.heappop(self._due)
-            self._rings.pop(number)()
+            self._callbacks.pop(number)()
 
     @contextmanager
-    def _timer(self, seconds: float, ring: Ring) -> Iterator[None]:
-        self._come_home()
+    def _timer(self, seconds: float, callback: Callback) -> Iterator[None]:
+        self._bind_to_loop()
         number = next(self._order)
         # However short a sleep is beside the time that has passed, it takes some.
         due = max(self._seconds + seconds, math.nextafter(self._seconds, math.inf))
         heapq.heappush(self._due, (due, number))
-        self._rings[number] = ring
-        self._note()
+        self._callbacks[number] = callback
+        self._notify()
         try:
             yield
         finally:
-            self._rings.pop(number, None)
-            self._note()
+            self._callbacks.pop(number, None)
+            self._notify()
 
-    def _come_home(self) -> None:
+    def _bind_to_loop(self) -> None:
         here = anyio.lowlevel.current_token()
-        if self._home != here and (self._rings or self._at_work or self._is_driven):
+        if self._loop != here and (self._callbacks or self._io_waits or self._is_advancing):
             raise RuntimeError("a driven clock is for one event loop at a time")
-        self._home = here
+        self._loop = here
 
 
-def _read_seconds(seconds: object) -> float:
+def _validate_seconds(seconds: object) -> float:
     if (
         isinstance(seconds, int | float)
         and not isinstance(seconds, bool)
@@ -201,20 +201,20 @@ def _read_seconds(seconds: object) -> float:
     raise ValueError(f"seconds: must be finite, zero or more, not {seconds!r}")
 
 
-class _Skipping(AbstractAsyncContextManager[None]):
+class _Autojump(AbstractAsyncContextManager[None]):
     """Let a task skip beside a block, whose own errors pass as they are."""
 
     def __init__(
-        self, driving: AbstractContextManager[None], skip: Callable[[], Coroutine[Any, Any, None]]
+        self, advancing: AbstractContextManager[None], jump: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
-        self._driving = driving
-        self._skip = skip
+        self._advancing = advancing
+        self._jump = jump
         self._tasks = anyio.create_task_group()
 
     async def __aenter__(self) -> None:
-        self._driving.__enter__()
+        self._advancing.__enter__()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._skip)
+        self._tasks.start_soon(self._jump)
 
     async def __aexit__(self, *_: object) -> None:
         self._tasks.cancel_scope.cancel()
@@ -222,4 +222,4 @@ class _Skipping(AbstractAsyncContextManager[None]):
             # Without the block's own error, which the group would wrap in an ExceptionGroup.
             await self._tasks.__aexit__(None, None, None)
         finally:
-            self._driving.__exit__(None, None, None)
+            self._advancing.__exit__(None, None, None)

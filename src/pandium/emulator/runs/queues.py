@@ -52,7 +52,7 @@ class EmulatedRun:
     """
     One run: it waits, is expected, appears, goes through its phases, and is over.
 
-    `word` is what the status of its triggers says, None for 404; `words` are those that it has
+    `status` is what the status of its triggers says, None for 404; `history` has those that it has
     shown, each with its first moment. The step that it stands at ends at the moment `until`, or
     with the last of so many `looks`.
     """
@@ -64,8 +64,8 @@ class EmulatedRun:
     script: Script
     is_scheduled: bool = False
     triggers: list[EmulatedTrigger] = field(default_factory=list)
-    word: str | None = None
-    words: list[tuple[float, str]] = field(default_factory=list)
+    status: str | None = None
+    history: list[tuple[float, str]] = field(default_factory=list)
     appeared_at: float = math.inf
     ended_at: float = math.inf
     step: int = 0
@@ -80,46 +80,46 @@ class EmulatedRun:
         """Say whether it has ended."""
         return self.ended_at < math.inf
 
-    def is_good(self) -> bool:
+    def has_succeeded(self) -> bool:
         """Say whether its last word is one of success."""
-        return self.words[-1][1].casefold() in SUCCESS
+        return self.history[-1][1].casefold() in SUCCESS
 
     def expect(self, at: float) -> None:
         """Let it be the next to appear; nobody waits for a scheduled one, so it does at once."""
-        self._stand(0 if self.is_scheduled else self.script.appears_after, at)
+        self._start_step(0 if self.is_scheduled else self.script.appears_after, at)
 
     def next_change(self) -> float:
         """Return the moment when time alone takes it on."""
         return min(self.until, self.appeared_at + self.script.killed_after)
 
-    def go_on(self, at: float) -> None:
+    def advance(self, at: float) -> None:
         """Take the step that is due, or be killed if none is."""
         if self.until > at:
-            self._show(KILLED, at)
+            self._set_status(KILLED, at)
             self.ended_at = at
         elif self.step == len(self.script.phases):
             self.ended_at = at
         else:
             self.appeared_at = min(self.appeared_at, at)
-            word, span = self.script.phases[self.step]
+            phase, span = self.script.phases[self.step]
             self.step += 1
-            self._show(word, at)
-            self._stand(span, at)
+            self._set_status(phase, at)
+            self._start_step(span, at)
 
-    def look(self, at: float) -> None:
+    def count_poll(self, at: float) -> None:
         """Count a look at a step that lasts so many of them."""
         self.polls -= 1
         self.until = math.inf if self.polls else at
 
-    def _stand(self, span: Span, at: float) -> None:
+    def _start_step(self, span: Span, at: float) -> None:
         self.polls = span.number if isinstance(span, Polls) else 0
         seconds = 0 if isinstance(span, Polls) else span
         self.until = math.inf if self.polls else at + seconds
 
-    def _show(self, word: str | None, at: float) -> None:
-        self.word = word
-        if word is not None:
-            self.words.append((at, word))
+    def _set_status(self, phase: str | None, at: float) -> None:
+        self.status = phase
+        if phase is not None:
+            self.history.append((at, phase))
 
     def view(self, clock: Clock) -> dict[str, Any]:
         """Return the run as the API shows it."""
@@ -129,7 +129,7 @@ class EmulatedRun:
             "id": self.id,
             "mode": self.mode,
             "status": {
-                "phase": self.words[-1][1],
+                "phase": self.history[-1][1],
                 "startTime": started.isoformat(),
                 "completionTime": ended and ended.isoformat(),
             },
@@ -144,8 +144,8 @@ class EmulatedRun:
         """Write the log as far as the run has come."""
         numbers = ", ".join(str(one.id) for one in self.triggers)
         yield f"{clock.at(self.appeared_at).isoformat()} run {self.id}: triggers {numbers}"
-        for at, word in self.words:
-            yield f"{clock.at(at).isoformat()} run {self.id}: {word}"
+        for at, phase in self.history:
+            yield f"{clock.at(at).isoformat()} run {self.id}: {phase}"
 
 
 def _by_end(run: EmulatedRun) -> tuple[float, float, bool, int]:
@@ -168,13 +168,13 @@ class Queue:
         self.runs: list[EmulatedRun] = []
         self.front: EmulatedRun | None = None
         self.last: EmulatedRun | None = None
-        self.last_good: EmulatedRun | None = None
+        self.last_successful: EmulatedRun | None = None
         self.version = 0
         self.due = math.inf
         self._waiting: list[EmulatedRun] = []
         self._schedule: Schedule | None = None
 
-    def keep(self, schedule: str | None, clock: Clock) -> None:
+    def set_schedule(self, schedule: str | None, clock: Clock) -> None:
         """Follow another schedule from now on, or none."""
         if schedule != (self._schedule and self._schedule.text):
             self._schedule = None if schedule is None else Schedule(schedule, clock.wall())
@@ -190,7 +190,7 @@ class Queue:
         """Find out which runs have ended, and which one is at the front, from what they are."""
         for run in sorted(filter(EmulatedRun.is_over, self.runs), key=_by_end):
             self.last = run
-            self.last_good = run if run.is_good() else self.last_good
+            self.last_successful = run if run.has_succeeded() else self.last_successful
         going = (run for run in self.runs if not run.is_over())
         waiting = sorted(going, key=lambda run: (not run.has_appeared(), not run.is_scheduled))
         self.front, self._waiting = next(iter(waiting), None), waiting[1:]
@@ -198,13 +198,13 @@ class Queue:
     def settle(self, now: float) -> None:
         """Do all that time alone has done until now."""
         while self.front is not None and (at := self.front.next_change()) <= now:
-            self.front.go_on(at)
+            self.front.advance(at)
             if self.front.is_over():
                 self._end(self.front, at)
 
     def _end(self, run: EmulatedRun, at: float) -> None:
         self.last = run
-        self.last_good = run if run.is_good() else self.last_good
+        self.last_successful = run if run.has_succeeded() else self.last_successful
         self.front = min(self._waiting, key=lambda one: not one.is_scheduled, default=None)
         if self.front is not None:
             self._waiting.remove(self.front)
@@ -219,20 +219,20 @@ class Queue:
     def add(self, run: EmulatedRun, at: float) -> EmulatedRun:
         """Add a run; a scheduled one goes before one that has not appeared yet."""
         self.runs.append(run)
-        gives_way = self.front is not None and not self.front.has_appeared() and run.is_scheduled
-        if self.front is not None and gives_way:
+        is_preempted = self.front is not None and not self.front.has_appeared() and run.is_scheduled
+        if self.front is not None and is_preempted:
             self._waiting.append(self.front)
-        if self.front is None or gives_way:
+        if self.front is None or is_preempted:
             self.front = run
             run.expect(at)
         else:
             self._waiting.append(run)
         return run
 
-    def look(self, at: float) -> None:
+    def count_poll(self, at: float) -> None:
         """Count a look at a run that is not over, for the one that it waits for."""
         if self.front is not None and self.front.polls:
-            self.front.look(at)
+            self.front.count_poll(at)
             self.version += 1
             self.settle(at)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.queues import EmulatedRun, EmulatedTrigger, Queue, RunOwner
-from pandium.emulator.runs.scripts import Phase, Script, Span, read_script
+from pandium.emulator.runs.scripts import Phase, Script, Span, validate_script
 
 # A run is killed at ten minutes, says the vendor.
 KILLED_AFTER = 600.0
-SHOWN = ("last_run", "current_run", "last_successful_run")
-DEFAULT: tuple[Phase, ...] = (("Running", 0.3), ("Succeeded", 0))
+RUN_FIELDS = ("last_run", "current_run", "last_successful_run")
+DEFAULT_PHASES: tuple[Phase, ...] = (("Running", 0.3), ("Succeeded", 0))
 
 
 class Runs:
@@ -40,7 +40,7 @@ class Runs:
         """Return all runs by id, those that have not appeared too."""
         with self._lock:
             for queue in self._queues.values():
-                self._settled(queue)
+                self._settle(queue)
             return list(self._by_id.values())
 
     def replace(self, runs: Sequence[EmulatedRun]) -> None:
@@ -65,7 +65,7 @@ class Runs:
         tenant: int | None = None,
         integration: int | None = None,
         appears_after: Span = 0.1,
-        phases: Sequence[Phase] = DEFAULT,
+        phases: Sequence[Phase] = DEFAULT_PHASES,
         killed_after: float = KILLED_AFTER,
     ) -> None:
         """
@@ -82,11 +82,11 @@ class Runs:
         """
         if tenant is not None and integration is not None:
             raise ValueError("tenant, integration: give one of them at most")
-        script = read_script(appears_after, phases, killed_after)
+        script = validate_script(appears_after, phases, killed_after)
         key = ("integration", integration) if tenant is None else ("tenant", tenant)
         with self._lock:
             for queue in self._queues.values():
-                self._settled(queue)
+                self._settle(queue)
             self._scripts[key if key[1] is not None else ("all", None)] = script
 
     def schedule(self, tenant: RunOwner, schedule: str | None) -> None:
@@ -94,7 +94,7 @@ class Runs:
         with self._lock:
             queue = self._queues.get(tenant.id)
             if queue is not None or schedule is not None:
-                self._queue_of(tenant).keep(schedule, self._clock)
+                self._queue_of(tenant).set_schedule(schedule, self._clock)
 
     def trigger(
         self, tenant: RunOwner, *, mode: str, source: str, payload: Mapping[str, Any] | None
@@ -109,9 +109,9 @@ class Runs:
     def _queue_of(self, tenant: RunOwner) -> Queue:
         if tenant.id not in self._queues:
             self._queues[tenant.id] = Queue(tenant.id, tenant.integration_id)
-        return self._settled(self._queues[tenant.id])
+        return self._settle(self._queues[tenant.id])
 
-    def _settled(self, queue: Queue) -> Queue:
+    def _settle(self, queue: Queue) -> Queue:
         """Bring a queue up to date: what was due by its schedule, in order, and what has ended."""
         now = self._clock.now()
         while queue.due <= now:
@@ -143,11 +143,11 @@ class Runs:
             run = self._by_trigger.get(trigger_id)
             if run is None:
                 return None
-            queue = self._settled(self._queues[run.tenant_id])
-            word = run.word
+            queue = self._settle(self._queues[run.tenant_id])
+            status = run.status
             if not run.is_over():
-                queue.look(self._clock.now())
-            return word
+                queue.count_poll(self._clock.now())
+            return status
 
     def tenant_of(self, trigger_id: str) -> int | None:
         """Return the tenant that a trigger is for, or None if there is no such trigger."""
@@ -160,17 +160,17 @@ class Runs:
             run = self._by_id.get(run_id)
             if run is None:
                 return None
-            self._settled(self._queues[run.tenant_id])
+            self._settle(self._queues[run.tenant_id])
             return run if run.has_appeared() else None
 
     def of(self, tenant: int) -> list[dict[str, Any]]:
         """Return the runs of a tenant that have appeared, by id, as the API shows them."""
         with self._lock:
             queue = self._queues.get(tenant)
-            runs = self._settled(queue).runs if queue else ()
+            runs = self._settle(queue).runs if queue else ()
             return [run.view(self._clock) for run in runs if run.has_appeared()]
 
-    def mark(self, tenant: int) -> int:
+    def version(self, tenant: int) -> int:
         """Return a number that is another one once something but time has changed the runs."""
         queue = self._queues.get(tenant)
         return queue.version if queue else 0
@@ -179,9 +179,9 @@ class Runs:
         """Return what a tenant's status says of its runs, and the moment until it holds."""
         with self._lock:
             if tenant not in self._queues:
-                return {name: {} for name in SHOWN}, math.inf
-            queue = self._settled(self._queues[tenant])
+                return {name: {} for name in RUN_FIELDS}, math.inf
+            queue = self._settle(self._queues[tenant])
             current = queue.front if queue.front and queue.front.has_appeared() else None
-            shown = zip(SHOWN, (queue.last, current, queue.last_good), strict=True)
+            shown = zip(RUN_FIELDS, (queue.last, current, queue.last_successful), strict=True)
             views = {name: run.view(self._clock) if run else {} for name, run in shown}
             return views, queue.next_change()

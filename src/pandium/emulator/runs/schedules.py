@@ -8,8 +8,8 @@ FIELDS = 5
 SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def fault_of(schedule: str) -> str | None:
-    """Say what is wrong with a cron string, or None."""
+def find_cron_error(schedule: str) -> str | None:
+    """Return what is wrong with a cron string, or None."""
     fields = len(schedule.split())
     if fields != FIELDS:  # the library takes a sixth, for seconds
         return f"five fields are due, not {fields}"

@@ -38,40 +38,40 @@ class Script:
     killed_after: float
 
 
-def read_script(appears_after: object, phases: object, killed_after: object) -> Script:
+def validate_script(appears_after: object, phases: object, killed_after: object) -> Script:
     """Read a script, or raise ValueError that names the place of what cannot be read."""
     return Script(
-        _read_span("appears_after", appears_after),
-        _read_phases(phases),
-        _read_seconds("killed_after", killed_after, "seconds, zero or more"),
+        _validate_span("appears_after", appears_after),
+        _validate_phases(phases),
+        _validate_seconds("killed_after", killed_after, "seconds, zero or more"),
     )
 
 
-def _read_phases(phases: object) -> tuple[Phase, ...]:
+def _validate_phases(phases: object) -> tuple[Phase, ...]:
     if isinstance(phases, str) or not isinstance(phases, Sequence) or not phases:
         raise ValueError("phases: must be a sequence of (word, seconds), one at least")
-    read = tuple(_read_phase(f"phases[{index}]", phase) for index, phase in enumerate(phases))
+    read = tuple(_validate_phase(f"phases[{index}]", phase) for index, phase in enumerate(phases))
     if read[0][0] is None:
         raise ValueError("phases[0][0]: must be a word; appears_after says how long there is none")
     return read
 
 
-def _read_phase(place: str, phase: object) -> Phase:
+def _validate_phase(place: str, phase: object) -> Phase:
     if isinstance(phase, str) or not isinstance(phase, Sequence) or len(phase) != PAIR:
         raise ValueError(f"{place}: must be a word and its seconds or Polls, not {phase!r}")
-    word, span = phase
-    if word is not None and (not isinstance(word, str) or not word):
-        raise ValueError(f"{place}[0]: must be a word, or None for 404, not {word!r}")
-    return word, _read_span(f"{place}[1]", span)
+    name, span = phase
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"{place}[0]: must be a word, or None for 404, not {name!r}")
+    return name, _validate_span(f"{place}[1]", span)
 
 
-def _read_span(place: str, span: object) -> Span:
+def _validate_span(place: str, span: object) -> Span:
     if isinstance(span, Polls):
         return span
-    return _read_seconds(place, span, "seconds, zero or more, or Polls")
+    return _validate_seconds(place, span, "seconds, zero or more, or Polls")
 
 
-def _read_seconds(place: str, seconds: object, what: str) -> float:
+def _validate_seconds(place: str, seconds: object, what: str) -> float:
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0:
         return seconds
     raise ValueError(f"{place}: must be {what}, not {seconds!r}")

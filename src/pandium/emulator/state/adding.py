@@ -11,8 +11,8 @@ from pandium.emulator.state.arguments import (
     ReleaseArguments,
     TenantArguments,
 )
-from pandium.emulator.state.errors import Problem, read, refuse_if
-from pandium.emulator.state.records import (
+from pandium.emulator.state.errors import Problem, refuse_if, validate
+from pandium.emulator.state.record_models import (
     ConnectionRecord,
     ConnectorRecord,
     Integration,
@@ -28,7 +28,7 @@ COPIED = {"integration_id", "user_name", "paused", "archived", "user_schedule", 
 
 def add_integration(store: Store, given: IntegrationArguments) -> Integration:
     """Add an integration with its releases."""
-    key = _free(store.integrations, given.id)
+    key = _next_id(store.integrations, given.id)
     date = given.created_date or store.clock.wall()
     name = given.name or f"integration-{key}"
     refuse_if(*_schema_problems(given), *cron_problems("schedule", given.schedule))
@@ -54,9 +54,9 @@ def add_integration(store: Store, given: IntegrationArguments) -> Integration:
 
 def add_release(store: Store, given: ReleaseArguments) -> Release:
     """Add a release; with `default`, make it the integration's default one."""
-    key = _free(store.releases, given.id)
+    key = _next_id(store.releases, given.id)
     date = given.created_date or store.clock.wall()
-    refuse_if(*strangers(store, given.integration_id), *_schema_problems(given))
+    refuse_if(*integration_problems(store, given.integration_id), *_schema_problems(given))
     details = given.model_dump(exclude={"id", "name", "default", "created_date"})
     name = given.name or f"release-{key}"
     release = Release(id=key, name=name, created_date=date, modified_date=date, **details)
@@ -66,9 +66,9 @@ def add_release(store: Store, given: ReleaseArguments) -> Release:
     return store.add(store.releases, release)
 
 
-def build(store: Store, integration_id: int, tag: str) -> Release:
+def add_build(store: Store, integration_id: int, tag: str) -> Release:
     """Make a new latest release, with the schemas of the one before."""
-    refuse_if(*strangers(store, integration_id))
+    refuse_if(*integration_problems(store, integration_id))
     schemas = {}
     for before in store.releases_of(integration_id)[-1:]:
         schemas = {
@@ -81,8 +81,8 @@ def build(store: Store, integration_id: int, tag: str) -> Release:
 
 def add_tenant(store: Store, given: TenantArguments) -> Tenant:
     """Add a tenant in any state."""
-    key = _free(store.tenants, given.id)
-    refuse_if(*strangers(store, given.integration_id))
+    key = _next_id(store.tenants, given.id)
+    refuse_if(*integration_problems(store, given.integration_id))
     date = given.created_date or store.clock.wall()
     data = given.metadata
     tenant = Tenant(
@@ -105,11 +105,13 @@ def add_tenant(store: Store, given: TenantArguments) -> Tenant:
 
 def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
     """Add a tenant as the API does it: paused and unconnected."""
-    given = read(TenantArguments, {"integration_id": fields["integration_id"], "connected": False})
-    refuse_if(*strangers(store, given.integration_id))
+    given = validate(
+        TenantArguments, {"integration_id": fields["integration_id"], "connected": False}
+    )
+    refuse_if(*integration_problems(store, given.integration_id))
     date = store.clock.wall()
     tenant = Tenant(
-        id=_free(store.tenants, None),
+        id=_next_id(store.tenants, None),
         paused=True,
         created_date=date,
         modified_date=date,
@@ -119,8 +121,8 @@ def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
     return store.add(store.tenants, store.checked(tenant))
 
 
-def strangers(store: Store, integration_id: int) -> list[Problem]:
-    """Find that there is no integration of an id."""
+def integration_problems(store: Store, integration_id: int) -> list[Problem]:
+    """Find out whether an integration exists."""
     if integration_id in store.integrations:
         return []
     return [Problem(("integration_id",), "no integration has this id", integration_id)]
@@ -158,7 +160,7 @@ def _schema_problems(given: IntegrationArguments | ReleaseArguments) -> list[Pro
     ]
 
 
-def _free(records: dict[int, Any], wanted: int | None) -> int:
+def _next_id(records: dict[int, Any], wanted: int | None) -> int:
     if wanted is None:
         return next(reversed(records), 0) + 1
     refuse_if(*[Problem(("id",), "is taken", wanted)] * (wanted in records))

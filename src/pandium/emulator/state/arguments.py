@@ -18,20 +18,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pandium.emulator.runs.runs import DEFAULT, KILLED_AFTER
+from pandium.emulator.runs.runs import DEFAULT_PHASES, KILLED_AFTER
 from pandium.emulator.runs.scripts import Phase, Polls, Span
 
 
-def aware(date: datetime) -> datetime:
+def with_offset(date: datetime) -> datetime:
     """Take a date without an offset for one in UTC."""
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-Moment = Annotated[datetime, Field(strict=False), AfterValidator(aware)]
+Moment = Annotated[datetime, Field(strict=False), AfterValidator(with_offset)]
 Id = Annotated[int, Field(ge=1)]
 
 
-def read_span(given: object) -> Span:
+def parse_span(given: object) -> Span:
     """Read how long something lasts: seconds, looks, or null for ever."""
     if given is None:
         return math.inf
@@ -41,11 +41,11 @@ def read_span(given: object) -> Span:
         with suppress(ValueError):
             return Polls(given["polls"])
     raise PydanticCustomError(
-        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": LOOKS}
+        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": POLLS}
     )
 
 
-LOOKS = '{"polls": 3}'
+POLLS = '{"polls": 3}'
 SPAN = {
     "anyOf": [
         {"type": "number", "minimum": 0},
@@ -58,19 +58,19 @@ SPAN = {
         {"type": "null"},
     ]
 }
-SpanForm = Annotated[Any, PlainValidator(read_span), WithJsonSchema(SPAN)]
-WordForm = Annotated[str, Field(min_length=1)]
-PhaseForm = Annotated[tuple[WordForm | None, SpanForm], Field(strict=False)]
+SpanForm = Annotated[Any, PlainValidator(parse_span), WithJsonSchema(SPAN)]
+PhaseName = Annotated[str, Field(min_length=1)]
+PhaseForm = Annotated[tuple[PhaseName | None, SpanForm], Field(strict=False)]
 
 
-def read_phases(phases: list[Phase]) -> list[Phase]:
+def validate_phases(phases: list[Phase]) -> list[Phase]:
     """Refuse phases that begin with none."""
     if phases[0][0] is None:
         raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
     return phases
 
 
-PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(read_phases)]
+PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(validate_phases)]
 
 
 class Arguments(BaseModel):
@@ -142,7 +142,7 @@ class ScriptArguments(Arguments):
     tenant: Id | None = None
     integration: Id | None = None
     appears_after: SpanForm = 0.1
-    phases: PhasesForm = list(DEFAULT)
+    phases: PhasesForm = list(DEFAULT_PHASES)
     killed_after: float | None = Field(KILLED_AFTER, ge=0)
 
     @field_validator("integration")

@@ -58,10 +58,10 @@ class Missing(LookupError):  # noqa: N818 - an answer of the service, not a faul
     """Something that does not exist: 404 over HTTP."""
 
 
-def read(form: type[M], data: Mapping[str, Any]) -> M:
-    """Read arguments into their form, or raise Refused."""
+def validate(model: type[M], data: Mapping[str, Any]) -> M:
+    """Validate data with a model, or raise Refused."""
     try:
-        return form.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         raise Refused(
             Problem(one["loc"], one["msg"], one["input"], one["type"]) for one in error.errors()

@@ -17,7 +17,7 @@ from pandium.emulator.state.errors import Problem
 REFERENCES = ("$ref", "$dynamicRef")
 
 
-def faults(place: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
+def find_schema_errors(place: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what is wrong with a schema itself; references must lead to places inside."""
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
@@ -43,7 +43,7 @@ def _broken_references(schema: Mapping[str, Any]) -> Iterator[str]:
         pending += [(one, inside.in_subresource(one)) for one in part.subresources()]
 
 
-def misfits(
+def find_data_errors(
     data: Mapping[str, Any], schema: Mapping[str, Any], place: tuple[str, ...]
 ) -> Iterator[Problem]:
     """Find where data does not fit a schema."""

@@ -24,8 +24,8 @@ def run_data(run: EmulatedRun, clock: Clock) -> dict[str, Any]:
         "triggers": [_trigger_data(one, clock) for one in run.triggers],
         "script": script_data(run.script),
         "step": run.step,
-        "words": [{"at": clock.at(at), "word": word} for at, word in run.words],
-        "word": run.word,
+        "history": [{"at": clock.at(at), "phase": phase} for at, phase in run.history],
+        "status": run.status,
         "until": _date(run.until, clock),
         "polls": run.polls,
         "ended_at": _date(run.ended_at, clock),
@@ -52,7 +52,7 @@ def _date(moment: float, clock: Clock) -> datetime | None:
 
 def run_of(given: RunState, clock: Clock) -> EmulatedRun:
     """Return the run that data describes."""
-    words = [(_moment(one.at, clock), one.word) for one in given.words]
+    history = [(_moment(one.at, clock), one.phase) for one in given.history]
     triggers = [
         EmulatedTrigger(one.id, _moment(one.at, clock), one.mode, one.source, one.payload)
         for one in given.triggers
@@ -65,9 +65,9 @@ def run_of(given: RunState, clock: Clock) -> EmulatedRun:
         script=script_of(given.script),
         is_scheduled=given.is_scheduled,
         triggers=triggers,
-        word=given.word,
-        words=words,
-        appeared_at=words[0][0] if words else math.inf,
+        status=given.status,
+        history=history,
+        appeared_at=history[0][0] if history else math.inf,
         ended_at=_moment(given.ended_at, clock),
         step=given.step,
         until=_moment(given.until, clock),
@@ -83,10 +83,10 @@ def run_problems(given: RunState) -> Iterator[Problem]:
     """Find what no run can have come to."""
     if given.step > len(given.script.phases):
         yield Problem(("step",), "is more than the script has", given.step)
-    if (given.step == 0) is bool(given.words):
-        yield Problem(("words",), "must be there once a step has begun, and not before", None)
-    if given.ended_at is not None and not given.words:
+    if (given.step == 0) is bool(given.history):
+        yield Problem(("history",), "must be there once a step has begun, and not before", None)
+    if given.ended_at is not None and not given.history:
         yield Problem(("ended_at",), "must be null as long as there is no word", None)
-    for index, (before, after) in enumerate(pairwise(given.words), 1):
+    for index, (before, after) in enumerate(pairwise(given.history), 1):
         if after.at < before.at:
-            yield Problem(("words", index, "at"), "is before the word that goes before", None)
+            yield Problem(("history", index, "at"), "is before the word that goes before", None)

@@ -13,7 +13,7 @@ def script_data(script: Script) -> dict[str, Any]:
     """Return a script as data."""
     return {
         "appears_after": _span_data(script.appears_after),
-        "phases": [[word, _span_data(span)] for word, span in script.phases],
+        "phases": [[phase, _span_data(span)] for phase, span in script.phases],
         "killed_after": _span_data(script.killed_after),
     }
 

@@ -16,9 +16,9 @@ from pandium.emulator.state.arguments import (
     TenantArguments,
     UpstreamArguments,
 )
-from pandium.emulator.state.errors import Problem, Refused, read
+from pandium.emulator.state.errors import Problem, Refused, validate
 from pandium.emulator.state.files import read_file
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.snapshots import MARK, Snapshot, restore
 from pandium.emulator.state.store import Store
 
@@ -67,23 +67,23 @@ def read_snapshot(data: Any, clock: Clock) -> Snapshot:
             raise Refused([Problem(("seed",), msg, section)])
     store = Store(clock)
     _add_records(store, data)
-    scripts = _each(data, "scripts", lambda item: read(ScriptArguments, item))
-    upstreams = _each(data, "upstreams", lambda item: read(UpstreamArguments, item))
+    scripts = _each(data, "scripts", lambda item: validate(ScriptArguments, item))
+    upstreams = _each(data, "upstreams", lambda item: validate(UpstreamArguments, item))
     return Snapshot(store, (), scripts, upstreams)
 
 
 def _add_records(store: Store, data: Mapping[str, Any]) -> None:
     described = [item.get("integration_id") for item in _items(data, "releases")]
     _each(data, "integrations", lambda item: _add_integration(store, item, described))
-    _each(data, "releases", lambda item: add_release(store, read(ReleaseArguments, item)))
-    _each(data, "tenants", lambda item: add_tenant_as_given(store, read(TenantArguments, item)))
+    _each(data, "releases", lambda item: add_release(store, validate(ReleaseArguments, item)))
+    _each(data, "tenants", lambda item: add_tenant_as_given(store, validate(TenantArguments, item)))
 
 
 def _add_integration(store: Store, item: Mapping[str, Any], described: Collection[Any]) -> None:
     """Add an integration; one whose releases the seed describes gets no other."""
     key = item.get("id") or next(reversed(store.integrations), 0) + 1
     releases = {"releases": 0} if key in described else {}
-    add_integration(store, read(IntegrationArguments, {**releases, **item}))
+    add_integration(store, validate(IntegrationArguments, {**releases, **item}))
 
 
 def add_tenant_as_given(store: Store, given: TenantArguments) -> Tenant:

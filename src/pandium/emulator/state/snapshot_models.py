@@ -118,11 +118,11 @@ class ScriptState(Arguments):
     killed_after: float | None = Field(ge=0)
 
 
-class WordState(Arguments):
+class PhaseChangeState(Arguments):
     """A word that a run has shown, and since when."""
 
     at: Moment
-    word: str = Field(min_length=1)
+    phase: str = Field(min_length=1)
 
 
 class RunState(Arguments):
@@ -141,8 +141,8 @@ class RunState(Arguments):
     triggers: list[TriggerState] = Field(min_length=1)
     script: ScriptState
     step: int = Field(0, ge=0)
-    words: list[WordState] = Field(default_factory=list)
-    word: str | None = None
+    history: list[PhaseChangeState] = Field(default_factory=list)
+    status: str | None = None
     until: Moment | None = None
     polls: int = Field(0, ge=0)
     ended_at: Moment | None = None

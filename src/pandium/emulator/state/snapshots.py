@@ -15,8 +15,8 @@ from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.queues import EmulatedRun
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.arguments import ScriptArguments, UpstreamArguments
-from pandium.emulator.state.errors import Problem, Refused, read, refuse_if
-from pandium.emulator.state.records import (
+from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
+from pandium.emulator.state.record_models import (
     ConnectionRecord,
     ConnectorRecord,
     Integration,
@@ -34,7 +34,7 @@ from pandium.emulator.state.snapshot_models import (
     SavedState,
     TenantState,
 )
-from pandium.emulator.state.snapshot_rules import problems, repeated
+from pandium.emulator.state.snapshot_rules import id_problems, record_problems
 from pandium.emulator.state.store import Store
 
 F = TypeVar("F", IntegrationState, ReleaseState, TenantState, RunState)
@@ -78,13 +78,13 @@ def restore(data: Mapping[str, Any], clock: Clock) -> Snapshot:
     """
     if data[MARK] != VERSION:
         raise Refused([Problem((MARK,), f"must be {VERSION}", data[MARK])])
-    state = read(SavedState, data)
-    refuse_if(*repeated(state))
+    state = validate(SavedState, data)
+    refuse_if(*id_problems(state))
     store = Store(clock)
     store.integrations |= {one.id: _integration(one) for one in _by_id(state.integrations)}
     store.releases |= {one.id: Release(**dict(one)) for one in _by_id(state.releases)}
     store.tenants |= {one.id: _tenant(one) for one in _by_id(state.tenants)}
-    refuse_if(*problems(state, store))
+    refuse_if(*record_problems(state, store))
     clock.epoch += max(state.saved_at - clock.wall(), timedelta())
     runs = [run_of(one, clock) for one in _by_id(state.runs)]
     return Snapshot(store, runs, state.scripts, state.upstreams)

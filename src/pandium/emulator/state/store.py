@@ -6,13 +6,19 @@ from typing import Any, TypeVar
 
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.errors import Missing, Problem, refuse_if
-from pandium.emulator.state.records import ConnectionRecord, Integration, Metadata, Release, Tenant
+from pandium.emulator.state.record_models import (
+    ConnectionRecord,
+    Integration,
+    Metadata,
+    Release,
+    Tenant,
+)
 from pandium.emulator.state.rules import cron_problems, data_problems, name_problems
 from pandium.emulator.state.window import Window
 
 ID = "integration_release_id"
 CHANNEL = "integration_release_channel"
-MOST_VIEWS = 64
+MAX_VIEWS = 64
 SORTABLE = (
     "id", "name", "archived", "integration_id", "created_date", "modified_date", "paused",
     "user_schedule", "source", "integration_release_id", "integration_release_channel",
@@ -158,7 +164,7 @@ class Store:
                 and integration_id in (0, one.integration_id)
                 and user_name in ("", one.user_name)
             ]
-            if len(self._views) >= MOST_VIEWS:
+            if len(self._views) >= MAX_VIEWS:
                 self._views.clear()
             self._views[key] = list(window.order(rows, getattr))
         return list(window.cut(self._views[key]))

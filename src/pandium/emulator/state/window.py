@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pandium.emulator.state.errors import Problem, Refused
 
 DEFAULT_LIMIT = 100
-MOST = 500
+MAX_LIMIT = 500
 SORT = re.compile(r"(\w+)__(ASC|DESC)")
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Window:
         return rows[self.skip : self.skip + self.limit]
 
 
-def window(
+def parse_window(
     skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
 ) -> Window:
     """Read the parameters of a listing, or raise Refused."""
@@ -49,8 +49,8 @@ def window(
         problems.append(_out_of_range("skip", "greater", 0, skip))
     if limit < 1:
         problems.append(_out_of_range("limit", "greater", 1, limit))
-    if limit > MOST:
-        problems.append(_out_of_range("limit", "less", MOST, limit))
+    if limit > MAX_LIMIT:
+        problems.append(_out_of_range("limit", "less", MAX_LIMIT, limit))
     if match is None or match[1] not in fields:
         msg = f"must be {{field}}__ASC or {{field}}__DESC; fields: {', '.join(fields)}"
         problems.append(Problem(("sort_by",), msg, sort_by))

@@ -8,7 +8,7 @@ import yaml
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
-class Loader(yaml.SafeLoader):
+class JsonLikeLoader(yaml.SafeLoader):
     """YAML's safe loader, for which a date is text as it is in JSON."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
@@ -24,7 +24,7 @@ def loads(text: str) -> Any:
     :raises ValueError: names the line and what is wrong there, or what JSON does not have.
     """
     try:
-        return json.loads(json.dumps(yaml.load(text, Loader)))  # noqa: S506 - it is a safe loader
+        return json.loads(json.dumps(yaml.load(text, JsonLikeLoader)))  # noqa: S506 - it is a safe loader
     except TypeError as error:
         raise ValueError(f"JSON has no such thing: {error}") from None
     except yaml.YAMLError as error:

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from pandium.emulator import Emulator, UpstreamFailure
+from pandium.emulator.network.http_server import ServerThread, bind
 from pandium.emulator.network.request_log import Request, RequestLog
-from pandium.emulator.network.server import ServerThread, bind
 from support.emulating import served
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pandium.emulator import Emulator, ManualClock, Polls
+from pandium.emulator.state import record_models, snapshot_models
 from support.emulating import Api, served
 
 OLD = Path(__file__).parent.parent / "data" / "emulator-state-1.json"
@@ -167,12 +168,12 @@ def test_what_was_loaded_behaves_as_what_was_saved(
 @pytest.mark.parametrize(
     ("record", "form"),
     [
-        (records.ConnectorRecord, snapshot_models.ConnectorState),
-        (records.Integration, snapshot_models.IntegrationState),
-        (records.Release, snapshot_models.ReleaseState),
-        (records.ConnectionRecord, snapshot_models.ConnectionState),
-        (records.Metadata, snapshot_models.MetadataState),
-        (records.Tenant, snapshot_models.TenantState),
+        (record_models.ConnectorRecord, snapshot_models.ConnectorState),
+        (record_models.Integration, snapshot_models.IntegrationState),
+        (record_models.Release, snapshot_models.ReleaseState),
+        (record_models.ConnectionRecord, snapshot_models.ConnectionState),
+        (record_models.Metadata, snapshot_models.MetadataState),
+        (record_models.Tenant, snapshot_models.TenantState),
     ],
 )
 def test_no_field_of_a_record_is_lost(record: Any, form: Any) -> None:
@@ -440,14 +441,14 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda s: s["runs"][0].update(triggers=[]), r"runs\[0\]\.triggers: "),
         (lambda s: s["runs"][0]["script"].update(phases=[]), r"runs\[0\]\.script\.phases: "),
         (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: is more than"),
-        (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.words: "),
-        (lambda s: s["runs"][0].update(words=[]), r"runs\[0\]\.words: "),
+        (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.history: "),
+        (lambda s: s["runs"][0].update(history=[]), r"runs\[0\]\.history: "),
         (
-            lambda s: s["runs"][0]["words"][1].update(at="2020-01-01"),
-            r"runs\[0\]\.words\[1\]\.at: is before",
+            lambda s: s["runs"][0]["history"][1].update(at="2020-01-01"),
+            r"runs\[0\]\.history\[1\]\.at: is before",
         ),
         (
-            lambda s: s["runs"][1].update(ended_at="2026-01-02", words=[], step=0),
+            lambda s: s["runs"][1].update(ended_at="2026-01-02", history=[], step=0),
             r"runs\[1\]\.ended_at: must be null",
         ),
         (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandium import AsyncPandium, DriftError
-from pandium.emulator import Emulator, Plan, Stall, Status
+from pandium.emulator import Emulator, RequestRule, Stall, Status
 from support.emulating import Api, served
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def test_a_reset_ends_faults_and_drift(api: Api) -> None:
     """What was planned happens no more, and the order is that of the beginning."""
     drift = api.emulator.drift
     drift.resort()()
-    plans: list[Plan[Any]] = [
+    plans: list[RequestRule[Any]] = [
         drift.before("tenants.list", drift.archive()),
         drift.after("tenants.list", drift.archive()),
         api.emulator.faults.add(None, Status(503)),

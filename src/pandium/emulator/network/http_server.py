@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
-LONGEST = 5.0
+MAX_STOP_SECONDS = 5.0
 # Of a connection that is being closed a client cannot know whether it carried its request out.
 # So no idle one is closed while a test, on a machine however busy, may still use it.
 KEEP_ALIVE = 300
@@ -72,7 +72,7 @@ class Connection:
             transport.close()
 
     @contextlib.contextmanager
-    def idling(self) -> Iterator[None]:
+    def idle(self) -> Iterator[None]:
         """Let the server end what stands in this block at once, when it ends itself."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
         self._idle[task] = self._transports
@@ -82,7 +82,7 @@ class Connection:
             del self._idle[task]
 
 
-class Serving(uvicorn.Server):
+class LoopbackServer(uvicorn.Server):
     """
     A uvicorn server that sleeps until it is told to end, instead of looking every tenth.
 
@@ -135,17 +135,21 @@ class Serving(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close what is idle, give the rest a moment, then cut it off."""
-        await self._close_door()
-        await self._cut_off([one for found in self._idle.values() for one in found], self._idle)
+        await self._stop_accepting()
+        await self._abort_connections(
+            [one for found in self._idle.values() for one in found], self._idle
+        )
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if tasks := self.server_state.tasks:
             await asyncio.wait(tasks, timeout=GRACE)
-        await self._cut_off([one.transport for one in self.server_state.connections], tasks)
+        await self._abort_connections(
+            [one.transport for one in self.server_state.connections], tasks
+        )
         for sock in sockets or ():
             sock.close()
 
-    async def _close_door(self) -> None:
+    async def _stop_accepting(self) -> None:
         # asyncio leaves the sockets open that it is accepting when a server is closed: so stop to
         # listen first, then give those the turns of the loop until the server knows of them.
         for server in self.servers:
@@ -156,7 +160,7 @@ class Serving(uvicorn.Server):
         for server in self.servers:
             server.close()
 
-    async def _cut_off(
+    async def _abort_connections(
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
     ) -> None:
         _abort(transports)
@@ -186,7 +190,7 @@ class ServerThread:
     def __init__(self) -> None:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._patience = LONGEST
+        self._stop_timeout = MAX_STOP_SECONDS
         self._thread = threading.Thread(target=self._run, name="pandium-emulator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -199,7 +203,7 @@ class ServerThread:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(self._patience)
+        self._thread.join(self._stop_timeout)
 
     def _run(self) -> None:
         try:
@@ -218,7 +222,7 @@ class ServerThread:
 
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
         """Accept connections, or raise what keeps the server from it; return what ends it."""
-        server = Serving(app)
+        server = LoopbackServer(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
         server.ready.wait()
@@ -228,14 +232,14 @@ class ServerThread:
         def stop() -> None:
             server.end()
             try:
-                done.result(self._patience)
+                done.result(self._stop_timeout)
             except TimeoutError:
-                self._patience = 0.0
+                self._stop_timeout = 0.0
 
         return stop
 
 
-async def _serve(server: Serving, sockets: Sequence[socket.socket]) -> None:
+async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> None:
     try:
         await server.serve(list(sockets))
     finally:
