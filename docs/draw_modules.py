@@ -35,7 +35,7 @@ path { fill: none; stroke: #8a8fa8; stroke-width: 1.2 }"""
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 aria-labelledby="title">
-<title id="title">The modules and folders by layer, and what each imports</title>
+<title id="title">The modules and folders of {top} by layer, and what each imports</title>
 <style>
 {style}
 </style>
@@ -157,7 +157,7 @@ def drawing(layer_of: dict[str, int], whole: Graph) -> str:
     numbers = {layer: places[name][1] for name, layer in shown.items()}
     marks = [box(str(layer), 20, y, 26, "layer") for layer, y in sorted(numbers.items())]
     boxes = [box(name, *places[name], wide(name), kind(name)) for name in shown]
-    head = HEAD.format(width=WIDTH, height=f"{height:.0f}", style=STYLE)
+    head = HEAD.format(top=PACKAGE, width=WIDTH, height=f"{height:.0f}", style=STYLE)
     return "\n".join([head, *lines, *marks, *boxes, "</svg>\n"])
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response
 from pandium.emulator.network.request_log import RequestLog
-from pandium.emulator.runs.queues import EmulatedRun
+from pandium.emulator.runs.emulated_run import EmulatedRun
 from pandium.emulator.state.record_models import Tenant
 
 MAX_ROWS = 500

@@ -170,8 +170,8 @@ class Faults:
     The faults of an emulator.
 
     They stand in front of the API, even of the check of the key. They are tried in the order in
-    which they were added; of those that are due the first one is played, and those behind it do
-    not count the request. A `Latency` is played beside another fault.
+    which they were added; of those that are due the first one is applied, and those behind it do
+    not count the request. A `Latency` is applied beside another fault.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -221,7 +221,7 @@ class Faults:
         return len(self._rules)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Play what is due at a request; if that answers it, the exchange is over."""
+        """Apply the faults that are due for a request, up to one that responds to it."""
         if not self._rules:
             return
         for rule in self._rules.take_due(exchange.operation, exchange.tenant, _produces_response):

@@ -35,7 +35,7 @@ class RuleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The same, read: `operation` is None for all of them."""
+    """The validated options of a rule. If `operation` is None, it applies to all operations."""
 
     operation: str | None = None
     after: int = 0
@@ -59,7 +59,7 @@ class Condition:
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """Something that happens at some requests; it has happened `hits` times until now."""
+    """A fault or change for the requests that match a condition. It has happened `hits` times."""
 
     action: T
     condition: Condition
@@ -72,11 +72,11 @@ class RequestRule(Generic[T]):
         self._random = random.Random(self.condition.seed)  # noqa: S311 - a choice, not a secret
 
     def remove(self) -> None:
-        """Let it happen no more; once more does nothing."""
+        """Remove the rule. Idempotent."""
         self.ends_at = -math.inf
 
     def is_expired(self, now: float) -> bool:
-        """Say whether it happens no more."""
+        """Return whether the rule no longer applies."""
         return now >= self.ends_at or self.hits == self.condition.times
 
     def is_due(self, operation: str | None, tenant: int | None) -> bool:

@@ -7,7 +7,8 @@ from threading import RLock
 from typing import Any
 
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.runs.queues import EmulatedRun, EmulatedTrigger, Queue, RunOwner
+from pandium.emulator.runs.emulated_run import EmulatedRun, EmulatedTrigger
+from pandium.emulator.runs.queues import Queue, RunOwner
 from pandium.emulator.runs.scripts import Phase, Script, Span, validate_script
 
 # A run is killed at ten minutes, says the vendor.

@@ -97,7 +97,7 @@ def add_tenant(store: Store, given: TenantArguments) -> Tenant:
         metadata=Metadata() if data is None else Metadata(data, date, date),
         **given.model_dump(include=COPIED),
     )
-    tenant = store.checked(tenant)
+    tenant = store.validate(tenant)
     if data is not None:
         refuse_if(*data_problems(data, store.release_of(tenant).metadata_schema, "metadata"))
     return store.add(store.tenants, tenant)
@@ -118,7 +118,7 @@ def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
         connections=_connections(store, given, date),
         **fields,
     )
-    return store.add(store.tenants, store.checked(tenant))
+    return store.add(store.tenants, store.validate(tenant))
 
 
 def integration_problems(store: Store, integration_id: int) -> list[Problem]:

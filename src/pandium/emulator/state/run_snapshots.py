@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.runs.queues import EmulatedRun, EmulatedTrigger
+from pandium.emulator.runs.emulated_run import EmulatedRun, EmulatedTrigger
 from pandium.emulator.state.errors import Problem
 from pandium.emulator.state.script_snapshots import script_data, script_of
 from pandium.emulator.state.snapshot_models import RunState

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.runs.queues import EmulatedRun
+from pandium.emulator.runs.emulated_run import EmulatedRun
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.arguments import ScriptArguments, UpstreamArguments
 from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate

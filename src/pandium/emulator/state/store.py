@@ -100,7 +100,7 @@ class Store:
             changes = {CHANNEL: None, **changes}
         elif changes.get(CHANNEL) is not None:
             changes = {ID: None, **changes}
-        return self.put(self.checked(replace(tenant, **changes)))
+        return self.put(self.validate(replace(tenant, **changes)))
 
     def archive(self, tenant_id: int) -> Tenant:
         """Archive a tenant; once more changes nothing."""
@@ -178,7 +178,7 @@ class Store:
                 return one
         raise Missing(f"No tenant of integration {integration_id} has user name {user_name!r}")
 
-    def checked(self, tenant: Tenant) -> Tenant:
+    def validate(self, tenant: Tenant) -> Tenant:
         """Return a tenant that obeys the rules, or raise Refused."""
         refuse_if(*self.problems(tenant))
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
