@@ -11,13 +11,12 @@ from pandium.emulator.runs.schedules import Schedule
 class RunOwner(Protocol):
     """A tenant, as far as its runs depend on it."""
 
+    # Properties, because the attributes of a frozen record cannot be set.
     @property
-    def id(self) -> int:
-        """The tenant's id."""
+    def id(self) -> int: ...
 
     @property
-    def integration_id(self) -> int:
-        """The id of the tenant's integration."""
+    def integration_id(self) -> int: ...
 
 
 def _by_end(run: EmulatedRun) -> tuple[float, float, bool, int]:
