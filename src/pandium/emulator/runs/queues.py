@@ -13,10 +13,10 @@ class RunOwner(Protocol):
 
     # Properties, because the attributes of a frozen record cannot be set.
     @property
-    def id(self) -> int: ...
+    def id(self) -> int: ...  # noqa: D102 - the name says it
 
     @property
-    def integration_id(self) -> int: ...
+    def integration_id(self) -> int: ...  # noqa: D102 - the name says it
 
 
 def _by_end(run: EmulatedRun) -> tuple[float, float, bool, int]:
