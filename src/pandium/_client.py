@@ -107,8 +107,8 @@ class AsyncPandium:
             secret = Secret(api_key)
         finally:
             del api_key  # tracebacks can show local variables
-        # Imported here because importing httpx would take most of the time of importing pandium.
-        from pandium._http.connections import (  # noqa: PLC0415
+        # If httpx were imported at the top, it would account for most of pandium's import time.
+        from pandium._http.connections import (  # noqa: PLC0415 - imports httpx
             Connections,
             validate_http_client,
             validate_timeout,
@@ -208,7 +208,7 @@ class AsyncPandium:
         :raises ConfigurationError: if ``timeout`` or ``retry`` is invalid.
         :raises ValueError: if a header is invalid.
         """
-        from pandium._http.connections import validate_timeout  # noqa: PLC0415 - as above
+        from pandium._http.connections import validate_timeout  # noqa: PLC0415 - imports httpx
 
         old = self._transport
         view = object.__new__(type(self))

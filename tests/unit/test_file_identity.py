@@ -111,7 +111,7 @@ def test_a_child_cannot_use_the_journal_of_its_parent(
     assert results["parent"] == [True, True]
     [error] = results["child"]
     assert "forked" in error
-    assert "sync_all in the child" in error
+    assert "call sync_all after forking" in error
 
 
 def test_a_child_can_open_the_journal_of_its_parent(journal_path: Path, anyio_backend: str) -> None:

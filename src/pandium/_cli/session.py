@@ -60,7 +60,7 @@ async def _run(
 def _protect_shutdown() -> Iterator[None]:
     """Ignore Ctrl-C for a few seconds after the first one, so that shutdown can complete."""
     previous, ignored_until = signal.getsignal(signal.SIGINT), -inf
-    if not callable(previous):  # the signal is ignored
+    if not callable(previous):  # the process ignores the signal
         yield
         return
 

@@ -230,5 +230,5 @@ async def _report_syncs(
     async with syncs as results:
         async for result in results:
             tracker.finish(result.tenant_id)
-            reporter.set_triggered(results.progress.triggered)  # includes journal entries
+            reporter.set_triggered(results.progress.triggered)  # also counts journal entries
             reporter.report(result)

@@ -1,4 +1,4 @@
-"""Listings that users iterate over."""
+"""The listings that list operations return."""
 
 from __future__ import annotations
 

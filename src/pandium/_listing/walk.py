@@ -44,9 +44,9 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver, one to hold back
+        if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver and one to hold back
             async with self._lock:  # several tasks may share the iterator
-                while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - as above
+                while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - see above
                     await self._read_page()
         if self._ready:
             return self._ready.popleft()

@@ -39,8 +39,8 @@ Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
 
 _log = logging.getLogger("pandium")
 
-# The last poll starts at the time limit and may take this many seconds. `on_status` may take the
-# same time.
+# The maximum duration of the last poll, which starts at the time limit. The same limit applies to
+# `on_status`.
 _LAST_POLL_SECONDS = 2.0
 # Because of rounding, a clock that sleeping advances may stop just before the target time.
 _ROUNDING_SECONDS = 1e-6
