@@ -76,7 +76,7 @@ class InThread(ABC):
         # Closing a server leaves connections open that are still being accepted.
         self._loop.remove_reader(self.socket)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.sleep(0)  # a task that is cancelled before it starts closes nothing
+            await asyncio.sleep(0)  # a task that is canceled before it starts closes nothing
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A producer beside its consumers: each item once, whatever is cancelled, and nothing is left."""
+"""A producer beside its consumers: each item once, whatever is canceled, and nothing is left."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def interruptions() -> pytest.MarkDecorator:
 @interruptions()
 @pytest.mark.parametrize("produce", PRODUCERS)
 @pytest.mark.parametrize("max_waiting", [0, 1, inf])
-async def test_each_item_is_delivered_once_whatever_is_cancelled(
+async def test_each_item_is_delivered_once_whatever_is_canceled(
     produce: Any, max_waiting: float, interrupt: Interrupt
 ) -> None:
-    """A step that is cancelled at any instant takes no item, and no error of the producer."""
+    """A step that is canceled at any instant takes no item, and no error of the producer."""
     end = [ZeroDivisionError] if produce is produce_and_fail else []
     interruptions = 0
     for instants in every_instant():
@@ -112,7 +112,7 @@ async def test_each_item_is_delivered_once_whatever_is_cancelled(
 
 
 @interruptions()
-async def test_each_result_is_delivered_once_whatever_is_cancelled(interrupt: Interrupt) -> None:
+async def test_each_result_is_delivered_once_whatever_is_canceled(interrupt: Interrupt) -> None:
     """The same holds for the results of waiting."""
     polling = Polling(first=0, factor=0, minimum=0, maximum=0, jitter=0, rate=inf)
     for instants in every_instant():
@@ -147,7 +147,7 @@ def mocked_client(count: int, requests: list[httpx.Request] | None = None) -> As
 
 
 @interruptions()
-async def test_each_streamed_record_is_delivered_once_whatever_is_cancelled(
+async def test_each_streamed_record_is_delivered_once_whatever_is_canceled(
     interrupt: Interrupt,
 ) -> None:
     """The same holds for the records of a stream."""
@@ -189,8 +189,8 @@ class SlowToStop:
     ("anyio_backend", "interrupt"),
     [("asyncio", by_scope), ("trio", by_scope), ("asyncio", by_own_task), ("asyncio", by_task)],
 )
-async def test_nothing_runs_after_the_block_whatever_is_cancelled(interrupt: Interrupt) -> None:
-    """A block that is cancelled at any instant ends, but not before its producer has ended."""
+async def test_nothing_runs_after_the_block_whatever_is_canceled(interrupt: Interrupt) -> None:
+    """A block that is canceled at any instant ends, but not before its producer has ended."""
     interruptions = 0
     for instants in every_instant():
         producer = SlowToStop()
@@ -202,7 +202,7 @@ async def test_nothing_runs_after_the_block_whatever_is_cancelled(interrupt: Int
 
 @asyncio_only
 async def test_leaving_the_block_hides_no_cancellation() -> None:
-    """A task that is cancelled at any instant of the block ends as cancelled."""
+    """A task that is canceled at any instant of the block ends as canceled."""
     for instants in every_instant():
         with instants.watch():
             task = asyncio.create_task(SlowToStop().run_block())
@@ -358,7 +358,7 @@ async def iterate(items: Any, scope: anyio.CancelScope, received: list[Any]) -> 
 
 @pytest.mark.parametrize("max_waiting", [0, 1, inf])
 async def test_consumers_share_the_items(max_waiting: float) -> None:
-    """Each item goes to one task, and the error to one, even if one of three is cancelled."""
+    """Each item goes to one task, and the error to one, even if one of three is canceled."""
     for instants in every_instant():
         received: list[Any] = []
         scopes = [anyio.CancelScope() for _ in range(3)]
@@ -430,7 +430,7 @@ async def test_an_error_of_the_block_is_not_wrapped() -> None:
 
 @asyncio_only
 @pytest.mark.parametrize("has_started", [False, True])
-async def test_a_background_task_that_is_cancelled_from_outside_is_an_error(
+async def test_a_background_task_that_is_canceled_from_outside_is_an_error(
     *, has_started: bool
 ) -> None:
     """Code that cancels all tasks of the loop, even at their start, ends no iteration silently."""
@@ -452,7 +452,7 @@ async def test_a_background_task_that_is_cancelled_from_outside_is_an_error(
 
 @asyncio_only
 async def test_a_cancellation_in_the_producer_is_an_error() -> None:
-    """A producer that awaits a cancelled task has failed, and its iteration raises."""
+    """A producer that awaits a canceled task has failed, and its iteration raises."""
     other = asyncio.create_task(asyncio.sleep(60))
 
     async def produce(send: Send) -> None:

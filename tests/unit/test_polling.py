@@ -150,7 +150,7 @@ async def test_the_last_poll_may_take_two_seconds() -> None:
 
 
 async def test_a_poll_that_hangs_is_cut_off_after_the_time_limit() -> None:
-    """A poll without a response is cancelled two seconds after the time limit."""
+    """A poll without a response is canceled two seconds after the time limit."""
     runs = scripted_run((0, "Running"))
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
@@ -324,7 +324,7 @@ class Hangs:
 
 
 async def test_a_callback_that_hangs_does_not_extend_a_wait() -> None:
-    """``on_status`` is cancelled two seconds after the time limit, with a warning."""
+    """``on_status`` is canceled two seconds after the time limit, with a warning."""
     runs = scripted_run((0, "Running"), (20, "Succeeded"))
     with pytest.raises(WaitTimeout) as caught:
         await runs.wait(timeout=100.0, on_status=Hangs("Running"))

@@ -86,8 +86,8 @@ async def test_leaving_the_block_stops_the_work() -> None:
     assert results.progress.active == 0
 
 
-async def test_cancelling_the_block_stops_the_work() -> None:
-    """A block that is cancelled while it waits for a result ends at once."""
+async def test_canceling_the_block_stops_the_work() -> None:
+    """A block that is canceled while it waits for a result ends at once."""
     runs = scripted_run((0, None))
     async with runs.clock.autojump():
         with runs.clock.move_on_after(50) as scope:

@@ -60,8 +60,8 @@ POLLINGS = st.builds(
 asyncio_only = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
-async def cancelled_task() -> None:
-    """Await a task that somebody else has cancelled."""
+async def canceled_task() -> None:
+    """Await a task that somebody else has canceled."""
     task = asyncio.create_task(asyncio.sleep(60))
     await asyncio.sleep(0)
     task.cancel()
@@ -160,7 +160,7 @@ async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str
 @asyncio_only
 @pytest.mark.parametrize("callback", ["classify", "on_status", "on_status_async", "poll_status"])
 async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callback: str) -> None:
-    """A callback that awaits a cancelled task ends one wait with an error, and no other."""
+    """A callback that awaits a canceled task ends one wait with an error, and no other."""
     runs = ScriptedRuns({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
 
     def fail(status: TriggerStatus, *_: object) -> Outcome:
@@ -170,7 +170,7 @@ async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callbac
 
     async def fail_async(status: TriggerStatus, *_: object) -> None:
         if status.status == "Odd":
-            await cancelled_task()
+            await canceled_task()
 
     async def fail_poll(trigger_id: str) -> TriggerStatus:
         fail(status := await runs.poll_status(trigger_id))
@@ -259,12 +259,12 @@ async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
 
 @asyncio_only
 @pytest.mark.parametrize("is_generator", [True, False])
-@pytest.mark.parametrize("was_cancelled", [True, False])
+@pytest.mark.parametrize("was_canceled", [True, False])
 async def test_a_cancellation_in_the_source_is_an_error_of_it(
-    *, is_generator: bool, was_cancelled: bool
+    *, is_generator: bool, was_canceled: bool
 ) -> None:
     """
-    A source that awaits a cancelled task has failed: all results, then a RuntimeError.
+    A source that awaits a canceled task has failed: all results, then a RuntimeError.
 
     That also holds in a task that was canceled before and went on.
     """
@@ -273,14 +273,14 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
     async def generate() -> AsyncIterator[str]:
         yield "a"
         yield "b"
-        await cancelled_task()
+        await canceled_task()
 
     class Plain:
         def __aiter__(self) -> AsyncIterator[str]:
             return generate()
 
     source = generate() if is_generator else Plain()
-    if was_cancelled:
+    if was_canceled:
         await survive_a_cancellation()
     text = "the source of the triggers raised CancelledError"
     results: list[RunResult] = []
@@ -292,7 +292,7 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
 
 @asyncio_only
 async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
-    """If the wait itself is cancelled while the source awaits something, it ends as cancelled."""
+    """If the wait itself is canceled while the source awaits something, it ends as canceled."""
     runs = ScriptedRuns({"a": [(0, None)]})
 
     async def source() -> AsyncIterator[str]:
@@ -308,7 +308,7 @@ async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
 
 
 @asyncio_only
-async def test_a_wait_whose_tasks_are_cancelled_is_an_error() -> None:
+async def test_a_wait_whose_tasks_are_canceled_is_an_error() -> None:
     """Code that cancels the tasks of a wait, but not the wait, gets no incomplete results."""
     runs = ScriptedRuns({"a": [(0, None)]})
     others = asyncio.all_tasks()
@@ -530,8 +530,8 @@ async def test_a_slow_callback_delays_its_own_trigger_only() -> None:
 # Cancellation and memory
 
 
-async def test_a_wait_can_be_cancelled_at_any_time() -> None:
-    """A cancelled wait ends at once and sends no more polls."""
+async def test_a_wait_can_be_canceled_at_any_time() -> None:
+    """A canceled wait ends at once and sends no more polls."""
     for seconds in itertools.chain((0.0, 0.5, 1.0, 1.1, 2.0), range(3, 40, 5)):
         runs = ScriptedRuns({name: [(0, None), (1000, "Succeeded")] for name in "abc"})
 

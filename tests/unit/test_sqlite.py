@@ -322,10 +322,10 @@ async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarCl
                 assert await claim(journal) == MINE
 
 
-async def test_a_record_is_written_even_if_cancelled(
+async def test_a_record_is_written_even_if_canceled(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A record that is cancelled while it waits for a lock is written with the next transaction."""
+    """A record that is canceled while it waits for a lock is written with the next transaction."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal, 1)
         with locked(journal_path) as other:
@@ -339,7 +339,7 @@ async def test_a_record_is_written_even_if_cancelled(
 
 
 async def test_closing_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:
-    """Records that were cancelled are written before closing, once a lock has been released."""
+    """Records that were canceled are written before closing, once a lock has been released."""
     with locked(journal_path) as other:
         other.execute("ROLLBACK")
         async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -412,10 +412,8 @@ async def test_a_value_that_cannot_be_stored_is_a_clear_error(
         await journal.record_triggered(1, "t")
 
 
-async def test_a_cancelled_claim_is_not_written(
-    journal_path: Path, calendar: CalendarClock
-) -> None:
-    """A claim that is cancelled while it waits for a lock is dropped."""
+async def test_a_canceled_claim_is_not_written(journal_path: Path, calendar: CalendarClock) -> None:
+    """A claim that is canceled while it waits for a lock is dropped."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         with locked(journal_path) as other:
             async with anyio.create_task_group() as tasks:
@@ -432,10 +430,10 @@ def open_files() -> list[str]:
     return [str(file.resolve()) for file in descriptors.iterdir()] if descriptors.is_dir() else []
 
 
-async def test_a_cancelled_opening_leaves_no_open_file(
+async def test_a_canceled_opening_leaves_no_open_file(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A journal that is cancelled while it waits to be opened holds no file."""
+    """A journal that is canceled while it waits to be opened holds no file."""
 
     async def enter() -> None:
         async with SQLiteJournal(journal_path, JOB, calendar):
@@ -466,10 +464,10 @@ async def wait_for_statement(statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_transactions_of_cancelled_tasks_do_not_overlap(
+async def test_transactions_of_canceled_tasks_do_not_overlap(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """If a task is cancelled while its thread still runs, no other transaction starts."""
+    """If a task is canceled while its thread still runs, no other transaction starts."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal)
         with locked(journal_path) as other:
@@ -485,10 +483,10 @@ async def test_transactions_of_cancelled_tasks_do_not_overlap(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_record_is_written_however_often_it_is_cancelled(
+async def test_a_record_is_written_however_often_it_is_canceled(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """A record that is cancelled repeatedly before its thread has started is still written."""
+    """A record that is canceled repeatedly before its thread has started is still written."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         for tenant_id in (1, 2):
             await claim(journal, tenant_id)
@@ -507,7 +505,7 @@ async def test_a_record_is_written_however_often_it_is_cancelled(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
+async def test_a_claim_that_is_canceled_during_its_transaction_is_deleted(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
     """No request is sent for a claim that was canceled, so the tenant stays new."""
@@ -524,10 +522,10 @@ async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_journal_is_closed_however_often_it_is_cancelled(
+async def test_a_journal_is_closed_however_often_it_is_canceled(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """If closing is cancelled repeatedly, the file is closed and its triggers are released."""
+    """If closing is canceled repeatedly, the file is closed and its triggers are released."""
 
     async def close() -> None:
         async with SQLiteJournal(journal_path, JOB, calendar) as journal:

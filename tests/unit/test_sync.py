@@ -324,7 +324,7 @@ async def raise_foreign_cancellation() -> None:
 
 @pytest.mark.parametrize("place", ["payload", "request", "on_triggered"])
 async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, place: str) -> None:
-    """User code that awaits a cancelled task fails for one tenant, and ends nothing."""
+    """User code that awaits a canceled task fails for one tenant, and ends nothing."""
     world = World()
 
     async def fail_at(here: str, tenant_id: int) -> None:
@@ -372,14 +372,14 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
                 return self.items.pop()
             raise StopAsyncIteration
 
-    async def cancelled() -> AsyncIterator[int]:
+    async def canceled() -> AsyncIterator[int]:
         yield 1
         yield 2
         await raise_foreign_cancellation()
 
     world = World()
     seen: list[int | None] = []
-    source = cancelled() if is_cancellation else Source()
+    source = canceled() if is_cancellation else Source()
     with pytest.raises(RuntimeError, match="source of the tenants raised"):
         async with world.clock.autojump(), world.syncing(source, path, 1) as results:
             async for result in results:
@@ -563,8 +563,8 @@ async def test_an_error_of_on_triggered_is_the_tenants_result(path: Path | None,
 
 
 @kinds
-async def test_on_triggered_is_called_even_if_cancelled(journal_path: Path, kind: str) -> None:
-    """If the task is cancelled when the response arrives, the trigger is still passed on."""
+async def test_on_triggered_is_called_even_if_canceled(journal_path: Path, kind: str) -> None:
+    """If the task is canceled when the response arrives, the trigger is still passed on."""
     calls: list[tuple[str, int]] = []
     world, scope = World(), anyio.CancelScope()
     world.after_post = lambda _: scope.cancel()
@@ -580,7 +580,7 @@ async def test_on_triggered_is_called_even_if_cancelled(journal_path: Path, kind
 
 
 async def test_an_error_of_on_triggered_does_not_stop_a_cancellation(journal_path: Path) -> None:
-    """If the callback fails while the task is cancelled, the cancellation still takes effect."""
+    """If the callback fails while the task is canceled, the cancellation still takes effect."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -980,7 +980,7 @@ async def test_a_later_call_resumes_an_unfinished_run(journal_path: Path) -> Non
 
 
 async def test_a_released_trigger_is_adopted_at_once(journal_path: Path) -> None:
-    """A trigger whose wait has timed out or was cancelled is adopted before its lease expires."""
+    """A trigger whose wait has timed out or was canceled is adopted before its lease expires."""
     world = World({1: 100.0})
     await world.sync([1], journal_path, timeout=10.0)
     began = world.clock.now()
@@ -1035,8 +1035,8 @@ async def test_an_error_of_on_status_loses_no_outcome(journal_path: Path) -> Non
 # Cancellation
 
 
-async def test_a_cancelled_request_is_unknown_at_once(journal_path: Path) -> None:
-    """If a POST is cancelled, its tenant is recorded as unknown before the block has ended."""
+async def test_a_canceled_request_is_unknown_at_once(journal_path: Path) -> None:
+    """If a POST is canceled, its tenant is recorded as unknown before the block has ended."""
     world = World()
     await world.sync_until(0.5, [1], journal_path)
     assert world.posted() == [1]
@@ -1048,8 +1048,8 @@ async def test_a_cancelled_request_is_unknown_at_once(journal_path: Path) -> Non
     assert world.posted() == [1]
 
 
-async def test_a_trigger_is_recorded_even_if_cancelled(journal_path: Path) -> None:
-    """If the task is cancelled when the response arrives, the trigger is still recorded."""
+async def test_a_trigger_is_recorded_even_if_canceled(journal_path: Path) -> None:
+    """If the task is canceled when the response arrives, the trigger is still recorded."""
     world, scope = World(), anyio.CancelScope()
     world.after_post = lambda _: scope.cancel()
     async with world.clock.autojump():
@@ -1061,7 +1061,7 @@ async def test_a_trigger_is_recorded_even_if_cancelled(journal_path: Path) -> No
     assert world.posted() == [1]
 
 
-class CancellingClock(ManualClock):
+class CancelingClock(ManualClock):
     """A clock that cancels a scope in the n-th transaction that reads the date."""
 
     def __init__(self, scope: anyio.CancelScope, countdown: int) -> None:
@@ -1075,10 +1075,10 @@ class CancellingClock(ManualClock):
         return super().wall()
 
 
-async def test_a_tenant_cancelled_before_its_request_has_no_entry(journal_path: Path) -> None:
-    """If the task is cancelled between the claim and the POST, the claim is deleted."""
+async def test_a_tenant_canceled_before_its_request_has_no_entry(journal_path: Path) -> None:
+    """If the task is canceled between the claim and the POST, the claim is deleted."""
     scope = anyio.CancelScope()
-    world = World(clock=CancellingClock(scope, 1))  # the claim is the first that reads the date
+    world = World(clock=CancelingClock(scope, 1))  # the claim is the first that reads the date
     async with world.clock.autojump():
         with scope:
             async with world.syncing([1], journal_path) as results:
@@ -1090,9 +1090,9 @@ async def test_a_tenant_cancelled_before_its_request_has_no_entry(journal_path: 
 
 @pytest.mark.parametrize("countdown", range(1, 25, 2))
 async def test_a_cancellation_loses_nothing(journal_path: Path, countdown: int) -> None:
-    """Cancelled in any transaction and resumed, each tenant is triggered at most once."""
+    """Canceled in any transaction and resumed, each tenant is triggered at most once."""
     scope = anyio.CancelScope()
-    world = World({1: 3.0, 2: 8.0}, clock=CancellingClock(scope, countdown))
+    world = World({1: 3.0, 2: 8.0}, clock=CancelingClock(scope, countdown))
     async with world.clock.autojump():
         with scope:
             async with world.syncing([1, 2, 3], journal_path, 2) as results:

@@ -331,29 +331,29 @@ async def _cancel_and_continue(
     with anyio.CancelScope() as scope:
         await CancelAt(walk(), suspensions, scope.cancel)
     assert server.running == 0
-    was_cancelled = scope.cancelled_caught
+    was_canceled = scope.cancelled_caught
     await walk()
-    return was_cancelled
+    return was_canceled
 
 
 @pytest.mark.parametrize("prefetch", [1, 3, 16])
-async def test_a_walk_can_be_cancelled_at_any_point_and_continued(prefetch: int) -> None:
-    """A cancelled walk leaves no request in progress, and loses no record."""
+async def test_a_walk_can_be_canceled_at_any_point_and_continued(prefetch: int) -> None:
+    """A canceled walk leaves no request in progress, and loses no record."""
     for by_suspension, by_request in ((1, 0), (0, 1)):
         for number in range(1, 1000):
             seen: list[int] = []
-            was_cancelled = await _cancel_and_continue(
+            was_canceled = await _cancel_and_continue(
                 seen, by_suspension * number, by_request * number, prefetch
             )
             _assert_complete(seen)
-            if not was_cancelled:
+            if not was_canceled:
                 break
         assert 10 < number < 999
 
 
 @pytest.mark.parametrize("prefetch", [1, 4])
-async def test_a_stream_can_be_cancelled_at_any_point(prefetch: int) -> None:
-    """A cancelled stream leaves no request in progress, and what it delivered has no gaps."""
+async def test_a_stream_can_be_canceled_at_any_point(prefetch: int) -> None:
+    """A canceled stream leaves no request in progress, and what it delivered has no gaps."""
     for number in range(1, 1000):
         seen: list[int] = []
         server = RecordServer(100)
@@ -375,7 +375,7 @@ async def test_a_stream_can_be_cancelled_at_any_point(prefetch: int) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("read", READERS)
-async def test_an_asyncio_task_can_be_cancelled_at_any_point(read: Any) -> None:
+async def test_an_asyncio_task_can_be_canceled_at_any_point(read: Any) -> None:
     """`Task.cancel` reaches the walk as CancelledError, and leaves no request in progress."""
     for number in range(1, 1000):
         seen: list[int] = []

@@ -40,8 +40,8 @@ async def test_a_wait_ends_with_asyncio_timeout(emulator: Emulator) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_cancelled_block_leaves_no_task(emulator: Emulator) -> None:
-    """A cancelled `async with as_completed(…)` block leaves no task running."""
+async def test_a_canceled_block_leaves_no_task(emulator: Emulator) -> None:
+    """A canceled `async with as_completed(…)` block leaves no task running."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url) as client:
         trigger = await client.tenants.sync(1, mode="normal")

@@ -1,4 +1,4 @@
-"""Cancellation: calls that are cancelled at every point, in every way, and what remains of them."""
+"""Cancellation: calls that are canceled at every point, in every way, and what remains of them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def assert_a_call_succeeds(client: AsyncPandium) -> None:
 
 async def assert_twenty_calls_succeed(client: AsyncPandium, server: Misbehaving) -> None:
     """Assert that every slot and connection still works, concurrently and one after the other."""
-    # Of these calls alone: a cancelled one may still be on its way.
+    # Of these calls alone: a canceled one may still be on its way.
     sent = ("GET", "/v2/runs/triggers/well/status")
     before = server.arrived[sent]
     with anyio.fail_after(PATIENT):
@@ -148,7 +148,7 @@ CALL_KINDS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
 @pytest.mark.parametrize("play", BEHAVIOURS)
 @pytest.mark.parametrize(("anyio_backend", "cut"), WAYS)
 async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -> None:
-    """After thousands of cancelled calls, 20 of 20 succeed, and nothing of the others is left."""
+    """After thousands of canceled calls, 20 of 20 succeed, and nothing of the others is left."""
     rolls = random.Random(20_260_101)
     ends = {"done": 0, "cut": 0}
 
@@ -176,7 +176,7 @@ async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -
         await assert_twenty_calls_succeed(client, server)
 
 
-# Cancelled in each await
+# Canceled in each await
 
 
 async def until_a_retry_delay() -> None:
@@ -198,7 +198,7 @@ async def until_a_retry_delay() -> None:
 
 
 class CancellableCall:
-    """A call in the background, until it is cancelled."""
+    """A call in the background, until it is canceled."""
 
     def __init__(self, call: Callable[[], Awaitable[object]], *, is_native: bool) -> None:
         self._call = call
@@ -246,8 +246,8 @@ EACH_WAY = pytest.mark.parametrize(
 
 
 @EACH_WAY
-async def test_cancelled_while_waiting_for_a_slot(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled in the queue is never sent, and the next one gets its turn."""
+async def test_canceled_while_waiting_for_a_slot(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled in the queue is never sent, and the next one gets its turn."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -269,8 +269,8 @@ async def test_cancelled_while_waiting_for_a_slot(is_native: bool) -> None:  # n
 
 
 @EACH_WAY
-async def test_cancelled_while_a_slot_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled as it gets its slot passes the slot on."""
+async def test_canceled_while_a_slot_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled as it gets its slot passes the slot on."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -288,8 +288,8 @@ async def test_cancelled_while_a_slot_is_handed_over(is_native: bool) -> None:  
 
 
 @EACH_WAY
-async def test_cancelled_while_connecting(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it connects leaks neither a socket nor a slot."""
+async def test_canceled_while_connecting(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while it connects leaks neither a socket nor a slot."""
     async with serving(is_listening=False) as server:
         server.socket.listen(0)
         guests = [socket.socket() for _ in range(3)]
@@ -315,8 +315,8 @@ async def test_cancelled_while_connecting(is_native: bool) -> None:  # noqa: FBT
     [bad.stall_before_the_answer(), bad.stall_in_the_head(), bad.stall_in_the_body()],
     ids=lambda behaviour: behaviour.name,
 )
-async def test_cancelled_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it reads closes its connection; the next opens its own."""
+async def test_canceled_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while it reads closes its connection; the next opens its own."""
     async with serving(behaviour) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
@@ -331,8 +331,8 @@ async def test_cancelled_while_reading(behaviour: Behaviour, is_native: bool) ->
 
 
 @EACH_WAY
-async def test_cancelled_while_writing(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it writes is not carried out, and leaves nothing."""
+async def test_canceled_while_writing(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while it writes is not carried out, and leaves nothing."""
 
     async def ignore(wire: bad.Wire) -> None:
         await asyncio.Event().wait()
@@ -352,8 +352,8 @@ async def test_cancelled_while_writing(is_native: bool) -> None:  # noqa: FBT001
 
 
 @EACH_WAY
-async def test_cancelled_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled during the delay before a retry is not retried."""
+async def test_canceled_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled during the delay before a retry is not retried."""
     async with (
         serving(bad.status("503 Service Unavailable", Retry_After="30")) as server,
         a_client(server, max_connections=1) as client,
@@ -366,8 +366,8 @@ async def test_cancelled_between_two_attempts(is_native: bool) -> None:  # noqa:
 
 
 @EACH_WAY
-async def test_cancelled_while_rate_limited(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while rate limited is never sent; the rate limit stays."""
+async def test_canceled_while_rate_limited(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while rate limited is never sent; the rate limit stays."""
     async with (
         serving(bad.status("429 Too Many Requests", Retry_After="0.8")) as server,
         a_client(server, max_connections=1) as client,
@@ -388,8 +388,8 @@ async def test_cancelled_while_rate_limited(is_native: bool) -> None:  # noqa: F
 
 
 @EACH_WAY
-async def test_cancelled_before_it_starts(is_native: bool) -> None:  # noqa: FBT001
-    """A call in a scope that is already cancelled sends nothing and leaves nothing."""
+async def test_canceled_before_it_starts(is_native: bool) -> None:  # noqa: FBT001
+    """A call in a scope that is already canceled sends nothing and leaves nothing."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         for _ in range(50):
             if is_native:

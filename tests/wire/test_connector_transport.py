@@ -418,8 +418,8 @@ async def test_a_request_without_timeout_has_that_of_the_client() -> None:
                 await transport.handle_async_request(httpx.Request("GET", HOST))
 
 
-async def test_a_cancelled_request_releases_its_connection() -> None:
-    """A cancelled request ends at once and frees its connection for the next one."""
+async def test_a_canceled_request_releases_its_connection() -> None:
+    """A canceled request ends at once and frees its connection for the next one."""
     success = status("200 OK", b'{"data": {"a": 1}}')
     with Misbehaving(stall_before_the_answer(), otherwise=success) as server:
         async with AsyncPandium(KEY, base_url=server.url, max_connections=1) as client:

@@ -414,7 +414,7 @@ def test_no_traceback_of_misuse_has_the_key_in_a_local_variable(backend: str) ->
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_cancellation_has_the_key_in_a_local_variable(server: Misbehaving, backend: str) -> None:
-    """Wherever a call is cancelled, no frame of the cancellation has the head of the request."""
+    """Wherever a call is canceled, no frame of the cancellation has the head of the request."""
     server.play([], otherwise=bad.stall_before_the_answer())
 
     async def run(checkpoints: int) -> None:
@@ -440,11 +440,11 @@ async def read_nothing(wire: bad.Wire) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("seconds", [0.2, 10.0], ids=["cancelled", "reset"])
+@pytest.mark.parametrize("seconds", [0.2, 10.0], ids=["canceled", "reset"])
 def test_no_failure_to_send_the_head_has_the_key_in_a_local_variable(
     server: Misbehaving, seconds: float, backend: str
 ) -> None:
-    """If sending the head is cancelled or fails, no frame has the head of the request."""
+    """If sending the head is canceled or fails, no frame has the head of the request."""
     server.play([], otherwise=Behaviour("read nothing", read_nothing, "nothing"))
 
     async def run() -> None:

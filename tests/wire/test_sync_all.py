@@ -290,7 +290,7 @@ async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
 async def test_a_cancellation_takes_one_grace_period_while_the_journal_is_locked(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """However many results wait to be recorded, cancelling ends within seconds."""
+    """However many results wait to be recorded, canceling ends within seconds."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     tenants = 20
     ids = [emulator.add_tenant().id for _ in range(tenants)]

@@ -244,7 +244,7 @@ async def test_a_wait_ends_at_its_time_limit(emulator: Emulator, client: AsyncPa
     assert caught.value.polls == count_polls(emulator)
 
 
-async def test_a_cancelled_wait_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
+async def test_a_canceled_wait_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
     """After a cancellation there are no more polls, and the client is still usable."""
     script(emulator, ("Running", 600), ("Succeeded", 0))
     triggers = [await sync(emulator, client) for _ in range(3)]
