@@ -1,4 +1,4 @@
-"""A raw server that follows a script, however invalid, and counts what it did."""
+"""A raw server that follows a script, valid or invalid, and counts what it did."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-_PATIENCE = 10.0  # seconds within which anything that a test waits for has happened
+_PATIENCE = 10.0  # the time within which anything that a test waits for must happen, in seconds
 _LONGEST_HEAD = 1 << 20
 
 
 class InThread(ABC):
-    """A server in a thread with its own event loop, so that tests on any event loop can use it."""
+    """A server in a thread with its own event loop, for use by tests on any event loop."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, is_listening: bool = True) -> None:
         self._tls = tls
@@ -48,7 +48,7 @@ class InThread(ABC):
         return self
 
     def listen(self) -> None:
-        """Start to accept connections, which are refused until then."""
+        """Start to accept connections. Until then, they are refused."""
         started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)))
         self._thread.start()
@@ -73,10 +73,10 @@ class InThread(ABC):
         )
         started.set()
         await self._stop.wait()
-        # Closing a server leaves connections open that are still being accepted.
+        # Closing a server does not close connections that are still being accepted.
         self._loop.remove_reader(self.socket)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.sleep(0)  # a task that is canceled before it starts closes nothing
+            await asyncio.sleep(0)  # a task canceled before it starts does not close its connection
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
@@ -96,9 +96,9 @@ class InThread(ABC):
         try:
             await self.serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went away
+            pass  # the client disconnected
         finally:
-            writer.transport.abort()  # a behaviour that wants a graceful end has closed it already
+            writer.transport.abort()  # already closed by a behavior that ends gracefully
             with self._changed:
                 self._open.discard(writer)
                 self._changed.notify_all()
@@ -139,7 +139,7 @@ class Request:
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes | None  # None if it was not read
+    body: bytes | None  # None if the body was not read
 
     @property
     def path(self) -> str:
@@ -169,7 +169,7 @@ async def read_body(reader: asyncio.StreamReader, request: Request) -> Request:
 
 @attrs.frozen
 class Wire:
-    """A connection during one request, for a behaviour to respond on."""
+    """A connection during one request, on which a behavior responds."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -201,11 +201,12 @@ class Wire:
 @attrs.frozen
 class Behaviour:
     """
-    How to respond to one request.
+    The way to respond to one request.
 
-    ``reads`` is how much of it is read before ``play`` is called: ``nothing`` (as soon as the
-    connection is accepted), ``part`` (a few bytes), ``head`` or ``all``. A request that was read
-    completely counts as carried out, unless ``is_refused``. ``keeps`` leaves the connection open.
+    ``reads`` is the part of the request to read before ``play`` is called: ``nothing`` (as soon as
+    the connection is accepted), ``part`` (a few bytes), ``head`` or ``all``. A request that was
+    read completely counts as executed, unless ``is_refused`` is set. ``keeps`` leaves the
+    connection open.
     """
 
     name: str
@@ -236,7 +237,7 @@ def good_body(request: Request) -> bytes:
     return json.dumps(answers.get(tail, {"detail": "done"})).encode()
 
 
-# Behaviours. Each is created by a function, whose arguments are its settings.
+# Behaviors. Each is created by a function whose arguments are its settings.
 
 
 def _plain(
@@ -404,7 +405,7 @@ def many_headers(count: int = 100_000) -> Behaviour:
 
 
 def status(line: str, body: bytes = b"{}", **headers: str) -> Behaviour:
-    """Respond with a status. The request counts as carried out unless it is 429."""
+    """Respond with a status. The request counts as executed unless the status is 429."""
 
     async def play(wire: Wire) -> None:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -452,11 +453,11 @@ def answer_before_the_body() -> Behaviour:
 
 class Misbehaving(InThread):
     """
-    Follow a script with one behaviour for each request, then respond successfully.
+    Follow a script with one behavior per request, then respond successfully.
 
-    ``requests`` are those whose head was read. ``seen`` counts the behaviours that were played,
-    and so the attempts that arrived. ``effects`` counts, for each method and path, the requests
-    that were received completely and not refused.
+    ``requests`` contains the requests whose head was read. ``seen`` is the number of behaviors
+    played, and therefore of attempts received. ``effects`` is the number of requests, for each
+    method and path, that were received completely and not refused.
     """
 
     def __init__(
