@@ -130,7 +130,7 @@ async def test_on_triggered_gets_trigger_and_tenant(
 
 
 async def test_one_payload_serves_all_tenants(client: AsyncPandium, emulator: Emulator) -> None:
-    """A mapping is encoded when `sync_all` is called. A function that returns None sends no body."""
+    """A mapping is encoded when `sync_all` is called. A function may return None: no body."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     emulator.add_tenant()
     payload = {"since": "2026"}
