@@ -12,7 +12,7 @@ WIDTH, ROW, HEIGHT, LETTER, GAP = 900, 78, 30, 7.3, 16
 ASIDE = {
     "emulator": 5,
     "pandium_pytest": 7,
-}  # the heights at which the labels stand beside the layers
+}  # heights of the labels beside the layers
 # Each text has its own background, so that it is readable in light and dark color schemes.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \

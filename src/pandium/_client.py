@@ -253,7 +253,7 @@ class AsyncPandium:
         await self.aclose()
 
     def __repr__(self) -> str:
-        transport = getattr(self, "_transport", None)  # missing if the constructor raised
+        transport = getattr(self, "_transport", None)  # not set if the constructor failed
         arguments = "" if transport is None else f"base_url={transport.config.base_url!r}"
         return f"{type(self).__name__}({arguments})"
 

@@ -282,7 +282,7 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
     source = generate() if is_generator else Plain()
     if was_canceled:
         await survive_a_cancellation()
-    text = "the source of the triggers raised CancelledError"
+    text = "the source of triggers raised CancelledError"
     results: list[RunResult] = []
     with pytest.raises(RuntimeError, match=text) as caught:
         await runs.collect(source, results)

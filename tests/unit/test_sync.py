@@ -380,7 +380,7 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
     world = World()
     seen: list[int | None] = []
     source = canceled() if is_cancellation else Source()
-    with pytest.raises(RuntimeError, match="source of the tenants raised"):
+    with pytest.raises(RuntimeError, match="source of tenants raised"):
         async with world.clock.autojump(), world.syncing(source, path, 1) as results:
             async for result in results:
                 seen.append(result.tenant_id)

@@ -73,7 +73,7 @@ _SELECT_HELD_BY_OTHERS = """
     WHERE state IN ('sending', 'triggered') AND owner != :owner
         AND lease BETWEEN :now AND :latest
 """
-# Include 'unknown', because a response may be received after another worker has expired the claim.
+# Include 'unknown', because the response may be received after the claim has expired.
 _RECORD_TRIGGERED = """
     UPDATE syncs SET state = 'triggered', trigger_id = :trigger_id, lease = :until, error = ''
     WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')

@@ -99,7 +99,8 @@ class Database:
         self._queue: deque[QueuedWork[Any]] = deque()
         # One task at a time runs all queued work, while the others wait for theirs to be done.
         self._turn = anyio.Lock()
-        self._limiter = anyio.CapacityLimiter(2)  # one thread for the queue, one for closing
+        # One thread runs the queue, and another one closes the file.
+        self._limiter = anyio.CapacityLimiter(2)
         self._is_waiting_for_lock = False
 
     async def open(self, prepare: Work[None]) -> None:

@@ -177,11 +177,11 @@ class BulkSync(Generic[T]):
     async def _read(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Start all tenants and return the error that the source or journal raised, if any."""
         try:
-            with CancellationGuard("the source of the tenants"):
+            with CancellationGuard("the source of tenants"):
                 await self._start_all(source)
         except (StopIteration, StopAsyncIteration) as error:
             # If this error were re-raised from an iterator, the iteration would end silently.
-            failure = RuntimeError(f"the source of the tenants raised {type(error).__name__}")
+            failure = RuntimeError(f"the source of tenants raised {type(error).__name__}")
             failure.__cause__ = error
             return failure
         except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
@@ -391,7 +391,7 @@ class BulkSync(Generic[T]):
         time_left = wait.time_limit() - self._clock.now()
         await self._record(write, max(time_left, _LAST_SECONDS))
 
-    # Keeping the journal
+    # Updating the journal
 
     async def _renew_leases(self) -> None:
         """Renew our leases and resume tenants that other workers no longer hold."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hints_on_interrupt", "run"]
 
-_SHUTDOWN_SECONDS = 5.0  # how long to ignore further interrupts after the first
+_SHUTDOWN_SECONDS = 5.0  # the time after the first Ctrl-C during which others are ignored
 _logger = logging.getLogger("pandium")
 
 

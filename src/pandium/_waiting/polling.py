@@ -280,7 +280,7 @@ class TriggerWait:
 
 def _without_body(error: PandiumError) -> PandiumError:
     """Return a small copy of an error, because many waits may keep one for a long time."""
-    small = copy.copy(error)  # the copy has no traceback
+    small = copy.copy(error)  # copying drops the traceback
     if isinstance(small, APIError):
         small.body = None
     return small

@@ -137,7 +137,7 @@ async def _read(
 ) -> Exception | None:
     """Add all triggers from a source and return the error that the source raised, if any."""
     try:
-        with CancellationGuard("the source of the triggers"):
+        with CancellationGuard("the source of triggers"):
             await for_each(source, add)
     except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
         return error
