@@ -1,4 +1,4 @@
-"""The layers that docs/architecture.md describes hold for the imports of every module."""
+"""Every module's imports follow the layers described in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS: dict[str, int] = {
     "": 6,
     "_cli": 7,
 }
-# Which modules may import a third-party library at run time.
+# The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
     "httpcore2": {"_http.pool"},
@@ -51,19 +51,19 @@ OWNERS = {
     "rich": {"_cli"},
     "click": {"_cli"},
 }
-# Which modules may import a library for annotations as well: users pass or receive its types.
+# The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
     "httpx": {"_client", "_transport", "_resources.connectors"},
     "sqlite3": {"_bulk.file_identity"},
 }
-# The same thing in two places: a command and its resource, an error tree and its translation.
+# The same thing in two places: a command and its resource, or errors and their translation.
 SHARED_BASENAMES = {
     *("__init__", "__main__", "errors", "_clock"),
     *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
     *("demo", "emulator"),
 }
 
-# The client and the emulator each have their own classes for the API's objects, on purpose.
+# The client and the emulator deliberately have separate classes for the API's objects.
 SHARED_CLASSES = {*pandium.models.__all__, "ValidationError", "Clock", "Connectors", "Runs"}
 
 
@@ -82,7 +82,7 @@ EMULATOR = {name: tree for name, tree in MODULES.items() if name.startswith("emu
 
 
 def _unit(module: str) -> str:
-    """Return the top-level module or folder that a module belongs to."""
+    """Return the top-level module or folder that contains a module."""
     return module.split(".", maxsplit=1)[0]
 
 
@@ -133,7 +133,7 @@ def _is_within(module: str, owners: set[str]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(CLIENT))
 def test_imports_point_to_lower_layers(name: str) -> None:
-    """A module imports from its own folder, or from modules and folders of lower layers."""
+    """A module imports only from its own folder or from lower layers."""
     unit = _unit(name)
     for imported in _imported_modules(CLIENT[name]):
         target = _unit(imported)
@@ -154,7 +154,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_no_folder_imports_itself_through_others() -> None:
-    """There is no import cycle between folders either."""
+    """There is no import cycle between folders."""
     graph: dict[str, set[str]] = {}
     for name, tree in MODULES.items():
         targets = {_unit(imported) for imported in _imported_modules(tree)}
@@ -164,13 +164,13 @@ def test_no_folder_imports_itself_through_others() -> None:
 
 @pytest.mark.parametrize("name", sorted(EMULATOR))
 def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
-    """The emulator imports only itself, so that it is an independent reading of the API."""
+    """The emulator imports only itself, so it is an independent interpretation of the API."""
     assert all(_unit(imported) == "emulator" for imported in _imported_modules(EMULATOR[name]))
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
-    """A third-party library is imported only where the table allows it."""
+    """A third-party library is imported only where the table permits it."""
     users = _importers(library, for_annotations=False)
     annotators = _importers(library, for_annotations=True)
     assert {name for name in users if not _is_within(name, OWNERS[library])} == set()
@@ -179,14 +179,14 @@ def test_each_library_has_one_owner(library: str) -> None:
 
 
 def test_the_tables_name_only_what_exists() -> None:
-    """Each module and folder in the tables of this file exists, and none is missing."""
+    """The tables in this file contain exactly the existing modules and folders."""
     assert set(LAYERS) == {_unit(name) for name in CLIENT}
     for owners in (*OWNERS.values(), *ANNOTATORS.values()):
         assert owners <= set(MODULES)
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """A class name means one thing in the whole package, with or without an underscore."""
+    """Each class name is unique in the package, with or without an underscore."""
     names = Counter(
         node.name.lstrip("_")
         for tree in MODULES.values()
@@ -198,14 +198,14 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def test_no_two_unrelated_modules_share_a_name() -> None:
-    """A module name occurs once, unless it is the same thing in two places."""
+    """Each module name is unique, unless it is the same thing in two places."""
     basenames = Counter(path.stem for path in SOURCE.rglob("*.py"))
     shared = {name for name, count in basenames.items() if count > 1}
     assert shared <= SHARED_BASENAMES
 
 
 def test_each_folder_says_what_flows_through_it() -> None:
-    """The docstring of each folder has at least two sentences."""
+    """Each folder's docstring has at least two sentences."""
     for name, tree in CLIENT.items():
         path = SOURCE / name.replace(".", "/") / "__init__.py"
         if name and path.exists():
@@ -214,7 +214,7 @@ def test_each_folder_says_what_flows_through_it() -> None:
 
 
 def test_the_drawing_is_up_to_date() -> None:
-    """docs/images/modules.svg is what docs/draw_modules.py draws now."""
+    """docs/images/modules.svg is the current output of docs/draw_modules.py."""
     command = [sys.executable, str(DOCS / "draw_modules.py")]
     drawn = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, timeout=60
