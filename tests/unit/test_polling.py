@@ -341,5 +341,5 @@ async def test_a_callback_that_hangs_hides_no_final_status(
     assert status == TriggerStatus("Succeeded")
     assert runs.clock.now() == pytest.approx(102, abs=0.01)
     assert caplog.messages == [
-        "on_status was canceled at the time limit of trigger 0, for status 'Succeeded'"
+        "on_status did not finish in time for trigger 0 ('Succeeded') and was canceled"
     ]

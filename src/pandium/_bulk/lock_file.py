@@ -47,7 +47,7 @@ class ProcessLock:
         self._lock.release()
 
     def register(self) -> None:
-        """Hold the lock during each fork, on systems that support forks."""
+        """Register hooks that acquire the lock before each fork and release it afterward."""
         if hasattr(os, "register_at_fork"):  # pragma: no branch - false on Windows only
             os.register_at_fork(
                 before=self._before_fork,

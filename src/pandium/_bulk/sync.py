@@ -363,7 +363,7 @@ class BulkSync(Generic[T]):
             if inspect.isawaitable(returned):
                 await returned
         if scope.cancelled_caught:
-            text = "on_triggered was canceled at the time limit of trigger %s"
+            text = "on_triggered did not finish in time for trigger %s and was canceled"
             _log.warning(text, trigger.trigger_id)
 
     # Waiting for the run

@@ -109,7 +109,8 @@ def _parse_body(content: bytes, redact: Callable[[Any], Any]) -> Any:
 
 
 def _message_from(body: Any) -> str:
-    # 1. {"message": str}  2. {"detail": str}  3. {"detail": [{loc, msg, …}]}  4. anything else
+    # The body has one of these forms:  1. {"message": str}  2. {"detail": str}
+    # 3. {"detail": [{loc, msg, …}]}  4. any other
     if isinstance(body, dict):
         for name in ("message", "detail"):
             if isinstance(body.get(name), str):

@@ -254,7 +254,7 @@ class TriggerWait:
                 if inspect.isawaitable(returned):
                     await returned
             if scope.cancelled_caught:
-                text = "on_status was canceled at the time limit of trigger %s, for status %r"
+                text = "on_status did not finish in time for trigger %s (%r) and was canceled"
                 _log.warning(text, self.trigger_id, status.status)
 
     def timeout_error(self) -> WaitTimeout:

@@ -39,7 +39,8 @@ T = TypeVar("T")
 Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
 OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
-# The lowest limit on polls in flight. It prevents a few hanging polls from blocking the others.
+# The limit on polls in flight is at least this high, so that a few hanging polls do not block the
+# others.
 _MIN_IN_FLIGHT = 10
 
 
