@@ -97,7 +97,7 @@ class Database:
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
         self._queue: deque[QueuedWork[Any]] = deque()
-        # One task at a time runs all queued work, while the others wait for theirs to be done.
+        # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
         # One thread runs the queue, and another one closes the file.
         self._limiter = anyio.CapacityLimiter(2)
