@@ -48,8 +48,8 @@ class CancellationGuard:
             raise RuntimeError(text) from exc
 
     def _is_canceled(self) -> bool:
-        # The deadline reveals cancellation by an anyio scope. The number of requests reveals
-        # cancellation by asyncio itself.
+        # If an anyio scope was canceled, the deadline is -inf. If asyncio itself canceled the task,
+        # the number of cancellation requests has increased.
         is_scope_canceled = anyio.current_effective_deadline() == -inf
         return is_scope_canceled or _count_cancel_requests() > self._requests
 

@@ -33,7 +33,7 @@ def create_revision(db: Connection) -> None:
 
 def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) -> None:
     """
-    Validate that a file has only one name, so that it has no hard links and is not a mount point.
+    Validate that a file has only one name: it has no hard links and is not a mount point.
 
     SQLite and this package derive the names of the rollback journal and the lock file from the
     name of the database. Under a second name, neither file would be found.

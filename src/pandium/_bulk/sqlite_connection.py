@@ -128,7 +128,7 @@ class Database:
             self._close(last)
         else:
             # Start the thread before the first `await`. If anyio started it, a second
-            # `Task.cancel()`, which a shield does not block, could cancel the task before that.
+            # `Task.cancel()` could cancel the task first, because a shield does not block it.
             thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
             thread.start()
             with anyio.CancelScope(shield=True), self._clock.waiting_for_io():

@@ -107,7 +107,7 @@ class Connections:
     The state that all views of a client share: connections, request slots and rate limits.
 
     It is bound to the event loop and process of the first request, because open sockets cannot be
-    moved to another one.
+    used in any other.
 
     :ivar gate: the gate that delays requests while the client is rate limited.
     :ivar budget: the retry budget.

@@ -127,7 +127,7 @@ class Pages(Generic[T]):
                 raise result
             decision = self._cursor.accept(request, result, is_newest=request is requests[0])
             if not isinstance(decision, Deliver):
-                # Refetch needs no action: `next_skip` has not moved, so the next window requests
+                # A refetch needs no action: `next_skip` has not moved, so the next window requests
                 # the page again.
                 if isinstance(decision, Rewind):
                     await self._rewind(decision)

@@ -389,7 +389,7 @@ class Tenants:
         path = validate_journal_path(journal)
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
-            # Each iteration needs its own journal, because a journal owns leases under its own id.
+            # Each iteration needs a separate journal, because each one has its own id for leases.
             worker_journal = SQLiteJournal(path, job, wait_options.clock)
             await sync_each(tenants, options, wait_options, worker_journal, report)
 

@@ -42,7 +42,7 @@ _log = logging.getLogger("pandium")
 # The maximum duration of the last poll, which starts at the time limit. The same limit applies to
 # `on_status`.
 _LAST_POLL_SECONDS = 2.0
-# Because of rounding, a clock that sleeping advances may stop just before the target time.
+# A clock that is advanced by sleeping may stop just before the target time, because of rounding.
 _ROUNDING_SECONDS = 1e-6
 
 _seconds = as_attrs_validator(validate_seconds)
