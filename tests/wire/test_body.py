@@ -21,7 +21,7 @@ from pandium import (
 )
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -176,13 +176,13 @@ async def test_a_rate_limit_counts_whatever_the_body_is(httpx_mock: HTTPXMock, n
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [bad.status_and_stall("404 Not Found"), bad.status_and_reset("404 Not Found")],
     ids=["stall", "reset"],
 )
-async def test_the_status_decides_if_the_body_never_comes(behaviour: Behaviour) -> None:
+async def test_the_status_decides_if_the_body_never_comes(behavior: Behavior) -> None:
     """A 404 whose body stalls or is cut off is `NotFound`, and its outcome is known."""
-    with Misbehaving(behaviour) as server:
+    with Misbehaving(behavior) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=0.5) as client:
             with pytest.raises(NotFound) as caught:
                 await client.tenants.sync(1, mode="normal")

@@ -19,7 +19,7 @@ from anyio.lowlevel import current_token
 from pandium import AsyncPandium, Retry, errors
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -106,7 +106,7 @@ FAILED = Fate(errors.ServerError, "idempotent")
 ELSEWHERE = "http://127.0.0.2:9/v2/tenants/7"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
-CASES: list[tuple[Behaviour, Fate]] = [
+CASES: list[tuple[Behavior, Fate]] = [
     # The connection is lost.
     (bad.reset("part"), LOST),
     (bad.reset("all"), LOST),
@@ -161,14 +161,14 @@ CASES: list[tuple[Behaviour, Fate]] = [
     (bad.continue_first(), GOOD),
     (bad.answer_before_the_body(), GOOD),
 ]
-BY_NAME = {behaviour.name: (behaviour, fate) for behaviour, fate in CASES}
+BY_NAME = {behavior.name: (behavior, fate) for behavior, fate in CASES}
 assert len(BY_NAME) == len(CASES)
 
 # Failures that may be over by the next attempt. One slow behavior is enough.
 PASSING = [
-    behaviour.name
-    for behaviour, fate in CASES
-    if fate.again != "none" and (fate.timeout == PATIENT or behaviour.name == STALL)
+    behavior.name
+    for behavior, fate in CASES
+    if fate.again != "none" and (fate.timeout == PATIENT or behavior.name == STALL)
 ]
 
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -181,7 +181,7 @@ def tasks() -> set[Any]:
 
 
 @asynccontextmanager
-async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
+async def serving(*script: Behavior, **options: Any) -> AsyncIterator[Misbehaving]:
     """Run a server and assert that no connection or task is left afterwards."""
     before = tasks()
     with Misbehaving(*script, **options) as server:
@@ -214,11 +214,11 @@ async def next_call_succeeds(client: AsyncPandium, kind: Kind, server: Misbehavi
 
 @each_kind
 @pytest.mark.parametrize("name", BY_NAME)
-async def test_each_misbehaviour_has_its_documented_result(kind: Kind, name: str) -> None:
+async def test_each_misbehavior_has_its_documented_result(kind: Kind, name: str) -> None:
     """Each failure raises its documented error after its attempts. No write is executed twice."""
-    behaviour, fate = BY_NAME[name]
+    behavior, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or (fate.again == "idempotent" and kind.is_idempotent)
-    async with serving(otherwise=behaviour) as server, a_client(server) as client:
+    async with serving(otherwise=behavior) as server, a_client(server) as client:
         error = await failure_of(kind.call(client.with_options(timeout=fate.timeout)))
         assert type(error) is (fate.error or type(None))
         if error is not None:
@@ -231,18 +231,18 @@ async def test_each_misbehaviour_has_its_documented_result(kind: Kind, name: str
         assert set(server.arrived) <= {kind.key}
         assert server.effects[kind.key] <= (server.seen if kind.is_idempotent else 1)
         server.play([])
-        if not behaviour.keeps:
+        if not behavior.keeps:
             await server.until_idle()
         await next_call_succeeds(client, kind, server)
 
 
 @each_kind
 @pytest.mark.parametrize("name", PASSING)
-async def test_a_transient_misbehaviour_is_retried_where_safe(kind: Kind, name: str) -> None:
+async def test_a_transient_misbehavior_is_retried_where_safe(kind: Kind, name: str) -> None:
     """A failure that occurs once is retried if that is safe, and raised otherwise."""
-    behaviour, fate = BY_NAME[name]
+    behavior, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or kind.is_idempotent
-    async with serving(behaviour) as server, a_client(server, Retry(initial=0)) as client:
+    async with serving(behavior) as server, a_client(server, Retry(initial=0)) as client:
         # Do not use the short limit of the table above, which a good response may exceed.
         limit = httpx.Timeout(PATIENT, read=0.3) if fate is STALLED else PATIENT
         error = await failure_of(kind.call(client.with_options(timeout=limit)))
@@ -383,8 +383,8 @@ async def test_calls_that_wait_for_a_slot_are_rate_limited_too() -> None:
         except errors.RateLimited as error:
             results.append(error.retry_after)
 
-    behaviour = bad.status("429 Too Many Requests", Retry_After="3600")
-    async with serving(behaviour) as server:
+    behavior = bad.status("429 Too Many Requests", Retry_After="3600")
+    async with serving(behavior) as server:
         async with (
             a_client(server, max_connections=1) as client,
             anyio.create_task_group() as group,

@@ -20,7 +20,7 @@ from anyio.lowlevel import current_token
 from pandium import AsyncPandium, Retry, errors
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,7 +43,7 @@ def is_on_asyncio() -> bool:
 
 
 @asynccontextmanager
-async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
+async def serving(*script: Behavior, **options: Any) -> AsyncIterator[Misbehaving]:
     """Run a server and assert that no connection or task is left afterwards."""
     before = asyncio.all_tasks() if is_on_asyncio() else set()
     with Misbehaving(*script, **options) as server:
@@ -132,7 +132,7 @@ WAYS = [
     pytest.param("trio", by_anyio, id="anyio on trio"),
     pytest.param("trio", by_trio, id="trio"),
 ]
-BEHAVIOURS: dict[str, Callable[[float], Behaviour]] = {
+BEHAVIORS: dict[str, Callable[[float], Behavior]] = {
     "late": bad.late,
     "in pieces": bad.body_in_pieces,
 }
@@ -145,7 +145,7 @@ CALL_KINDS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
 ]
 
 
-@pytest.mark.parametrize("play", BEHAVIOURS)
+@pytest.mark.parametrize("play", BEHAVIORS)
 @pytest.mark.parametrize(("anyio_backend", "cut"), WAYS)
 async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -> None:
     """After thousands of canceled calls, 20 of 20 calls succeed and nothing is left over."""
@@ -163,7 +163,7 @@ async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -
                 ends["cut"] += 1
 
     async with (
-        serving(otherwise=BEHAVIOURS[play](0.004)) as server,
+        serving(otherwise=BEHAVIORS[play](0.004)) as server,
         a_client(server, max_connections=SLOTS, retry=Retry.never()) as client,
     ):
         async with anyio.create_task_group() as group:
@@ -311,13 +311,13 @@ async def test_canceled_while_connecting(is_native: bool) -> None:  # noqa: FBT0
 
 @EACH_WAY
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [bad.stall_before_the_answer(), bad.stall_in_the_head(), bad.stall_in_the_body()],
-    ids=lambda behaviour: behaviour.name,
+    ids=lambda behavior: behavior.name,
 )
-async def test_canceled_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
+async def test_canceled_while_reading(behavior: Behavior, is_native: bool) -> None:  # noqa: FBT001
     """A call that is canceled while reading closes its connection. The next one opens its own."""
-    async with serving(behaviour) as server:
+    async with serving(behavior) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
                 lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
@@ -338,7 +338,7 @@ async def test_canceled_while_writing(is_native: bool) -> None:  # noqa: FBT001
         await asyncio.Event().wait()
 
     data = {"much": "x" * (1 << 24)}  # more than the socket buffers hold
-    async with serving(Behaviour("ignore", ignore, "head")) as server:
+    async with serving(Behavior("ignore", ignore, "head")) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
                 lambda: client.tenants.update_metadata(7, data), is_native=is_native
@@ -448,9 +448,9 @@ async def test_a_failure_releases_its_slot() -> None:
     """A single slot still serves the next call after any number of failed calls."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         view = client.with_options(retry=Retry.never())
-        for behaviour in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
+        for behavior in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
             for _ in range(5):
-                server.play([behaviour])
+                server.play([behavior])
                 with pytest.raises(errors.PandiumError):
                     await view.runs.status("t-1")
         await server.until_idle()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pandium.emulator import Emulator
-    from support.servers import Behaviour
+    from support.servers import Behavior
 
 pytestmark = pytest.mark.anyio
 
@@ -359,7 +359,7 @@ async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtu
     assert not upstream.requests
 
 
-FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumError], bool]] = {
+FAILURES: dict[str, tuple[Behavior, type[httpx.TransportError], type[PandiumError], bool]] = {
     "lost": (reset("all"), httpx.ReadError, ConnectionLost, True),
     "500": (status("500 Oops"), httpx.ReadError, ServerError, True),
     "302": (status("302 Found"), httpx.ReadError, APIError, True),
@@ -373,8 +373,8 @@ FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumErr
 @pytest.mark.parametrize("name", FAILURES)
 async def test_failures_are_errors_of_httpx(name: str) -> None:
     """The class of the httpx error shows whether the request may have been executed."""
-    behaviour, error, cause, is_unknown = FAILURES[name]
-    with Misbehaving(otherwise=behaviour) as server:
+    behavior, error, cause, is_unknown = FAILURES[name]
+    with Misbehaving(otherwise=behavior) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             transport = client.connectors.transport(1, "crm")
             async with httpx.AsyncClient(transport=transport) as http:

@@ -25,7 +25,7 @@ from pandium import (
 )
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -82,8 +82,8 @@ ENGINES = {"httpx": over_httpx, "aiohttp": over_aiohttp, "pyreqwest": over_pyreq
 @pytest.mark.parametrize("name", LOST_RESPONSES)
 async def test_a_lost_response_never_causes_a_second_post(engine: str, name: str) -> None:
     """With any `http_client`, a sync whose response is lost is not retried."""
-    behaviour: Behaviour = LOST_RESPONSES[name]
-    with Misbehaving(behaviour, behaviour, behaviour, behaviour) as server:
+    behavior: Behavior = LOST_RESPONSES[name]
+    with Misbehaving(behavior, behavior, behavior, behavior) as server:
         async with ENGINES[engine]() as mine:
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
             with pytest.raises(TransportError) as caught:

@@ -68,7 +68,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
 
 
 @contextmanager
-def tls_server(authority: Authority, *script: bad.Behaviour) -> Iterator[Misbehaving]:
+def tls_server(authority: Authority, *script: bad.Behavior) -> Iterator[Misbehaving]:
     with Misbehaving(*script, tls=authority.server_context()) as server:
         yield server
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pandium import AsyncPandium, Retry, errors
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving, answer
+from support.servers import Behavior, Misbehaving, answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -67,19 +67,19 @@ BODIES: dict[str, Callable[[str], bytes]] = {
 STATUSES = ["400 Bad", "401 No", "404 No", "409 No", "422 No", "429 Wait", "500 Oops", "307 Move"]
 
 
-def respond(status: str, body: bytes, headers: dict[str, str]) -> Behaviour:
+def respond(status: str, body: bytes, headers: dict[str, str]) -> Behavior:
     async def play(wire: bad.Wire) -> None:
         await wire.send(answer(body, status, headers))
 
-    return Behaviour("respond", play, keeps=True)
+    return Behavior("respond", play, keeps=True)
 
 
-def respond_raw(make: Callable[[str], bytes]) -> Callable[[str], Behaviour]:
+def respond_raw(make: Callable[[str], bytes]) -> Callable[[str], Behavior]:
     return lambda key: bad.garbage(make(key))
 
 
 # Invalid responses and broken connections, most of which echo the key
-ECHOES: dict[str, Callable[[str], Behaviour]] = {
+ECHOES: dict[str, Callable[[str], Behavior]] = {
     "garbage": respond_raw(lambda key: f"X-API-KEY: {key}\r\n\r\n".encode()),
     "status line": respond_raw(lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode()),
     "reason": respond_raw(
@@ -341,12 +341,12 @@ async def fail(client: AsyncPandium, call: Callable[[AsyncPandium], Awaitable[ob
         raise
 
 
-def echo(status: str) -> Behaviour:
+def echo(status: str) -> Behavior:
     body = json.dumps({"detail": HEAD_KEY}).encode()
     return respond(status, body, {"X-Echo": HEAD_KEY, "Location": f"/?{HEAD_KEY}"})
 
 
-FAILURES: dict[str, Behaviour] = {
+FAILURES: dict[str, Behavior] = {
     "error": echo("400 Bad"),
     "unavailable": echo("503 Wait"),
     "redirect": echo("307 Move"),
@@ -445,7 +445,7 @@ def test_no_failure_to_send_the_head_has_the_key_in_a_local_variable(
     server: Misbehaving, seconds: float, backend: str
 ) -> None:
     """If sending the head is canceled or fails, no frame contains the request head."""
-    server.play([], otherwise=Behaviour("read nothing", read_nothing, "nothing"))
+    server.play([], otherwise=Behavior("read nothing", read_nothing, "nothing"))
 
     async def run() -> None:
         client = AsyncPandium(HEAD_KEY, base_url=server.url, retry=Retry.never())
