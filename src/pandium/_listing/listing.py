@@ -1,4 +1,4 @@
-"""The listings that list operations return."""
+"""The `Listing` class, which list operations return."""
 
 from __future__ import annotations
 
