@@ -13,8 +13,10 @@ nox.options.sessions = ["lint", "typing", "tests", "coverage", "minimums"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-OLDEST = "3.11"
-PYTHONS = [OLDEST, "3.12", "3.13", "3.14", "3.15"]
+SUPPORTED = nox.project.python_versions(PROJECT)
+OLDEST = SUPPORTED[0]
+# CI also tests these versions. A version becomes supported once its tests have passed.
+NEWER = ["3.14", "3.15"]
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -38,7 +40,7 @@ def typing(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=[*SUPPORTED, *NEWER])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("test"))
     session.run("pytest", *session.posargs)
@@ -48,7 +50,7 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("test"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-n2", "--dist=loadfile", *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report")
 

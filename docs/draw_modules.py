@@ -1,4 +1,9 @@
-"""Draw the folders and their imports: `python docs/draw_modules.py > docs/images/modules.svg`."""
+"""
+Draw the folders and their imports.
+
+    python docs/draw_modules.py > docs/images/modules.svg
+    python docs/draw_modules.py emulator > docs/images/emulator-modules.svg
+"""
 
 import ast
 import sys
@@ -9,10 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 WIDTH, ROW, HEIGHT, LETTER, GAP = 900, 78, 30, 7.3, 16
-ASIDE = {
-    "emulator": 5,
-    "pandium_pytest": 7,
-}  # heights of the labels beside the layers
+EMULATOR = sys.argv[1:] == ["emulator"]
+PACKAGE = "pandium.emulator" if EMULATOR else "pandium"
+TABLE = "EMULATOR_LAYERS" if EMULATOR else "LAYERS"
+TOP = PACKAGE.rpartition(".")[2]
+# The heights of the labels beside the layers.
+ASIDE = {} if EMULATOR else {"emulator": 5, "pandium_pytest": 7}
 # Each text has its own background, so that it is readable in light and dark color schemes.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \
@@ -28,7 +35,7 @@ path { fill: none; stroke: #8a8fa8; stroke-width: 1.2 }"""
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 aria-labelledby="title">
-<title id="title">The modules and folders by layer, and what each imports</title>
+<title id="title">The modules and folders of {top} by layer, and what each imports</title>
 <style>
 {style}
 </style>
@@ -42,11 +49,11 @@ def layers() -> dict[str, int]:
     """Return the layer of each module, as defined in the architecture test."""
     tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text())
     for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "LAYERS":
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == TABLE:
             assert node.value is not None  # noqa: S101 - the architecture test requires this as well
             found: dict[str, int] = ast.literal_eval(node.value)
-            return {name or "pandium": layer for name, layer in found.items()} | ASIDE
-    raise LookupError("tests/unit/test_architecture.py has no LAYERS")
+            return {name or TOP: layer for name, layer in found.items()} | ASIDE
+    raise LookupError("tests/unit/test_architecture.py has no table of layers")
 
 
 def imports(names: set[str]) -> Graph:
@@ -54,6 +61,8 @@ def imports(names: set[str]) -> Graph:
     found: Graph = defaultdict(set)
     for path in sorted(SOURCES.rglob("*.py")):
         mine = owner(".".join(path.relative_to(SOURCES).with_suffix("").parts), names)
+        if not mine:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             found[mine] |= {owner(one, names) for one in imported(node)} - {mine, ""}
     return found
@@ -69,10 +78,10 @@ def imported(node: ast.AST) -> list[str]:
 
 def owner(name: str, names: set[str]) -> str:
     """Return the module or folder in the drawing that contains a dotted name, or `""`."""
-    path = name.removeprefix("pandium.").removesuffix(".__init__")
+    path = name.removeprefix(f"{PACKAGE}.").removesuffix(".__init__")
     while path and path not in names:
         path = path.rpartition(".")[0]
-    return path or ("pandium" if name.partition(".")[0] == "pandium" else "")
+    return path or (TOP if f"{name}.".startswith(f"{PACKAGE}.") else "")
 
 
 def reached(graph: Graph, start: str) -> set[str]:
@@ -115,7 +124,7 @@ def mean(numbers: list[float]) -> float:
 def kind(name: str) -> str:
     if name in ASIDE:
         return "aside"
-    return "folder" if (SOURCES / "pandium" / name).is_dir() else "module"
+    return "folder" if (SOURCES / PACKAGE.replace(".", "/") / name).is_dir() else "module"
 
 
 def wide(name: str) -> float:
@@ -148,7 +157,7 @@ def drawing(layer_of: dict[str, int], whole: Graph) -> str:
     numbers = {layer: places[name][1] for name, layer in shown.items()}
     marks = [box(str(layer), 20, y, 26, "layer") for layer, y in sorted(numbers.items())]
     boxes = [box(name, *places[name], wide(name), kind(name)) for name in shown]
-    head = HEAD.format(width=WIDTH, height=f"{height:.0f}", style=STYLE)
+    head = HEAD.format(top=PACKAGE, width=WIDTH, height=f"{height:.0f}", style=STYLE)
     return "\n".join([head, *lines, *marks, *boxes, "</svg>\n"])
 
 

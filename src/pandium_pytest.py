@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pandium import AsyncPandium
     from pandium.emulator import Clock, Emulator
-    from pandium.emulator._server import ServerThread
+    from pandium.emulator.network.http_server import ServerThread
 
 _MARKER = (
     "pandium(seed=None, clock='real', api_key=None): configure the test's emulator: its initial "
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def _pandium_server() -> Iterator[ServerThread]:
     try:
-        from pandium.emulator._server import ServerThread
+        from pandium.emulator.network.http_server import ServerThread
     except ModuleNotFoundError as error:
         pytest.fail(f"{error}: run pip install 'pandium[emulator]'", pytrace=False)
     with ServerThread() as thread:

@@ -212,7 +212,7 @@ def test_an_operation_has_a_command(operation: str, senders: Senders) -> None:
 def test_an_operation_has_an_emulator_route(operation: str) -> None:
     """The emulator serves each operation."""
     assert operation in operations_of(read_emulator_document()), (
-        f"{operation} has no route in the emulator: add one in src/pandium/emulator/"
+        f"{operation} has no route in the emulator: add one in src/pandium/emulator/api/"
     )
 
 
@@ -221,7 +221,7 @@ def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders)
     """The emulator's faults accept the name of a client method for each operation."""
     assert any(is_fault_target(name) for name in senders[operation]), (
         f"the emulator's faults have no name for {operation}:"
-        " add the name of its client method to src/pandium/emulator/_operations.py"
+        " add the name of its client method to src/pandium/emulator/network/operations.py"
     )
 
 

@@ -38,6 +38,19 @@ LAYERS: dict[str, int] = {
     "": 6,
     "_cli": 7,
 }
+# The layers of the emulator's folders and top-level modules.
+EMULATOR_LAYERS: dict[str, int] = {
+    "runs": 0,
+    "state": 1,
+    "connectors": 2,
+    "network": 2,
+    "api": 3,
+    "testing": 3,
+    "control": 4,
+    "_emulator": 5,
+    "": 6,
+    "__main__": 6,
+}
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
@@ -58,7 +71,7 @@ ANNOTATORS = {
 }
 # The same thing in two places: a command and its resource, or errors and their translation.
 SHARED_BASENAMES = {
-    *("__init__", "__main__", "errors", "_clock"),
+    *("__init__", "errors", "clock"),
     *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
     *("demo", "emulator"),
 }
@@ -79,6 +92,11 @@ def _read_modules() -> dict[str, ast.Module]:
 MODULES = _read_modules()
 CLIENT = {name: tree for name, tree in MODULES.items() if not name.startswith("emulator")}
 EMULATOR = {name: tree for name, tree in MODULES.items() if name.startswith("emulator")}
+
+
+def _room(module: str) -> str:
+    """Return the emulator's room or top-level module that contains a module."""
+    return _unit(module.removeprefix("emulator").removeprefix("."))
 
 
 def _unit(module: str) -> str:
@@ -168,6 +186,14 @@ def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
     assert all(_unit(imported) == "emulator" for imported in _imported_modules(EMULATOR[name]))
 
 
+@pytest.mark.parametrize("name", sorted(EMULATOR))
+def test_imports_of_the_emulator_point_to_lower_rooms(name: str) -> None:
+    """A module of the emulator imports from its own room, or from rooms of lower layers."""
+    room = _room(name)
+    for target in {_room(imported) for imported in _imported_modules(EMULATOR[name])} - {room}:
+        assert EMULATOR_LAYERS[target] < EMULATOR_LAYERS[room], f"{name} imports {target}"
+
+
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
     """A third-party library is imported only where the table permits it."""
@@ -181,6 +207,7 @@ def test_each_library_has_one_owner(library: str) -> None:
 def test_the_tables_name_only_what_exists() -> None:
     """The tables in this file contain exactly the existing modules and folders."""
     assert set(LAYERS) == {_unit(name) for name in CLIENT}
+    assert set(EMULATOR_LAYERS) == {_room(name) for name in EMULATOR}
     for owners in (*OWNERS.values(), *ANNOTATORS.values()):
         assert owners <= set(MODULES)
 
@@ -198,28 +225,33 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def test_no_two_unrelated_modules_share_a_name() -> None:
-    """Each module name is unique, unless it is the same thing in two places."""
-    basenames = Counter(path.stem for path in SOURCE.rglob("*.py"))
+    """A module name occurs once, unless it is the same thing in two places."""
+    stems = [path.stem for path in SOURCE.rglob("*.py")]
+    basenames = Counter(stem if stem.startswith("__") else stem.lstrip("_") for stem in stems)
     shared = {name for name, count in basenames.items() if count > 1}
-    assert shared <= SHARED_BASENAMES
+    assert shared == SHARED_BASENAMES
 
 
 def test_each_folder_says_what_flows_through_it() -> None:
-    """Each folder's docstring has at least two sentences."""
-    for name, tree in CLIENT.items():
+    """The docstring of each folder has at least two sentences."""
+    for name, tree in MODULES.items():
         path = SOURCE / name.replace(".", "/") / "__init__.py"
         if name and path.exists():
             docstring = ast.get_docstring(tree) or ""
             assert docstring.count(".") >= 2, f"{name}/__init__.py: {docstring!r}"
 
 
-def test_the_drawing_is_up_to_date() -> None:
-    """docs/images/modules.svg is the current output of docs/draw_modules.py."""
-    command = [sys.executable, str(DOCS / "draw_modules.py")]
+@pytest.mark.parametrize(
+    ("arguments", "image"),
+    [([], "modules.svg"), (["emulator"], "emulator-modules.svg")],
+)
+def test_the_drawings_are_up_to_date(arguments: list[str], image: str) -> None:
+    """The drawings in docs/images are what docs/draw_modules.py draws now."""
+    command = [sys.executable, str(DOCS / "draw_modules.py"), *arguments]
     drawn = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, timeout=60
     ).stdout
-    assert drawn == (DOCS / "images" / "modules.svg").read_text()
+    assert drawn == (DOCS / "images" / image).read_text()
 
 
 def test_no_async_generator_yields_inside_a_task_group() -> None:

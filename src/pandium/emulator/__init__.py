@@ -1,14 +1,15 @@
 """
 A stateful Pandium on a loopback socket, for tests and demonstrations.
 
-It shares no code with the client: it is a reading of the API of its own.
+It shares no code with the client: it is a reading of the API of its own. The folders of this
+package are private. Import public names from `pandium.emulator`.
 """
 
-from pandium.emulator._clock import Clock
-from pandium.emulator._connectors import Connectors
-from pandium.emulator._drift import Drift
 from pandium.emulator._emulator import Emulator
-from pandium.emulator._faults import (
+from pandium.emulator.connectors.connectors import Connectors
+from pandium.emulator.connectors.upstreams import ConnectorRequest, UpstreamFailure
+from pandium.emulator.network.drift import Drift
+from pandium.emulator.network.faults import (
     Faults,
     Garbage,
     Latency,
@@ -19,13 +20,13 @@ from pandium.emulator._faults import (
     Status,
     Truncate,
 )
-from pandium.emulator._manual_clock import ManualClock
-from pandium.emulator._phases import Phase, Polls
-from pandium.emulator._plans import Plan
-from pandium.emulator._records import Integration, Release, Tenant
-from pandium.emulator._request_log import Request, RequestLog
-from pandium.emulator._runs import Runs
-from pandium.emulator._upstreams import ConnectorRequest, UpstreamFailure
+from pandium.emulator.network.request_log import Request, RequestLog
+from pandium.emulator.network.request_rules import RequestRule
+from pandium.emulator.runs.clock import Clock
+from pandium.emulator.runs.manual_clock import ManualClock
+from pandium.emulator.runs.runs import Runs
+from pandium.emulator.runs.scripts import Phase, Polls
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 
 __all__ = [
     "Clock",
@@ -39,13 +40,13 @@ __all__ = [
     "Latency",
     "ManualClock",
     "Phase",
-    "Plan",
     "Polls",
     "ProxyPage",
     "RateLimit",
     "Release",
     "Request",
     "RequestLog",
+    "RequestRule",
     "Reset",
     "Runs",
     "Stall",

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from pandium.emulator._clock import Clock
 from pandium.emulator._emulator import Emulator
+from pandium.emulator.runs.clock import Clock
 
 PROGRAM = "python -m pandium.emulator"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-MOST_PORT = 65_535
+MAX_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -51,9 +51,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= MOST_PORT:
+    if text.isdecimal() and int(text) <= MAX_PORT:
         return int(text)
-    raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST_PORT}, not {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_PORT}, not {text!r}")
 
 
 def _speed(text: str) -> float:

@@ -9,26 +9,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pandium.emulator._adding import add_integration, add_release
-from pandium.emulator._app import Application
-from pandium.emulator._arguments import IntegrationArguments, ReleaseArguments, TenantArguments
-from pandium.emulator._assertions import (
+from pandium.emulator.api.service import Service
+from pandium.emulator.connectors.connectors import Connectors
+from pandium.emulator.control.dispatcher import Dispatcher
+from pandium.emulator.network.drift import Drift
+from pandium.emulator.network.faults import Faults
+from pandium.emulator.network.http_server import HOST, ServerThread, bind
+from pandium.emulator.network.request_log import RequestLog
+from pandium.emulator.runs.clock import Clock
+from pandium.emulator.runs.runs import Runs
+from pandium.emulator.state.adding import add_integration, add_release
+from pandium.emulator.state.arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator.state.errors import validate
+from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.seeds import Seed, add_tenant_as_given, seed_data
+from pandium.emulator.testing.assertions import (
     assert_no_errors,
     assert_requested,
     assert_triggered,
 )
-from pandium.emulator._clock import Clock
-from pandium.emulator._connectors import Connectors
-from pandium.emulator._drift import Drift
-from pandium.emulator._faults import Faults
-from pandium.emulator._problems import read
-from pandium.emulator._records import Integration, Release, Tenant
-from pandium.emulator._request_log import RequestLog
-from pandium.emulator._runs import Runs
-from pandium.emulator._seeds import Seed, add_tenant_as_given, begin, seed_data
-from pandium.emulator._server import HOST, ServerThread, bind
-from pandium.emulator._service import Service
-from pandium.emulator._states import save
 
 
 class Emulator:
@@ -82,7 +81,7 @@ class Emulator:
         self._service.storage_port = storage.getsockname()[1]
         with ExitStack() as stack:
             server = stack.enter_context(thread)
-            stack.callback(server.serve(Application(self._service), [api, storage]))
+            stack.callback(server.serve(Dispatcher(self._service), [api, storage]))
             self._running = stack.pop_all()
         return self
 
@@ -98,7 +97,7 @@ class Emulator:
 
         The clock goes on.
         """
-        begin(self._service, self._service.seed)
+        self._service.load(self._service.seed)
 
     def load(self, seed: Seed | None) -> None:
         """
@@ -108,7 +107,7 @@ class Emulator:
 
         :raises ValueError: names the place of what cannot be used; nothing has changed then.
         """
-        begin(self._service, seed_data(seed))
+        self._service.load(seed_data(seed))
 
     def save(self, path: str | PathLike[str] | None = None) -> None:
         """
@@ -119,7 +118,7 @@ class Emulator:
         :raises OSError: the file cannot be written; what stood there before still does.
         :raises ValueError: there is no path, or something is nested too deeply for a file.
         """
-        save(self._service, None if path is None else Path(path))
+        self._service.save(None if path is None else Path(path))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -308,7 +307,7 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_integration(self._service.store, read(IntegrationArguments, given))
+            return add_integration(self._service.store, validate(IntegrationArguments, given))
 
     def add_release(  # noqa: PLR0913 - the fields of the record
         self,
@@ -338,7 +337,7 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_release(self._service.store, read(ReleaseArguments, given))
+            return add_release(self._service.store, validate(ReleaseArguments, given))
 
     def add_tenant(  # noqa: PLR0913 - the fields of the record
         self,
@@ -378,4 +377,4 @@ class Emulator:
             "created_date": created_date,
         }
         with self._service.lock:
-            return add_tenant_as_given(self._service.store, read(TenantArguments, given))
+            return add_tenant_as_given(self._service.store, validate(TenantArguments, given))

@@ -1,0 +1,140 @@
+"""Builds, integrations, releases. Source: the vendor's reference."""
+
+from fastapi import APIRouter, Request, Response
+
+from pandium.emulator.api import schemas as s
+from pandium.emulator.api.json_responses import (
+    INVALID,
+    MESSAGE,
+    NOT_FOUND,
+    Archived,
+    IntegrationId,
+    Limit,
+    Mode,
+    Payload,
+    Skip,
+    SortBy,
+    json_response,
+)
+from pandium.emulator.api.service import record_effect, service_of
+from pandium.emulator.api.views import integration_view, release_view
+from pandium.emulator.state.adding import add_build
+from pandium.emulator.state.errors import Missing
+from pandium.emulator.state.window import parse_window
+
+SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
+
+router = APIRouter(prefix="/v2")
+integrations = "/integrations/{integration_id}"
+
+
+@router.post("/sourcecontrol/build", status_code=201, responses=MESSAGE)
+async def create_build_v2(request: Request, mode: Mode, body: s.CreateBuild) -> Response:
+    """Make a release of an integration."""
+    service = service_of(request)
+    with service.lock:
+        release = add_build(service.store, body.integration_id, body.build_tag)
+    view = {"integration_id": release.integration_id, "mode": mode, **release_view(release)}
+    return json_response(view, 201)
+
+
+@router.get("/integrations", response_model=list[s.Integration], responses={**NOT_FOUND, **INVALID})
+async def get_many_integrations(
+    request: Request,
+    *,
+    sort_by: SortBy = None,
+    limit: Limit = 100,
+    skip: Skip = 0,
+    archived: Archived = False,
+) -> Response:
+    """List integrations."""
+    part = parse_window(skip, limit, sort_by, SORTABLE)
+    service = service_of(request)
+    with service.lock:
+        rows = list(service.store.integrations.values())
+    rows = [one for one in rows if one.archived is bool(archived)]
+    return json_response([integration_view(one) for one in part.cut(part.order(rows, getattr))])
+
+
+@router.get(integrations, response_model=s.Integration, responses={**NOT_FOUND, **INVALID})
+async def get_one_integration(request: Request, integration_id: IntegrationId) -> Response:
+    """Show an integration."""
+    service = service_of(request)
+    with service.lock:
+        return json_response(integration_view(service.store.integration(integration_id)))
+
+
+@router.get(
+    f"{integrations}/releases",
+    response_model=list[s.IntegrationRelease],
+    responses={**NOT_FOUND, **INVALID},
+)
+async def get_integration_releases(request: Request, integration_id: IntegrationId) -> Response:
+    """List all releases of an integration."""
+    service = service_of(request)
+    with service.lock:
+        return json_response(list(map(release_view, service.store.releases_of(integration_id))))
+
+
+@router.get(
+    f"{integrations}/releases/default",
+    response_model=s.IntegrationRelease,
+    responses={**NOT_FOUND, **INVALID},
+)
+async def get_default_integration_release(
+    request: Request, integration_id: IntegrationId
+) -> Response:
+    """Show the release for tenants that choose none."""
+    service = service_of(request)
+    with service.lock:
+        return json_response(release_view(service.store.default_release(integration_id)))
+
+
+@router.get(
+    f"{integrations}/releases/latest",
+    response_model=s.IntegrationRelease,
+    responses={**NOT_FOUND, **INVALID},
+)
+async def get_latest_release(request: Request, integration_id: str) -> Response:
+    """Show the youngest release. The reference has a string for the id here."""
+    if not integration_id.isdecimal():
+        raise Missing(f"Integration {integration_id} not found")
+    service = service_of(request)
+    with service.lock:
+        return json_response(release_view(service.store.latest_release(int(integration_id[:19]))))
+
+
+@router.get(
+    f"{integrations}/releases/{{release_id}}",
+    response_model=s.IntegrationRelease,
+    responses={**NOT_FOUND, **INVALID},
+)
+async def get_one_integration_release(
+    request: Request, integration_id: IntegrationId, release_id: int
+) -> Response:
+    """Show a release."""
+    service = service_of(request)
+    with service.lock:
+        return json_response(release_view(service.store.release(integration_id, release_id)))
+
+
+@router.post(
+    f"{integrations}/sync",
+    status_code=202,
+    response_model=s.Trigger,
+    responses={**NOT_FOUND, **MESSAGE},
+)
+async def sync_by_integration_id(
+    request: Request,
+    integration_id: IntegrationId,
+    mode: Mode,
+    user_name: str,
+    payload: Payload = None,
+) -> Response:
+    """Ask for a run of the tenant that a user has."""
+    service = service_of(request)
+    with service.lock:
+        tenant = service.store.tenant_of_user(integration_id, user_name)
+        trigger = service.runs.trigger(tenant, mode=mode, source="api", payload=payload)
+    record_effect(request, tenant.id)
+    return json_response({"trigger_id": str(trigger.id)}, 202)

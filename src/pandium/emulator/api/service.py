@@ -1,0 +1,152 @@
+"""One emulated service: its state, and the lock around it."""
+
+import contextlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import Request
+from starlette.types import Scope
+
+from pandium.emulator.api.views import TenantEncoder
+from pandium.emulator.connectors.connectors import Connectors
+from pandium.emulator.connectors.fixed_responses import fixed_responses, set_fixed_response
+from pandium.emulator.network.drift import Drift
+from pandium.emulator.network.faults import Faults
+from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
+from pandium.emulator.runs.clock import Clock
+from pandium.emulator.runs.runs import Runs
+from pandium.emulator.state.errors import Missing
+from pandium.emulator.state.files import write_file
+from pandium.emulator.state.script_snapshots import set_script
+from pandium.emulator.state.seeds import read_snapshot
+from pandium.emulator.state.snapshots import Snapshot, dump
+from pandium.emulator.state.store import Store
+
+# The vendor's signed addresses are good for a quarter of an hour.
+LOG_SECONDS = 900.0
+NUMBER = re.compile(r"[0-9]{1,18}")
+SCOPE_KEY = "pandium.emulator"
+
+
+@dataclass
+class Service:
+    """The state of one emulator."""
+
+    clock: Clock
+    api_key: str | None = None
+    lock: RLock = field(default_factory=RLock)
+    port: int = 0
+    storage_port: int = 0
+    seed: Any = None
+    state_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.clock, self.lock)
+        self.store = Store(self.clock, self.runs.schedule)
+        self.connectors = Connectors()
+        self.requests = RequestLog()
+        self.storage_requests = RequestLog()
+        self.faults = Faults(self.clock)
+        self.drift = Drift(self.store, self.lock)
+        self.tenants = TenantEncoder(self.store, self.runs)
+        self._secret = secrets.token_bytes(16)
+
+    def load(self, data: Any) -> None:
+        """
+        Replace the entire state with that of a seed or a saved state.
+
+        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        """
+        with self.lock:
+            self._restore(read_snapshot(data, self.clock))
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.runs.replace(snapshot.runs)
+        for script in snapshot.scripts:
+            set_script(self.runs, script)
+        self.store.replace(snapshot.store)  # which tells the runs of the schedules
+        self.connectors.clear()
+        for upstream in snapshot.upstreams:
+            set_fixed_response(self.connectors, upstream)
+        self.faults.clear()
+        self.drift.clear()
+        self.requests.clear()
+        self.storage_requests.clear()
+
+    def dump(self) -> dict[str, Any]:
+        """Return the entire state, ready for JSON."""
+        with self.lock:
+            return dump(self.store, self.runs, fixed_responses(self.connectors))
+
+    def save(self, path: Path | None = None) -> Path:
+        """
+        Write the entire state to a file, by default to the emulator's state file.
+
+        :raises OSError: the file cannot be written.
+        :raises ValueError: there is no path, or something is nested too deeply for a file.
+        """
+        target = path or self.state_file
+        if target is None:
+            raise ValueError("path: the emulator has no state file of its own")
+        try:
+            write_file(target, self.dump())
+        except RecursionError:
+            raise ValueError("state: something in it is nested too deeply for a file") from None
+        return target
+
+    def is_key(self, key: str) -> bool:
+        """Say whether a request with this key is let in."""
+        return bool(key) if self.api_key is None else key == self.api_key
+
+    def tenant_of(
+        self, operation: str | None, parts: Mapping[str, str], scope: Scope
+    ) -> int | None:
+        """Return whom a request is for, as far as that can be known beforehand."""
+        numbers = {name: int(part) for name, part in parts.items() if NUMBER.fullmatch(part)}
+        if operation == "integrations.sync":
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            return self._tenant_of_user(numbers.get("integration_id", 0), query.get("user_name"))
+        if operation == "runs.status":
+            return self.runs.tenant_of(parts["trigger_id"])
+        if operation == "runs.log":
+            run = self.runs.find(numbers.get("run_id", 0))
+            return run.tenant_id if run else None
+        return numbers.get("tenant_id")
+
+    def _tenant_of_user(self, integration_id: int, names: Sequence[str] | None) -> int | None:
+        with self.lock, contextlib.suppress(Missing):
+            return self.store.tenant_of_user(integration_id, names[-1] if names else "").id
+        return None
+
+    def log_url(self, run_id: int) -> str:
+        """Return an address of a run's log that is good for some minutes."""
+        expires = f"{self.clock.now() + LOG_SECONDS:.3f}"
+        signature = self._sign(str(run_id), expires)
+        origin = f"http://127.0.0.1:{self.storage_port}"
+        return f"{origin}/logs/{run_id}?expires={expires}&signature={signature}"
+
+    def has_signed(self, run_id: str, expires: str, signature: str) -> bool:
+        """Say whether an address comes from us and is still good."""
+        is_ours = hmac.compare_digest(self._sign(run_id, expires).encode(), signature.encode())
+        return is_ours and self.clock.now() < float(expires)
+
+    def _sign(self, run_id: str, expires: str) -> str:
+        return hmac.new(self._secret, f"{run_id} {expires}".encode(), "sha256").hexdigest()
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that a request has reached."""
+    service: Service = request.scope[SCOPE_KEY]
+    return service
+
+
+def record_effect(request: Request, tenant_id: int) -> None:
+    """Record that a request had an effect on a tenant."""
+    request.scope[EFFECT_KEY] = tenant_id

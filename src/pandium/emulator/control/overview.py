@@ -1,0 +1,200 @@
+"""What the page shows: the first tenants, the last runs and requests, and the numbers of all."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from pandium.emulator.api.service import Service, service_of
+from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.network.request_log import RequestLog
+from pandium.emulator.runs.emulated_run import EmulatedRun
+from pandium.emulator.state.record_models import Tenant
+
+MAX_ROWS = 500
+VERSION = version("pandium")
+
+router = APIRouter()
+
+
+class Health(BaseModel):
+    """That an emulator is there, and what time it is for it."""
+
+    status: Literal["ok"]
+    version: str
+    time: datetime
+
+
+class OverviewQuery(BaseModel):
+    """How much of everything is asked for; `name` is a part of a tenant's name, or its id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenants: int = Query(100, ge=0, le=MAX_ROWS)
+    runs: int = Query(50, ge=0, le=MAX_ROWS)
+    requests: int = Query(50, ge=0, le=MAX_ROWS)
+    name: str = ""
+
+
+class RunSummary(BaseModel):
+    """A run: it waits to appear, goes, or is over."""
+
+    id: int
+    tenant_id: int
+    tenant: str
+    mode: str
+    phase: str
+    state: Literal["waiting", "going", "succeeded", "failed"]
+    triggers: int
+    started: datetime | None
+    ended: datetime | None
+
+
+class TenantSummary(BaseModel):
+    """A tenant, and how its last run that has appeared goes."""
+
+    id: int
+    name: str
+    integration: str
+    archived: bool
+    paused: bool
+    connected: int
+    connectors: int
+    run: RunSummary | None
+
+
+class RequestSummary(BaseModel):
+    """A request, with its number among all."""
+
+    number: int
+    method: str
+    path: str
+    query: str
+    status: int
+
+
+class OverviewCounts(BaseModel):
+    """How many there are."""
+
+    integrations: int
+    releases: int
+    tenants: int
+    archived: int
+    matching: int
+    runs: int
+    waiting: int
+    going: int
+    succeeded: int
+    failed: int
+    requests: int
+
+
+class Overview(BaseModel):
+    """Tenants by id, runs and requests from the last one backwards."""
+
+    version: str
+    time: datetime
+    numbers: OverviewCounts
+    tenants: list[TenantSummary]
+    runs: list[RunSummary]
+    requests: list[RequestSummary]
+
+
+@router.get("/health", response_model=Health)
+async def get_health(request: Request) -> Response:
+    """Say that the emulator is there."""
+    now = service_of(request).clock.wall()
+    return control_response({"status": "ok", "version": VERSION, "time": now})
+
+
+@router.get("/overview", response_model=Overview)
+async def get_overview(request: Request, wanted: Annotated[OverviewQuery, Query()]) -> Response:
+    """Return what the page shows."""
+    service = service_of(request)
+    with service.lock:
+        return control_response(_overview(service, wanted))
+
+
+def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
+    store = service.store
+    runs = service.runs.all()
+    matching = [one for one in store.tenants.values() if _matches(one, wanted.name.lower())]
+    numbers: dict[str, int] = {
+        **Counter(waiting=0, going=0, succeeded=0, failed=0),
+        **Counter(map(_state, runs)),
+        "integrations": len(store.integrations),
+        "releases": len(store.releases),
+        "tenants": len(store.tenants),
+        "archived": sum(one.archived for one in store.tenants.values()),
+        "matching": len(matching),
+        "runs": len(runs),
+        "requests": service.requests.counts.total(),
+    }
+    appeared = sorted(filter(EmulatedRun.has_appeared, runs), key=lambda run: run.appeared_at)
+    last = {run.tenant_id: run for run in appeared}
+    return {
+        "version": VERSION,
+        "time": service.clock.wall(),
+        "numbers": numbers,
+        "tenants": [
+            _tenant_row(one, last.get(one.id), service) for one in matching[: wanted.tenants]
+        ],
+        "runs": [_run_row(one, service) for one in islice(reversed(runs), wanted.runs)],
+        "requests": list(islice(_request_rows(service.requests), wanted.requests)),
+    }
+
+
+def _matches(tenant: Tenant, name: str) -> bool:
+    return name in tenant.name or name == str(tenant.id)
+
+
+def _state(run: EmulatedRun) -> str:
+    if run.is_over():
+        return "succeeded" if run.has_succeeded() else "failed"
+    return "going" if run.has_appeared() else "waiting"
+
+
+def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
+    clock = service.clock
+    return {
+        "id": run.id,
+        "tenant_id": run.tenant_id,
+        "tenant": service.store.tenants[run.tenant_id].name,
+        "mode": run.mode,
+        "phase": run.history[-1][1] if run.history else "",
+        "state": _state(run),
+        "triggers": len(run.triggers),
+        "started": clock.at(run.appeared_at) if run.has_appeared() else None,
+        "ended": clock.at(run.ended_at) if run.is_over() else None,
+    }
+
+
+def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+    return {
+        "id": tenant.id,
+        "name": tenant.name,
+        "integration": service.store.integrations[tenant.integration_id].name,
+        "archived": tenant.archived,
+        "paused": tenant.paused,
+        "connected": sum(one.connected for one in tenant.connections),
+        "connectors": len(tenant.connections),
+        "run": run and _run_row(run, service),
+    }
+
+
+def _request_rows(request_log: RequestLog) -> Iterator[dict[str, Any]]:
+    number = request_log.counts.total()
+    for one in reversed(request_log):
+        yield {
+            "number": number,
+            "method": one.method,
+            "path": one.path,
+            "query": one.query,
+            "status": one.status,
+        }
+        number -= 1

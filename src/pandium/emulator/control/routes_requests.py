@@ -1,0 +1,100 @@
+"""The control API's routes for the request log."""
+
+import base64
+from dataclasses import fields
+from itertools import islice
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi import Request as HTTPRequest
+from pydantic import BaseModel, ConfigDict
+
+from pandium.emulator.api.service import service_of
+from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.network.request_log import MAX_REQUESTS, Request
+
+router = APIRouter()
+
+
+class RequestView(BaseModel):
+    """One request; secret headers are not shown, long bodies are cut, bytes are in base 64."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    status: int
+    body: str | None
+    body_base64: str | None
+    route: str
+
+
+class RequestsView(BaseModel):
+    """The last requests that fit, oldest first."""
+
+    requests: list[RequestView]
+    matching: int
+    total: int
+
+
+class RequestCount(BaseModel):
+    """How many requests there were of one kind."""
+
+    method: str
+    route: str
+    status: int
+    count: int
+
+
+class RequestFilter(BaseModel):
+    """Which requests are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str | None = None
+    path: str | None = None
+    route: str | None = None
+    status: int | None = None
+    limit: int = Query(100, ge=0, le=MAX_REQUESTS)
+
+
+@router.get("/requests", response_model=RequestsView)
+async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Query()]) -> Response:
+    """Return the last requests to the API, as far as they are kept."""
+    request_log = service_of(request).requests
+    conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
+    found = [one for one in request_log if _matches(one, conditions)]
+    first = len(found) - min(len(found), wanted.limit)
+    views = [request_data(one) for one in islice(found, first, None)]
+    total = request_log.counts.total()
+    return control_response({"requests": views, "matching": len(found), "total": total})
+
+
+@router.delete("/requests", status_code=204)
+async def clear_requests(request: HTTPRequest) -> Response:
+    """Forget all requests and their numbers."""
+    service_of(request).requests.clear()
+    return Response(status_code=204)
+
+
+@router.get("/counts", response_model=list[RequestCount])
+async def get_counts(request: HTTPRequest) -> Response:
+    """Return how many requests there were by method, template of the route and status."""
+    names = ("method", "route", "status", "count")
+    counts = service_of(request).requests.counts.items()
+    return control_response(
+        [dict(zip(names, (*kind, number), strict=True)) for kind, number in counts]
+    )
+
+
+def _matches(request: Request, conditions: dict[str, Any]) -> bool:
+    return all(getattr(request, name) == value for name, value in conditions.items())
+
+
+def request_data(request: Request) -> dict[str, Any]:
+    """Return a request with a body that fits into JSON."""
+    data = {one.name: getattr(request, one.name) for one in fields(request)}
+    try:
+        return {**data, "body": request.body.decode(), "body_base64": None}
+    except UnicodeDecodeError:
+        return {**data, "body": None, "body_base64": base64.b64encode(request.body).decode()}

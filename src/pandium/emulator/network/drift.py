@@ -1,0 +1,178 @@
+"""Drift: what others change while a client works, such as between the pages of a listing."""
+
+import inspect
+import logging
+import random
+from collections.abc import Callable
+from threading import RLock
+from typing import Unpack
+
+from pandium.emulator.network.request_rules import (
+    Condition,
+    RequestRule,
+    RequestRules,
+    RuleOptions,
+    validate_count,
+)
+from pandium.emulator.state.adding import add_tenant
+from pandium.emulator.state.arguments import TenantArguments
+from pandium.emulator.state.errors import Missing, validate
+from pandium.emulator.state.store import SORTABLE, Store
+from pandium.emulator.state.window import parse_window
+
+Change = Callable[[], object]
+
+log = logging.getLogger("pandium.emulator")
+
+
+class ChangeFailed(Exception):  # noqa: N818 - it says of which change
+    """A change that could not be made."""
+
+
+class Drift:
+    """
+    Changes before or after certain requests.
+
+    A change is any callable without arguments, such as `lambda: emulator.archive_tenant(7)`, or
+    one that `archive`, `insert` and `resort` make. It is called in the emulator's own thread and
+    holds up all requests until it returns.
+    """
+
+    def __init__(self, store: Store, lock: RLock) -> None:
+        self._store = store
+        self._lock = lock
+        self._before: RequestRules[Change] = RequestRules(store.clock)
+        self._after: RequestRules[Change] = RequestRules(store.clock)
+
+    def before(
+        self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
+    ) -> RequestRule[Change]:
+        """
+        Make a change when a request has come, before any work is done for it.
+
+        The arguments and the handle are those of `Faults.add`.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        return self._before.add(
+            RequestRule(_validate_change(change), Condition(operation, **options))
+        )
+
+    def after(
+        self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
+    ) -> RequestRule[Change]:
+        """
+        Make a change when the work for a request is done, before its answer is sent.
+
+        What the answer says is from before the change. The arguments and the handle are those of
+        `Faults.add`.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        return self._after.add(
+            RequestRule(_validate_change(change), Condition(operation, **options))
+        )
+
+    def archive(self, count: int = 1, *, seed: int | None = None) -> Change:
+        """
+        Return a change that archives the oldest tenants, or with a seed any.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        validate_count("count", count, 1)
+        chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
+
+        def change() -> None:
+            with self._lock:
+                left = [one.id for one in self._store.tenants.values() if not one.archived]
+                chosen = left if chance is None else chance.sample(left, min(count, len(left)))
+                for tenant_id in chosen[:count]:
+                    self._store.archive(tenant_id)
+
+        return change
+
+    def insert(self, count: int = 1, *, at_front: bool = False, integration_id: int = 1) -> Change:
+        """
+        Return a change that adds tenants.
+
+        They have the next ids, and so come last in a listing that is sorted by nothing else; or,
+        with `at_front`, ids below those of all others, as long as there are such.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        validate_count("count", count, 1)
+        with self._lock:
+            try:
+                self._store.integration(integration_id)
+            except Missing as error:
+                raise ValueError(f"integration_id: {error}") from None
+            self._ids(count, at_front=at_front)
+
+        def change() -> None:
+            with self._lock:
+                for key in self._ids(count, at_front=at_front):
+                    given = {"id": key, "integration_id": integration_id}
+                    add_tenant(self._store, validate(TenantArguments, given))
+
+        return change
+
+    def resort(self, sort_by: str | None = None) -> Change:
+        """
+        Return a change of the order of tenants that are listed without `sort_by`.
+
+        It is the order given, such as "name__DESC", or that of before turned round.
+
+        :raises ValueError: names the argument that cannot be used.
+        """
+        parse_window(0, 1, sort_by, SORTABLE)
+
+        def change() -> None:
+            with self._lock:
+                self._store.default_sort = sort_by or _reversed(self._store.default_sort)
+
+        return change
+
+    def clear(self) -> None:
+        """Remove all rules. Changes that were made remain."""
+        self._before.clear()
+        self._after.clear()
+
+    def __len__(self) -> int:
+        return len(self._before) + len(self._after)
+
+    def apply_before(self, operation: str | None, tenant: int | None) -> None:
+        """Make the changes that are due before a request, or raise ChangeFailed."""
+        _apply("before", self._before.take_due(operation, tenant))
+
+    def apply_after(self, operation: str | None, tenant: int | None) -> None:
+        """Make the changes that are due after a request, or raise ChangeFailed."""
+        _apply("after", self._after.take_due(operation, tenant))
+
+    def _ids(self, count: int, *, at_front: bool) -> list[int | None]:
+        lowest = min(self._store.tenants, default=None)
+        if not at_front or lowest is None:
+            return [None] * count
+        if lowest <= count:
+            raise ValueError(f"count: there are {lowest - 1} ids below all others, not {count}")
+        return list(range(lowest - 1, lowest - 1 - count, -1))
+
+
+def _reversed(sort_by: str) -> str:
+    field, _, direction = sort_by.rpartition("__")
+    return f"{field}__{'ASC' if direction == 'DESC' else 'DESC'}"
+
+
+def _apply(moment: str, due: list[RequestRule[Change]]) -> None:
+    for rule in due:
+        try:
+            rule.action()
+        except Exception as error:
+            place = f"the change of drift.{moment}({rule.condition.operation!r}, …)"
+            log.exception("%s failed", place)
+            raise ChangeFailed(f"{place} failed: {error!r}") from error
+
+
+def _validate_change(change: Change) -> Change:
+    if not callable(change) or inspect.iscoroutinefunction(change):
+        raise ValueError(f"change: must be a callable that is no coroutine function: {change!r}")
+    return change

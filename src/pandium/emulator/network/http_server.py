@@ -1,0 +1,249 @@
+"""A server in a thread of its own, on loopback sockets that are bound beforehand."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Self, cast
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+HOST = "127.0.0.1"
+TICK = 1.0
+GRACE = 1.0
+MAX_STOP_SECONDS = 5.0
+# Of a connection that is being closed a client cannot know whether it carried its request out.
+# So no idle one is closed while a test, on a machine however busy, may still use it.
+KEEP_ALIVE = 300
+CONNECTION = "pandium.emulator.connection"
+# Closing sends a reset; Windows has shorter numbers there.
+NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+def bind(port: int) -> socket.socket:
+    """Bind a loopback port; 0 lets the system pick one."""
+    # asyncio turns Nagle's delays off only for sockets whose protocol is named.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno, f"port {port} of {HOST} cannot be used: {error.strerror}"
+        ) from None
+    return sock
+
+
+# From the accept of a connection to the protocol that knows of it.
+TURNS_OF_ACCEPT = 2
+
+# What waits on purpose, and where.
+IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
+
+
+class Connection:
+    """
+    What a request came on, for faults below HTTP.
+
+    It is found among those that uvicorn has open, by its addresses: ASGI shows no transport, and
+    uvicorn's protocols have nothing else in common. A client that has left has none.
+    """
+
+    def __init__(self, transports: Sequence[asyncio.Transport], idle: IdleTasks) -> None:
+        self._transports = transports
+        self._idle = idle
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        for transport in self._transports:
+            raw: socket.socket = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            transport.abort()
+
+    def close(self) -> None:
+        """End the connection behind what has been written."""
+        for transport in self._transports:
+            transport.close()
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """Let the server end what stands in this block at once, when it ends itself."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
+        self._idle[task] = self._transports
+        try:
+            yield
+        finally:
+            del self._idle[task]
+
+
+class LoopbackServer(uvicorn.Server):
+    """
+    A uvicorn server that sleeps until it is told to end, instead of looking every tenth.
+
+    In the scope of each request stands a callable that finds its `Connection`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        config = uvicorn.Config(
+            self._serve_one,
+            interface="asgi3",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            loop="asyncio",
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE,
+            date_header=False,  # the emulator's clock need not show the real date
+        )
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._idle: IdleTasks = {}
+
+    async def _serve_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CONNECTION] = partial(self._connection, scope["client"], scope["server"])
+        await self._app(scope, receive, send)
+
+    def _connection(self, *ends: tuple[str, int]) -> Connection:
+        transports = [one.transport for one in self.server_state.connections]
+        found = [one for one in transports if _ends(one) == ends]
+        return Connection(found, self._idle)
+
+    def end(self) -> None:
+        """End the server, from any thread."""
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and let it be known."""
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Keep the Date header right until the end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), TICK)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is idle, give the rest a moment, then cut it off."""
+        await self._stop_accepting()
+        await self._abort_connections(
+            [one for found in self._idle.values() for one in found], self._idle
+        )
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if tasks := self.server_state.tasks:
+            await asyncio.wait(tasks, timeout=GRACE)
+        await self._abort_connections(
+            [one.transport for one in self.server_state.connections], tasks
+        )
+        for sock in sockets or ():
+            sock.close()
+
+    async def _stop_accepting(self) -> None:
+        # asyncio leaves the sockets open that it is accepting when a server is closed: so stop to
+        # listen first, then give those the turns of the loop until the server knows of them.
+        for server in self.servers:
+            for sock in server.sockets:
+                self._loop.remove_reader(sock.fileno())
+        for _ in range(TURNS_OF_ACCEPT):
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+
+    async def _abort_connections(
+        self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
+    ) -> None:
+        _abort(transports)
+        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
+        tasks = list(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _abort(transports: Iterable[asyncio.Transport]) -> None:
+    for transport in transports:
+        transport.abort()
+
+
+def _ends(transport: asyncio.Transport) -> tuple[object, object]:
+    return transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+
+
+class ServerThread:
+    """
+    A thread with an event loop, in which any number of servers run.
+
+    Where what somebody else wrote holds the event loop up, it is left behind after some seconds.
+    """
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop_timeout = MAX_STOP_SECONDS
+        self._thread = threading.Thread(target=self._run, name="pandium-emulator", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(self._stop_timeout)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._wait())
+        except BaseException as error:  # noqa: BLE001 - raised where the thread is started
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _wait(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self._ready.set()
+        await self._ending.wait()
+
+    def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
+        """Accept connections, or raise what keeps the server from it; return what ends it."""
+        server = LoopbackServer(app)
+        done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
+        done.add_done_callback(lambda _: server.ready.set())
+        server.ready.wait()
+        if done.done():
+            done.result()
+
+        def stop() -> None:
+            server.end()
+            try:
+                done.result(self._stop_timeout)
+            except TimeoutError:
+                self._stop_timeout = 0.0
+
+        return stop
+
+
+async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> None:
+    try:
+        await server.serve(list(sockets))
+    finally:
+        # What is still there if the event loop ends first, since somebody's handler held it up.
+        _abort(one.transport for one in server.server_state.connections)
+        for sock in sockets:
+            sock.close()

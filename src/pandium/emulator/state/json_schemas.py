@@ -1,0 +1,64 @@
+"""JSON schemas: what is wrong with one, and with data that should fit it."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from pandium.emulator.state.errors import Problem
+
+REFERENCES = ("$ref", "$dynamicRef")
+
+
+def find_schema_errors(place: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find what is wrong with a schema itself; references must lead to places inside."""
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
+    except SchemaError as error:
+        yield Problem((place, *error.path), f"is no JSON schema: {error.message}", schema)
+        return
+    for reference in _broken_references(schema):
+        msg = f"refers to {reference!r}, which is not in it; nothing is fetched"
+        yield Problem((place,), msg, schema)
+
+
+def _broken_references(schema: Mapping[str, Any]) -> Iterator[str]:
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = Registry().with_resource("", resource).resolver_with_root(resource)
+    pending = [(resource, resolver)]
+    for part, inside in pending:
+        contents = part.contents if isinstance(part.contents, Mapping) else {}
+        for reference in (contents.get(keyword, "") for keyword in REFERENCES):
+            try:
+                inside.lookup(reference)
+            except Unresolvable:
+                yield reference
+        pending += [(one, inside.in_subresource(one)) for one in part.subresources()]
+
+
+def find_data_errors(
+    data: Mapping[str, Any], schema: Mapping[str, Any], place: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Find where data does not fit a schema."""
+    try:
+        for error in _validator(msgspec.json.encode(schema)).iter_errors(data):
+            loc = (*place, *error.absolute_path)
+            yield Problem(loc, error.message, error.instance, f"json_schema.{error.validator}")
+    except (Unresolvable, RecursionError) as error:
+        msg = f"cannot be held against its schema, whose references lead nowhere: {error}"
+        yield Problem(place, msg, data)
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Validator:
+    decoded = msgspec.json.decode(schema)
+    validator = validator_for(decoded, default=Draft202012Validator)
+    # Without a registry it would fetch what a reference names.
+    return validator(decoded, registry=Registry())

@@ -1,0 +1,217 @@
+"""Integrations, releases and tenants: what exists, and what may be changed in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pandium.emulator.runs.clock import Clock
+from pandium.emulator.state.errors import Missing, Problem, refuse_if
+from pandium.emulator.state.record_models import (
+    ConnectionRecord,
+    Integration,
+    Metadata,
+    Release,
+    Tenant,
+)
+from pandium.emulator.state.rules import cron_problems, data_problems, name_problems
+from pandium.emulator.state.window import Window
+
+ID = "integration_release_id"
+CHANNEL = "integration_release_channel"
+MAX_VIEWS = 64
+SORTABLE = (
+    "id", "name", "archived", "integration_id", "created_date", "modified_date", "paused",
+    "user_schedule", "source", "integration_release_id", "integration_release_channel",
+)  # fmt: skip
+
+OnSchedule = Callable[[Tenant, str | None], None]
+R = TypeVar("R", Integration, Release, Tenant)
+
+
+class Store:
+    """The records of one emulator. Whoever calls it holds the emulator's lock."""
+
+    def __init__(self, clock: Clock, on_schedule: OnSchedule = lambda _, __: None) -> None:
+        self.clock = clock
+        self._on_schedule = on_schedule
+        self.integrations: dict[int, Integration] = {}
+        self.releases: dict[int, Release] = {}
+        self.tenants: dict[int, Tenant] = {}
+        self.default_sort: str = "id__ASC"
+        self._views: dict[tuple[Any, ...], list[Tenant]] = {}
+
+    def replace(self, other: "Store") -> None:
+        """Hold the records of another store instead."""
+        self.integrations = other.integrations
+        self.releases = other.releases
+        self.tenants = other.tenants
+        self.default_sort = other.default_sort
+        self._views.clear()
+        for tenant in self.tenants.values():
+            self._reschedule(tenant)
+
+    def integration(self, integration_id: int) -> Integration:
+        """Return an integration, or raise Missing."""
+        return _find(self.integrations, integration_id, "Integration")
+
+    def tenant(self, tenant_id: int) -> Tenant:
+        """Return a tenant, or raise Missing."""
+        return _find(self.tenants, tenant_id, "Tenant")
+
+    def releases_of(self, integration_id: int) -> list[Release]:
+        """Return the releases of an integration, by id."""
+        self.integration(integration_id)
+        return [one for one in self.releases.values() if one.integration_id == integration_id]
+
+    def release(self, integration_id: int, release_id: int) -> Release:
+        """Return a release of an integration, or raise Missing."""
+        self.integration(integration_id)
+        release = _find(self.releases, release_id, "Release")
+        if release.integration_id != integration_id:
+            raise Missing(f"Release {release_id} of integration {integration_id} not found")
+        return release
+
+    def latest_release(self, integration_id: int) -> Release:
+        """Return the youngest release, or raise Missing."""
+        releases = self.releases_of(integration_id)
+        if not releases:
+            raise Missing(f"Integration {integration_id} has no release")
+        return releases[-1]
+
+    def default_release(self, integration_id: int) -> Release:
+        """Return the release for tenants that choose none, or raise Missing."""
+        integration = self.integration(integration_id)
+        if integration.default_release_id is None:
+            return self.latest_release(integration_id)
+        return self.releases[integration.default_release_id]
+
+    def release_of(self, tenant: Tenant) -> Release:
+        """Return the release that a tenant runs, or raise Missing."""
+        if tenant.integration_release_id is not None:
+            return self.releases[tenant.integration_release_id]
+        if tenant.integration_release_channel == "Latest":
+            return self.latest_release(tenant.integration_id)
+        return self.default_release(tenant.integration_id)
+
+    def change_tenant(self, tenant_id: int, changes: Mapping[str, Any]) -> Tenant:
+        """Change fields of a tenant; a release and a channel replace each other."""
+        tenant = self.tenant(tenant_id)
+        if changes.get(ID) is not None:
+            changes = {CHANNEL: None, **changes}
+        elif changes.get(CHANNEL) is not None:
+            changes = {ID: None, **changes}
+        return self.put(self.validate(replace(tenant, **changes)))
+
+    def archive(self, tenant_id: int) -> Tenant:
+        """Archive a tenant; once more changes nothing."""
+        tenant = self.tenant(tenant_id)
+        return tenant if tenant.archived else self.put(replace(tenant, archived=True))
+
+    def patch_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> Metadata:
+        """Merge the top level of `data` into the metadata, or refuse all of it."""
+        tenant = self.tenant(tenant_id)
+        merged = {**tenant.metadata.data, **data}
+        refuse_if(*data_problems(merged, self.release_of(tenant).metadata_schema))
+        date = self.clock.wall()
+        metadata = Metadata(merged, tenant.metadata.created_date or date, date)
+        self.put(replace(tenant, metadata=metadata))
+        return metadata
+
+    def disconnect(self, tenant_id: int, connector: str) -> Tenant:
+        """Cut a tenant's connection, or raise Missing."""
+        tenant = self.tenant(tenant_id)
+        if connector not in (one.name for one in tenant.connections):
+            raise Missing(f"Connector {connector} of tenant {tenant_id} not found")
+        cut = ConnectionRecord(connector, connected=False, last_change=self.clock.wall())
+        connections = tuple(cut if one.name == connector else one for one in tenant.connections)
+        return self.put(replace(tenant, connections=connections))
+
+    def put(self, tenant: Tenant) -> Tenant:
+        """Keep a changed tenant in place of the one with its id."""
+        tenant = replace(tenant, modified_date=self.clock.wall())
+        self.tenants[tenant.id] = tenant
+        self._views.clear()
+        self._reschedule(tenant)
+        return tenant
+
+    def add(self, records: dict[int, R], record: R) -> R:
+        """Keep a new record; the order is always the order of the ids."""
+        is_last = not records or next(reversed(records)) < record.id
+        records[record.id] = record
+        if not is_last:
+            for key in sorted(records):
+                records[key] = records.pop(key)
+        self._views.clear()
+        if isinstance(record, Tenant):
+            self._reschedule(record)
+        return record
+
+    def _reschedule(self, tenant: Tenant) -> None:
+        """Tell by which cron string a tenant runs now; a paused or archived one does not."""
+        schedule = tenant.user_schedule or self.integration(tenant.integration_id).schedule
+        self._on_schedule(tenant, None if tenant.paused or tenant.archived else schedule)
+
+    def list_tenants(
+        self, window: Window, *, archived: bool, integration_id: int, user_name: str
+    ) -> list[Tenant]:
+        """Return one part of a listing; 0 and "" filter nothing."""
+        key = (archived, integration_id, user_name, window.field, window.descending)
+        if key not in self._views:
+            rows = [
+                one
+                for one in self.tenants.values()
+                if one.archived is archived
+                and integration_id in (0, one.integration_id)
+                and user_name in ("", one.user_name)
+            ]
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
+            self._views[key] = list(window.order(rows, getattr))
+        return list(window.cut(self._views[key]))
+
+    def tenant_of_user(self, integration_id: int, user_name: str) -> Tenant:
+        """Return the tenant that a user has of an integration, or raise Missing."""
+        self.integration(integration_id)
+        for one in self.tenants.values():
+            found = (one.integration_id, one.user_name, one.archived)
+            if found == (integration_id, user_name, False):
+                return one
+        raise Missing(f"No tenant of integration {integration_id} has user name {user_name!r}")
+
+    def validate(self, tenant: Tenant) -> Tenant:
+        """Return a tenant that obeys the rules, or raise Refused."""
+        refuse_if(*self.problems(tenant))
+        if tenant.integration_release_id is None and tenant.integration_release_channel is None:
+            tenant = replace(tenant, integration_release_channel="Default")
+        if self.releases_of(tenant.integration_id):
+            schema = self.release_of(tenant).config_schema
+            refuse_if(*data_problems(tenant.configs, schema, "configs"))
+        return tenant
+
+    def problems(self, tenant: Tenant) -> list[Problem]:
+        """Find what is wrong with a tenant, whatever its release's schemas say."""
+        return [
+            *name_problems(tenant.name),
+            *cron_problems("user_schedule", tenant.user_schedule),
+            *self._release_problems(tenant),
+        ]
+
+    def _release_problems(self, tenant: Tenant) -> list[Problem]:
+        release_id, channel = tenant.integration_release_id, tenant.integration_release_channel
+        if channel not in (None, "Latest", "Default"):
+            return [Problem((CHANNEL,), "must be Latest or Default", channel)]
+        if release_id is None:
+            return []
+        if channel is not None:
+            return [Problem((ID,), "give a release or a channel, not both", release_id)]
+        release = self.releases.get(release_id)
+        if release is None or release.integration_id != tenant.integration_id:
+            return [Problem((ID,), "is no release of the tenant's integration", release_id)]
+        return []
+
+
+def _find(records: Mapping[int, R], key: int, noun: str) -> R:
+    try:
+        return records[key]
+    except KeyError:
+        raise Missing(f"{noun} {key} not found") from None

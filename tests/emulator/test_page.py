@@ -1,0 +1,269 @@
+"""The page: what it shows in a browser, and what it may do there."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+import pandium.emulator
+from pandium.emulator import Emulator, ManualClock
+
+if TYPE_CHECKING:
+    from support.browser import Browser
+
+PAGE = (Path(pandium.emulator.__file__).parent / "control" / "page.html").read_text()
+KEY = {"x-api-key": "k"}
+
+# By the rules of WCAG 2: the contrast of each piece of text with what is behind it.
+CONTRASTS = """
+const luminance = (rgb) => rgb.slice(0, 3).reduce((sum, value, index) => {
+  const part = value / 255;
+  const linear = part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  return sum + linear * [0.2126, 0.7152, 0.0722][index];
+}, 0);
+const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+const ground = (node) => {
+  for (; node; node = node.parentElement) {
+    const color = numbers(getComputedStyle(node).backgroundColor);
+    if (color.length === 3 || color[3] === 1) return color;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  const node = texts.currentNode.parentElement;
+  if (!texts.currentNode.data.trim() || !node.checkVisibility() || node.closest("script, noscript")) continue;
+  const [low, high] = [luminance(numbers(getComputedStyle(node).color)), luminance(ground(node))].sort((a, b) => a - b);
+  found.push([texts.currentNode.data, (high + 0.05) / (low + 0.05)]);
+}
+return found;
+"""  # noqa: E501 - a script
+
+
+# So that it can be seen whether the page is going to do something.
+PENDING = """
+const [set, clear] = [window.setTimeout, window.clearTimeout];
+window.pending = new Set();
+window.setTimeout = (act, delay) => {
+  const id = set(() => { window.pending.delete(id); act(); }, delay);
+  window.pending.add(id);
+  return id;
+};
+window.clearTimeout = (id) => { window.pending.delete(id); clear(id); };
+"""
+
+
+def policy() -> dict[str, str]:
+    with Emulator() as emulator:
+        answer = httpx.get(emulator.url)
+    assert answer.text == PAGE
+    rules = answer.headers["content-security-policy"].split("; ")
+    return dict(rule.split(" ", 1) for rule in rules)
+
+
+def test_the_page_may_do_nothing_but_ask_its_own_server() -> None:
+    """Its one script and its one style are known by their hashes; nothing else loads or runs."""
+    rules = policy()
+    for tag, name in (("script", "script-src"), ("style", "style-src")):
+        [content] = re.findall(f"<{tag}[^>]*>(.*?)</{tag}>", PAGE, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[name] == f"'sha256-{digest}'"
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["frame-ancestors"] == "'none'"
+    assert rules["connect-src"] == "'self'"
+
+
+def test_the_page_is_whole_in_itself() -> None:
+    """No address of another host is in it, and nothing that makes markup of text."""
+    assert set(re.findall(r"\w+://[\w.]+", PAGE)) == {"http://www.w3.org"}  # SVG's own name
+    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", " style="):
+        assert word not in PAGE
+
+
+def test_the_page_is_only_read() -> None:
+    """GET and HEAD; it is in no record of requests."""
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+        assert http.get("/").headers["content-type"] == "text/html; charset=utf-8"
+        assert http.head("/").status_code == 200
+        assert http.post("/").status_code == 405
+        assert not emulator.requests
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator["Browser"]:
+    from support.browser import browser  # noqa: PLC0415 - selenium is in the session `browser` alone
+
+    with browser("--window-size=1440,900") as running:
+        yield running
+
+
+class Shown:
+    """The page of an emulator in a browser."""
+
+    def __init__(self, emulator: Emulator, window: "Browser") -> None:
+        self.emulator = emulator
+        self.window = window
+        self.http = httpx.Client(base_url=emulator.url, headers=KEY)
+        window.driver.get("about:blank")
+        window.console()
+        window.requested()
+        window.driver.get(emulator.url)
+        self.until("return document.getElementById('live').textContent === 'Live'")
+
+    def until(self, code: str, *arguments: Any) -> None:
+        self.window.until(code, *arguments)
+
+    def has(self, table: str, text: str) -> None:
+        code = "return document.getElementById(arguments[0]).innerText.includes(arguments[1])"
+        self.until(code, table, text)
+
+    def rows(self, table: str) -> list[list[str]]:
+        code = """
+            return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(
+              (row) => [...row.cells].map((cell) => cell.textContent))"""
+        rows: list[list[str]] = self.window.script(code, table)
+        return rows
+
+
+@pytest.fixture
+def shown(window: "Browser", request: pytest.FixtureRequest) -> Iterator[Shown]:
+    # Its time stands still, so that no schedule of the demo begins a run.
+    with Emulator(getattr(request, "param", "demo"), clock=ManualClock()) as emulator:
+        page = Shown(emulator, window)
+        with page.http:
+            yield page
+        assert not window.console()
+        allowed = (f"{emulator.url}/", "data:", "about:", "chrome:")
+        assert not [one for one in window.requested() if not one.startswith(allowed)]
+
+
+@pytest.mark.browser
+def test_the_page_follows_what_happens(shown: Shown) -> None:
+    """Tenants, runs and requests appear without a reload, and nothing leaves the machine."""
+    assert len(shown.rows("tenants")) == 40
+    assert shown.rows("runs") == shown.rows("requests") == []
+    shown.emulator.runs.script(appears_after=0, phases=[("Running", 600), ("Succeeded", 0)])
+    shown.http.post("/v2/tenants/3/sync?mode=init")
+    shown.has("runs", "Running")
+    shown.has("requests", "/v2/tenants/3/sync?mode=init")
+    [run] = shown.rows("runs")
+    assert run[:5] == ["1", "amsterdam-2", "init", "Running", "1"]
+    assert shown.rows("tenants")[2][5] == "Running"
+    assert shown.rows("requests") == [["1", "POST", "/v2/tenants/3/sync?mode=init", "202"]]
+    shown.emulator.add_tenant("newcomer")
+    shown.has("tenants", "newcomer")
+    shown.emulator.archive_tenant(41)
+    shown.has("tenants", "archived")
+    assert "emulator" in shown.window.driver.title.lower()
+    assert "This is an emulator" in shown.window.script("return document.body.innerText")
+
+
+@pytest.mark.browser
+def test_markup_is_shown_as_text(shown: Shown) -> None:
+    """Whatever a name, a phase or a path contains, it is read, not run."""
+    evil = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
+    store = shown.emulator._service.store
+    shown.emulator.add_integration(evil)
+    tenant = shown.emulator.add_tenant("harmless", integration_id=6)
+    store.tenants[tenant.id] = replace(tenant, name=evil)  # what no rule of names lets in
+    shown.emulator.runs.script(appears_after=0, phases=[(evil, 600)])
+    shown.http.post(f"/v2/tenants/{tenant.id}/sync?mode=init")
+    shown.http.get("/v2/<script>", params={"a": evil})
+    shown.has("runs", "onerror")
+    shown.has("requests", "/v2/<script>?")
+    assert shown.rows("runs")[0][1] == shown.rows("runs")[0][3] == evil
+    assert shown.rows("tenants")[-1][1:3] == [evil, evil]
+    assert shown.window.script("return document.scripts.length + document.images.length") == 1
+    assert shown.window.driver.title == "Pandium emulator"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "shown", [{"integrations": [{}], "tenants": [{"paused": True}] * 10_000}], indirect=True
+)
+def test_ten_thousand_tenants_do_not_choke_it(shown: Shown) -> None:
+    """It shows the first hundred and the number of all; the others can be found."""
+    assert len(shown.rows("tenants")) == 100
+    shown.has("tenants", "100 of 10,000")
+    shown.has("numbers", "10,000")
+    shown.window.type("find", "tenant-9999")
+    shown.has("tenants", "1 matching, 10,000 in all")
+    assert [row[1] for row in shown.rows("tenants")] == ["tenant-9999"]
+    shown.window.type("find", "x")
+    shown.has("tenants", "No tenants.")
+
+
+@pytest.mark.browser
+def test_it_can_be_read_by_day_and_by_night(shown: Shown) -> None:
+    """Each text has a contrast of 4.5 at least with its ground, in both schemes."""
+    for word in ("Succeeded", "Failed (Refresh)"):
+        shown.emulator.runs.script(appears_after=0, phases=[(word, 0)])
+        shown.http.post("/v2/tenants/1/sync?mode=init")
+    shown.emulator.runs.script(appears_after=600)
+    shown.http.post("/v2/tenants/3/sync?mode=init")
+    shown.emulator.runs.script(appears_after=0, phases=[("Running", 600)])
+    shown.http.post("/v2/tenants/4/sync?mode=init")
+    for path in ("/v2/tenants", "/v2/nothing"):
+        shown.http.get(path)
+    shown.has("runs", "Running")
+    shown.has("requests", "404")
+    grounds = set()
+    for scheme in ("light", "dark"):
+        shown.window.prefer(scheme)
+        texts: list[tuple[str, float]] = shown.window.script(CONTRASTS)
+        assert len(texts) > 200
+        assert not [(text, contrast) for text, contrast in texts if contrast < 4.5]
+        grounds.add(shown.window.script("return getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2
+
+
+@pytest.mark.browser
+def test_it_can_be_used_without_a_mouse_and_without_seeing(shown: Shown) -> None:
+    """The keyboard reaches all there is to use; each has a name; pausing holds the page still."""
+    names = [shown.window.press("Tab") for _ in range(7)]
+    assert names == [
+        "Pause",
+        "Find tenants by name or id",
+        "Tenants",
+        "Runs",
+        "Requests",
+        "Control API",
+        "Emulated API",
+    ]
+    for _ in range(7):
+        shown.window.press("Shift+Tab")
+    assert shown.window.press("Tab") == "Pause"
+    shown.window.script(PENDING)
+    shown.window.press("Space")
+    shown.has("live", "Paused")
+    assert shown.window.script("return window.pending.size") == 0
+    pressed = "return document.getElementById('pause').getAttribute('aria-pressed')"
+    assert shown.window.script(pressed) == "true"
+    assert shown.window.script("return document.getElementById('live').role") == "status"
+    shown.emulator.add_tenant("unseen")
+    shown.window.press("Space")
+    shown.has("tenants", "unseen")
+    assert shown.window.script(pressed) == "false"
+
+
+@pytest.mark.browser
+def test_it_says_when_nobody_answers_and_goes_on_later(window: "Browser") -> None:
+    """What it showed stays, until the emulator is there again."""
+    with Emulator("demo") as emulator:
+        page = Shown(emulator, window)
+        again = Emulator({"integrations": [{}], "tenants": [{"name": "later"}]}, port=emulator.port)
+    with page.http:
+        page.has("live", "The emulator does not answer")
+        assert len(page.rows("tenants")) == 40
+        with again:
+            page.has("live", "Live")
+            assert [row[1] for row in page.rows("tenants")] == ["later"]
+        window.driver.get("about:blank")
+        window.console()

@@ -1,0 +1,473 @@
+"""Saving and loading: what an emulator holds goes into a file and comes back."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pandium.emulator import Emulator, ManualClock, Polls
+from pandium.emulator.state import record_models, snapshot_models
+from support.emulating import Api, served
+
+OLD = Path(__file__).parent.parent / "data" / "emulator-state-1.json"
+Act = Callable[[Api], object]
+
+
+eighths = st.integers(0, 40).map(lambda number: number / 8)  # exact in any sum of them
+keys = st.integers(1, 4)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+values = st.recursive(scalars | st.just("\ud800"), lambda inner: st.lists(inner, max_size=2))
+objects = st.dictionaries(st.text(max_size=3), values, max_size=2)
+words = st.sampled_from(["Running", "Succeeded", "Failed (Refresh)"])
+looks = st.integers(0, 2).map(Polls)
+phases = st.builds(
+    lambda first, rest: [first, *rest],
+    st.tuples(words, eighths | looks),
+    st.lists(st.tuples(words | st.none(), eighths | looks | st.just(math.inf)), max_size=2),
+)
+
+
+def send(method: str, path: str, body: Any) -> Act:
+    content = json.dumps(body)
+    headers = {"content-type": "application/json"}
+    return lambda api: api.http.request(method, f"/v2{path}", content=content, headers=headers)
+
+
+def add_tenant(integration: int, fields: dict[str, Any]) -> Act:
+    return lambda api: api.emulator.add_tenant(None, integration, **fields)
+
+
+def set_script(subject: str, key: int, **script: Any) -> Act:
+    if subject != "all":
+        script[subject] = key
+    return lambda api: api.emulator.runs.script(**script)
+
+
+tenants = st.fixed_dictionaries(
+    {},
+    optional={
+        "paused": st.booleans(),
+        "archived": st.booleans(),
+        "configs": objects,
+        "metadata": objects,
+        "user_name": st.text(max_size=3),
+        "connected": st.sampled_from([True, False, ["crm"]]),
+        "user_schedule": st.sampled_from(["* * * * *", "0 0 1 1 *", None]),
+        "release_channel": st.sampled_from(["Latest", "Default"]),
+    },
+)
+changes = st.fixed_dictionaries(
+    {}, optional={"integration_release_id": keys, "configs": objects, "paused": st.booleans()}
+)
+acts: st.SearchStrategy[Act] = st.one_of(
+    st.builds(add_tenant, st.integers(1, 2), tenants),
+    st.builds(
+        lambda key: send("POST", "/tenants", {"name": f"t-{key}", "integration_id": 1}), keys
+    ),
+    st.builds(lambda key, data: send("PATCH", f"/tenants/{key}", data), keys, changes),
+    st.builds(lambda key: send("DELETE", f"/tenants/{key}", None), keys),
+    st.builds(lambda key, data: send("PATCH", f"/tenants/{key}/metadata", data), keys, objects),
+    st.builds(
+        lambda key, data: send("POST", f"/tenants/{key}/sync?mode=normal", data), keys, objects
+    ),
+    st.builds(lambda key: send("PATCH", f"/tenants/{key}/connectors/crm/disconnect", None), keys),
+    st.builds(
+        lambda key: send(
+            "POST", "/sourcecontrol/build?mode=init", {"build_tag": "t", "integration_id": key}
+        ),
+        keys,
+    ),
+    st.builds(
+        set_script,
+        st.sampled_from(["all", "tenant", "integration"]),
+        keys,
+        appears_after=eighths | looks | st.sampled_from([math.inf, 1e300]),
+        phases=phases,
+        killed_after=eighths | st.just(math.inf),
+    ),
+    st.just(lambda api: api.clock.advance(60)),  # to the next date of each schedule
+    st.builds(lambda seconds: lambda api: api.clock.advance(seconds), eighths),
+)
+
+
+def seen(api: Api) -> list[Any]:
+    """All that a user of the API can see, but for signatures."""
+    paths = ["/integrations", "/integrations?archived=true", "/tenants", "/tenants?archived=true"]
+    for integration in (1, 2):
+        paths += [
+            f"/integrations/{integration}/releases{end}" for end in ("", "/default", "/latest")
+        ]
+    for key in range(1, 5):
+        paths += [f"/tenants/{key}/{part}" for part in ("metadata", "release", "runs")]
+        paths += [f"/runs/triggers/{key}/status", f"/runs/{key}/log"]
+    answers = [api.http.get(f"/v2{path}") for path in paths]
+    logs = [api.http.get(one.headers["location"]).text for one in answers if one.is_redirect]
+    calls = [call(api, key) for key in range(1, 4)]
+    return [[(one.status_code, one.content) for one in answers], logs, calls]
+
+
+def call(api: Api, tenant: int, connector: str = "crm") -> tuple[int, bytes]:
+    path = f"/v2/tenants/{tenant}/connectors/{connector}/call"
+    answer = api.http.post(path, json={"method": "GET", "target_url": "https://x.example/"})
+    return answer.status_code, answer.content
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Api, Api]]:
+    with served() as first, served() as second:
+        yield first, second
+
+
+SEED: dict[str, Any] = {
+    "integrations": [{"releases": 2}, {"name": "other", "schedule": "* * * * *"}],
+    "tenants": [{}],
+    "upstreams": [{"connector": "crm", "status": 200, "data": {"a": "\ud800"}}],
+}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    suffix=st.sampled_from(["json", "yaml"]),
+    before=st.lists(acts, max_size=12),
+    after=st.lists(acts, max_size=6),
+)
+def test_what_was_loaded_behaves_as_what_was_saved(
+    both: tuple[Api, Api],
+    tmp_path_factory: pytest.TempPathFactory,
+    suffix: str,
+    before: list[Act],
+    after: list[Act],
+) -> None:
+    """Every answer is the same, then and after whatever is done to both, on clocks of their own."""
+    first, second = both
+    first.emulator.load(SEED)
+    for act in before:
+        act(first)
+    path = tmp_path_factory.getbasetemp() / f"state.{suffix}"
+    first.emulator.save(path)
+    second.clock.seconds = first.clock.seconds + 1000
+    second.clock.epoch = first.clock.epoch - timedelta(seconds=1000)
+    second.emulator.load(path)
+    assert second.clock.wall() == first.clock.wall()
+    assert seen(second) == seen(first)
+    for act in after:
+        act(first)
+        act(second)
+    assert seen(second) == seen(first)
+    assert second.emulator._service.dump() == first.emulator._service.dump()
+
+
+@pytest.mark.parametrize(
+    ("record", "form"),
+    [
+        (record_models.ConnectorRecord, snapshot_models.ConnectorState),
+        (record_models.Integration, snapshot_models.IntegrationState),
+        (record_models.Release, snapshot_models.ReleaseState),
+        (record_models.ConnectionRecord, snapshot_models.ConnectionState),
+        (record_models.Metadata, snapshot_models.MetadataState),
+        (record_models.Tenant, snapshot_models.TenantState),
+    ],
+)
+def test_no_field_of_a_record_is_lost(record: Any, form: Any) -> None:
+    """The form of each record has all of its fields, and no other."""
+    assert [one.name for one in fields(record)] == list(form.model_fields)
+
+
+def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None:
+    """What an older release wrote gives the same emulator today."""
+    path = tmp_path / "state.json"
+    Emulator(OLD, clock=ManualClock()).save(path)
+    assert json.loads(path.read_text()) == json.loads(OLD.read_text())
+
+
+def reloaded(api: Api, tmp_path: Path) -> None:
+    api.emulator.save(tmp_path / "state.json")
+    api.emulator.load(tmp_path / "state.json")
+
+
+def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
+    """A phase of three looks is over with the third, whenever the state was saved."""
+    with served({"integrations": [{}], "tenants": [{}]}) as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", Polls(3)), ("Done", 0)])
+        trigger = api.sync()
+        seen = []
+        for _ in range(4):
+            seen.append(api.status(trigger))
+            reloaded(api, tmp_path)
+        assert seen == ["Running", "Running", "Running", "Done"]
+
+
+def queued(api: Api) -> list[str]:
+    """Let one run go, with one that was asked for and a scheduled one behind it."""
+    api.emulator.runs.script(appears_after=0, phases=[("Running", 90), ("Done", 0)])
+    triggers = [api.sync(), api.sync()]
+    api.clock.advance(60)
+    return triggers
+
+
+SCHEDULED = {"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}
+
+
+def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
+    """Saved behind the one that goes, and while it goes itself; then come the others."""
+    with served(SCHEDULED) as api:
+        _, waiting = queued(api)
+        reloaded(api, tmp_path)
+        api.clock.advance(31)
+        first, second = api.json("/tenants/1/runs")
+        assert (first["status"]["phase"], second["triggers"][0]["source"]) == ("Done", "Cron")
+        reloaded(api, tmp_path)
+        assert api.status(waiting) is None
+        [current] = [api.json("/tenants")[0]["status"]["current_run"]]
+        assert current["id"] == second["id"]
+
+
+def test_the_last_of_runs_that_ended_at_once_stays_the_last(tmp_path: Path) -> None:
+    """The scheduled one went first, though its id is the higher one."""
+    with served(SCHEDULED) as api:
+        api.emulator.runs.script(appears_after=0, phases=[("Running", 90)])
+        api.sync()
+        api.emulator.runs.script(appears_after=0, phases=[("Done", 0)])
+        api.clock.advance(1)
+        api.sync()
+        api.clock.advance(90)
+        before = api.json("/tenants")[0]["status"]
+        assert len({run["completed_date"] for run in api.json("/tenants/1/runs")[:3]}) == 1
+        reloaded(api, tmp_path)
+        assert api.json("/tenants")[0]["status"] == before
+
+
+def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
+    """A run that was going at the time of saving has ended, at its date, an hour later."""
+    path = tmp_path / "state.json"
+    with served({"integrations": [{}], "tenants": [{}]}) as api:
+        api.emulator.runs.script(appears_after=1, phases=[("Running", 60), ("Succeeded", 0)])
+        trigger = api.sync()
+        api.clock.advance(2)
+        assert api.status(trigger) == "Running"
+        api.emulator.save(path)
+        due = api.clock.wall() + timedelta(seconds=59)
+        later = api.clock.wall() + timedelta(hours=1)
+    with served() as api:
+        api.clock.epoch = later
+        api.emulator.load(path)
+        assert api.status(trigger) == "Succeeded"
+        [run] = api.json("/tenants/1/runs")
+        assert datetime.fromisoformat(run["completed_date"]) == due
+
+
+def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
+    """Its missed dates are not made up for; the next one is kept."""
+    path = tmp_path / "state.json"
+    with served({"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}) as api:
+        api.clock.advance(120)
+        api.emulator.save(path)
+        later = api.clock.wall() + timedelta(days=365)
+        assert len(api.json("/tenants/1/runs")) == 2
+    with served() as api:
+        api.clock.epoch = later
+        api.emulator.load(path)
+        assert len(api.json("/tenants/1/runs")) == 2
+        api.clock.advance(60)
+        assert len(api.json("/tenants/1/runs")) == 3
+
+
+def test_time_never_goes_back(tmp_path: Path) -> None:
+    """A clock that is behind the date of a state is put forward to it."""
+    path = tmp_path / "state.json"
+    with served({"integrations": [{}], "tenants": [{}]}) as api:
+        trigger = api.sync()
+        api.clock.advance(3600)
+        api.emulator.save(path)
+        then = api.clock.wall()
+    with served(path) as api:
+        assert api.clock.wall() == then
+        assert api.status(trigger) == "Succeeded"
+
+
+def test_loading_begins_anew() -> None:
+    """Records, scripts, handlers and requests of before are gone; so they are after a reset."""
+    with served({"integrations": [{}], "tenants": [{"name": "first"}]}) as api:
+        ways: list[Callable[[], None]] = [lambda: api.emulator.load("demo"), api.emulator.reset]
+        for begin_anew in ways:
+            api.emulator.connectors.register("crm", lambda _: 1)
+            api.emulator.runs.script(appears_after=1e9)
+            api.sync()
+            begin_anew()
+            assert not api.emulator.requests
+            assert not api.emulator.counts
+            trigger = api.sync()
+            assert trigger == "1"
+            api.clock.advance(60)
+            assert api.status(trigger) == "Succeeded"
+            assert call(api, 1)[0] == 400
+        assert [one.name for one in api.emulator.tenants] == ["first"]
+
+
+def test_a_bad_state_changes_nothing(tmp_path: Path) -> None:
+    """Not the records, and not the clock."""
+    path = tmp_path / "state.json"
+    with served({"integrations": [{}], "tenants": [{"name": "kept"}]}) as api:
+        state = api.emulator._service.dump()
+        state["saved_at"] = "2999-01-01T00:00:00Z"
+        state["tenants"].append({})
+        path.write_text(json.dumps(state))
+        before = api.clock.wall()
+        with pytest.raises(ValueError, match=r"tenants\[1\]\.name"):
+            api.emulator.load(path)
+        assert api.clock.wall() == before
+        assert [one.name for one in api.emulator.tenants] == ["kept"]
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    """The old file is never written to; what cannot be written leaves it, and no other."""
+    path = tmp_path / "state.json"
+    emulator = Emulator("demo", state_file=path)
+    emulator.save()
+    first = path.read_text()
+    with path.open() as old:
+        emulator.add_tenant()
+        emulator.save()
+        assert old.read() == first
+    second = path.read_text()
+    assert second != first
+    emulator.add_tenant(configs={"what": object()})
+    with pytest.raises(TypeError):
+        emulator.save()
+    assert path.read_text() == second
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="absent"):
+        emulator.reset()
+        emulator.save(tmp_path / "absent" / "state.json")
+
+
+def test_what_is_nested_too_deeply_for_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    """The old file is kept, and no other is left."""
+    path = tmp_path / "state.json"
+    emulator = Emulator(state_file=path)
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    emulator.add_tenant(configs=deep)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        emulator.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """Saving writes the file that a link leads to."""
+    link, target = tmp_path / "link.yaml", tmp_path / "target"
+    link.symlink_to(target)
+    Emulator("demo").save(link)
+    assert link.is_symlink()
+    assert len(yaml.safe_load(target.read_text())["tenants"]) == len(Emulator("demo").tenants)
+
+
+def test_without_a_path_there_must_be_a_state_file() -> None:
+    """The error says what is missing."""
+    with pytest.raises(ValueError, match="path: "):
+        Emulator().save()
+
+
+def test_ten_thousand_tenants_come_back_in_order(tmp_path: Path) -> None:
+    """Whatever the order in the file, the order of the ids is that of the listing."""
+    path = tmp_path / "state.json"
+    seed: dict[str, Any] = {"integrations": [{}], "tenants": [{}] * 10_000}
+    emulator = Emulator(seed, state_file=path)
+    emulator.save()
+    state = json.loads(path.read_text())
+    state["tenants"].reverse()
+    path.write_text(json.dumps(state))
+    assert Emulator(path).tenants == emulator.tenants
+
+
+def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(OLD.read_text())
+    change(state)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(pandium_emulator_state=2), "pandium_emulator_state: must be 1"),
+        (lambda s: s.pop("saved_at"), "saved_at: "),
+        (lambda s: s.update(what=[]), "what: "),
+        (lambda s: s["integrations"][0].update(id=0), r"integrations\[0\]\.id: "),
+        (lambda s: s["integrations"][1].update(id=1), r"integrations\[1\]\.id: is taken"),
+        (lambda s: s["integrations"][0].update(schedule="x"), r"integrations\[0\]\.schedule: "),
+        (
+            lambda s: s["integrations"][0].update(default_release_id=99),
+            r"integrations\[0\]\.default_release_id: is no release of",
+        ),
+        (
+            lambda s: s["integrations"][0].update(default_release_id=3),
+            r"integrations\[0\]\.default_release_id: is no release of",
+        ),
+        (lambda s: s["releases"][2].update(integration_id=9), r"releases\[2\]\.integration_id: no"),
+        (
+            lambda s: s["releases"][0].update(config_schema={"type": 1}),
+            r"releases\[0\]\.config_schema\.type: ",
+        ),
+        (
+            lambda s: s["releases"][0].update(metadata_schema={"type": 1}),
+            r"releases\[0\]\.metadata_schema\.type: ",
+        ),
+        (lambda s: s["tenants"][1].update(name="No"), r"tenants\[1\]\.name: must be lowercase"),
+        (lambda s: s["tenants"][1].update(paused="no"), r"tenants\[1\]\.paused: "),
+        (lambda s: s["tenants"][1].update(integration_id=9), r"tenants\[1\]\.integration_id: no"),
+        (
+            lambda s: s["tenants"][1].update(integration_release_id=99),
+            r"tenants\[1\]\.integration_release_id: ",
+        ),
+        (
+            lambda s: s["tenants"][0]["connections"][0].update(name="x"),
+            r"tenants\[0\]\.connections\[0\]\.name: the integration has no such connector",
+        ),
+        (
+            lambda s: s["tenants"][0]["metadata"].update(created_date="soon"),
+            r"tenants\[0\]\.metadata\.created_date: ",
+        ),
+        (lambda s: s["runs"][0].update(tenant_id=99), r"runs\[0\]\.tenant_id: no tenant"),
+        (lambda s: s["runs"][0].update(integration_id=99), r"runs\[0\]\.integration_id: no"),
+        (lambda s: s["runs"][0].update(triggers=[]), r"runs\[0\]\.triggers: "),
+        (lambda s: s["runs"][0]["script"].update(phases=[]), r"runs\[0\]\.script\.phases: "),
+        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: is more than"),
+        (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.history: "),
+        (lambda s: s["runs"][0].update(history=[]), r"runs\[0\]\.history: "),
+        (
+            lambda s: s["runs"][0]["history"][1].update(at="2020-01-01"),
+            r"runs\[0\]\.history\[1\]\.at: is before",
+        ),
+        (
+            lambda s: s["runs"][1].update(ended_at="2026-01-02", history=[], step=0),
+            r"runs\[1\]\.ended_at: must be null",
+        ),
+        (
+            lambda s: s["runs"][1]["triggers"][0].update(id=1),
+            r"runs\[1\]\.triggers\[0\]\.id: is taken",
+        ),
+        (lambda s: s["scripts"][0].update(appears_after=-1), r"scripts\[0\]\.appears_after: "),
+        (lambda s: s["upstreams"][0].update(connector=5), r"upstreams\[0\]\.connector: "),
+    ],
+)
+def test_a_bad_state_is_refused_at_its_place(
+    change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    """Section, number and field lead to what cannot be used, or to what it refers to."""
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Emulator(broken(change))
+
+
+def test_a_date_without_an_offset_is_in_utc() -> None:
+    """So that all dates can be compared."""
+    state = broken(lambda s: s["tenants"][0].update(created_date="2026-01-01T00:00:00"))
+    assert Emulator(state).tenants[0].created_date == datetime(2026, 1, 1, tzinfo=UTC)
