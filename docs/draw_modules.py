@@ -18,9 +18,9 @@ EMULATOR = sys.argv[1:] == ["emulator"]
 PACKAGE = "pandium.emulator" if EMULATOR else "pandium"
 TABLE = "EMULATOR_LAYERS" if EMULATOR else "LAYERS"
 TOP = PACKAGE.rpartition(".")[2]
-# At these heights, beside the layers.
+# The heights of the labels beside the layers.
 ASIDE = {} if EMULATOR else {"emulator": 5, "pandium_pytest": 7}
-# All text has a background of its own, so that it can be read in light and dark schemes.
+# Each text has its own background, so that it is readable in light and dark color schemes.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \
 fill: #1a237e }
@@ -46,18 +46,18 @@ Graph = dict[str, set[str]]
 
 
 def layers() -> dict[str, int]:
-    """Return the layer of each module, as the tests hold it."""
+    """Return the layer of each module, as defined in the architecture test."""
     tree = ast.parse((ROOT / "tests" / "unit" / "test_architecture.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == TABLE:
-            assert node.value is not None  # noqa: S101 - else the tests would not run
+            assert node.value is not None  # noqa: S101 - the architecture test requires this as well
             found: dict[str, int] = ast.literal_eval(node.value)
             return {name or TOP: layer for name, layer in found.items()} | ASIDE
     raise LookupError("tests/unit/test_architecture.py has no table of layers")
 
 
 def imports(names: set[str]) -> Graph:
-    """Return which of these modules and folders each of them imports."""
+    """Return the modules and folders that each of the given modules imports."""
     found: Graph = defaultdict(set)
     for path in sorted(SOURCES.rglob("*.py")):
         mine = owner(".".join(path.relative_to(SOURCES).with_suffix("").parts), names)
@@ -77,7 +77,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def owner(name: str, names: set[str]) -> str:
-    """Return the module or folder in the drawing that a dotted name belongs to, or `""`."""
+    """Return the module or folder in the drawing that contains a dotted name, or `""`."""
     path = name.removeprefix(f"{PACKAGE}.").removesuffix(".__init__")
     while path and path not in names:
         path = path.rpartition(".")[0]
@@ -85,7 +85,7 @@ def owner(name: str, names: set[str]) -> str:
 
 
 def reached(graph: Graph, start: str) -> set[str]:
-    """Return what a module imports through others."""
+    """Return the modules that a module imports indirectly."""
     seen: set[str] = set()
     pending = list(graph[start])
     while pending:
@@ -96,18 +96,18 @@ def reached(graph: Graph, start: str) -> set[str]:
 
 
 def reduced(graph: Graph) -> Graph:
-    """Drop the imports that another import of the same module implies."""
+    """Drop imports that are implied by another import of the same module."""
     return defaultdict(set, {name: graph[name] - reached(graph, name) for name in sorted(graph)})
 
 
 def placed(layer_of: dict[str, int], graph: Graph) -> dict[str, tuple[float, float]]:
-    """Return the center of each box, close to what it imports."""
+    """Return the center of each box, placed close to the modules that it imports."""
     places: dict[str, tuple[float, float]] = {}
     top = max(layer_of.values())
     for layer in range(top + 1):
         row = [name for name in layer_of if layer_of[name] == layer and name not in ASIDE]
         row.sort(key=lambda name: mean([places[one][0] for one in graph[name] if one in places]))
-        # Not `sum`, which rounds differently from Python 3.12 on.
+        # Do not use `sum`, which rounds differently in Python 3.12 and later.
         space = (WIDTH - 60 - fsum(map(wide, row))) / len(row)
         x = 50 + space / 2
         for name in row:
@@ -147,7 +147,7 @@ def line(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 
 def drawing(layer_of: dict[str, int], whole: Graph) -> str:
-    """Return the drawing as SVG, without modules that neither import nor are imported."""
+    """Return the drawing as SVG, without modules that have no imports in either direction."""
     used = set().union(*whole.values()) | {name for name in whole if whole[name]}
     shown = {name: layer for name, layer in layer_of.items() if name in used}
     graph = reduced(whole)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: both event loops, an emulator on a socket, and a client of it."""
+"""Fixtures shared by all tests: the event loops, an emulator on a socket, and a client for it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def api_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment variables with which a command uses the emulator."""
+    """Set the environment variables that make a command use the emulator."""
     monkeypatch.setenv("PANDIUM_API_KEY", KEY)
     monkeypatch.setenv("PANDIUM_BASE_URL", emulator.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -64,13 +64,13 @@ def journal_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calendar() -> CalendarClock:
-    """Return a clock whose date the test sets."""
+    """Return a clock whose date is set by the test."""
     return CalendarClock()
 
 
 @pytest.fixture
 def statements() -> Iterator[list[str]]:
-    """Return the list of the SQL statements that are executed, by any connection."""
+    """Return a list to which each SQL statement is appended when any connection executes it."""
     traced: list[str] = []
     with trace_statements(traced.append):
         yield traced

@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
 
 
 def smaller(content: bytes) -> bytes:
-    """Return nearly the same picture with 256 colours, which are enough for a page."""
+    """Return the image reduced to 256 colors, which are enough for a page."""
     target = io.BytesIO()
     with Image.open(io.BytesIO(content)) as picture:
         few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)

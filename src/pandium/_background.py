@@ -87,7 +87,7 @@ class Background(Generic[T]):
         await self._wait_until_finished()
         error, self._error = self._error, None
         if error is not None and not isinstance(error, Exception):
-            raise error  # such as KeyboardInterrupt
+            raise error  # for example, KeyboardInterrupt
 
     async def _wait_until_finished(self) -> None:
         # A native asyncio cancellation can interrupt the shield. Keep waiting until the task ends.

@@ -107,8 +107,8 @@ class AsyncPandium:
             secret = Secret(api_key)
         finally:
             del api_key  # tracebacks can show local variables
-        # Imported here because importing httpx would take most of the time of importing pandium.
-        from pandium._http.connections import (  # noqa: PLC0415
+        # If httpx were imported at the top, it would account for most of pandium's import time.
+        from pandium._http.connections import (  # noqa: PLC0415 - imports httpx
             Connections,
             validate_http_client,
             validate_timeout,
@@ -208,7 +208,7 @@ class AsyncPandium:
         :raises ConfigurationError: if ``timeout`` or ``retry`` is invalid.
         :raises ValueError: if a header is invalid.
         """
-        from pandium._http.connections import validate_timeout  # noqa: PLC0415 - as above
+        from pandium._http.connections import validate_timeout  # noqa: PLC0415 - imports httpx
 
         old = self._transport
         view = object.__new__(type(self))
@@ -253,7 +253,7 @@ class AsyncPandium:
         await self.aclose()
 
     def __repr__(self) -> str:
-        transport = getattr(self, "_transport", None)  # missing if the constructor raised
+        transport = getattr(self, "_transport", None)  # not set if the constructor failed
         arguments = "" if transport is None else f"base_url={transport.config.base_url!r}"
         return f"{type(self).__name__}({arguments})"
 

@@ -110,7 +110,7 @@ def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> C
 
 
 def _resolve_key(argument: Secret) -> Secret:
-    # Never hold the plain key in a local variable, because some error reports show them.
+    # Never store the plain key in a local variable, because error reports may show local variables.
     secret, source = argument, "api_key"
     if not secret.is_set:
         secret, source = Secret(_read_variable("PANDIUM_API_KEY")), "PANDIUM_API_KEY"
@@ -167,7 +167,7 @@ def _split_url(source: str, value: object) -> SplitResult:
         raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
     try:
         parts = urlsplit(value.strip())
-        _ = parts.hostname, parts.port  # raises if either is invalid
+        _ = parts.hostname, parts.port  # raises ValueError if either is invalid
     except ValueError as error:
         raise ConfigurationError(f"{source} is not a valid URL: {error}") from None
     return parts

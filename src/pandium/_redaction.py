@@ -180,7 +180,7 @@ class Redactor:
     def is_number(self, number: complex) -> bool:
         """Return whether a number is equal to the key or contains its digits."""
         if isinstance(number, int) and number.bit_length() > _MAX_BITS:
-            return True  # Python may refuse to convert it to text
+            return True  # Python limits the length of integers that it converts to text
         return number == self._number or any(
             spelling in _fold(str(number)) for spelling in self._spellings
         )

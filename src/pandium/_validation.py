@@ -60,7 +60,7 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 _RESERVED_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
-_LARGEST_ID = 2**63 - 1  # the largest integer that a journal's database can hold
+_LARGEST_ID = 2**63 - 1  # the largest integer that SQLite can store in a journal
 
 
 def as_attrs_validator(
@@ -69,13 +69,14 @@ def as_attrs_validator(
     """
     Return an attrs validator that calls ``validate`` with the field's name and value.
 
-    What ``validate`` returns is stored in the field, because a converter does not know the name.
+    The field is set to the result of ``validate``. An attrs converter cannot replace this function,
+    because it does not receive the field's name.
     """
 
     def validator(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         normalized = validate(attribute.name, value)
         if normalized is not value:
-            object.__setattr__(instance, attribute.name, normalized)  # also if it is frozen
+            object.__setattr__(instance, attribute.name, normalized)  # works for frozen classes
 
     return validator
 
@@ -291,7 +292,7 @@ def validate_headers(headers: object) -> dict[str, str]:
     given = validate_mapping("headers", headers)
     for name, value in given.items():
         if not isinstance(name, str):
-            raise ValueError(f"headers must have string names, not {name!r}")
+            raise ValueError(f"headers must have strings as names, not {name!r}")
         if name.lower() in _RESERVED_HEADERS:
             raise ValueError(f"headers must not contain {name}, which the client sets itself")
         if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):

@@ -1,4 +1,4 @@
-"""The command as a whole: error messages, help, completion, and the emulator command."""
+"""The command as a whole: error messages, help, completion and the emulator command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` writes the version of the package."""
+    """`--version` prints the version of the package."""
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"{__version__}\n"
 
@@ -52,7 +52,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 def test_a_wrong_key_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that the API rejects is exit code 4 and the API's own message, without the key."""
+    """A key that the API rejects ends with exit code 4 and the API's message, without the key."""
     monkeypatch.setenv("PANDIUM_API_KEY", "some-other-key")
     assert run(LIST_TENANTS) == 4
     written = capsys.readouterr()
@@ -83,7 +83,7 @@ def test_an_invalid_setting_is_a_configuration_error(
 def test_an_error_message_cannot_control_the_terminal(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Escape sequences and line breaks of the API's message are written as text, on one line."""
+    """Escape sequences and newlines in the API's message are printed as text on one line."""
     message = "no\x1b]0;title\x07\r\nreally\u202e"
     httpx_mock.add_response(status_code=400, json={"message": message})
     assert run(LIST_TENANTS) == 4
@@ -95,7 +95,7 @@ def test_an_error_message_cannot_control_the_terminal(
 def test_an_unknown_outcome_is_mentioned(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the response to a POST is lost, the message says that it may have been executed."""
+    """If the response to a POST is lost, the message states that it may have been executed."""
     httpx_mock.add_exception(httpx.ReadTimeout("too late"))
     assert run(["builds", "create", "1", "v1", "--timeout", "5"]) == 4
     assert capsys.readouterr().err.endswith("(the request may have been executed)\n")
@@ -105,7 +105,7 @@ def test_an_unknown_outcome_is_mentioned(
 def test_the_outcome_of_a_get_is_not_mentioned(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the response to a GET is lost, there is no such hint, because it changes nothing."""
+    """If the response to a GET is lost, there is no such hint, because a GET changes nothing."""
     httpx_mock.add_exception(httpx.ReadTimeout("too late"))
     assert run(["integrations", "get", "1", "--attempts", "1"]) == 4
     assert "executed" not in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_the_outcome_of_a_get_is_not_mentioned(
 def test_a_connection_error_names_the_host(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message has the full URL, since the host may be what is wrong."""
+    """The message contains the full URL, because the host may be the problem."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     line = ["integrations", "get", "1", "--attempts", "1", "--base-url", "http://127.0.0.1:1"]
     assert run(line) == 4
@@ -127,7 +127,7 @@ def test_a_connection_error_names_the_host(
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command has a help text, and a line in the help of its group."""
+    """Each command has a help text and a line in the help of its group."""
 
     def check(command: click.Command, path: list[str]) -> None:
         if path == ["emulator"]:
@@ -147,7 +147,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_group_without_a_command_shows_its_help(
     path: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pandium-api tenants` is a usage error, and shows the same text as `--help`."""
+    """`pandium-api tenants` is a usage error and shows the same text as `--help`."""
     assert run(path) == 2
     error = capsys.readouterr().err
     assert run([*path, "--help"]) == 0
@@ -155,7 +155,7 @@ def test_a_group_without_a_command_shows_its_help(
 
 
 def test_lists_in_a_help_text_are_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command for each shell is on a line of its own, and can be copied."""
+    """The command for each shell is on a separate line and can be copied."""
     assert run(["completion", "--help"]) == 0
     written = capsys.readouterr().out
     path = "~/.local/share/bash-completion/completions/pandium-api"
@@ -166,7 +166,7 @@ def test_lists_in_a_help_text_are_not_wrapped(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_emulator_parses_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """`emulator` passes all options to the emulator, `--help` included."""
+    """`emulator` passes all options, including `--help`, to the emulator."""
     with pytest.raises(SystemExit) as exit_info:
         run(["emulator", "--help"])
     assert exit_info.value.code == 0
@@ -174,7 +174,7 @@ def test_the_emulator_parses_its_own_options(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_emulator_serves_until_sigterm() -> None:
-    """`emulator` serves on the given port until SIGTERM, and ends with exit code 0."""
+    """`emulator` serves on the given port until SIGTERM and ends with exit code 0."""
     child = start_child("emulator", "--port", "0", "--seed", "demo", environ=NO_VARIABLES)
     assert child.stdout is not None
     url = child.stdout.readline().removeprefix("Pandium emulator: ").strip()
@@ -208,7 +208,7 @@ complete_line 'pandium-api tenants list --format '""",
 
 @pytest.mark.parametrize("shell", [shell for shell in SCRIPTS if shutil.which(shell)])
 def test_shells_complete_commands_and_values(shell: str, tmp_path: Path) -> None:
-    """Each installed shell completes groups, commands, and the values of options."""
+    """Each installed shell completes groups, commands and option values."""
     program = tmp_path / "pandium-api"
     program.write_text(f"#!{sys.executable}\n{RUN_CHILD}\n")
     program.chmod(0o700)
@@ -231,7 +231,7 @@ def test_shells_complete_commands_and_values(shell: str, tmp_path: Path) -> None
 def test_each_shell_has_a_completion_script(
     shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script of a shell runs the command to get the completions."""
+    """A shell's script runs the command to get the completions."""
     assert run(["completion", shell]) == 0
     assert f"_PANDIUM_API_COMPLETE={shell}_complete" in capsys.readouterr().out
     monkeypatch.setenv("_PANDIUM_API_COMPLETE", f"{shell}_complete")

@@ -1,4 +1,4 @@
-"""The progress bar of a wait for runs."""
+"""The progress bar shown while waiting for runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_bar_counts_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipe_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If standard error is not a terminal, the bar writes nothing."""
+    """If standard error is not a terminal, the bar prints nothing."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     draw_bar()

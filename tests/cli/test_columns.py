@@ -1,4 +1,4 @@
-"""The columns that tables show of each kind of record."""
+"""The table columns for each kind of record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("api_environment")
 def test_a_run_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run shows its phase, its times to the minute, and its triggers; absent cells are empty."""
+    """A run shows its phase, its times to the minute, and its triggers. Missing cells are empty."""
     emulator.add_tenant("acme")
     emulator.runs.script(appears_after=0, phases=[("Failed (Timeout)", 0)])
     assert run(["tenants", "sync", "1"]) == 0
@@ -35,7 +35,7 @@ def test_a_run_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str
 
 
 def test_a_tenant_without_a_status_has_empty_cells() -> None:
-    """Fields that the API leaves out of a tenant are empty cells."""
+    """Fields that the API omits from a tenant are empty cells."""
     out = io.StringIO()
     Table("Tenant", out, None).write([Tenant(1, "a", archived=True), Tenant(2, "b", paused=False)])
     assert [row.split() for row in out.getvalue().splitlines()[1:]] == [
@@ -45,7 +45,7 @@ def test_a_tenant_without_a_status_has_empty_cells() -> None:
 
 
 def test_a_finished_wait_shows_its_polls_and_seconds() -> None:
-    """The row of a wait has the outcome, the time to a tenth of a second, and the polls."""
+    """The row of a wait contains the outcome, the time to a tenth of a second, and the polls."""
     out = io.StringIO()
     Table("RunRow", out, None).write([RunRow(7, "3", "succeeded", "Succeeded", None, 4, 2.04)])
     title, line = out.getvalue().splitlines()

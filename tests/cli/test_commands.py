@@ -1,4 +1,4 @@
-"""The commands: what each one sends to the emulator, what it writes, and its help."""
+"""The commands: the requests that they send, their output and their help."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ COMMANDS = [
 def test_each_operation_has_a_command(
     line: str, request_line: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command sends exactly the request of its operation, and ends with exit code 0."""
+    """A command sends exactly the request of its operation and ends with exit code 0."""
     assert run(line.split(" ")) == 0
     sent = [f"{request.method} {request.path}" for request in emulator.requests]
     written = capsys.readouterr()
@@ -76,7 +76,7 @@ def test_each_operation_has_a_command(
 def test_a_run_can_be_followed_from_its_trigger(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There are commands for the status of a trigger, the log of a run, and the URL of the log."""
+    """There are commands for a trigger's status, a run's log, and the URL of the log."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     assert run(["tenants", "sync", "1", "-f", "jsonl"]) == 0
     trigger = json.loads(capsys.readouterr().out)["trigger_id"]
@@ -91,7 +91,7 @@ def test_a_run_can_be_followed_from_its_trigger(
 def test_a_listing_is_limited_unless_all_is_given(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without `--all` at most 100 records are listed, and a message says how to continue."""
+    """Without `--all`, at most 100 records are listed, and a message explains how to continue."""
     for number in range(102):
         emulator.add_tenant(f"t-{number}")
     assert run(["tenants", "list", "-f", "jsonl"]) == 0
@@ -108,7 +108,7 @@ def test_a_listing_is_limited_unless_all_is_given(
 def test_paging_options_reach_the_listing(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Page size, skip, prefetch and the reaction to drift are those of the listing."""
+    """The page size, skip, prefetch and drift options are passed to the listing."""
     for number in range(4):
         emulator.add_tenant(f"t-{number}")
     line = "tenants list --all --page-size 2 --skip 1 --prefetch 1 --on-drift ignore -f jsonl"
@@ -124,7 +124,7 @@ def last_body(emulator: Emulator) -> Any:
 
 
 def test_a_payload_is_json_or_a_file(emulator: Emulator, tmp_path: Path) -> None:
-    """An option that takes JSON also reads it from a file that `@` names."""
+    """An option that accepts JSON also accepts a file, as `@FILE`."""
     (tmp_path / "payload.json").write_text('{"since": "2026-01-01", "é": 1}', encoding="utf-8")
     sync = ["integrations", "sync", "1", "--user-name", "ann", "--payload"]
     assert run([*sync, f"@{tmp_path / 'payload.json'}"]) == 0
@@ -143,7 +143,7 @@ def test_a_payload_can_come_from_standard_input(
 
 
 def test_an_update_sends_only_the_given_fields(emulator: Emulator) -> None:
-    """An update sends the fields of its options, and those of `--set` as JSON."""
+    """An update sends the fields of its options and those passed with `--set` as JSON."""
     line = "tenants update 1 --active --user-schedule=* --set other=[1,null]"
     run(line.split(" "))
     assert last_body(emulator) == {"paused": False, "user_schedule": "*", "other": [1, None]}
@@ -152,7 +152,7 @@ def test_an_update_sends_only_the_given_fields(emulator: Emulator) -> None:
 def test_a_connector_call_sends_its_query_headers_and_body(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All parts of a connector call are sent, and the upstream's data is written as JSON."""
+    """All parts of a connector call are sent, and the upstream's data is printed as JSON."""
     line = f"connectors call 1 shop {URL} -X PUT --query a=1 --query a=2 --query b=x=y --header N=v"
     assert run([*line.split(" "), "--body", '{"total": 3}']) == 0
     assert last_body(emulator) == {
@@ -168,13 +168,13 @@ def test_a_connector_call_sends_its_query_headers_and_body(
 def test_text_of_an_upstream_is_written_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An XML or SOAP response is written as the document itself, not as a JSON string."""
+    """An XML or SOAP response is printed as a document, not as a JSON string."""
     assert run(["connectors", "xml", "1", "shop", URL, "--data", "<a/>"]) == 0
     assert capsys.readouterr().out == "<xml><a/></xml>\n"
 
 
 def test_an_upstreams_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error of the upstream ends with exit code 4 and one line that has its status."""
+    """An upstream error ends with exit code 4 and one line that contains its status."""
     assert run(["connectors", "call", "1", "shop", URL, "-X", "DELETE"]) == 4
     written = capsys.readouterr()
     assert written.out == ""
@@ -185,7 +185,7 @@ def test_an_upstreams_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_request_sends_parameters_headers_and_json(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`request` sends its parameters, headers and body, and writes the JSON of the response."""
+    """`request` sends its parameters, headers and body, and prints the response as JSON."""
     line = "request post /v2/tenants/1/sync --param mode=init --header X-Note=1"
     assert run([*line.split(" "), "--json", '{"a": 1}']) == 0
     sent = emulator.requests[-1]
@@ -231,7 +231,7 @@ INVALID = [
 def test_an_invalid_command_line_is_one_line(
     line: str, message: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An invalid command line is a message of one line and exit code 2; nothing is sent."""
+    """An invalid command line ends with a one-line message and exit code 2. Nothing is sent."""
     assert run(line.split(" ")) == 2
     written = capsys.readouterr()
     assert (written.out, written.err.count("\n")) == ("", 1)
@@ -249,14 +249,14 @@ def _find_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, cl
 
 
 ALL_COMMANDS = dict(_find_commands(app))
-# The emulator parses and documents its own options; completion has one example per shell.
+# The emulator parses and documents its own options, and completion has an example per shell.
 UNDOCUMENTED = ("completion", "emulator")
 DOCUMENTED = [name for name in sorted(ALL_COMMANDS) if not name.startswith(UNDOCUMENTED)]
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_help_of_each_command_has_a_valid_example(name: str) -> None:
-    """Each command's help has a line with an example, which is a valid command line."""
+    """Each command's help contains an example, which is a valid command line."""
     examples = re.findall(r"^ *Example: (.+)$", ALL_COMMANDS[name].help or "", re.MULTILINE)
     assert len(examples) == 1, f"{name}: add a line 'Example: pandium-api {name} …' to its help"
     words = shlex.split(examples[0])
@@ -267,7 +267,7 @@ def test_the_help_of_each_command_has_a_valid_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_each_option_has_a_help_text(name: str) -> None:
-    """Each option of a command says what it does."""
+    """Each option of a command has a help text."""
     command = ALL_COMMANDS[name]
     for parameter in command.get_params(click.Context(command)):
         if isinstance(parameter, click.Option):

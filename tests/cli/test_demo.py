@@ -1,4 +1,4 @@
-"""The `demo` command: as a child process in a pipe and on a terminal, and its parts."""
+"""The `demo` command as a child process, in a pipe and on a terminal, and its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL_TABLES = ["Succeeded", "Failed (Integration Issue)", "requests sent", "404
 
 
 def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
-    """In a pipe the demo writes a line per stage and plain tables, without escape sequences."""
+    """In a pipe, the demo prints a line per stage and plain tables, without escape sequences."""
     done = run_child(*SMALL, environ={"FORCE_COLOR": "1", "http_proxy": "http://127.0.0.1:9"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:4] == [
@@ -36,7 +36,7 @@ def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
 
 
 def test_on_a_terminal_the_demo_draws_bars() -> None:
-    """On a terminal each stage has a progress bar, and the tables follow."""
+    """On a terminal, each stage has a progress bar, followed by the tables."""
     code, screen = run_on_terminal(*SMALL, columns=100, lines=40)
     assert code == 0
     assert "\x1b[" in screen.written
@@ -45,7 +45,7 @@ def test_on_a_terminal_the_demo_draws_bars() -> None:
 
 
 def test_no_color_makes_a_terminal_plain() -> None:
-    """With `NO_COLOR` a terminal gets the same output as a pipe."""
+    """With `NO_COLOR`, a terminal gets the same output as a pipe."""
     code, screen = run_on_terminal(*SMALL[:-1], "1", environ={"NO_COLOR": "1"})
     assert code == 0
     assert "waiting for runs: 1\r\n" in screen.written
@@ -53,7 +53,7 @@ def test_no_color_makes_a_terminal_plain() -> None:
 
 
 def test_an_interrupt_ends_the_demo_cleanly() -> None:
-    """Ctrl-C during the wait ends the command with 130 and without a traceback."""
+    """Ctrl-C during the wait ends the command with exit code 130 and without a traceback."""
     child = subprocess.Popen(
         [sys.executable, "-c", RUN_CHILD, *SMALL],
         stdout=subprocess.PIPE,
@@ -107,7 +107,7 @@ def make_result(status: str | None) -> RunResult:
 
 
 def test_outcomes_are_counted_by_status() -> None:
-    """Outcomes are counted by the vendor's status or the error's name, most frequent first."""
+    """Outcomes are counted by status or error name, most frequent first."""
     statuses = ("Failed (Refresh)", "Succeeded", "Succeeded", None)
     results = [make_result(status) for status in statuses]
     report = Report(Size(10, 2, 4), 10, 0.5, results, (20, 3), 1.25)
@@ -136,14 +136,14 @@ def test_outcomes_are_counted_by_status() -> None:
 def test_a_report_is_complete_if_nothing_is_missing(
     listed: int, statuses: list[str | None], *, is_complete: bool
 ) -> None:
-    """A report is complete if every tenant was listed and every run ended, in success or not."""
+    """A report is complete if every tenant was listed and every run ended, successfully or not."""
     results = [make_result(status) for status in statuses]
     report = Report(Size(10, 2, 2), listed, 0.5, results, (20, 3), 1.25)
     assert report.is_complete() is is_complete
 
 
 def test_the_emulator_of_the_demo_is_deterministic() -> None:
-    """Equal sizes give equal tenants, spread over the integrations; each one is reported."""
+    """Equal sizes produce equal tenants, distributed among the integrations."""
     steps: list[int] = []
     first, second = (create_emulator(Size(60, 3, 1), lambda: steps.append(1)) for _ in range(2))
     names = [(tenant.name, tenant.integration_id) for tenant in first.tenants]
@@ -153,7 +153,7 @@ def test_the_emulator_of_the_demo_is_deterministic() -> None:
 
 
 def test_only_a_capable_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal gets bars; a dumb terminal and a pipe get lines."""
+    """A terminal gets bars, whereas a dumb terminal or a pipe gets lines."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(choose_display(Terminal()), Bars)
@@ -163,7 +163,7 @@ def test_only_a_capable_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_bars_show_steps_and_tables() -> None:
-    """A bar counts the steps of its stage; a table has a title, names and numbers."""
+    """A bar counts the steps of its stage. A table has a title, names and numbers."""
     stream = Terminal()
     with Bars(Console(file=stream, force_terminal=True, width=100)) as bars:
         advance = bars.begin("listing", 2)

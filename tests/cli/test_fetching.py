@@ -1,4 +1,4 @@
-"""Listings on their way to standard output: limits, pipes, errors and interrupts."""
+"""Listings printed to standard output: limits, pipes, errors and interrupts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOTAL = 100_000
 
 
 class LongListing(http.server.BaseHTTPRequestHandler):
-    """A listing of 100,000 tenants, which are created on demand."""
+    """A listing of 100,000 tenants that are created on demand."""
 
     protocol_version = "HTTP/1.1"
     requests = 0
@@ -64,7 +64,7 @@ def serve_long_listing() -> Iterator[str]:
 
 @pytest.mark.parametrize("output_format", ["table", "jsonl"])
 def test_a_listing_stops_when_the_reader_closes_the_pipe(output_format: str) -> None:
-    """`head` gets its lines, few pages are fetched, and standard error stays empty."""
+    """`head` gets its lines, few pages are fetched, and standard error remains empty."""
     with serve_long_listing() as url:
         line = ["tenants", "list", "--all", "-f", output_format]
         child = start_child(*line, environ=api_variables(url))
@@ -82,7 +82,7 @@ def test_a_listing_stops_when_the_reader_closes_the_pipe(output_format: str) -> 
 def test_a_long_listing_is_complete(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last 20,000 of 100,000 tenants are written one per line, in order."""
+    """The last 20,000 of 100,000 tenants are printed one per line, in order."""
     monkeypatch.setenv("PANDIUM_API_KEY", KEY)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve_long_listing() as url:
@@ -94,7 +94,7 @@ def test_a_long_listing_is_complete(
 def test_a_failed_listing_says_how_to_resume(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records before an error are written, a JSON array stays open, and `--skip` is named."""
+    """Records before an error are printed, a JSON array remains open, and `--skip` is shown."""
     monkeypatch.setenv("PANDIUM_API_KEY", KEY)
     httpx_mock.add_response(json=[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}])
     httpx_mock.add_response(status_code=400, json={"message": "no"}, is_reusable=True)
@@ -111,7 +111,7 @@ def test_a_failed_listing_says_how_to_resume(
 def test_an_interrupted_listing_says_how_to_resume(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After Ctrl-C, the message has the number of records to skip."""
+    """After Ctrl-C, the message contains the number of records to skip."""
     for _ in range(6):
         emulator.add_tenant()
 
@@ -128,7 +128,7 @@ def test_an_interrupted_listing_says_how_to_resume(
 def test_an_interrupt_before_the_first_request_needs_no_hint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C at the prompt for the key writes nothing."""
+    """Ctrl-C at the prompt for the key prints nothing."""
 
     def prompt(_: str) -> str:
         raise KeyboardInterrupt

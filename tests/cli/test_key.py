@@ -41,7 +41,7 @@ def write_key_file(folder: Path, text: str, mode: int = 0o600) -> str:
 def test_a_key_file_overrides_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--key-file` overrides the environment variable, and the last one given is used."""
+    """`--key-file` overrides the environment variable. If it is repeated, the last one wins."""
     monkeypatch.setenv("PANDIUM_API_KEY", "some-other-key")
     path = write_key_file(tmp_path, f"{KEY}\n")
     assert run([*LIST_TENANTS, "--key-file", path]) == 0
@@ -51,7 +51,7 @@ def test_a_key_file_overrides_the_environment(
 
 @pytest.mark.usefixtures("_no_key")
 def test_a_key_file_can_be_a_pipe() -> None:
-    """The key is read from a pipe, as in `--key-file <(pass show key)`."""
+    """The key can be read from a pipe, as in `--key-file <(pass show key)`."""
     reading, writing = os.pipe()
     os.write(writing, KEY.encode())
     os.close(writing)
@@ -101,7 +101,7 @@ def test_a_key_file_without_a_key_is_refused(
 def test_without_a_terminal_there_is_no_prompt(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If nobody can answer a prompt, the error says where to put the key."""
+    """Without a terminal for a prompt, the error explains where to put the key."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(KEY))
     monkeypatch.setenv("PANDIUM_API_KEY", "  ")
     assert run(LIST_TENANTS) == 3
@@ -113,7 +113,7 @@ def test_without_a_terminal_there_is_no_prompt(
 def test_on_a_terminal_the_key_is_prompted_for(
     typed: str | EOFError, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The text typed at the prompt is the key. No text is a configuration error."""
+    """The text typed at the prompt is the key. Empty input is a configuration error."""
 
     def prompt(_: str) -> str:
         if isinstance(typed, str):
@@ -126,7 +126,7 @@ def test_on_a_terminal_the_key_is_prompted_for(
 
 
 def test_a_prompt_does_not_show_the_key(emulator: Emulator) -> None:
-    """A key typed at the prompt is used, and does not appear on the terminal."""
+    """A key typed at the prompt is used and does not appear on the terminal."""
     emulator.add_tenant("acme")
     typed: list[bytes] = []
 
@@ -145,7 +145,7 @@ def test_a_prompt_does_not_show_the_key(emulator: Emulator) -> None:
 
 
 def test_no_option_takes_a_key() -> None:
-    """No option has the key as its value, because `ps` shows the arguments of a process."""
+    """No option accepts a key as its value, because `ps` shows the arguments of a process."""
 
     def option_names(command: click.Command) -> Iterator[str]:
         yield from (name for parameter in command.params for name in parameter.opts)

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options shared by several commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _defaults(function: object) -> dict[str, object]:
 
 
 LISTING = _defaults(Tenants.list)
-# What the client uses if the option is not given.
+# The values that the client uses if the options are not given.
 DEFAULTS = {
     "timeout": _defaults(AsyncPandium)["timeout"],
     "attempts": Retry().attempts,

@@ -1,4 +1,4 @@
-"""The process of the command: its start, missing extras, closed or full streams, interrupts."""
+"""The process of the command: startup, missing extras, closed or full streams, and interrupts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from support.cli import (
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
 
-# The start
+# Startup
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["tenants", "sync", "--help"], ["--version"]])
 def test_help_does_not_load_the_client(arguments: list[str]) -> None:
-    """A command line that sends no request loads neither the HTTP libraries nor rich."""
+    """A command line that sends no request imports neither the HTTP libraries nor rich."""
     program = (
         f"{PREPARE_CHILD}from pandium._cli import main; code = main();"
         "slow = {'cattrs', 'httpcore2', 'httpx', 'rich'};"
@@ -61,7 +61,7 @@ sys.exit(main())
     ("module", "code"), [("pandium.models", -signal.SIGINT), ("pandium._cli.app", 130)]
 )
 def test_ctrl_c_during_the_start_shows_no_traceback(module: str, code: int) -> None:
-    """During the import of the package the signal ends the process, and later it is 130."""
+    """While the package is being imported, SIGINT ends the process. Later, the exit code is 130."""
     done = run_child("--help", program=INTERRUPT_IMPORT.format(module=module))
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
@@ -93,7 +93,7 @@ def test_the_handler_of_sigint_is_restored(handler: Any, monkeypatch: pytest.Mon
     ],
 )
 def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:
-    """A missing module is one line on standard error that says how to install it."""
+    """A missing module is reported on one line, with instructions to install it."""
     program = f"import sys; sys.modules[{module!r}] = None; {RUN_CHILD}"
     done = run_child(*arguments, program=program)
     expected = f'pandium-api requires {module}: pip install "pandium[{extra}]"\n'
@@ -104,7 +104,7 @@ def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: s
 def test_a_module_of_no_extra_is_a_traceback(
     name: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing module that belongs to no extra is a bug, which is raised unchanged."""
+    """A missing module that belongs to no extra is a bug, so the error is re-raised unchanged."""
 
     def fail(_: object) -> int:
         raise ModuleNotFoundError("gone", name=name)
@@ -149,7 +149,7 @@ def test_a_closed_stream_is_not_a_traceback(  # noqa: PLR0917 - two fixtures
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A closed standard output is exit code 74. Without standard error the command still runs."""
+    """If standard output is closed, the exit code is 74. A closed standard error has no effect."""
     monkeypatch.setattr(sys, "argv", ["pandium-api", "--version"])
     monkeypatch.setattr(sys, closed, None)
     assert main() == code
@@ -157,7 +157,7 @@ def test_a_closed_stream_is_not_a_traceback(  # noqa: PLR0917 - two fixtures
 
 
 def test_output_that_cannot_be_written_has_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken pipe is 141 and a full disk is 74. The flush at the end does not fail again."""
+    """A broken pipe is 141 and a full disk is 74. The final flush does not fail again."""
     monkeypatch.setattr(sys, "argv", ["pandium-api", "completion", "fish"])
     reading, writing = os.pipe()
     os.close(reading)
@@ -186,7 +186,7 @@ def run_with_full_disk(
 
 @pytest.mark.parametrize("line", ["tenants list", "tenants sync 1", "tenants sync 1 --wait"])
 def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
-    """If standard output cannot be written to, the error is one line without a traceback."""
+    """If standard output is not writable, the error is one line without a traceback."""
     emulator.runs.script(appears_after=0)
     emulator.add_tenant("acme")
     done = run_with_full_disk("stdout", f"{line} -f jsonl", emulator)
@@ -200,20 +200,20 @@ def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
 def test_a_full_standard_error_does_not_change_the_exit_code(
     line: str, code: int, emulator: Emulator
 ) -> None:
-    """If standard error cannot be written to, the exit code still reports the outcome."""
+    """If standard error is not writable, the exit code still indicates the outcome."""
     emulator.runs.script(appears_after=0)
     emulator.add_tenant()
     assert run_with_full_disk("stderr", line, emulator).returncode == code
 
 
 def test_the_module_runs_the_command() -> None:
-    """`python -m pandium_api` is the command."""
+    """`python -m pandium_api` runs the command."""
     command = [sys.executable, "-m", "pandium_api", "--version"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.stdout == f"{pandium.__version__}\n"
 
 
-# Text from outside
+# External text
 
 
 NAME = "Zo\u00eb"
@@ -230,7 +230,7 @@ LOCALES = {
 def test_text_is_utf_8_in_every_locale(
     source: str, locale: str, mark: str, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """A payload is UTF-8 from a file, standard input or an argument, with or without a mark."""
+    """A payload from a file, standard input or an argument is UTF-8, with or without a BOM."""
     emulator.add_tenant("acme")
     content = f'{mark}{{"name": "{NAME}"}}'.encode()
     file = tmp_path / "payload.json"
@@ -245,7 +245,7 @@ def test_text_is_utf_8_in_every_locale(
 
 
 def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Path) -> None:
-    """The mark that Windows editors write at the start of a file is not part of the key."""
+    """The byte order mark that Windows editors write is not part of the key."""
     file = tmp_path / "key"
     file.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b"\r\n")
     file.chmod(0o600)
@@ -264,7 +264,7 @@ def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Pat
 def test_a_closed_standard_input_is_one_line(
     arguments: list[str], variables: dict[str, str], code: int
 ) -> None:
-    """Without a standard input, what needs it is an error of one line, without a traceback."""
+    """If standard input is closed but required, the error is one line without a traceback."""
     command = ["bash", "-c", '"$0" -m pandium_api "$@" 0<&-', sys.executable, *arguments]
     environ = child_environment({"PANDIUM_BASE_URL": "http://127.0.0.1:9", **variables})
     done = subprocess.run(
@@ -275,7 +275,7 @@ def test_a_closed_standard_input_is_one_line(
 
 
 def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
-    """A file in another encoding is an error of one line that says so."""
+    """A file in another encoding is a one-line error that mentions the encoding."""
     file = tmp_path / "payload.json"
     file.write_bytes('{"name": "Zo\u00eb"}'.encode("latin-1"))
     arguments = ["tenants", "sync", "1", "--payload", f"@{file}"]

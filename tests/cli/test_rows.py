@@ -1,4 +1,4 @@
-"""The four output formats: every field is written, and nothing can control a terminal."""
+"""The four output formats print every field and cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_formats_for_programs_have_every_field(
     output_format: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """JSON, JSON lines and CSV have the same records, with all fields under the API's names."""
+    """JSON, JSON Lines and CSV contain the same records, with all fields under the API's names."""
     for name in ("a", "b", "c"):
         emulator.add_tenant(name, configs={"k": [1, None, 'q"']}, user_schedule="0 1 * * *")
     assert run(["tenants", "list", "--all", "--page-size", "2", "-f", output_format]) == 0
@@ -68,7 +68,7 @@ def _parse_cell(cell: str) -> Any:
 def test_an_empty_listing_is_valid_in_each_format(
     output_format: str, expected: str, capsys: pytest.CaptureFixture[str], emulator: Emulator
 ) -> None:
-    """An empty listing is an empty array, no line, or a header; a message tells the user."""
+    """An empty listing is an empty array, no line, or a header. A message informs the user."""
     empty = emulator.add_integration("empty", releases=0).id
     assert run(["releases", "list", str(empty), "-f", output_format]) == 0
     written = capsys.readouterr()
@@ -78,7 +78,7 @@ def test_an_empty_listing_is_valid_in_each_format(
 
 
 def test_a_single_record_is_a_table_of_its_fields() -> None:
-    """As a table, a single record has one line per field; nested fields have dotted names."""
+    """As a table, a single record has one line per field. Nested fields have dotted names."""
     out = io.StringIO()
     write_record(TenantMetadata(7, {"a": {"b": [1]}, "\x1b": "x\ny"}), "table", out)
     assert out.getvalue().splitlines() == [
@@ -107,7 +107,7 @@ cells = st.text() | st.sampled_from(["a\rb", "a\nb", 'a"b', "a,b", "=1+1", " a "
 
 @given(st.lists(cells, min_size=1, max_size=3))
 def test_csv_round_trips_any_text(texts: list[str]) -> None:
-    """A CSV reader gets every text back unchanged, in its own cell."""
+    """A CSV reader gets every text back unchanged, each in its own cell."""
     out = io.StringIO(newline="")
     writer = create_writer("RunRow", "csv", out)
     writer.write([RunRow(1, "2", text, text, None, 0, 0.5) for text in texts])
@@ -120,7 +120,7 @@ def test_csv_round_trips_any_text(texts: list[str]) -> None:
 @given(st.text())
 @example(HOSTILE)
 def test_json_is_safe_and_round_trips_any_text(text: str) -> None:
-    """JSON contains no control character, can be encoded, and decodes to the same text."""
+    """JSON contains no control characters, can be encoded, and decodes to the same text."""
     for output_format in ("json", "jsonl"):
         out = io.StringIO()
         writer = create_writer("Integration", output_format, out)
@@ -139,7 +139,7 @@ def test_json_is_safe_and_round_trips_any_text(text: str) -> None:
     [("json", "größe-שלום"), ("csv", "größe-שלום"), ("table", r"gr\xf6\xdfe-\u05e9")],
 )
 def test_formats_for_programs_are_utf_8_in_any_locale(output_format: str, expected: str) -> None:
-    """JSON and CSV are UTF-8 in every locale; a table escapes what the locale cannot encode."""
+    """JSON and CSV are UTF-8 in every locale. A table escapes what the locale cannot encode."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
     writer = create_writer("Integration", output_format, out)
@@ -150,7 +150,7 @@ def test_formats_for_programs_are_utf_8_in_any_locale(output_format: str, expect
 
 @pytest.mark.parametrize("output_format", ["table", "csv", "jsonl", "json"])
 def test_no_format_writes_escape_sequences_of_the_server(output_format: str) -> None:
-    """On a terminal, no format writes an escape sequence that came from the server."""
+    """On a terminal, no format prints an escape sequence received from the server."""
     out = Terminal()
     writer = create_writer("Integration", output_format, out)
     writer.write([make_integration(1, HOSTILE)])
@@ -164,7 +164,7 @@ def test_no_format_writes_escape_sequences_of_the_server(output_format: str) -> 
 
 
 def test_text_in_a_pipe_is_unchanged() -> None:
-    """In a file or a pipe, text is written unchanged except for a newline at its end."""
+    """In a file or pipe, text is unchanged except for a final newline."""
     out = io.StringIO()
     write_text("a\x1b[31mb\r\nc", out)
     assert out.getvalue() == "a\x1b[31mb\r\nc\n"
@@ -172,7 +172,7 @@ def test_text_in_a_pipe_is_unchanged() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_lacks_become_null(value: float) -> None:
-    """NaN and infinity are written as null, at any depth."""
+    """NaN and infinity are printed as null at any depth."""
     out = io.StringIO()
     write_json({"a": [value, {"b": value}], "c": 1.5}, out)
     assert json.loads(out.getvalue(), parse_constant=pytest.fail) == {

@@ -1,4 +1,4 @@
-"""What a wait for runs reports: rows, a progress bar, a summary and an exit code."""
+"""The report of a wait for runs: rows, a progress bar, a summary and an exit code."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_the_exit_code_of_a_wait_reports_the_outcomes(
 
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_a_bar_is_drawn_on_a_terminal(
-    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    has_journal: bool,  # noqa: FBT001 - a test parameter
     emulator: Emulator,
     tmp_path: Path,
 ) -> None:
-    """On a terminal a bar counts the runs that have ended, and is removed at the end."""
+    """On a terminal, a bar counts the runs that have ended and is removed at the end."""
     ids = add_tenants(emulator, "Succeeded", "Failed (Timeout)")
     line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1"]
     line += ["--journal", str(tmp_path / "sync.db")] if has_journal else []
@@ -67,8 +67,8 @@ def test_a_bar_is_drawn_on_a_terminal(
     assert summary == "pandium-api: 1 failed, 1 succeeded"
 
 
-def test_no_bar_is_drawn_without_colour(emulator: Emulator) -> None:
-    """With `NO_COLOR` a terminal gets plain lines."""
+def test_no_bar_is_drawn_without_color(emulator: Emulator) -> None:
+    """With `NO_COLOR`, a terminal gets plain lines."""
     ids = add_tenants(emulator, "Succeeded")
     line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1"]
     code, screen = run_on_terminal(*line, environ=api_variables(emulator.url, NO_COLOR="1"))
@@ -78,7 +78,7 @@ def test_no_bar_is_drawn_without_colour(emulator: Emulator) -> None:
 
 
 def test_the_bar_does_not_overwrite_rows(emulator: Emulator) -> None:
-    """JSON on a terminal with a bar stays complete."""
+    """JSON printed on a terminal with a bar is complete."""
     ids = add_tenants(emulator, "Succeeded", "Succeeded")
     line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1", "-f", "json"]
     code, screen = run_on_terminal(*line, columns=250, environ=api_variables(emulator.url))

@@ -40,7 +40,7 @@ def test_the_log_depends_on_the_terminal_and_on_debug(
     httpx_mock: HTTPXMock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pipe gets only the error, a terminal gets retries as well, and `--debug` shows all."""
+    """A pipe gets only errors, a terminal also gets retries, and `--debug` shows everything."""
     httpx_mock.add_response(status_code=503, json={"message": "x"}, headers={"Retry-After": "0"})
     httpx_mock.add_response(status_code=404, json={"message": f"no {KEY}"})
     stream = errors()
@@ -57,7 +57,7 @@ def test_the_log_depends_on_the_terminal_and_on_debug(
 def test_a_second_ctrl_c_does_not_interrupt_the_shutdown(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second Ctrl-C soon after the first is ignored, so that the cleanup completes."""
+    """A second Ctrl-C soon after the first one is ignored, so that cleanup can complete."""
     events = []
 
     async def respond(_: httpx.Request) -> httpx.Response:
@@ -79,7 +79,7 @@ def test_a_second_ctrl_c_does_not_interrupt_the_shutdown(
 
 
 def test_an_ignored_sigint_stays_ignored(httpx_mock: HTTPXMock) -> None:
-    """If a shell ignores SIGINT for a background job, the command ignores it as well."""
+    """If a shell ignores SIGINT for a background job, the command also ignores it."""
     httpx_mock.add_response(json={"trigger_id": "17"})
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

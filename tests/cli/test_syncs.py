@@ -1,4 +1,4 @@
-"""The command `tenants sync`: with and without a wait, with and without a journal."""
+"""The `tenants sync` command, with or without a wait or a journal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAIT = ["--wait", *FAST_POLLING, "-f", "jsonl"]
 
 @pytest.fixture
 def mocked_api(httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch) -> HTTPXMock:
-    """Return a mock of the production API, which is used instead of the emulator."""
+    """Return a mock of the production API, which replaces the emulator."""
     monkeypatch.delenv("PANDIUM_BASE_URL")
     return httpx_mock
 
@@ -51,7 +51,7 @@ def mocked_api(httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch) -> HTTPXM
 def test_all_tenants_of_an_integration_can_be_synced(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--integration` syncs each tenant of that integration once, and no other tenant."""
+    """`--integration` syncs each tenant of that integration once and no other tenant."""
     other = emulator.add_integration().id
     add_tenants(emulator, "Succeeded", "Succeeded", "Succeeded")
     emulator.add_tenant(integration_id=other)
@@ -67,7 +67,7 @@ def test_all_tenants_of_an_integration_can_be_synced(
 def test_an_integration_that_does_not_exist_is_an_error(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The id of a missing integration is exit code 4, so that a mistyped id is noticed."""
+    """A nonexistent integration id ends with exit code 4, so that a mistyped id is noticed."""
     assert run(["tenants", "sync", "--integration", "99", *options]) == 4
     assert "404 Not Found: Integration 99 not found" in capsys.readouterr().err
 
@@ -76,7 +76,7 @@ def test_an_integration_that_does_not_exist_is_an_error(
 def test_an_integration_without_tenants_is_not_an_error(
     options: list[str], emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If there is nothing to sync, a message says so, and the exit code is 0."""
+    """If there is nothing to sync, a message is printed and the exit code is 0."""
     empty = str(emulator.add_integration().id)
     assert run(["tenants", "sync", "--integration", empty, *options]) == 0
     written = capsys.readouterr()
@@ -90,7 +90,7 @@ def test_an_integration_without_tenants_is_not_an_error(
 def test_a_failed_listing_ends_the_command_after_the_listed_tenants(
     options: list[str], mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Tenants listed before an error are synced and waited for. Then the exit code is 4."""
+    """Tenants listed before an error are synced, and their runs are awaited. The exit code is 4."""
     tenants = [{"id": id_, "name": f"t-{id_}"} for id_ in range(1, 501)]
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -113,7 +113,7 @@ def test_a_failed_listing_ends_the_command_after_the_listed_tenants(
 def test_an_id_that_no_tenant_can_have_is_an_error(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An id of more than 64 bits is named in the error, and the exit code is 4."""
+    """The error shows an id of more than 64 bits, and the exit code is 4."""
     assert run(["tenants", "sync", str(2**64), *options]) == 4
     written = capsys.readouterr()
     assert str(2**64) in (written.out if options else written.err)
@@ -124,7 +124,7 @@ def test_an_id_that_no_tenant_can_have_is_an_error(
 
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_max_concurrency_counts_tenants_until_their_runs_end(
-    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    has_journal: bool,  # noqa: FBT001 - a test parameter
     emulator: Emulator,
     tmp_path: Path,
 ) -> None:
@@ -147,7 +147,7 @@ def test_a_refused_sync_does_not_affect_the_others(
     emulator: Emulator,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """If the API refuses some syncs, the exit code is 1. If it refuses all of them, it is 4."""
+    """If the API rejects some syncs, the exit code is 1. If it rejects all of them, it is 4."""
     add_tenants(emulator, "Succeeded")
     assert run(["tenants", "sync", *ids, *options]) == code
     written = capsys.readouterr()
@@ -158,7 +158,7 @@ def test_a_refused_sync_does_not_affect_the_others(
 def test_a_sync_with_an_unknown_outcome_is_not_retried(
     options: list[str], mocked_api: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the response is lost, the request is not sent again, and the exit code is 1."""
+    """If the response is lost, the request is not retried, and the exit code is 1."""
     mocked_api.add_exception(
         httpx.ReadError("cut off"), url="https://api.pandium.io/v2/tenants/1/sync?mode=normal"
     )
@@ -173,7 +173,7 @@ def test_a_sync_with_an_unknown_outcome_is_not_retried(
 def test_a_broken_pipe_ends_a_sync(
     options: list[str], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the reader closes the pipe, the command ends with that error, not with a group of it."""
+    """If the reader closes the pipe, the command raises that error, not an exception group."""
 
     class BrokenPipe(io.StringIO):
         def flush(self) -> None:
@@ -196,7 +196,7 @@ def test_an_interrupted_sync_accounts_for_every_tenant(
     mocked_api: HTTPXMock,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """After Ctrl-C, triggers, unknown outcomes and tenants that were not synced are named."""
+    """After Ctrl-C, triggers, unknown outcomes and tenants that were not synced are listed."""
     polled = anyio.Event()
 
     async def respond(request: httpx.Request) -> httpx.Response:
@@ -231,7 +231,7 @@ def test_an_interrupted_sync_of_an_integration_is_incomplete(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After Ctrl-C, a message says that the integration has more tenants."""
+    """After Ctrl-C, a message states that the integration has more tenants."""
     add_tenants(emulator, *["Succeeded"] * 501)
     monkeypatch.setattr(sys, "stdout", InterruptingOutput(" 1" if not options else '"succeeded"'))
     with pytest.raises(KeyboardInterrupt):
@@ -245,7 +245,7 @@ def test_an_interrupted_sync_of_an_integration_is_incomplete(
 def test_a_finished_journal_is_written_again_without_requests(
     emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same command returns the same results, and sends no sync a second time."""
+    """The same command prints the same results and sends no sync again."""
     add_tenants(emulator, "Succeeded", "Failed (Timeout)", "Succeeded")
     line = ["tenants", "sync", "--integration", "1", *WAIT, "--journal", str(tmp_path / "sync.db")]
     expected = {1: "succeeded", 2: "failed", 3: "succeeded"}
@@ -280,7 +280,7 @@ def test_an_interrupted_job_is_resumed(
 
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_many_interrupts_end_a_child_once(
-    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    has_journal: bool,  # noqa: FBT001 - a test parameter
     emulator: Emulator,
     tmp_path: Path,
 ) -> None:
@@ -303,12 +303,12 @@ def test_many_interrupts_end_a_child_once(
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_a_refused_sync_has_no_trigger(
     output_format: str,
-    has_journal: bool,  # noqa: FBT001 - a parameter of the test
+    has_journal: bool,  # noqa: FBT001 - a test parameter
     emulator: Emulator,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The row of a refused sync has the tenant and the error, and an empty trigger."""
+    """The row of a rejected sync has the tenant and the error, and an empty trigger."""
     ids = ["99", *add_tenants(emulator, "Succeeded")]
     journal = ["--journal", str(tmp_path / "sync.db")] if has_journal else []
     assert run(["tenants", "sync", *ids, *WAIT, *journal, "-f", output_format]) == 1
@@ -326,7 +326,7 @@ def test_a_refused_sync_has_no_trigger(
 def test_an_unusable_journal_is_a_configuration_error(
     name: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the path cannot be a journal, nothing is sent, and the exit code is 3."""
+    """If the path cannot be a journal, nothing is sent and the exit code is 3."""
     (tmp_path / "text").write_text("this text is not a journal, although it is long\n" * 100)
     ids = add_tenants(emulator, "Succeeded")
     assert run(["tenants", "sync", *ids, "--wait", "--journal", str(tmp_path / name)]) == 3
@@ -339,7 +339,7 @@ def test_an_unusable_journal_is_a_configuration_error(
 def test_an_unknown_outcome_is_retried_only_on_request(
     mocked_api: HTTPXMock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A sync whose outcome is unknown is sent again only with `--retry-unknown`."""
+    """A sync with an unknown outcome is retried only with `--retry-unknown`."""
     mocked_api.add_exception(httpx.ReadError("cut off"))
     line = ["tenants", "sync", "1", *WAIT, "--journal", str(tmp_path / "sync.db")]
     line += ["--mode", "init", "--payload", '{"a": 1}']
@@ -358,7 +358,7 @@ def test_an_unknown_outcome_is_retried_only_on_request(
 def test_the_time_limit_holds_with_a_journal(
     emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that times out frees its slot, and the message says how to resume."""
+    """A run that times out frees its slot, and the message explains how to resume."""
     ids = [*add_tenants(emulator, "Succeeded", seconds=1000), *add_tenants(emulator, "Succeeded")]
     journal = str(tmp_path / "sync.db")
     line = ["tenants", "sync", *ids, *WAIT, "--journal", journal]
@@ -375,7 +375,7 @@ def test_the_time_limit_holds_with_a_journal(
 def test_a_run_that_timed_out_is_waited_for_again(
     emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same command waits for the trigger that timed out, and sends no other sync."""
+    """The same command waits for the trigger that timed out and sends no other sync."""
     [tenant] = add_tenants(emulator, "Succeeded", seconds=0.5)
     line = ["tenants", "sync", tenant, *WAIT, "--journal", str(tmp_path / "sync.db")]
     assert run([*line, "--wait-timeout", "0.2"]) == 5

@@ -1,4 +1,4 @@
-"""Tables: they fit the terminal, and their columns are aligned."""
+"""Tables fit the terminal, and their columns are aligned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_table_fits_its_terminal(texts: list[str], width: int) -> None:
 
 
 def test_a_table_without_a_maximum_width_crops_nothing() -> None:
-    """In a pipe every cell is complete, even if it is wider than those of the first batch."""
+    """In a pipe, every cell is complete, even if it is wider than in the first batch."""
     out = io.StringIO()
     table = Table("Integration", out, None)
     table.write([make_integration(1, "short")])
@@ -58,7 +58,7 @@ def test_a_table_without_a_maximum_width_crops_nothing() -> None:
 
 
 def test_numbers_are_never_cropped() -> None:
-    """An id that is wider than those of the first batch is written in full."""
+    """An id that is wider than in the first batch is printed completely."""
     out = io.StringIO()
     table = Table("Integration", out, 30)
     table.write([make_integration(1, "a")])
@@ -76,7 +76,7 @@ def find_column(screen: Screen, row: int, text: str) -> int:
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
 def test_on_a_terminal_columns_are_aligned(columns: int, emulator: Emulator) -> None:
-    """On narrow and wide terminals each record is one row, and the columns are aligned."""
+    """On terminals of any width, each record is one row and the columns are aligned."""
     for name in NAMES:
         emulator.add_integration(name, long_name=name * 3)
     code, screen = run_on_terminal(

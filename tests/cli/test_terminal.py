@@ -1,4 +1,4 @@
-"""Terminal detection, and escaping of text that would control a terminal."""
+"""Detecting terminals and escaping text that would control them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @example(HOSTILE)
 @example("a\u00a0b\u3000c")
 def test_escaped_text_is_printable(text: str) -> None:
-    """Escaped text has no control character, no bidirectional mark, and a definite width."""
+    """Escaped text has no control characters, no bidirectional marks and a definite width."""
     escaped = escape_controls(text)
     assert escaped.isprintable()
     assert wcwidth.wcswidth(escaped) >= 0
 
 
 def test_controls_become_visible_escapes() -> None:
-    """Control characters become escapes; characters of ambiguous width are removed."""
+    """Control characters become escapes. Characters of ambiguous width are removed."""
     assert escape_controls(HOSTILE) == r"\x1b[31mred\x07\x9b2J\u202egnp.exe\ud800\r\n"
     assert escape_controls("a\u00a0b\tc\nd", keep="\n\t") == "a b\tc\nd"
     assert escape_controls("👩‍💻 ❤️ 👍🏽 🇩🇪") == "👩💻 ❤ 👍 DE"
@@ -51,10 +51,10 @@ def test_controls_become_visible_escapes() -> None:
 def test_only_a_capable_terminal_can_draw(
     stream: io.StringIO,
     environ: dict[str, str],
-    expected: bool,  # noqa: FBT001 - a parameter of the test
+    expected: bool,  # noqa: FBT001 - a test parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`NO_COLOR`, a dumb terminal and a pipe all turn off colours and cursor movements."""
+    """`NO_COLOR`, a dumb terminal and a pipe all disable colors and cursor movement."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -62,7 +62,7 @@ def test_only_a_capable_terminal_can_draw(
 
 
 def test_only_a_terminal_has_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The width is the number of columns of a terminal, and `None` for a pipe."""
+    """The width is the number of columns of a terminal, or `None` for a pipe."""
     monkeypatch.setenv("COLUMNS", "72")
     assert terminal_width(Terminal()) == 72
     assert terminal_width(io.StringIO()) is None
@@ -76,7 +76,7 @@ def test_a_note_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_note_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If standard error cannot be written to, the message is dropped without an error."""
+    """If standard error is not writable, the message is dropped without an error."""
 
     class FullDisk(io.StringIO):
         def write(self, _: str) -> int:
@@ -90,7 +90,7 @@ def test_a_note_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatc
 def test_a_plain_terminal_gets_no_escape_sequences(
     changes: dict[str, str], emulator: Emulator
 ) -> None:
-    """With `NO_COLOR` or on a dumb terminal, a command writes no escape sequences."""
+    """With `NO_COLOR` or on a dumb terminal, a command prints no escape sequences."""
     code, screen = run_on_terminal(
         "integrations", "list", environ=api_variables(emulator.url, **changes)
     )
@@ -100,7 +100,7 @@ def test_a_plain_terminal_gets_no_escape_sequences(
 
 
 def test_a_pipe_gets_no_escape_sequences(emulator: Emulator) -> None:
-    """In a pipe nothing is cropped and there are no escape sequences, even with `FORCE_COLOR`."""
+    """In a pipe, nothing is cropped and there are no escape sequences, even with `FORCE_COLOR`."""
     emulator.add_integration("x" * 300)
     done = run_child(
         "integrations", "list", environ=api_variables(emulator.url, FORCE_COLOR="1", COLUMNS="40")

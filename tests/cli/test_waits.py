@@ -1,4 +1,4 @@
-"""The command `runs wait`: results, time limits and Ctrl-C."""
+"""The `runs wait` command: results, time limits and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INTERRUPTED = "pandium-api: interrupted; to resume, run: pandium-api runs wait 1
 
 
 def sync_tenants(emulator: Emulator, *final_statuses: str) -> list[str]:
-    """Sync a tenant for each final status of its run, and return the triggers."""
+    """Sync a tenant for each final status and return the triggers."""
     output = io.StringIO()
     ids = add_tenants(emulator, *final_statuses)
     with redirect_stdout(output):
@@ -47,7 +47,7 @@ def sync_tenants(emulator: Emulator, *final_statuses: str) -> list[str]:
 def test_a_wait_takes_the_triggers_of_a_sync(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`runs wait` takes the triggers that `tenants sync` writes, and waits once for each."""
+    """`runs wait` accepts the triggers that `tenants sync` prints, and waits once for each."""
     ids = add_tenants(emulator, "Succeeded", "Failed (Timeout)")
     assert run(["tenants", "sync", *ids]) == 0
     title, *rows = [row.split() for row in capsys.readouterr().out.splitlines()]
@@ -69,7 +69,7 @@ def test_the_command_to_resume_uses_the_same_connection(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command to resume repeats the options for the server and the key, and can be run."""
+    """The command to resume repeats the server and key options and can be run."""
     monkeypatch.delenv("PANDIUM_API_KEY")
     monkeypatch.delenv("PANDIUM_BASE_URL")
     key = tmp_path / "a key"
@@ -88,7 +88,7 @@ def test_the_command_to_resume_uses_the_same_connection(
 def test_an_interrupted_wait_says_how_to_resume(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After Ctrl-C, the message has a command that waits for the remaining runs."""
+    """After Ctrl-C, the message contains a command that waits for the remaining runs."""
     triggers = sync_tenants(emulator, "In progress", "Succeeded")
     monkeypatch.setattr(sys, "stdout", InterruptingOutput("succeeded"))
     with pytest.raises(KeyboardInterrupt):
@@ -110,7 +110,7 @@ def test_ctrl_c_ends_a_wait_with_130(emulator: Emulator) -> None:
 
 
 def test_ctrl_c_leaves_a_usable_terminal(emulator: Emulator) -> None:
-    """Ctrl-C removes the bar, shows the cursor again, and says how to resume."""
+    """Ctrl-C removes the bar, shows the cursor again, and prints how to resume."""
     triggers = sync_tenants(emulator, "In progress", "Succeeded")
     line = ["runs", "wait", *triggers, "--min-interval", "0.1"]
     keys = [b"\x03"]

@@ -1,4 +1,4 @@
-"""The `watch` command: a row for each change in a pipe, a live table on a terminal."""
+"""The `watch` command: a row for each change in a pipe, or a live table on a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _environment(api_environment: None, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_each_change_is_a_row(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe the first poll writes a row per tenant, and later polls a row per change."""
+    """In a pipe, the first poll prints a row per tenant, and later polls print a row per change."""
     for name in ("still", "busy"):
         emulator.add_tenant(name)
     emulator.runs.script(appears_after=0.1, phases=[("Running", math.inf)])
@@ -62,7 +62,7 @@ def test_only_the_selected_tenants_are_watched(
 def test_a_transient_error_does_not_end_a_watch(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transient error is a message and the watch continues, except at the first poll."""
+    """After a transient error, a message is printed and the watch continues, except at first."""
     monkeypatch.delenv("PANDIUM_BASE_URL")
     tenant = {"id": 1, "name": "a", "archived": True}
     httpx_mock.add_response(json=[{**tenant, "status": {"last_run": {"status": "Odd"}}}])
@@ -104,7 +104,7 @@ def render(stream: Terminal, columns: int, lines: int) -> Screen:
 def test_the_live_table_fits_the_terminal(
     lines: int, shown: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Running tenants come first; tenants that do not fit on the screen are counted below."""
+    """Running tenants come first. Tenants that do not fit on the screen are counted below."""
     for number in range(1, 21):
         emulator.add_tenant(f"tenant-{number}")
     emulator.runs.script(appears_after=0, phases=[("Running 🚀", math.inf)])
@@ -124,7 +124,7 @@ def test_the_live_table_fits_the_terminal(
 
 
 def test_ctrl_c_leaves_the_live_table_on_the_terminal(emulator: Emulator) -> None:
-    """The table is redrawn in place; Ctrl-C ends the watch with 130 and leaves the last table."""
+    """The table is redrawn in place. Ctrl-C ends the watch with 130 and leaves the last table."""
     emulator.add_tenant("acme")
     emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
     assert run(["tenants", "sync", "1"]) == 0

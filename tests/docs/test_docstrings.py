@@ -1,4 +1,4 @@
-"""Docstrings of the public API: their examples run, and those of operations are complete."""
+"""Public docstrings: their examples run, and those of operations are complete."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def docstring_of(value: object) -> str:
 
 
 def exported(module: ModuleType) -> Iterator[tuple[str, object]]:
-    """Yield what a module exports, and what the modules among that export."""
+    """Yield the exports of a module and of the modules among them."""
     for name in module.__all__:
         value = getattr(module, name)
         yield f"{module.__name__}.{name}", value
@@ -55,7 +55,7 @@ def methods_of(name: str, cls: type) -> Iterator[tuple[str, object]]:
 
 
 def public_objects() -> Iterator[tuple[str, object]]:
-    """Yield all that users import, call or iterate over."""
+    """Yield everything that users import, call or iterate over."""
     found = [*exported(pandium), *resources(), ("pandium.RunResults", RunResults)]
     for name, value in found:
         yield name, value
@@ -64,7 +64,7 @@ def public_objects() -> Iterator[tuple[str, object]]:
 
 
 def code_blocks() -> dict[str, str]:
-    """Return each example by the name of what it documents. A re-exported object counts once."""
+    """Return each example by the name of its object. A re-exported object counts once."""
     documented = {id(value): (name, docstring_of(value)) for name, value in public_objects()}
     return {
         f"{name}, example {number}": match[1]
@@ -74,11 +74,11 @@ def code_blocks() -> dict[str, str]:
 
 
 def sections() -> set[str]:
-    """Return the anchors of the reference page: one for each operation of its OpenAPI document."""
+    """Return the anchors on the reference page: one for each operation in its OpenAPI document."""
     anchors = set()
     for name, operation in operations_of(read_document("openapi.json")).items():
         method, path = name.lower().split(" ")
-        # FastAPI appends path and method to the name of the function, which is the heading.
+        # FastAPI appends the path and method to the function name, which is the heading.
         suffix = re.sub(r"\W", "_", path) + f"_{method}"
         anchors.add(operation["operationId"].removesuffix(suffix).replace("_", "-"))
     return anchors
@@ -107,7 +107,7 @@ async def ids_of_a_run(client: AsyncPandium, tenant_id: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CODE_BLOCKS)
 def test_each_example_runs(name: str) -> None:
-    """The code in the docstrings of the public API runs as it is written."""
+    """The code in public docstrings runs unchanged."""
     with example_namespace() as names:
         ids = names["_runner"].run(ids_of_a_run(names["client"], names["tenant_id"]))
         public = {public_name: getattr(pandium, public_name) for public_name in pandium.__all__}
@@ -132,7 +132,7 @@ def test_each_argument_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_operation_links_its_section(name: str) -> None:
-    """The docstring of every operation links the API reference, and a section that exists."""
+    """Every operation's docstring links to an existing section of the API reference."""
     anchors = _LINK.findall(docstring_of(OPERATIONS[name]))
     assert anchors, f"link the section of {REFERENCE} in the docstring of {name}"
     unknown = set(anchors) - SECTIONS - {""}
@@ -140,7 +140,7 @@ def test_each_operation_links_its_section(name: str) -> None:
 
 
 def test_each_section_is_linked() -> None:
-    """Every operation of the API reference is linked by a method."""
+    """Every operation in the API reference is linked by a method."""
     linked = {
         anchor for value in OPERATIONS.values() for anchor in _LINK.findall(str(value.__doc__))
     }

@@ -1,4 +1,4 @@
-"""The examples, run as users run them."""
+"""The examples, run in the same way as by users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job(populated_emulator: Emulator, tmp_path: Path) -> Iterator[subprocess.Pop
     arguments = ["1", "--journals", str(tmp_path / "journals"), "--workers", "2"]
     arguments += ["--poll-rate", "100"]
     command = [sys.executable, str(EXAMPLES / "dask_sync.py"), *arguments]
-    # The key and the URL are in variables that the fixture `pandium_emulator` has set.
+    # The fixture `pandium_emulator` has set the environment variables for the key and the URL.
     with subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
     ) as process:
@@ -44,7 +44,7 @@ def job(populated_emulator: Emulator, tmp_path: Path) -> Iterator[subprocess.Pop
 
 
 def find_workers(job: subprocess.Popen[str]) -> set[int]:
-    """Return the ids of the processes that run a share: those that have its journal open."""
+    """Return the ids of the processes that run a share, which have its journal open."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -69,13 +69,13 @@ def test_two_workers_share_the_tenants(
 def test_a_worker_that_is_killed_is_replaced(
     job: subprocess.Popen[str], populated_emulator: Emulator
 ) -> None:
-    """The share of a killed worker is resumed by another one, and no tenant is triggered twice."""
+    """Another worker resumes a killed worker's share, and no tenant is triggered twice."""
     while not any(route == SYNC for _, route, _ in populated_emulator.counts):
         assert job.poll() is None
         time.sleep(0.01)
     os.kill(min(find_workers(job)), signal.SIGKILL)
     out, err = job.communicate(timeout=120)
-    # Tenants whose request was in progress are reported, and are not triggered again.
+    # Tenants whose request was in progress are reported and not triggered again.
     unknown = set(re.findall(r"^(\d+) .*may have been triggered", err, re.MULTILINE))
     assert out == f"{40 - len(unknown)} of 40 tenants succeeded\n", err
     assert len(unknown) <= 10

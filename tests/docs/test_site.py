@@ -57,7 +57,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site, and return its directory."""
+    """Build the site and return its directory."""
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     subprocess.run(command, check=True, cwd=ROOT, timeout=300)
@@ -66,7 +66,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(built: Path) -> Iterator[str]:
-    """Serve the site, and yield its URL."""
+    """Serve the site and yield its URL."""
     handler = partial(QuietHandler, directory=str(built))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, ExitStack() as stack:
         thread = Thread(target=server.serve_forever)
@@ -78,7 +78,7 @@ def address(built: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    from support.browser import browser  # noqa: PLC0415 - only the session `browser` installs selenium
+    from support.browser import browser  # noqa: PLC0415 - only the `browser` session installs selenium
 
     with browser("--window-size=1440,900") as running:
         yield running
@@ -130,7 +130,7 @@ def site(address: str, window: Browser) -> Iterator[Site]:
 
 
 def test_no_markup_is_left_over(built: Path) -> None:
-    """No page shows raw markup of a docstring, such as a role or a field."""
+    """No page shows raw docstring markup, such as a role or a field."""
     pages = list(built.rglob("*.html"))
     assert len(pages) > 20
     leftovers = [
@@ -140,7 +140,7 @@ def test_no_markup_is_left_over(built: Path) -> None:
 
 
 def test_clicks_lead_from_page_to_page(site: Site) -> None:
-    """The home page links the tutorial, and the navigation links each kind of page."""
+    """The home page links to the tutorial, and the navigation links to each kind of page."""
     site.click(".md-content a", "tutorial")
     site.arrives("tutorial/", "Tutorial")
     for name, path in (
@@ -154,7 +154,7 @@ def test_clicks_lead_from_page_to_page(site: Site) -> None:
 
 
 def test_every_page_opens_without_errors(site: Site) -> None:
-    """No page of the navigation logs a console error or sends a request to another host."""
+    """No page in the navigation logs a console error or sends a request to another host."""
     pages = site.window.script(PAGES)
     assert len(pages) > 20
     for url in pages:
@@ -162,7 +162,7 @@ def test_every_page_opens_without_errors(site: Site) -> None:
 
 
 def test_every_image_loads(site: Site) -> None:
-    """No page of the navigation has a broken image."""
+    """No page in the navigation has a broken image."""
     broken = []
     for url in site.window.script(PAGES):
         site.open(url.removeprefix(site.address))
@@ -171,7 +171,7 @@ def test_every_image_loads(site: Site) -> None:
 
 
 def test_the_search_finds_pages(site: Site) -> None:
-    """A search lists pages that contain the word, and the first result opens one."""
+    """A search lists the pages that contain the word, and the first result opens one of them."""
     field = site.window.driver.find_element("css selector", ".md-search__input")
     field.click()
     field.send_keys("journal")
@@ -204,7 +204,7 @@ def test_code_can_be_copied(site: Site) -> None:
 
 
 def test_light_and_dark_can_be_switched(site: Site) -> None:
-    """The site starts with the system's color scheme; the switch changes it on all pages."""
+    """The site starts with the system's color scheme. The switch changes it on all pages."""
     site.window.until(f"return {PALETTE} === 'Dark'")
     light = site.window.script(f"return {BACKGROUND}")
     site.window.driver.find_element("css selector", "label[title=Dark]").click()
@@ -219,12 +219,12 @@ def test_light_and_dark_can_be_switched(site: Site) -> None:
 
 
 def test_the_site_follows_the_system(site: Site) -> None:
-    """Without a choice by the reader, the site follows the system's color scheme."""
+    """Until the reader selects a color scheme, the site uses the system's."""
     light = site.window.script(f"return {BACKGROUND}")
     site.window.prefer("dark")
 
     def is_dark(_: object) -> bool:
-        # Otherwise the site keeps the color scheme that it stored when it was first opened.
+        # Otherwise, the site keeps the color scheme that it stored when it was first opened.
         site.window.script("localStorage.clear()")
         site.open("")
         return bool(site.window.script(f"return {BACKGROUND}") != light)

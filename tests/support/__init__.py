@@ -1,3 +1,3 @@
-"""What the tests share: servers, clocks, child processes, and the key that they send."""
+"""Helpers shared by the tests: servers, clocks, child processes and the API key to send."""
 
 KEY = "a-key-of-the-tests"

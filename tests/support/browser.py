@@ -1,4 +1,4 @@
-"""A headless Chromium that reaches nothing but this machine."""
+"""A headless Chromium that can only reach the local machine."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def _found(*names: str) -> str:
 
 @contextmanager
 def browser(*flags: str) -> Iterator["Browser"]:
-    """Run a browser with a profile of its own."""
+    """Run a browser with a separate profile."""
     options = ChromeOptions()
     options.binary_location = _found(*BROWSERS)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -53,7 +53,7 @@ def browser(*flags: str) -> Iterator["Browser"]:
 
 
 class Browser:
-    """A browser, what it has said on its console, and what it has asked for."""
+    """A browser that records its console messages and requests."""
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
@@ -63,21 +63,21 @@ class Browser:
         return self.driver.execute_script(code, *arguments)
 
     def wait(self, is_so: Callable[[object], object]) -> None:
-        """Wait until something is so, however long that takes."""
+        """Wait until a condition holds, without a time limit."""
         WebDriverWait(self.driver, PATIENCE, 0.05).until(is_so)
 
     def until(self, code: str, *arguments: Any) -> None:
-        """Return once a script says that it is so."""
+        """Wait until a script returns true."""
         self.wait(lambda _: self.script(code, *arguments))
 
     def type(self, element: str, text: str) -> None:
-        """Write into an empty field."""
+        """Type text into an empty field."""
         field = self.driver.find_element("id", element)
         field.clear()
         field.send_keys(text)
 
     def press(self, keys: str) -> str:
-        """Press keys such as "Shift+Tab", and return the name of what has the focus then."""
+        """Press keys such as "Shift+Tab" and return the name of the focused element."""
         *held, key = (KEYS[one] for one in keys.split("+"))
         actions = ActionChains(self.driver)
         for one in held:
@@ -90,25 +90,25 @@ class Browser:
         return name
 
     def prefer(self, scheme: str) -> None:
-        """Let the user prefer a light or a dark scheme."""
+        """Emulate a user's preference for a light or dark color scheme."""
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def show_all(self) -> None:
-        """Make the window as high as the page."""
+        """Resize the window to the height of the page."""
         height = self.script("return document.documentElement.scrollHeight")
         size = {"width": 1440, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def _log(self, name: str) -> list[dict[str, Any]]:
-        return list(self.driver.get_log(name))  # type: ignore[no-untyped-call]  # selenium's
+        return list(self.driver.get_log(name))  # type: ignore[no-untyped-call]  # untyped
 
     def console(self) -> list[str]:
-        """Return what the console has been told since the last time."""
+        """Return the console messages since the last call."""
         return [one["message"] for one in self._log("browser")]
 
     def requested(self) -> list[str]:
-        """Return the URLs that were asked for since the last time."""
+        """Return the URLs requested since the last call."""
         events = [json.loads(one["message"])["message"] for one in self._log("performance")]
         return [
             one["params"]["request"]["url"]

@@ -1,4 +1,4 @@
-"""Run the command: in this process, as a child with pipes, or as a child on a terminal."""
+"""Run the command in this process, as a child with pipes, or as a child on a terminal."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from pandium.emulator import Emulator
 
-DEADLINE = 60  # seconds after which a test fails instead of waiting for a child
+DEADLINE = 60  # the number of seconds after which a test fails instead of waiting for a child
 FAST_POLLING = ("--min-interval", "0.05", "--poll-rate", "1000")
 
-# Background jobs of a shell ignore SIGINT, and their children inherit that.
+# Background jobs of a shell ignore SIGINT, and their child processes inherit this.
 PREPARE_CHILD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
 RUN_CHILD = PREPARE_CHILD + "from pandium_api import main; sys.exit(main())"
-# A session with a controlling terminal, so that Ctrl-C and prompts work.
+# Start a session with a controlling terminal, so that Ctrl-C and prompts work.
 RUN_ON_TERMINAL = (
     "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); " + RUN_CHILD
 )
@@ -42,21 +42,21 @@ _UNSET_VARIABLES = {
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child, without variables that change what it does."""
+    """Return the environment for a child, without variables that would change its behavior."""
     inherited = {name: value for name, value in os.environ.items() if name not in _UNSET_VARIABLES}
-    # The emulator listens on this machine, and a proxy cannot reach it.
+    # A proxy could not reach the emulator, which listens on the local machine.
     return {**inherited, "TERM": "xterm-256color", "no_proxy": "127.0.0.1", **changes}
 
 
 def api_variables(url: str, **changes: str) -> dict[str, str]:
-    """Return the environment variables with which a child uses a server."""
+    """Return the environment variables that make a child use a server."""
     return {"PANDIUM_API_KEY": KEY, "PANDIUM_BASE_URL": url, **changes}
 
 
 def run_child(
     *arguments: str, program: str = RUN_CHILD, environ: Mapping[str, str] = NO_VARIABLES
 ) -> subprocess.CompletedProcess[str]:
-    """Run a child to its end, and return its output."""
+    """Run a child until it exits and return its output."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -69,7 +69,7 @@ def run_child(
 
 
 def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a child whose output the test reads."""
+    """Start a child whose output is read by the test."""
     return subprocess.Popen(
         [sys.executable, "-c", RUN_CHILD, *arguments],
         stdin=subprocess.DEVNULL,
@@ -82,7 +82,7 @@ def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen
 
 @attrs.define
 class Screen:
-    """The output of a child on a terminal, and the screen that it produces."""
+    """The output of a child on a terminal and the resulting screen."""
 
     columns: int
     lines: int
@@ -90,9 +90,9 @@ class Screen:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The text of each cell. The cell after a wide character is empty."""
+        """The text of each cell. The cell to the right of a wide character is empty."""
         screen = pyte.Screen(self.columns, self.lines)
-        # pyte drops the text after a mark without width.
+        # pyte drops the text after a zero-width mark.
         pyte.Stream(screen).feed(self.written.replace("\u200e", ""))
         return [
             [line[x].data for x in range(self.columns)]
@@ -116,9 +116,10 @@ def run_on_terminal(
     environ: Mapping[str, str] = NO_VARIABLES,
 ) -> tuple[int, Screen]:
     """
-    Run a child on a terminal, and return its exit code and the screen.
+    Run a child on a terminal and return its exit code and the screen.
 
-    :param type_keys: called after each output with the screen. Returns the keys to type, if any.
+    :param type_keys: a function that is called with the screen after each output. It returns the
+        keys to type, if any.
     """
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -151,7 +152,7 @@ class Terminal(io.StringIO):
 
 
 class InterruptingOutput(io.StringIO):
-    """A standard output that raises SIGINT when a certain text is written to it."""
+    """A standard output stream that raises SIGINT when a given text is written to it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -162,16 +163,16 @@ class InterruptingOutput(io.StringIO):
             signal.raise_signal(signal.SIGINT)
         return super().write(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # of strings
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # strings only
         for line in lines:
             self.write(line)
 
 
 def add_tenants(emulator: Emulator, *final_statuses: str, seconds: float = 0) -> list[str]:
     """
-    Add a tenant for each final status of a run, and return the ids.
+    Add a tenant for each final status of a run and return the ids.
 
-    :param seconds: the time that a run takes.
+    :param seconds: the duration of each run, in seconds.
     """
     ids = []
     for final_status in final_statuses:
@@ -183,12 +184,12 @@ def add_tenants(emulator: Emulator, *final_statuses: str, seconds: float = 0) ->
 
 
 def read_rows(out: str) -> dict[int | None, dict[str, Any]]:
-    """Return the rows of JSON lines, by the id of the tenant."""
+    """Return the rows of a JSON Lines output by tenant id."""
     return {row["tenant_id"]: row for row in map(json.loads, out.splitlines())}
 
 
 def read_outcomes(out: str) -> dict[int | None, str]:
-    """Return the outcomes of JSON lines, by the id of the tenant."""
+    """Return the outcomes in a JSON Lines output by tenant id."""
     return {tenant_id: row["outcome"] for tenant_id, row in read_rows(out).items()}
 
 

@@ -1,4 +1,4 @@
-"""Decode JSON in the fast and in the lenient way, and compare the results."""
+"""Decode JSON with the fast and the lenient converter and compare the results."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def outcome_of(decoder: Callable[[bytes, Any], Any], data: bytes, cls: Any) -> t
 
 
 def decode_both_ways(data: bytes, cls: Any) -> tuple[str, Any]:
-    """Decode in both ways, and assert that the outcomes and their types are equal."""
+    """Decode with both converters and assert that the outcomes and their types are equal."""
     fast = outcome_of(decode, data, cls)
     lenient = outcome_of(decode_leniently, data, cls)
     assert fast == lenient
@@ -38,14 +38,14 @@ def decode_both_ways(data: bytes, cls: Any) -> tuple[str, Any]:
 
 
 def value_of(data: bytes, cls: Any) -> Any:
-    """Decode in both ways, and return the value."""
+    """Decode with both converters and return the value."""
     kind, value = decode_both_ways(data, cls)
     assert kind == "value", value
     return value
 
 
 def error_of(data: bytes, cls: Any) -> tuple[str, str]:
-    """Decode in both ways, and return the message and the path of the error."""
+    """Decode with both converters and return the message and the path of the error."""
     kind, error = decode_both_ways(data, cls)
     assert kind == "error", error
     message, path = error
@@ -73,7 +73,7 @@ def models_in(value: Any) -> Iterator[Any]:
 
 
 def timestamps_in(value: Any) -> Iterator[datetime]:
-    """Iterate over all date-times in a model or a list, at any depth."""
+    """Iterate over all datetimes in a model or a list, at any depth."""
     for model in models_in(value):
         for field in attrs.fields(type(model)):
             if isinstance(timestamp := getattr(model, field.name), datetime):

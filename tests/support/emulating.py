@@ -1,4 +1,4 @@
-"""What the tests of the emulator share."""
+"""Helpers shared by the emulator tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ LIMITS = {
 
 
 class FrozenClock(Clock):
-    """A clock that stands still until a test advances it."""
+    """A clock that only advances when a test advances it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class FrozenClock(Clock):
     def now(self) -> float:
         return self.seconds
 
-    # These tests have no event loop in which they could await.
+    # These tests have no event loop in which to await the base method.
     def advance(self, seconds: float) -> None:  # type: ignore[override]
         self.seconds += seconds
 
 
 class Api:
-    """An emulator, its clock, and a plain HTTP client that knows the key."""
+    """An emulator, its clock, and a plain HTTP client that sends the API key."""
 
     def __init__(self, emulator: Emulator, clock: FrozenClock, http: httpx.Client) -> None:
         self.emulator = emulator

@@ -1,4 +1,4 @@
-"""Run the code examples of the documentation against an emulator."""
+"""Run the documentation's code examples against an emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "key-of-the-docs"
-_SPEED = 50  # seconds of the emulator's and the client's clock per real second
+_SPEED = 50  # the speed of the emulator's and client's clocks, relative to real time
 
 
 @contextmanager
@@ -30,9 +30,9 @@ def example_namespace() -> Iterator[dict[str, Any]]:
     """
     Yield the names that examples may use without defining them.
 
-    ``emulator`` is a running emulator, ``client`` an open client of it, ``tenant_id`` and
-    ``integration_id`` are ids in it. Environment variables configure further clients and the
-    command line. Examples run in an empty directory.
+    ``emulator`` is a running emulator, and ``client`` is an open client for it. ``tenant_id`` and
+    ``integration_id`` are ids of its records. Environment variables configure additional clients
+    and the command line. Examples run in an empty directory.
     """
     with ExitStack() as stack:
         clock = Clock(speed=_SPEED)

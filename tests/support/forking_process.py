@@ -76,7 +76,7 @@ def fork_and_claim() -> None:
 async def open_again() -> None:
     async with SQLiteJournal(PATH, JOB, RealClock()) as journal:
         first = await claim_or_error(journal, 1)
-        # In a thread that has no event loop: the child can run its own.
+        # This thread has no event loop, so that the child can run its own.
         await anyio.to_thread.run_sync(fork_and_claim)
         write("parent", first, *[await claim_or_error(journal, n) for n in (2, 3)])
 
@@ -87,7 +87,7 @@ async def fork_during_transaction() -> None:
     def work(_: Connection) -> None:
         threading.Thread(target=fork).start()
         is_forking.wait()
-        time.sleep(0.2)  # time in which a fork that nothing delays takes place
+        time.sleep(0.2)  # enough time for a fork that is not delayed
         is_over.set()
 
     def fork() -> None:

@@ -1,4 +1,4 @@
-"""Cancel or time out a task at every instant of a test, one instant per run."""
+"""Cancel or time out a task at every instant of a test, with one run per instant."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MAX_INSTANTS = 3000
 @attrs.define
 class Instants:
     """
-    Acts once, before one numbered step of the event loop.
+    An action that is performed once, before a given step of the event loop.
 
-    Between two steps no code of a task runs. So acting before every step, in one run each, covers
+    No task runs between two steps. Acting before each step, in one run per step, therefore covers
     every instant at which something can happen to a task.
     """
 
@@ -39,7 +39,7 @@ class Instants:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Count the steps of the event loop within the block."""
+        """Count the event loop steps within the block."""
         with self._watch_asyncio() if is_asyncio() else self._watch_trio():
             yield
 
@@ -77,7 +77,7 @@ class Instants:
 
 
 def every_instant() -> Iterator[Instants]:
-    """Yield instants 1, 2, 3 … until a run has ended before its instant came."""
+    """Yield instants 1, 2, 3 and so on until a run ends before its instant is reached."""
     for number in range(1, MAX_INSTANTS):
         instants = Instants(number)
         yield instants
@@ -88,7 +88,7 @@ def every_instant() -> Iterator[Instants]:
 
 @contextmanager
 def time_jumps(instants: Instants) -> Iterator[None]:
-    """Let two minutes pass on asyncio's clock at the instant."""
+    """Advance asyncio's clock by two minutes at the instant."""
     loop: Any = asyncio.get_running_loop()
     time = loop.time
     offset = 0.0

@@ -1,4 +1,4 @@
-"""Helpers for the tests of bulk syncs and their journals."""
+"""Helpers for tests of bulk syncs and their journals."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CalendarClock(RealClock):
         return super().waiting_for_io()
 
     async def wait_for_work(self, times: int) -> None:
-        """Wait until `times` more attempts, or pauses between attempts, have begun."""
+        """Wait until the given number of further attempts, or pauses between them, have begun."""
         target = self._work_begun + times
         while self._work_begun < target:
             self._changed = anyio.Event()
@@ -82,20 +82,20 @@ def by_tenant(results: list[RunResult]) -> dict[int, RunResult]:
 
 
 def read_states(path: Path) -> dict[int, str]:
-    """Return the state of each tenant in the file of a journal."""
+    """Return the state of each tenant in a journal file."""
     with closing(sqlite3.connect(path)) as db:
         return dict(db.execute("SELECT tenant_id, state FROM syncs"))
 
 
 def read_entries(path: Path) -> list[tuple[object, ...]]:
-    """Return id, state and trigger of each tenant in the file of a journal."""
+    """Return the id, state and trigger of each tenant in a journal file."""
     with closing(sqlite3.connect(path)) as db:
         return db.execute("SELECT tenant_id, state, trigger_id FROM syncs").fetchall()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock of a file, as another process would."""
+    """Hold the write lock on a file, as another process would."""
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield db
@@ -103,7 +103,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def trace_statements(trace: Callable[[str], object]) -> Iterator[None]:
-    """Pass on the SQL statements of all connections that are opened within the block."""
+    """Pass the SQL statements of all connections that are opened within the block to a function."""
     connect = sqlite3.connect
 
     def connect_and_trace(*args: Any, **options: Any) -> sqlite3.Connection:
@@ -121,7 +121,7 @@ class JournalProcess:
     Another process that has opened a journal. It is killed at the end of the block.
 
     :param path: the path of the journal.
-    :param backend: the event loop.
+    :param backend: the event loop to use.
     """
 
     def __init__(self, path: Path, backend: str = "asyncio") -> None:
@@ -149,32 +149,32 @@ class JournalProcess:
         self._popen.communicate()
 
     def send(self, *command: object) -> None:
-        """Send a command, without waiting for its result."""
+        """Send a command without waiting for its result."""
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps(command) + "\n")
 
     def receive(self) -> Any:
-        """Wait for the result of a command."""
+        """Wait for a command's result."""
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
         return json.loads(line) if line else None
 
     def call(self, *command: object) -> Any:
-        """Send a command, and wait for its result."""
+        """Send a command and wait for its result."""
         self.send(*command)
         return self.receive()
 
     def wait_for_warning(self) -> str:
-        """Wait until the process logs a warning, and return it."""
+        """Wait until the process logs a warning and return the warning."""
         assert self._popen.stderr is not None
         return self._popen.stderr.readline()
 
     def kill(self) -> None:
-        """Kill the process, and wait for its end."""
+        """Kill the process and wait until it has exited."""
         self._popen.kill()
         self._popen.wait()
 
     def close(self) -> None:
-        """Let the process close the journal, and wait for its end."""
+        """Close the journal in the process and wait until the process has exited."""
         assert self.call("close") == "closed"
         self._popen.wait()

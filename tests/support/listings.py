@@ -1,4 +1,4 @@
-"""A listing in memory, and the ways to read it."""
+"""An in-memory listing and the ways to read it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pandium import Listing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A walk that sends more requests than this does not end.
+# A walk that sends more requests than this is considered endless.
 _MAX_REQUESTS = 5000
 
 
 @attrs.define
 class RecordServer:
     """
-    A server that lists numbers, and counts the requests for them.
+    A server that lists numbers and counts the requests for them.
 
-    :ivar count: How many numbers are listed at first: 0, 1, 2 …
-    :ivar on_request: Called with the index of a request just before it is answered.
-    :ivar gate: Awaited with the ``skip`` of a request before it is answered.
-    :ivar shorten: What the server does to a page before it returns it.
-    :ivar requests: The ``skip`` and ``limit`` of each request.
-    :ivar running: The number of requests in progress.
-    :ivar max_running: The most requests that were in progress at once.
-    :ivar windows: How often a request was sent while no other was in progress.
-    :ivar records: The numbers listed now.
+    :ivar count: the initial number of records. The records are 0, 1, 2 and so on.
+    :ivar on_request: a callback that is called with the index of a request before the response.
+    :ivar gate: an async callback that is called with the ``skip`` of a request before the response.
+    :ivar shorten: a function that shortens a page before the server returns it.
+    :ivar requests: the ``skip`` and ``limit`` of each request.
+    :ivar running: the number of requests in progress.
+    :ivar max_running: the maximum number of requests in progress at the same time.
+    :ivar windows: the number of requests sent while no other request was in progress.
+    :ivar records: the numbers that are currently listed.
     """
 
     count: int
@@ -46,7 +46,7 @@ class RecordServer:
 
     @property
     def visible(self) -> list[int]:
-        """The numbers that the server shows, on pages of any size."""
+        """The numbers that the server returns on pages of any size."""
         return [number for number in self.records if self.shorten([number])]
 
     async def fetch(self, skip: int, limit: int) -> list[int]:
@@ -70,7 +70,7 @@ class RecordServer:
 
 
 def changing_server(count: int, index: int, change: Callable[[list[int]], object]) -> RecordServer:
-    """Return a server whose records change just before it answers one of the requests."""
+    """Return a server whose records change just before it responds to one of the requests."""
 
     def on_request(current: int) -> None:
         if current == index:

@@ -15,11 +15,11 @@ from pandium.emulator import Emulator
 Document: TypeAlias = dict[str, Any]
 
 _DATA = Path(__file__).parents[1] / "data"
-# The second document has operations that the vendor published later.
+# The second document contains operations that the vendor published later.
 DOCUMENTS = ("openapi.json", "openapi-later.json")
-# The vendor mentions these operations in its guides, but in neither document.
+# The vendor's guides mention these operations, but neither document does.
 UNDOCUMENTED = frozenset({"PATCH /v2/tenants/{tenant_id}", "GET /v2/tenants/{tenant_id}/release"})
-# Models whose name is not that of their schema.
+# Models whose names differ from those of their schemas.
 _MODEL_NAMES = {
     "external_api_v1__v2schemas__Integration": "Integration",
     "external_api_v1__v2schemas__IntegrationRelease": "Release",
@@ -45,7 +45,7 @@ def read_emulator_document() -> Document:
 
 
 def merge_documents() -> Document:
-    """Return one document with the operations and schemas of both."""
+    """Return one document with the operations and schemas of both documents."""
     document, later = map(read_document, DOCUMENTS)
     document["paths"].update(later["paths"])
     document["components"]["schemas"] |= later["components"]["schemas"]
@@ -53,7 +53,7 @@ def merge_documents() -> Document:
 
 
 def operations_of(document: Document) -> dict[str, Document]:
-    """Return the operations of a document by names such as ``GET /v2/tenants``."""
+    """Return a document's operations by name, such as ``GET /v2/tenants``."""
     return {
         f"{method.upper()} {path}": operation
         for path, methods in document["paths"].items()
@@ -62,7 +62,7 @@ def operations_of(document: Document) -> dict[str, Document]:
 
 
 def schemas_in(node: Any, document: Document) -> dict[str, Document]:
-    """Return the schemas that a part of a document refers to, directly or through others."""
+    """Return the schemas that a part of a document refers to, directly or indirectly."""
     found: dict[str, Document] = {}
     pending = [node]
     while pending:
@@ -84,5 +84,5 @@ def to_snake_case(name: str) -> str:
 
 
 def model_name_of(schema: str) -> str:
-    """Return the name of the model of a schema."""
+    """Return the model name for a schema."""
     return _MODEL_NAMES.get(schema, schema)

@@ -1,4 +1,4 @@
-"""Strategies for JSON payloads of the API, most of them valid."""
+"""Hypothesis strategies for JSON payloads of the API, most of them valid."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +38,7 @@ TIMESTAMPS = st.builds(
     ),
     st.sampled_from(["", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+0200", " +01:00"]),
 ) | st.dates(min_value=datetime(1000, 1, 1, tzinfo=UTC).date()).map(str)
-# Free text may look like a date-time.
+# Free text may look like a datetime.
 TEXTS = st.text(max_size=8) | TIMESTAMPS
 SCALARS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | TEXTS
 ANYTHING = st.recursive(

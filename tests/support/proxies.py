@@ -19,9 +19,9 @@ _CHUNK_SIZE = 1 << 16
 
 class Proxy(InThread):
     """
-    The base of both proxies.
+    The base class of both proxies.
 
-    :ivar targets: ``host:port`` of each connection that a client requested.
+    :ivar targets: the ``host:port`` of each connection that a client requested.
     :ivar requests: the requests to the proxy itself.
     :ivar received: all bytes that clients sent.
     """
@@ -90,10 +90,10 @@ class Proxy(InThread):
 
 class HttpProxy(Proxy):
     """
-    An HTTP proxy: it opens tunnels for CONNECT and forwards requests in absolute form.
+    An HTTP proxy that opens tunnels for CONNECT and forwards requests in absolute form.
 
-    :ivar refusal: a status line with which to refuse every request.
-    :ivar silence: where to stop responding: ``before`` or ``behind`` the response to CONNECT.
+    :ivar refusal: the status line with which to refuse every request, or ``None``.
+    :ivar silence: when to stop responding: ``before`` or ``behind`` (after) the CONNECT response.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class HttpProxy(Proxy):
 
 
 class Socks5Proxy(Proxy):
-    """A SOCKS5 proxy, with or without a user name and a password."""
+    """A SOCKS5 proxy, with or without a user name and password."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Records and texts for tests of what the command line displays."""
+"""Records and texts for tests of the command line's output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pandium.models import Integration, IntegrationType
 
 __all__ = ["HOSTILE", "make_integration"]
 
-# An escape sequence, a bell, a C1 control, a bidirectional override, a lone surrogate, a line end.
+# An escape sequence, a bell, a C1 control, a bidirectional override, a lone surrogate, a newline.
 HOSTILE = "\x1b[31mred\x07\x9b2J\u202egnp.exe\ud800\r\n"
 
 

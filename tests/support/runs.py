@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from pandium import RunResult
 
-# What a poll finds from a time on: a status, an error, or `None` for a 404.
+# The result of a poll from a given time on: a status, an error, or `None` for a 404.
 Script = list[tuple[float, "str | Exception | None"]]
 
 
 @attrs.define
 class ScriptedRuns:
-    """The runs of some triggers, each with a script, and the polls for them."""
+    """The runs of some triggers, each with a script, and the function that polls them."""
 
     scripts: dict[str, Script]
     clock: ManualClock = attrs.field(factory=ManualClock)
@@ -34,7 +34,7 @@ class ScriptedRuns:
 
     @classmethod
     def same(cls, count: int, *script: tuple[float, str | Exception | None]) -> ScriptedRuns:
-        """Return this many runs that share a script. Their triggers are "0", "1" and so on."""
+        """Return runs that share a script. Their triggers are "0", "1" and so on."""
         return cls({str(number): list(script) for number in range(count)})
 
     async def poll_status(self, trigger_id: str) -> TriggerStatus:
@@ -57,7 +57,7 @@ class ScriptedRuns:
         return max(end - begin for begin, end in enumerate(ends))
 
     def options(self, **options: Any) -> WaitOptions:
-        """Return the options of a wait, by default without jitter."""
+        """Return the options of a wait, without jitter by default."""
         defaults: dict[str, Any] = {
             "poll_status": self.poll_status,
             "clock": self.clock,
@@ -74,13 +74,13 @@ class ScriptedRuns:
             return await wait_for_run(trigger_id, self.options(**options))
 
     async def wait_for(self, source: Any, **options: Any) -> list[RunResult]:
-        """Wait for many runs, and return their results in order of completion."""
+        """Wait for many runs and return their results in order of completion."""
         collected: list[RunResult] = []
         await self.collect(source, collected, **options)
         return collected
 
     async def collect(self, source: Any, into: list[RunResult], **options: Any) -> None:
-        """Wait for many runs, and append each result as it arrives."""
+        """Wait for many runs and append each result as soon as it is available."""
 
         async def append(_: int, result: RunResult) -> None:
             into.append(result)
@@ -99,7 +99,7 @@ class ScriptedRuns:
 
 
 def scripted_run(*script: tuple[float, str | Exception | None]) -> ScriptedRuns:
-    """Return one run. Its trigger is "0"."""
+    """Return one run, whose trigger is "0"."""
     return ScriptedRuns.same(1, *script)
 
 

@@ -1,4 +1,4 @@
-"""A raw server that follows a script, however invalid, and counts what it did."""
+"""A raw server that follows a script, valid or invalid, and counts what it did."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-_PATIENCE = 10.0  # seconds within which anything that a test waits for has happened
+_PATIENCE = 10.0  # the time within which anything that a test waits for must happen, in seconds
 _LONGEST_HEAD = 1 << 20
 
 
 class InThread(ABC):
-    """A server in a thread with its own event loop, so that tests on any event loop can use it."""
+    """A server in a thread with its own event loop, for use by tests on any event loop."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, is_listening: bool = True) -> None:
         self._tls = tls
@@ -48,7 +48,7 @@ class InThread(ABC):
         return self
 
     def listen(self) -> None:
-        """Start to accept connections, which are refused until then."""
+        """Start to accept connections. Until then, they are refused."""
         started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)))
         self._thread.start()
@@ -73,10 +73,10 @@ class InThread(ABC):
         )
         started.set()
         await self._stop.wait()
-        # Closing a server leaves connections open that are still being accepted.
+        # Closing a server does not close connections that are still being accepted.
         self._loop.remove_reader(self.socket)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.sleep(0)  # a task that is cancelled before it starts closes nothing
+            await asyncio.sleep(0)  # a task canceled before it starts does not close its connection
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
@@ -96,9 +96,9 @@ class InThread(ABC):
         try:
             await self.serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went away
+            pass  # the client disconnected
         finally:
-            writer.transport.abort()  # a behaviour that wants a graceful end has closed it already
+            writer.transport.abort()  # already closed by a behavior that ends gracefully
             with self._changed:
                 self._open.discard(writer)
                 self._changed.notify_all()
@@ -139,7 +139,7 @@ class Request:
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes | None  # None if it was not read
+    body: bytes | None  # None if the body was not read
 
     @property
     def path(self) -> str:
@@ -169,7 +169,7 @@ async def read_body(reader: asyncio.StreamReader, request: Request) -> Request:
 
 @attrs.frozen
 class Wire:
-    """A connection during one request, for a behaviour to respond on."""
+    """A connection during one request, on which a behavior responds."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -199,13 +199,14 @@ class Wire:
 
 
 @attrs.frozen
-class Behaviour:
+class Behavior:
     """
-    How to respond to one request.
+    The way to respond to one request.
 
-    ``reads`` is how much of it is read before ``play`` is called: ``nothing`` (as soon as the
-    connection is accepted), ``part`` (a few bytes), ``head`` or ``all``. A request that was read
-    completely counts as carried out, unless ``is_refused``. ``keeps`` leaves the connection open.
+    ``reads`` is the part of the request to read before ``play`` is called: ``nothing`` (as soon as
+    the connection is accepted), ``part`` (a few bytes), ``head`` or ``all``. A request that was
+    read completely counts as executed, unless ``is_refused`` is set. ``keeps`` leaves the
+    connection open.
     """
 
     name: str
@@ -236,35 +237,35 @@ def good_body(request: Request) -> bytes:
     return json.dumps(answers.get(tail, {"detail": "done"})).encode()
 
 
-# Behaviours. Each is created by a function, whose arguments are its settings.
+# Behaviors. Each is created by a function whose arguments are its settings.
 
 
 def _plain(
     name: str, make: Callable[[bytes], bytes], *, reads: str = "all", is_closing: bool = True
-) -> Behaviour:
+) -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(make(wire.good))
         await (wire.close() if is_closing else wire.until_gone())
 
-    return Behaviour(name, play, reads)
+    return Behavior(name, play, reads)
 
 
-def healthy() -> Behaviour:
+def healthy() -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(answer(wire.good))
 
-    return Behaviour("healthy", play, keeps=True)
+    return Behavior("healthy", play, keeps=True)
 
 
-def late(seconds: float) -> Behaviour:
+def late(seconds: float) -> Behavior:
     async def play(wire: Wire) -> None:
         await asyncio.sleep(seconds)
         await wire.send(answer(wire.good))
 
-    return Behaviour("late", play, keeps=True)
+    return Behavior("late", play, keeps=True)
 
 
-def body_in_pieces(seconds: float) -> Behaviour:
+def body_in_pieces(seconds: float) -> Behavior:
     async def play(wire: Wire) -> None:
         whole = answer(wire.good)
         begin = len(whole) - len(wire.good)
@@ -274,200 +275,200 @@ def body_in_pieces(seconds: float) -> Behaviour:
             await wire.send(whole[begin + 1 : end])
             begin = end - 1
 
-    return Behaviour("body in pieces", play, keeps=True)
+    return Behavior("body in pieces", play, keeps=True)
 
 
-def reset(reads: str) -> Behaviour:
-    return Behaviour(f"reset having read {reads}", Wire.reset, reads)
+def reset(reads: str) -> Behavior:
+    return Behavior(f"reset having read {reads}", Wire.reset, reads)
 
 
-def close(reads: str) -> Behaviour:
-    return Behaviour(f"close having read {reads}", Wire.close, reads)
+def close(reads: str) -> Behavior:
+    return Behavior(f"close having read {reads}", Wire.close, reads)
 
 
-def half_a_status_line() -> Behaviour:
+def half_a_status_line() -> Behavior:
     return _plain("half a status line", lambda _: b"HTTP/1.1 20")
 
 
-def half_a_header() -> Behaviour:
+def half_a_header() -> Behavior:
     return _plain("half a header", lambda _: b"HTTP/1.1 200 OK\r\nContent-Le")
 
 
-def half_a_body() -> Behaviour:
+def half_a_body() -> Behavior:
     return _plain("half a body", lambda good: answer(good)[: -len(good) // 2])
 
 
-def reset_in_the_body() -> Behaviour:
+def reset_in_the_body() -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(answer(wire.good)[: -len(wire.good) // 2])
         await wire.reset()
 
-    return Behaviour("reset in the body", play)
+    return Behavior("reset in the body", play)
 
 
-def length_too_long() -> Behaviour:
+def length_too_long() -> Behavior:
     return _plain("content-length too long", lambda good: answer(good + b"x")[:-1])
 
 
-def length_too_short() -> Behaviour:
+def length_too_short() -> Behavior:
     async def play(wire: Wire) -> None:
         head, gap, body = answer(wire.good[:-3]).partition(b"\r\n\r\n")
         await wire.send(head + gap + body + wire.good[-3:])
 
-    return Behaviour("content-length too short", play, keeps=True)
+    return Behavior("content-length too short", play, keeps=True)
 
 
-def two_answers(second: bytes) -> Behaviour:
+def two_answers(second: bytes) -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(answer(wire.good) + answer(second))
 
-    return Behaviour("two answers", play, keeps=True)
+    return Behavior("two answers", play, keeps=True)
 
 
-def length_below_zero() -> Behaviour:
+def length_below_zero() -> Behavior:
     return _plain(
         "content-length below 0",
         lambda good: b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n" + good,
     )
 
 
-def garbage(data: bytes = b"\x16\x03\x01\x00\xff what is this?\r\n\r\n") -> Behaviour:
+def garbage(data: bytes = b"\x16\x03\x01\x00\xff what is this?\r\n\r\n") -> Behavior:
     return _plain("garbage", lambda _: data)
 
 
-def garbage_and_wait() -> Behaviour:
+def garbage_and_wait() -> Behavior:
     return _plain("garbage, and wait", lambda _: b"\0\r\n" * 9, is_closing=False)
 
 
-def bad_chunk() -> Behaviour:
+def bad_chunk() -> Behavior:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     return _plain("a chunk of no length", lambda good: head + b"xyz\r\n" + good)
 
 
-def half_a_chunk() -> Behaviour:
+def half_a_chunk() -> Behavior:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     return _plain("half a chunk", lambda good: head + b"fff\r\n" + good)
 
 
-def stall_before_the_answer() -> Behaviour:
+def stall_before_the_answer() -> Behavior:
     return _plain("stall before the answer", lambda _: b"", is_closing=False)
 
 
-def stall_in_the_head() -> Behaviour:
+def stall_in_the_head() -> Behavior:
     return _plain("stall in the head", lambda _: b"HTTP/1.1 200 OK\r\nCont", is_closing=False)
 
 
-def stall_in_the_body() -> Behaviour:
+def stall_in_the_body() -> Behavior:
     return _plain("stall in the body", lambda good: answer(good)[:-3], is_closing=False)
 
 
-def status_and_stall(line: str) -> Behaviour:
+def status_and_stall(line: str) -> Behavior:
     return _plain("status and stall", lambda _: answer(b"x" * 99, line)[:-9], is_closing=False)
 
 
-def status_and_reset(line: str) -> Behaviour:
+def status_and_reset(line: str) -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(answer(b"x" * 99, line)[:-9])
         await wire.reset()
 
-    return Behaviour("status and reset", play)
+    return Behavior("status and reset", play)
 
 
-def byte_by_byte(interval: float) -> Behaviour:
+def byte_by_byte(interval: float) -> Behavior:
     async def play(wire: Wire) -> None:
         for byte in answer(wire.good):
             await wire.send(bytes([byte]))
             await asyncio.sleep(interval)
 
-    return Behaviour(f"a byte each {interval} s", play, keeps=True)
+    return Behavior(f"a byte each {interval} s", play, keeps=True)
 
 
-def tiny_pieces() -> Behaviour:
+def tiny_pieces() -> Behavior:
     return attrs.evolve(byte_by_byte(0), name="tiny pieces")
 
 
-def lying_gzip() -> Behaviour:
+def lying_gzip() -> Behavior:
     headers = {"Content-Encoding": "gzip"}
     return _plain("gzip that is none", lambda good: answer(good, headers=headers))
 
 
-def half_a_gzip() -> Behaviour:
+def half_a_gzip() -> Behavior:
     headers = {"Content-Encoding": "gzip"}
     return _plain(
         "half a gzip", lambda good: answer(gzip.compress(good)[: len(good) // 2], headers=headers)
     )
 
 
-def many_headers(count: int = 100_000) -> Behaviour:
+def many_headers(count: int = 100_000) -> Behavior:
     headers = {f"X-{number}": "y" for number in range(count)}
     return _plain(f"{count} headers", lambda good: answer(good, headers=headers))
 
 
-def status(line: str, body: bytes = b"{}", **headers: str) -> Behaviour:
-    """Respond with a status. The request counts as carried out unless it is 429."""
+def status(line: str, body: bytes = b"{}", **headers: str) -> Behavior:
+    """Respond with a status. The request counts as executed unless the status is 429."""
 
     async def play(wire: Wire) -> None:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         await wire.send(answer(body, line, names))
 
     name = " ".join([line, *headers.values()])
-    return Behaviour(name, play, is_refused=line.startswith("429"), keeps=True)
+    return Behavior(name, play, is_refused=line.startswith("429"), keeps=True)
 
 
 def http_date(when: datetime) -> str:
     return format_datetime(when, usegmt=True)
 
 
-def close_after_the_answer() -> Behaviour:
+def close_after_the_answer() -> Behavior:
     return _plain("close after the answer", answer)
 
 
-def old_http() -> Behaviour:
+def old_http() -> Behavior:
     return _plain("HTTP/1.0 with no length", lambda good: b"HTTP/1.0 200 OK\r\n\r\n" + good)
 
 
-def continue_first() -> Behaviour:
+def continue_first() -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + answer(wire.good))
 
-    return Behaviour("100 Continue first", play, keeps=True)
+    return Behavior("100 Continue first", play, keeps=True)
 
 
-def continue_alone() -> Behaviour:
+def continue_alone() -> Behavior:
     return _plain("100 Continue alone", lambda _: b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def switch_protocols() -> Behaviour:
+def switch_protocols() -> Behavior:
     line = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n"
     return _plain("another protocol", lambda _: line, is_closing=False)
 
 
-def answer_before_the_body() -> Behaviour:
+def answer_before_the_body() -> Behavior:
     async def play(wire: Wire) -> None:
         await wire.send(answer(wire.good))
         await wire.read_rest()
 
-    return Behaviour("answer before the body", play, "head", keeps=True)
+    return Behavior("answer before the body", play, "head", keeps=True)
 
 
 class Misbehaving(InThread):
     """
-    Follow a script with one behaviour for each request, then respond successfully.
+    Follow a script with one behavior per request, then respond successfully.
 
-    ``requests`` are those whose head was read. ``seen`` counts the behaviours that were played,
-    and so the attempts that arrived. ``effects`` counts, for each method and path, the requests
-    that were received completely and not refused.
+    ``requests`` contains the requests whose head was read. ``seen`` is the number of behaviors
+    played, and therefore of attempts received. ``effects`` is the number of requests, for each
+    method and path, that were received completely and not refused.
     """
 
     def __init__(
         self,
-        *behaviours: Behaviour,
-        otherwise: Behaviour | None = None,
+        *behaviors: Behavior,
+        otherwise: Behavior | None = None,
         tls: ssl.SSLContext | None = None,
         is_listening: bool = True,
     ) -> None:
         super().__init__(tls, is_listening=is_listening)
-        self._script = deque(behaviours)
+        self._script = deque(behaviors)
         self._otherwise = otherwise or healthy()
         self._scheme = "http" if tls is None else "https"
         self.requests: list[Request] = []
@@ -482,10 +483,10 @@ class Misbehaving(InThread):
     def arrived(self) -> Counter[tuple[str, str]]:
         return Counter((request.method, request.path) for request in self.requests)
 
-    def play(self, behaviours: Sequence[Behaviour], otherwise: Behaviour | None = None) -> None:
+    def play(self, behaviors: Sequence[Behavior], otherwise: Behavior | None = None) -> None:
         """Replace the rest of the script."""
         with self._changed:
-            self._script = deque(behaviours)
+            self._script = deque(behaviors)
             self._otherwise = otherwise or healthy()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -496,28 +497,28 @@ class Misbehaving(InThread):
             await self._take().play(blank)
             return
         while first := await reader.read(1):
-            behaviour = self._take()
-            if behaviour.reads == "part":
+            behavior = self._take()
+            if behavior.reads == "part":
                 await reader.readexactly(10)
-                await behaviour.play(blank)
+                await behavior.play(blank)
                 return
             request = request_of(first + await reader.readuntil(b"\r\n\r\n"))
-            if behaviour.reads == "all":
+            if behavior.reads == "all":
                 request = await read_body(reader, request)
-            self._note(request, behaviour)
-            await behaviour.play(Wire(reader, writer, request, good_body(request)))
-            if not behaviour.keeps:
+            self._note(request, behavior)
+            await behavior.play(Wire(reader, writer, request, good_body(request)))
+            if not behavior.keeps:
                 return
 
-    def _take(self) -> Behaviour:
+    def _take(self) -> Behavior:
         with self._changed:
             self.seen += 1
             self._changed.notify_all()
             return self._script.popleft() if self._script else self._otherwise
 
-    def _note(self, request: Request, behaviour: Behaviour) -> None:
+    def _note(self, request: Request, behavior: Behavior) -> None:
         with self._changed:
             self.requests.append(request)
-            if request.body is not None and not behaviour.is_refused:
+            if request.body is not None and not behavior.is_refused:
                 self.effects[request.method, request.path] += 1
             self._changed.notify_all()

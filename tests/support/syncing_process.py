@@ -29,13 +29,13 @@ from pandium._clock import RealClock, use_clock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# How much faster the clock runs: a lease of 10 seconds expires after half a second.
+# The speed of the clock: a lease of 10 seconds expires after half a second of real time.
 SPEED = 20.0
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FastClock(RealClock):
-    """A clock that runs fast, and shows the same date in all processes."""
+    """A clock that runs fast and shows the same date in all processes."""
 
     def now(self) -> float:
         return super().now() * SPEED
@@ -78,7 +78,7 @@ def fork_and_sync(*arguments: str) -> None:
         if status:
             os._exit(70)
         return
-    signal.set_wakeup_fd(-1)  # that of the parent's event loop
+    signal.set_wakeup_fd(-1)  # this is the parent's event loop token
     try:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
         anyio.run(main, *arguments, backend=sys.argv[1])

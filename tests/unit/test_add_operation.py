@@ -1,7 +1,7 @@
 """
-Adding an operation: each place that was forgotten fails with a sentence that names it.
+Each change that an operation requires is checked, and a missing one fails with a clear message.
 
-The guide is docs/howto/add-operation.md. What the places must contain is tested elsewhere.
+The guide is docs/howto/add-operation.md. Other tests check the content of the changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from support.openapi import (
     to_snake_case,
 )
 
-# By operation, the client methods that send it and their names, such as ``tenants.list``.
+# For each operation, the client methods that send it, such as ``tenants.list``.
 Senders: TypeAlias = dict[str, dict[str, Any]]
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +40,9 @@ DOCUMENT = merge_documents()
 DOCUMENTED = operations_of(DOCUMENT)
 OPERATIONS = sorted(DOCUMENTED.keys() | UNDOCUMENTED)
 # Schemas of successful responses that the client does not return as a model.
-WITHOUT_MODEL = {"ProxyResponse"}  # the client returns its one field, which is an upstream's data
+WITHOUT_MODEL = {"ProxyResponse"}  # the client returns its only field, the upstream's data
 
-# A value for each required argument of a method, by the argument's name.
+# A value for each required argument of a method, by argument name.
 ARGUMENTS: dict[str, Any] = {
     "build_tag": "v1",
     "connector": "crm",
@@ -60,7 +60,7 @@ ARGUMENTS: dict[str, Any] = {
     "triggers": (),
     "user_name": "ada",
 }
-# Arguments whose name is not that of the API.
+# Arguments whose names differ from those in the API.
 ARGUMENT_NAMES = {
     "connector_name": "connector",
     "integration_release_channel": "release_channel",
@@ -81,7 +81,7 @@ def operation_of(request: httpx.Request) -> str | None:
 
 
 def methods_of(client: AsyncPandium) -> dict[str, Any]:
-    """Return the methods of all resources by names such as ``tenants.list``."""
+    """Return the methods of all resources by name, such as ``tenants.list``."""
     return {
         f"{name}.{method_name}": method
         for name, resource in vars(client).items()
@@ -106,7 +106,7 @@ def required_arguments(name: str, method: Any) -> dict[str, Any]:
 
 
 async def send(method: Any, arguments: dict[str, Any]) -> None:
-    """Call a method, and ignore that the server refuses its request."""
+    """Call a method, ignoring that the server rejects its request."""
     with suppress(PandiumError):
         result = method(**arguments)
         if isinstance(result, Listing):
@@ -148,7 +148,7 @@ def is_fault_target(name: str) -> bool:
 
 
 def documented_arguments(operation: str) -> set[str]:
-    """Return the arguments of the parameters and body fields in the vendor's document."""
+    """Return the argument names for the parameters and body fields in the vendor's document."""
     description = DOCUMENTED.get(operation, {})
     names = {parameter["name"] for parameter in description.get("parameters", [])}
     for schema in schemas_in(description.get("requestBody"), DOCUMENT).values():
@@ -218,7 +218,7 @@ def test_an_operation_has_an_emulator_route(operation: str) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders) -> None:
-    """The emulator's faults accept the name of a client method of each operation."""
+    """The emulator's faults accept the name of a client method for each operation."""
     assert any(is_fault_target(name) for name in senders[operation]), (
         f"the emulator's faults have no name for {operation}:"
         " add the name of its client method to src/pandium/emulator/network/operations.py"
@@ -227,7 +227,7 @@ def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders)
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_on_the_reference_page(operation: str, senders: Senders) -> None:
-    """The reference page includes the class of each client method."""
+    """The reference page contains the class of each client method."""
     page = (ROOT / "docs/reference/operations.md").read_text()
     classes = {type(method.__self__) for method in senders[operation].values()}
     names = {f"::: {cls.__module__}.{cls.__qualname__}" for cls in classes}
@@ -239,7 +239,7 @@ def test_an_operation_is_on_the_reference_page(operation: str, senders: Senders)
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_type_checked_as_users_call_it(operation: str, senders: Senders) -> None:
-    """The type checkers see a call of each operation."""
+    """The type checkers check a call of each operation."""
     usage = (ROOT / "tests/typing/usage.py").read_text()
     assert any(f"client.{name}(" in usage for name in senders[operation]), (
         f"{operation} is not called in tests/typing/usage.py:"
@@ -249,7 +249,7 @@ def test_an_operation_is_type_checked_as_users_call_it(operation: str, senders: 
 
 @pytest.mark.parametrize(("schema", "field"), model_fields())
 def test_a_field_of_a_response_is_an_attribute(schema: str, field: str) -> None:
-    """Each schema of a response has a model, and each of its fields is an attribute."""
+    """Each response schema has a model with an attribute for each field."""
     name = model_name_of(schema)
     assert name in models.__all__, (
         f"the schema {schema} has no model: add one to src/pandium/models.py and its __all__"
@@ -265,7 +265,7 @@ def test_a_field_of_a_response_is_an_attribute(schema: str, field: str) -> None:
     ("schema", "field"), [pair for pair in model_fields() if to_snake_case(pair[1]) != pair[1]]
 )
 def test_a_field_keeps_its_name_in_the_api(schema: str, field: str) -> None:
-    """A field whose Python name differs from the API's is written with the API's name."""
+    """A field whose Python name differs is encoded under its API name."""
     model = getattr(models, model_name_of(schema))
     required = [
         name

@@ -1,4 +1,4 @@
-"""The layers that docs/architecture.md describes hold for the imports of every module."""
+"""Every module's imports follow the layers described in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS: dict[str, int] = {
     "": 6,
     "_cli": 7,
 }
-# The rooms and top-level modules of the emulator, and the layer of each.
+# The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
     "runs": 0,
     "state": 1,
@@ -51,7 +51,7 @@ EMULATOR_LAYERS: dict[str, int] = {
     "": 6,
     "__main__": 6,
 }
-# Which modules may import a third-party library at run time.
+# The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
     "httpcore2": {"_http.pool"},
@@ -64,19 +64,19 @@ OWNERS = {
     "rich": {"_cli"},
     "click": {"_cli"},
 }
-# Which modules may import a library for annotations as well: users pass or receive its types.
+# The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
     "httpx": {"_client", "_transport", "_resources.connectors"},
     "sqlite3": {"_bulk.file_identity"},
 }
-# The same thing in two places: a command and its resource, an error tree and its translation.
+# The same thing in two places: a command and its resource, or errors and their translation.
 SHARED_BASENAMES = {
     *("__init__", "errors", "clock"),
     *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
     *("demo", "emulator"),
 }
 
-# The client and the emulator each have their own classes for the API's objects, on purpose.
+# The client and the emulator deliberately have separate classes for the API's objects.
 SHARED_CLASSES = {*pandium.models.__all__, "ValidationError", "Clock", "Connectors", "Runs"}
 
 
@@ -95,12 +95,12 @@ EMULATOR = {name: tree for name, tree in MODULES.items() if name.startswith("emu
 
 
 def _room(module: str) -> str:
-    """Return the room or top-level module of the emulator that a module belongs to."""
+    """Return the emulator's room or top-level module that contains a module."""
     return _unit(module.removeprefix("emulator").removeprefix("."))
 
 
 def _unit(module: str) -> str:
-    """Return the top-level module or folder that a module belongs to."""
+    """Return the top-level module or folder that contains a module."""
     return module.split(".", maxsplit=1)[0]
 
 
@@ -151,7 +151,7 @@ def _is_within(module: str, owners: set[str]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(CLIENT))
 def test_imports_point_to_lower_layers(name: str) -> None:
-    """A module imports from its own folder, or from modules and folders of lower layers."""
+    """A module imports only from its own folder or from lower layers."""
     unit = _unit(name)
     for imported in _imported_modules(CLIENT[name]):
         target = _unit(imported)
@@ -172,7 +172,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_no_folder_imports_itself_through_others() -> None:
-    """There is no import cycle between folders either."""
+    """There is no import cycle between folders."""
     graph: dict[str, set[str]] = {}
     for name, tree in MODULES.items():
         targets = {_unit(imported) for imported in _imported_modules(tree)}
@@ -182,7 +182,7 @@ def test_no_folder_imports_itself_through_others() -> None:
 
 @pytest.mark.parametrize("name", sorted(EMULATOR))
 def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
-    """The emulator imports only itself, so that it is an independent reading of the API."""
+    """The emulator imports only itself, so it is an independent interpretation of the API."""
     assert all(_unit(imported) == "emulator" for imported in _imported_modules(EMULATOR[name]))
 
 
@@ -196,7 +196,7 @@ def test_imports_of_the_emulator_point_to_lower_rooms(name: str) -> None:
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
-    """A third-party library is imported only where the table allows it."""
+    """A third-party library is imported only where the table permits it."""
     users = _importers(library, for_annotations=False)
     annotators = _importers(library, for_annotations=True)
     assert {name for name in users if not _is_within(name, OWNERS[library])} == set()
@@ -205,7 +205,7 @@ def test_each_library_has_one_owner(library: str) -> None:
 
 
 def test_the_tables_name_only_what_exists() -> None:
-    """Each module and folder in the tables of this file exists, and none is missing."""
+    """The tables in this file contain exactly the existing modules and folders."""
     assert set(LAYERS) == {_unit(name) for name in CLIENT}
     assert set(EMULATOR_LAYERS) == {_room(name) for name in EMULATOR}
     for owners in (*OWNERS.values(), *ANNOTATORS.values()):
@@ -213,7 +213,7 @@ def test_the_tables_name_only_what_exists() -> None:
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """A class name means one thing in the whole package, with or without an underscore."""
+    """Each class name is unique in the package, with or without an underscore."""
     names = Counter(
         node.name.lstrip("_")
         for tree in MODULES.values()

@@ -1,4 +1,4 @@
-"""A producer beside its consumers: each item once, whatever is cancelled, and nothing is left."""
+"""A producer with concurrent consumers: each item is delivered once, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PRODUCERS = [produce_with_pauses, produce_without_pauses, produce_and_fail, prod
 
 
 async def consume(items: Any, instants: Instants, interrupt: Interrupt) -> list[Any]:
-    """Return all items, and the type of the error at the end, despite one interruption."""
+    """Return all items and the type of the final error, despite one interruption."""
     received: list[Any] = []
     while True:
         try:
@@ -83,11 +83,11 @@ async def consume(items: Any, instants: Instants, interrupt: Interrupt) -> list[
             return [*received, ZeroDivisionError]
 
 
-# Each item once
+# Exactly-once delivery
 
 
 def interruptions() -> pytest.MarkDecorator:
-    """Parametrize a test with every way to interrupt a step, on each event loop that has it."""
+    """Parametrize a test with every way to interrupt a step, on each loop that supports it."""
     pairs = [(loop, interrupt) for loop in ("asyncio", "trio") for interrupt in EVERYWHERE]
     pairs += [("asyncio", interrupt) for interrupt in ON_ASYNCIO]
     return pytest.mark.parametrize(("anyio_backend", "interrupt"), pairs)
@@ -96,10 +96,10 @@ def interruptions() -> pytest.MarkDecorator:
 @interruptions()
 @pytest.mark.parametrize("produce", PRODUCERS)
 @pytest.mark.parametrize("max_waiting", [0, 1, inf])
-async def test_each_item_is_delivered_once_whatever_is_cancelled(
+async def test_each_item_is_delivered_once_whatever_is_canceled(
     produce: Any, max_waiting: float, interrupt: Interrupt
 ) -> None:
-    """A step that is cancelled at any instant takes no item, and no error of the producer."""
+    """A step that is canceled at any instant consumes neither an item nor an error."""
     end = [ZeroDivisionError] if produce is produce_and_fail else []
     interruptions = 0
     for instants in every_instant():
@@ -112,8 +112,8 @@ async def test_each_item_is_delivered_once_whatever_is_cancelled(
 
 
 @interruptions()
-async def test_each_result_is_delivered_once_whatever_is_cancelled(interrupt: Interrupt) -> None:
-    """The same holds for the results of waiting."""
+async def test_each_result_is_delivered_once_whatever_is_canceled(interrupt: Interrupt) -> None:
+    """The same applies to the results of a wait."""
     polling = Polling(first=0, factor=0, minimum=0, maximum=0, jitter=0, rate=inf)
     for instants in every_instant():
         runs = ScriptedRuns.same(3, (0, "Succeeded"))
@@ -129,7 +129,7 @@ def tenants_of(client: AsyncPandium) -> Listing[Any]:
 
 
 def mocked_client(count: int, requests: list[httpx.Request] | None = None) -> AsyncPandium:
-    """Return a client of a listing of tenants with the ids from 0."""
+    """Return a client whose listing contains tenants with ids from 0."""
     records = [{"id": number, "name": f"tenant {number}"} for number in range(count)]
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -147,10 +147,10 @@ def mocked_client(count: int, requests: list[httpx.Request] | None = None) -> As
 
 
 @interruptions()
-async def test_each_streamed_record_is_delivered_once_whatever_is_cancelled(
+async def test_each_streamed_record_is_delivered_once_whatever_is_canceled(
     interrupt: Interrupt,
 ) -> None:
-    """The same holds for the records of a stream."""
+    """The same applies to the records of a stream."""
     client = mocked_client(5)
     for instants in every_instant():
         with instants.watch():
@@ -163,7 +163,7 @@ async def test_each_streamed_record_is_delivered_once_whatever_is_cancelled(
 
 
 class SlowToStop:
-    """A producer that needs several steps to end after its cancellation."""
+    """A producer that needs several steps to finish after it is canceled."""
 
     is_running = False
 
@@ -189,8 +189,8 @@ class SlowToStop:
     ("anyio_backend", "interrupt"),
     [("asyncio", by_scope), ("trio", by_scope), ("asyncio", by_own_task), ("asyncio", by_task)],
 )
-async def test_nothing_runs_after_the_block_whatever_is_cancelled(interrupt: Interrupt) -> None:
-    """A block that is cancelled at any instant ends, but not before its producer has ended."""
+async def test_nothing_runs_after_the_block_whatever_is_canceled(interrupt: Interrupt) -> None:
+    """A block that is canceled at any instant ends only after its producer has ended."""
     interruptions = 0
     for instants in every_instant():
         producer = SlowToStop()
@@ -202,7 +202,7 @@ async def test_nothing_runs_after_the_block_whatever_is_cancelled(interrupt: Int
 
 @asyncio_only
 async def test_leaving_the_block_hides_no_cancellation() -> None:
-    """A task that is cancelled at any instant of the block ends as cancelled."""
+    """A task that is canceled at any instant of the block ends as canceled."""
     for instants in every_instant():
         with instants.watch():
             task = asyncio.create_task(SlowToStop().run_block())
@@ -213,7 +213,7 @@ async def test_leaving_the_block_hides_no_cancellation() -> None:
 
 
 async def test_a_block_may_be_left_by_another_task() -> None:
-    """A block that one task enters and another one leaves cancels neither of them."""
+    """A block that is entered by one task and exited by another cancels neither of them."""
     is_cut_off = False
 
     async def produce(send: Send) -> None:
@@ -235,7 +235,7 @@ async def test_a_block_may_be_left_by_another_task() -> None:
 
 
 async def test_a_task_that_waits_is_told_that_the_block_was_left() -> None:
-    """It gets an error, at once and later, and not the end of the iteration."""
+    """A waiting task gets an error, not the end of the iteration, when the block is exited."""
 
     async def produce(_: Send) -> None:
         await anyio.sleep_forever()
@@ -255,7 +255,7 @@ async def test_a_task_that_waits_is_told_that_the_block_was_left() -> None:
 
 @pytest.mark.parametrize("max_waiting", [0, 1, 3])
 async def test_the_producer_waits_while_too_many_items_wait(max_waiting: int) -> None:
-    """``send`` returns as soon as at most ``max_waiting`` items wait for a consumer."""
+    """``send`` returns once at most ``max_waiting`` items are waiting for a consumer."""
     sent: list[int] = []
 
     async def produce(send: Send) -> None:
@@ -273,7 +273,7 @@ async def test_the_producer_waits_while_too_many_items_wait(max_waiting: int) ->
 
 
 async def test_an_item_for_a_consumer_that_waits_is_not_waiting() -> None:
-    """It leaves its room in the buffer at once, before the consumer has run."""
+    """An item for a waiting consumer makes room in the buffer before the consumer has run."""
     waiting: list[int] = []
 
     async def produce(send: Send) -> None:
@@ -290,7 +290,7 @@ async def test_an_item_for_a_consumer_that_waits_is_not_waiting() -> None:
 
 
 async def test_the_producer_sees_the_context_variables_of_the_block() -> None:
-    """It runs in a copy of the context in which the block was entered."""
+    """The producer runs in a copy of the context in which the block was entered."""
     variable: ContextVar[str] = ContextVar("variable", default="")
 
     async def produce(send: Send) -> None:
@@ -301,7 +301,7 @@ async def test_the_producer_sees_the_context_variables_of_the_block() -> None:
         assert await anext(items) == "a trace"
 
 
-# Async generators that are abandoned
+# Abandoned async generators
 
 
 async def stream_names(client: AsyncPandium) -> AsyncIterator[str]:
@@ -325,11 +325,11 @@ async def sync_tenants(client: AsyncPandium) -> AsyncIterator[object]:
 
 @pytest.mark.parametrize("generate", [stream_names, wait_for_results, sync_tenants])
 async def test_an_abandoned_generator_cancels_nobody(generate: Any) -> None:
-    """Leaving a loop over a generator around our iterator disturbs no scope, and ends all work."""
+    """Abandoning a generator around the iterator affects no cancel scope and ends all work."""
     requests: list[httpx.Request] = []
     client = mocked_client(100, requests)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # trio's, which recommends aclosing()
+        warnings.simplefilter("ignore", ResourceWarning)  # trio recommends aclosing()
         with anyio.fail_after(10):
             async for _ in generate(client):
                 break
@@ -358,7 +358,7 @@ async def iterate(items: Any, scope: anyio.CancelScope, received: list[Any]) -> 
 
 @pytest.mark.parametrize("max_waiting", [0, 1, inf])
 async def test_consumers_share_the_items(max_waiting: float) -> None:
-    """Each item goes to one task, and the error to one, even if one of three is cancelled."""
+    """Each item, and the error, goes to one task, even if one of three tasks is canceled."""
     for instants in every_instant():
         received: list[Any] = []
         scopes = [anyio.CancelScope() for _ in range(3)]
@@ -377,7 +377,7 @@ async def test_consumers_share_the_items(max_waiting: float) -> None:
 
 
 async def test_a_background_task_is_entered_once_before_it_is_read() -> None:
-    """Any other use is an error that says what to do."""
+    """Any other use raises an error that explains what to do."""
     background = Background(produce_with_pauses, 1)
     with pytest.raises(RuntimeError, match="async with"):
         await anext(background)
@@ -390,7 +390,7 @@ async def test_a_background_task_is_entered_once_before_it_is_read() -> None:
 
 
 async def test_an_error_is_raised_once() -> None:
-    """An error of the producer follows the items before it, and is followed by the end."""
+    """A producer error is raised after the preceding items and is followed by the end."""
     async with Background(produce_and_fail, 1) as items:
         for number in ITEMS:
             assert await anext(items) == number
@@ -401,11 +401,11 @@ async def test_an_error_is_raised_once() -> None:
 
 
 class StopEverythingError(BaseException):
-    """An exception that is no ``Exception``, such as KeyboardInterrupt."""
+    """An exception that is not an ``Exception``, such as KeyboardInterrupt."""
 
 
 async def test_an_exception_like_keyboard_interrupt_is_never_lost() -> None:
-    """It is raised by the iteration, or else when the block is left."""
+    """It is raised by the iteration or, at the latest, when the block is exited."""
 
     async def produce(_: Send) -> None:
         raise StopEverythingError
@@ -419,7 +419,7 @@ async def test_an_exception_like_keyboard_interrupt_is_never_lost() -> None:
 
 
 async def test_an_error_of_the_block_is_not_wrapped() -> None:
-    """The block's own error leaves it unchanged, in no exception group."""
+    """An error raised in the block is re-raised unchanged, not in an exception group."""
     error = KeyError()
     with pytest.raises(KeyError) as caught:
         async with Background(produce_and_fail, 1) as items:
@@ -430,10 +430,10 @@ async def test_an_error_of_the_block_is_not_wrapped() -> None:
 
 @asyncio_only
 @pytest.mark.parametrize("has_started", [False, True])
-async def test_a_background_task_that_is_cancelled_from_outside_is_an_error(
+async def test_a_background_task_that_is_canceled_from_outside_is_an_error(
     *, has_started: bool
 ) -> None:
-    """Code that cancels all tasks of the loop, even at their start, ends no iteration silently."""
+    """Code that cancels all tasks of the loop, even before they start, causes an error."""
 
     async def produce(send: Send) -> None:
         await send(1)
@@ -452,7 +452,7 @@ async def test_a_background_task_that_is_cancelled_from_outside_is_an_error(
 
 @asyncio_only
 async def test_a_cancellation_in_the_producer_is_an_error() -> None:
-    """A producer that awaits a cancelled task has failed, and its iteration raises."""
+    """If a producer awaits a canceled task, the iteration raises an error."""
     other = asyncio.create_task(asyncio.sleep(60))
 
     async def produce(send: Send) -> None:

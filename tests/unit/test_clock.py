@@ -1,4 +1,4 @@
-"""The clock of a client, and how a test replaces it."""
+"""A client's clock and how a test replaces it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,12 +9,12 @@ from pandium._clock import RealClock, create_clock, use_clock
 
 
 def test_the_real_clock_is_the_default() -> None:
-    """A client goes by the event loop's clock unless a test replaces it."""
+    """A client uses the event loop's clock unless a test replaces it."""
     assert isinstance(create_clock(), RealClock)
 
 
 def test_a_clock_is_used_within_its_block_only() -> None:
-    """A replaced clock is in effect within the block, and after an error no longer."""
+    """A replaced clock is in effect within the block, even if the block ends with an error."""
     clock = RealClock()
     with pytest.raises(KeyError), use_clock(clock):
         assert create_clock() is clock
@@ -23,7 +23,7 @@ def test_a_clock_is_used_within_its_block_only() -> None:
 
 
 def test_the_innermost_block_decides() -> None:
-    """Blocks nest: the innermost clock is used, then the outer one again."""
+    """In nested blocks, the innermost clock is used, then the outer one again."""
     outer, inner = RealClock(), RealClock()
     with use_clock(outer):
         with use_clock(inner):
@@ -32,7 +32,7 @@ def test_the_innermost_block_decides() -> None:
 
 
 def test_overlapping_blocks_may_end_in_any_order() -> None:
-    """If the outer block ends first, the inner clock stays in use until its own block ends."""
+    """If the outer block ends first, the inner clock remains in use until its own block ends."""
     outer, inner = RealClock(), RealClock()
     outer_block, inner_block = use_clock(outer), use_clock(inner)
     outer_block.__enter__()
@@ -46,7 +46,7 @@ def test_overlapping_blocks_may_end_in_any_order() -> None:
 
 @pytest.mark.anyio
 async def test_the_real_clock_follows_the_event_loop() -> None:
-    """The real clock reads, sleeps and cancels by the event loop's time, and never stops."""
+    """The real clock uses the event loop's time to read, sleep and cancel, and never stops."""
     clock = RealClock()
     began = clock.now()
     assert began == pytest.approx(anyio.current_time(), abs=1)
@@ -60,7 +60,7 @@ async def test_the_real_clock_follows_the_event_loop() -> None:
 
 
 def test_the_wall_clock_is_utc() -> None:
-    """The real clock's date and time is the current one, in UTC."""
+    """The real clock returns the current date and time in UTC."""
     wall = RealClock().wall()
     assert wall.tzinfo is UTC
     assert abs(datetime.now(UTC) - wall) < timedelta(seconds=5)

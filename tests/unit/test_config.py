@@ -60,7 +60,7 @@ def test_production_is_the_default() -> None:
 def test_an_environment_selects_its_host(
     name: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each environment selects the vendor's host, as an argument and as a variable."""
+    """Each environment selects the vendor's host, both as an argument and as a variable."""
     assert base_url_for(environment=name) == host
     monkeypatch.setenv("PANDIUM_ENV", name)
     assert base_url_for() == host
@@ -122,7 +122,7 @@ def test_no_variable_has_to_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_can_be_configured_by_variables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client without arguments takes everything from the variables."""
+    """A client without arguments is configured from the variables."""
     monkeypatch.setenv("PANDIUM_API_KEY", f"{KEY}\n")
     monkeypatch.setenv("PANDIUM_ENV", "sandbox\n")
     assert repr(AsyncPandium()) == f"AsyncPandium(base_url={SANDBOX!r})"
@@ -135,7 +135,7 @@ def test_a_client_can_be_configured_by_variables_alone(monkeypatch: pytest.Monke
 
 @given(key=KEYS, before=st.text(" \t\r\n\x0b\x0c"), after=st.text(" \t\r\n\x0b\x0c"))
 def test_white_space_around_a_key_is_stripped(key: str, before: str, after: str) -> None:
-    """White space around a key is stripped, wherever the key comes from."""
+    """White space around a key is stripped, regardless of its source."""
     assert resolve_with(before + key + after, None, None).api_key.reveal() == key
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PANDIUM_API_KEY", before + key + after)
@@ -144,7 +144,7 @@ def test_white_space_around_a_key_is_stripped(key: str, before: str, after: str)
 
 @pytest.mark.parametrize("key", ["", " ", "\n", "\t \r\n"])
 def test_an_empty_key_is_rejected(key: str) -> None:
-    """A key that contains only white space is rejected by argument name."""
+    """A key that contains only white space is rejected, and the error names the argument."""
     assert str(error_for(key)) == "api_key must not be empty"
 
 
@@ -172,7 +172,7 @@ def test_an_invalid_key_in_the_variable_is_rejected_by_its_name(
 
 @given(key=KEYS, bad=st.sampled_from(BAD_CHARACTERS))
 def test_an_error_never_shows_an_invalid_key(key: str, bad: str) -> None:
-    """The text, repr, attributes and chain of an error about a key do not contain the key."""
+    """No text, repr, attribute or chained exception of a key error contains the key."""
     error = error_for(key[:4] + bad + key[4:])
     assert (error.__cause__, error.__context__) == (None, None)
     text = "api_key must contain only printable ASCII characters"
@@ -217,7 +217,7 @@ def test_no_frame_of_the_library_shows_the_key(key: str, options: dict[str, Any]
 
 
 def call_at_depth(depth: int, function: Callable[[], object]) -> None:
-    """Call a function at a depth of the stack."""
+    """Call a function at a given stack depth."""
     if depth:
         call_at_depth(depth - 1, function)
     else:
@@ -225,7 +225,7 @@ def call_at_depth(depth: int, function: Callable[[], object]) -> None:
 
 
 def leaks_in(error: BaseException) -> Iterator[str]:
-    """Yield each local variable that shows the key, in the frames of the library."""
+    """Yield each local variable that shows the key in the library's frames."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename.startswith(LIBRARY):
             for name, value in [*frame.f_locals.items()]:
@@ -245,7 +245,7 @@ def leaks_in(error: BaseException) -> Iterator[str]:
 def test_no_frame_shows_the_key_if_the_stack_is_exhausted(
     function: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the recursion limit is reached, no frame of the library has the key."""
+    """Wherever the recursion limit is reached, no library frame contains the key."""
     monkeypatch.setenv("PANDIUM_API_KEY", KEY)
     available = sys.getrecursionlimit() - len(inspect.stack(0))
     caught = []
@@ -315,7 +315,7 @@ def test_a_key_of_fewer_than_eight_characters_is_not_redacted(key: str, redacted
 
 @pytest.mark.parametrize("environment", ["", "Sandbox", "staging", "sandbox\n", 5, ["sandbox"], {}])
 def test_an_unknown_environment_is_rejected(environment: object) -> None:
-    """An unknown environment is rejected by name, even if ``base_url`` overrides it."""
+    """An unknown environment is rejected even if ``base_url`` overrides it."""
     text = f"environment must be 'production' or 'sandbox', not {environment!r}"
     assert error_for(environment=environment).args == (text,)
     assert error_for(environment=environment, base_url="https://h.example").args == (text,)
@@ -439,7 +439,7 @@ def test_a_base_url_that_is_not_a_string_is_rejected(url: object) -> None:
     ],
 )
 def test_an_accepted_base_url_has_no_delimiters_or_control_characters(url: str) -> None:
-    """An empty query or fragment, or a control character, never gets into the base URL."""
+    """A base URL never contains an empty query or fragment, or a control character."""
     try:
         base_url = base_url_for(base_url=url)
     except ConfigurationError:
@@ -454,7 +454,7 @@ URL_PARTS = st.sampled_from([*WORDS.split(), *" \n\t\0"])
 @given(url=st.lists(URL_PARTS, max_size=6).map(lambda rest: "".join(["https://", *rest])))
 @example(url="http://localhost:8080/base")
 def test_requests_go_to_the_host_that_was_validated(url: str) -> None:
-    """For every accepted base URL, httpx connects to the host that was validated."""
+    """For every accepted base URL, httpx connects to the validated host."""
     try:
         base_url = base_url_for(base_url=url)
     except ConfigurationError as error:
@@ -507,7 +507,7 @@ def test_environment_variables_are_not_changed() -> None:
     "http_client", [httpx.MockTransport(lambda _: httpx.Response(200)), "https://a"]
 )
 def test_http_client_must_be_an_httpx_client(http_client: Any) -> None:
-    """Another type is rejected by the constructor, not by the first request."""
+    """A value of another type is rejected by the constructor, not by the first request."""
     with pytest.raises(ConfigurationError, match="http_client must be an httpx"):
         AsyncPandium("key", http_client=http_client)
 

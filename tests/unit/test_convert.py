@@ -1,4 +1,4 @@
-"""Fast and lenient decoding agree, and an encoded model is decoded as an equal one."""
+"""Fast and lenient decoding agree, and decoding an encoded model returns an equal one."""
 
 import json
 import math
@@ -45,7 +45,7 @@ from support.payloads import ANYTHING, PAYLOADS, RUNS, TENANTS, nested
 @settings(deadline=None)
 @given(case=PAYLOADS)
 def test_both_ways_of_decoding_agree(case: tuple[Any, Any]) -> None:
-    """Both ways give the same value or the same DecodeError for every response."""
+    """Both ways return the same value or the same DecodeError for every response."""
     cls, payload = case
     kind, value = decode_both_ways(dump(payload), cls)
     if kind == "value":
@@ -55,12 +55,12 @@ def test_both_ways_of_decoding_agree(case: tuple[Any, Any]) -> None:
 @settings(deadline=None)
 @given(case=PAYLOADS)
 def test_an_encoded_model_is_decoded_as_an_equal_one(case: tuple[Any, Any]) -> None:
-    """The output of ``to_json`` and of ``to_dict`` is decoded as an equal model."""
+    """Decoding the output of ``to_json`` or ``to_dict`` returns an equal model."""
     cls, payload = case
     kind, value = outcome_of(decode, dump(payload), cls)
     for model in models_in(value) if kind == "value" else ():
         assert json.loads(to_json(model), parse_constant=pytest.fail) == to_dict(model)
-        # JSON has no infinity, which is written as null.
+        # JSON has no infinity, so it is encoded as null.
         if not any(map(math.isinf, floats_in(attrs.asdict(model)))):
             assert decode(to_json(model), type(model)) == model
             assert decode(dump(to_dict(model)), type(model)) == model
@@ -68,7 +68,7 @@ def test_an_encoded_model_is_decoded_as_an_equal_one(case: tuple[Any, Any]) -> N
 
 @given(data=st.binary(max_size=40))
 def test_any_bytes_give_a_value_or_a_decode_error(data: bytes) -> None:
-    """Arbitrary bytes give a value or a DecodeError, and never another error."""
+    """Decoding arbitrary bytes returns a value or raises a DecodeError."""
     for cls in (TENANTS, Tenant, RUNS):
         outcome_of(decode, data, cls)
 
@@ -116,7 +116,7 @@ def test_a_deep_object_is_decoded() -> None:
 
 @pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**30])
 def test_an_integer_of_more_than_64_bits_is_exact(number: int) -> None:
-    """An integer of any size is decoded exactly, as a field and within free-form data."""
+    """An integer of any size is decoded exactly, both in a field and in free-form data."""
     (tenant,) = value_of(dump([{"id": number, "name": "n", "configs": {"a": number}}]), TENANTS)
     assert (tenant.id, tenant.configs["a"]) == (number, number)
 
@@ -132,7 +132,7 @@ NON_FINITE = ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" * 5_000]
 
 @pytest.mark.parametrize("number", NON_FINITE)
 def test_a_number_that_is_not_finite_is_a_float(number: str) -> None:
-    """NaN, infinity and numbers that no double can hold are floats in free-form data."""
+    """In free-form data, NaN, infinity and numbers too large for a double become floats."""
     (found,) = decode_json(f"[{number}]".encode())
     assert isinstance(found, float)
     assert not math.isfinite(found)
@@ -141,7 +141,7 @@ def test_a_number_that_is_not_finite_is_a_float(number: str) -> None:
 @pytest.mark.parametrize("number", NON_FINITE)
 @pytest.mark.parametrize("name", ["a", "\\ud800"], ids=["text", "surrogate"])
 def test_json_with_a_number_that_is_not_finite_is_valid(number: str, name: str) -> None:
-    """``to_dict`` and ``to_json`` replace what is not finite by null, at any depth."""
+    """``to_dict`` and ``to_json`` replace non-finite numbers with null at any depth."""
     data = f'{{"tenant_id": 1, "data": {{"{name}": [{{"b": {number}}}, 1.5]}}}}'.encode()
     metadata = value_of(data, TenantMetadata) if number != "NaN" else decode(data, TenantMetadata)
     expected = {json.loads(f'"{name}"'): [{"b": None}, 1.5]}
@@ -151,7 +151,7 @@ def test_json_with_a_number_that_is_not_finite_is_valid(number: str, name: str) 
 
 
 def test_numbers_of_deep_data_are_replaced() -> None:
-    """Data of any depth has its numbers replaced, without recursion, and is itself unchanged."""
+    """Numbers are replaced without recursion at any depth, and the input is unchanged."""
     deep: Any = math.nan
     for _ in range(50_000):
         deep = {"a": [deep]}
@@ -169,7 +169,7 @@ def test_plain_json_is_decoded_unchanged(payload: Any) -> None:
 
 
 def test_a_model_is_encoded_with_the_names_of_the_api() -> None:
-    """``to_dict`` and ``to_json`` use the API's names, ISO 8601 date-times and enum values."""
+    """``to_dict`` and ``to_json`` use the API's names, ISO 8601 datetimes and enum values."""
     payload = {
         "id": 1,
         "mode": "a later one",
@@ -190,7 +190,7 @@ def test_a_model_is_encoded_with_the_names_of_the_api() -> None:
 
 
 def test_nested_models_are_encoded_with_the_names_of_the_api() -> None:
-    """The API's names are used in nested models as well."""
+    """Nested models also use the API's names."""
     connector = Connector(name="c", is_global=True)
     integration = Integration(1, "n", "l", IntegrationType.EXTERNAL, connectors=[connector])
     assert to_dict(connector) == {"name": "c", "isGlobal": True}
@@ -198,7 +198,7 @@ def test_nested_models_are_encoded_with_the_names_of_the_api() -> None:
 
 
 def test_enums_and_date_times_are_encoded_as_plain_strings() -> None:
-    """``to_dict`` returns plain strings for known and unknown enum values, and for date-times."""
+    """``to_dict`` returns plain strings for datetimes and for known and unknown enum values."""
     encoded = to_dict(
         Integration(1, "n", "l", IntegrationType("new"), created_date=datetime.now(UTC))
     )
@@ -207,7 +207,7 @@ def test_enums_and_date_times_are_encoded_as_plain_strings() -> None:
 
 @pytest.mark.parametrize("value", [None, {"a": 1}, [TriggerStatus("x")], "x", Tenant])
 def test_only_a_model_can_be_encoded(value: object) -> None:
-    """Anything other than a model is a TypeError that says so."""
+    """Encoding anything other than a model raises a TypeError."""
     for encode in (to_dict, to_json):
         with pytest.raises(TypeError, match=r"expected a model from pandium\.models, not "):
             encode(value)
@@ -234,7 +234,7 @@ CIRCLE.append(CIRCLE)
     ids=["nan", "inf", "object", "set", "bytes", "key", "circle", "surrogate", "deep", "datetime"],
 )
 def test_a_value_that_is_not_json_is_rejected_by_argument_name(value: object) -> None:
-    """A value that JSON cannot express is a ValueError that names the argument, without a cause."""
+    """A value that is not JSON-serializable is a ValueError that names the argument."""
     with pytest.raises(ValueError, match="payload cannot be encoded as JSON: ") as caught:
         encode_json(value, "payload")
     assert caught.value.__suppress_context__

@@ -1,4 +1,4 @@
-"""The decisions of a cursor. No test here does I/O."""
+"""The decisions of a cursor, which performs no I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _cursor(**options: Any) -> Cursor[int]:
 def _accept(
     cursor: Cursor[int], records: Iterable[int], *, is_newest: bool = True
 ) -> Decision[int]:
-    """Pass the cursor a page that answers its next request."""
+    """Pass the cursor a page in response to its next request."""
     [request] = cursor.next_requests(1)
     return cursor.accept(request, list(records), is_newest=is_newest)
 
@@ -44,7 +44,7 @@ def _cursor_after(*pages: Iterable[int], **options: Any) -> Cursor[int]:
 
 
 def _pages(count: int) -> list[range]:
-    """Return full pages, each of which begins with the last record of the page before."""
+    """Return full pages, each of which begins with the last record of the previous page."""
     return [range(9 * page, 9 * page + 10) for page in range(count)]
 
 
@@ -52,7 +52,7 @@ def _pages(count: int) -> list[range]:
 
 
 def test_the_first_page_is_requested_without_overlap() -> None:
-    """The first requests begin at `skip` and follow on each other."""
+    """The first requests begin at `skip` and are consecutive."""
     assert _cursor(skip=5).next_requests(3) == [
         PageRequest(5, 10),
         PageRequest(15, 10),
@@ -61,7 +61,7 @@ def test_the_first_page_is_requested_without_overlap() -> None:
 
 
 def test_later_pages_begin_with_the_anchor() -> None:
-    """Each further page repeats the last record of the page before."""
+    """Each subsequent page repeats the last record of the previous page."""
     cursor = _cursor_after(range(10))
     assert cursor.next_requests(2) == [PageRequest(9, 10), PageRequest(18, 10)]
 
@@ -90,7 +90,7 @@ def test_the_limit_bounds_the_requests() -> None:
 
 
 def test_the_first_page_is_delivered() -> None:
-    """A full page is delivered whole, and the walk continues after it."""
+    """A full page is delivered completely, and the listing continues after it."""
     cursor = _cursor()
     assert _accept(cursor, range(10)) == Deliver(Page(list(range(10)), 0, 10), None)
     assert (cursor.next_skip, cursor.is_finished) == (10, False)
@@ -98,7 +98,7 @@ def test_the_first_page_is_delivered() -> None:
 
 @pytest.mark.parametrize(("confirm_end", "count"), [(False, 9), ("auto", 4)])
 def test_a_short_page_finishes_the_walk(confirm_end: Any, count: int) -> None:
-    """A short page is the last without confirmation, or if it is a plausible single page."""
+    """A short page ends the listing if no confirmation is needed or if it is plausible."""
     cursor = _cursor(confirm_end=confirm_end)
     assert _accept(cursor, range(count)) == Deliver(Page(list(range(count)), 0, count), None)
     assert cursor.is_finished
@@ -106,7 +106,7 @@ def test_a_short_page_finishes_the_walk(confirm_end: Any, count: int) -> None:
 
 @pytest.mark.parametrize(("confirm_end", "count"), [(True, 4), ("auto", 9), (True, 9)])
 def test_a_short_page_may_have_to_be_confirmed(confirm_end: Any, count: int) -> None:
-    """After a page that may have been cut, one page is requested, whatever the width."""
+    """After a suspiciously short page, one page is requested, whatever the window size."""
     cursor = _cursor(confirm_end=confirm_end)
     _accept(cursor, range(count))
     assert cursor.is_end_pending
@@ -118,7 +118,7 @@ def test_a_short_page_may_have_to_be_confirmed(confirm_end: Any, count: int) -> 
 
 
 def test_an_empty_page_finishes_the_walk() -> None:
-    """A page without records is the last."""
+    """An empty page ends the listing."""
     cursor = _cursor()
     assert _accept(cursor, []) == Deliver(None, None)
     assert cursor.is_finished
@@ -131,7 +131,7 @@ def test_only_new_records_are_delivered() -> None:
 
 
 def test_the_limit_cuts_off_a_page() -> None:
-    """Records beyond the limit are not delivered, wherever their page began."""
+    """Records beyond the limit are not delivered, wherever the page begins."""
     cursor = _cursor_after(range(10), limit=12)
     [request] = cursor.next_requests(1)
     rewind = Rewind(PageRequest(5, 10), 2)
@@ -153,7 +153,7 @@ def test_the_limit_cuts_off_a_page() -> None:
     ],
 )
 def test_a_shifted_anchor_is_a_drift(records: list[int], drift: int) -> None:
-    """If the anchor is elsewhere on the page, the page is delivered and the drift reported."""
+    """If the anchor has moved on the page, the page is delivered and the drift is reported."""
     cursor = _cursor_after(range(10))
     new = [record for record in records if record > 9]
     assert _accept(cursor, records) == Deliver(
@@ -162,7 +162,7 @@ def test_a_shifted_anchor_is_a_drift(records: list[int], drift: int) -> None:
 
 
 def test_a_drift_is_reported_with_the_next_new_records() -> None:
-    """Drifts add up over pages without new records, and are reported once."""
+    """Drifts of pages without new records are added up and reported once."""
     cursor = _cursor_after(range(10))
     assert _accept(cursor, range(10)) == Deliver(None, None)
     assert _accept(cursor, [8, *range(9, 18)]) == Deliver(
@@ -172,7 +172,7 @@ def test_a_drift_is_reported_with_the_next_new_records() -> None:
 
 
 def test_a_repair_widens_the_overlap_for_a_while() -> None:
-    """After a drift pages overlap by an eighth, which halves with every quiet window."""
+    """After a drift, pages overlap by an eighth. Each window without drift halves this overlap."""
     cursor = _cursor_after(range(80), range(78, 158), page_size=80)
     overlaps = []
     for _ in range(5):
@@ -182,13 +182,13 @@ def test_a_repair_widens_the_overlap_for_a_while() -> None:
 
 
 def test_drift_is_raised_on_request() -> None:
-    """With `on_drift="raise"` a shifted anchor is an error."""
+    """With `on_drift="raise"`, a shifted anchor is an error."""
     with pytest.raises(DriftError, match="changed during the iteration"):
         _accept(_cursor_after(range(10), on_drift="raise"), range(8, 18))
 
 
 def test_drift_is_ignored_on_request() -> None:
-    """With `on_drift="ignore"` pages do not overlap, and every page is delivered."""
+    """With `on_drift="ignore"`, pages do not overlap, and every page is delivered."""
     cursor = _cursor_after(range(10), on_drift="ignore")
     assert cursor.next_requests(1) == [PageRequest(10, 10)]
     assert _accept(cursor, range(5, 15)) == Deliver(Page(list(range(5, 15)), 10, 20), None)
@@ -198,7 +198,7 @@ def test_drift_is_ignored_on_request() -> None:
 
 
 def test_an_outdated_page_is_requested_again() -> None:
-    """A contradicting page that may be older than the page before is discarded."""
+    """A contradictory page that may be older than the previous page is discarded."""
     cursor = _cursor_after(range(10))
     before = cursor.next_requests(4)
     assert _accept(cursor, [9, 3, *range(10, 18)], is_newest=False) == Refetch()
@@ -213,7 +213,7 @@ def test_a_page_that_may_be_outdated_is_delivered_if_its_order_fits() -> None:
 
 
 def test_a_changed_order_is_an_error() -> None:
-    """The newest page, and any page of a rewind, must have the order of the delivered records."""
+    """The newest page and all pages of a rewind must match the order of the delivered records."""
     with pytest.raises(DriftError, match="order"):
         _accept(_cursor_after(range(10)), [9, 3, *range(10, 18)])
     cursor = _cursor_after(range(10))
@@ -225,7 +225,7 @@ def test_a_changed_order_is_an_error() -> None:
 
 
 def test_a_missing_anchor_causes_a_rewind() -> None:
-    """Rewinds go back an eighth of a page at first, then twice as far each time."""
+    """The first rewind goes back an eighth of a page, and each subsequent one twice as far."""
     cursor = _cursor_after(range(160), page_size=160)
     decision = _accept(cursor, range(1000, 1160))
     requests = []
@@ -238,7 +238,7 @@ def test_a_missing_anchor_causes_a_rewind() -> None:
 
 
 def test_a_rewind_never_skips_all_that_is_remembered() -> None:
-    """No step back is longer than the number of keys that are remembered."""
+    """No rewind goes back further than the number of keys that are remembered."""
     cursor = _cursor_after(*_pages(1000))
     decision = _accept(cursor, range(100_000, 100_010))
     skips = [cursor.next_skip - 1]
@@ -258,7 +258,7 @@ def test_known_records_without_the_anchor_are_confirmed_by_the_page_before() -> 
 
 
 def test_a_rewind_ends_at_a_delivered_record() -> None:
-    """What follows the last delivered record is new, and the drift is reported."""
+    """All records after the last delivered record are new, and the drift is reported."""
     cursor = _cursor_after(range(10))
     rewind = _accept(cursor, range(14, 24))
     assert rewind == Rewind(PageRequest(8, 10), 2)
@@ -268,7 +268,7 @@ def test_a_rewind_ends_at_a_delivered_record() -> None:
 
 
 def test_a_repaired_anchor_without_drift_is_reported_as_such() -> None:
-    """If as many records were inserted as archived, a rewind reports a drift of 0."""
+    """If equal numbers were inserted and archived, a rewind reports a drift of 0."""
     cursor = _cursor_after(range(10))
     rewind = _accept(cursor, range(10, 20))
     assert isinstance(rewind, Rewind)
@@ -277,7 +277,7 @@ def test_a_repaired_anchor_without_drift_is_reported_as_such() -> None:
 
 
 def test_a_walk_from_the_beginning_may_start_over() -> None:
-    """If every delivered record is gone, all that is listed now is new."""
+    """If every delivered record is gone, all listed records are new."""
     cursor = _cursor_after(range(10))
     decision = cursor.accept_rewound(Rewind(PageRequest(0, 10), 2), list(range(10, 20)))
     assert decision == Deliver(Page(list(range(10, 20)), 0, 10, 10), DriftRepair(-10, 0))
@@ -287,7 +287,7 @@ def test_a_walk_from_the_beginning_may_start_over() -> None:
 def test_a_walk_that_does_not_remember_the_beginning_cannot_start_over(
     pages: int, skip: int
 ) -> None:
-    """Skipped or discarded records could come again, unless nothing is listed any more."""
+    """Skipped or discarded records could be delivered again, unless the listing is empty."""
     cursor = _cursor_after(*_pages(pages), skip=skip)
     rewind = Rewind(PageRequest(0, 10), 2)
     with pytest.raises(DriftError, match="found again"):
@@ -298,7 +298,7 @@ def test_a_walk_that_does_not_remember_the_beginning_cannot_start_over(
 
 
 def test_a_record_before_discarded_keys_does_not_end_a_rewind() -> None:
-    """What follows it may have been delivered, and is not remembered."""
+    """The records after it may have been delivered and then discarded from memory."""
     cursor = _cursor_after(*_pages(300))
     with pytest.raises(DriftError, match="found again"):
         cursor.accept_rewound(Rewind(PageRequest(0, 10), 2), list(range(10)))
@@ -308,7 +308,7 @@ def test_a_record_before_discarded_keys_does_not_end_a_rewind() -> None:
 
 
 def test_a_walk_that_does_not_advance_ends() -> None:
-    """A hundred pages in a row without progress are accepted. One more is an error."""
+    """A hundred consecutive pages without progress are accepted. The next one is an error."""
     cursor = _cursor_after(range(10))
     for _ in range(101):
         assert _accept(cursor, range(10)) == Deliver(None, None)

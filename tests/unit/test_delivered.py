@@ -24,7 +24,7 @@ def test_new_keys_are_added_at_the_position() -> None:
 
 
 def test_a_page_is_known_up_to_its_last_delivered_record() -> None:
-    """Records before it are not new either: they were inserted behind the walk."""
+    """Records before it are not new either, because they were inserted before the position."""
     delivered = _delivered([0, 1, 2])
     assert delivered.length_up_to_last_known([-1, 1, -2, 2, 3, 4]) == 4
     assert delivered.length_up_to_last_known([3, 4]) == 0
@@ -32,21 +32,21 @@ def test_a_page_is_known_up_to_its_last_delivered_record() -> None:
 
 
 def test_delivered_keys_that_are_not_found_stay_known() -> None:
-    """A page that ends before the anchor moves the position back, but forgets no key."""
+    """A page that ends before the anchor moves the position back, but no key is discarded."""
     delivered = _delivered([0, 1, 2, 3], [0, 1, 10])
     assert (delivered.anchor, delivered.position, delivered.count_after_position) == (10, 3, 2)
     assert delivered.length_up_to_last_known([2, 3]) == 2
 
 
 def test_order_is_checked_for_known_keys_only() -> None:
-    """New keys may appear anywhere; known keys must appear in the order of delivery."""
+    """New keys may appear anywhere. Known keys must appear in the order of delivery."""
     delivered = _delivered([0, 1, 2])
     assert delivered.are_in_order([9, 0, 8, 2, 7])
     assert not delivered.are_in_order([2, 9, 0])
 
 
 def test_keys_in_the_middle_of_a_long_walk_are_discarded() -> None:
-    """The first keys and the latest are kept. Only the first ones are before the gap."""
+    """The first and the latest keys are kept. Only the first ones are before the gap."""
     delivered = _delivered(list(range(11)))
     assert not any(delivered.is_before_gap(key) for key in range(11))
     delivered.advance([10, 11], 1)

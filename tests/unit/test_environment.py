@@ -1,4 +1,4 @@
-"""Proxies and certificates: what other tools may put into the environment."""
+"""Proxy and certificate settings, including values that are meant for other tools."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_no_proxy_in_every_form(
     matches: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`NO_PROXY` takes names, addresses, networks and ports; any other entry matches nothing."""
+    """`NO_PROXY` accepts names, addresses, networks and ports. Other entries match nothing."""
     monkeypatch.setenv("NO_PROXY", value)
     assert NoProxy.from_environment().matches(httpx.URL(url)) is matches
 
 
 def test_proxies_are_read_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each variable names the proxy of its scheme, with or without `http://`."""
+    """Each variable sets the proxy for its scheme, with or without `http://`."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("ALL_PROXY", "socks5://user:secret@proxy.example")
     proxies = read_proxies()
@@ -89,7 +89,7 @@ def test_proxies_are_read_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_invalid_proxy_is_named_without_its_url(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid proxy is a `ConfigurationError` with the variable's name and not its value."""
+    """An invalid proxy is a `ConfigurationError` that names the variable, but not its value."""
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a valid proxy URL$"):
         read_proxies()
@@ -108,7 +108,7 @@ def test_a_key_log_that_cannot_be_written_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If `SSLKEYLOGFILE` cannot be written, one warning names it, and TLS works and verifies."""
+    """If `SSLKEYLOGFILE` is not writable, one warning is logged, and TLS still works."""
     import certifi  # noqa: PLC0415 - a dependency of httpx
 
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
@@ -137,5 +137,5 @@ def test_certificates_that_cannot_be_read_are_named(
 
 
 def test_one_context_serves_the_process() -> None:
-    """The certificates are loaded once for each setting of the variables."""
+    """Certificates are loaded once for each combination of the variables."""
     assert create_ssl_context() is create_ssl_context()

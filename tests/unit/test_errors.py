@@ -1,4 +1,4 @@
-"""The errors: their bases, messages and attributes, and how they are copied."""
+"""The errors: their base classes, messages and attributes, and how they are copied."""
 
 import copy
 import importlib
@@ -18,7 +18,7 @@ from pandium import errors
 from pandium.errors import Attempt, ErrorDetail
 from pandium.models import TriggerStatus
 
-# The documented tree: each error, and its direct bases.
+# The documented hierarchy: each error and its direct base classes.
 BASES: dict[str, tuple[type[BaseException], ...]] = {
     "PandiumError": (Exception,),
     "ConfigurationError": (errors.PandiumError, ValueError),
@@ -39,7 +39,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "WaitTimeout": (errors.PandiumError, TimeoutError),
     "RunFailed": (errors.PandiumError,),
 }
-# Exceptions that are caught within their own modules, and never reach users.
+# Exceptions that are caught within their own modules and never reach users.
 INTERNAL_SIGNALS = {"DatabaseLockedError", "FileLockedError"}
 VALUE_CLASSES = [errors.Attempt, errors.ErrorDetail]
 STATUS = TriggerStatus("Failed (Timeout)")
@@ -108,13 +108,13 @@ EVERY_COPY = pytest.mark.parametrize(
 
 
 def test_the_errors_are_those_of_the_documented_tree() -> None:
-    """``__all__`` has the errors of the documented tree, and no others."""
+    """``__all__`` contains exactly the errors of the documented hierarchy."""
     assert {cls.__name__ for cls in CLASSES} == set(BASES)
     assert set(errors.__all__) == set(BASES) | {value.__name__ for value in VALUE_CLASSES}
 
 
 def test_the_package_defines_no_other_error() -> None:
-    """No module of the package defines an exception outside the documented tree."""
+    """No module in the package defines an exception outside the documented hierarchy."""
     for module in pkgutil.walk_packages(pandium.__path__, "pandium."):
         if module.name.endswith("__main__") or module.name.startswith("pandium.emulator"):
             continue
@@ -132,7 +132,7 @@ def test_every_error_can_be_imported_from_the_package(cls: type[errors.PandiumEr
 
 @EVERY_ERROR
 def test_an_error_has_its_documented_bases(cls: type[errors.PandiumError]) -> None:
-    """Each error has the bases of the documented tree."""
+    """Each error has the base classes of the documented hierarchy."""
     assert cls.__bases__ == BASES[cls.__name__]
 
 
@@ -155,7 +155,7 @@ def test_a_copy_of_an_error_has_all_attributes(
 def test_a_copy_of_an_error_without_a_request_has_the_defaults(
     cls: type[errors.PandiumError], copied: Callable[[Any], Any]
 ) -> None:
-    """A copy of an error that names no request does not name one either."""
+    """A copy of an error without a request has no request either."""
     construct: Any = cls
     error = construct("", **own_attributes(cls))
     duplicate = copied(error)
@@ -170,7 +170,7 @@ def test_a_copy_of_an_error_without_a_request_has_the_defaults(
 
 @EVERY_COPY
 def test_a_copy_has_the_notes(copied: Callable[[Any], Any]) -> None:
-    """A note that was added to an error is in its copies as well."""
+    """Notes that were added to an error are also copied."""
     error = create_error(errors.NotFound)
     error.add_note("during the nightly sync")
     assert copied(error).__notes__ == ["during the nightly sync"]
@@ -199,7 +199,7 @@ def shown_url(cls: type[errors.PandiumError]) -> str:
 def test_an_error_without_text_can_be_shown_and_copied(
     cls: type[errors.PandiumError],
 ) -> None:
-    """An error without text is shown with an empty text, and can be pickled."""
+    """An error without a message is shown as an empty string and can be pickled."""
     error = create_error(cls)
     error.args = ()
     duplicate = pickle.loads(pickle.dumps(error))
@@ -222,7 +222,7 @@ def test_the_text_names_the_request(cls: type[errors.PandiumError]) -> None:
 
 @pytest.mark.parametrize("missing", ["method", "url"])
 def test_the_text_of_an_error_without_a_request_is_unchanged(missing: str) -> None:
-    """An error that is not about a request shows only its text."""
+    """An error without a request shows only its message."""
     error = create_error(errors.PandiumError)
     setattr(error, missing, None)
     assert str(error) == "something failed"
@@ -231,7 +231,7 @@ def test_the_text_of_an_error_without_a_request_is_unchanged(missing: str) -> No
 @EVERY_ERROR
 @given(text=st.text(st.characters() | st.sampled_from("\r\n\t\x0b\x0c\x1c\x85\u2028\u2029")))
 def test_the_text_is_one_line(cls: type[errors.PandiumError], text: str) -> None:
-    """An error is always shown in one line, whatever the server sent."""
+    """An error is always shown on one line, whatever the server sent."""
     error = create_error(cls, text)
     assert len(str(error).splitlines()) == 1
     assert len(repr(error).splitlines()) == 1
@@ -257,7 +257,7 @@ def test_the_outcome_is_unknown_only_if_the_request_was_sent(
 
 
 def test_an_api_error_has_empty_defaults() -> None:
-    """An APIError with only a status code has empty attributes, which it does not share."""
+    """An APIError with only a status code has empty attributes that are not shared."""
     first, second = (errors.APIError("x", status_code=500) for _ in range(2))
     assert (first.message, first.details, first.body) == ("", (), None)
     assert (first.headers, first.retry_after) == ({}, None)
@@ -270,13 +270,13 @@ def test_a_connector_error_has_no_data_by_default() -> None:
 
 
 def test_a_decode_error_has_no_path_by_default() -> None:
-    """A DecodeError has an empty path, unless it is about a part of the response."""
+    """A DecodeError has an empty path unless it concerns a part of the response."""
     assert errors.DecodeError("x").path == ""
 
 
 @pytest.mark.parametrize("cls", [errors.RequestTimeout, errors.WaitTimeout])
 def test_a_timeout_is_a_builtin_timeout_error(cls: type[errors.PandiumError]) -> None:
-    """``except TimeoutError`` catches the library's timeouts."""
+    """``except TimeoutError`` catches the library's timeout errors."""
     with pytest.raises(TimeoutError, match="something failed"):
         raise create_error(cls)
 
@@ -285,7 +285,7 @@ def test_a_timeout_is_a_builtin_timeout_error(cls: type[errors.PandiumError]) ->
     "value", [COMMON_ATTRIBUTES["attempts"][0], OWN_ATTRIBUTES[errors.APIError]["details"][0]]
 )
 def test_attempts_and_details_are_frozen_and_hashable(value: Any) -> None:
-    """An attempt and a detail cannot be changed, and can be members of a set."""
+    """An attempt or a detail cannot be changed and can be a member of a set."""
     name = type(value).__attrs_attrs__[0].name
     with pytest.raises(AttributeError):
         setattr(value, name, None)

@@ -1,4 +1,4 @@
-"""The identity of a journal: no tenant is claimed twice, whatever is done to its files."""
+"""The identity of a journal: no tenant is claimed twice, whatever happens to its files."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ CLAIMED, HELD = ["sending", True], ["sending", False]
 FORKING_PROCESS = Path(__file__).parents[1] / "support" / "forking_process.py"
 
 
-# Claims are in the file itself
+# The file itself contains all claims
 
 
 def delete_other_files(path: Path) -> None:
-    """Delete everything in a journal's directory except for the journal itself."""
+    """Delete everything in a journal's directory except the journal itself."""
     for file in path.parent.iterdir():
         if file != path:
             file.unlink()
 
 
 def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) -> None:
-    """Between two transactions, the other files may be deleted, even if the process is killed."""
+    """The auxiliary files may be deleted between transactions, even if the process is killed."""
     with JournalProcess(journal_path) as killed, JournalProcess(journal_path) as other:
         assert killed.call("claim", 1) == CLAIMED
         delete_other_files(journal_path)
@@ -61,7 +61,7 @@ def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) ->
 
 
 def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
-    """A process may read its own journal, which drops the locks that SQLite holds."""
+    """A process may read its own journal, which drops the locks held by SQLite."""
     with JournalProcess(journal_path) as reading:
         assert reading.call("claim", 1) == CLAIMED
         assert reading.call("read") > 0
@@ -75,7 +75,7 @@ def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
 
 
 def test_a_copy_can_be_made_while_a_journal_is_in_use(journal_path: Path, tmp_path: Path) -> None:
-    """SQLite's backup contains every claim that was made before, and harms no later one."""
+    """A SQLite backup contains all earlier claims and does not affect later ones."""
     copy = tmp_path / "copy" / "journal"
     copy.parent.mkdir()
     with JournalProcess(journal_path) as process:
@@ -91,7 +91,7 @@ def test_a_copy_can_be_made_while_a_journal_is_in_use(journal_path: Path, tmp_pa
 
 
 def fork(backend: str, path: Path, mode: str) -> dict[str, list[Any]]:
-    """Run forking_process.py, and return the results by process."""
+    """Run forking_process.py and return the results by process."""
     output = subprocess.run(
         [sys.executable, FORKING_PROCESS, backend, path, mode],
         stdout=subprocess.PIPE,
@@ -106,16 +106,16 @@ def fork(backend: str, path: Path, mode: str) -> dict[str, list[Any]]:
 def test_a_child_cannot_use_the_journal_of_its_parent(
     journal_path: Path, anyio_backend: str
 ) -> None:
-    """A child gets an error that says what to do. The parent is not affected."""
+    """A child gets an error that explains what to do. The parent is not affected."""
     results = fork(anyio_backend, journal_path, "inherit")
     assert results["parent"] == [True, True]
     [error] = results["child"]
     assert "forked" in error
-    assert "sync_all in the child" in error
+    assert "call sync_all after forking" in error
 
 
 def test_a_child_can_open_the_journal_of_its_parent(journal_path: Path, anyio_backend: str) -> None:
-    """A child that opens the file itself is one more worker."""
+    """A child that opens the file itself becomes another worker."""
     results = fork(anyio_backend, journal_path, "open")
     assert results == {"child": [False, True], "parent": [True, False, True]}
     assert [entry[0] for entry in read_entries(journal_path)] == [1, 2, 3]
@@ -133,7 +133,7 @@ def test_a_fork_waits_for_the_end_of_a_transaction(journal_path: Path) -> None:
 async def test_a_file_with_two_names_is_refused(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A hard link is refused under either name, with an error that says what to do."""
+    """A hard link is rejected under either name, with an error that explains what to do."""
     async with SQLiteJournal(journal_path, JOB, calendar):
         pass
     second = journal_path.with_name("second")
@@ -148,7 +148,7 @@ async def test_a_file_with_two_names_is_refused(
 
 
 async def test_a_second_name_is_noticed(journal_path: Path, calendar: CalendarClock) -> None:
-    """If a hard link is made while a journal is in use, the next transaction fails."""
+    """If a hard link is created while a journal is in use, the next transaction fails."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         assert await claim(journal, 1) == MINE
         journal_path.with_name("second").hardlink_to(journal_path)
@@ -178,7 +178,7 @@ async def test_a_symbolic_link_is_the_same_journal(
 async def test_a_link_that_changes_its_target_is_noticed(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A worker must not write to a file that the next worker does not find."""
+    """A worker must not write to a file that the next worker would not find."""
     link = journal_path.with_name("link")
     link.symlink_to(journal_path)
     async with SQLiteJournal(link, JOB, calendar) as journal:
@@ -204,7 +204,7 @@ anyio.run(main)
 
 
 def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
-    """If a single file is mounted, for example into a container, the files beside it differ."""
+    """If a single file is mounted, for example into a container, its auxiliary files differ."""
     outside, inside = tmp_path / "outside", tmp_path / "in side"
     outside.touch()
     inside.touch()
@@ -218,7 +218,7 @@ def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
     assert "mount its directory" in errors
 
 
-# Other content of the same file
+# Changes to the content of the file
 
 
 def restore_older_copy(path: Path) -> None:
@@ -227,7 +227,7 @@ def restore_older_copy(path: Path) -> None:
 
 def write_another_journal(path: Path) -> None:
     with JournalProcess(path.with_name("another")) as process:
-        for tenant_id in range(50):  # so that it has more transactions
+        for tenant_id in range(50):  # this gives the file more transactions
             assert process.call("claim", tenant_id) == CLAIMED
         process.close()
     shutil.copyfile(path.with_name("another"), path)
@@ -249,7 +249,7 @@ def delete_rows(path: Path) -> None:
 async def test_a_file_that_is_overwritten_is_noticed(
     journal_path: Path, calendar: CalendarClock, overwrite: Callable[[Path], None]
 ) -> None:
-    """The same file with other or older content is not the same journal: all transactions fail."""
+    """If the file's content is replaced with other or older content, all transactions fail."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         assert await claim(journal, 1) == MINE
         shutil.copyfile(journal_path, journal_path.with_name("copy"))
@@ -264,7 +264,7 @@ async def test_a_file_that_is_overwritten_is_noticed(
 async def test_a_switch_to_a_write_ahead_log_is_noticed(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """If another program moves new claims out of the file, the next transaction fails."""
+    """If another program enables a write-ahead log, the next transaction fails."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         assert await claim(journal, 1) == MINE
         with closing(sqlite3.connect(journal_path)) as db:

@@ -1,4 +1,4 @@
-"""Laws that every journal obeys: which worker owns a tenant, and for how long."""
+"""Laws for all journals: which worker owns a tenant, and for how long."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def open_journal(journal_path: Path, calendar: CalendarClock) -> Callable[[], Journal]:
-    """Return a function that makes another worker's journal of one job."""
+    """Return a function that creates another worker's journal for the same job."""
     return lambda: SQLiteJournal(journal_path, JOB, calendar)
 
 
 async def test_a_tenant_is_claimed_by_one_worker(open_journal: Callable[[], Journal]) -> None:
-    """If many workers claim the same tenants, each tenant gets one owner."""
+    """If many workers claim the same tenants, each tenant has exactly one owner."""
     claimed: list[int] = []
 
     async def claim_all() -> None:
@@ -43,14 +43,14 @@ async def test_a_tenant_is_claimed_by_one_worker(open_journal: Callable[[], Jour
 
 
 async def test_a_new_tenant_is_not_claimed_by_reading(open_journal: Callable[[], Journal]) -> None:
-    """A tenant that was found to be new is still new for the next worker."""
+    """A tenant that one worker has found to be new is still new for the next one."""
     async with open_journal() as one, open_journal() as two:
         assert [await adopt(one), await adopt(two)] == [NEW, NEW]
         assert [await claim(one), await claim(two), await adopt(two)] == [MINE, NOT_MINE, NOT_MINE]
 
 
 async def test_states_are_those_of_all_entries(open_journal: Callable[[], Journal]) -> None:
-    """The states are those of every worker's tenants, finished ones included."""
+    """The states include the tenants of every worker, even finished ones."""
     async with open_journal() as one, open_journal() as two:
         assert await one.states() == {}
         for tenant_id in (1, 2, 3):
@@ -71,7 +71,7 @@ async def test_states_are_those_of_all_entries(open_journal: Callable[[], Journa
 async def test_a_request_is_unknown_once_its_lease_has_expired(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:
-    """A request belongs to its owner while the lease is renewed. After that it is unknown."""
+    """A request belongs to its owner while the lease is renewed. After that, it is unknown."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
         calendar.advance(LEASE - 1)
@@ -88,7 +88,7 @@ async def test_a_request_is_unknown_once_its_lease_has_expired(
 async def test_a_trigger_is_adopted_once_its_lease_has_expired(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:
-    """The trigger of a suspended worker can be adopted by any other, but only by one."""
+    """The trigger of a suspended worker can be adopted by any other worker, but only by one."""
     async with open_journal() as one, open_journal() as two, open_journal() as three:
         await claim(one)
         await one.record_triggered(1, "t")
@@ -132,7 +132,7 @@ async def test_a_lease_of_a_wrong_clock_has_expired(
 async def test_an_unknown_outcome_is_claimed_only_on_demand(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:
-    """With `retry_unknown`, one worker claims a request whose outcome is unknown."""
+    """With `retry_unknown`, one worker claims a request with an unknown outcome."""
     async with open_journal() as one, open_journal() as two:
         await claim(one, 1)
         await claim(one, 2)
@@ -180,7 +180,7 @@ async def test_a_trigger_is_never_claimed_again(
 async def test_a_former_owner_overwrites_nothing(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:
-    """A worker whose tenant was claimed by another one can no longer write to its entry."""
+    """A worker can no longer write to an entry that another worker has claimed."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
         calendar.advance(LEASE + 1)
@@ -197,7 +197,7 @@ async def test_a_former_owner_overwrites_nothing(
 
 
 async def test_no_record_removes_a_trigger(open_journal: Callable[[], Journal]) -> None:
-    """Once its trigger or its end is recorded, a request cannot become unknown or not sent."""
+    """Once a trigger or its end is recorded, the request cannot become unknown or unsent."""
     async with open_journal() as journal:
         await claim(journal)
         for record in (
@@ -215,7 +215,7 @@ async def test_no_record_removes_a_trigger(open_journal: Callable[[], Journal]) 
 async def test_a_late_response_replaces_unknown(
     open_journal: Callable[[], Journal], calendar: CalendarClock
 ) -> None:
-    """If the owner of an expired request gets its response after all, that is recorded."""
+    """If the owner of an expired request receives its response after all, it is recorded."""
     async with open_journal() as one, open_journal() as two:
         for tenant_id in (1, 2):
             await claim(one, tenant_id)
@@ -229,7 +229,7 @@ async def test_a_late_response_replaces_unknown(
 
 
 async def test_any_worker_records_the_end(open_journal: Callable[[], Journal]) -> None:
-    """The first worker that sees the end of a run records it for all."""
+    """The first worker that detects the end of a run records it for all."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
         await one.record_triggered(1, "t")
@@ -240,7 +240,7 @@ async def test_any_worker_records_the_end(open_journal: Callable[[], Journal]) -
 
 
 async def test_closing_releases_triggers(open_journal: Callable[[], Journal]) -> None:
-    """A worker that closes its journal releases its triggers, but not its open requests."""
+    """Closing a journal releases the worker's triggers, but not its pending requests."""
     async with open_journal() as two:
         async with open_journal() as one:
             await claim(one, 1)
@@ -252,7 +252,7 @@ async def test_closing_releases_triggers(open_journal: Callable[[], Journal]) ->
 
 
 async def test_a_released_trigger_is_not_renewed(open_journal: Callable[[], Journal]) -> None:
-    """A released trigger can be adopted at once, even while its former owner renews leases."""
+    """A released trigger can be adopted immediately, even while its former owner renews leases."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
         await one.record_triggered(1, "t")

@@ -1,4 +1,4 @@
-"""Odd values that can be read are, and a DecodeError locates what cannot."""
+"""Unusual but readable values are accepted, and a DecodeError locates the others."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -49,7 +49,7 @@ INVALID: list[tuple[Any, Any, str, str]] = [
 def test_a_decode_error_has_the_path_to_the_invalid_value(
     cls: Any, payload: Any, path: str, text: str
 ) -> None:
-    """A DecodeError has the path to the invalid value, and says what was expected there."""
+    """A DecodeError contains the path to the invalid value and what was expected."""
     location = f"{path}: " if path else ""
     assert error_of(dump(payload), cls) == (
         f"the response cannot be decoded: {location}{text}",
@@ -89,7 +89,7 @@ def test_an_integer_that_no_double_can_hold_is_a_decode_error() -> None:
     assert path == "order_index"
 
 
-# What can be read sensibly
+# Unusual but readable values
 
 
 PLUS_2 = timezone(timedelta(hours=2))
@@ -112,7 +112,7 @@ PLUS_2 = timezone(timedelta(hours=2))
     ],
 )
 def test_an_odd_date_time_is_read(text: str, expected: datetime) -> None:
-    """A leap second, and 24:00, are the same instant as the one that follows."""
+    """A leap second or 24:00 is read as the instant that follows."""
     created = value_of(dump_tenant(created_date=text), TENANTS)[0].created_date
     assert created == expected
     assert created.utcoffset() == expected.utcoffset()
@@ -126,7 +126,7 @@ NO_DATES = [
 
 @pytest.mark.parametrize("text", NO_DATES)
 def test_an_empty_date_or_one_of_zeros_is_none(text: str) -> None:
-    """An optional date-time is None if it is empty or consists of zeros, at any depth."""
+    """An optional datetime that is empty or consists of zeros is None, at any depth."""
     connector = {"name": "x", "status": "y", "last_change": text}
     payload = dump_tenant(
         created_date=text, name=text, status={"auth": {"connectors": [connector]}}
@@ -138,7 +138,7 @@ def test_an_empty_date_or_one_of_zeros_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", NO_DATES)
 def test_a_required_date_must_be_one(text: str) -> None:
-    """A required date-time that is empty or consists of zeros is a DecodeError with its path."""
+    """A required datetime that is empty or consists of zeros is a DecodeError with its path."""
     trigger = {"id": 1, "created_date": text, "mode": "init", "source": "Cron"}
     _, path = error_of(dump([{"id": 1, "mode": "init", "triggers": [trigger]}]), RUNS)
     assert path == "[0].triggers[0].created_date"
@@ -149,7 +149,7 @@ def test_a_required_date_must_be_one(text: str) -> None:
     [("7.0", 7), ("7e0", 7), ("-7.00", -7), ("0.0", 0), ("9007199254740991.0", 2**53 - 1)],
 )
 def test_a_whole_number_may_be_written_with_a_fraction(number: str, expected: int) -> None:
-    """An integer field accepts a whole number that is written as a float, and is an integer."""
+    """An integer field accepts a float without a fraction and returns an integer."""
     data = f'[{{"id": {number}, "name": "n", "integration_id": {number}}}]'.encode()
     (tenant,) = value_of(data, TENANTS)
     assert (tenant.id, tenant.integration_id) == (expected, expected)
@@ -160,7 +160,7 @@ def test_a_whole_number_may_be_written_with_a_fraction(number: str, expected: in
     "number", ["7.5", "9007199254740992.0", "1e20", "1e400", "NaN", "-Infinity", "1" * 5_000]
 )
 def test_a_number_that_may_be_another_id_is_a_decode_error(number: str) -> None:
-    """A fraction, or a float so large that it may have lost digits, is not read as an integer."""
+    """A fraction, or a float that may have lost digits, is not accepted as an integer."""
     data = f'[{{"id": 1, "name": "n"}}, {{"id": {number}, "name": "n"}}]'.encode()
     message, path = error_of(data, TENANTS)
     assert path == "[1].id"
@@ -168,7 +168,7 @@ def test_a_number_that_may_be_another_id_is_a_decode_error(number: str) -> None:
 
 
 def test_a_trigger_id_may_be_a_number() -> None:
-    """The id of a trigger is text, also if the API sends a number. Other text is strict."""
+    """A trigger id is text even if the API sends a number. Other text fields are strict."""
     assert value_of(dump({"trigger_id": 9001}), Trigger) == Trigger("9001")
     for invalid in (True, 9001.0, None, ["9001"]):
         assert error_of(dump({"trigger_id": invalid}), Trigger)[1] == "trigger_id"
@@ -177,7 +177,7 @@ def test_a_trigger_id_may_be_a_number() -> None:
 
 
 def test_one_odd_record_does_not_lose_its_page() -> None:
-    """The other records of a page are the same as without the odd one."""
+    """One unusual record does not affect the other records of the page."""
     tenant = {"id": 1, "name": "n", "created_date": "2026-01-02T03:04:05Z", "configs": {"a": [1.5]}}
     odd = {**tenant, "id": 2.0, "created_date": "2026-01-01T24:00:00", "modified_date": ""}
     page = value_of(dump([tenant] * 250 + [odd] + [tenant] * 249), TENANTS)

@@ -1,4 +1,4 @@
-"""What a listing promises, against a listing in memory that may change while it is read."""
+"""The guarantees of a listing, tested in memory with records that may change while it is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _shift(records: list[int], places: int) -> None:
 async def test_each_record_is_delivered_once_in_order(
     count: int, page_size: int, prefetch: int, on_drift: str
 ) -> None:
-    """Page size and concurrency make no difference to the records of a listing."""
+    """The records of a listing do not depend on the page size or concurrency."""
     server = RecordServer(count)
     listing = server.listing(page_size=page_size, prefetch=prefetch, on_drift=on_drift)
     assert await listing.to_list() == server.records
@@ -45,7 +45,7 @@ async def test_each_record_is_delivered_once_in_order(
 
 @pytest.mark.parametrize("on_drift", ["repair", "ignore"])
 async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
-    """A listing delivers at most `limit` records, beginning after `skip`."""
+    """A listing delivers at most `limit` records, starting after `skip`."""
     for limit in range(25):
         for skip in (0, 1, 7, 30):
             server = RecordServer(30)
@@ -54,7 +54,7 @@ async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
 
 
 async def test_limit_shortens_the_last_request() -> None:
-    """No record beyond the limit is requested, nor any page that is not needed."""
+    """Neither records beyond the limit nor unnecessary pages are requested."""
     for limit, last in [(10, 10), (12, 3), (19, 10), (46, 10), (47, 2)]:
         server = RecordServer(100)
         await server.listing(limit=limit, page_size=10, prefetch=4).to_list()
@@ -65,7 +65,7 @@ async def test_limit_shortens_the_last_request() -> None:
 
 
 async def test_limit_applies_to_the_page_of_a_rewind() -> None:
-    """A page that a rewind found is cut at the limit, and says where to continue."""
+    """A page found by a rewind is cut at the limit and contains the position to continue from."""
     server = changing_server(60, 1, lambda records: _shift(records, -10))
     pages = [page async for page in server.listing(limit=15, page_size=10, prefetch=1).pages()]
     assert [item for page in pages for item in page.items] == list(range(15))
@@ -73,7 +73,7 @@ async def test_limit_applies_to_the_page_of_a_rewind() -> None:
 
 
 async def test_pages_are_contiguous() -> None:
-    """Each page begins where the page before says that the listing continues."""
+    """Each page begins where the previous page's `next_skip` points."""
     pages = [page async for page in RecordServer(35).listing(page_size=10, prefetch=3).pages()]
     assert [page.skip for page in pages] == [0, *(page.next_skip for page in pages[:-1])]
     assert [item for page in pages for item in page.items] == list(range(35))
@@ -100,7 +100,7 @@ async def test_first_requests_one_record() -> None:
 
 
 async def test_a_listing_is_a_value() -> None:
-    """Each iteration of the same listing starts anew, and its repr shows the arguments only."""
+    """Each iteration over a listing starts anew, and its repr shows only the arguments."""
     listing = RecordServer(5).listing()
     assert await listing.to_list() == await listing.to_list() == list(range(5))
     assert repr(listing) == (
@@ -118,7 +118,7 @@ def test_a_page_is_a_value() -> None:
 
 
 async def test_archiving_hides_no_remaining_record() -> None:
-    """Records archived between requests shift the others, and none of those is lost."""
+    """Records archived between requests shift the others, and none of them is lost."""
 
     def archive(index: int) -> None:
         if 0 < index < 40:
@@ -145,7 +145,7 @@ async def test_inserting_repeats_no_record() -> None:
 
 @pytest.mark.parametrize("page_size", range(1, 20))
 async def test_if_all_that_was_read_is_archived_the_rest_is_delivered(page_size: int) -> None:
-    """If every delivered record is gone, the walk starts over from the beginning."""
+    """If every delivered record is gone, the iteration starts over from the beginning."""
     server = changing_server(4 * page_size, 1, lambda records: _shift(records, -page_size))
     pages = [page async for page in server.listing(page_size=page_size, prefetch=1).pages()]
     assert [item for page in pages for item in page.items] == list(range(4 * page_size))
@@ -154,7 +154,7 @@ async def test_if_all_that_was_read_is_archived_the_rest_is_delivered(page_size:
 
 @pytest.mark.parametrize("remaining", [slice(0, 50), slice(50, 500)])
 async def test_if_all_that_is_remembered_is_archived_the_walk_raises(remaining: slice) -> None:
-    """Completeness cannot be shown if only discarded keys, or the first ones, are still listed."""
+    """The listing may be incomplete if only discarded keys, or the first ones, are still listed."""
     seen: list[int] = []
     server = changing_server(
         5000, 400, lambda records: records.__setitem__(slice(None), records[remaining])
@@ -166,7 +166,7 @@ async def test_if_all_that_is_remembered_is_archived_the_walk_raises(remaining: 
 
 @pytest.mark.parametrize("window", range(4, 8))
 async def test_the_records_of_a_whole_window_are_remembered(window: int) -> None:
-    """If most records of the last window are archived at once, the walk still continues."""
+    """If most records of the last window are archived at once, the iteration still continues."""
     index = 4 * window - 1
     delivered = 1 + 499 * index
     archived = slice(delivered - 1500, delivered)
@@ -177,7 +177,7 @@ async def test_the_records_of_a_whole_window_are_remembered(window: int) -> None
 @pytest.mark.parametrize("count", [20, 5000])
 @pytest.mark.parametrize("skip", [0, 5])
 async def test_a_listing_that_becomes_empty_has_ended(count: int, skip: int) -> None:
-    """If nothing is listed any more, nothing was missed, whatever was discarded from memory."""
+    """If the listing is empty, nothing was missed, whatever was discarded from memory."""
     index = 1 if count == 20 else 400
     server = changing_server(count, index, lambda records: records.clear())
     seen = await server.listing(page_size=10, prefetch=1, skip=skip).to_list()
@@ -185,7 +185,7 @@ async def test_a_listing_that_becomes_empty_has_ended(count: int, skip: int) -> 
 
 
 async def test_skipped_records_are_never_delivered() -> None:
-    """A walk with `skip` cannot start over, because it does not know the skipped records."""
+    """An iteration with `skip` cannot start over, because the skipped records are unknown."""
     seen: list[int] = []
     server = changing_server(60, 1, lambda records: records.__delitem__(slice(20, 30)))
     with pytest.raises(DriftError):
@@ -202,7 +202,7 @@ async def test_a_walk_with_skip_is_repaired_too(places: int) -> None:
 
 
 async def test_records_pushed_far_ahead_are_not_delivered_again() -> None:
-    """A delivered record is recognized even behind more new records than a walk remembers."""
+    """A delivered record is recognized even after more new records than are remembered."""
 
     def insert(records: list[int]) -> None:
         records[500:500] = range(10_000, 12_900)
@@ -215,7 +215,7 @@ async def test_records_pushed_far_ahead_are_not_delivered_again() -> None:
 
 @pytest.mark.parametrize("archived", [600, 1200, 3000])
 async def test_a_rewind_finds_a_remembered_record_at_any_distance(archived: int) -> None:
-    """However far the listing shifted, no rewind jumps over all that is remembered."""
+    """However far the listing has shifted, no rewind skips all remembered records."""
     server = changing_server(6000, 560, lambda records: _shift(records, -archived))
     assert await server.listing(page_size=10, prefetch=1).to_list() == list(range(6000))
 
@@ -243,7 +243,7 @@ async def test_a_consumer_may_archive_whole_pages_while_they_are_remembered() ->
 
 
 async def test_a_delivered_record_that_moves_to_the_end_hides_no_other() -> None:
-    """If delivered records move to the end, the records before them are delivered or it raises."""
+    """If delivered records move to the end, other records are delivered or an error is raised."""
     for moved in range(1, 10):
 
         def move(records: list[int], moved: int = moved) -> None:
@@ -257,7 +257,7 @@ async def test_a_delivered_record_that_moves_to_the_end_hides_no_other() -> None
 
 
 async def test_a_delivered_record_in_a_later_page_hides_no_other() -> None:
-    """If a delivered record appears in a later page of a window, the records before it are safe."""
+    """If a delivered record appears on a later page of a window, earlier records are not lost."""
 
     async def gate(skip: int) -> None:
         if skip == 18 and -1 not in server.records:
@@ -275,7 +275,7 @@ async def test_a_delivered_record_in_a_later_page_hides_no_other() -> None:
 
 @pytest.mark.parametrize("archived", [0, 1, 18])
 async def test_a_walk_ends_if_each_delivered_record_moves_to_the_end(archived: int) -> None:
-    """The walk raises when it reaches the first of the records that moved to the end."""
+    """The iteration raises an error at the first record that has moved to the end."""
     seen: list[int] = []
     server = RecordServer(5000)
     with pytest.raises(DriftError):
@@ -293,7 +293,7 @@ async def test_a_walk_ends_if_each_delivered_record_moves_to_the_end(archived: i
 
 
 async def test_a_listing_that_is_always_replaced_is_an_error() -> None:
-    """If every response shows other records, the walk ends after a bounded number of requests."""
+    """If every response contains other records, the iteration ends with an error."""
 
     def replace(index: int) -> None:
         server.records = [1000 * (index + 1) + i for i in range(100)]
@@ -305,7 +305,7 @@ async def test_a_listing_that_is_always_replaced_is_an_error() -> None:
 
 
 async def test_one_record_that_stays_does_not_keep_a_walk_running() -> None:
-    """If all records but the first are replaced before each response, the walk ends."""
+    """If all records but the first are replaced before each response, the iteration ends."""
 
     def replace(index: int) -> None:
         server.records[1:] = range(100 * index, 100 * index + 99)
@@ -318,7 +318,7 @@ async def test_one_record_that_stays_does_not_keep_a_walk_running() -> None:
 
 @pytest.mark.parametrize("speed", [9, 10])
 async def test_a_listing_that_always_grows_at_the_front_is_an_error(speed: int) -> None:
-    """If new records push the rest away as fast as it is read, the walk ends."""
+    """If new records are inserted as fast as the listing is read, the iteration ends."""
 
     def insert(index: int) -> None:
         server.records[:0] = range(-100 * (index + 1), -100 * (index + 1) + speed)
@@ -330,7 +330,7 @@ async def test_a_listing_that_always_grows_at_the_front_is_an_error(speed: int) 
 
 
 async def test_a_listing_that_grows_for_a_while_is_read_to_its_end() -> None:
-    """A walk tolerates pages without progress for a while."""
+    """An iteration tolerates some pages without progress."""
 
     def insert(index: int) -> None:
         if 0 < index < 60:
@@ -341,7 +341,7 @@ async def test_a_listing_that_grows_for_a_while_is_read_to_its_end() -> None:
 
 
 async def test_a_walk_may_rewind_any_number_of_times() -> None:
-    """As long as it delivers new records in between, a walk continues."""
+    """An iteration continues as long as it delivers new records between rewinds."""
 
     def insert(index: int) -> None:
         if index % 8 == 0:
@@ -353,7 +353,7 @@ async def test_a_walk_may_rewind_any_number_of_times() -> None:
     assert len(server.requests) > 8 * 101
 
 
-# on_drift, and what is reported
+# on_drift and reports of drift
 
 
 @pytest.mark.parametrize("prefetch", [1, 4])
@@ -371,7 +371,7 @@ async def test_a_walk_may_rewind_any_number_of_times() -> None:
 async def test_a_drift_is_reported_once(
     delivered: int, change: Any, drift: int, prefetch: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page after a change and one line of the log say by how much the listing drifted."""
+    """After a change, one page and one log message contain the number of drifted records."""
     caplog.set_level(logging.INFO, "pandium")
     server = RecordServer(100)
     walk = server.listing(page_size=10, prefetch=prefetch).pages()
@@ -389,7 +389,7 @@ async def test_a_drift_is_reported_once(
 async def test_equal_numbers_of_inserted_and_archived_records_are_no_drift(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If one record was inserted and the last one archived, the rewind reports a drift of 0."""
+    """If one record is inserted and the last one archived, the drift is 0."""
 
     def change(records: list[int]) -> None:
         records.insert(0, -1)
@@ -405,7 +405,7 @@ async def test_equal_numbers_of_inserted_and_archived_records_are_no_drift(
 
 
 async def test_a_repair_at_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """If no new record follows a change, only the log reports it."""
+    """If no new record follows a change, the drift is only logged."""
     caplog.set_level(logging.INFO, "pandium")
     server = changing_server(10, 1, lambda records: records.insert(0, -1))
     pages = [page async for page in server.listing(page_size=10, prefetch=1).pages()]
@@ -417,7 +417,7 @@ async def test_a_repair_at_the_end_is_logged(caplog: pytest.LogCaptureFixture) -
 async def test_an_unchanged_listing_reports_nothing(
     on_drift: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without changes there is no drift, no line in the log, and hardly a further request."""
+    """Without changes, no drift is reported or logged, and few additional requests are sent."""
     caplog.set_level(logging.INFO, "pandium")
     server = RecordServer(5000)
     listing = server.listing(page_size=100, prefetch=4, on_drift=on_drift)
@@ -428,7 +428,7 @@ async def test_an_unchanged_listing_reports_nothing(
 
 @pytest.mark.parametrize("places", [-3, 3])
 async def test_the_overlap_returns_to_one_record_after_a_repair(places: int) -> None:
-    """A repair widens the overlap of pages, and every quiet window halves it."""
+    """A repair widens the overlap, and every window without drift halves it."""
     server = changing_server(3000, 1, lambda records: _shift(records, places))
     await server.listing(page_size=100, prefetch=1).to_list()
     starts = [skip for skip, _ in server.requests][:-1]  # the last one confirms the end
@@ -450,7 +450,7 @@ async def test_the_overlap_returns_to_one_record_after_a_repair(places: int) -> 
     ],
 )
 async def test_drift_can_be_raised(change: Any) -> None:
-    """With `on_drift="raise"` the first change is an error, after the records before it."""
+    """With `on_drift="raise"`, the first change is an error, raised after the records before it."""
     seen: list[int] = []
     server = changing_server(60, 1, change)
     with pytest.raises(DriftError) as caught:
@@ -460,7 +460,7 @@ async def test_drift_can_be_raised(change: Any) -> None:
 
 
 async def test_drift_can_be_ignored() -> None:
-    """With `on_drift="ignore"` pages do not overlap, and shifted records may be lost."""
+    """With `on_drift="ignore"`, pages do not overlap, and shifted records may be lost."""
     server = changing_server(30, 1, lambda records: records.pop(0))
     listing = server.listing(page_size=10, prefetch=1, on_drift="ignore")
     assert await listing.to_list() == [*range(10), *range(11, 30)]
@@ -469,7 +469,7 @@ async def test_drift_can_be_ignored() -> None:
 
 # The end of a listing
 
-# How a server may shorten its pages: by a maximum of its own, or by hiding records of a page.
+# A server may shorten its pages by limiting their size or by hiding some of the records.
 SHORTENINGS: dict[str, Callable[[list[int]], list[int]]] = {
     "at most 2": lambda page: page[:2],
     "at most 7": lambda page: page[:7],
@@ -504,7 +504,7 @@ async def test_auto_notices_a_plausible_maximum(count: int, maximum: int) -> Non
 async def test_auto_confirms_a_single_page_only_if_it_is_suspicious(
     count: int, requests: int
 ) -> None:
-    """A first short page is the whole listing unless it is half full, or a multiple of 10 long."""
+    """A short first page is confirmed only if it is half full or a multiple of 10 long."""
     server = RecordServer(count)
     assert len(await server.listing(page_size=500).to_list()) == count
     assert len(server.requests) == requests
@@ -521,18 +521,18 @@ async def test_false_takes_every_short_page_for_the_end() -> None:
 
 @pytest.mark.parametrize("count", [145, 153, 160])
 async def test_an_empty_page_of_the_same_window_is_the_proof(count: int) -> None:
-    """If the window already holds an empty page after the short one, no further request is sent."""
+    """If the same window contains an empty page after the short one, no request is added."""
     server = RecordServer(count)
     listing = server.listing(page_size=10, prefetch=8)
     assert len(await listing.to_list()) == count
-    # The last window begins with the short page, or holds it before other pages.
+    # The short page is the first page of the last window, or precedes others in it.
     short = next(i for i, (skip, limit) in enumerate(server.requests) if skip + limit > count)
     assert len(server.requests) - short <= 8
 
 
 @pytest.mark.parametrize("confirm_end", ["auto", True])
 async def test_a_limit_needs_no_proof(confirm_end: Any) -> None:
-    """A walk that reaches its limit ends there, as does `first`."""
+    """Reaching the limit needs no confirmation, and neither does `first`."""
     server = RecordServer(25)
     listing = server.listing(page_size=10, limit=20, confirm_end=confirm_end)
     assert len(await listing.to_list()) == 20
@@ -543,7 +543,7 @@ async def test_a_limit_needs_no_proof(confirm_end: Any) -> None:
 
 @pytest.mark.parametrize("records", [[1, 1, 2], [1, 2, 1], [3, 3, 3], [1, 2, 2, 3, 3]])
 async def test_a_record_that_occurs_twice_on_a_page_is_delivered_once(records: list[int]) -> None:
-    """Duplicates on one page are dropped, also on the first page."""
+    """Duplicates on a page are dropped, even on the first page."""
     server = RecordServer(0)
     server.records = records
     assert await server.listing().to_list() == list(dict.fromkeys(records))
@@ -553,7 +553,7 @@ async def test_a_record_that_occurs_twice_on_a_page_is_delivered_once(records: l
 @pytest.mark.parametrize("on_drift", ["repair", "raise", "ignore"])
 @pytest.mark.parametrize("way", ["items", "pages", "stream"])
 async def test_tasks_can_share_an_iterator(workers: int, on_drift: str, way: str) -> None:
-    """Several tasks that iterate over one iterator receive each record once between them."""
+    """If several tasks share an iterator, each record is delivered to one of them."""
     server = RecordServer(200)
     listing = server.listing(page_size=10, on_drift=on_drift)
     received: list[int] = []
@@ -577,7 +577,7 @@ async def test_tasks_can_share_an_iterator(workers: int, on_drift: str, way: str
 
 
 async def test_a_server_that_shortens_pages_may_drift() -> None:
-    """After a drift, the overlap stays below the length of the server's pages."""
+    """After a drift, the overlap remains smaller than the server's pages."""
     server = changing_server(600, 3, lambda records: records.pop(0))
     server.shorten = lambda page: page[:50]
     assert await server.listing(page_size=500, prefetch=1).to_list() == list(range(600))

@@ -1,4 +1,4 @@
-"""Walks through a listing that random events change, checked against what was always listed."""
+"""Iterations over a listing with random changes, checked against the records always listed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
-# A walk that has seen this many records remembers all of them, and must not raise.
+# An iteration over at most this many records remembers all of them and must not raise an error.
 ALWAYS_REMEMBERED = 2000
 MAX_REQUESTS = 10_000
 
@@ -34,7 +34,7 @@ class Event:
     """
     A change of ``count`` records.
 
-    They begin at an offset from the front of the listing, the walk's position, or the end.
+    They begin at an offset from the front of the listing, the iteration's position, or the end.
     """
 
     kind: Literal["insert", "archive", "reverse", "shuffle", "move"]
@@ -46,13 +46,13 @@ class Event:
 @attrs.define
 class ScriptedServer:
     """
-    A listing that changes by a script, which has the events before each response.
+    A listing that changes according to a script, which contains the events before each response.
 
-    :ivar delays: How many checkpoints each request waits, so that the requests of one window are
-        answered in any order.
-    :ivar start: The records at the first response.
-    :ivar archived: The records that were archived since then.
-    :ivar ever_listed: All records that were listed at some time.
+    :ivar delays: the number of checkpoints before each response, so that the responses within a
+        window are in any order.
+    :ivar start: the records at the first response.
+    :ivar archived: the records that have been archived since then.
+    :ivar ever_listed: all records that have ever been listed.
     """
 
     records: list[int]
@@ -124,9 +124,9 @@ class ScriptedServer:
 @attrs.define
 class Walk:
     """
-    A walk by a consumer that changes the listing as well.
+    An iteration by a consumer that also changes the listing.
 
-    :ivar changes: The events after each number of delivered records.
+    :ivar changes: the events after each number of delivered records.
     """
 
     server: ScriptedServer
@@ -137,7 +137,7 @@ class Walk:
     has_raised: bool = False
 
     async def run(self) -> None:
-        """Walk to the end, or to the DriftError."""
+        """Iterate to the end or to a DriftError."""
         try:
             await getattr(self, self.iterate)()
         except DriftError:
@@ -171,7 +171,7 @@ class Walk:
         assert limit is None or len(self.seen) <= limit
 
     def assert_complete(self) -> None:
-        """Assert that each record that was always listed was delivered once, in order."""
+        """Assert that each record that was always listed was delivered once and in order."""
         self.assert_none_twice()
         server, skip, limit = self.server, self.listing.skip, self.listing.limit
         expected = [record for record in server.start[skip:] if record not in server.archived]
@@ -234,7 +234,7 @@ def rarely(rare: st.SearchStrategy[Any], usual: object) -> st.SearchStrategy[Any
 @given(walk=walks("insert", "archive"))
 @examples(150)
 async def test_records_that_are_always_listed_are_delivered_exactly_once(walk: Walk) -> None:
-    """While others are inserted and archived, no record is lost, repeated or out of order."""
+    """Inserting and archiving others causes no loss, repetition or wrong order."""
     await walk.run()
     walk.assert_complete()
     if walk.has_raised:
@@ -253,7 +253,7 @@ async def test_records_that_are_always_listed_are_delivered_exactly_once(walk: W
 )
 @examples(20)
 async def test_discarded_records_are_not_delivered_again(walk: Walk) -> None:
-    """After more changes than a walk remembers, it is complete, or raises."""
+    """After more changes than are remembered, the listing is complete or raises an error."""
     await walk.run()
     walk.assert_complete()
 
@@ -261,7 +261,7 @@ async def test_discarded_records_are_not_delivered_again(walk: Walk) -> None:
 @given(walk=walks("reverse", page_sizes=st.integers(2, 40)))
 @examples(50)
 async def test_a_reversal_is_noticed(walk: Walk) -> None:
-    """If the order is reversed, every record is delivered, or the walk raises."""
+    """If the order is reversed, every record is delivered or an error is raised."""
     await walk.run()
     walk.assert_none_twice()
     if walk.listing.limit is None and walk.listing.skip == 0 and not walk.has_raised:
@@ -271,7 +271,7 @@ async def test_a_reversal_is_noticed(walk: Walk) -> None:
 @given(walk=walks("reverse", "shuffle", "move", "insert", "archive"))
 @examples(50)
 async def test_a_walk_ends_however_the_order_changes(walk: Walk) -> None:
-    """However the order changes, a walk ends, and delivers no record twice that it remembers."""
+    """However the order changes, an iteration ends and repeats no record that it remembers."""
     await walk.run()
     if len(walk.seen) <= ALWAYS_REMEMBERED:
         walk.assert_none_twice()

@@ -1,4 +1,4 @@
-"""The lock file beside a journal: one transaction at a time, in all threads and processes."""
+"""The lock file next to a journal allows one transaction at a time in all threads and processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 async def test_reading_a_file_does_not_unlock_it(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """Code that reads a journal during a transaction of its process lets no other process in."""
+    """Reading a journal during a transaction does not unlock it for other processes."""
     has_begun, may_end = threading.Event(), threading.Event()
 
     def work(_: Connection) -> None:
@@ -39,7 +39,7 @@ async def test_reading_a_file_does_not_unlock_it(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(database.run, work)
             await anyio.to_thread.run_sync(has_begun.wait)
-            await anyio.Path(journal_path).read_bytes()  # drops the locks that SQLite holds
+            await anyio.Path(journal_path).read_bytes()  # this drops the locks held by SQLite
             other.send("claim", 1)
             assert "locked by another process" in other.wait_for_warning()
             may_end.set()
@@ -48,7 +48,7 @@ async def test_reading_a_file_does_not_unlock_it(
 
 
 def test_a_locked_file_is_refused(tmp_path: Path) -> None:
-    """A lock of another process raises an error after a time. Once it is released, none."""
+    """A lock held by another process raises an error after a timeout, until it is released."""
     lock_file = LockFile(str(tmp_path / "lock"))
     with (tmp_path / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -61,7 +61,7 @@ def test_a_locked_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_deleted_lock_file_is_created_again(tmp_path: Path) -> None:
-    """A lock of a file that was deleted counts no longer. All later ones are of a new file."""
+    """A lock on a deleted file has no effect. All later locks are on a new file."""
     lock_path = tmp_path / "lock"
     lock_file = LockFile(str(lock_path))
     with lock_path.open("w") as deleted:
@@ -75,7 +75,7 @@ def test_a_deleted_lock_file_is_created_again(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_needs_its_directory(tmp_path: Path) -> None:
-    """A file that cannot be created is an error, and not a lock that is waited for."""
+    """A lock file that cannot be created is an error, not a lock to wait for."""
     lock_file = LockFile(str(tmp_path / "missing" / "lock"))
     with pytest.raises(FileNotFoundError), lock_file.hold(0.01):
         pytest.fail("there is no directory")

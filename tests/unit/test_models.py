@@ -62,7 +62,7 @@ def minimal_value(schema: dict[str, Any]) -> Any:
 
 
 def expected_default(schema: dict[str, Any], annotation: Any) -> Any:
-    """Return the default that the schema documents, as a model if the field is one."""
+    """Return the default value that the schema documents, as a model if the field is a model."""
     default = schema.get("default")
     if isinstance(default, dict) and attrs.has(annotation):
         return annotation(**default)
@@ -109,7 +109,7 @@ def test_an_enum_has_exactly_the_values_of_its_schema(cls: type[StrEnum]) -> Non
 def test_an_absent_field_has_the_documented_default(
     cls: type[Any], name: str, field: dict[str, Any]
 ) -> None:
-    """An absent optional field has the documented default, or ``None`` without one."""
+    """A missing optional field has the documented default, or ``None`` if there is none."""
     model = convert.decode(json.dumps(minimal_value(schema_of(cls))).encode(), cls)
     annotation = getattr(attrs.fields(cls), to_snake_case(name)).type
     assert getattr(model, to_snake_case(name)) == expected_default(field, annotation)
@@ -119,7 +119,7 @@ def test_an_absent_field_has_the_documented_default(
 def test_a_null_field_has_the_documented_default(
     cls: type[Any], name: str, field: dict[str, Any]
 ) -> None:
-    """A null in an optional field has the same effect as an absent field."""
+    """A null in an optional field has the same effect as a missing field."""
     payload = minimal_value(schema_of(cls))
     absent = convert.decode(json.dumps(payload).encode(), cls)
     assert convert.decode(json.dumps({**payload, name: None}).encode(), cls) == absent
@@ -174,7 +174,7 @@ def test_a_model_pickles_and_copies(cls: type[Any]) -> None:
 
 
 def test_the_public_names_are_the_models_and_enums() -> None:
-    """``__all__`` lists every class of the module, and nothing else."""
+    """``__all__`` contains exactly the classes of the module."""
     classes = {
         name
         for name, value in vars(models).items()
@@ -222,7 +222,7 @@ def test_an_enum_rejects_values_that_are_not_strings(cls: type[StrEnum], value: 
 
 @pytest.mark.parametrize("cls", ENUMS)
 def test_a_known_value_is_always_the_same_member(cls: type[StrEnum]) -> None:
-    """A known value is the member itself, also after pickling."""
+    """A known value is the member itself, even after pickling."""
     for member in cls:
         assert cls(member.value) is member
         assert pickle.loads(pickle.dumps(member)) is member
@@ -265,14 +265,14 @@ def test_an_unfinished_run_has_the_outcome_active(text: str) -> None:
     "text", ["", "Paused", "Failedish", "Unfailed", "Not completed", "Succeeded?", "成功"]
 )
 def test_an_unknown_status_has_the_outcome_active(text: str) -> None:
-    """An unknown status has the outcome ACTIVE, and is not known."""
+    """An unknown status has the outcome ACTIVE and is not known."""
     assert outcome_of(text) is Outcome.ACTIVE
     assert not TriggerStatus(text).is_known
 
 
 @given(text=st.text())
 def test_any_status_is_kept_and_has_an_outcome(text: str) -> None:
-    """Any text is kept as a status, and ends a wait only if it is known."""
+    """Any text is preserved as a status, but ends a wait only if it is known."""
     status = TriggerStatus(text)
     assert status.status == text
     assert status.is_known or status.outcome is Outcome.ACTIVE

@@ -1,4 +1,4 @@
-"""The retry policy of polling: when tenacity decides to poll again."""
+"""The retry policy for polling: when tenacity decides to poll again."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_the_end_of_a_run_ends_the_polling(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.ACTIVE, *RETRIED], ids=str)
 def test_what_may_change_is_polled_again(outcome: Outcome | Exception) -> None:
-    """An active run, a 404 and a transient error mean another poll after the usual delay."""
+    """After an active status, a 404 or a transient error, polling continues as usual."""
     assert PollPolicy().decide(new_wait(), outcome) == 1.0
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ACTIVE, *RETRIED], ids=str)
 def test_the_time_limit_ends_the_polling(outcome: Outcome | Exception) -> None:
-    """What would be polled again is a WaitTimeout once the time limit has been reached."""
+    """Once the time limit has been reached, WaitTimeout is raised instead of polling again."""
     with pytest.raises(WaitTimeout) as caught:
         PollPolicy().decide(new_wait(timeout=0.0), outcome)
     assert caught.value.trigger_id == "7"
@@ -84,7 +84,7 @@ def test_other_errors_end_the_polling(error: Exception, timeout: float) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.ACTIVE, *RETRIED, *FATAL], ids=str)
 def test_nothing_of_the_retry_library_escapes(outcome: Outcome | Exception) -> None:
-    """No error, cause or context is of a type of tenacity."""
+    """No error, cause or context has a type from tenacity."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each kind of error
         PollPolicy().decide(new_wait(timeout=0.0), outcome)
     error: BaseException | None = caught.value
@@ -95,7 +95,7 @@ def test_nothing_of_the_retry_library_escapes(outcome: Outcome | Exception) -> N
 
 @pytest.mark.parametrize("error", RETRIED, ids=name)
 def test_transient_errors_are_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """Each transient error is one warning with the trigger's id. A 404 is not logged."""
+    """Each transient error is logged once with the trigger's id. A 404 is not logged."""
     PollPolicy().decide(new_wait(), error)
     is_404 = isinstance(error, NotFound)
     expected = [] if is_404 else [f"polling trigger 7 failed: {error}"]
@@ -104,14 +104,14 @@ def test_transient_errors_are_logged(error: Exception, caplog: pytest.LogCapture
 
 @pytest.mark.anyio
 async def test_a_404_is_polled_again_at_any_time() -> None:
-    """A 404 before the first status and between two statuses ends no wait."""
+    """A 404 before the first status or between two statuses does not end a wait."""
     runs = scripted_run((0, None), (1200, "Running"), (1230, None), (1260, "Succeeded"))
     assert await runs.wait() == TriggerStatus("Succeeded")
 
 
 @pytest.mark.anyio
 async def test_transient_errors_are_waited_out() -> None:
-    """A wait survives every transient error, one after the other."""
+    """A wait survives a sequence of all transient errors."""
     runs = scripted_run(*((10.0 * number, error) for number, error in enumerate(RETRIED)))
     runs.scripts["0"].append((80, "Succeeded"))
     assert (await runs.wait()).status == "Succeeded"
@@ -119,7 +119,7 @@ async def test_transient_errors_are_waited_out() -> None:
 
 @pytest.mark.anyio
 async def test_another_error_ends_a_wait_at_once() -> None:
-    """A rejected key is raised at the poll that receives it."""
+    """The error for a rejected key is raised by the first poll that receives it."""
     runs = scripted_run((0, "Running"), (10, AuthenticationError("no", status_code=403)))
     with pytest.raises(AuthenticationError):
         await runs.wait()

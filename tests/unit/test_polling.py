@@ -1,4 +1,4 @@
-"""When a trigger is polled, and what becomes of each poll."""
+"""When a trigger is polled, and how the result of each poll is handled."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# Polling, the options
+# Polling options
 
 
 def test_polling_has_its_documented_defaults() -> None:
-    """Without arguments, polls start after 1 s and are 1 to 15 s apart, at most 20 per second."""
+    """By default, polls start after 1 s and are 1 to 15 s apart, at most 20 per second."""
     assert Polling() == Polling(
         first=1.0, factor=0.1, minimum=1.0, maximum=15.0, jitter=0.2, rate=20.0
     )
@@ -51,7 +51,7 @@ def test_polling_options_are_non_negative_numbers(name: str, value: Any) -> None
 
 @pytest.mark.parametrize("name", ["first", "factor", "minimum", "maximum", "jitter"])
 def test_only_the_rate_may_be_infinite(name: str) -> None:
-    """An infinite rate is no limit. An infinite delay would never end."""
+    """An infinite rate means no limit. An infinite delay would never end."""
     assert Polling(rate=inf).rate == inf
     with pytest.raises(ValueError, match=rf"^{name} must be .*, not inf"):
         Polling(**{name: inf})
@@ -59,7 +59,7 @@ def test_only_the_rate_may_be_infinite(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("jitter", 1), ("minimum", 16), ("rate", 0)])
 def test_polling_options_exclude_busy_loops_and_endless_delays(name: str, value: float) -> None:
-    """A delay that may be zero, a minimum above the maximum and a rate of zero are ValueErrors."""
+    """A zero delay, a minimum above the maximum or a rate of zero is a ValueError."""
     with pytest.raises(ValueError, match=rf"^{name} must be "):
         Polling(**{name: value})
 
@@ -68,7 +68,7 @@ def test_polling_options_exclude_busy_loops_and_endless_delays(name: str, value:
 
 
 async def test_delays_grow_with_the_age_within_bounds() -> None:
-    """The first poll is after ``first``; each further delay is ``factor`` times the age."""
+    """The first poll is after ``first``. Each later delay is ``factor`` times the age."""
     runs = scripted_run((0, None), (399, "Succeeded"))
     await runs.wait(polling=Polling(first=2, factor=0.5, minimum=3, maximum=40, jitter=0))
     assert runs.poll_times()[:5] == pytest.approx([2, 5, 8, 12, 18])
@@ -76,7 +76,7 @@ async def test_delays_grow_with_the_age_within_bounds() -> None:
 
 
 async def test_jitter_varies_each_delay_in_both_directions() -> None:
-    """A delay differs by at most ``jitter`` times itself, and is both shorter and longer."""
+    """A delay varies by at most ``jitter`` times itself in either direction."""
     runs = scripted_run((0, None), (500, "Succeeded"))
     await runs.wait(polling=Polling(first=10, factor=0, minimum=10, maximum=10, jitter=0.2))
     delays = gaps([0.0, *runs.poll_times()])
@@ -87,7 +87,7 @@ async def test_jitter_varies_each_delay_in_both_directions() -> None:
 
 @pytest.mark.parametrize("cls", [RateLimited, ServerError, NotFound])
 async def test_retry_after_takes_precedence(cls: type[APIError]) -> None:
-    """The poll after a ``Retry-After`` is exactly when the server allows it."""
+    """The poll after a ``Retry-After`` is sent exactly when the server allows it."""
     error = cls("later", status_code=429, retry_after=200)
     runs = scripted_run((0, "Running"), (10, error), (20, "Succeeded"))
     await runs.wait()
@@ -95,7 +95,7 @@ async def test_retry_after_takes_precedence(cls: type[APIError]) -> None:
 
 
 async def test_no_poll_starts_while_requests_are_paused() -> None:
-    """During a rate limit of the client there are no polls, and none are counted."""
+    """While the client is rate limited, no polls are sent or counted."""
     runs = scripted_run((0, "Running"), (400, "Succeeded"))
     options = runs.options(paused_until=lambda: 350.0 if runs.clock.now() >= 50 else -inf)
     async with runs.clock.autojump():
@@ -125,20 +125,20 @@ async def test_a_wait_ends_at_its_time_limit() -> None:
 
 
 async def test_a_timeout_without_a_status_says_so() -> None:
-    """A trigger that never had a run times out with ``last_status`` None."""
+    """If a trigger never had a run, the WaitTimeout's ``last_status`` is None."""
     with pytest.raises(WaitTimeout, match=r"within 5 s \(no status yet, \d polls\)") as caught:
         await scripted_run((0, None)).wait(timeout=5.0)
     assert caught.value.last_status is None
 
 
 async def test_the_last_poll_finds_a_run_that_ended_in_time() -> None:
-    """A run that ends between the last delay and the time limit is no timeout."""
+    """A run that ends between the last delay and the time limit does not time out."""
     runs = scripted_run((0, "Running"), (99.5, "Succeeded"))
     assert (await runs.wait(timeout=100.0)).status == "Succeeded"
 
 
 async def test_the_last_poll_may_take_two_seconds() -> None:
-    """A response within two seconds after the time limit counts."""
+    """A response within two seconds after the time limit is used."""
     runs = scripted_run((0, "Running"), (99.5, "Succeeded"))
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
@@ -150,7 +150,7 @@ async def test_the_last_poll_may_take_two_seconds() -> None:
 
 
 async def test_a_poll_that_hangs_is_cut_off_after_the_time_limit() -> None:
-    """A poll without a response is cancelled two seconds after the time limit."""
+    """A poll without a response is canceled two seconds after the time limit."""
     runs = scripted_run((0, "Running"))
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
@@ -183,7 +183,7 @@ async def test_retry_after_takes_precedence_over_the_last_poll() -> None:
     ],
 )
 async def test_a_timeout_has_the_last_error_as_its_cause(error: PandiumError) -> None:
-    """If the last poll failed, the WaitTimeout names its error, and carries it as ``__cause__``."""
+    """If the last poll failed, the WaitTimeout names its error and has it as ``__cause__``."""
     runs = scripted_run((0, ConnectionLost("an older error")), (50, "Running"), (80, error))
     with pytest.raises(WaitTimeout) as caught:
         await runs.wait(timeout=100.0)
@@ -194,7 +194,7 @@ async def test_a_timeout_has_the_last_error_as_its_cause(error: PandiumError) ->
 
 
 async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
-    """Many triggers that fail alike keep neither the body of a response nor a traceback."""
+    """If many triggers fail alike, neither response bodies nor tracebacks are kept."""
     error = ServerError("down", status_code=503, body="x" * 1000, headers={"a": "b"})
     with pytest.raises(WaitTimeout) as caught:
         await scripted_run((0, error)).wait(timeout=5.0)
@@ -207,7 +207,7 @@ async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
 
 @pytest.mark.parametrize("last", ["Running", None])
 async def test_a_timeout_after_a_response_has_no_cause(last: str | None) -> None:
-    """An error that was followed by a status or a 404 did not cause the timeout."""
+    """An error that was followed by a status or a 404 is not the cause of a timeout."""
     with pytest.raises(WaitTimeout) as caught:
         await scripted_run((0, ConnectionLost("gone")), (50, last)).wait(timeout=100.0)
     assert caught.value.__cause__ is None
@@ -215,14 +215,14 @@ async def test_a_timeout_after_a_response_has_no_cause(last: str | None) -> None
 
 
 async def test_an_infinite_timeout_is_no_limit() -> None:
-    """With ``timeout=inf`` a wait goes on until the run ends."""
+    """With ``timeout=inf``, a wait continues until the run ends."""
     runs = scripted_run((0, None), (500_000, "Succeeded"))
     polling = Polling(maximum=10_000, jitter=0)
     assert (await runs.wait(timeout=inf, polling=polling)).status == "Succeeded"
 
 
 async def test_a_timeout_of_zero_is_one_poll() -> None:
-    """With ``timeout=0`` the first poll is the last one."""
+    """With ``timeout=0``, the first poll is the last one."""
     assert (await scripted_run((0, "Succeeded")).wait(timeout=0.0)).status == "Succeeded"
     runs = scripted_run((0, "Running"))
     with pytest.raises(WaitTimeout):
@@ -232,7 +232,7 @@ async def test_a_timeout_of_zero_is_one_poll() -> None:
 
 @attrs.define
 class RoundingClock:
-    """A clock that advances by what is slept, with the rounding errors of floats."""
+    """A clock that advances by the duration of each sleep, with floating-point rounding errors."""
 
     time: float
 
@@ -247,12 +247,12 @@ class RoundingClock:
         return anyio.CancelScope()
 
 
-# With these values the last delay ends one rounding error before the time limit.
+# With these values, the last delay ends one rounding error before the time limit.
 @pytest.mark.parametrize(
     ("start", "timeout"),
     [(60.559953013932684, 100.0), (97.98862775249707, 30.5), (31.383051991609168, 5)],
 )
-async def test_rounding_errors_do_not_extend_a_wait(start: float, timeout: float) -> None:  # noqa: ASYNC109 - a value, not a limit of the test
+async def test_rounding_errors_do_not_extend_a_wait(start: float, timeout: float) -> None:  # noqa: ASYNC109 - a value under test, not a limit
     """A delay that ends a rounding error before the time limit is the last one."""
     polls = itertools.count(1)
 
@@ -270,7 +270,7 @@ async def test_rounding_errors_do_not_extend_a_wait(start: float, timeout: float
 
 
 async def test_an_unknown_status_is_active() -> None:
-    """A wait goes on at a status that is not documented, unless ``classify`` decides otherwise."""
+    """A wait continues on an undocumented status, unless ``classify`` decides otherwise."""
     runs = scripted_run((0, "Mulling"), (30, "Succeeded"))
     assert (await runs.wait()).status == "Succeeded"
 
@@ -282,13 +282,13 @@ async def test_an_unknown_status_is_active() -> None:
 
 @pytest.mark.parametrize("outcome", [None, True, "succeeded"])
 async def test_classify_must_return_an_outcome(outcome: object) -> None:
-    """Any other value is an error, and never a success."""
+    """Any other value is an error and never counts as success."""
     with pytest.raises(ValueError, match=r"classify must return an Outcome, not "):
         await scripted_run((0, "Running")).wait(classify=lambda _: outcome)
 
 
 async def test_on_status_is_called_once_per_change() -> None:
-    """The callback, sync or async, receives each status that differs from the one before."""
+    """The callback, sync or async, receives each status that differs from the previous one."""
     seen: list[str] = []
 
     async def on_status(status: TriggerStatus, _: object) -> None:
@@ -305,7 +305,7 @@ async def test_on_status_is_called_once_per_change() -> None:
 
 
 async def test_on_unknown_status_is_called_for_undocumented_statuses_only() -> None:
-    """It is called at each change to a status that the vendor does not document."""
+    """It is called whenever the status changes to an undocumented one."""
     seen: list[TriggerStatus] = []
     runs = scripted_run((0, "Mulling"), (20, "Running"), (40, "Mulling"), (60, "Succeeded"))
     await runs.wait(on_unknown_status=seen.append)
@@ -313,7 +313,7 @@ async def test_on_unknown_status_is_called_for_undocumented_statuses_only() -> N
 
 
 class Hangs:
-    """An ``on_status`` that never returns from one status."""
+    """An ``on_status`` callback that hangs on one status."""
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -324,7 +324,7 @@ class Hangs:
 
 
 async def test_a_callback_that_hangs_does_not_extend_a_wait() -> None:
-    """``on_status`` is cancelled two seconds after the time limit, with a warning."""
+    """``on_status`` is canceled two seconds after the time limit, with a warning."""
     runs = scripted_run((0, "Running"), (20, "Succeeded"))
     with pytest.raises(WaitTimeout) as caught:
         await runs.wait(timeout=100.0, on_status=Hangs("Running"))
@@ -335,11 +335,11 @@ async def test_a_callback_that_hangs_does_not_extend_a_wait() -> None:
 async def test_a_callback_that_hangs_hides_no_final_status(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If the run has ended, its status is the result, although ``on_status`` was cut off."""
+    """If the run has ended, its status is the result even if ``on_status`` was canceled."""
     runs = scripted_run((0, "Running"), (20, "Succeeded"))
     status = await runs.wait(timeout=100.0, on_status=Hangs("Succeeded"))
     assert status == TriggerStatus("Succeeded")
     assert runs.clock.now() == pytest.approx(102, abs=0.01)
     assert caplog.messages == [
-        "on_status was canceled at the time limit of trigger 0, for status 'Succeeded'"
+        "on_status did not finish in time for trigger 0 ('Succeeded') and was canceled"
     ]

@@ -33,7 +33,7 @@ DEPENDENCIES = {
 
 @pytest.mark.parametrize("module", [pandium, errors, models])
 def test_all_is_sorted_and_correct(module: object) -> None:
-    """``__all__`` is sorted, and each of its names exists once."""
+    """``__all__`` is sorted, and each of its names exists exactly once."""
     names: list[str] = module.__all__  # type: ignore[attr-defined]
     assert names == sorted(names, key=lambda name: (not name[0].isupper(), name))
     assert len(names) == len(set(names))
@@ -42,7 +42,7 @@ def test_all_is_sorted_and_correct(module: object) -> None:
 
 
 def test_every_import_of_the_package_is_exported() -> None:
-    """The package exports every name that it imports, and defines none itself."""
+    """The package exports every name that it imports and defines none itself."""
     tree = ast.parse(SOURCE.read_text())
     imported = {
         alias.asname or alias.name
@@ -60,7 +60,7 @@ def test_every_error_is_exported() -> None:
 
 @pytest.mark.parametrize("name", pandium.__all__)
 def test_public_names_have_public_modules(name: str) -> None:
-    """Tracebacks and reprs show the module that users import a name from."""
+    """Tracebacks and reprs show the module from which users import a name."""
     value = getattr(pandium, name)
     if inspect.isclass(value) or inspect.isfunction(value):
         assert getattr(importlib.import_module(value.__module__), name) is value
@@ -74,7 +74,7 @@ def test_values_can_be_pickled() -> None:
 
 
 def test_public_classes_have_docstrings() -> None:
-    """Each public class has a docstring. Those of operations are tested in tests/docs."""
+    """Each public class has a docstring. Operations are tested in tests/docs."""
     for name in pandium.__all__:
         value = getattr(pandium, name)
         if inspect.isclass(value):
@@ -92,14 +92,14 @@ def _docstrings() -> Iterator[tuple[str, str]]:
 
 
 def test_docstrings_have_no_sphinx_roles() -> None:
-    """Public docstrings have no Sphinx roles, which neither ``help()`` nor the site can show."""
+    """Public docstrings contain no Sphinx roles, which ``help()`` and the site cannot render."""
     found = dict(_docstrings())
     assert len(found) > 200, "the search found them"
     assert [name for name, text in found.items() if re.search(r":[a-z:]+:`", text)] == []
 
 
 def test_fields_are_the_end_of_a_docstring() -> None:
-    """Nothing follows the fields of a docstring, because the site adds it to the last field."""
+    """The fields end a docstring, because the site would add later text to the last field."""
     fields = re.compile(r"^ *:(?:raises|param|ivar|cvar) .*?\n\n.*?\S", re.DOTALL | re.MULTILINE)
     assert [name for name, text in _docstrings() if fields.search(text)] == []
 
@@ -126,7 +126,7 @@ ANY_JSON = {
     "Connectors.soap(return)",
     "Connectors.xml(return)",
     "Tenants.update(changes)",
-    # Of the emulator: the responses that handlers return for another system.
+    # In the emulator, these are the responses that handlers return for another system.
     "Connectors.handler_of(return)",
     "Connectors.handlers(return)",
     "Connectors.register(handler)",
@@ -162,7 +162,7 @@ def _annotations() -> Iterator[tuple[str, Any]]:
 
 
 def _aliases() -> dict[str, str]:
-    """Return the type aliases of all modules, each of which could hide an ``Any``."""
+    """Return the type aliases in all modules, because each one could contain ``Any``."""
     found: dict[str, str] = {}
     for path in SOURCE.parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -216,14 +216,14 @@ def _modules_imported_by(statement: str, *, after: str = "pass") -> set[str]:
 
 
 def test_importing_the_package_imports_few_dependencies() -> None:
-    """``import pandium`` imports no optional dependency, and none of httpx, cattrs and tenacity."""
+    """``import pandium`` imports no optional dependency and not httpx, cattrs or tenacity."""
     # anyio imports sniffio if it is installed.
     assert _modules_imported_by("from pandium import *") <= DEPENDENCIES | {"sniffio"}
 
 
 @pytest.mark.parametrize("module", ["asyncio", "ssl", "sqlite3", "http.client"])
 def test_importing_the_package_imports_no_slow_standard_module(module: str) -> None:
-    """``import pandium`` imports nothing from the standard library that takes long to import."""
+    """``import pandium`` imports no slow module of the standard library."""
     code = (
         "import sys; before = set(sys.modules); import pandium; "
         f"sys.exit({module!r} in set(sys.modules) - before)"

@@ -1,4 +1,4 @@
-"""A key is redacted however it is spelled, in logs too, and no traceback has a request's head."""
+"""A key is redacted in every spelling, also in logs, and no traceback contains request headers."""
 
 import html
 import importlib
@@ -56,7 +56,7 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "upper case": str.upper,
     "lower case": str.lower,
 }
-# What may be taken for an escape is more frequent than among all printable characters.
+# Text that resembles an escape is more frequent here than among all printable characters.
 CHARACTERS = st.sampled_from(string.ascii_letters + string.digits + string.punctuation)
 KEYS = st.text(CHARACTERS | st.sampled_from("\\%&\"'/+#;xu025"), min_size=8, max_size=40).filter(
     lambda key: len(_redaction._decode_fully(key)) >= 8
@@ -82,7 +82,7 @@ AROUND = st.sampled_from(
 def test_a_key_is_redacted_in_every_spelling(
     key: str, chain: list[str], around: tuple[str, str]
 ) -> None:
-    """A key is redacted however often its characters are escaped, and in either case."""
+    """A key is redacted at any level of escaping and in upper or lower case."""
     before, after = around
     spelled = key
     for name in chain:
@@ -91,7 +91,7 @@ def test_a_key_is_redacted_in_every_spelling(
     assert redacted.startswith(before)
     assert redacted.endswith(after)
     rest = redacted.removeprefix(before).removesuffix(after)
-    # A backslash next to the key, itself perhaps escaped, may belong to the text.
+    # A backslash next to the key, possibly escaped itself, may be part of the text.
     assert _redaction._decode_fully(rest).strip("\\") == "***"
 
 
@@ -99,7 +99,7 @@ def test_a_key_is_redacted_in_every_spelling(
 def test_a_key_is_redacted_if_each_character_is_escaped_differently(
     key: str, choices: list[str]
 ) -> None:
-    """The escapes of one key may be mixed."""
+    """The characters of a key may be escaped in different ways."""
     spelled = "".join(
         ESCAPES[name](character) for name, character in zip(choices, key, strict=False)
     )
@@ -110,20 +110,20 @@ def test_a_key_is_redacted_if_each_character_is_escaped_differently(
 @example("C:\\new\\u0041%41&amp;&bogus;&#10;+%00%ff", KEY)
 @example("İİİ ẞ \ud800", KEY)
 def test_other_text_is_unchanged(text: str, key: str) -> None:
-    """Text without the key is unchanged, whatever escapes it has."""
+    """Text without the key is unchanged, even if it contains escapes."""
     decoded = _redaction._fold(_redaction._decode_fully(text))
     if _redaction._fold(_redaction._decode_fully(key)) not in decoded:
         assert Secret(key).redact(text) == text
 
 
 def test_the_place_of_a_key_is_exact() -> None:
-    """Only the key is replaced, and the escapes around it stay as they are."""
+    """Only the key is replaced. The escapes around it remain unchanged."""
     text = f'\\u0130İ%20{{\\"a\\": \\"{escape_json(escape_json(KEY))}\\"}} &lt;{KEY}&gt;'
     assert Secret(KEY).redact(text) == '\\u0130İ%20{\\"a\\": \\"***\\"} &lt;***&gt;'
 
 
 def repeats_in(parts: Any) -> Iterator[tuple[str, int, Any]]:
-    """Yield the kind, the maximum and the parts of each repetition in a parsed pattern."""
+    """Yield the kind, the maximum and the contents of each repetition in a parsed pattern."""
     for part in parts if isinstance(parts, (list, tuple)) or hasattr(parts, "data") else ():
         if isinstance(part, tuple) and str(part[0]).endswith("REPEAT"):
             yield str(part[0]), part[1][1], part[1][2]
@@ -131,8 +131,8 @@ def repeats_in(parts: Any) -> Iterator[tuple[str, int, Any]]:
 
 
 def test_no_search_for_escapes_can_backtrack_without_bounds() -> None:
-    """Each repetition in the pattern is possessive or bounded, and contains no other."""
-    parser: Any = importlib.import_module("re._parser")  # `re` itself shows no parsed pattern
+    """Each repetition in the pattern is possessive or bounded and contains no other repetition."""
+    parser: Any = importlib.import_module("re._parser")  # not exposed by `re`
     pattern = _redaction._escape_pattern()
     repeats = list(repeats_in(parser.parse(pattern.pattern, pattern.flags)))
     assert len(repeats) > 5
@@ -164,7 +164,7 @@ HOSTILE = [
 def test_a_megabyte_of_hostile_text_takes_linear_steps(
     part: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A megabyte that resembles the key is examined in at most 8 levels of bounded text."""
+    """At most 8 levels of bounded text are examined in a megabyte that resembles the key."""
     steps = 0
     pattern = _redaction._escape_pattern()
 
@@ -178,7 +178,7 @@ def test_a_megabyte_of_hostile_text_takes_linear_steps(
 
     monkeypatch.setattr(_redaction, "_escape_pattern", Counting)
     secret = Secret(key)
-    secret.redact("")  # decodes the key
+    secret.redact("")  # this decodes the key
     steps = 0
     redacted = secret.redact(part * (2**20 // len(part)))
     examined = _redaction._MAX_CHARACTERS + _redaction._MAX_SPELLING
@@ -190,7 +190,7 @@ def test_a_megabyte_of_hostile_text_takes_linear_steps(
 @pytest.mark.parametrize("offset", range(-40, 4))
 @pytest.mark.parametrize("spelled", [KEY, escape_json(KEY), quote(quote(KEY))])
 def test_a_key_across_the_end_of_what_is_examined_is_redacted(spelled: str, offset: int) -> None:
-    """Text is cut after the search, so that no part of a key is left at the end."""
+    """Text is cut after the search, so that no part of a key remains at the end."""
     redacted = Redactor(KEY, 8).redact_text("-" * (100 + offset) + spelled + "-" * 100, 100)
     assert "sekrit"[:1] not in redacted
     assert len(redacted) <= 100 + len("***...")
@@ -209,7 +209,7 @@ def test_a_key_of_digits_is_redacted_in_numbers(key: str, form: str) -> None:
 
 
 def test_a_number_that_cannot_be_converted_to_text_is_redacted() -> None:
-    """An integer of more digits than Python converts is redacted, because it may be anything."""
+    """An integer with more digits than Python converts is redacted, in case it contains the key."""
     assert Secret("12345678").redact([10**5000, -(10**5000), 10**600 + 1]) == [
         "***",
         "***",
@@ -218,7 +218,7 @@ def test_a_number_that_cannot_be_converted_to_text_is_redacted() -> None:
 
 
 def test_a_key_is_redacted_in_each_type_of_data() -> None:
-    """Names, tuples, sets and bytes are redacted, as a Python literal may have them."""
+    """Names, tuples, sets and bytes, as in a Python literal, are redacted."""
     data = {KEY: (KEY, {KEY}), b"a": KEY.encode(), (KEY,): [True, None, 1, 1.5]}
     redacted = {"***": ("***", ("***",)), b"a": b"***", ("***",): [True, None, 1, 1.5]}
     assert Secret(KEY).redact(data) == redacted
@@ -232,7 +232,7 @@ def nested(value: Any, depth: int) -> Any:
 
 @pytest.mark.parametrize("depth", [49, 50, 51, 1_000, 100_000])
 def test_data_of_any_depth_is_redacted(depth: int) -> None:
-    """Data that is nested too deeply is omitted, without an error."""
+    """Data that is nested too deeply is omitted without an error."""
     redacted = Secret(KEY).redact(nested(KEY, depth))
     text = json.dumps(redacted)
     assert KEY not in text
@@ -251,14 +251,14 @@ def test_data_of_any_depth_is_redacted(depth: int) -> None:
     ids=["list", "dict", "lists", "texts"],
 )
 def test_data_of_any_size_is_redacted_within_bounds(data: Any) -> None:
-    """What comes after too many values or characters is omitted."""
+    """Data beyond the limits on values and characters is omitted."""
     redacted = json.dumps(Secret(KEY).redact(data))
     assert '"..."' in redacted
     assert len(redacted) < 2 * _redaction._MAX_CHARACTERS + 32 * _redaction._MAX_VALUES
 
 
 class Failing(str):
-    """Text that cannot be examined."""
+    """A string that raises an error when it is examined."""
 
     __slots__ = ()
 
@@ -267,7 +267,7 @@ class Failing(str):
 
 
 def test_an_error_while_redacting_shows_nothing() -> None:
-    """If redacting fails, no frame of the library has the key or the data in a local variable."""
+    """If redaction fails, no library frame has the key or the data in a local variable."""
     value = [Failing(KEY)]
     with pytest.raises(MemoryError) as caught:
         Secret(KEY).redact(value)
@@ -285,7 +285,7 @@ def assert_no_frame_has(key: str, error: BaseException) -> None:
 
 
 class Recorder(logging.Handler):
-    """A handler that keeps what each record says."""
+    """A handler that stores the message of each record."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -328,7 +328,7 @@ SIGNED = "https://storage.example/run.log?X-Amz-Signature=SIGNATURE"
     ],
 )
 def test_no_signed_url_is_logged_whole(location: str) -> None:
-    """The query of a URL in httpcore's log is redacted, whatever characters it has."""
+    """The query of a URL in httpcore's log is redacted, whatever characters it contains."""
     headers = [(b"Location", location.encode()), (b"Content-Length", b"0")]
     with recorded(HTTPCORE) as lines, RedactedLogs(Secret(KEY).redact):
         line = f"receive_response_headers.complete return_value=(b'HTTP/1.1', 307, b'T', {headers})"
@@ -340,15 +340,15 @@ def test_no_signed_url_is_logged_whole(location: str) -> None:
 
 @pytest.mark.parametrize("name", [HTTPCORE, "httpcore.http2", "httpcore2.proxy", "httpx"])
 def test_an_echoed_key_is_not_logged(name: str) -> None:
-    """The key is redacted in the messages and arguments of the libraries below."""
+    """The key is redacted in messages and arguments logged by the underlying libraries."""
     with recorded(name) as lines, RedactedLogs(Secret(KEY).redact):
         logging.getLogger(name).info("%r and %s", KEY.encode(), KEY)
-        logging.getLogger(name).info("headers=" + repr([(b"X-Echo", KEY.encode())]))  # noqa: G003
+        logging.getLogger(name).info("headers=" + repr([(b"X-Echo", KEY.encode())]))  # noqa: G003 - as in httpcore
     assert lines == ["b'***' and ***", "headers=[(b'X-Echo', b'***')]"]
 
 
 def test_the_log_of_others_is_unchanged() -> None:
-    """Records of other users of httpcore are unchanged, and so are those of other loggers."""
+    """Records from other users of httpcore and from other loggers are unchanged."""
     redact = Secret(KEY).redact
     with recorded(HTTPCORE, "another") as lines:
         with RedactedLogs(redact):
@@ -361,7 +361,7 @@ def test_the_log_of_others_is_unchanged() -> None:
 
 
 def test_a_request_of_httpx_is_logged_without_its_query() -> None:
-    """The line of httpx for a request has neither the query of a URL nor an echoed key."""
+    """The httpx log line for a request contains neither the query nor an echoed key."""
     url = httpx.URL(SIGNED)
     with recorded("httpx") as lines, RedactedLogs(Secret(KEY).redact):
         logging.getLogger("httpx").info('HTTP Request: GET %s "%d %s"', url, 400, KEY)
@@ -369,7 +369,7 @@ def test_a_request_of_httpx_is_logged_without_its_query() -> None:
 
 
 def test_headers_of_http2_are_not_logged() -> None:
-    """Records of hpack are dropped, because they have the headers in a binary encoding too."""
+    """Records from hpack, which contain the headers in a binary encoding, are dropped."""
     with recorded("hpack.hpack", "hpack.table") as lines:
         with RedactedLogs(Secret(KEY).redact):
             logging.getLogger("hpack.hpack").debug("Adding %s", (b"x-api-key", b"..."))
@@ -387,8 +387,8 @@ def test_a_record_that_cannot_be_formatted_is_redacted() -> None:
 
 @pytest.mark.parametrize("part", ["'", '"', "\\'", "'\\", "?", "'?", "\"'"])
 def test_a_megabyte_of_quotes_is_logged_in_linear_time(part: str) -> None:
-    """No record makes the search for queries scan the same text again and again."""
-    # One match consumes each quoted string, whether it is closed or not.
+    """No record makes the search for queries scan the same text repeatedly."""
+    # One match consumes each quoted string, closed or not.
     text = part * (2**20 // len(part))
     matches = [match.span() for match in _redaction._quoted_or_query_pattern().finditer(text)]
     assert sum(end - start for start, end in matches) <= len(text)
@@ -431,7 +431,7 @@ def walk(error: BaseException) -> Iterator[Any]:
 
 
 def caught_by(raising: Callable[[], object], outer: BaseException | None = None) -> BaseException:
-    """Return the error after it has passed a handler that hides frames."""
+    """Return the error after a handler has removed frames from it."""
 
     def handle() -> None:
         try:
@@ -440,7 +440,7 @@ def caught_by(raising: Callable[[], object], outer: BaseException | None = None)
             hide_frames(error, outer)
             raise
 
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - the test raises errors of many classes
         handle()
     return caught.value
 
@@ -450,14 +450,14 @@ def caught_by(raising: Callable[[], object], outer: BaseException | None = None)
 )
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError, OSError])
 def test_frames_of_lower_libraries_are_hidden(module: str, kind: type[BaseException]) -> None:
-    """No traceback has a frame of a library that handles the request's head."""
+    """No traceback contains frames of a library that handles the request headers."""
     error = caught_by(lambda: call_in(module, lambda: raise_it(kind())))
     assert module not in frames_of(error)
     assert_no_frame_has("sekrit-key", error)
 
 
 def test_an_error_of_the_users_code_keeps_its_frames() -> None:
-    """The frames of a user's hook stay in the traceback of its error, at their lines."""
+    """The frames of a user's hook remain in the traceback, with their line numbers."""
     error = caught_by(lambda: call_in("users.hooks", lambda: raise_it(ValueError())))
     names = frames_of(error)
     assert names.count("users.hooks") == 1
@@ -467,7 +467,7 @@ def test_an_error_of_the_users_code_keeps_its_frames() -> None:
 
 
 def test_causes_contexts_and_groups_are_covered() -> None:
-    """Frames are hidden in the causes, contexts and members of an error as well."""
+    """Frames are also removed from the causes, contexts and members of an error."""
     member, cause = OSError("a"), OSError("b")
     with suppress(OSError):
         call_in("trio", lambda: raise_it(member))
@@ -489,7 +489,7 @@ def test_what_the_caller_is_handling_is_unchanged() -> None:
 
 
 def test_text_with_more_levels_of_escapes_than_are_decoded_is_redacted_in_part() -> None:
-    """Decoding stops after eight levels, and what was found until then is redacted."""
+    """Decoding stops after eight levels. Keys found up to that point are redacted."""
     deep = KEY
     for _ in range(12):
         deep = quote(deep, safe="")

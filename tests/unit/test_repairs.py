@@ -1,4 +1,4 @@
-"""Naive date-times become UTC, nulls become defaults, and renamed fields get their Python names."""
+"""Naive datetimes become UTC, nulls become defaults, and renamed fields get their Python names."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from support.payloads import INTEGRATIONS, RUNS, TENANTS
 @pytest.mark.parametrize("build", [build_json_repair, build_utc_repair])
 @pytest.mark.parametrize("cls", [Trigger, list[Trigger], Tag, int, list[str], dict[str, Any]])
 def test_a_type_that_needs_no_repair_has_none(build: Any, cls: Any) -> None:
-    """No repair is built for a type without renamed fields, defaults and date-times."""
+    """No repair is built for a type without renamed fields, defaults and datetimes."""
     assert build(cls) is None
 
 
@@ -37,14 +37,14 @@ def test_a_type_that_needs_no_repair_has_none(build: Any, cls: Any) -> None:
     ],
 )
 def test_a_date_time_is_aware(text: str, expected: datetime) -> None:
-    """A date-time is timezone-aware. Without an offset it is in UTC."""
+    """A datetime is timezone-aware. Without an offset, it is in UTC."""
     created = value_of(dump_tenant(created_date=text), TENANTS)[0].created_date
     assert created == expected
     assert created.utcoffset() is not None
 
 
 def test_a_date_time_keeps_its_offset() -> None:
-    """A date-time with an offset is not converted to UTC."""
+    """A datetime with an offset is not converted to UTC."""
     created = value_of(dump_tenant(created_date="2026-01-02T05:34:05+02:30"), TENANTS)[
         0
     ].created_date
@@ -52,14 +52,14 @@ def test_a_date_time_keeps_its_offset() -> None:
 
 
 def test_a_nested_date_time_is_aware() -> None:
-    """Naive date-times become UTC at any depth, and in each item of a list."""
+    """Naive datetimes become UTC at any depth and in each item of a list."""
     auth = {"connectors": [{"name": "x", "status": "y", "last_change": "2026-01-02T03:04:05"}] * 2}
     found = value_of(dump_tenant(status={"auth": auth}), TENANTS)
     assert list(timestamps_in(found)) == [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)] * 2
 
 
 def test_each_date_time_of_a_page_is_repaired_by_itself() -> None:
-    """Only naive date-times become UTC, whatever their neighbors on the page are."""
+    """Only naive datetimes become UTC, regardless of other datetimes on the page."""
     texts = [f"2026-01-02T03:04:05{zone}" for zone in ("Z", "", "+02:30", "")]
     connectors = [{"name": "x", "status": "y", "last_change": text} for text in [*texts, None]]
     statuses: list[Any] = [None, {}, {"auth": {}}, {"auth": {"connectors": []}}]
@@ -80,7 +80,7 @@ def test_each_date_time_of_a_page_is_repaired_by_itself() -> None:
 
 @pytest.mark.parametrize("text", ["2026-01-02T03:04:05", "2026-01-02T03:04:05Z", "2026-01-02"])
 def test_free_text_that_looks_like_a_date_time_is_unchanged(text: str) -> None:
-    """A string is decoded as a date-time only where the API documents one."""
+    """A string is decoded as a datetime only where the API documents one."""
     free = {"created_date": text, text: [text, {"last_change": text}]}
     status = {"last_run": free, "auth": {"connectors": [{"name": text, "status": text}]}}
     (tenant,) = value_of(
@@ -93,7 +93,7 @@ def test_free_text_that_looks_like_a_date_time_is_unchanged(text: str) -> None:
 
 
 def test_escaped_characters_of_a_date_time_are_decoded() -> None:
-    """Characters of field names and date-times may be escaped."""
+    """The characters of field names and datetimes may be escaped."""
     data = rb'[{"id": 1, "name": "n", "created\u005fdate": "2026\u002d01-02T03:04:05"}]'
     assert list(timestamps_in(value_of(data, TENANTS))) == [
         datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -101,7 +101,7 @@ def test_escaped_characters_of_a_date_time_are_decoded() -> None:
 
 
 def test_a_null_is_treated_like_an_absent_field() -> None:
-    """An optional field that is null gets its default, in nested models and lists too."""
+    """An optional field that is null gets its default, also in nested models and lists."""
     nulls = {"configs": None, "paused": None, "source": None, "created_date": None}
     auth = {"connected": None, "connectors": None}
     assert value_of(dump_tenant(**nulls, status=None), TENANTS) == value_of(dump_tenant(), TENANTS)
@@ -114,7 +114,7 @@ def test_a_null_is_treated_like_an_absent_field() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"configs": None}], ids=["absent", "null"])
 def test_models_share_no_mutable_values(fields: dict[str, None]) -> None:
-    """Each model has its own lists and dictionaries, even if they are defaults."""
+    """Each model has its own lists and dictionaries, even for default values."""
     tenant = {"id": 1, "name": "n", **fields}
     page = [{**tenant, "status": {"auth": {}}}, {**tenant, "status": {}}] * 2
     parts = [
@@ -127,7 +127,7 @@ def test_models_share_no_mutable_values(fields: dict[str, None]) -> None:
 
 
 def test_a_required_renamed_field_must_be_present() -> None:
-    """A renamed field that is required must be present and not null."""
+    """A required renamed field must be present and not null."""
     payload = [{"id": 1, "name": "n", "long_name": "l", "type": "x", "connectors": [{"name": "c"}]}]
     _, path = error_of(dump(payload), INTEGRATIONS)
     assert path.startswith("[0].connectors[0].")
@@ -137,7 +137,7 @@ def test_a_required_renamed_field_must_be_present() -> None:
 
 
 def test_a_renamed_field_is_decoded_by_its_api_name_only() -> None:
-    """A field with the Python name of a renamed field is unknown to the API, and is ignored."""
+    """A field with the Python name of a renamed field is ignored as unknown."""
     run = {"id": 1, "mode": "init", "status": {"start_time": 5, "startTime": "then"}}
     assert value_of(dump([run]), RUNS)[0].status == RunStatus(start_time="then")
     run["status"] = {"start_time": "then"}

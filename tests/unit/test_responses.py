@@ -1,4 +1,4 @@
-"""Error responses: which exception each becomes, and what it contains."""
+"""Error responses: the exception that each one becomes, and its attributes."""
 
 import json
 import tracemalloc
@@ -78,7 +78,7 @@ def test_the_status_decides_the_class(status: int, cls: type[APIError]) -> None:
     ],
 )
 def test_only_a_4xx_says_that_nothing_was_done(status: int, is_unknown: bool) -> None:  # noqa: FBT001
-    """The outcome of a 4xx is known; that of a 408, a 5xx or a redirect is not."""
+    """The outcome of a 4xx is known, but not that of a 408, a 5xx or a redirect."""
     assert parse(status).outcome_unknown is is_unknown
 
 
@@ -94,7 +94,7 @@ def test_only_a_4xx_says_that_nothing_was_done(status: int, is_unknown: bool) ->
 def test_the_text_is_the_status_its_phrase_and_the_message(
     status: int, body: Any, text: str
 ) -> None:
-    """An error reads as one line: the status, its phrase if it has one, and the message."""
+    """The text of an error is the status, its phrase if any, and the message."""
     assert str(parse(status, body)) == text
 
 
@@ -109,7 +109,7 @@ def test_a_message_body() -> None:
 
 
 def test_a_details_body() -> None:
-    """The body `{"detail": [{loc, msg, type}]}` has details, and a message made from them."""
+    """The body `{"detail": [{loc, msg, type}]}` has details, which form the message."""
     body = {
         "detail": [
             {"loc": ["query", "mode"], "msg": "no such mode", "type": "enum", "input": "x"},
@@ -132,7 +132,7 @@ def test_a_detail_body() -> None:
 
 
 def test_an_html_body() -> None:
-    """HTML is kept as text. The message is its beginning, on one line."""
+    """HTML is kept as text. The message is the beginning of the text, on one line."""
     page = "<html>\n  <h1>502 Bad Gateway</h1>\n" + "x" * 1000
     error = parse(502, page.encode())
     assert error.body == page
@@ -167,7 +167,7 @@ def test_an_empty_body(content: bytes) -> None:
     ],
 )  # fmt: skip
 def test_any_other_body(body: Any, message: str, details: tuple[ErrorDetail, ...]) -> None:
-    """A body in no documented form is kept, and is the message itself if it has none."""
+    """A body in an undocumented format is kept. Without a message, it is the message itself."""
     error = parse(400, body)
     assert (error.message, error.details, error.body) == (message, details, body)
 
@@ -200,31 +200,31 @@ def test_retry_after_in_seconds(value: str, seconds: float) -> None:
 
 
 def test_of_several_retry_afters_the_longest_counts() -> None:
-    """If a server and a proxy each send a `Retry-After`, the longer one counts."""
+    """If a server and a proxy each send a `Retry-After`, the longer one is used."""
     assert retry_after("5, 60") == retry_after("60,5.0") == 60
 
 
 @pytest.mark.parametrize("value", ["9" * 11, "9" * 400, "9" * 400 + ".5"])
 def test_a_huge_retry_after_is_finite(value: str) -> None:
-    """An absurdly large number of seconds is a wait of centuries, not of zero or infinity."""
+    """An extremely large number of seconds is a delay of centuries, not zero or infinity."""
     assert retry_after(value) == 1e10
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
 def test_retry_after_as_a_date(zone: timezone) -> None:
-    """Without a `Date` header, a date is the time from now until then."""
+    """Without a `Date` header, the delay is the time from now until the date."""
     assert retry_after(http_date(90, zone)) == 90
 
 
 @pytest.mark.parametrize("offset", [0, 60, -60, 86400, -86400])
 def test_a_date_counts_from_the_servers_own_clock(offset: float) -> None:
-    """With a `Date` header, the wait is the difference of the dates, whatever our clock says."""
+    """With a `Date` header, the delay is the difference of the dates, regardless of our clock."""
     assert retry_after(http_date(offset + 90), date=http_date(offset)) == 90
 
 
 @given(until=st.integers(-(10**6), 10**6), server=st.integers(-(10**6), 10**6) | st.none())
 def test_a_date_is_never_too_short_a_wait(until: int, server: int | None) -> None:
-    """The wait ends at the date by the server's clock, or by ours if the server's is not known."""
+    """The delay ends at the date according to the server's clock, or ours if that is unknown."""
     headers = {} if server is None else {"date": http_date(server)}
     assert retry_after(http_date(until), **headers) == max(0, until - (server or 0))
 
@@ -237,13 +237,13 @@ def test_a_date_without_a_time_zone_is_utc() -> None:
 
 @pytest.mark.parametrize("date", ["", "soon", "0", "Fri, 99 Jan 2026 03:05:05 GMT"])
 def test_an_invalid_date_header_is_ignored(date: str) -> None:
-    """With an invalid `Date` header, only our clock counts."""
+    """With an invalid `Date` header, only our clock is used."""
     assert retry_after(http_date(90), date=date) == 90
 
 
 @pytest.mark.parametrize("seconds", [-1, -3600, 0])
 def test_a_date_in_the_past_is_zero_seconds(seconds: float) -> None:
-    """A date in the past is a wait of zero seconds."""
+    """A date in the past is a delay of zero seconds."""
     assert retry_after(http_date(seconds)) == 0
 
 
@@ -260,7 +260,7 @@ def test_an_invalid_retry_after_is_none(value: str) -> None:
 
 
 def test_a_missing_retry_after_is_none() -> None:
-    """Without the header, there is no wait."""
+    """Without the header, there is no delay."""
     assert parse_retry_after({}, NOW) is None
     assert parse(429).retry_after is None
 
@@ -269,12 +269,12 @@ def test_a_missing_retry_after_is_none() -> None:
 @example(value="Fri, 02 Jan 0001 00:00:00 +2359", date="Fri, 31 Dec 9999 23:59:59 -2359")
 @example(value="Fri, 02 Jan 2026 00:00:00 +99999999999", date="Fri")
 def test_any_headers_are_a_wait_or_none(value: str, date: str) -> None:
-    """Whatever the headers contain, the wait is None or at least zero."""
+    """Whatever the headers contain, the delay is None or non-negative."""
     seconds = retry_after(value, date=date)
     assert seconds is None or seconds >= 0
 
 
-# The upstream's errors, through the proxy
+# Upstream errors, received through the proxy
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500, 503])
@@ -315,14 +315,14 @@ def test_the_body_identifies_an_upstream_error(status: int, data: Any, written: 
 )
 @pytest.mark.parametrize("status", [400, 429, 502])
 def test_any_other_proxy_error_is_pandiums(status: int, body: Any) -> None:
-    """An error of the proxy without such a detail is Pandium's own, classified by status."""
+    """A proxy error without such a detail is Pandium's own, classified by its status."""
     error = parse(status, body, is_proxied=True)
     assert not isinstance(error, ConnectorError)
     assert type(error) is type(parse(status))
 
 
 def test_only_connector_calls_have_upstream_errors() -> None:
-    """The same body in response to any other operation is Pandium's own error."""
+    """The same body in response to another operation is Pandium's own error."""
     error = parse(404, {"detail": '{"data": {}}'}, is_proxied=False)
     assert type(error) is errors.NotFound
 
@@ -351,7 +351,7 @@ def test_a_key_that_the_server_echoes_is_redacted(key: str) -> None:
 
 
 def test_an_escaped_key_is_redacted() -> None:
-    """A key that the upstream's text spells with escapes is redacted from the data."""
+    """A key that is escaped in the upstream's text is redacted from the data."""
     escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
     error = parse(400, {"detail": f'{{"data": ["{escaped}"]}}'}, is_proxied=True)
     assert isinstance(error, ConnectorError)
@@ -359,7 +359,7 @@ def test_an_escaped_key_is_redacted() -> None:
 
 
 def test_a_short_key_is_not_redacted() -> None:
-    """A key of fewer than eight characters is not redacted, because it could be any word."""
+    """A key with fewer than eight characters is not redacted, because it could be any word."""
     assert parse(400, {"message": "a tenant"}, {"X": "a"}, key="a").message == "a tenant"
 
 
@@ -373,7 +373,7 @@ def strings_below(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-# Any response
+# Arbitrary responses
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -419,7 +419,7 @@ def test_any_response_becomes_an_error(
     headers: dict[str, str],
     is_proxied: bool,  # noqa: FBT001
 ) -> None:
-    """Any status, headers and bytes become an `APIError` that reads as one line."""
+    """Any status, headers and bytes become an `APIError` with a one-line text."""
     error = parse(status, body, headers, is_proxied=is_proxied)
     assert isinstance(error, APIError)
     assert error.status_code == status
@@ -438,11 +438,11 @@ def test_a_deeply_nested_response_becomes_an_error(depth: int, form: str) -> Non
     assert isinstance(parse(400, body, is_proxied=True), APIError)
 
 
-# Bounds
+# Limits
 
 
 def test_a_long_error_body_is_cut() -> None:
-    """Of a body of megabytes, an error keeps a limited text, whatever the body contains."""
+    """An error keeps only a limited part of a body of several megabytes."""
     for body in (b"x" * 10_000_000, b'{"message": "' + b"x" * 10_000_000 + b'"}'):
         error = parse(502, body)
         assert len(error.body) <= 256 * 1024
@@ -451,7 +451,7 @@ def test_a_long_error_body_is_cut() -> None:
 
 @pytest.mark.parametrize("literal", ["[" + "1," * 5_000_000 + "]", "-" * 3_000_000 + "1"])
 def test_a_long_literal_is_not_evaluated(literal: str) -> None:
-    """An upstream's text beyond a limit is not parsed as a Python literal."""
+    """Upstream text beyond a limit is not parsed as a Python literal."""
     tracemalloc.start()
     try:
         error = parse(400, {"detail": "{'data': " + literal + "}"}, is_proxied=True)

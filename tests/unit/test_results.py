@@ -1,4 +1,4 @@
-"""Results as an async iterator, and the progress behind them."""
+"""Results as an async iterator, and their progress."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_progress_is_zero_before_the_block() -> None:
 
 
 async def test_a_result_with_an_error_counts_as_unknown() -> None:
-    """A wait that ended with an error is no success, whatever its last status."""
+    """A wait that ended with an error is not a success, whatever its last status."""
     runs = scripted_run((0, "Succeeded"))
 
     def fail(*_: object) -> None:
@@ -61,7 +61,7 @@ async def test_a_result_with_an_error_counts_as_unknown() -> None:
 
 
 async def test_leaving_the_block_stops_the_work() -> None:
-    """After the block there are no more polls, and an async generator as source is closed."""
+    """After the block, no polls are sent, and an async generator used as source is closed."""
     runs = ScriptedRuns({"a": [(10, "Succeeded")], "b": [(0, None)]})
     is_closed = False
 
@@ -86,8 +86,8 @@ async def test_leaving_the_block_stops_the_work() -> None:
     assert results.progress.active == 0
 
 
-async def test_cancelling_the_block_stops_the_work() -> None:
-    """A block that is cancelled while it waits for a result ends at once."""
+async def test_canceling_the_block_stops_the_work() -> None:
+    """A block that is canceled while waiting for a result ends immediately."""
     runs = scripted_run((0, None))
     async with runs.clock.autojump():
         with runs.clock.move_on_after(50) as scope:

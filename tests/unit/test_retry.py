@@ -1,4 +1,4 @@
-"""Retries: how often, after which delays, and at what cost to the budget."""
+"""Retries: their number, their delays and their cost to the budget."""
 
 import inspect
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ IDEMPOTENT = RetrySafety.IDEMPOTENT
 
 @attrs.define
 class SleepRecorder(RealClock):
-    """A clock that advances only by its own sleeps, and records them."""
+    """A clock that advances only when it sleeps, and records the sleeps."""
 
     time: float = 1000.0
     sleeps: list[float] = attrs.field(factory=list)
@@ -39,7 +39,7 @@ class SleepRecorder(RealClock):
 
 @attrs.define
 class Attempts:
-    """An attempt that takes some time, and raises one failure after the other."""
+    """An attempt that takes some time and raises a sequence of failures."""
 
     clock: SleepRecorder
     failures: list[BaseException]
@@ -81,7 +81,7 @@ FAILURES: list[BaseException] = [
 ]
 
 
-# How often
+# The number of attempts
 
 
 @pytest.mark.anyio
@@ -90,13 +90,13 @@ FAILURES: list[BaseException] = [
 async def test_a_failure_is_retried_if_its_safety_allows_it(
     safety: RetrySafety, failure: BaseException
 ) -> None:
-    """A failure that the retry safety allows is retried; any other is raised at once, unchanged."""
+    """A failure is retried if the retry safety allows it, and otherwise raised unchanged."""
     attempts = failing(failure)
     if safety.allows(failure):
         assert await attempts.send(safety=safety) == "done"
         assert (attempts.calls, len(attempts.clock.sleeps)) == (2, 1)
     else:
-        with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - the failures have various classes
             await attempts.send(safety=safety)
         assert caught.value is failure
         assert (attempts.calls, attempts.clock.sleeps) == (1, [])
@@ -104,7 +104,7 @@ async def test_a_failure_is_retried_if_its_safety_allows_it(
 
 @pytest.mark.anyio
 async def test_a_success_is_returned_without_a_delay() -> None:
-    """A first attempt that succeeds is the only one."""
+    """After a successful first attempt, there are no others."""
     attempts = failing()
     assert await attempts.send() == "done"
     assert (attempts.calls, attempts.clock.sleeps) == (1, [])
@@ -113,7 +113,7 @@ async def test_a_success_is_returned_without_a_delay() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("limit", [1, 2, 4, 9])
 async def test_the_number_of_attempts_is_limited(limit: int) -> None:
-    """After the last attempt its own error is raised, unchanged and without a cause."""
+    """After the last attempt, its error is raised unchanged and without a cause."""
     failures = unavailable(20)
     last = failures[limit - 1]
     attempts = failing(*failures)
@@ -129,7 +129,7 @@ async def test_the_number_of_attempts_is_limited(limit: int) -> None:
     "failure", [error_response(429, 0.0), error_response(503), errors.ConnectFailed("x")], ids=repr
 )
 async def test_retry_never_sends_once(failure: BaseException) -> None:
-    """`Retry.never()` sends once, whatever the failure, and whatever the server asks for."""
+    """`Retry.never()` sends a request once, whatever the failure or the server's `Retry-After`."""
     attempts = failing(failure)
     with pytest.raises(type(failure)) as caught:
         await attempts.send(Retry.never())
@@ -139,7 +139,7 @@ async def test_retry_never_sends_once(failure: BaseException) -> None:
 
 @pytest.mark.anyio
 async def test_each_failure_is_judged_by_itself() -> None:
-    """A failure that must not be retried ends the attempts, whatever failed before it."""
+    """A failure that must not be retried ends the attempts, regardless of earlier failures."""
     lost = errors.ConnectionLost("x")
     attempts = failing(error_response(503), lost, error_response(404), error_response(503))
     with pytest.raises(APIError, match="404"):
@@ -151,8 +151,8 @@ async def test_each_failure_is_judged_by_itself() -> None:
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 @pytest.mark.parametrize("safety", RetrySafety)
 async def test_nothing_of_tenacity_escapes(safety: RetrySafety, failure: BaseException) -> None:
-    """Neither the error that is raised nor its causes are tenacity's."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it was
+    """Neither the error nor its causes have a type from tenacity."""
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - the failures have various classes
         await failing(*[failure] * 9).send(safety=safety)
     error: BaseException | None = caught.value
     while error is not None:
@@ -173,9 +173,9 @@ async def delays_of(policy: Retry) -> list[float]:
 @pytest.mark.anyio
 @pytest.mark.parametrize(("initial", "maximum"), [(0.5, 8.0), (1.0, 1.5), (3.0, 2.0), (0.0, 8.0)])
 async def test_delays_have_full_jitter(initial: float, maximum: float) -> None:
-    """The n-th delay is anywhere from 0 to initial * 2^(n-1), and never above the maximum."""
+    """The nth delay is between 0 and initial * 2^(n-1) and at most the maximum."""
     policy = Retry(7, initial=initial, maximum=maximum, max_elapsed=1e9)
-    # The chance that 300 draws miss a tenth at either end is below 10^-13.
+    # The probability that 300 draws miss a tenth at either end is below 10^-13.
     runs = [await delays_of(policy) for _ in range(300)]
     for number, delays in enumerate(zip(*runs, strict=True)):
         bound = min(initial * 2**number, maximum)
@@ -185,20 +185,20 @@ async def test_delays_have_full_jitter(initial: float, maximum: float) -> None:
 
 @pytest.mark.anyio
 async def test_a_policy_without_delays_retries_as_often() -> None:
-    """Delays of zero do not change the number of attempts."""
+    """Zero delays do not change the number of attempts."""
     assert await delays_of(Retry(5, initial=0, maximum=0, max_elapsed=0)) == [0, 0, 0, 0]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [3.0, 7.0, 25.0])
 async def test_no_retry_starts_after_max_elapsed(seconds: float) -> None:
-    """The last attempt starts within max_elapsed seconds of the first, and as late as can be."""
+    """The last attempt starts within max_elapsed seconds of the first, but as late as possible."""
     for _ in range(20):
         attempts = failing(*unavailable(1000), seconds=seconds)
         with pytest.raises(APIError):
             await attempts.send(Retry(1000, initial=2.0, maximum=5.0, max_elapsed=30.0))
         last_start = attempts.clock.time - seconds - 1000.0
-        # Another attempt and the longest delay would have exceeded the limit.
+        # Another attempt with the longest delay would have exceeded the limit.
         assert 30.0 - seconds - 5.0 < last_start <= 30.0
 
 
@@ -206,7 +206,7 @@ async def test_no_retry_starts_after_max_elapsed(seconds: float) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 1.25, 8.0, 55.0, 60.0])
 async def test_retry_after_is_the_shortest_delay(status: int, seconds: float) -> None:
-    """The delay is `Retry-After` or the back-off, whichever is longer, even above the maximum."""
+    """The delay is `Retry-After` or the backoff, whichever is longer, even above the maximum."""
     attempts = failing(error_response(status, seconds))
     assert await attempts.send(Retry(initial=4.0, maximum=4.0)) == "done"
     [delay] = attempts.clock.sleeps
@@ -215,7 +215,7 @@ async def test_retry_after_is_the_shortest_delay(status: int, seconds: float) ->
 
 @pytest.mark.anyio
 async def test_a_retry_after_of_zero_does_not_replace_the_back_off() -> None:
-    """If the server asks for no wait, or for one that is over, the back-off applies."""
+    """If `Retry-After` is zero or in the past, the backoff applies."""
     delays = []
     for _ in range(50):
         attempts = failing(error_response(503, 0.0))
@@ -230,7 +230,7 @@ async def test_a_retry_after_of_zero_does_not_replace_the_back_off() -> None:
 async def test_a_retry_after_beyond_max_elapsed_is_raised(
     safety: RetrySafety, seconds: float
 ) -> None:
-    """If waiting for `Retry-After` would exceed max_elapsed, the error is raised at once."""
+    """If waiting for `Retry-After` would exceed max_elapsed, the error is raised immediately."""
     error = error_response(429, seconds)
     attempts = failing(error)
     with pytest.raises(APIError) as caught:
@@ -242,7 +242,7 @@ async def test_a_retry_after_beyond_max_elapsed_is_raised(
 @pytest.mark.anyio
 @pytest.mark.parametrize(("taken", "fits"), [(49.0, True), (50.0, True), (51.0, False)])
 async def test_the_time_of_attempts_counts_towards_max_elapsed(taken: float, fits: bool) -> None:  # noqa: FBT001
-    """Whether a `Retry-After` fits is counted from the start of the first attempt."""
+    """max_elapsed includes the duration of attempts, from the start of the first one."""
     attempts = failing(error_response(503, 10.0), seconds=taken)
     if fits:
         assert await attempts.send() == "done"
@@ -259,14 +259,14 @@ async def test_the_time_of_attempts_counts_towards_max_elapsed(taken: float, fit
 async def test_no_delay_is_shorter_than_retry_after(
     first: float | None, second: float | None
 ) -> None:
-    """In any sequence of responses each delay is as long as asked for, or the error is raised."""
+    """Each delay is at least as long as requested, or the error is raised."""
     wanted = [first, second]
     attempts = failing(*(error_response(503, seconds) for seconds in wanted))
     try:
         await attempts.send()
     except APIError as error:
         waited = sum(attempts.clock.sleeps)
-        assert waited + max(error.retry_after or 0.0, 8.0) > 60.0  # noqa: PT017 - one of two
+        assert waited + max(error.retry_after or 0.0, 8.0) > 60.0  # noqa: PT017 - the error is one of two possible results
     for slept, seconds in zip(attempts.clock.sleeps, wanted, strict=False):
         assert slept >= (seconds or 0.0)
 
@@ -275,7 +275,7 @@ async def test_no_delay_is_shorter_than_retry_after(
 
 
 def test_a_policy_has_its_documented_defaults() -> None:
-    """The defaults are 4 attempts, delays from 0.5 to 8 seconds, and a minute in all."""
+    """The defaults are 4 attempts, delays from 0.5 to 8 seconds, and a total of one minute."""
     assert Retry() == Retry(attempts=4, initial=0.5, maximum=8.0, max_elapsed=60.0)
     names = list(inspect.signature(Retry).parameters)
     assert names == ["attempts", "initial", "maximum", "max_elapsed"]
@@ -283,7 +283,7 @@ def test_a_policy_has_its_documented_defaults() -> None:
 
 
 def test_a_policy_is_a_frozen_value() -> None:
-    """A policy cannot be changed, and equal policies are equal values."""
+    """A policy cannot be changed, and policies with equal values are equal."""
     policy: Any = Retry()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         policy.attempts = 9
@@ -292,7 +292,7 @@ def test_a_policy_is_a_frozen_value() -> None:
 
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, 4.0, "4", None])
 def test_attempts_must_be_a_whole_number_from_one(attempts: Any) -> None:
-    """Any other number of attempts is a ValueError that names it."""
+    """Any other number of attempts is a ValueError that names the argument."""
     with pytest.raises(ValueError, match="attempts must be an integer of at least 1, not "):
         Retry(attempts=attempts)
 
@@ -302,7 +302,7 @@ def test_attempts_must_be_a_whole_number_from_one(attempts: Any) -> None:
     "value", [-0.001, -1, float("-inf"), float("inf"), float("nan"), "1", None]
 )
 def test_times_must_be_finite_and_not_negative(name: str, value: object) -> None:
-    """Any other time is a ValueError that names its argument."""
+    """Any other time is a ValueError that names the argument."""
     arguments: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"^{name} must be a non-negative number of seconds, not "):
         Retry(**arguments)
@@ -311,7 +311,7 @@ def test_times_must_be_finite_and_not_negative(name: str, value: object) -> None
 @pytest.mark.parametrize("name", ["initial", "maximum", "max_elapsed"])
 @pytest.mark.parametrize("value", [0, 1, 0.5, 1e9])
 def test_times_of_zero_or_more_are_accepted(name: str, value: float) -> None:
-    """A time of zero or more, an integer or a float, is stored unchanged."""
+    """A non-negative time, an integer or a float, is stored unchanged."""
     arguments: dict[str, Any] = {name: value}
     assert getattr(Retry(**arguments), name) == value
 
@@ -321,7 +321,7 @@ def test_times_of_zero_or_more_are_accepted(name: str, value: float) -> None:
 
 @pytest.mark.anyio
 async def test_an_outage_gets_one_burst_of_retries_and_then_none() -> None:
-    """Once the budget is spent, each request is sent once."""
+    """Once the budget is exhausted, each request is sent once."""
     budget = RetryBudget(10)
     calls = []
     for _ in range(20):
@@ -335,7 +335,7 @@ async def test_an_outage_gets_one_burst_of_retries_and_then_none() -> None:
 
 @pytest.mark.anyio
 async def test_ten_successes_earn_one_retry() -> None:
-    """Successes refill the budget by a tenth of a retry each, up to its size."""
+    """Each success refills the budget by a tenth of a retry, up to its maximum."""
     budget = RetryBudget(1)
     for _ in range(100):
         await failing().send(budget=budget)
@@ -347,7 +347,7 @@ async def test_ten_successes_earn_one_retry() -> None:
 
 @pytest.mark.anyio
 async def test_a_429_with_retry_after_costs_nothing() -> None:
-    """A retry that the server asked for is not charged to the budget."""
+    """A retry that the server requested is not charged to the budget."""
     limited = [error_response(429, 1.0, RateLimited) for _ in range(2)]
     attempts = failing(*limited)
     done = await attempts.send(safety=RetrySafety.NOT_SENT, budget=RetryBudget(0))
@@ -357,7 +357,7 @@ async def test_a_429_with_retry_after_costs_nothing() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [None, 0.0])
 async def test_a_429_without_a_wait_is_charged(seconds: float | None) -> None:
-    """A 429 without `Retry-After`, or with one of zero, costs as much as any other retry."""
+    """A 429 without a positive `Retry-After` costs as much as any other retry."""
     attempts = failing(error_response(429, seconds, RateLimited))
     with pytest.raises(RateLimited):
         await attempts.send(budget=RetryBudget(0))

@@ -1,4 +1,4 @@
-"""Waiting for one and for many runs: order, rate, failures, cancellation, memory."""
+"""Waiting for one and for many runs: order, rate, failures, cancellation and memory use."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ POLLINGS = st.builds(
 asyncio_only = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
-async def cancelled_task() -> None:
-    """Await a task that somebody else has cancelled."""
+async def canceled_task() -> None:
+    """Await a task that other code has canceled."""
     task = asyncio.create_task(asyncio.sleep(60))
     await asyncio.sleep(0)
     task.cancel()
@@ -81,7 +81,7 @@ async def survive_a_cancellation() -> None:
 async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | Exception:
     try:
         return await wait
-    except Exception as error:  # noqa: BLE001 - whichever it is
+    except Exception as error:  # noqa: BLE001 - any error is returned
         return error
 
 
@@ -90,9 +90,9 @@ async def returned_or_raised(wait: Awaitable[TriggerStatus]) -> TriggerStatus | 
 async def test_one_trigger_and_many_agree(
     script: Script,
     polling: Polling,
-    timeout: float,  # noqa: ASYNC109 - of the waits
+    timeout: float,  # noqa: ASYNC109 - the time limit of the waits
 ) -> None:
-    """For any run, ``wait`` ends as its result among many does, at the same time and polls."""
+    """``wait`` ends like the run's result among many, at the same time and after equal polls."""
     alone, among_many = scripted_run(*script), scripted_run(*script)
     options: dict[str, Any] = {"polling": polling, "timeout": timeout}
     outcome = await returned_or_raised(alone.wait(**options))
@@ -109,7 +109,7 @@ async def test_one_trigger_and_many_agree(
 
 
 async def test_results_arrive_in_order_of_completion() -> None:
-    """The run that ends first is the first result, with its polls and its time."""
+    """The run that ends first has the first result, with its polls and its time."""
     ends = {"slow": 300.0, "fast": 5.0, "medium": 60.0}
     runs = ScriptedRuns({name: [(0, None), (end, "Succeeded")] for name, end in ends.items()})
     results = await runs.wait_for(list(ends))
@@ -121,7 +121,7 @@ async def test_results_arrive_in_order_of_completion() -> None:
 
 
 async def test_all_results_are_in_the_order_of_the_source() -> None:
-    """``wait_for_all`` returns results as the triggers were given, whichever ends first."""
+    """``wait_for_all`` returns results in the order of the triggers, whichever ends first."""
     runs = ScriptedRuns({name: [(end, "Succeeded")] for name, end in [("a", 90.0), ("b", 5.0)]})
     async with runs.clock.autojump():
         results = await wait_for_all(["a", "b", "a"], runs.options())
@@ -129,7 +129,7 @@ async def test_all_results_are_in_the_order_of_the_source() -> None:
 
 
 async def test_an_error_of_one_trigger_is_its_result() -> None:
-    """A trigger whose wait fails leaves the others alone."""
+    """A failing wait for one trigger does not affect the others."""
     rejected = AuthenticationError("no", status_code=403)
     runs = ScriptedRuns({"bad": [(0, rejected)], "late": [], "good": [(60, "Succeeded")]})
     results = {r.trigger_id: r for r in await runs.wait_for(["bad", "late", "good"], timeout=100.0)}
@@ -141,7 +141,7 @@ async def test_an_error_of_one_trigger_is_its_result() -> None:
 
 @pytest.mark.parametrize("callback", ["classify", "on_status"])
 async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str) -> None:
-    """What ``classify`` or ``on_status`` raises ends one wait, even if it looks transient."""
+    """A callback error ends one wait, even if the error looks transient."""
     for error in (ZeroDivisionError(), NotFound("other", status_code=404)):
         runs = ScriptedRuns({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
 
@@ -160,7 +160,7 @@ async def test_an_error_of_a_callback_is_the_result_of_its_trigger(callback: str
 @asyncio_only
 @pytest.mark.parametrize("callback", ["classify", "on_status", "on_status_async", "poll_status"])
 async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callback: str) -> None:
-    """A callback that awaits a cancelled task ends one wait with an error, and no other."""
+    """A callback that awaits a canceled task ends only its own wait, with an error."""
     runs = ScriptedRuns({"bad": [(0, "Odd")], "good": [(60, "Succeeded")]})
 
     def fail(status: TriggerStatus, *_: object) -> Outcome:
@@ -170,7 +170,7 @@ async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callbac
 
     async def fail_async(status: TriggerStatus, *_: object) -> None:
         if status.status == "Odd":
-            await cancelled_task()
+            await canceled_task()
 
     async def fail_poll(trigger_id: str) -> TriggerStatus:
         fail(status := await runs.poll_status(trigger_id))
@@ -191,11 +191,11 @@ async def test_a_cancellation_in_a_callback_is_the_result_of_its_trigger(callbac
 
 
 class StopEverythingError(BaseException):
-    """An exception that is no ``Exception``, such as KeyboardInterrupt."""
+    """An exception that is not an ``Exception``, such as KeyboardInterrupt."""
 
 
 async def test_wait_raises_no_exception_group() -> None:
-    """An exception such as KeyboardInterrupt leaves the wait for one run unwrapped."""
+    """An exception such as KeyboardInterrupt is raised by ``wait`` without an exception group."""
     error = StopEverythingError()
 
     def on_status(*_: object) -> None:
@@ -210,12 +210,12 @@ async def test_wait_raises_no_exception_group() -> None:
 
 
 async def test_no_triggers_are_no_results() -> None:
-    """An empty source ends at once."""
+    """With an empty source, the wait ends immediately."""
     assert await ScriptedRuns({}).wait_for([]) == []
 
 
 async def test_a_source_may_still_be_producing() -> None:
-    """Runs are waited for while the source produces more triggers."""
+    """Runs are polled while the source is still producing triggers."""
     runs = ScriptedRuns({name: [(0, "Succeeded")] for name in "abc"})
 
     async def source() -> AsyncIterator[str]:
@@ -229,7 +229,7 @@ async def test_a_source_may_still_be_producing() -> None:
 
 
 async def test_a_new_trigger_is_polled_before_those_with_long_delays() -> None:
-    """A trigger added while the others have long delays is polled after its own first delay."""
+    """The first poll of a new trigger is not delayed by other triggers with long delays."""
     runs = ScriptedRuns({"old": [(0, "Running"), (900, "Succeeded")], "new": [(0, "Succeeded")]})
 
     async def source() -> AsyncIterator[str]:
@@ -243,7 +243,7 @@ async def test_a_new_trigger_is_polled_before_those_with_long_delays() -> None:
 
 
 async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
-    """The runs of the triggers before the error are waited for; the error is unchanged."""
+    """A source error is re-raised unchanged after the runs of all preceding triggers have ended."""
     runs, results = ScriptedRuns({"a": [(60, "Succeeded")]}), list[RunResult]()
     error = ZeroDivisionError()
 
@@ -259,12 +259,12 @@ async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
 
 @asyncio_only
 @pytest.mark.parametrize("is_generator", [True, False])
-@pytest.mark.parametrize("was_cancelled", [True, False])
+@pytest.mark.parametrize("was_canceled", [True, False])
 async def test_a_cancellation_in_the_source_is_an_error_of_it(
-    *, is_generator: bool, was_cancelled: bool
+    *, is_generator: bool, was_canceled: bool
 ) -> None:
     """
-    A source that awaits a cancelled task has failed: all results, then a RuntimeError.
+    A source that awaits a canceled task has failed: all results, then a RuntimeError.
 
     That also holds in a task that was canceled before and went on.
     """
@@ -273,16 +273,16 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
     async def generate() -> AsyncIterator[str]:
         yield "a"
         yield "b"
-        await cancelled_task()
+        await canceled_task()
 
     class Plain:
         def __aiter__(self) -> AsyncIterator[str]:
             return generate()
 
     source = generate() if is_generator else Plain()
-    if was_cancelled:
+    if was_canceled:
         await survive_a_cancellation()
-    text = "the source of the triggers raised CancelledError"
+    text = "the source of triggers raised CancelledError"
     results: list[RunResult] = []
     with pytest.raises(RuntimeError, match=text) as caught:
         await runs.collect(source, results)
@@ -292,7 +292,7 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
 
 @asyncio_only
 async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
-    """If the wait itself is cancelled while the source awaits something, it ends as cancelled."""
+    """If the wait is canceled while the source awaits something, it ends as canceled."""
     runs = ScriptedRuns({"a": [(0, None)]})
 
     async def source() -> AsyncIterator[str]:
@@ -308,8 +308,8 @@ async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
 
 
 @asyncio_only
-async def test_a_wait_whose_tasks_are_cancelled_is_an_error() -> None:
-    """Code that cancels the tasks of a wait, but not the wait, gets no incomplete results."""
+async def test_a_wait_whose_tasks_are_canceled_is_an_error() -> None:
+    """Canceling the tasks of a wait, but not the wait itself, raises an error."""
     runs = ScriptedRuns({"a": [(0, None)]})
     others = asyncio.all_tasks()
     async with anyio.create_task_group() as tasks:
@@ -325,7 +325,7 @@ async def test_a_wait_whose_tasks_are_cancelled_is_an_error() -> None:
 
 
 async def test_an_invalid_trigger_is_an_error_of_the_source() -> None:
-    """An item that is no trigger is a ValueError after the results of those before it."""
+    """An item that is not a trigger is a ValueError, raised after the preceding results."""
     runs, results = ScriptedRuns({"a": [(60, "Succeeded")]}), list[RunResult]()
 
     async def source() -> AsyncIterator[Any]:
@@ -338,7 +338,7 @@ async def test_an_invalid_trigger_is_an_error_of_the_source() -> None:
 
 
 async def test_each_kind_of_source_is_read_in_order() -> None:
-    """Iterables, async iterables and async generators are accepted; a generator is closed."""
+    """Iterables, async iterables and async generators are accepted, and generators are closed."""
     is_closed = False
 
     async def generate() -> AsyncIterator[int]:
@@ -368,7 +368,7 @@ async def test_each_kind_of_source_is_read_in_order() -> None:
 
 
 async def test_the_rate_limits_the_polls_of_all_triggers() -> None:
-    """In any second there are at most ``rate`` polls, however many triggers there are."""
+    """At most ``rate`` polls are sent in any second, however many triggers there are."""
     runs = ScriptedRuns.same(100, (0, None), (30, "Succeeded"))
     results = await runs.wait_for(list(runs.scripts), polling=Polling(rate=10, jitter=0))
     assert {result.trigger_id for result in results} == set(runs.scripts)
@@ -384,7 +384,7 @@ async def test_the_rate_limits_the_polls_of_one_trigger() -> None:
 
 
 async def test_a_low_rate_may_leave_no_last_poll() -> None:
-    """If the rate allows no poll at the time limit, the wait ends there without one."""
+    """If the rate allows no poll at the time limit, the wait ends without one."""
     runs = scripted_run((0, None))
     with pytest.raises(WaitTimeout):
         await runs.wait(timeout=25.0, polling=Polling(rate=0.1, jitter=0))
@@ -393,7 +393,7 @@ async def test_a_low_rate_may_leave_no_last_poll() -> None:
 
 
 async def test_a_low_rate_does_not_extend_the_time_limit() -> None:
-    """A trigger whose turn does not come before its time limit ends without a poll."""
+    """A trigger that is not due before its time limit ends without a poll."""
     runs = ScriptedRuns.same(20, (0, None))
     results = await runs.wait_for(list(runs.scripts), timeout=30.0, polling=Polling(rate=0.1))
     assert {result.trigger_id for result in results} == set(runs.scripts)
@@ -404,7 +404,7 @@ async def test_a_low_rate_does_not_extend_the_time_limit() -> None:
 
 
 async def test_a_delayed_last_poll_may_take_two_seconds() -> None:
-    """A last poll that the rate delays past the time limit still has two seconds."""
+    """A last poll that is delayed beyond the time limit may still take two seconds."""
     runs = ScriptedRuns.same(20, (0, "Running"), (99.5, "Succeeded"))
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
@@ -423,7 +423,7 @@ async def test_a_delayed_last_poll_may_take_two_seconds() -> None:
 
 
 async def test_all_triggers_are_polled_equally_often() -> None:
-    """If the rate is too low for all, each trigger is polled once per round."""
+    """If the rate is too low for all triggers, each one is polled once per round."""
     ends = {str(number): 400.0 if number % 10 == 0 else 100.0 for number in range(100)}
     runs = ScriptedRuns({name: [(0, "Running"), (end, "Succeeded")] for name, end in ends.items()})
     results = await runs.wait_for(list(ends), polling=Polling(rate=3))
@@ -443,7 +443,7 @@ async def test_no_burst_follows_a_rate_limit() -> None:
 
 
 async def test_no_burst_follows_a_server_that_hangs() -> None:
-    """At most the polls of one second are in flight, and those that hang are not made up for."""
+    """At most one second's worth of polls is in flight, and hanging polls are not made up for."""
     runs = ScriptedRuns.same(100, (0, None), (100, "Succeeded"))
     in_flight: set[str] = set()
     most = 0
@@ -465,7 +465,7 @@ async def test_no_burst_follows_a_server_that_hangs() -> None:
 
 
 class StallingClock(ManualClock):
-    """A manual clock that also advances while nothing runs, as for a suspended process."""
+    """A manual clock that also advances while no code runs, as in a suspended process."""
 
     stalled = 0.0
 
@@ -492,7 +492,7 @@ async def test_no_burst_follows_a_suspended_process() -> None:
 
 
 async def test_polls_that_hang_do_not_block_the_others() -> None:
-    """However low the rate, a trigger whose polls hang does not stop the others."""
+    """However low the rate, a trigger whose polls hang does not block the others."""
     runs = ScriptedRuns({"stuck": [(0, None)], "good": [(60, "Succeeded")]})
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
@@ -508,7 +508,7 @@ async def test_polls_that_hang_do_not_block_the_others() -> None:
 
 
 async def test_a_slow_callback_delays_its_own_trigger_only() -> None:
-    """The other triggers are polled while ``on_status`` is running."""
+    """Other triggers are polled while ``on_status`` is running."""
     runs = ScriptedRuns.same(30, (0, "Running"), (30, "Succeeded"))
     runs.scripts["last"] = [(5, "Succeeded")]
 
@@ -527,11 +527,11 @@ async def test_a_slow_callback_delays_its_own_trigger_only() -> None:
     assert results[0].elapsed < 30
 
 
-# Cancellation and memory
+# Cancellation and memory use
 
 
-async def test_a_wait_can_be_cancelled_at_any_time() -> None:
-    """A cancelled wait ends at once and sends no more polls."""
+async def test_a_wait_can_be_canceled_at_any_time() -> None:
+    """A canceled wait ends immediately and sends no more polls."""
     for seconds in itertools.chain((0.0, 0.5, 1.0, 1.1, 2.0), range(3, 40, 5)):
         runs = ScriptedRuns({name: [(0, None), (1000, "Succeeded")] for name in "abc"})
 
@@ -553,7 +553,7 @@ async def test_a_wait_can_be_cancelled_at_any_time() -> None:
 
 
 async def test_a_wait_that_has_ended_is_released() -> None:
-    """No reference to a trigger's wait is kept after its end while others go on."""
+    """No reference to a completed wait is kept while others continue."""
     runs = ScriptedRuns({"a": [(0, "Succeeded")], "b": [(0, "Running"), (100, "Succeeded")]})
     waits: list[weakref.ref[Any]] = []
 
@@ -569,7 +569,7 @@ async def test_a_wait_that_has_ended_is_released() -> None:
 
 
 async def test_a_waiting_trigger_takes_little_memory() -> None:
-    """Ten thousand triggers take less than 500 bytes each while they wait between two polls."""
+    """Each of ten thousand triggers uses less than 500 bytes between two polls."""
     runs = ScriptedRuns.same(10_000)
     sizes: list[int] = []
 
@@ -594,7 +594,7 @@ async def test_a_waiting_trigger_takes_little_memory() -> None:
 
 
 async def test_a_wait_may_have_begun_before_it_was_added() -> None:
-    """Waits expire in the order in which they began, whatever the order of adding them."""
+    """Waits expire in the order in which they began, not in the order in which they were added."""
     clock, ended = ManualClock(), list[tuple[str, float]]()
 
     async def poll_status(trigger_id: str) -> TriggerStatus:

@@ -1,4 +1,4 @@
-"""Request specs: which failures of which request may be retried."""
+"""Request specs: the failures after which each request can be retried."""
 
 from collections.abc import Callable
 
@@ -73,13 +73,13 @@ REQUESTS = [
 def test_method_and_path_decide_the_retry_safety_of_a_raw_request(
     method: str, path: str, safety: RetrySafety
 ) -> None:
-    """A raw request is retried like the operation at its path, and by its method anywhere else."""
+    """A raw request to a known path is retried like its operation, otherwise by its method."""
     assert _safety_of(method, path) is safety
 
 
 @given(method=st.sampled_from(["POST", "PUT", "PATCH"]), path=st.text("/v2tenasmdcorl7%.?"))
 def test_writes_to_unknown_endpoints_are_not_idempotent(method: str, path: str) -> None:
-    """A write to an unknown endpoint is never retried as if it were idempotent."""
+    """A write to an unknown endpoint is never treated as idempotent."""
     safety = _safety_of(method, path)
     assert safety is not RetrySafety.IDEMPOTENT or path.endswith("/metadata")
 
@@ -87,5 +87,5 @@ def test_writes_to_unknown_endpoints_are_not_idempotent(method: str, path: str) 
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("safety", RetrySafety)
 def test_each_safety_allows_exactly_its_failures(safety: RetrySafety, failure: str) -> None:
-    """Each retry safety allows a retry after the failures listed for it, and after no other."""
+    """Each retry safety allows a retry after the listed failures only."""
     assert safety.allows(FAILURES[failure]()) is (failure in RETRYABLE[safety])

@@ -1,4 +1,4 @@
-"""Journals in SQLite files: which files are accepted, and what happens if a file fails."""
+"""Journals in SQLite files: which files are accepted, and how file failures are handled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_journal_in_memory_needs_no_thread(calendar: CalendarClock) -> None:
-    """Without a file, all work is done in the event loop."""
+    """Without a file, all work runs in the event loop."""
     before = threading.active_count()
     async with SQLiteJournal(None, JOB, calendar) as journal:
         await claim(journal)
@@ -41,7 +41,7 @@ async def test_a_journal_in_memory_needs_no_thread(calendar: CalendarClock) -> N
 
 
 async def test_a_journal_in_memory_is_not_shared(calendar: CalendarClock) -> None:
-    """Without a path, each worker has a journal of its own."""
+    """Without a path, each worker has a separate journal."""
     async with SQLiteJournal(None, JOB, calendar) as one, SQLiteJournal(None, JOB, calendar) as two:
         assert [await claim(one), await claim(two)] == [MINE, MINE]
         await one.record_triggered(1, "t")
@@ -52,7 +52,7 @@ async def test_a_journal_in_memory_is_not_shared(calendar: CalendarClock) -> Non
 async def test_closing_a_journal_removes_other_files(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A closed journal raises a clear error, and leaves one file behind."""
+    """A closed journal raises a clear error and leaves a single file behind."""
     journal = SQLiteJournal(journal_path, JOB, calendar)
     async with journal:
         await claim(journal)
@@ -113,7 +113,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
 async def test_a_file_that_is_not_a_journal_is_refused(
     journal_path: Path, calendar: CalendarClock, create: Callable[[Path], object], message: str
 ) -> None:
-    """Any other file raises a ConfigurationError that names it, and is not written to."""
+    """Any other file raises a ConfigurationError that names it, and is not modified."""
     create(journal_path)
     before = read_bytes(journal_path)
     with pytest.raises(ConfigurationError, match=message) as caught:
@@ -163,7 +163,7 @@ async def test_a_corrupt_journal_is_a_clear_error(
 async def test_a_missing_directory_is_a_clear_error(
     tmp_path: Path, calendar: CalendarClock
 ) -> None:
-    """The directory of a journal is not created: a wrong path is an error, not a new job."""
+    """A missing directory is not created, because a wrong path must not start a new job."""
     (tmp_path / "file").touch()
     for parent in (tmp_path / "missing", tmp_path / "file"):
         with pytest.raises(ConfigurationError, match="directory") as caught:
@@ -187,7 +187,7 @@ def without_root() -> Iterator[None]:
 
 @pytest.fixture
 def restricted_directory() -> Iterator[Path]:
-    """Return a directory whose permissions a test can remove. pytest's own is for one user only."""
+    """Return a directory whose permissions a test can remove. pytest's own is for a single user."""
     path = Path(tempfile.mkdtemp())
     try:
         yield path
@@ -231,7 +231,7 @@ async def test_an_inaccessible_directory_is_a_clear_error(
             pass
 
 
-# What happens if a file fails while it is in use
+# Failures of a file that is in use
 
 
 def delete(path: Path) -> None:
@@ -247,7 +247,7 @@ def replace(path: Path) -> None:
 async def test_a_file_that_is_gone_is_noticed(
     journal_path: Path, calendar: CalendarClock, remove: Callable[[Path], None]
 ) -> None:
-    """No transaction succeeds on a file that other processes cannot find."""
+    """A transaction fails if other processes cannot find the file."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         assert await claim(journal, 1) == MINE
         remove(journal_path)
@@ -275,7 +275,7 @@ def full_disk() -> Iterator[None]:
 
 
 async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: CalendarClock) -> None:
-    """A write to a full disk raises an error and has no effect. Once there is space, all works."""
+    """A write to a full disk raises an error and has no effect. Later writes succeed."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         error: Exception | None = None
         with full_disk():
@@ -288,13 +288,13 @@ async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: Calend
         assert await claim(journal) == MINE
 
 
-# Locks of other processes, and cancellation
+# Locks held by other processes, and cancellation
 
 
 async def test_a_transaction_waits_for_a_lock(
     journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While another process holds the lock, a transaction waits. This is logged once."""
+    """A transaction waits while another process holds the lock. This is logged once."""
     async with (
         SQLiteJournal(journal_path, JOB, calendar) as journal,
         anyio.create_task_group() as tasks,
@@ -309,7 +309,7 @@ async def test_a_transaction_waits_for_a_lock(
 
 
 async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:
-    """A journal that another process is creating is opened once it has been created."""
+    """A journal that another process is creating is opened once it exists."""
     async with anyio.create_task_group() as tasks:
         with locked(journal_path) as other:
 
@@ -322,10 +322,10 @@ async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarCl
                 assert await claim(journal) == MINE
 
 
-async def test_a_record_is_written_even_if_cancelled(
+async def test_a_record_is_written_even_if_canceled(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A record that is cancelled while it waits for a lock is written with the next transaction."""
+    """A record that is canceled while waiting for a lock is written in the next transaction."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal, 1)
         with locked(journal_path) as other:
@@ -339,7 +339,7 @@ async def test_a_record_is_written_even_if_cancelled(
 
 
 async def test_closing_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:
-    """Records that were cancelled are written before closing, once a lock has been released."""
+    """Canceled records are written before closing, once a lock has been released."""
     with locked(journal_path) as other:
         other.execute("ROLLBACK")
         async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -355,7 +355,7 @@ async def test_closing_waits_for_a_lock(journal_path: Path, calendar: CalendarCl
 async def test_closing_gives_up_in_the_end(
     journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lock that is never released delays closing once, and not once per record."""
+    """A lock that is never released delays closing once, not once per record."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
         for tenant_id in range(20):
@@ -375,7 +375,7 @@ async def test_closing_gives_up_in_the_end(
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
     journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the file is locked when it is closed, but all records are written, nothing is logged."""
+    """If the file is locked on closing, but all records are written, nothing is logged."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(SQLiteJournal(journal_path, JOB, calendar))
         await claim(journal, 1)
@@ -388,7 +388,7 @@ async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
 async def test_records_that_wait_for_a_lock_share_a_transaction(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """However many tenants wait for a lock, one transaction serves them all."""
+    """However many tenants are waiting for a lock, one transaction serves them all."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         async with anyio.create_task_group() as tasks:
             with locked(journal_path) as other:
@@ -404,7 +404,7 @@ async def test_records_that_wait_for_a_lock_share_a_transaction(
 async def test_a_value_that_cannot_be_stored_is_a_clear_error(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """Text that SQLite refuses, such as half of a surrogate pair, raises a PandiumError."""
+    """Text that SQLite rejects, such as a lone surrogate, raises a PandiumError."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal)
         with pytest.raises(PandiumError, match="surrogates"):
@@ -412,10 +412,8 @@ async def test_a_value_that_cannot_be_stored_is_a_clear_error(
         await journal.record_triggered(1, "t")
 
 
-async def test_a_cancelled_claim_is_not_written(
-    journal_path: Path, calendar: CalendarClock
-) -> None:
-    """A claim that is cancelled while it waits for a lock is dropped."""
+async def test_a_canceled_claim_is_not_written(journal_path: Path, calendar: CalendarClock) -> None:
+    """A claim that is canceled while waiting for a lock is dropped."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         with locked(journal_path) as other:
             async with anyio.create_task_group() as tasks:
@@ -432,10 +430,10 @@ def open_files() -> list[str]:
     return [str(file.resolve()) for file in descriptors.iterdir()] if descriptors.is_dir() else []
 
 
-async def test_a_cancelled_opening_leaves_no_open_file(
+async def test_a_canceled_opening_leaves_no_open_file(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A journal that is cancelled while it waits to be opened holds no file."""
+    """A journal that is canceled while waiting to be opened leaves no file open."""
 
     async def enter() -> None:
         async with SQLiteJournal(journal_path, JOB, calendar):
@@ -449,7 +447,7 @@ async def test_a_cancelled_opening_leaves_no_open_file(
     assert str(journal_path) not in open_files()
 
 
-# asyncio's own cancellation, which can arrive several times
+# asyncio's own cancellation, which can occur several times
 
 
 async def cancel_three_times(task: asyncio.Future[None]) -> None:
@@ -466,10 +464,10 @@ async def wait_for_statement(statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_transactions_of_cancelled_tasks_do_not_overlap(
+async def test_transactions_of_canceled_tasks_do_not_overlap(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """If a task is cancelled while its thread still runs, no other transaction starts."""
+    """If a task is canceled while its thread is still running, no other transaction starts."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         await claim(journal)
         with locked(journal_path) as other:
@@ -485,10 +483,10 @@ async def test_transactions_of_cancelled_tasks_do_not_overlap(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_record_is_written_however_often_it_is_cancelled(
+async def test_a_record_is_written_however_often_it_is_canceled(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """A record that is cancelled repeatedly before its thread has started is still written."""
+    """A record that is canceled repeatedly before its thread starts is still written."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         for tenant_id in (1, 2):
             await claim(journal, tenant_id)
@@ -507,10 +505,10 @@ async def test_a_record_is_written_however_often_it_is_cancelled(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
+async def test_a_claim_that_is_canceled_during_its_transaction_is_deleted(
     journal_path: Path, calendar: CalendarClock, statements: list[str]
 ) -> None:
-    """No request is sent for a claim that was canceled, so the tenant stays new."""
+    """No request is sent for a canceled claim, so the tenant remains new."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         with locked(journal_path) as other:
             claiming = asyncio.ensure_future(claim(journal))
@@ -524,10 +522,10 @@ async def test_a_claim_that_is_cancelled_during_its_transaction_is_deleted(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_journal_is_closed_however_often_it_is_cancelled(
+async def test_a_journal_is_closed_however_often_it_is_canceled(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """If closing is cancelled repeatedly, the file is closed and its triggers are released."""
+    """Even if closing is canceled repeatedly, the file is closed and its triggers are released."""
 
     async def close() -> None:
         async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -543,7 +541,7 @@ async def test_a_journal_is_closed_however_often_it_is_cancelled(
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await closing_task
-    while len(list(journal_path.parent.iterdir())) > 1:  # noqa: ASYNC110 - closed by a thread that nobody waits for
+    while len(list(journal_path.parent.iterdir())) > 1:  # noqa: ASYNC110 - a thread closes it
         await asyncio.sleep(0)
     async with SQLiteJournal(journal_path, JOB, calendar) as other:
         assert (await adopt(other)).is_mine

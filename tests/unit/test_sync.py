@@ -1,4 +1,4 @@
-"""Syncing many tenants, with a simulated server and a manual clock."""
+"""Syncing many tenants with a simulated server and a manual clock."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ async def no_body(_: object) -> bytes | None:
 @attrs.define
 class World:
     """
-    A simulated server. Each POST takes a second, and each run takes as long as `runs` says.
+    A simulated server.
 
-    The first trigger of tenant 7 is "t7", the next one "t7'". The hooks are called with the tenant
-    or the trigger of the request.
+    Each POST takes one second, and `runs` contains the duration of each run. The first trigger of
+    tenant 7 is "t7", the next one "t7'". The hooks are called with the tenant or trigger of the
+    request.
     """
 
     runs: dict[int, float] = attrs.field(factory=dict)
@@ -153,7 +154,7 @@ def path(request: pytest.FixtureRequest, journal_path: Path) -> Path | None:
 async def suspended_worker(
     world: World, path: Path, *, sending: tuple[int, ...] = (), waiting: tuple[int, ...] = ()
 ) -> AsyncIterator[SQLiteJournal]:
-    """Enter another worker that claims tenants, triggers some of them, and does nothing more."""
+    """Enter another worker that claims tenants, triggers some of them and does nothing else."""
     async with world.journal(path) as other:
         for tenant_id in (*sending, *waiting):
             assert (await other.claim(tenant_id, retry_unknown=False)).is_mine
@@ -163,11 +164,11 @@ async def suspended_worker(
         yield other
 
 
-# One call
+# A single call
 
 
 async def test_each_tenant_is_triggered_and_waited_for(path: Path | None) -> None:
-    """Each tenant is triggered once. Results come in order of completion, with the final status."""
+    """Each tenant is triggered once. Results are in order of completion, with the final status."""
     world = World({1: 300.0, 2: 5.0, 19: 60.0})
     results = await world.sync([1, 2, 19], path)
     assert [result.tenant_id for result in results] == [2, 19, 1]
@@ -185,7 +186,7 @@ async def test_each_tenant_is_triggered_and_waited_for(path: Path | None) -> Non
 
 
 async def test_a_source_is_any_iterable(path: Path | None) -> None:
-    """A source is a list, a generator or an async generator, of ids or tenants."""
+    """The source may be a list, a generator or an async generator, of ids or tenants."""
 
     async def generate() -> AsyncIterator[int | Tenant]:
         yield 1
@@ -217,7 +218,7 @@ async def test_a_repeated_tenant_is_synced_once(path: Path | None) -> None:
 async def test_max_concurrency_limits_active_tenants(
     max_concurrency: int, path: Path | None
 ) -> None:
-    """From before the POST until the run has ended, no more tenants are active than allowed."""
+    """The number of active tenants, from before the POST until the run ends, is limited."""
     world = World({n: 5.0 + 7 * (n % 5) for n in range(40)})
     read: list[float] = []
 
@@ -242,7 +243,7 @@ async def test_max_concurrency_limits_active_tenants(
 
 
 async def test_one_failure_is_one_result(path: Path | None) -> None:
-    """A refused request, a lost response and a timeout are results. The other tenants continue."""
+    """A rejected request, a lost response or a timeout is a result. The other tenants continue."""
     lost = ConnectionLost("gone")
     missing = NotFound("no such tenant", status_code=404)
     unexpected = RuntimeError("unexpected")
@@ -276,7 +277,7 @@ async def test_an_invalid_tenant_is_one_result(path: Path | None) -> None:
 
 
 async def test_a_payload_error_is_one_result(path: Path | None) -> None:
-    """If a tenant's payload cannot be made, the tenant is not triggered. The others continue."""
+    """If a tenant's payload cannot be created, the tenant is not triggered. The others continue."""
     world = World()
 
     async def encode_body(item: int) -> bytes:
@@ -293,7 +294,7 @@ async def test_a_payload_error_is_one_result(path: Path | None) -> None:
 
 
 async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
-    """An error of the source is raised unchanged, after the results of the tenants before it."""
+    """A source error is re-raised unchanged after the results of the preceding tenants."""
     world = World()
 
     async def source() -> AsyncIterator[int]:
@@ -310,7 +311,7 @@ async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
 
 
 async def raise_foreign_cancellation() -> None:
-    """Raise the cancellation of something else than the current task."""
+    """Raise a cancellation that does not belong to the current task."""
     caught: list[BaseException] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -324,7 +325,7 @@ async def raise_foreign_cancellation() -> None:
 
 @pytest.mark.parametrize("place", ["payload", "request", "on_triggered"])
 async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, place: str) -> None:
-    """User code that awaits a cancelled task fails for one tenant, and ends nothing."""
+    """User code that awaits a canceled task fails for one tenant only."""
     world = World()
 
     async def fail_at(here: str, tenant_id: int) -> None:
@@ -358,7 +359,7 @@ async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, p
 
 @pytest.mark.parametrize("is_cancellation", [True, False])
 async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: bool) -> None:
-    """A source that raises a foreign cancellation, or a StopAsyncIteration, has not ended."""
+    """A source that raises a foreign cancellation or StopAsyncIteration causes an error."""
 
     class Source:
         def __init__(self) -> None:
@@ -372,15 +373,15 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
                 return self.items.pop()
             raise StopAsyncIteration
 
-    async def cancelled() -> AsyncIterator[int]:
+    async def canceled() -> AsyncIterator[int]:
         yield 1
         yield 2
         await raise_foreign_cancellation()
 
     world = World()
     seen: list[int | None] = []
-    source = cancelled() if is_cancellation else Source()
-    with pytest.raises(RuntimeError, match="source of the tenants raised"):
+    source = canceled() if is_cancellation else Source()
+    with pytest.raises(RuntimeError, match="source of tenants raised"):
         async with world.clock.autojump(), world.syncing(source, path, 1) as results:
             async for result in results:
                 seen.append(result.tenant_id)
@@ -390,7 +391,7 @@ async def test_a_source_never_just_ends(path: Path | None, *, is_cancellation: b
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_callback_that_cancels_its_task_is_no_end(path: Path | None) -> None:
-    """If a task of the sync is canceled by itself, the iteration raises, and does not hang."""
+    """If a callback cancels a task of the sync, the iteration raises an error and does not hang."""
 
     def cancel_task(_: Trigger, tenant_id: int) -> None:
         if tenant_id == 2:
@@ -403,12 +404,12 @@ async def test_a_callback_that_cancels_its_task_is_no_end(path: Path | None) -> 
 
 
 async def test_no_tenants_give_no_results(path: Path | None) -> None:
-    """An empty source ends at once."""
+    """With an empty source, the sync ends immediately."""
     assert await World().sync([], path) == []
 
 
 async def test_all_runs_share_the_poll_rate(path: Path | None) -> None:
-    """No second has more than `rate` polls, whatever the number of active tenants."""
+    """At most `rate` polls are sent in any second, whatever the number of active tenants."""
     world = World()
     await world.sync(range(60), path, 60, polling=Polling(rate=5, jitter=0))
     times = [time for time, _ in world.polls]
@@ -462,7 +463,7 @@ async def test_leaving_the_block_stops_everything(path: Path | None) -> None:
     assert is_closed
     assert left_at < 20
     assert (len(world.posts), len(world.polls)) == (posts, polls)
-    if path is not None:  # the last connection to close removes SQLite's other files
+    if path is not None:  # the last connection to close removes SQLite's auxiliary files
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -470,7 +471,7 @@ async def test_leaving_the_block_stops_everything(path: Path | None) -> None:
 
 
 def recording(calls: list[tuple[str, int]], kind: str) -> Any:
-    """Return a callback, plain or async, that appends the trigger's id and the tenant's id."""
+    """Return a sync or async callback that appends the trigger id and the tenant id."""
 
     def plain(trigger: Trigger, tenant_id: int) -> None:
         calls.append((trigger.trigger_id, tenant_id))
@@ -487,7 +488,7 @@ kinds = pytest.mark.parametrize("kind", ["plain", "async"])
 
 @kinds
 async def test_on_triggered_is_called_once_per_trigger(path: Path | None, kind: str) -> None:
-    """The callback gets each trigger that was sent, and no tenant whose request failed."""
+    """The callback receives each trigger sent, but no tenant whose request failed."""
     calls: list[tuple[str, int]] = []
     missing, lost = NotFound("no such tenant", status_code=404), ConnectionLost("gone")
     world = World(errors={2: missing, 3: lost})
@@ -514,7 +515,7 @@ async def test_on_triggered_is_called_after_the_record(journal_path: Path, kind:
 
 
 async def test_on_triggered_is_not_called_for_recorded_triggers(journal_path: Path) -> None:
-    """Triggers in the journal are not passed on, whether adopted or long ended."""
+    """The callback does not receive triggers in the journal, whether adopted or long ended."""
     calls: list[tuple[str, int]] = []
     world = World()
     await world.sync([1], journal_path)
@@ -563,8 +564,8 @@ async def test_an_error_of_on_triggered_is_the_tenants_result(path: Path | None,
 
 
 @kinds
-async def test_on_triggered_is_called_even_if_cancelled(journal_path: Path, kind: str) -> None:
-    """If the task is cancelled when the response arrives, the trigger is still passed on."""
+async def test_on_triggered_is_called_even_if_canceled(journal_path: Path, kind: str) -> None:
+    """If the task is canceled when the response is received, the callback is still called."""
     calls: list[tuple[str, int]] = []
     world, scope = World(), anyio.CancelScope()
     world.after_post = lambda _: scope.cancel()
@@ -580,7 +581,7 @@ async def test_on_triggered_is_called_even_if_cancelled(journal_path: Path, kind
 
 
 async def test_an_error_of_on_triggered_does_not_stop_a_cancellation(journal_path: Path) -> None:
-    """If the callback fails while the task is cancelled, the cancellation still takes effect."""
+    """If the callback fails while the task is canceled, the cancellation still takes effect."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -596,7 +597,7 @@ async def test_an_error_of_on_triggered_does_not_stop_a_cancellation(journal_pat
 
 
 async def test_on_triggered_is_called_even_if_the_journal_fails(journal_path: Path) -> None:
-    """A trigger that cannot be recorded is still passed on, because it was sent."""
+    """A trigger that cannot be recorded is still passed to the callback, because it was sent."""
     calls: list[tuple[str, int]] = []
     world = World()
     world.after_post = lambda _: journal_path.unlink()
@@ -612,22 +613,22 @@ async def test_on_triggered_is_called_even_if_the_journal_fails(journal_path: Pa
 async def test_a_new_tenant_takes_at_most_three_transactions(
     path: Path | None, statements: list[str]
 ) -> None:
-    """The claim, the trigger and the end are in one transaction each, perhaps with others."""
+    """The claim, the trigger and the end take one transaction each, possibly shared."""
     for size in (0, 20):
         statements.clear()
-        # Runs end before leases are renewed, which is one more transaction.
+        # Runs end before leases are renewed, which would be another transaction.
         world = World(dict.fromkeys(range(size), 0.1))
         polling = Polling(first=0.2, rate=1000, jitter=0)
         file = path and path.with_name(f"{size}")
         await world.sync(range(size), file, size + 1, polling=polling)
-        others = 3  # creating the tables, reading the states, releasing triggers at the end
+        others = 3  # creating the tables, reading the states, and releasing triggers at the end
         assert statements.count("COMMIT") <= others + 3 * size
 
 
 async def test_a_recorded_tenant_takes_one_transaction(
     journal_path: Path, statements: list[str]
 ) -> None:
-    """A result from the journal is read once, and nothing is written."""
+    """A result in the journal is read once, and nothing is written."""
     world = World()
     await world.sync(range(20), journal_path)
     statements.clear()
@@ -636,7 +637,7 @@ async def test_a_recorded_tenant_takes_one_transaction(
 
 
 async def test_tenants_of_other_workers_are_looked_up(journal_path: Path) -> None:
-    """Once another worker has shown, no payload is made for the tenants that it has synced."""
+    """Once another worker is detected, no payload is created for the tenants that it has synced."""
     world = World()
     made: list[int] = []
 
@@ -659,7 +660,7 @@ async def test_tenants_of_other_workers_are_looked_up(journal_path: Path) -> Non
     ):
         assert [result.trigger_id async for result in results] == ["t1", "t2"]
     assert world.posts == []
-    assert made == [1]  # only its claim showed that there is another worker
+    assert made == [1]  # only the claim showed that there is another worker
 
 
 # The journal
@@ -683,7 +684,7 @@ async def test_each_step_is_recorded_in_time(journal_path: Path) -> None:
 
 
 async def test_recorded_results_need_no_request(journal_path: Path) -> None:
-    """A second call returns recorded results without a request, for the tenants that it names."""
+    """A second call returns recorded results, for the tenants in its source, without a request."""
     world = World(errors={5: ConnectionLost("gone")})
     first = by_tenant(await world.sync([1, 9, 5], journal_path))
     posts, polls = list(world.posts), list(world.polls)
@@ -738,7 +739,7 @@ async def test_tenants_in_progress_come_first(journal_path: Path) -> None:
 
 
 async def test_nothing_is_taken_from_an_active_worker(journal_path: Path) -> None:
-    """Tenants of an active worker are left alone, and take no slot, until their runs have ended."""
+    """An active worker's tenants are left alone, and take no slot, until their runs have ended."""
     world = World()
     async with world.clock.autojump(), suspended_worker(world, journal_path, waiting=(1,)) as other:
 
@@ -779,7 +780,7 @@ async def test_an_active_worker_keeps_its_leases(journal_path: Path) -> None:
 
 
 async def test_a_trigger_sent_meanwhile_is_adopted(journal_path: Path) -> None:
-    """A trigger that another worker sent while a payload was made is adopted, not sent again."""
+    """A trigger that another worker sent while a payload was created is adopted, not repeated."""
     world = World()
     async with world.clock.autojump(), world.journal(journal_path) as other:
 
@@ -796,7 +797,7 @@ async def test_a_trigger_sent_meanwhile_is_adopted(journal_path: Path) -> None:
 
 
 async def test_a_tenant_refused_to_another_worker_is_triggered(journal_path: Path) -> None:
-    """If another worker's request was not sent, a worker whose source names the tenant sends it."""
+    """If another worker's request was not sent, a worker whose source has the tenant sends it."""
     world = World()
     async with (
         world.clock.autojump(),
@@ -817,7 +818,7 @@ async def test_a_tenant_refused_to_another_worker_is_triggered(journal_path: Pat
 
 
 async def test_a_source_can_name_a_tenant_late(journal_path: Path) -> None:
-    """A tenant that has lost its entry is triggered when the source names it, however late."""
+    """A tenant that has lost its entry is triggered when the source yields it, however late."""
     world = World()
 
     async def source() -> AsyncIterator[int]:
@@ -835,7 +836,7 @@ async def test_a_source_can_name_a_tenant_late(journal_path: Path) -> None:
 
 
 async def test_a_source_can_name_a_tenant_that_another_worker_holds(journal_path: Path) -> None:
-    """A tenant that is named while another worker holds it is triggered if that one is refused."""
+    """A tenant held by another worker is triggered if the other worker's request is rejected."""
     world = World()
 
     async def source() -> AsyncIterator[int]:
@@ -853,7 +854,7 @@ async def test_a_source_can_name_a_tenant_that_another_worker_holds(journal_path
 
 
 async def test_a_trigger_is_adopted_by_one_worker(journal_path: Path) -> None:
-    """Of several workers that find an expired lease, one polls its trigger, and all report it."""
+    """If several workers find an expired lease, one polls the trigger, and all report it."""
     world = World(dict.fromkeys(range(5), 300.0))
     pollers: dict[str, set[int]] = {}
     reports: list[set[int]] = []
@@ -902,7 +903,7 @@ async def test_adopted_runs_are_active(journal_path: Path) -> None:
 
 
 async def test_workers_share_the_work(journal_path: Path) -> None:
-    """Several workers on one journal trigger each tenant once, and each of them reports all."""
+    """Several workers with one journal trigger each tenant once, and each of them reports all."""
     world = World({n: 10.0 + n for n in range(30)})
     reports: list[set[int]] = []
     made: dict[int, list[int]] = {0: [], 1: [], 2: []}
@@ -934,12 +935,12 @@ async def test_unknown_outcomes_are_retried_on_demand(journal_path: Path, second
             found = by_tenant([result async for result in results])
         assert sorted(world.posted()) == [1, 1, 2, 3]
         assert {tenant_id for tenant_id, result in found.items() if result.status} == {1, 2, 3}
-        # The source does not name tenant 4, so its payload is not known.
+        # The source does not contain tenant 4, so its payload is not known.
         assert isinstance(found[4].error, ConnectionLost)
 
 
 async def test_a_late_response_still_counts(journal_path: Path) -> None:
-    """A worker that was suspended records its trigger, even if it is already taken for unknown."""
+    """A suspended worker records its trigger even if the outcome is already considered unknown."""
     world = World()
     async with world.clock.autojump(), suspended_worker(world, journal_path, sending=(1,)) as other:
         async with world.syncing([1], journal_path) as results:
@@ -964,7 +965,7 @@ async def test_a_refused_tenant_has_no_entry(journal_path: Path) -> None:
 
 
 async def test_a_later_call_resumes_an_unfinished_run(journal_path: Path) -> None:
-    """After a time limit or a refused poll, a later call waits for the same trigger."""
+    """After a timeout or a rejected poll, a later call waits for the same trigger."""
     world = World({1: 100.0})
     [late] = await world.sync([1], journal_path, timeout=10.0)
     assert isinstance(late.error, WaitTimeout)
@@ -980,7 +981,7 @@ async def test_a_later_call_resumes_an_unfinished_run(journal_path: Path) -> Non
 
 
 async def test_a_released_trigger_is_adopted_at_once(journal_path: Path) -> None:
-    """A trigger whose wait has timed out or was cancelled is adopted before its lease expires."""
+    """A trigger whose wait has timed out or was canceled is adopted before its lease expires."""
     world = World({1: 100.0})
     await world.sync([1], journal_path, timeout=10.0)
     began = world.clock.now()
@@ -991,7 +992,7 @@ async def test_a_released_trigger_is_adopted_at_once(journal_path: Path) -> None
 
 
 async def test_another_worker_adopts_a_run_that_timed_out(journal_path: Path) -> None:
-    """A run that is past one worker's time limit is adopted while that worker continues."""
+    """A run beyond one worker's time limit is adopted while that worker continues."""
     world = World({1: 500.0, 2: 15.0})
     polled: list[float] = []
 
@@ -1035,8 +1036,8 @@ async def test_an_error_of_on_status_loses_no_outcome(journal_path: Path) -> Non
 # Cancellation
 
 
-async def test_a_cancelled_request_is_unknown_at_once(journal_path: Path) -> None:
-    """If a POST is cancelled, its tenant is recorded as unknown before the block has ended."""
+async def test_a_canceled_request_is_unknown_at_once(journal_path: Path) -> None:
+    """If a POST is canceled, its tenant is recorded as unknown before the block has ended."""
     world = World()
     await world.sync_until(0.5, [1], journal_path)
     assert world.posted() == [1]
@@ -1048,8 +1049,8 @@ async def test_a_cancelled_request_is_unknown_at_once(journal_path: Path) -> Non
     assert world.posted() == [1]
 
 
-async def test_a_trigger_is_recorded_even_if_cancelled(journal_path: Path) -> None:
-    """If the task is cancelled when the response arrives, the trigger is still recorded."""
+async def test_a_trigger_is_recorded_even_if_canceled(journal_path: Path) -> None:
+    """If the task is canceled when the response is received, the trigger is still recorded."""
     world, scope = World(), anyio.CancelScope()
     world.after_post = lambda _: scope.cancel()
     async with world.clock.autojump():
@@ -1061,8 +1062,8 @@ async def test_a_trigger_is_recorded_even_if_cancelled(journal_path: Path) -> No
     assert world.posted() == [1]
 
 
-class CancellingClock(ManualClock):
-    """A clock that cancels a scope in the n-th transaction that reads the date."""
+class CancelingClock(ManualClock):
+    """A clock that cancels a scope in the nth transaction that reads the date."""
 
     def __init__(self, scope: anyio.CancelScope, countdown: int) -> None:
         super().__init__()
@@ -1075,10 +1076,10 @@ class CancellingClock(ManualClock):
         return super().wall()
 
 
-async def test_a_tenant_cancelled_before_its_request_has_no_entry(journal_path: Path) -> None:
-    """If the task is cancelled between the claim and the POST, the claim is deleted."""
+async def test_a_tenant_canceled_before_its_request_has_no_entry(journal_path: Path) -> None:
+    """If the task is canceled between the claim and the POST, the claim is deleted."""
     scope = anyio.CancelScope()
-    world = World(clock=CancellingClock(scope, 1))  # the claim is the first that reads the date
+    world = World(clock=CancelingClock(scope, 1))  # the claim reads it first
     async with world.clock.autojump():
         with scope:
             async with world.syncing([1], journal_path) as results:
@@ -1090,9 +1091,9 @@ async def test_a_tenant_cancelled_before_its_request_has_no_entry(journal_path: 
 
 @pytest.mark.parametrize("countdown", range(1, 25, 2))
 async def test_a_cancellation_loses_nothing(journal_path: Path, countdown: int) -> None:
-    """Cancelled in any transaction and resumed, each tenant is triggered at most once."""
+    """After a cancellation in any transaction, a resumed job triggers each tenant at most once."""
     scope = anyio.CancelScope()
-    world = World({1: 3.0, 2: 8.0}, clock=CancellingClock(scope, countdown))
+    world = World({1: 3.0, 2: 8.0}, clock=CancelingClock(scope, countdown))
     async with world.clock.autojump():
         with scope:
             async with world.syncing([1, 2, 3], journal_path, 2) as results:
@@ -1109,11 +1110,11 @@ async def test_a_cancellation_loses_nothing(journal_path: Path, countdown: int) 
         assert (result.status is None) == is_unknown
 
 
-# A journal that fails
+# Journal failures
 
 
 async def test_a_deleted_journal_stops_sending(journal_path: Path) -> None:
-    """Once its journal is deleted, a sync sends nothing more, and waits for its active runs."""
+    """Once its journal is deleted, a sync sends no more requests and waits for active runs."""
     world = World({1: 200.0, 2: 100.0})
     seen: list[RunResult] = []
 
@@ -1130,12 +1131,12 @@ async def test_a_deleted_journal_stops_sending(journal_path: Path) -> None:
     assert str(journal_path) in str(caught.value)
     assert world.posted() == [1, 2]
     assert [result.tenant_id for result in seen if result.status] == [2, 1]
-    # A tenant that was read but not sent has the error of the journal.
+    # A tenant that was read but not sent has the journal error.
     assert {result.tenant_id for result in seen if result.error is caught.value} <= {3, 4}
 
 
 async def test_tenants_of_others_are_reported_if_the_journal_fails(journal_path: Path) -> None:
-    """If the journal fails, tenants that another worker holds are reported with its error."""
+    """If the journal fails, tenants held by another worker are reported with the error."""
     world = World({2: 50.0})
     world.before_poll = lambda _: journal_path.unlink(missing_ok=True)
     seen: list[RunResult] = []
@@ -1174,7 +1175,7 @@ async def test_a_claim_that_fails_sends_nothing(journal_path: Path) -> None:
 
 
 async def test_a_recorded_tenant_has_the_error_of_the_journal(journal_path: Path) -> None:
-    """If the entry of a recorded tenant cannot be read, its result has the error."""
+    """If a recorded tenant's entry cannot be read, its result has the error."""
     world = World()
     await world.sync([1], journal_path)
 
@@ -1191,7 +1192,7 @@ async def test_a_recorded_tenant_has_the_error_of_the_journal(journal_path: Path
 
 
 async def test_nothing_is_sent_after_the_journal_has_failed(journal_path: Path) -> None:
-    """A tenant whose payload was in preparation is not sent, even if the journal works again."""
+    """A tenant whose payload was being created is not sent, even if the journal works again."""
     world, moved_path = World(), journal_path.with_name("moved")
 
     async def encode_body(tenant_id: int) -> None:
@@ -1217,11 +1218,11 @@ async def test_nothing_is_sent_after_the_journal_has_failed(journal_path: Path) 
 
 
 class Interrupt(BaseException):
-    """Like KeyboardInterrupt, which would end the event loop of the tests."""
+    """An exception like KeyboardInterrupt, which would end the event loop of the tests."""
 
 
 async def test_an_interrupt_is_raised_unwrapped(path: Path | None) -> None:
-    """What is no Exception ends the sync, and is raised without an exception group."""
+    """An exception that is not an Exception is raised without an exception group."""
 
     async def encode_body(_: object) -> bytes | None:
         raise Interrupt
@@ -1234,7 +1235,7 @@ async def test_an_interrupt_is_raised_unwrapped(path: Path | None) -> None:
 async def test_on_triggered_is_canceled_at_the_time_limit(
     path: Path | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A callback that hangs is canceled at the time limit of its run, and the wait goes on."""
+    """A hanging callback is canceled at the time limit of its run, and the wait continues."""
 
     async def on_triggered(*_: object) -> None:
         await anyio.sleep_forever()

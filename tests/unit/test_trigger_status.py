@@ -1,4 +1,4 @@
-"""The arguments of a wait, and its connection to the client."""
+"""The arguments of a wait and its use of the client."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ async def test_invalid_arguments_are_rejected(
 
 @pytest.mark.parametrize("triggers", ["123", b"123", 7, None])
 async def test_triggers_must_be_an_iterable(client: AsyncPandium, triggers: Any) -> None:
-    """A single id is a ValueError; its characters are not taken for ids."""
+    """A single id is a ValueError. Its characters are not treated as ids."""
     with pytest.raises(ValueError, match="triggers"):
         client.runs.as_completed(triggers)
 
 
 async def test_no_poll_is_sent_while_the_client_is_paused(client: AsyncPandium) -> None:
-    """A rate limit of any request of the client pauses the polls, and none are counted."""
+    """No polls are sent or counted while any request has rate limited the client."""
     client._transport.connections.gate.paused_until = inf
     with pytest.raises(WaitTimeout) as caught:
         await client.runs.wait("t", timeout=0.05)
@@ -61,5 +61,5 @@ async def test_no_poll_is_sent_while_the_client_is_paused(client: AsyncPandium) 
 
 
 def test_the_library_installs_no_log_handler() -> None:
-    """What happens to log records is up to the application."""
+    """The application decides how to handle log records."""
     assert logging.getLogger("pandium").handlers == []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# Nothing listens on this port: a request would raise ConnectFailed instead of ValueError.
+# Nothing listens on this port, so a request would raise ConnectFailed instead of ValueError.
 UNUSED_URL = "http://127.0.0.1:9"
 CALL: dict[str, Any] = {"method": "GET", "target_url": "https://example.com"}
 
@@ -144,7 +144,7 @@ async def test_an_invalid_argument_is_named(argument: str, operation: Operation)
     ],
 )
 def test_an_invalid_option_of_the_client_is_named(argument: str, options: dict[str, Any]) -> None:
-    """An invalid option of the client is a ConfigurationError that names it."""
+    """An invalid client option is a ConfigurationError that names it."""
     with pytest.raises(ConfigurationError, match=argument):
         AsyncPandium("key", base_url=UNUSED_URL, **options)
 
@@ -179,7 +179,7 @@ class _Number(int, Enum):
 
 @attrs.frozen
 class _Index:
-    """An integer of another library, such as NumPy."""
+    """An integer type from another library, such as NumPy."""
 
     number: int
 
@@ -224,7 +224,7 @@ EXPECTED_TARGETS: dict[str, tuple[Operation, object]] = {
 
 @pytest.mark.parametrize("target", EXPECTED_TARGETS)
 async def test_the_plain_value_of_an_argument_is_sent(target: str, httpx_mock: HTTPXMock) -> None:
-    """Enum members and integers of other libraries are sent as their plain values."""
+    """Enum members and integers from other libraries are sent as plain values."""
     operation, response = EXPECTED_TARGETS[target]
     httpx_mock.add_response(json=response)
     async with AsyncPandium("key") as client:
@@ -244,7 +244,7 @@ def test_a_whole_number_is_returned_as_an_int(value: object) -> None:
     ("maximum", "bounds"), [(None, "of at least 1"), (500, "from 1 to 500")], ids=["open", "closed"]
 )
 def test_the_error_for_a_whole_number_states_the_bounds(maximum: int | None, bounds: str) -> None:
-    """The error for a number out of bounds has the argument, the bounds and the value."""
+    """The error for a number out of bounds contains the argument, the bounds and the value."""
     with pytest.raises(ValueError, match=f"^page_size must be an integer {bounds}, not 0$"):
         validate_whole_number("page_size", 0, maximum=maximum)
 
@@ -256,13 +256,13 @@ def test_a_choice_is_returned_as_plain_text() -> None:
 
 
 def test_the_error_for_a_choice_lists_the_choices() -> None:
-    """The error for an unknown choice has the argument, all choices and the value."""
+    """The error for an unknown choice contains the argument, all choices and the value."""
     with pytest.raises(ValueError, match=r"^on_drift must be 'a', 'b' or 'c', not 'd'$"):
         validate_choice("on_drift", "d", ("a", "b", "c"))
 
 
 def test_a_mapping_is_copied() -> None:
-    """A later change of a caller's mapping does not affect the request."""
+    """Changing a caller's mapping later does not affect the request."""
     payload = {"since": "2026-01-01"}
     copy = validate_mapping("payload", payload)
     payload.clear()
@@ -271,7 +271,7 @@ def test_a_mapping_is_copied() -> None:
 
 @given(segment=st.text(min_size=1))
 def test_a_path_segment_cannot_lead_to_another_path(segment: str) -> None:
-    """An encoded segment has no delimiter and is not relative, and decodes to the same text."""
+    """An encoded segment has no delimiter, is not relative, and decodes to the same text."""
     try:
         encoded = encode_path_segment("connector", segment)
     except ValueError:

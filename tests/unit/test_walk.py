@@ -1,4 +1,4 @@
-"""Windows of requests, and the iterators over their results, against a listing in memory."""
+"""Windows of requests and the iterators over their results, with an in-memory listing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_window_returns_pages_and_errors_in_order() -> None:
-    """Results have the order of the requests, whatever the order of the responses."""
+    """Results are in the order of the requests, whatever the order of the responses."""
     answered = anyio.Event()
 
     async def gate(skip: int) -> None:
@@ -48,7 +48,7 @@ async def test_a_window_returns_pages_and_errors_in_order() -> None:
 
 
 async def test_windows_double_in_size() -> None:
-    """Windows have one, two, four … requests, and never more than `prefetch`."""
+    """Windows have one, two, four and so on requests, but never more than `prefetch`."""
     server, widths = RecordServer(1000), []
     async for _ in server.listing(page_size=10, prefetch=6).pages():
         if server.max_running:
@@ -62,7 +62,7 @@ async def test_windows_double_in_size() -> None:
 async def test_a_short_page_cancels_the_requests_after_it(
     confirm_end: Any, first_hanging: int
 ) -> None:
-    """Once a short page has arrived, the walk waits for one later page at most, as a proof."""
+    """After a short page, at most one later page is awaited, as confirmation."""
 
     async def gate(skip: int) -> None:
         if skip >= first_hanging:
@@ -76,7 +76,7 @@ async def test_a_short_page_cancels_the_requests_after_it(
 
 
 async def test_an_error_cancels_the_requests_after_it() -> None:
-    """Once a request has failed, the walk does not wait for later pages."""
+    """Once a request has failed, later pages are not awaited."""
 
     async def gate(skip: int) -> None:
         if skip > 9:
@@ -108,7 +108,7 @@ async def test_an_error_does_not_cancel_the_requests_before_it() -> None:
 
 
 async def test_windows_shrink_while_the_listing_drifts() -> None:
-    """A window that was fetched in vain is halved."""
+    """After a window whose pages were discarded, the window size is halved."""
 
     def archive(_: int) -> None:
         del server.records[0]
@@ -120,7 +120,7 @@ async def test_windows_shrink_while_the_listing_drifts() -> None:
 
 
 async def test_a_window_is_halved_after_any_number_of_quiet_ones() -> None:
-    """After one change the next window has half as many requests, then as many as before."""
+    """After one change, the next window is halved, and then the size is restored."""
     server, widths = RecordServer(2000), []
     async for page in server.listing(page_size=10, prefetch=4).pages():
         if page.next_skip == 1000:
@@ -133,7 +133,7 @@ async def test_a_window_is_halved_after_any_number_of_quiet_ones() -> None:
 
 
 async def test_an_outdated_page_is_not_a_change_of_order() -> None:
-    """A page may show records that were archived before the page before it was answered."""
+    """A page may contain records that were archived before the previous page was sent."""
     answered = anyio.Event()
 
     async def gate(skip: int) -> None:
@@ -148,7 +148,7 @@ async def test_an_outdated_page_is_not_a_change_of_order() -> None:
     async for page in server.listing(page_size=10, prefetch=2).pages():
         seen.extend(page.items)
         if seen[-1] == 45:
-            # The walk rewinds, and finds again what it delivered before.
+            # The iteration rewinds and finds the records that it delivered before.
             server.records[:0] = range(-20, 0)
     assert seen == list(range(100))
     assert server.records == [*range(-20, 34), *range(46, 100)]
@@ -163,7 +163,7 @@ async def test_an_outdated_page_is_not_a_change_of_order() -> None:
 async def test_pages_before_an_error_are_delivered_first(
     read: Any, prefetch: int, number: int
 ) -> None:
-    """The error follows, in no exception group, and says where to continue."""
+    """The error is raised after them, without an exception group, and contains `resume_skip`."""
 
     async def gate(skip: int) -> None:
         if skip == 9 * number:
@@ -173,7 +173,7 @@ async def test_pages_before_an_error_are_delivered_first(
     server = RecordServer(105, gate=gate)
     with pytest.raises(ServerError) as caught:
         await read(server.listing(page_size=10, prefetch=prefetch), seen)
-    # The first page has ten new records, each later one nine.
+    # The first page has ten new records. Each later page has nine.
     assert len(seen) == caught.value.resume_skip == (1 + 9 * number if number else 0)
     assert server.running == 0
     await read(RecordServer(105).listing(skip=caught.value.resume_skip, page_size=10), seen)
@@ -182,7 +182,7 @@ async def test_pages_before_an_error_are_delivered_first(
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5, 6])
 async def test_an_error_during_a_rewind_ends_the_walk(number: int) -> None:
-    """If a request of a rewind fails, the walk raises its error and says where to continue."""
+    """If a request of a rewind fails, its error is raised with `resume_skip` set."""
 
     def change(index: int) -> None:
         if index == 1:
@@ -196,7 +196,7 @@ async def test_an_error_during_a_rewind_ends_the_walk(number: int) -> None:
         await read_pages(server.listing(page_size=40, prefetch=1), seen)
     assert seen == list(range(len(seen)))
     rest = await server.listing(skip=caught.value.resume_skip).to_list()
-    # Only a completed rewind knows by how much the listing drifted.
+    # Only a completed rewind determines by how much the listing drifted.
     assert (len(seen), caught.value.resume_skip) == (40, 40) or seen + rest == list(range(200))
     assert (len(seen) == 40) is (number < 5)
 
@@ -204,7 +204,7 @@ async def test_an_error_during_a_rewind_ends_the_walk(number: int) -> None:
 @pytest.mark.parametrize("prefetch", [1, 8])
 @pytest.mark.parametrize("number", [0, 3])
 async def test_not_found_is_an_error_on_every_page(prefetch: int, number: int) -> None:
-    """A 404 never ends a listing quietly. Only a short or empty page does."""
+    """A 404 never ends a listing silently. Only a short or empty page does."""
 
     async def gate(skip: int) -> None:
         if skip == 9 * number:
@@ -220,7 +220,7 @@ async def test_not_found_is_an_error_on_every_page(prefetch: int, number: int) -
 
 @pytest.mark.parametrize("iterate", [Listing.pages, Listing.__aiter__])
 async def test_an_iterator_ends_after_its_error(iterate: Any) -> None:
-    """After it has raised its error, an iterator raises StopAsyncIteration every time."""
+    """After raising its error, an iterator raises StopAsyncIteration every time."""
 
     async def gate(_: int) -> None:
         raise NotFound("no such tenant", status_code=404)
@@ -235,7 +235,7 @@ async def test_an_iterator_ends_after_its_error(iterate: Any) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 async def test_other_exceptions_are_raised_unchanged(read: Any) -> None:
-    """An exception that is not the library's is raised unwrapped after the pages before it."""
+    """An exception that is not the library's own is raised unchanged after the preceding pages."""
 
     async def gate(skip: int) -> None:
         if skip == 27:
@@ -251,7 +251,7 @@ async def test_other_exceptions_are_raised_unchanged(read: Any) -> None:
 
 
 async def test_breaking_out_of_a_loop_leaves_nothing_running() -> None:
-    """A loop that is left early leaves no request in progress."""
+    """Leaving a loop early leaves no request in progress."""
     server = RecordServer(1000)
     async for item in server.listing(page_size=10, prefetch=4):
         if item == 25:
@@ -261,7 +261,7 @@ async def test_breaking_out_of_a_loop_leaves_nothing_running() -> None:
 
 @attrs.define
 class CancelAt:
-    """Run a coroutine, and cancel it when it has been suspended a given number of times."""
+    """Run a coroutine and cancel it when it has been suspended a given number of times."""
 
     coroutine: Coroutine[Any, Any, None]
     suspensions: int
@@ -297,7 +297,7 @@ def _drifting_server() -> RecordServer:
 
 
 def _assert_complete(seen: list[int]) -> None:
-    """Assert that the records that were never archived were seen once, in order."""
+    """Assert that the records that were never archived were delivered once and in order."""
     survivors = [*range(2), *range(7, 120)]
     assert [item for item in seen if item in survivors] == survivors
     assert len(seen) == len(set(seen))
@@ -307,11 +307,11 @@ async def _cancel_and_continue(
     seen: list[int], suspensions: int, requests: int, prefetch: int
 ) -> bool:
     """
-    Cancel a walk, check that no request is in progress, and finish the walk.
+    Cancel an iteration, check that no request is in progress, and finish the iteration.
 
-    :param suspensions: Cancel at this suspension of the walk, if not 0.
-    :param requests: Cancel at this request, if not 0.
-    :returns: False if the walk had ended before it was canceled.
+    :param suspensions: the suspension at which to cancel, or 0.
+    :param requests: the request at which to cancel, or 0.
+    :returns: False if the iteration ended before it was canceled.
     """
     server = _drifting_server()
     pages = server.listing(page_size=10, prefetch=prefetch).pages()
@@ -331,29 +331,29 @@ async def _cancel_and_continue(
     with anyio.CancelScope() as scope:
         await CancelAt(walk(), suspensions, scope.cancel)
     assert server.running == 0
-    was_cancelled = scope.cancelled_caught
+    was_canceled = scope.cancelled_caught
     await walk()
-    return was_cancelled
+    return was_canceled
 
 
 @pytest.mark.parametrize("prefetch", [1, 3, 16])
-async def test_a_walk_can_be_cancelled_at_any_point_and_continued(prefetch: int) -> None:
-    """A cancelled walk leaves no request in progress, and loses no record."""
+async def test_a_walk_can_be_canceled_at_any_point_and_continued(prefetch: int) -> None:
+    """A canceled iteration leaves no request in progress and loses no record."""
     for by_suspension, by_request in ((1, 0), (0, 1)):
         for number in range(1, 1000):
             seen: list[int] = []
-            was_cancelled = await _cancel_and_continue(
+            was_canceled = await _cancel_and_continue(
                 seen, by_suspension * number, by_request * number, prefetch
             )
             _assert_complete(seen)
-            if not was_cancelled:
+            if not was_canceled:
                 break
         assert 10 < number < 999
 
 
 @pytest.mark.parametrize("prefetch", [1, 4])
-async def test_a_stream_can_be_cancelled_at_any_point(prefetch: int) -> None:
-    """A cancelled stream leaves no request in progress, and what it delivered has no gaps."""
+async def test_a_stream_can_be_canceled_at_any_point(prefetch: int) -> None:
+    """A canceled stream leaves no request in progress, and the delivered records have no gaps."""
     for number in range(1, 1000):
         seen: list[int] = []
         server = RecordServer(100)
@@ -375,8 +375,8 @@ async def test_a_stream_can_be_cancelled_at_any_point(prefetch: int) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("read", READERS)
-async def test_an_asyncio_task_can_be_cancelled_at_any_point(read: Any) -> None:
-    """`Task.cancel` reaches the walk as CancelledError, and leaves no request in progress."""
+async def test_an_asyncio_task_can_be_canceled_at_any_point(read: Any) -> None:
+    """`Task.cancel` raises CancelledError in the iteration and leaves no request in progress."""
     for number in range(1, 1000):
         seen: list[int] = []
         server = _drifting_server()
@@ -402,7 +402,7 @@ async def test_an_asyncio_task_can_be_cancelled_at_any_point(read: Any) -> None:
 
 @pytest.mark.parametrize("prefetch", [1, 2, 4, 16])
 async def test_a_stream_prefetches_up_to_its_limit(prefetch: int) -> None:
-    """While the consumer works, `prefetch` pages are requested for it, and no more."""
+    """While the consumer works, at most `prefetch` pages are requested in advance."""
     seen: list[int] = []
     server = RecordServer(400)
     async with server.listing(page_size=10).stream(prefetch=prefetch) as items:
@@ -421,7 +421,7 @@ async def test_a_stream_prefetches_up_to_its_limit(prefetch: int) -> None:
 
 @pytest.mark.parametrize("prefetch", [1, 2, 4, 16])
 async def test_a_stream_is_as_concurrent_as_a_loop(prefetch: int) -> None:
-    """With a consumer that keeps pace, a stream needs no more windows than a plain loop."""
+    """With a fast consumer, a stream needs no more windows than a plain loop."""
     windows = []
     for read in (read_items, read_stream):
         server = RecordServer(1000)
@@ -431,7 +431,7 @@ async def test_a_stream_is_as_concurrent_as_a_loop(prefetch: int) -> None:
 
 
 async def test_leaving_a_stream_stops_its_requests() -> None:
-    """After the block was left, even by an error, no request is in progress or sent."""
+    """After the block exits, even with an error, no request is in progress or sent."""
     server = RecordServer(100_000)
     with pytest.raises(KeyError):
         async with server.listing(page_size=10).stream() as items:

@@ -1,4 +1,4 @@
-"""The client under asyncio itself: its task groups, timeouts and event loops."""
+"""The client with asyncio's own task groups, timeouts and event loops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_tasks_of_a_group_share_a_client(emulator: Emulator) -> None:
 
 @pytest.mark.asyncio
 async def test_a_wait_ends_with_asyncio_timeout(emulator: Emulator) -> None:
-    """A timeout of asyncio ends a wait, and the client remains usable."""
+    """An asyncio timeout ends a wait, and the client remains usable."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url) as client:
         trigger = await client.tenants.sync(1, mode="normal")
@@ -40,8 +40,8 @@ async def test_a_wait_ends_with_asyncio_timeout(emulator: Emulator) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_cancelled_block_leaves_no_task(emulator: Emulator) -> None:
-    """A cancelled `async with as_completed(…)` block leaves no task running."""
+async def test_a_canceled_block_leaves_no_task(emulator: Emulator) -> None:
+    """A canceled `async with as_completed(…)` block leaves no task running."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url) as client:
         trigger = await client.tenants.sync(1, mode="normal")
@@ -55,7 +55,7 @@ async def test_a_cancelled_block_leaves_no_task(emulator: Emulator) -> None:
 
 
 def test_a_second_event_loop_is_a_clear_error(emulator: Emulator) -> None:
-    """A client belongs to the event loop of its first request. Use in another one raises."""
+    """Using a client in an event loop other than that of its first request raises an error."""
     emulator.add_tenant()
     client = AsyncPandium(KEY, base_url=emulator.url)
     with asyncio.Runner() as first, asyncio.Runner() as second:
@@ -88,7 +88,7 @@ loop.close()
 
 
 def test_a_forked_process_gets_a_clear_error(emulator: Emulator) -> None:
-    """A client used before a fork raises in the child, and still works in the parent."""
+    """A client used before a fork raises an error in the child and still works in the parent."""
     emulator.add_tenant()
     process = subprocess.run(
         [sys.executable, "-W", "error", "-c", FORKING, KEY, emulator.url],
@@ -103,7 +103,7 @@ def test_a_forked_process_gets_a_clear_error(emulator: Emulator) -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_is_left_after_closing(emulator: Emulator) -> None:
-    """Closing twice is no error, and no task outlives the client."""
+    """Closing a client twice is not an error, and no task outlives the client."""
     emulator.add_tenant()
     before = asyncio.all_tasks()
     client = AsyncPandium(KEY, base_url=emulator.url)

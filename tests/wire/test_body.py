@@ -1,4 +1,4 @@
-"""Response bodies: decompressed, and limited in size."""
+"""Response bodies are decompressed and limited in size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pandium import (
 )
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -45,7 +45,7 @@ def encoded_as(encoding: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "GZIP"])
 async def test_compressed_responses_are_decompressed(httpx_mock: HTTPXMock, encoding: str) -> None:
-    """Gzip under any of its names, and deflate, are decompressed."""
+    """Gzip, under each of its names, and deflate are decompressed."""
     compress = zlib.compress if encoding == "deflate" else gzip.compress
     httpx_mock.add_response(
         stream=ChunkedBody(compress(b'{"tenant_id":1}')), headers=encoded_as(encoding)
@@ -59,7 +59,7 @@ async def test_compressed_responses_are_decompressed(httpx_mock: HTTPXMock, enco
 async def test_consecutive_gzip_members_are_one_body(
     httpx_mock: HTTPXMock, size: int, padding: bytes
 ) -> None:
-    """Several gzip members, with or without padding, are one body, in chunks of any size."""
+    """Several gzip members, with or without padding, form one body in chunks of any size."""
     compressed = b"".join(gzip.compress(part) + padding for part in (b'{"tenant', b'_id":', b"1}"))
     httpx_mock.add_response(stream=ChunkedBody(compressed, size), headers=encoded_as("gzip"))
     async with AsyncPandium(KEY) as client:
@@ -82,7 +82,7 @@ async def test_consecutive_gzip_members_are_one_body(
 async def test_an_invalid_or_oversized_body_is_a_decode_error(
     httpx_mock: HTTPXMock, body: bytes, headers: dict[str, str]
 ) -> None:
-    """A body that cannot be decompressed, or is too large, is a `DecodeError` without a retry."""
+    """An invalid compressed body or an oversized one is a `DecodeError` and is not retried."""
     httpx_mock.add_response(stream=ChunkedBody(body), headers=headers)
     async with AsyncPandium(KEY, max_response_bytes=4000) as client:
         with pytest.raises(DecodeError) as caught:
@@ -92,7 +92,7 @@ async def test_an_invalid_or_oversized_body_is_a_decode_error(
 
 
 async def test_the_size_limit_applies_to_mocked_bodies(httpx_mock: HTTPXMock) -> None:
-    """The size limit applies to a body that a mock already holds in memory."""
+    """The size limit also applies to a body that a mock already holds in memory."""
     httpx_mock.add_response(text=" " * 5000)
     async with AsyncPandium(KEY, max_response_bytes=4000) as client:
         with pytest.raises(DecodeError, match="4000 bytes"):
@@ -123,7 +123,7 @@ ENCODERS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("encoding", ENCODERS)
 async def test_content_encoding_is_a_list(httpx_mock: HTTPXMock, encoding: str) -> None:
-    """A body that was encoded several times is decoded in the reverse order."""
+    """A body that was encoded several times is decoded in reverse order."""
     body = b'{"tenant_id":1}'
     for encode in ENCODERS[encoding]:
         body = encode(body)
@@ -132,7 +132,7 @@ async def test_content_encoding_is_a_list(httpx_mock: HTTPXMock, encoding: str) 
         assert (await client.tenants.metadata(1)).tenant_id == 1
 
 
-# An error status decides
+# The error status takes precedence
 
 
 BROKEN_BODIES = {
@@ -152,7 +152,7 @@ BROKEN_BODIES = {
 async def test_the_status_decides_whatever_the_body_is(
     httpx_mock: HTTPXMock, name: str, status: int, cls: type[APIError]
 ) -> None:
-    """An error status keeps its class if its body cannot be decoded, or is too large."""
+    """The error for a status is raised even if the body cannot be decoded or is too large."""
     body, headers = BROKEN_BODIES[name]
     httpx_mock.add_response(status_code=status, stream=ChunkedBody(body), headers=headers)
     async with AsyncPandium(KEY, max_response_bytes=4000, retry=Retry.never()) as client:
@@ -164,7 +164,7 @@ async def test_the_status_decides_whatever_the_body_is(
 
 @pytest.mark.parametrize("name", BROKEN_BODIES)
 async def test_a_rate_limit_counts_whatever_the_body_is(httpx_mock: HTTPXMock, name: str) -> None:
-    """`Retry-After` is obeyed if the body of its 429 cannot be decoded."""
+    """`Retry-After` is respected even if the body of the 429 response cannot be decoded."""
     body, headers = BROKEN_BODIES[name]
     headers = {**headers, "Retry-After": "3600"}
     httpx_mock.add_response(status_code=429, stream=ChunkedBody(body), headers=headers)
@@ -176,13 +176,13 @@ async def test_a_rate_limit_counts_whatever_the_body_is(httpx_mock: HTTPXMock, n
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [bad.status_and_stall("404 Not Found"), bad.status_and_reset("404 Not Found")],
     ids=["stall", "reset"],
 )
-async def test_the_status_decides_if_the_body_never_comes(behaviour: Behaviour) -> None:
-    """A 404 whose body stalls or breaks off is `NotFound`: nothing was carried out."""
-    with Misbehaving(behaviour) as server:
+async def test_the_status_decides_if_the_body_never_comes(behavior: Behavior) -> None:
+    """A 404 whose body stalls or is cut off is `NotFound`, and its outcome is known."""
+    with Misbehaving(behavior) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=0.5) as client:
             with pytest.raises(NotFound) as caught:
                 await client.tenants.sync(1, mode="normal")

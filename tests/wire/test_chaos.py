@@ -1,4 +1,4 @@
-"""Chaos: what users see of a server that misbehaves in every way, below HTTP and above it."""
+"""Chaos: the errors that users see when a server misbehaves, at the HTTP level and below."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from anyio.lowlevel import current_token
 from pandium import AsyncPandium, Retry, errors
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 pytestmark = pytest.mark.anyio
 
-# Longer than any machine needs to connect or to respond.
+# Long enough for any machine to connect or to respond.
 PATIENT = 20.0
 TWICE = Retry(attempts=2, initial=0)
 
 
 @attrs.frozen
 class Kind:
-    """One operation of each kind that the retry rules distinguish."""
+    """One operation for each kind of request that the retry rules distinguish."""
 
     method: str
     path: str
@@ -79,9 +79,9 @@ KINDS = {
 @attrs.frozen
 class Fate:
     """
-    What a behaviour means to the user if every attempt meets it.
+    The expected result if every attempt meets with a behavior.
 
-    ``again`` is which requests are retried: ``idempotent`` ones, ``all``, or ``none``.
+    ``again`` is the kind of requests that are retried: ``idempotent`` ones, ``all`` or ``none``.
     ``error`` is `None` if the call succeeds.
     """
 
@@ -93,7 +93,7 @@ class Fate:
 
 GOOD = Fate(None)
 LOST = Fate(errors.ConnectionLost, "idempotent")
-# A limit for reads alone, so that a loaded machine still connects.
+# Limit only the time for reads, so that a loaded machine can still connect.
 STALL = bad.stall_before_the_answer().name
 STALLED = Fate(errors.RequestTimeout, "idempotent", timeout=httpx.Timeout(PATIENT, read=0.1))
 TOO_SLOW = Fate(errors.RequestTimeout, "idempotent", timeout=0.2)
@@ -102,12 +102,12 @@ MOVED = Fate(errors.APIError)
 WAITS = Fate(errors.RateLimited, "all", is_unknown=False)
 FAILED = Fate(errors.ServerError, "idempotent")
 
-# The same on every system, because a local port on which nothing listens refuses at once.
+# This is the same on every system, because a port without a listener refuses immediately.
 ELSEWHERE = "http://127.0.0.2:9/v2/tenants/7"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
-CASES: list[tuple[Behaviour, Fate]] = [
-    # The connection breaks.
+CASES: list[tuple[Behavior, Fate]] = [
+    # The connection is lost.
     (bad.reset("part"), LOST),
     (bad.reset("all"), LOST),
     (bad.close("nothing"), LOST),
@@ -161,28 +161,28 @@ CASES: list[tuple[Behaviour, Fate]] = [
     (bad.continue_first(), GOOD),
     (bad.answer_before_the_body(), GOOD),
 ]
-BY_NAME = {behaviour.name: (behaviour, fate) for behaviour, fate in CASES}
+BY_NAME = {behavior.name: (behavior, fate) for behavior, fate in CASES}
 assert len(BY_NAME) == len(CASES)
 
-# What may be over by the next attempt. One slow behaviour is enough.
+# Failures that may be over by the next attempt. One slow behavior is enough.
 PASSING = [
-    behaviour.name
-    for behaviour, fate in CASES
-    if fate.again != "none" and (fate.timeout == PATIENT or behaviour.name == STALL)
+    behavior.name
+    for behavior, fate in CASES
+    if fate.again != "none" and (fate.timeout == PATIENT or behavior.name == STALL)
 ]
 
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def tasks() -> set[Any]:
-    """Return the tasks of asyncio's event loop. trio itself does not end while one is left."""
+    """Return the tasks of asyncio's event loop. A trio loop does not end while a task is left."""
     loop = getattr(token := current_token(), "native_token", token)
     return asyncio.all_tasks() if isinstance(loop, asyncio.AbstractEventLoop) else set()
 
 
 @asynccontextmanager
-async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
-    """Run a server; afterwards no connection to it and no task may be left."""
+async def serving(*script: Behavior, **options: Any) -> AsyncIterator[Misbehaving]:
+    """Run a server and assert that no connection or task is left afterwards."""
     before = tasks()
     with Misbehaving(*script, **options) as server:
         yield server
@@ -214,11 +214,11 @@ async def next_call_succeeds(client: AsyncPandium, kind: Kind, server: Misbehavi
 
 @each_kind
 @pytest.mark.parametrize("name", BY_NAME)
-async def test_each_misbehaviour_has_its_documented_result(kind: Kind, name: str) -> None:
-    """Each misbehaviour raises its error after its attempts; no write is done twice."""
-    behaviour, fate = BY_NAME[name]
+async def test_each_misbehavior_has_its_documented_result(kind: Kind, name: str) -> None:
+    """Each failure raises its documented error after its attempts. No write is executed twice."""
+    behavior, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or (fate.again == "idempotent" and kind.is_idempotent)
-    async with serving(otherwise=behaviour) as server, a_client(server) as client:
+    async with serving(otherwise=behavior) as server, a_client(server) as client:
         error = await failure_of(kind.call(client.with_options(timeout=fate.timeout)))
         assert type(error) is (fate.error or type(None))
         if error is not None:
@@ -231,19 +231,19 @@ async def test_each_misbehaviour_has_its_documented_result(kind: Kind, name: str
         assert set(server.arrived) <= {kind.key}
         assert server.effects[kind.key] <= (server.seen if kind.is_idempotent else 1)
         server.play([])
-        if not behaviour.keeps:
+        if not behavior.keeps:
             await server.until_idle()
         await next_call_succeeds(client, kind, server)
 
 
 @each_kind
 @pytest.mark.parametrize("name", PASSING)
-async def test_a_transient_misbehaviour_is_retried_where_safe(kind: Kind, name: str) -> None:
-    """A failure that happens once is retried if that is safe, and raised otherwise."""
-    behaviour, fate = BY_NAME[name]
+async def test_a_transient_misbehavior_is_retried_where_safe(kind: Kind, name: str) -> None:
+    """A failure that occurs once is retried if that is safe, and raised otherwise."""
+    behavior, fate = BY_NAME[name]
     is_repeated = fate.again == "all" or kind.is_idempotent
-    async with serving(behaviour) as server, a_client(server, Retry(initial=0)) as client:
-        # Not the short limit of the table above, within which a good response may not come.
+    async with serving(behavior) as server, a_client(server, Retry(initial=0)) as client:
+        # Do not use the short limit of the table above, which a good response may exceed.
         limit = httpx.Timeout(PATIENT, read=0.3) if fate is STALLED else PATIENT
         error = await failure_of(kind.call(client.with_options(timeout=limit)))
         assert (error is None) is is_repeated
@@ -253,12 +253,12 @@ async def test_a_transient_misbehaviour_is_retried_where_safe(kind: Kind, name: 
 
 @each_kind
 async def test_a_connection_that_is_reset_at_once(kind: Kind) -> None:
-    """A reset before the request is a failed or a lost connection, as the client observed it."""
+    """A reset before the request is a failed or lost connection, depending on what is observed."""
     async with serving(otherwise=bad.reset("nothing")) as server, a_client(server) as client:
         with pytest.raises(errors.TransportError) as caught:
             await kind.call(client)
         assert type(caught.value) in (errors.ConnectFailed, errors.ConnectionLost)
-        # The first attempt may have failed differently from the last.
+        # The first attempt may have failed in a different way than the last one.
         is_unsent = all("ConnectFailed" in one.result for one in caught.value.attempts)
         assert caught.value.outcome_unknown is not is_unsent
         assert kind.is_idempotent <= (len(caught.value.attempts) == 2)
@@ -271,7 +271,7 @@ async def test_a_connection_that_is_reset_at_once(kind: Kind) -> None:
 
 @each_kind
 async def test_a_refused_connection_is_retried(kind: Kind) -> None:
-    """If nothing listens, every kind of request is retried, because none was carried out."""
+    """If nothing listens, every kind of request is retried, because none was executed."""
     async with serving(is_listening=False) as server, a_client(server) as client:
         with pytest.raises(errors.ConnectFailed) as caught:
             await kind.call(client)
@@ -301,7 +301,7 @@ def fill(listening: socket.socket) -> list[socket.socket]:
 async def test_a_connection_timeout_is_connect_failed(
     kind: Kind, limit: float | httpx.Timeout
 ) -> None:
-    """A host that does not respond at all is a `ConnectFailed`, which every request retries."""
+    """A host that does not respond at all is a `ConnectFailed`. Every request retries it."""
     async with serving(is_listening=False) as server:
         guests = fill(server.socket)
         async with a_client(server) as client:
@@ -319,7 +319,7 @@ async def test_a_connection_timeout_is_connect_failed(
 @each_kind
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(kind: Kind, code: int) -> None:
-    """No redirect is followed: not on the same host, not to another, and not in a loop."""
+    """Redirects are not followed, neither to the same host nor to another one."""
     async with serving() as other, serving() as server:
         for location in (f"{other.url}{kind.path}", f"{server.url}{kind.path}", kind.path):
             server.play([bad.status(f"{code} Moved", Location=location)])
@@ -337,7 +337,7 @@ async def test_redirects_are_not_followed(kind: Kind, code: int) -> None:
 @each_kind
 @pytest.mark.parametrize("form", ["seconds", "HTTP date"])
 async def test_a_long_retry_after_is_raised_at_once(kind: Kind, form: str) -> None:
-    """A `Retry-After` of an hour is raised at once, and the next call is not sent either."""
+    """A `Retry-After` of an hour is raised immediately. The next call is not sent either."""
     then = datetime.now(UTC) + timedelta(hours=1)
     value = "3600" if form == "seconds" else bad.http_date(then)
     async with serving(bad.status("429 Too Many Requests", Retry_After=value)) as server:
@@ -358,7 +358,7 @@ async def test_a_long_retry_after_is_raised_at_once(kind: Kind, form: str) -> No
 @pytest.mark.parametrize("form", ["0.3", "HTTP date"])
 @pytest.mark.parametrize("kind", [KINDS["GET status"], KINDS["POST sync"]], ids=["GET", "POST"])
 async def test_a_retry_after_is_never_shortened(kind: Kind, form: str) -> None:
-    """After a 429, the next request of any kind is sent no earlier than the server asked for."""
+    """After a 429, no request is sent before the time that the server requested."""
     then = datetime.now(UTC) + timedelta(seconds=1.2)
     value = bad.http_date(then) if form == "HTTP date" else form
     async with serving(bad.status("429 Too Many Requests", Retry_After=value)) as server:
@@ -383,8 +383,8 @@ async def test_calls_that_wait_for_a_slot_are_rate_limited_too() -> None:
         except errors.RateLimited as error:
             results.append(error.retry_after)
 
-    behaviour = bad.status("429 Too Many Requests", Retry_After="3600")
-    async with serving(behaviour) as server:
+    behavior = bad.status("429 Too Many Requests", Retry_After="3600")
+    async with serving(behavior) as server:
         async with (
             a_client(server, max_connections=1) as client,
             anyio.create_task_group() as group,
@@ -397,7 +397,7 @@ async def test_calls_that_wait_for_a_slot_are_rate_limited_too() -> None:
 
 @pytest.mark.parametrize("play", ["two answers", "length too short"])
 async def test_stray_bytes_after_a_response_are_not_the_next_response(play: str) -> None:
-    """Bytes after a response are never taken for the response to another request."""
+    """Stray bytes after a response are never treated as the response to another request."""
     stolen = b'{"status": "Stolen"}'
     full = bad.two_answers(stolen) if play == "two answers" else bad.length_too_short()
     async with serving(full) as server, a_client(server, Retry.never()) as client:
@@ -412,7 +412,7 @@ async def test_stray_bytes_after_a_response_are_not_the_next_response(play: str)
 
 @each_kind
 async def test_a_connection_that_the_server_closed_is_not_reused(kind: Kind) -> None:
-    """A connection that was closed while idle fails no call, not even one that is not retried."""
+    """A connection that was closed while idle fails no call, not even one without retries."""
     async with (
         serving(otherwise=bad.close_after_the_answer()) as server,
         a_client(server, Retry.never()) as client,
@@ -436,7 +436,7 @@ async def test_a_connection_is_reused() -> None:
 
 
 async def test_max_connections_limits_the_connections() -> None:
-    """The requests in flight never exceed max_connections, and every one arrives."""
+    """The number of requests in flight never exceeds max_connections, and all of them succeed."""
     async with (
         serving(otherwise=bad.late(0.002)) as server,
         a_client(server, max_connections=3) as client,
@@ -475,7 +475,7 @@ async def test_closing_ends_calls_in_flight_with_a_pandium_error(play: str) -> N
 
 
 async def test_an_outage_costs_a_bounded_number_of_requests() -> None:
-    """If every response is lost, many calls send fewer than twice as many requests in all."""
+    """If every response is lost, the total number of requests is less than twice that of calls."""
     async with serving(otherwise=bad.close("all")) as server:
         async with a_client(server, Retry(initial=0)) as client:
             for _ in range(400):
@@ -485,6 +485,6 @@ async def test_an_outage_costs_a_bounded_number_of_requests() -> None:
 
 
 def test_the_servers_own_good_responses_are_good() -> None:
-    """The good responses of the test server are JSON, each for its own request."""
+    """The test server's good responses are JSON, and each one matches its request."""
     for kind in KINDS.values():
         assert json.loads(bad.good_body(bad.Request(kind.method, kind.path, (), b"")))

@@ -1,4 +1,4 @@
-"""Cancellation: calls that are cancelled at every point, in every way, and what remains of them."""
+"""Calls canceled at every point and in every way leave nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anyio.lowlevel import current_token
 from pandium import AsyncPandium, Retry, errors
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,8 +43,8 @@ def is_on_asyncio() -> bool:
 
 
 @asynccontextmanager
-async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehaving]:
-    """Run a server; afterwards no connection to it and no task may be left."""
+async def serving(*script: Behavior, **options: Any) -> AsyncIterator[Misbehaving]:
+    """Run a server and assert that no connection or task is left afterwards."""
     before = asyncio.all_tasks() if is_on_asyncio() else set()
     with Misbehaving(*script, **options) as server:
         yield server
@@ -54,7 +54,7 @@ async def serving(*script: Behaviour, **options: Any) -> AsyncIterator[Misbehavi
 
 @asynccontextmanager
 async def a_client(server: Misbehaving, **options: Any) -> AsyncIterator[AsyncPandium]:
-    """Open a client; afterwards nothing of it may be in flight."""
+    """Open a client and assert that nothing is in flight afterwards."""
     async with AsyncPandium(KEY, base_url=server.url, timeout=PATIENT, **options) as client:
         yield client
         assert_nothing_in_flight(client)
@@ -75,8 +75,8 @@ async def assert_a_call_succeeds(client: AsyncPandium) -> None:
 
 
 async def assert_twenty_calls_succeed(client: AsyncPandium, server: Misbehaving) -> None:
-    """Assert that every slot and connection still works, concurrently and one after the other."""
-    # Of these calls alone: a cancelled one may still be on its way.
+    """Assert that every slot and connection still works, concurrently and sequentially."""
+    # Count only these calls, because a canceled one may still be on its way.
     sent = ("GET", "/v2/runs/triggers/well/status")
     before = server.arrived[sent]
     with anyio.fail_after(PATIENT):
@@ -112,7 +112,7 @@ async def by_trio(call: Callable[[], Awaitable[object]], seconds: float) -> None
 
 
 async def by_cancel(call: Callable[[], Awaitable[object]], seconds: float) -> None:
-    # Twice, like an impatient user: the second cancellation hits the cleanup of the first.
+    # Cancel twice, as an impatient user would. The second one hits the cleanup of the first.
     task = asyncio.ensure_future(call())
     handles = [asyncio.get_running_loop().call_later(s, task.cancel) for s in (seconds, seconds)]
     try:
@@ -132,7 +132,7 @@ WAYS = [
     pytest.param("trio", by_anyio, id="anyio on trio"),
     pytest.param("trio", by_trio, id="trio"),
 ]
-BEHAVIOURS: dict[str, Callable[[float], Behaviour]] = {
+BEHAVIORS: dict[str, Callable[[float], Behavior]] = {
     "late": bad.late,
     "in pieces": bad.body_in_pieces,
 }
@@ -145,10 +145,10 @@ CALL_KINDS: list[Callable[[AsyncPandium], Awaitable[object]]] = [
 ]
 
 
-@pytest.mark.parametrize("play", BEHAVIOURS)
+@pytest.mark.parametrize("play", BEHAVIORS)
 @pytest.mark.parametrize(("anyio_backend", "cut"), WAYS)
 async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -> None:
-    """After thousands of cancelled calls, 20 of 20 succeed, and nothing of the others is left."""
+    """After thousands of canceled calls, 20 of 20 calls succeed and nothing is left over."""
     rolls = random.Random(20_260_101)
     ends = {"done": 0, "cut": 0}
 
@@ -163,7 +163,7 @@ async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -
                 ends["cut"] += 1
 
     async with (
-        serving(otherwise=BEHAVIOURS[play](0.004)) as server,
+        serving(otherwise=BEHAVIORS[play](0.004)) as server,
         a_client(server, max_connections=SLOTS, retry=Retry.never()) as client,
     ):
         async with anyio.create_task_group() as group:
@@ -176,11 +176,11 @@ async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -
         await assert_twenty_calls_succeed(client, server)
 
 
-# Cancelled in each await
+# Cancellation during each `await`
 
 
 async def until_a_retry_delay() -> None:
-    """Wait until the client has logged a retry, and sleeps before it."""
+    """Wait until the client has logged a retry and is sleeping before it."""
     said = anyio.Event()
 
     class Listener(logging.Handler):
@@ -198,7 +198,7 @@ async def until_a_retry_delay() -> None:
 
 
 class CancellableCall:
-    """A call in the background, until it is cancelled."""
+    """A call that runs in the background until it is canceled."""
 
     def __init__(self, call: Callable[[], Awaitable[object]], *, is_native: bool) -> None:
         self._call = call
@@ -246,8 +246,8 @@ EACH_WAY = pytest.mark.parametrize(
 
 
 @EACH_WAY
-async def test_cancelled_while_waiting_for_a_slot(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled in the queue is never sent, and the next one gets its turn."""
+async def test_canceled_while_waiting_for_a_slot(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled in the queue is never sent, and the next one gets its slot."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -269,8 +269,8 @@ async def test_cancelled_while_waiting_for_a_slot(is_native: bool) -> None:  # n
 
 
 @EACH_WAY
-async def test_cancelled_while_a_slot_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled as it gets its slot passes the slot on."""
+async def test_canceled_while_a_slot_is_handed_over(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled as it gets its slot passes the slot on."""
     async with (
         serving(bad.stall_before_the_answer()) as server,
         a_client(server, max_connections=1) as client,
@@ -288,8 +288,8 @@ async def test_cancelled_while_a_slot_is_handed_over(is_native: bool) -> None:  
 
 
 @EACH_WAY
-async def test_cancelled_while_connecting(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it connects leaks neither a socket nor a slot."""
+async def test_canceled_while_connecting(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while connecting leaks neither a socket nor a slot."""
     async with serving(is_listening=False) as server:
         server.socket.listen(0)
         guests = [socket.socket() for _ in range(3)]
@@ -311,13 +311,13 @@ async def test_cancelled_while_connecting(is_native: bool) -> None:  # noqa: FBT
 
 @EACH_WAY
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [bad.stall_before_the_answer(), bad.stall_in_the_head(), bad.stall_in_the_body()],
-    ids=lambda behaviour: behaviour.name,
+    ids=lambda behavior: behavior.name,
 )
-async def test_cancelled_while_reading(behaviour: Behaviour, is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it reads closes its connection; the next opens its own."""
-    async with serving(behaviour) as server:
+async def test_canceled_while_reading(behavior: Behavior, is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while reading closes its connection. The next one opens its own."""
+    async with serving(behavior) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
                 lambda: client.tenants.sync(7, mode="normal"), is_native=is_native
@@ -331,14 +331,14 @@ async def test_cancelled_while_reading(behaviour: Behaviour, is_native: bool) ->
 
 
 @EACH_WAY
-async def test_cancelled_while_writing(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while it writes is not carried out, and leaves nothing."""
+async def test_canceled_while_writing(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while writing is not executed and leaves nothing behind."""
 
     async def ignore(wire: bad.Wire) -> None:
         await asyncio.Event().wait()
 
     data = {"much": "x" * (1 << 24)}  # more than the socket buffers hold
-    async with serving(Behaviour("ignore", ignore, "head")) as server:
+    async with serving(Behavior("ignore", ignore, "head")) as server:
         async with a_client(server, max_connections=1) as client:
             async with in_background(
                 lambda: client.tenants.update_metadata(7, data), is_native=is_native
@@ -352,8 +352,8 @@ async def test_cancelled_while_writing(is_native: bool) -> None:  # noqa: FBT001
 
 
 @EACH_WAY
-async def test_cancelled_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled during the delay before a retry is not retried."""
+async def test_canceled_between_two_attempts(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled during the delay before a retry is not retried."""
     async with (
         serving(bad.status("503 Service Unavailable", Retry_After="30")) as server,
         a_client(server, max_connections=1) as client,
@@ -366,8 +366,8 @@ async def test_cancelled_between_two_attempts(is_native: bool) -> None:  # noqa:
 
 
 @EACH_WAY
-async def test_cancelled_while_rate_limited(is_native: bool) -> None:  # noqa: FBT001
-    """A call that is cancelled while rate limited is never sent; the rate limit stays."""
+async def test_canceled_while_rate_limited(is_native: bool) -> None:  # noqa: FBT001
+    """A call that is canceled while rate limited is never sent. The rate limit stays in effect."""
     async with (
         serving(bad.status("429 Too Many Requests", Retry_After="0.8")) as server,
         a_client(server, max_connections=1) as client,
@@ -388,8 +388,8 @@ async def test_cancelled_while_rate_limited(is_native: bool) -> None:  # noqa: F
 
 
 @EACH_WAY
-async def test_cancelled_before_it_starts(is_native: bool) -> None:  # noqa: FBT001
-    """A call in a scope that is already cancelled sends nothing and leaves nothing."""
+async def test_canceled_before_it_starts(is_native: bool) -> None:  # noqa: FBT001
+    """A call in a scope that is already canceled sends nothing and leaves nothing behind."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         for _ in range(50):
             if is_native:
@@ -407,7 +407,7 @@ async def test_cancelled_before_it_starts(is_native: bool) -> None:  # noqa: FBT
 
 
 async def test_closing_ends_waiting_calls_and_calls_in_flight() -> None:
-    """Closing a client ends its calls with an error; waiting calls are not sent."""
+    """Closing a client ends its calls with an error. Waiting calls are not sent."""
     async with serving(bad.stall_before_the_answer()) as server:
         client = AsyncPandium(KEY, base_url=server.url, max_connections=1)
         async with anyio.create_task_group() as group:
@@ -421,7 +421,7 @@ async def test_closing_ends_waiting_calls_and_calls_in_flight() -> None:
 
 
 async def test_closing_discards_a_connection_being_made() -> None:
-    """A connection that is established while the client closes is closed, too."""
+    """A connection that is established while the client closes is also closed."""
     async with serving(is_listening=False) as server:
         server.socket.listen(0)
         guests = [socket.socket() for _ in range(3)]
@@ -445,12 +445,12 @@ async def expect_an_error_on_closing(client: AsyncPandium) -> None:
 
 
 async def test_a_failure_releases_its_slot() -> None:
-    """However many calls fail, a single slot serves the next one."""
+    """A single slot still serves the next call after any number of failed calls."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         view = client.with_options(retry=Retry.never())
-        for behaviour in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
+        for behavior in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
             for _ in range(5):
-                server.play([behaviour])
+                server.play([behavior])
                 with pytest.raises(errors.PandiumError):
                     await view.runs.status("t-1")
         await server.until_idle()
@@ -458,7 +458,7 @@ async def test_a_failure_releases_its_slot() -> None:
 
 
 async def test_waiting_for_a_slot_is_in_order_and_without_a_timeout() -> None:
-    """Calls get their slots in order, and the wait does not count towards the timeout."""
+    """Calls get slots in order of arrival, and the wait does not count toward the timeout."""
     async with serving(otherwise=bad.late(0.03)) as server:
         async with a_client(server, max_connections=1, retry=Retry.never()) as client:
             hasty = client.with_options(timeout=0.3)

@@ -1,4 +1,4 @@
-"""Connections: slots, time limits, and the lifetime of a client."""
+"""Connections: slots, time limits and the lifetime of a client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_slots_are_first_come_first_served(emulator: Emulator) -> None:
-    """Requests get their slots in the order in which they asked, without a time limit."""
+    """Requests get slots in the order in which they arrive, without a time limit."""
     emulator.add_tenant()
     async with AsyncPandium(KEY, base_url=emulator.url, max_connections=1, timeout=5) as client:
         order: list[int] = []
@@ -42,7 +42,7 @@ async def test_slots_are_first_come_first_served(emulator: Emulator) -> None:
 
 
 async def test_max_connections_limits_a_users_client(emulator: Emulator) -> None:
-    """`max_connections` limits the requests in flight on a user's own client, too."""
+    """`max_connections` also limits the requests in flight on a user-supplied client."""
     emulator.add_tenant()
     running = most = 0
 
@@ -78,7 +78,7 @@ async def test_a_refused_connection_is_connect_failed() -> None:
 
 
 async def test_a_handshake_that_times_out_is_connect_failed() -> None:
-    """A timeout before the connection is made is a `ConnectFailed`: nothing was sent."""
+    """A timeout before the connection is established is a `ConnectFailed`: nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
         async with AsyncPandium(KEY, base_url=url, timeout=0.1, retry=Retry.never()) as client:
@@ -104,7 +104,7 @@ async def test_a_response_that_times_out_is_an_unknown_outcome() -> None:
 
 
 async def test_an_unclosed_client_warns_where_it_was_created(httpx_mock: HTTPXMock) -> None:
-    """A client that is collected unclosed is a `ResourceWarning` with file and line."""
+    """An unclosed client emits a `ResourceWarning` with file and line when garbage collected."""
     httpx_mock.add_response(json={"tenant_id": 1})
     client, line = AsyncPandium(KEY), sys._getframe().f_lineno
     await client.tenants.metadata(1)
@@ -117,7 +117,7 @@ async def test_an_unclosed_client_warns_where_it_was_created(httpx_mock: HTTPXMo
 
 
 def test_an_unused_client_needs_no_closing() -> None:
-    """A client that sent nothing is collected without a warning."""
+    """A client that sent nothing is garbage collected without a warning."""
     client = AsyncPandium(KEY)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

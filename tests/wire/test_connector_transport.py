@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pandium.emulator import Emulator
-    from support.servers import Behaviour
+    from support.servers import Behavior
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ ENVELOPE = '<?xml version="1.0" encoding="UTF-8"?>\n<a>é</a>'
 
 @attrs.define
 class Upstream:
-    """The system behind the connector: the requests it received, and the data it returns."""
+    """An upstream system that records the requests it receives and returns fixed data."""
 
     data: Any = attrs.field(factory=dict)
     requests: list[ConnectorRequest] = attrs.field(factory=list)
@@ -74,7 +74,7 @@ async def http(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[httpx.
         yield http_client
 
 
-# Requests that the upstream receives.
+# Requests that the upstream receives
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
@@ -104,7 +104,7 @@ async def test_a_json_object_is_forwarded(
 async def test_a_streamed_json_body_is_forwarded(
     http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """A JSON body from a generator is forwarded whole, with its content type."""
+    """A JSON body from a generator is forwarded completely, with its content type."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for chunk in (b'{"a', b'":', b"1}"):
@@ -155,7 +155,7 @@ async def test_accept_selects_the_operation_if_there_is_no_body(
 async def test_credentials_of_the_request_are_dropped(
     http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """Credentials in the request never reach the upstream, in place of the tenant's own."""
+    """Credentials in a request are replaced with those of the tenant."""
     url_with_credentials = HOST.replace("//", "//ada:secret@")
     await http.get(f"{url_with_credentials}/v1", headers={"Proxy-Authorization": "secret"})
     await http.get("/v1", headers={"Authorization": "Bearer secret"})
@@ -164,7 +164,7 @@ async def test_credentials_of_the_request_are_dropped(
 
 
 async def test_connection_headers_are_dropped(http: httpx.AsyncClient, upstream: Upstream) -> None:
-    """Headers of the connection are not forwarded. Repeated headers are joined with commas."""
+    """Hop-by-hop headers are not forwarded. Repeated headers are joined with commas."""
     headers = [("Accept", "*/*"), ("X-Tag", "a"), ("X-Tag", "b"), ("User-Agent", "u/1")]
     await http.post("/v1", json={}, headers=headers)
     assert upstream.last.headers == {
@@ -175,7 +175,7 @@ async def test_connection_headers_are_dropped(http: httpx.AsyncClient, upstream:
     }
 
 
-# Requests that the proxy cannot forward.
+# Requests that the proxy cannot forward
 
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "application/xml"}
@@ -253,7 +253,7 @@ def test_an_invalid_connector_name_is_rejected_at_once(connector: Any) -> None:
         AsyncPandium(KEY).connectors.transport(1, connector)
 
 
-# Responses.
+# Responses
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_an_invalid_connector_name_is_rejected_at_once(connector: Any) -> None:
 async def test_data_becomes_a_response(
     http: httpx.AsyncClient, upstream: Upstream, data: Any, content_type: str, content: bytes
 ) -> None:
-    """The upstream's data is the body of the response, with a content type derived from it."""
+    """The upstream's data becomes a response body with a content type derived from it."""
     upstream.data = data
     response = await http.get("/v1")
     assert (response.status_code, response.content) == (200, content)
@@ -303,7 +303,7 @@ async def test_xml_is_returned_as_xml(
 async def test_an_error_of_the_upstream_is_a_response(
     http: httpx.AsyncClient, upstream: Upstream, code: int
 ) -> None:
-    """An error of the upstream is returned with its status and data, and is not retried."""
+    """An upstream error is returned with its status and data and is not retried."""
     upstream.data = UpstreamFailure(code, {"error": {"code": "E7"}})
     response = await http.get("/v1")
     assert (response.status_code, response.json()) == (code, {"error": {"code": "E7"}})
@@ -315,7 +315,7 @@ async def test_an_error_of_the_upstream_is_a_response(
 async def test_an_error_page_of_the_upstream_is_text(
     http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """An error of the upstream that is not JSON is returned as text."""
+    """An upstream error that is not JSON is returned as text."""
     upstream.data = UpstreamFailure(502, "<html>")
     response = await http.get("/v1")
     assert (response.status_code, response.text) == (502, "<html>")
@@ -327,7 +327,7 @@ async def test_a_lone_surrogate_is_replaced(http: httpx.AsyncClient, upstream: U
     assert (await http.get("/v1")).content == b"a?b"
 
 
-# Failures on the way.
+# Failures along the way
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtu
     assert not upstream.requests
 
 
-FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumError], bool]] = {
+FAILURES: dict[str, tuple[Behavior, type[httpx.TransportError], type[PandiumError], bool]] = {
     "lost": (reset("all"), httpx.ReadError, ConnectionLost, True),
     "500": (status("500 Oops"), httpx.ReadError, ServerError, True),
     "302": (status("302 Found"), httpx.ReadError, APIError, True),
@@ -372,9 +372,9 @@ FAILURES: dict[str, tuple[Behaviour, type[httpx.TransportError], type[PandiumErr
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_failures_are_errors_of_httpx(name: str) -> None:
-    """The class of httpx's error says whether the request may have been carried out."""
-    behaviour, error, cause, is_unknown = FAILURES[name]
-    with Misbehaving(otherwise=behaviour) as server:
+    """The class of the httpx error shows whether the request may have been executed."""
+    behavior, error, cause, is_unknown = FAILURES[name]
+    with Misbehaving(otherwise=behavior) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             transport = client.connectors.transport(1, "crm")
             async with httpx.AsyncClient(transport=transport) as http:
@@ -410,7 +410,7 @@ async def test_the_timeout_of_the_httpx_client_applies() -> None:
 
 
 async def test_a_request_without_timeout_has_that_of_the_client() -> None:
-    """A request without a timeout of its own gets the timeout of the Pandium client."""
+    """A request without a timeout uses the timeout of the Pandium client."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=0.05) as client:
             transport = client.connectors.transport(1, "crm")
@@ -418,8 +418,8 @@ async def test_a_request_without_timeout_has_that_of_the_client() -> None:
                 await transport.handle_async_request(httpx.Request("GET", HOST))
 
 
-async def test_a_cancelled_request_releases_its_connection() -> None:
-    """A cancelled request ends at once and frees its connection for the next one."""
+async def test_a_canceled_request_releases_its_connection() -> None:
+    """A canceled request ends at once and frees its connection for the next one."""
     success = status("200 OK", b'{"data": {"a": 1}}')
     with Misbehaving(stall_before_the_answer(), otherwise=success) as server:
         async with AsyncPandium(KEY, base_url=server.url, max_connections=1) as client:
@@ -436,7 +436,7 @@ async def test_a_cancelled_request_releases_its_connection() -> None:
 async def test_closing_the_transport_leaves_the_client_open(
     client: AsyncPandium, http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    """Closing an httpx client or a transport closes neither the Pandium client nor others."""
+    """Closing an httpx client or its transport does not close the Pandium client."""
     transport = client.connectors.transport(1, "crm")
     async with transport, httpx.AsyncClient(transport=transport) as other:
         await other.get(f"{HOST}/v1")
@@ -475,7 +475,7 @@ async def test_many_requests_share_the_clients_connections(
 async def test_a_transport_keeps_the_options_of_a_view(
     client: AsyncPandium, emulator: Emulator
 ) -> None:
-    """A transport of a view sends the view's headers to Pandium and not to the upstream."""
+    """A view's transport sends the view's headers to Pandium, but not to the upstream."""
     upstream = Upstream()
     emulator.add_tenant("acme")
     emulator.connectors.register("crm", upstream)
@@ -486,7 +486,7 @@ async def test_a_transport_keeps_the_options_of_a_view(
     assert "x-trace" not in dict(upstream.last.headers or {})
 
 
-# A third-party library built on httpx.
+# A third-party library built on httpx
 
 
 @pytest.fixture
@@ -516,7 +516,7 @@ async def test_a_library_reads_and_writes_through_the_proxy(
 
 
 async def test_a_library_raises_its_own_errors(notion: Notion, upstream: Upstream) -> None:
-    """An error of the upstream becomes the library's own error."""
+    """An upstream error becomes an error of the library."""
     upstream.data = UpstreamFailure(404, {"code": "object_not_found", "message": "no page 7"})
     with pytest.raises(APIResponseError, match="no page 7") as caught:
         await notion.pages.retrieve("7")
@@ -524,7 +524,7 @@ async def test_a_library_raises_its_own_errors(notion: Notion, upstream: Upstrea
 
 
 async def test_a_library_recognizes_its_own_timeout() -> None:
-    """A request that exceeds the library's timeout raises the library's own error."""
+    """A request that exceeds the library's timeout raises a timeout error of the library."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             http = httpx.AsyncClient(transport=client.connectors.transport(1, "crm"))

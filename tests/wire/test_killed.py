@@ -27,11 +27,11 @@ SCRIPT = Path(__file__).parents[1] / "support" / "syncing_process.py"
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
 KILLS = 100 if IS_LONG else 12
 ROUNDS = 10 if IS_LONG else 2
-# Enough that the processes are killed before the last tenant has been synced.
+# Large enough that the processes are killed before the last tenant has been synced.
 TENANTS = 12 * KILLS
 MAX_CONCURRENCY = 6
-LONGEST_LIFE = 0.4  # seconds after the process has started, or has sent its first request
-LEASE = 0.5  # seconds on the fast clock of syncing_process.py
+LONGEST_LIFE = 0.4  # seconds after the process starts or sends its first request
+LEASE = 0.5  # seconds on the fast clock in syncing_process.py
 TIME_LIMIT = 120.0
 
 BACKENDS = itertools.cycle(["asyncio", "trio"])
@@ -74,8 +74,8 @@ class SyncingProcess:
         self.popen.send_signal(signal.SIGCONT)
 
     def results(self) -> dict[int, dict[str, Any]]:
-        """Wait for the process to end, and return its one result per tenant."""
-        # Not `communicate`, which would lose what `readline` has buffered.
+        """Wait for the process to end and return its results, one per tenant."""
+        # `communicate` would lose the data that `readline` has buffered.
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None
         limit = threading.Timer(TIME_LIMIT, self.popen.kill)
@@ -135,7 +135,7 @@ def check_triggers(emulator: Emulator, results: dict[int, dict[str, Any]], count
 
 
 def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
-    """Killed at any time, a job resumes. Only tenants whose request was in progress are unknown."""
+    """A job killed at any time can be resumed. Only requests in progress have unknown outcomes."""
     journal, chance = tmp_path / "journal", random.Random()
     sending: set[int] = set()
     with emulator_with(TENANTS) as emulator:
@@ -147,7 +147,7 @@ def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
             sending |= read_sending(journal)
         results = SyncingProcess(emulator, journal, TENANTS).results()
         assert check_triggers(emulator, results, TENANTS) == sending
-        # Once more: all results come from the journal, and nothing is sent.
+        # In a second run, all results come from the journal, and nothing is sent.
         before = emulator.counts.total()
         again = SyncingProcess(emulator, journal, TENANTS).results()
         assert again.keys() == results.keys()
@@ -157,7 +157,7 @@ def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_killed_and_a_suspended_process_harm_no_other(tmp_path: Path, number: int) -> None:
-    """Every process that ends reports all tenants, and each tenant is triggered once."""
+    """Each process that ends reports all tenants, and each tenant is triggered once."""
     journal, chance, tenants = tmp_path / "journal", random.Random(), 80
     with emulator_with(tenants) as emulator:
         killed, suspended = (SyncingProcess(emulator, journal, tenants) for _ in range(2))
@@ -177,7 +177,7 @@ def test_a_killed_and_a_suspended_process_harm_no_other(tmp_path: Path, number: 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_the_files_beside_a_journal_can_be_deleted(tmp_path: Path, number: int) -> None:
-    """They are deleted while processes run, one of which is killed. No tenant is forgotten."""
+    """Deleting a journal's auxiliary files, even after a process is killed, loses no tenant."""
     journal, chance, tenants = tmp_path / "journal", random.Random(), 80
     with emulator_with(tenants) as emulator:
         killed, other = (SyncingProcess(emulator, journal, tenants) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Listings of an emulator whose tenants change while they are read."""
+"""Listings from an emulator whose tenants change while they are read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def interfering_client(
 
 
 async def plain_loop(client: AsyncPandium, integration_id: int) -> list[int]:
-    """Read pages by ``skip`` and ``limit`` until one is short, without this library."""
+    """Read pages by ``skip`` and ``limit`` until one is short, without using this library."""
     seen: list[int] = []
     while True:
         params = {"integration_id": integration_id, "skip": len(seen), "limit": 100}
@@ -70,7 +70,7 @@ async def test_archiving_hides_none_of_five_thousand_tenants(
     *,
     is_complete: bool,
 ) -> None:
-    """With two archived per page, a plain loop silently misses tenants. A listing misses none."""
+    """If two tenants are archived per page, a plain loop misses some, but a listing does not."""
     listed = [emulator.add_tenant().id for _ in range(5000)]
     pick = random.Random(7)
 
@@ -90,8 +90,8 @@ class Change:
     """
     A change by another client.
 
-    :ivar position: The tenant to change, as a fraction of the listing.
-    :ivar name: A number in the name of a tenant to add.
+    :ivar position: the position of the tenant to change, as a fraction of the listing.
+    :ivar name: a number for the name of a tenant to add.
     """
 
     kind: str
@@ -107,11 +107,11 @@ CHANGES = st.builds(
 @attrs.define
 class Registry:
     """
-    The tenants of one integration, which change by a script before each request.
+    An integration's tenants, which change according to a script before each request.
 
-    :ivar other_client: The client that changes them.
-    :ivar listed: The ids of the tenants that are not archived.
-    :ivar always_listed: The ids of those that were listed from the first request on.
+    :ivar other_client: the client that changes the tenants.
+    :ivar listed: the ids of the tenants that are not archived.
+    :ivar always_listed: the ids of the tenants that have been listed since the first request.
     """
 
     emulator: Emulator
@@ -165,7 +165,7 @@ class Registry:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    # The examples share the emulator. Each adds an integration of its own.
+    # The examples share the emulator. Each one adds its own integration.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_tenants_that_are_always_listed_are_delivered_exactly_once(
@@ -179,7 +179,7 @@ async def test_tenants_that_are_always_listed_are_delivered_exactly_once(
     sort_by: str | None,
     is_streamed: bool,
 ) -> None:
-    """Tenants that others add, archive or update meanwhile make no difference."""
+    """Changes to other tenants do not affect tenants that are listed throughout."""
     registry = Registry(emulator, client, script)
     registry.fill(names)
     async with interfering_client(emulator, registry.interfere) as walker:
@@ -215,7 +215,7 @@ async def test_a_loop_may_archive_each_tenant(emulator: Emulator, client: AsyncP
 async def test_updating_the_sort_field_does_not_keep_a_walk_running(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """If each tenant moves to the end once it is read, none is read twice, and the walk ends."""
+    """If each tenant moves to the end after it is read, none is read twice and the walk ends."""
     added = {emulator.add_tenant().id for _ in range(100)}
     seen: list[int] = []
     with pytest.raises(DriftError):
@@ -227,7 +227,7 @@ async def test_updating_the_sort_field_does_not_keep_a_walk_running(
 
 
 async def test_not_found_is_not_an_empty_listing(client: AsyncPandium) -> None:
-    """The runs of an unknown tenant are an error. A listing without records is empty."""
+    """Listing an unknown tenant's runs is an error. A listing without records is empty."""
     with pytest.raises(NotFound) as caught:
         await client.tenants.runs(99).to_list()
     assert caught.value.resume_skip == 0

@@ -1,4 +1,4 @@
-"""Responses mocked with pytest-httpx, as users may do, including some that no real server sends."""
+"""Responses mocked with pytest-httpx, including some that no real server would send."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_requests_go_to_the_configured_origin(
 
 @pytest.mark.parametrize("trigger_id", ["../../tenants", "a/b", "a?b=c", "a#b", "é", "a b", "%2F"])
 async def test_no_id_reaches_another_path(httpx_mock: HTTPXMock, trigger_id: str) -> None:
-    """An id stays one segment of the path, whatever characters it contains."""
+    """An id remains a single path segment, whatever characters it contains."""
     httpx_mock.add_response(json={"status": "Running"})
     async with _client() as client:
         await client.runs.status(Trigger(trigger_id))
@@ -117,7 +117,7 @@ async def test_an_invalid_response_is_a_decode_error_with_a_path(
 async def test_a_proxy_response_without_data_is_an_error(
     httpx_mock: HTTPXMock, content: bytes
 ) -> None:
-    """A response of the connector proxy that has no `data` is a DecodeError."""
+    """A connector proxy response without `data` is a DecodeError."""
     httpx_mock.add_response(content=content)
     async with _client() as client:
         with pytest.raises(DecodeError):
@@ -126,7 +126,7 @@ async def test_a_proxy_response_without_data_is_an_error(
 
 @pytest.mark.parametrize("data", [[1, 2], "text", None, {"a": 1}, 3])
 async def test_upstream_data_is_returned_unchanged(httpx_mock: HTTPXMock, data: Any) -> None:
-    """The data of an upstream may be any JSON value."""
+    """The data returned by an upstream may be any JSON value."""
     httpx_mock.add_response(json={"data": data})
     async with _client() as client:
         result = await client.connectors.xml(1, "crm", method="GET", target_url="https://a.example")
@@ -134,7 +134,7 @@ async def test_upstream_data_is_returned_unchanged(httpx_mock: HTTPXMock, data: 
 
 
 async def test_only_pandiums_own_429_is_retried(httpx_mock: HTTPXMock) -> None:
-    """A connector call is retried after a 429 of Pandium itself, and not after the upstream's."""
+    """A connector call is retried after a 429 from Pandium itself, but not from the upstream."""
     httpx_mock.add_response(status_code=429, json={"detail": "{'data': {'retry': 'later'}}"})
     async with _client(retry=Retry(initial=0)) as client:
         with pytest.raises(APIError) as caught:
@@ -170,7 +170,7 @@ async def test_a_log_response_without_a_url_is_an_error(
 
 
 async def test_an_error_of_the_storage_host_hides_the_signature(httpx_mock: HTTPXMock) -> None:
-    """An error of the storage host contains neither the signed query nor the response body."""
+    """A storage host error contains neither the signed query nor the response body."""
     signed = "https://storage.example/log?signature=s3cr3t"
     httpx_mock.add_response(status_code=302, headers={"Location": signed})
     httpx_mock.add_response(url=signed, status_code=403, text="bad signature s3cr3t")
@@ -184,13 +184,13 @@ async def test_an_error_of_the_storage_host_hides_the_signature(httpx_mock: HTTP
 
 
 async def test_the_storage_host_receives_nothing_of_the_users_client() -> None:
-    """A log download has the signed URL and no headers, cookies or credentials of the user."""
+    """A log download sends no headers, cookies or credentials of a user-supplied client."""
     signed = "https://storage.example/log?signature=s3cr3t"
     requests: list[httpx.Request] = []
 
     def respond(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        # Compared as text, as many mock transports do.
+        # Compare the URL as text, as many mock transports do.
         if str(request.url) == signed:
             return httpx.Response(200, text="the log")
         return httpx.Response(302, headers={"Location": signed})
@@ -213,7 +213,7 @@ async def test_no_logger_writes_a_signed_url(
     caplog: pytest.LogCaptureFixture,
     has_own_client: bool,  # noqa: FBT001 - pytest passes parameters by name
 ) -> None:
-    """The query of a signed URL is sent, but neither our logger nor httpx's writes it."""
+    """The query string of a signed URL is sent, but neither our logger nor httpx's writes it."""
     signed = "https://storage.example/log?signature=s3cr3t"
     httpx_mock.add_response(status_code=302, headers={"Location": signed})
     httpx_mock.add_response(url=signed, text="the log")
@@ -227,7 +227,7 @@ async def test_no_logger_writes_a_signed_url(
 
 
 async def test_a_failing_get_is_retried(httpx_mock: HTTPXMock) -> None:
-    """A GET is retried on transient errors. The error of the last attempt lists all attempts."""
+    """A GET is retried after transient errors. The last error lists all attempts."""
     for _ in range(3):
         httpx_mock.add_response(status_code=503, text="<html>bad gateway</html>")
     async with _client(retry=Retry(attempts=3, initial=0)) as client:
@@ -239,7 +239,7 @@ async def test_a_failing_get_is_retried(httpx_mock: HTTPXMock) -> None:
 
 
 async def test_a_metadata_update_is_retried(httpx_mock: HTTPXMock) -> None:
-    """A metadata update is idempotent and retried on a 503, other updates are not."""
+    """After a 503, a metadata update is retried, because it is idempotent. Others are not."""
     httpx_mock.add_response(status_code=503, is_reusable=True)
     async with _client(retry=Retry(attempts=3, initial=0)) as client:
         for update, attempts in (
@@ -273,7 +273,7 @@ async def test_a_post_is_not_retried_after_a_lost_response(httpx_mock: HTTPXMock
 async def test_an_earlier_attempt_can_make_the_outcome_unknown(
     httpx_mock: HTTPXMock, first: Exception | int, last: Exception | int
 ) -> None:
-    """The outcome is unknown if any attempt may have been carried out, not only the last."""
+    """The outcome is unknown if any attempt, not only the last one, may have been executed."""
     for result in (first, last):
         if isinstance(result, Exception):
             httpx_mock.add_exception(result)
@@ -287,7 +287,7 @@ async def test_an_earlier_attempt_can_make_the_outcome_unknown(
 
 
 async def test_the_outcome_is_known_if_no_attempt_was_carried_out(httpx_mock: HTTPXMock) -> None:
-    """The outcome is known if no attempt can have been carried out."""
+    """The outcome is known if no attempt can have been executed."""
     httpx_mock.add_response(status_code=429)
     httpx_mock.add_response(status_code=404)
     async with _client(retry=Retry(initial=0)) as client:
@@ -304,7 +304,7 @@ async def test_the_outcome_is_known_if_no_attempt_was_carried_out(httpx_mock: HT
 async def test_a_redirect_to_an_invalid_url_is_a_decode_error(
     httpx_mock: HTTPXMock, location: str
 ) -> None:
-    """An invalid URL in `Location` is a DecodeError after one attempt, not an error of httpx."""
+    """An invalid URL in `Location` is a DecodeError after one attempt, not an httpx error."""
     httpx_mock.add_response(status_code=302, headers={"Location": location})
     async with _client() as client:
         with pytest.raises(DecodeError, match="redirects") as caught:
@@ -321,7 +321,7 @@ LOG = "https://storage.example/log?signature=x"
 async def test_a_rate_limit_of_the_storage_host_pauses_no_other_request(
     httpx_mock: HTTPXMock,
 ) -> None:
-    """`Retry-After` of the storage host applies to its own downloads, not to the API."""
+    """`Retry-After` from the storage host applies to downloads, not to the API."""
     httpx_mock.add_response(status_code=302, headers={"Location": LOG}, is_reusable=True)
     for status in (503, 429):
         headers = {"Retry-After": "3600", "X-Secret": "s"}
@@ -350,7 +350,7 @@ async def test_retry_after_pauses_the_whole_client(httpx_mock: HTTPXMock) -> Non
 
 
 async def test_no_error_of_httpx_is_chained(httpx_mock: HTTPXMock) -> None:
-    """Errors have no cause or context of httpx, which would contain the request and the key."""
+    """Errors have no httpx error as cause or context, which would contain the request and key."""
     httpx_mock.add_exception(httpx.ConnectTimeout("slow"))
     async with _client() as client:
         with pytest.raises(PandiumError) as caught:
@@ -362,7 +362,7 @@ async def test_no_error_of_httpx_is_chained(httpx_mock: HTTPXMock) -> None:
 
 
 async def test_an_http_client_of_the_user_is_not_modified(httpx_mock: HTTPXMock) -> None:
-    """A user's `http_client` is used with its headers, and neither modified nor closed."""
+    """A user-supplied client's headers are used. The client is neither modified nor closed."""
     httpx_mock.add_response(json=[TENANT])
     async with httpx.AsyncClient(headers={"X-Team": "blue"}, timeout=3) as own_client:
         async with AsyncPandium(KEY, http_client=own_client, timeout=httpx.Timeout(7)) as client:
@@ -376,7 +376,7 @@ async def test_an_http_client_of_the_user_is_not_modified(httpx_mock: HTTPXMock)
 
 
 class _SilentTransport(httpx.AsyncBaseTransport):
-    """A transport not built on httpcore. It accepts requests and never responds."""
+    """A transport that is not built on httpcore. It accepts requests and never responds."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -388,7 +388,7 @@ class _SilentTransport(httpx.AsyncBaseTransport):
 
 
 async def test_a_request_of_a_foreign_transport_may_have_been_sent() -> None:
-    """A timeout leaves the outcome unknown if the transport does not report its progress."""
+    """After a timeout, the outcome is unknown if the transport reports no progress."""
     silent = _SilentTransport()
     async with (
         httpx.AsyncClient(transport=silent) as own_client,
@@ -403,7 +403,7 @@ async def test_a_request_of_a_foreign_transport_may_have_been_sent() -> None:
 async def test_an_unknown_status_is_logged_once(
     httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unknown status is logged once per client, and not if `classify` is passed."""
+    """An unknown status is logged once per client, unless `classify` is passed."""
     for status in ("Mulling", "Succeeded", "Mulling", "Succeeded", "Mulling"):
         httpx_mock.add_response(json={"status": status})
     fast = Polling(first=0, minimum=0)
@@ -415,7 +415,7 @@ async def test_an_unknown_status_is_logged_once(
 
 
 class RecordingClock(RealClock):
-    """A clock that returns from each sleep at once, and records its duration."""
+    """A clock that returns from each sleep immediately and records the duration."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -427,7 +427,7 @@ class RecordingClock(RealClock):
 async def test_clients_use_the_clock_that_drives_when_they_are_created(
     httpx_mock: HTTPXMock,
 ) -> None:
-    """Clients that are created inside `driving` use its clock, those before and after do not."""
+    """Only clients created inside `driving` use its clock."""
     httpx_mock.add_response(status_code=503, is_reusable=True)
     clock, retry = RecordingClock(), Retry(attempts=2, initial=0.001)
     before = AsyncPandium(KEY, retry=retry)
@@ -442,7 +442,7 @@ async def test_clients_use_the_clock_that_drives_when_they_are_created(
 
 
 async def test_each_header_is_sent_once(httpx_mock: HTTPXMock) -> None:
-    """Header names are case-insensitive, and a header of the request wins over the client's."""
+    """Header names are case-insensitive, and request headers override the client's."""
     httpx_mock.add_response(json={})
     async with _client() as client:
         view = client.with_options(headers={"user-agent": "mine/1", "X-Trace": "1"})
@@ -457,7 +457,7 @@ async def test_each_header_is_sent_once(httpx_mock: HTTPXMock) -> None:
 
 
 async def test_an_empty_response_is_an_error_only_for_models(httpx_mock: HTTPXMock) -> None:
-    """An empty response is None or an empty object, and a DecodeError if a model is expected."""
+    """An empty response is None or an empty object, but a DecodeError if a model is expected."""
     for _ in range(4):
         httpx_mock.add_response(status_code=204)
     async with _client() as client:

@@ -1,4 +1,4 @@
-"""A request counts as not sent only if that was observed, whatever sends it."""
+"""A request counts as not sent only if that was observed, with any transport."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pandium import (
 )
 from support import KEY
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving
+from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RETRY = Retry(initial=0.01)
 SYNC = ("POST", "/v2/tenants/1/sync")
-# A request that reaches the server completely, and a response that never does.
+# A request that is received completely, and a response that is never sent
 LOST_RESPONSES = {
     "reset": bad.reset("all"),
     "closed": bad.close("all"),
@@ -81,9 +81,9 @@ ENGINES = {"httpx": over_httpx, "aiohttp": over_aiohttp, "pyreqwest": over_pyreq
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", LOST_RESPONSES)
 async def test_a_lost_response_never_causes_a_second_post(engine: str, name: str) -> None:
-    """Over any `http_client`, a sync whose response is lost is not sent again."""
-    behaviour: Behaviour = LOST_RESPONSES[name]
-    with Misbehaving(behaviour, behaviour, behaviour, behaviour) as server:
+    """With any `http_client`, a sync whose response is lost is not retried."""
+    behavior: Behavior = LOST_RESPONSES[name]
+    with Misbehaving(behavior, behavior, behavior, behavior) as server:
         async with ENGINES[engine]() as mine:
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
             with pytest.raises(TransportError) as caught:
@@ -95,7 +95,7 @@ async def test_a_lost_response_never_causes_a_second_post(engine: str, name: str
 @pytest.mark.anyio
 @pytest.mark.parametrize("engine", [None, "httpx"])
 async def test_a_refused_connection_is_retried(engine: str | None) -> None:
-    """Over our own pool and over httpx, a refused connection is `ConnectFailed`, and is retried."""
+    """With our own pool and with httpx, a refused connection is `ConnectFailed` and is retried."""
     options: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "retry": RETRY}
     async with over_httpx() as mine:
         if engine is not None:
@@ -115,7 +115,7 @@ async def test_the_class_of_an_exception_proves_nothing(
     is_mock: bool,  # noqa: FBT001
     httpx_mock: HTTPXMock,
 ) -> None:
-    """An exception of any class is an unknown outcome if the transport reports no progress."""
+    """If the transport reports no progress, the outcome is unknown for any class of error."""
     sent = 0
 
     def lie(_: httpx.Request) -> httpx.Response:
@@ -151,7 +151,7 @@ async def test_the_class_of_an_exception_proves_nothing(
     ids=repr,
 )
 async def test_anything_that_a_transport_raises_becomes_a_pandium_error(error: Exception) -> None:
-    """Whatever a transport raises is a `TransportError` with a short text."""
+    """Any exception from a transport becomes a `TransportError` with a short text."""
 
     def fail(_: httpx.Request) -> httpx.Response:
         raise error
@@ -207,7 +207,7 @@ async def fail_in_a_hook(_: object) -> None:
 
 @pytest.mark.anyio
 async def test_a_hook_that_raises_for_status_keeps_the_status() -> None:
-    """With httpx's own raise-for-status hook, a 404 is `NotFound` after one request."""
+    """If a hook calls raise_for_status, a 404 is still `NotFound` after one request."""
     requests = []
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -226,7 +226,7 @@ async def test_a_hook_that_raises_for_status_keeps_the_status() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["request", "response"])
 async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
-    """Any other exception of a hook reaches the caller unchanged, after one request."""
+    """Any other exception from a hook reaches the caller unchanged after one request."""
     requests = []
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -260,7 +260,7 @@ async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
 async def test_an_invalid_signed_url_is_a_decode_error(
     location: str, httpx_mock: HTTPXMock
 ) -> None:
-    """A log at a URL that cannot be requested is a `DecodeError` that does not show the query."""
+    """An invalid log URL is a `DecodeError` that does not show the query string."""
     httpx_mock.add_response(status_code=302, headers={"Location": location})
     async with AsyncPandium(KEY, retry=Retry.never()) as client:
         with pytest.raises(PandiumError) as caught:
@@ -285,7 +285,7 @@ def open_tunnel(*parts: bytes) -> Callable[[anyio.abc.SocketStream], Any]:
 async def test_a_tunnel_that_fails_was_never_sent(
     parts: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy that fails while a tunnel is opened is `ConnectFailed`: the request was not sent."""
+    """A proxy failure while a tunnel is opened is `ConnectFailed`: the request was not sent."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
@@ -302,7 +302,7 @@ async def test_a_tunnel_that_fails_was_never_sent(
 
 @pytest.mark.anyio
 async def test_a_hook_may_raise_before_the_body_is_read() -> None:
-    """A raise-for-status hook keeps the status, although it leaves the body unread."""
+    """If a hook calls raise_for_status before the body is read, the status is kept."""
     with Misbehaving(bad.status("404 Not Found")) as server:
         async with httpx.AsyncClient(event_hooks={"response": [raise_for_status]}) as mine:
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)

@@ -1,4 +1,4 @@
-"""Every operation: its request matches the API's OpenAPI document, and its response is parsed."""
+"""Each operation sends a request that matches the OpenAPI document and parses the response."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPENAPI = OpenAPI.from_dict(DOCUMENT)
 
 
 class SentRequest:
-    """A request that the emulator received, in the form that openapi-core validates."""
+    """A request received by the emulator, in the form that openapi-core validates."""
 
     host_url = "http://127.0.0.1"
     content_type = "application/json"
@@ -64,7 +64,7 @@ Operate = Callable[[AsyncPandium, "Emulator"], Awaitable[Any]]
 
 @attrs.frozen
 class Case:
-    """One operation: its key in the OpenAPI document, a call of it, and the type it returns."""
+    """An operation: its key in the OpenAPI document, an example call and the return type."""
 
     operation: str
     call: Operate
@@ -217,7 +217,7 @@ def seeded(emulator: Emulator) -> Emulator:
 
 
 def test_no_operation_is_forgotten() -> None:
-    """There is a case for each documented operation, and for the two undocumented ones."""
+    """There is a case for each documented operation and for the two undocumented ones."""
     operations = operations_of(DOCUMENT).keys() | UNDOCUMENTED
     cases = {case.operation for case in CASES}
     assert not operations - cases, f"CASES has no case of {sorted(operations - cases)}: add one"
@@ -226,7 +226,7 @@ def test_no_operation_is_forgotten() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_each_operation(case: Case, client: AsyncPandium, seeded: Emulator) -> None:
-    """An operation sends a request that matches the OpenAPI document, and parses the response."""
+    """The request matches the OpenAPI document, and the response is parsed."""
     assert isinstance(await case.call(client, seeded), case.result_type)
     sent = [
         request
@@ -242,7 +242,7 @@ async def test_each_operation(case: Case, client: AsyncPandium, seeded: Emulator
 
 
 async def test_arguments_that_are_none_are_not_sent(client: AsyncPandium, seeded: Emulator) -> None:
-    """An argument that is None is left out of the request."""
+    """Arguments that are None are omitted from the request."""
     await client.tenants.create("acme", 1)
     await client.tenants.list().first()
     await client.tenants.sync(1, mode="normal")
@@ -255,7 +255,7 @@ async def test_arguments_that_are_none_are_not_sent(client: AsyncPandium, seeded
 async def test_update_sends_null_and_the_names_of_the_api(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """`update` sends None as null, and translates short argument names to those of the API."""
+    """`update` sends None as null and translates short argument names to API field names."""
     tenant = await client.tenants.update(1, user_schedule=None, release_id=1)
     assert json.loads(seeded.requests[-1].body) == {
         "user_schedule": None,
@@ -278,7 +278,7 @@ async def test_a_sync_carries_its_payload_to_the_run(
 
 
 async def test_metadata_is_merged(client: AsyncPandium, seeded: Emulator) -> None:
-    """An update of metadata returns all of it, merged."""
+    """A metadata update returns the complete, merged metadata."""
     await client.tenants.update_metadata(1, {"a": 1})
     merged = await client.tenants.update_metadata(1, {"b": 2})
     assert merged.data == {"a": 1, "b": 2}
@@ -288,7 +288,7 @@ async def test_metadata_is_merged(client: AsyncPandium, seeded: Emulator) -> Non
 async def test_a_validation_error_lists_the_rejected_values(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """A 422 error has the location and the message of each rejected value."""
+    """A 422 error contains the location and the message for each rejected value."""
     integration = seeded.add_integration(
         metadata_schema={"type": "object", "properties": {"n": {"type": "integer"}}}
     )
@@ -336,7 +336,7 @@ async def test_log_url_does_not_download_the_log(client: AsyncPandium, seeded: E
 
 
 async def test_request_reaches_any_endpoint(client: AsyncPandium, seeded: Emulator) -> None:
-    """`client.request` has the authentication and the errors of the other operations."""
+    """`client.request` uses the same authentication and errors as the other operations."""
     tenants = await client.request("get", "/v2/tenants", params={"limit": 1, "archived": None})
     assert tenants[0]["name"] == "first"
     assert seeded.requests[-1].query == "limit=1"
@@ -355,7 +355,7 @@ async def test_request_reaches_any_endpoint(client: AsyncPandium, seeded: Emulat
 
 
 async def test_a_view_has_its_own_options(client: AsyncPandium, seeded: Emulator) -> None:
-    """A view adds its headers to those of its client, which stays unchanged."""
+    """A view adds its headers to those of its client, which remains unchanged."""
     view = client.with_options(headers={"X-A": "1"}).with_options(headers={"X-B": "2"})
     await view.tenants.list().first()
     await client.tenants.list().first()
@@ -384,8 +384,8 @@ async def test_a_wait_can_raise_on_failure(client: AsyncPandium, seeded: Emulato
     assert caught.value.status == TriggerStatus("Failed (Timeout)")
 
 
-async def test_many_runs_are_waited_for(client: AsyncPandium, seeded: Emulator) -> None:
-    """Results come in order of completion, or with `wait_all` in the order of the triggers."""
+async def test_many_runs_complete(client: AsyncPandium, seeded: Emulator) -> None:
+    """Results are in order of completion, or in the order of the triggers with `wait_all`."""
     for tenant_id, seconds in ((2, 0.2), (3, 0.05)):
         seeded.add_tenant()
         seeded.runs.script(tenant=tenant_id, appears_after=seconds, phases=[("Succeeded", 0)])
@@ -400,7 +400,7 @@ async def test_many_runs_are_waited_for(client: AsyncPandium, seeded: Emulator) 
 async def test_triggers_may_still_be_produced_while_runs_are_awaited(
     client: AsyncPandium, seeded: Emulator
 ) -> None:
-    """An async iterable may trigger more syncs while the first runs are waited for."""
+    """An async iterable may trigger more syncs while the first runs are in progress."""
     seeded.runs.script(appears_after=0, phases=[("Succeeded", 0)])
 
     async def triggers() -> AsyncIterator[Trigger]:

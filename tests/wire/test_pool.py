@@ -1,4 +1,4 @@
-"""The connection pool: its errors, its idle connections, and who else can see its requests."""
+"""The connection pool: its errors, its idle connections and the mocks that see its requests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _subclasses(cls: type[Exception]) -> list[type[Exception]]:
 
 
 def test_each_error_of_httpcore_has_a_counterpart_in_httpx() -> None:
-    """Each exception that httpcore2 exports becomes the one of the same name in httpx."""
+    """Each httpcore2 exception becomes the httpx exception of the same name."""
     exported = {
         value
         for name in httpcore2.__all__
         if isinstance(value := getattr(httpcore2, name), type) and issubclass(value, Exception)
     }
-    # Handled by the pool, which uses another connection.
+    # The pool handles this error by using another connection.
     exported.discard(httpcore2.ConnectionNotAvailable)
     assert exported == {below for cls in _HTTPCORE_ERRORS for below in _subclasses(cls)}
     for cls in exported:
@@ -67,7 +67,7 @@ async def until_open(server: Misbehaving, count: int) -> None:
 
 
 async def test_the_limit_counts_connections_to_all_hosts() -> None:
-    """An idle connection to one host is closed when another host needs one and none is left."""
+    """If no connection is left for a host, an idle connection to another host is closed."""
     with Misbehaving() as api, Misbehaving() as storage:
         pool = _Pool(2)
         for busy, other in ((api, storage), (storage, api), (api, storage)):
@@ -85,7 +85,7 @@ async def test_the_limit_counts_connections_to_all_hosts() -> None:
 
 
 async def test_respx_mocks_requests_with_using_httpx() -> None:
-    """Respx sees requests with `using="httpx"`: its default patches httpcore, which is not used."""
+    """Respx sees requests with `using="httpx"`. Its default patches httpcore, which is not used."""
     async with respx.mock(using="httpx", base_url=URL) as router, AsyncPandium(KEY) as client:
         route = router.get("/v2/tenants/1/metadata").respond(json={"tenant_id": 1})
         assert (await client.tenants.metadata(1)).tenant_id == 1

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 TIMEOUT = 5.0  # seconds, never reached
 TWICE = Retry(attempts=2, initial=0)
-HOST = "api.pandium.test"  # does not resolve, so only a proxy can connect to it
+HOST = "api.pandium.test"  # this name does not resolve, so only a proxy can connect to it
 USER = "team:p%40ss"
 DECODED_USER = "team:p@ss"
 
@@ -68,7 +68,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
 
 
 @contextmanager
-def tls_server(authority: Authority, *script: bad.Behaviour) -> Iterator[Misbehaving]:
+def tls_server(authority: Authority, *script: bad.Behavior) -> Iterator[Misbehaving]:
     with Misbehaving(*script, tls=authority.server_context()) as server:
         yield server
 
@@ -77,10 +77,10 @@ def create_client(url: str, **options: Any) -> AsyncPandium:
     return AsyncPandium(KEY, base_url=url, retry=TWICE, timeout=TIMEOUT, **options)
 
 
-# Proxies of the environment.
+# Proxies from the environment
 
 ROUTES = {
-    # The scheme of the API's URL, the variables, and the proxy that must be used.
+    # The scheme of the API's URL, the variables, and the proxy that must be used
     "HTTP_PROXY": ("http", {"HTTP_PROXY": "http://{http}"}, "http"),
     "http_proxy": ("http", {"http_proxy": "http://{http}"}, "http"),
     "HTTPS_PROXY": ("https", {"HTTPS_PROXY": "http://{http}"}, "http"),
@@ -122,7 +122,7 @@ ROUTES = {
 async def test_an_invalid_variable_is_named(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid proxy or certificate variable raises an error that names it. No retry follows."""
+    """An invalid proxy or certificate variable raises an error that names it. It is not retried."""
     monkeypatch.setenv(variable, value)
     async with AsyncPandium(KEY, base_url="https://127.0.0.1:9") as client:
         with pytest.raises(errors.ConfigurationError, match=variable) as caught:
@@ -148,7 +148,7 @@ asyncio.run(main())
 
 
 def test_an_invalid_variable_is_named_by_the_first_request_of_a_process() -> None:
-    """The request raises the error, and not the ``async with`` that prepares the process for it."""
+    """The request raises the error, not the ``async with`` block that prepares the process."""
     process = subprocess.run(
         [sys.executable, "-c", FIRST_REQUEST],
         env=os.environ | {"SSL_CERT_FILE": "/nonexistent.pem"},
@@ -196,7 +196,7 @@ async def test_proxy_variables_work_as_in_httpx(
 async def test_a_proxy_receives_its_credentials(
     kind: str, scheme: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The credentials of a proxy's URL reach the proxy, and not the API behind it."""
+    """The credentials in a proxy URL reach the proxy, but not the API behind it."""
     tls = authority.server_context() if scheme == "https" else None
     proxy_class = HttpProxy if kind == "http" else Socks5Proxy
     with proxy_class(user=DECODED_USER) as proxy, Misbehaving(tls=tls) as server:
@@ -204,19 +204,19 @@ async def test_a_proxy_receives_its_credentials(
         async with create_client(server.url) as client:
             assert (await client.runs.status("t-1")).status == "Running"
         assert proxy.targets == [f"127.0.0.1:{server.port}"]
-        if scheme == "https":  # over plain HTTP a real proxy would remove the header
+        if scheme == "https":  # over plain HTTP, a real proxy would remove the header
             [request] = server.requests
             assert request.header("proxy-authorization") is None
 
 
-# TLS through a proxy.
+# TLS through a proxy
 
 
 @pytest.mark.parametrize("proxy_class", [HttpProxy, Socks5Proxy])
 async def test_a_proxy_cannot_read_a_request_over_tls(
     proxy_class: type[Proxy], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over TLS, the key, the path and the body reach the API, and the proxy cannot read them."""
+    """With TLS, the proxy cannot read the key, the path or the body that reach the API."""
     with tls_server(authority) as server, proxy_class({HOST: server.port}) as proxy:
         scheme = "http" if proxy_class is HttpProxy else "socks5"
         monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{proxy.address}")
@@ -250,7 +250,7 @@ def assert_untrusted(error: BaseException) -> None:
 
 
 def variables_of_the_library() -> set[str]:
-    """Return all PANDIUM_* names in the sources, and guesses that users might try."""
+    """Return all PANDIUM_* names in the sources, plus others that users might guess."""
     sources = Path(pandium.__file__).parent.rglob("*.py")
     known = {name for path in sources for name in re.findall(r"PANDIUM_[A-Z_]+", path.read_text())}
     guesses = "VERIFY SSL_VERIFY VERIFY_SSL TLS_VERIFY NO_VERIFY INSECURE CA_BUNDLE CERT_FILE SSL"
@@ -266,7 +266,7 @@ def variables_of_the_library() -> set[str]:
 async def test_an_invalid_certificate_is_never_accepted(
     fault: str, route: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid certificate is a ConnectFailed on every route, and its slot is released."""
+    """An invalid certificate is a ConnectFailed on every route, and the slot is released."""
     proxy_class = Socks5Proxy if route == "socks5" else HttpProxy
     with Misbehaving(tls=INVALID[fault](authority)) as server, proxy_class() as proxy:
         if route != "direct":
@@ -288,7 +288,7 @@ async def test_no_variable_disables_verification(
     value: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No value of any PANDIUM_* variable makes an invalid certificate acceptable."""
-    # A path of its own, because contexts are cached by path.
+    # Use a separate path, because contexts are cached by path.
     path = tmp_path / "ca.pem"
     authority.ca.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -322,7 +322,7 @@ async def test_a_private_authority_must_be_configured(
 async def test_the_clients_of_a_process_share_one_ssl_context(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Certificates are loaded once for all clients, with and without a proxy."""
+    """Certificates are loaded once for all clients, with or without a proxy."""
     path = tmp_path / "ca.pem"  # contexts are cached by path
     authority.ca.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -350,7 +350,7 @@ async def test_the_clients_of_a_process_share_one_ssl_context(
 async def test_a_refused_connect_was_never_sent(
     refusal: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused CONNECT is a ConnectFailed, after which even a POST is retried."""
+    """A refused CONNECT is a ConnectFailed, and even a POST is retried."""
     with tls_server(authority) as server, HttpProxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         async with create_client(server.url, max_connections=1) as client:

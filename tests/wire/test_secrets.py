@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pandium import AsyncPandium, Retry, errors
 from support import servers as bad
-from support.servers import Behaviour, Misbehaving, answer
+from support.servers import Behavior, Misbehaving, answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -30,7 +30,7 @@ TIMEOUT = 20.0  # seconds, never reached
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 _MAX_DEPTH = 12
 
-# Each key starts with characters that no text of the library has, to rule out false matches.
+# Each key starts with characters that no library text contains, to rule out false matches.
 _PREFIX, _DIGITS = "K~9x", "90718"
 _SUFFIX = st.text(string.ascii_letters + string.digits, min_size=1, max_size=9)
 keys = st.one_of(
@@ -41,7 +41,7 @@ keys = st.one_of(
     st.text(string.digits, min_size=12, max_size=20).map(_DIGITS.__add__),
 )
 
-# Response bodies that contain the key.
+# Response bodies that contain the key
 BODIES: dict[str, Callable[[str], bytes]] = {
     "message": lambda key: json.dumps({"message": f"bad key {key}!"}).encode(),
     "detail": lambda key: json.dumps({"detail": f"bad key {key}!"}).encode(),
@@ -67,19 +67,19 @@ BODIES: dict[str, Callable[[str], bytes]] = {
 STATUSES = ["400 Bad", "401 No", "404 No", "409 No", "422 No", "429 Wait", "500 Oops", "307 Move"]
 
 
-def respond(status: str, body: bytes, headers: dict[str, str]) -> Behaviour:
+def respond(status: str, body: bytes, headers: dict[str, str]) -> Behavior:
     async def play(wire: bad.Wire) -> None:
         await wire.send(answer(body, status, headers))
 
-    return Behaviour("respond", play, keeps=True)
+    return Behavior("respond", play, keeps=True)
 
 
-def respond_raw(make: Callable[[str], bytes]) -> Callable[[str], Behaviour]:
+def respond_raw(make: Callable[[str], bytes]) -> Callable[[str], Behavior]:
     return lambda key: bad.garbage(make(key))
 
 
-# Invalid responses and broken connections, most of which echo the key.
-ECHOES: dict[str, Callable[[str], Behaviour]] = {
+# Invalid responses and broken connections, most of which echo the key
+ECHOES: dict[str, Callable[[str], Behavior]] = {
     "garbage": respond_raw(lambda key: f"X-API-KEY: {key}\r\n\r\n".encode()),
     "status line": respond_raw(lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode()),
     "reason": respond_raw(
@@ -135,7 +135,7 @@ def other() -> Iterator[Misbehaving]:
 
 
 class LogRecorder(logging.Handler):
-    """A handler that keeps each record as formatted text and with all its attributes."""
+    """A handler that stores each record as formatted text and with all of its attributes."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -159,7 +159,7 @@ def recorded_logs() -> Iterator[LogRecorder]:
 
 
 def texts_of(value: object, depth: int = 0) -> Iterator[str]:  # noqa: C901 - one case for each type
-    """Yield all text that is reachable from an error by its attributes and its chain."""
+    """Yield all text that is reachable from an error through its attributes and its chain."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
@@ -197,7 +197,7 @@ def assert_hidden(key: str, error: BaseException, records: LogRecorder) -> None:
 def failure_of(
     key: str, url: str, call: Callable[[AsyncPandium], Awaitable[object]], **options: Any
 ) -> tuple[errors.PandiumError, LogRecorder]:
-    """Return the error of a failing call and the logs, and check the reprs of the client."""
+    """Return the error and the logs of a failing call, and check the client's reprs."""
 
     async def run() -> errors.PandiumError:
         async with AsyncPandium(
@@ -239,7 +239,7 @@ def test_an_echoed_key_is_redacted(  # noqa: PLR0917 - hypothesis passes them by
     call: Callable[[AsyncPandium], Awaitable[object]],
     header: str,
 ) -> None:
-    """If an error response echoes the key in body or headers, no error or log shows it."""
+    """If an error response echoes the key in its body or headers, no error or log shows it."""
     headers = {header: f"a {key}", "X-Other": key}
     server.play([], otherwise=respond(status, BODIES[body](key), headers))
     error, records = failure_of(key, server.url, call)
@@ -260,7 +260,7 @@ def test_no_failure_below_http_shows_the_key(
     echo: str,
     call: Callable[[AsyncPandium], Awaitable[object]],
 ) -> None:
-    """An invalid response that contains the key, a lost connection or a stall does not show it."""
+    """No error for an invalid response, a lost connection or a stall shows the key."""
     assume(not (echo.startswith("success of the wrong") and call is ANY_JSON))
     server.play([], otherwise=ECHOES[echo](key))
     timeout = httpx.Timeout(TIMEOUT, read=0.02 if echo == "stall" else TIMEOUT)
@@ -283,7 +283,7 @@ def test_no_failure_to_connect_shows_the_key(
 @given(key=keys)
 @settings(quick, max_examples=20)
 def test_errors_of_misuse_show_no_key(server: Misbehaving, key: str) -> None:
-    """The error of a client that is closed or used in another event loop does not show the key."""
+    """The error for a closed client or a second event loop does not show the key."""
     server.play([])
     client = AsyncPandium(key, base_url=server.url)
 
@@ -297,14 +297,14 @@ def test_errors_of_misuse_show_no_key(server: Misbehaving, key: str) -> None:
     assert_hidden(key, caught.value, records)
 
 
-# Tracebacks.
+# Tracebacks
 
 HEAD_KEY = "sekrit-key-0123456789"
 HOOK_ERROR = ValueError("a hook's own")
 
 
 def leaks_in(error: BaseException) -> Iterator[str]:
-    """Yield each local variable that shows the key, in the frames of an error and of its chain."""
+    """Yield each local variable that shows the key in the frames of an error and its chain."""
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
     while pending:
@@ -328,25 +328,25 @@ def leaks_in(error: BaseException) -> Iterator[str]:
 def shown(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - an object that is not yet complete
+    except Exception:  # noqa: BLE001 - a partly initialized object may raise anything
         return ""
 
 
 async def fail(client: AsyncPandium, call: Callable[[AsyncPandium], Awaitable[object]]) -> None:
-    """Make a call, and check the traceback of its error or cancellation."""
+    """Make a call and check the traceback of its error or cancellation."""
     try:
         await call(client)
     except BaseException as error:
-        assert list(leaks_in(error)) == []  # noqa: PT017 - cancellations too
+        assert list(leaks_in(error)) == []  # noqa: PT017 - cancellations are also caught
         raise
 
 
-def echo(status: str) -> Behaviour:
+def echo(status: str) -> Behavior:
     body = json.dumps({"detail": HEAD_KEY}).encode()
     return respond(status, body, {"X-Echo": HEAD_KEY, "Location": f"/?{HEAD_KEY}"})
 
 
-FAILURES: dict[str, Behaviour] = {
+FAILURES: dict[str, Behavior] = {
     "error": echo("400 Bad"),
     "unavailable": echo("503 Wait"),
     "redirect": echo("307 Move"),
@@ -368,7 +368,7 @@ LONG = "a" * 70_000
 def test_no_traceback_has_the_key_in_a_local_variable(
     server: Misbehaving, failure: str, backend: str
 ) -> None:
-    """No frame of a failed call, of any library, has the key or a response that echoes it."""
+    """No frame of a failed call contains the key or a response that echoes it."""
     server.play([], otherwise=FAILURES[failure])
 
     async def run() -> None:
@@ -384,7 +384,7 @@ def test_no_traceback_has_the_key_in_a_local_variable(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_traceback_of_misuse_has_the_key_in_a_local_variable(backend: str) -> None:
-    """No frame of a call that is not sent has the key, whatever prevents it."""
+    """No frame of a call that is rejected before it is sent contains the key."""
     with Misbehaving(is_listening=False) as absent:
         client = AsyncPandium(HEAD_KEY, base_url=absent.url, retry=Retry.never())
     calls: list[Callable[[AsyncPandium], Awaitable[object]]] = [
@@ -414,7 +414,7 @@ def test_no_traceback_of_misuse_has_the_key_in_a_local_variable(backend: str) ->
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_cancellation_has_the_key_in_a_local_variable(server: Misbehaving, backend: str) -> None:
-    """Wherever a call is cancelled, no frame of the cancellation has the head of the request."""
+    """Wherever a call is canceled, no frame of the cancellation contains the request head."""
     server.play([], otherwise=bad.stall_before_the_answer())
 
     async def run(checkpoints: int) -> None:
@@ -424,13 +424,13 @@ def test_no_cancellation_has_the_key_in_a_local_variable(server: Misbehaving, ba
             for _ in range(checkpoints):
                 await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
-        await anyio.sleep(0.01)  # asyncio closes a socket in its next step
+        await anyio.sleep(0.01)  # asyncio closes the socket in the next step
 
     for checkpoints in range(30):
         anyio.run(run, checkpoints, backend=backend)
 
 
-# Larger than the buffers of a socket, so that sending the head of the request waits.
+# The head is larger than the socket buffers, so that sending it blocks.
 BIG = {"X-Big": "b" * 20_000_000}
 
 
@@ -440,12 +440,12 @@ async def read_nothing(wire: bad.Wire) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("seconds", [0.2, 10.0], ids=["cancelled", "reset"])
+@pytest.mark.parametrize("seconds", [0.2, 10.0], ids=["canceled", "reset"])
 def test_no_failure_to_send_the_head_has_the_key_in_a_local_variable(
     server: Misbehaving, seconds: float, backend: str
 ) -> None:
-    """If sending the head is cancelled or fails, no frame has the head of the request."""
-    server.play([], otherwise=Behaviour("read nothing", read_nothing, "nothing"))
+    """If sending the head is canceled or fails, no frame contains the request head."""
+    server.play([], otherwise=Behavior("read nothing", read_nothing, "nothing"))
 
     async def run() -> None:
         client = AsyncPandium(HEAD_KEY, base_url=server.url, retry=Retry.never())
@@ -458,7 +458,7 @@ def test_no_failure_to_send_the_head_has_the_key_in_a_local_variable(
 
 
 def test_the_error_of_a_hook_is_unchanged(server: Misbehaving) -> None:
-    """An error of the user's own hook keeps its frames, and none of the others has the key."""
+    """An error from a user's hook keeps its frames, and no other frame contains the key."""
     server.play([])
 
     async def hook(_: httpx.Response) -> None:
@@ -477,7 +477,7 @@ def test_the_error_of_a_hook_is_unchanged(server: Misbehaving) -> None:
 
 
 def test_the_search_for_local_variables_finds_them() -> None:
-    """`leaks_in` finds the key in the frames of other files, and along the chain."""
+    """`leaks_in` finds the key in the frames of other files and along the chain."""
     with pytest.raises(ValueError, match="Expecting") as failed:
         json.loads(HEAD_KEY)
     assert any("decoder.py" in leak for leak in leaks_in(failed.value))
@@ -486,7 +486,7 @@ def test_the_search_for_local_variables_finds_them() -> None:
     assert any("decoder.py" in leak for leak in leaks_in(error))
 
 
-# Logs of the libraries below.
+# Logs of the underlying libraries
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -499,7 +499,7 @@ def test_no_log_of_any_logger_shows_the_key_or_a_signed_url(
     *,
     is_ours: bool,
 ) -> None:
-    """At level DEBUG, no record of any logger has the key or the signature of a URL."""
+    """At level DEBUG, no log record contains the key or the signature of a URL."""
     signed = f"{other.url}/run.log?file='a b'&X-Amz-Signature=SIGNATURE"
     server.play(
         [
@@ -533,7 +533,7 @@ def test_no_log_of_any_logger_shows_the_key_or_a_signed_url(
         assert "SIGNATURE" not in text
 
 
-# The key.
+# The key
 
 
 @given(
@@ -551,7 +551,7 @@ def test_the_key_is_sent_only_to_the_configured_origin(  # noqa: PLR0917 - hypot
     call: Callable[[AsyncPandium], Awaitable[object]],
     suffix: str,
 ) -> None:
-    """A redirect is not followed, except for a log, whose download does not have the key."""
+    """Only log redirects are followed, and the download request does not contain the key."""
     cookie = {"Location": f"{other.url}{suffix}", "Set-Cookie": f"key={key}; Path=/"}
     server.play([respond(f"{code} Moved", b"", cookie)])
     other.play([], otherwise=bad.status("403 Forbidden", f"unknown key {key}".encode()))
@@ -567,7 +567,7 @@ def test_the_key_is_sent_only_to_the_configured_origin(  # noqa: PLR0917 - hypot
         assert key not in request.target
 
 
-# Ids and headers.
+# Ids and headers
 
 ids = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
@@ -577,7 +577,7 @@ ids = st.one_of(
     ),
 )
 PATHS: list[tuple[int, int, Callable[[AsyncPandium, str], Awaitable[object]]]] = [
-    # The number of segments, the index of the id, and the call.
+    # The number of segments, the index of the id, and the call
     (5, 3, lambda client, id_: client.runs.status(id_)),
     (4, 2, lambda client, id_: client.tenants.sync(id_, mode="normal")),  # type: ignore[arg-type]
     (3, 2, lambda client, id_: client.tenants.archive(id_)),  # type: ignore[arg-type]
@@ -598,7 +598,7 @@ def test_no_id_reaches_another_path(
     id_: str,
     path: tuple[int, int, Callable[[AsyncPandium, str], Awaitable[object]]],
 ) -> None:
-    """An id is sent as exactly one encoded path segment, or rejected before anything is sent."""
+    """An id is sent as exactly one encoded path segment or rejected before anything is sent."""
     segments, position, call = path
     server.play([], otherwise=bad.status("404 Not Found"))
     before = len(server.requests)
@@ -634,7 +634,7 @@ def test_no_id_reaches_another_path(
 @example(name="X-API-KEY", value="another")
 @settings(quick, max_examples=100)
 def test_no_header_injects_another(server: Misbehaving, name: str, value: str) -> None:
-    """A user's header is sent unchanged or rejected. It adds no line and never replaces the key."""
+    """A user's header is sent unchanged or rejected. It cannot add lines or replace the key."""
     server.play([])
     before = len(server.requests)
 
@@ -654,7 +654,7 @@ def test_no_header_injects_another(server: Misbehaving, name: str, value: str) -
 
 
 def test_the_search_for_secrets_finds_them() -> None:
-    """`texts_of` and `recorded_logs` find text wherever an error or a record may contain it."""
+    """`texts_of` and `recorded_logs` find text anywhere in an error or record."""
     error = errors.APIError("x", status_code=400, body={"a": [{"secret": 1}]})
     error.__cause__ = OSError("caused by another")
     error.add_note("a note")

@@ -1,4 +1,4 @@
-"""`tenants.sync_all` of a client, against the emulator and servers that misbehave."""
+"""A client's `tenants.sync_all` with the emulator and with servers that misbehave."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def posts(emulator: Emulator) -> list[Any]:
     ],
 )
 async def test_invalid_arguments_are_named(argument: str, options: dict[str, Any]) -> None:
-    """An invalid argument raises a ValueError that names it, before the block is entered."""
+    """An invalid argument raises a ValueError that names it before the block is entered."""
     arguments = {"tenants": [1], "mode": "normal", **options}
     async with AsyncPandium("key", base_url="http://127.0.0.1:1") as client:
         with pytest.raises(ValueError, match=rf"\b{argument}\b"):
@@ -77,7 +77,7 @@ async def test_invalid_arguments_are_named(argument: str, options: dict[str, Any
 
 
 async def test_a_listing_is_read_while_syncs_run(client: AsyncPandium, emulator: Emulator) -> None:
-    """A listing of the same client is a source. Payloads and statuses belong to their tenants."""
+    """A listing from the same client can be the source. Payloads and statuses match the tenants."""
     emulator.runs.script(appears_after=0, phases=[("Running", 0.1), ("Succeeded", 0)])
     for _ in range(30):
         emulator.add_tenant()
@@ -111,7 +111,7 @@ async def test_a_listing_is_read_while_syncs_run(client: AsyncPandium, emulator:
 async def test_on_triggered_gets_trigger_and_tenant(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """The callback gets each `Trigger` with the tenant's id, and none from the journal."""
+    """The callback receives each new `Trigger` with the tenant's id, but none from the journal."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     for _ in range(3):
         emulator.add_tenant()
@@ -147,7 +147,7 @@ async def test_one_payload_serves_all_tenants(client: AsyncPandium, emulator: Em
 
 
 async def test_an_invalid_payload_is_one_result(client: AsyncPandium, emulator: Emulator) -> None:
-    """If a function returns no JSON object for a tenant, its result has a ValueError."""
+    """If a function returns anything but a mapping, the tenant's result has a ValueError."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     for _ in range(3):
         emulator.add_tenant()
@@ -176,7 +176,7 @@ async def test_an_api_error_is_one_result(client: AsyncPandium, emulator: Emulat
 
 
 class WholeNumber:
-    """An integer of another type, such as one of NumPy."""
+    """An integer of another type, as in NumPy."""
 
     def __init__(self, value: int) -> None:
         self._value = value
@@ -186,7 +186,7 @@ class WholeNumber:
 
 
 async def test_integers_of_other_types_are_ids(client: AsyncPandium, emulator: Emulator) -> None:
-    """A tenant's id is any whole number, and so are the numbers among the arguments."""
+    """A tenant's id and other integer arguments may be of any integer type."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     emulator.add_tenant()
     tenants: Any = [WholeNumber(1)]
@@ -202,7 +202,7 @@ async def test_integers_of_other_types_are_ids(client: AsyncPandium, emulator: E
 
 
 async def test_a_lost_response_is_not_retried(tmp_path: Path) -> None:
-    """If the connection breaks after the POST was read, there is one result and no second POST."""
+    """If the connection is lost after the POST was read, there is one result and no second POST."""
     with Misbehaving(servers.close("all")) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             for _ in range(2):
@@ -217,7 +217,7 @@ async def test_a_lost_response_is_not_retried(tmp_path: Path) -> None:
 
 
 async def test_a_job_outlives_its_client(emulator: Emulator, tmp_path: Path) -> None:
-    """Another client resumes the job of one that was closed early."""
+    """Another client can resume a job whose client was closed early."""
     emulator.runs.script(appears_after=0, phases=[("Running", 0.3), ("Succeeded", 0)])
     for _ in range(12):
         emulator.add_tenant()
@@ -241,7 +241,7 @@ async def test_a_job_outlives_its_client(emulator: Emulator, tmp_path: Path) -> 
 
 
 async def test_a_journal_belongs_to_one_job(emulator: Emulator, tmp_path: Path) -> None:
-    """Another mode or another base URL raises an error that shows both, and nothing is sent."""
+    """A different mode or base URL raises an error that shows both, and nothing is sent."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     emulator.add_tenant()
     journal = tmp_path / "journal"
@@ -265,7 +265,7 @@ async def test_a_journal_belongs_to_one_job(emulator: Emulator, tmp_path: Path) 
 async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """If another process never releases its lock, each tenant has a result nevertheless."""
+    """Each tenant has a result even if another process never releases its lock."""
     emulator.runs.script(appears_after=0, phases=[("Running", 600)])
     tenants = [emulator.add_tenant().id for _ in range(8)]
     journal = tmp_path / "journal"
@@ -290,7 +290,7 @@ async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
 async def test_a_cancellation_takes_one_grace_period_while_the_journal_is_locked(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """However many results wait to be recorded, cancelling ends within seconds."""
+    """Canceling ends within seconds, however many results are waiting to be recorded."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     tenants = 20
     ids = [emulator.add_tenant().id for _ in range(tenants)]
@@ -329,7 +329,7 @@ async def test_a_cancellation_takes_one_grace_period_while_the_journal_is_locked
 async def test_neither_key_nor_payload_is_in_the_journal(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """The files of the journal contain neither the API key nor any payload."""
+    """The journal files contain neither the API key nor any payload."""
 
     def check() -> None:
         written = b"".join(file.read_bytes() for file in tmp_path.iterdir())

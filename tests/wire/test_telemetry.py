@@ -64,7 +64,7 @@ async def test_a_call_is_one_span_with_its_attempts(httpx_mock: HTTPXMock) -> No
 
 
 async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:
-    """The span of a failed call has the type of its error, and no traceback."""
+    """The span of a failed call contains the type of the error, but no traceback."""
     httpx_mock.add_exception(httpx.ReadError("gone"))
     httpx_mock.add_response(status_code=500)
     SPANS.clear()
@@ -97,7 +97,7 @@ async def test_an_emulator_records_nothing(emulator: Emulator) -> None:
 async def test_calls_work_without_opentelemetry(
     httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without OpenTelemetry a call works, and records nothing."""
+    """Without OpenTelemetry, calls work and record nothing."""
     httpx_mock.add_response(json={"tenant_id": 1})
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     load_instruments.cache_clear()
@@ -133,7 +133,7 @@ async def test_calls_work_if_only_the_namespace_is_installed(
 async def test_a_provider_that_fails_is_logged_once(
     httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If OpenTelemetry cannot be initialized, calls work and one warning says so."""
+    """If OpenTelemetry cannot be initialized, calls work and one warning is logged."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such provider")
@@ -149,7 +149,7 @@ async def test_a_provider_that_fails_is_logged_once(
 
 
 class FailingProcessor(SpanProcessor):
-    """A span processor of a user that raises."""
+    """A user-supplied span processor that raises an error."""
 
     def on_start(self, span: object, parent_context: object = None) -> None:
         raise RuntimeError("the exporter is down")
@@ -159,7 +159,7 @@ class FailingProcessor(SpanProcessor):
 async def test_a_span_that_fails_does_not_fail_its_call(
     httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever a span processor raises is logged, and the call succeeds."""
+    """Any exception from a span processor is logged, and the call succeeds."""
     provider = TracerProvider()
     provider.add_span_processor(FailingProcessor())
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)

@@ -1,4 +1,4 @@
-"""The transport: what it logs, and the rate limit."""
+"""The transport's log messages and its rate limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_each_request_is_one_debug_line(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request is logged with method, path, status, attempt and duration, without the key."""
+    """A request is logged with its method, path, status, attempt and duration, without the key."""
     with caplog.at_level(logging.DEBUG, logger="pandium"):
         async with AsyncPandium(KEY, base_url=emulator.url) as client:
             with pytest.raises(NotFound):
@@ -34,7 +34,7 @@ async def test_each_request_is_one_debug_line(
 async def test_a_retry_is_a_warning(
     httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A retry is logged with its reason, its delay and its number."""
+    """A retry is logged with its reason, delay and attempt number."""
     httpx_mock.add_response(status_code=503)
     httpx_mock.add_response(json={"tenant_id": 1})
     async with AsyncPandium(KEY, retry=Retry(initial=0)) as client:

@@ -1,4 +1,4 @@
-"""Waiting for runs of the emulator, on a manual clock that passes hours in no time."""
+"""Waiting for emulator runs on a manual clock, on which hours pass instantly."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def sync(emulator: Emulator, client: AsyncPandium) -> Trigger:
     return await client.tenants.sync(tenant.id, mode="normal")
 
 
-async def test_a_run_of_two_hours_is_waited_for(emulator: Emulator, client: AsyncPandium) -> None:
-    """A wait of two hours ends within 20 seconds of the run, after fewer than 700 polls."""
+async def test_a_run_of_two_hours_completes(emulator: Emulator, client: AsyncPandium) -> None:
+    """A wait of two hours ends within 20 seconds of the run after fewer than 700 polls."""
     script(emulator, ("Running", 2 * HOUR), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -126,7 +126,7 @@ SUCCESS: list[Any] = [("Running", 100), (None, 30), ("Running", 30), ("Succeeded
 async def test_wait_and_as_completed_agree(
     emulator: Emulator, client: AsyncPandium, phases: list[Any]
 ) -> None:
-    """For equal runs both have the same status or error after the same polls and seconds."""
+    """For equal runs, both have the same status or error after the same polls and seconds."""
     script(emulator, *phases)
     outcomes = []
     for method in (by_wait, by_as_completed):
@@ -142,7 +142,7 @@ async def test_wait_and_as_completed_agree(
 async def test_a_404_for_twenty_minutes_is_waited_out(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """A wait goes on while the trigger has no run, and ``on_status`` is not called."""
+    """A wait continues while the trigger has no run, and ``on_status`` is not called."""
     script(emulator, ("Succeeded", 0), appears_after=1200)
     trigger = await sync(emulator, client)
     seen: list[TriggerStatus] = []
@@ -157,7 +157,7 @@ async def test_a_404_for_twenty_minutes_is_waited_out(
 async def test_a_status_that_flickers_is_waited_on(
     emulator: Emulator, client: AsyncPandium, gap: float | Polls
 ) -> None:
-    """A 404 between two equal statuses is waited out, and is no change of status."""
+    """A 404 between two equal statuses is ignored and does not count as a change."""
     script(emulator, ("Running", 60), (None, gap), ("Running", 60), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     seen: list[str] = []
@@ -180,7 +180,7 @@ async def test_a_result_counts_its_polls(emulator: Emulator, client: AsyncPandiu
 async def test_an_unknown_status_is_logged_once(
     emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unknown status is active, and is logged once unless ``classify`` is given."""
+    """An unknown status is active and is logged once, unless ``classify`` is passed."""
     script(emulator, ("Mulling", 60), ("Pondering", 60), ("Mulling", 60), ("Succeeded", 0))
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -198,7 +198,7 @@ async def test_an_unknown_status_is_logged_once(
 async def test_at_most_a_hundred_unknown_statuses_are_logged(
     emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that invents statuses does not fill the log."""
+    """A server that makes up statuses does not flood the log."""
     phases: list[Phase] = [(f"Status {number}", Polls(1)) for number in range(150)]
     script(emulator, *phases, ("Succeeded", 0))
     trigger = await sync(emulator, client)
@@ -208,7 +208,7 @@ async def test_at_most_a_hundred_unknown_statuses_are_logged(
 
 
 async def test_a_run_that_hangs_fails(emulator: Emulator, client: AsyncPandium) -> None:
-    """The service kills a run after ten minutes, and the wait raises ``RunFailed``."""
+    """The service kills a hanging run after ten minutes, and the wait raises ``RunFailed``."""
     emulator.runs.script(phases=[("Running", math.inf)])
     trigger = await sync(emulator, client)
     async with emulator.clock.autojump():
@@ -244,8 +244,8 @@ async def test_a_wait_ends_at_its_time_limit(emulator: Emulator, client: AsyncPa
     assert caught.value.polls == count_polls(emulator)
 
 
-async def test_a_cancelled_wait_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
-    """After a cancellation there are no more polls, and the client is still usable."""
+async def test_a_canceled_wait_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
+    """After a cancellation, no more polls are sent, and the client remains usable."""
     script(emulator, ("Running", 600), ("Succeeded", 0))
     triggers = [await sync(emulator, client) for _ in range(3)]
     async with emulator.clock.autojump():
@@ -263,7 +263,7 @@ async def test_a_cancelled_wait_stops_polling(emulator: Emulator, client: AsyncP
 
 
 async def test_leaving_the_block_stops_polling(emulator: Emulator, client: AsyncPandium) -> None:
-    """Results that arrived before the block was left are delivered; no more polls follow."""
+    """Results received before the block is left are delivered. No more polls are sent."""
     triggers = []
     for number in range(20):
         script(emulator, ("Running", 60.0 * number), ("Succeeded", 0))
@@ -283,7 +283,7 @@ async def test_leaving_the_block_stops_polling(emulator: Emulator, client: Async
 async def test_an_error_of_the_source_loses_no_results(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """The triggers before the error are waited for; then the error is raised unchanged."""
+    """A source error is raised unchanged after the results of all preceding triggers."""
     script(emulator, ("Running", 300), ("Succeeded", 0))
 
     async def source() -> AsyncIterator[Trigger]:
@@ -306,7 +306,7 @@ async def test_an_error_of_the_source_loses_no_results(
 async def test_a_hundred_results_arrive_in_order_of_completion(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """Each of a hundred runs is one result, after the results of all runs that ended before."""
+    """Each of a hundred runs has one result, after those of all runs that ended earlier."""
     ends = {}
     for number in range(100):
         seconds = 100.0 * (1 + number * 3 % 4)
@@ -323,7 +323,7 @@ async def test_a_hundred_results_arrive_in_order_of_completion(
 
 
 async def test_several_clients_share_the_clock(emulator: Emulator, client: AsyncPandium) -> None:
-    """All clients created in the test wait by the emulator's clock."""
+    """All clients created in the test use the emulator's clock to wait."""
     script(emulator, ("Running", 300), ("Succeeded", 0))
     async with AsyncPandium() as other, emulator.clock.autojump():
         clients = (client, other)
@@ -335,7 +335,7 @@ async def test_several_clients_share_the_clock(emulator: Emulator, client: Async
 
 
 async def test_a_closed_client_refuses_to_wait(client: AsyncPandium) -> None:
-    """The call itself raises, rather than each result carrying the error."""
+    """The call itself raises an error, rather than each result containing it."""
     await client.aclose()
     with pytest.raises(PandiumError, match="the client is closed"):
         await client.runs.wait_all(["1", "2"])

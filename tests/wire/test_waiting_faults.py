@@ -1,4 +1,4 @@
-"""Waiting while the service fails, on a manual clock: an outage of a minute loses nothing."""
+"""Waiting on a manual clock while the service fails: a one-minute outage loses nothing."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.pandium(clock="manual")]
 
 COUNT = 3
 SUCCEEDED = TriggerStatus("Succeeded")
-# Seconds after its trigger at which a run appears and ends.
+# The times, in seconds after its trigger, at which a run appears and ends
 APPEARS, ENDS = 5.0, 155.0
-EVERY_TEN_SECONDS = Polling(first=10, minimum=10, maximum=10)  # 20 % jitter by default
+EVERY_TEN_SECONDS = Polling(first=10, minimum=10, maximum=10)  # the default jitter is 20%
 POLLS_BEFORE_FAULT = 4 * COUNT
 
 
@@ -110,7 +110,7 @@ Method = Any
 
 
 def record_times(emulator: Emulator, operation: str) -> list[float]:
-    """Return a list to which the time of each request is appended, failed ones included."""
+    """Return a list to which the time of each request is appended, including failed ones."""
     times: list[float] = []
     emulator.drift.before(operation, lambda: times.append(emulator.clock.now()))
     return times
@@ -122,7 +122,7 @@ async def after(emulator: Emulator, seconds: float, act: Callable[[], object]) -
 
 
 def assert_nothing_lost(emulator: Emulator, statuses: Statuses) -> None:
-    """Assert that each run was seen to succeed soon after its end, and was triggered once."""
+    """Assert that each run was seen to succeed soon after its end and was triggered once."""
     assert statuses == dict.fromkeys(range(1, COUNT + 1), SUCCEEDED)
     assert ENDS <= emulator.clock.now() < ENDS + 12 + 1
     for tenant_id in statuses:
@@ -135,7 +135,7 @@ def assert_nothing_lost(emulator: Emulator, statuses: Statuses) -> None:
 async def test_a_minute_of_faults_is_waited_out(
     emulator: Emulator, client: AsyncPandium, method: Method, fault: Any
 ) -> None:
-    """After a minute of failing requests, every wait ends as if there had been none."""
+    """After a minute of failing requests, every wait ends as if none had failed."""
     outages: list[Any] = []
     async with emulator.clock.autojump(), anyio.create_task_group() as tasks:
         tasks.start_soon(
@@ -162,7 +162,7 @@ async def test_an_odd_response_is_waited_out(
     fault: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A 200 that is no status, such as a gateway's page, is logged and followed by another poll."""
+    """A 200 response without a status, such as a gateway's page, is logged. Polling continues."""
     plan = emulator.faults.add("runs.status", fault, after=POLLS_BEFORE_FAULT, times=1)
     async with emulator.clock.autojump():
         statuses = await method(client)
@@ -175,7 +175,7 @@ async def test_an_odd_response_is_waited_out(
 async def test_a_timeout_says_why_no_poll_succeeded(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """While the service is down, a WaitTimeout has the error of the last poll as its cause."""
+    """If the service is down, the last poll's error is the cause of the WaitTimeout."""
     trigger = await client.tenants.sync(1, mode="normal")
     emulator.faults.add("runs.status", Status(503))
     async with emulator.clock.autojump():
@@ -187,7 +187,7 @@ async def test_a_timeout_says_why_no_poll_succeeded(
 
 @asynccontextmanager
 async def stopped_emulator(clock: ManualClock) -> AsyncIterator[tuple[Emulator, AsyncPandium]]:
-    """Yield an emulator that can be started and stopped at a fixed address, and its client."""
+    """Yield an emulator that can be started and stopped at a fixed address, and a client for it."""
     with Emulator(clock=clock) as first:
         port = first.port
     emulator = Emulator(port=port, clock=clock)
@@ -202,7 +202,7 @@ async def stopped_emulator(clock: ManualClock) -> AsyncIterator[tuple[Emulator, 
 
 @every_method
 async def test_a_minute_of_refused_connections_is_waited_out(method: Method) -> None:
-    """A service that stops and refuses connections for a minute ends no wait."""
+    """A service that refuses connections for a minute does not end any wait."""
     async with stopped_emulator(ManualClock()) as (emulator, client):
         emulator.start()
         async with emulator.clock.autojump(), anyio.create_task_group() as tasks:
@@ -219,7 +219,7 @@ async def test_a_minute_of_refused_connections_is_waited_out(method: Method) -> 
 async def test_a_429_of_one_poll_pauses_all_polls(
     emulator: Emulator, client: AsyncPandium, method: Method, fault: RateLimit
 ) -> None:
-    """After a 429 there are no polls until ``Retry-After`` has passed, by the service's clock."""
+    """After a 429, no polls are sent until ``Retry-After`` has passed on the service's clock."""
     polls = record_times(emulator, "runs.status")
     plan = emulator.faults.add("runs.status", fault, after=POLLS_BEFORE_FAULT, times=1)
     async with emulator.clock.autojump():
@@ -236,7 +236,7 @@ async def test_a_429_of_one_poll_pauses_all_polls(
 async def test_a_429_of_another_request_pauses_all_polls(
     emulator: Emulator, client: AsyncPandium
 ) -> None:
-    """There are no polls during a rate limit of the client, and ``polls`` counts none."""
+    """No polls are sent or counted while the client is rate limited."""
     triggers = [await client.tenants.sync(each.id, mode="normal") for each in emulator.tenants]
     polls = record_times(emulator, "runs.status")
     emulator.faults.add("tenants.metadata", RateLimit(80))
@@ -268,7 +268,7 @@ async def test_a_429_of_another_request_pauses_all_polls(
 async def test_a_sync_without_a_response_is_not_sent_again(
     emulator: Emulator, client: AsyncPandium, tmp_path: Path, fault: Any, triggers: int
 ) -> None:
-    """Its outcome is unknown, now and when the job is resumed; the other tenants go on."""
+    """The outcome is unknown now and when the job is resumed. The other tenants are synced."""
     emulator.faults.add("tenants.sync", fault, tenant=2)
     async with emulator.clock.autojump():
         for _ in range(2):
@@ -284,7 +284,7 @@ async def test_a_sync_without_a_response_is_not_sent_again(
 async def test_a_rate_limited_sync_is_sent_later(
     emulator: Emulator, client: AsyncPandium, tmp_path: Path, seconds: int
 ) -> None:
-    """It is retried if the retry policy allows the delay, and otherwise sent on resuming."""
+    """It is retried if the retry policy allows the delay. Otherwise, it is sent on resuming."""
     syncs = record_times(emulator, "tenants.sync")
     emulator.faults.add("tenants.sync", RateLimit(seconds), after=COUNT - 1, times=1)
     async with emulator.clock.autojump():
@@ -300,7 +300,7 @@ async def test_a_rate_limited_sync_is_sent_later(
 
 
 async def test_a_sync_that_was_not_sent_is_sent_on_resuming(tmp_path: Path) -> None:
-    """After refused connections the resumed job triggers every tenant, once."""
+    """After refused connections, the resumed job triggers every tenant once."""
     async with stopped_emulator(ManualClock()) as (emulator, client), emulator.clock.autojump():
         refused = await sync_all(client, tmp_path / "journal")
         assert {type(result.error) for result in refused.values()} == {ConnectFailed}

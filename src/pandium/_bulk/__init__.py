@@ -1,6 +1,6 @@
 """
-Trigger a sync for each of many tenants, and keep a journal of it.
+Trigger a sync for each of many tenants and record progress in a journal.
 
-In come tenants from any iterable. Out come one result per tenant, and a journal from which an
+Takes an iterable of tenants. Returns one result per tenant, and leaves a journal from which an
 interrupted job can be resumed.
 """

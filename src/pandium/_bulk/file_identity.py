@@ -1,4 +1,4 @@
-"""Notice that the file of a journal was deleted, replaced, overwritten or given a second name."""
+"""Detect that a journal file was deleted, replaced, overwritten or given a second name."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ if TYPE_CHECKING:
 __all__ = ["FileIdentity", "create_revision", "validate_single_name"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_MOUNT_POINT = 4  # the index of this field in a line of the file
+_MOUNT_POINT = 4  # the index of this field on each line
 _OCTAL_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 _ADVICE = (
-    "Nothing more is sent. The file may not know all tenants that were triggered, so do not resume"
-    " the job with it before you have compared it with the results"
+    "No more requests are sent. The file may not list every tenant that was triggered, so compare"
+    " it with the results before you resume the job"
 )
 
 
 def create_revision(db: Connection) -> None:
-    """Create the table with the id of a journal and the number of its transactions."""
+    """Create a table that contains the journal's id and the number of its transactions."""
     db.execute("CREATE TABLE revision (journal_id TEXT NOT NULL, number INTEGER NOT NULL)")
     db.execute("INSERT INTO revision VALUES (?, 0)", (uuid.uuid4().hex,))
 
 
 def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) -> None:
     """
-    Validate that a file has no other name, neither a hard link nor a mount of its own.
+    Validate that a file has only one name: it has no hard links and is not a mount point.
 
-    SQLite finds an interrupted transaction by the name of the file, and our lock file lies beside
-    it. Neither is found under another name.
+    SQLite and this package derive the names of the rollback journal and the lock file from the
+    name of the database. Under a second name, neither file would be found.
 
     :param path: the path of the file, which need not exist.
-    :param name: how error messages call the file.
+    :param name: the name of the file in error messages.
+    :param error_type: the class of the error to raise.
     """
     links = _count_links(path)
     if links > 1:
@@ -78,10 +79,10 @@ def _unescape(field: bytes) -> bytes:
 
 class FileIdentity:
     """
-    The identity of an open journal. It is validated in each transaction.
+    The identity of an open journal file, which is validated in each transaction.
 
-    :param path: the path that the user gave. A symbolic link must keep its target.
-    :param name: how error messages call the file.
+    :param path: the path passed by the user. If it is a symbolic link, its target must not change.
+    :param name: the name of the file in error messages.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -92,9 +93,9 @@ class FileIdentity:
 
     def validate(self) -> None:
         """
-        Validate that the path is still that of the file, and that the file has no other name.
+        Validate that the path still refers to the same file and that the file has only one name.
 
-        :raises PandiumError: if not.
+        :raises PandiumError: if the file was deleted, was replaced or has a second name.
         """
         try:
             stat = self._path.stat()
@@ -107,14 +108,14 @@ class FileIdentity:
 
     def next_revision(self, db: Connection) -> tuple[str, int]:
         """
-        Validate the file and its content, and begin a new revision.
+        Validate the file and its content, and increment its revision number.
 
-        :returns: the new revision, to be passed to ``accept`` after the commit.
-        :raises PandiumError: if the file is not the one that was opened, or has older content.
+        :returns: the new revision, which must be passed to ``accept`` after the commit.
+        :raises PandiumError: if the file is not the one that was opened or has been overwritten.
         """
         self.validate()
         self._validate_journal_mode(db)
-        # An older copy that was written into the same file has a lower number.
+        # If the file was overwritten with an older copy, the revision number is lower.
         db.execute("UPDATE revision SET number = number + 1")
         row = db.execute("SELECT journal_id, number FROM revision").fetchone()
         last = self._revision
@@ -124,12 +125,12 @@ class FileIdentity:
         return journal_id, number
 
     def accept(self, revision: tuple[str, int]) -> None:
-        """Set the revision that was committed."""
+        """Store the revision that was committed."""
         self._revision = revision
 
     def _validate_journal_mode(self, db: Connection) -> None:
-        # In WAL mode, claims are in a second file that others can delete, and SQLite deletes it
-        # itself once its locks are dropped.
+        # In WAL mode, claims are stored in a second file. Another program can delete it, and
+        # SQLite deletes it as well once the file's locks have been dropped.
         ((mode,),) = db.execute("PRAGMA journal_mode")
         if mode == "wal":
             raise self._error("was switched to WAL mode by another program")

@@ -1,4 +1,4 @@
-"""Define what a journal records about each tenant, and the interface of a journal."""
+"""The journal interface and the data that a journal records for each tenant."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["IN_PROGRESS", "LEASE", "Entry", "Journal", "State"]
 
-# Seconds for which a lease is valid unless its owner renews it.
+# The number of seconds after which a lease expires unless its owner renews it.
 LEASE = 10.0
 
 
 class State(StrEnum):
-    """The state of one tenant's sync. ``NEW`` is never stored: it means that there is no entry."""
+    """The state of a tenant's sync. ``NEW`` is never stored. It means that there is no entry."""
 
     NEW = "new"
     SENDING = "sending"
@@ -32,11 +32,11 @@ IN_PROGRESS = frozenset({State.SENDING, State.TRIGGERED})
 
 @attrs.frozen
 class Entry:
-    """What a journal has recorded about one tenant."""
+    """A journal's entry for one tenant."""
 
     state: State
     is_mine: bool = False
-    """Whether the worker that reads the entry holds the lease."""
+    """Whether the worker that is reading the entry holds the lease."""
     trigger_id: str = ""
     status: str = ""
     error: str = ""
@@ -44,17 +44,17 @@ class Entry:
 
 class Journal(Protocol):
     """
-    One worker's connection to the journal of a job. Several workers may share a job.
+    One worker's connection to a job's journal. Several workers may share a job.
 
-    A worker that claims a tenant owns it while it renews its lease. Once a lease has expired, any
-    worker can adopt the tenant: it then waits for the tenant's trigger. A request whose response
-    was not recorded by then has an unknown outcome.
+    A worker that claims a tenant owns it for as long as it renews the lease. Once the lease has
+    expired, any worker can adopt the tenant and wait for its run. If no response to the request was
+    recorded before the lease expired, the outcome of the request is unknown.
 
-    A record is written even if the task is canceled: at the latest when the journal is closed.
-    Closing waits a few seconds for a lock of another process, however many records are left.
+    A record is written even if the task is canceled, at the latest when the journal is closed.
+    Closing waits at most a few seconds for a lock held by another process.
 
-    Neither API keys nor payloads are stored. Every method raises ``PandiumError`` if the storage
-    fails. Entering the journal raises ``ConfigurationError`` if it cannot be used, or belongs to
+    API keys and payloads are not stored. Every method raises ``PandiumError`` if the storage fails.
+    Entering the journal raises ``ConfigurationError`` if the journal cannot be used or belongs to
     another job.
     """
 
@@ -68,31 +68,31 @@ class Journal(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release this worker's triggers, and close the journal."""
+        """Release this worker's triggers and close the journal."""
         ...
 
     async def states(self) -> dict[int, State]:
-        """Return the state of every tenant that has an entry."""
+        """Return the states of all tenants that have an entry."""
         ...
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """
-        Return a tenant's entry. If the lease of its trigger has expired, adopt it first.
+        Return a tenant's entry, adopting it first if it has a trigger whose lease has expired.
 
-        :param retry_unknown: return ``NEW`` for a tenant whose outcome is unknown.
+        :param retry_unknown: whether to return ``NEW`` for a tenant whose outcome is unknown.
         """
         ...
 
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """
-        Claim a tenant that is new, and return its entry. Any other tenant is treated as by `adopt`.
+        Claim a tenant if it has no entry, and return its entry. Otherwise, do the same as `adopt`.
 
-        :param retry_unknown: claim a tenant whose outcome is unknown as well.
+        :param retry_unknown: whether to also claim a tenant whose outcome is unknown.
         """
         ...
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
-        """Record the trigger that this worker's request returned."""
+        """Record the trigger returned by this worker's request."""
         ...
 
     async def record_unknown(self, tenant_id: int, error: str) -> None:
@@ -101,22 +101,22 @@ class Journal(Protocol):
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """
-        Delete this worker's claim, because its request did not trigger a run.
+        Delete this worker's claim after a request that did not trigger a run.
 
-        If an earlier request has an unknown outcome, the outcome is unknown again.
+        If the request was a retry after an unknown outcome, the outcome remains unknown instead.
         """
         ...
 
     async def record_ended(
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
-        """Record how the run of a trigger ended. Any worker may record it; the first one wins."""
+        """Record the end of a trigger's run. Any worker may call this. The first call wins."""
         ...
 
     async def release(self, tenant_id: int) -> None:
-        """Release this worker's lease of a trigger, so that others can adopt it at once."""
+        """Release this worker's lease so that another worker can adopt the trigger immediately."""
         ...
 
     async def renew(self) -> set[int]:
-        """Renew this worker's leases, and return the tenants that other workers hold."""
+        """Renew this worker's leases and return the ids of tenants held by other workers."""
         ...

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FileLockedError", "LockFile"]
 
-# The first pause between two attempts, in seconds. Each further pause is twice as long.
+# The pause after the first attempt, in seconds. It doubles after each attempt.
 _FIRST_PAUSE = 0.001
-# How long a fork waits for a transaction, in seconds. It waits longer only if the forking thread
-# is itself in the transaction, which would be a deadlock.
+# The maximum time that a fork waits for a transaction, in seconds. Without a limit, a thread that
+# forks within its own transaction would deadlock.
 _FORK_TIMEOUT = 5.0
 
 
 class FileLockedError(Exception):
-    """The file is locked by another process. Never raised to users."""
+    """The file is locked by another process. This error never reaches users."""
 
 
 class ProcessLock:
     """
-    A lock for the threads of this process, which no process is forked under.
+    A lock shared by the threads of this process. A fork waits until no thread holds it.
 
-    So a child never inherits an open transaction or a locked file.
+    This prevents a child process from inheriting an open transaction or a locked file.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class ProcessLock:
         self._lock.release()
 
     def register(self) -> None:
-        """Hold the lock while the process is forked, on systems that can fork."""
+        """Register hooks that acquire the lock before each fork and release it afterward."""
         if hasattr(os, "register_at_fork"):  # pragma: no branch - false on Windows only
             os.register_at_fork(
                 before=self._before_fork,
@@ -59,7 +59,7 @@ class ProcessLock:
         self._is_held_by_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
 
     def _after_fork_in_parent(self) -> None:
-        if self._is_held_by_fork:  # pragma: no branch - false after a timeout of a minute
+        if self._is_held_by_fork:  # pragma: no branch - false only after the fork timeout
             self._is_held_by_fork = False
             self._lock.release()
 
@@ -70,12 +70,12 @@ _process_lock.register()
 
 class LockFile:
     """
-    An empty file beside a database, which is locked during each transaction.
+    An empty file next to a database file, which is locked during each transaction.
 
-    The locks that SQLite itself takes are not sufficient. They belong to the process, and the
-    operating system drops them when any code of the process closes the database file, even if it
-    only read a copy of it. A lock by ``flock`` belongs to one open file that only this class has.
-    On Windows, the locks of SQLite belong to an open file as well.
+    SQLite's own locks are not sufficient on POSIX systems. They belong to the process, so the
+    operating system drops them when any code in the process closes the database file, for example
+    after copying it. An ``flock`` lock belongs to an open file instead, and only this class opens
+    the lock file. On Windows, SQLite's locks also belong to an open file.
 
     The lock file is opened for each transaction and may be deleted at any time.
 
@@ -88,9 +88,9 @@ class LockFile:
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
         """
-        Hold the lock in a block of code that does not wait for anything but the disk.
+        Return a context manager that holds the lock. The block must wait only for the disk.
 
-        :param timeout: how long to wait for another process, in seconds.
+        :param timeout: the maximum time to wait for another process, in seconds.
         :raises FileLockedError: if another process still holds the lock.
         :raises OSError: if the file cannot be created or locked.
         """
@@ -103,7 +103,7 @@ class LockFile:
                     _release(descriptor)
 
     def remove(self) -> None:
-        """Delete the file, to leave nothing behind. The caller holds the lock."""
+        """Delete the lock file. The caller must hold the lock."""
         with suppress(OSError):
             Path(self._path).unlink()
 
@@ -125,7 +125,7 @@ class LockFile:
         is_locked = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # If the file was deleted after it was opened, other processes lock a new one.
+            # If the file was deleted after it was opened, other processes will lock a new file.
             is_locked = os.path.samestat(os.fstat(descriptor), Path(self._path).stat())
         except (BlockingIOError, FileNotFoundError):
             pass
@@ -136,7 +136,8 @@ class LockFile:
 
 
 def _release(descriptor: int) -> None:
-    # Closing is not enough if a child inherited the file from a fork that Python did not notice.
+    # Closing does not release the lock if a child process, forked without Python's fork hooks,
+    # still has the file open.
     if sys.platform != "win32":  # pragma: no branch - the tests run on POSIX systems
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Store the journal of a bulk sync in an SQLite file that several processes can share."""
+"""Store a bulk sync's journal in an SQLite file that several processes can share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteJournal"]
 
-_APPLICATION_ID = 0x50414E44  # "PAND"; marks an SQLite file as a journal
+_APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a journal
 _FORMAT_VERSION = 1
 
 _TABLES = (
@@ -41,7 +41,7 @@ _TABLES = (
     "CREATE INDEX open ON syncs (state) WHERE state IN ('sending', 'triggered')",
 )
 
-# A lease that ends too far in the future was written by a wrong clock: it counts as expired.
+# A lease that ends too far in the future was written with an incorrect clock. Treat it as expired.
 _EXPIRE_CLAIM = """
     UPDATE syncs
     SET state = 'unknown', error = 'its lease expired before a response was recorded'
@@ -73,7 +73,7 @@ _SELECT_HELD_BY_OTHERS = """
     WHERE state IN ('sending', 'triggered') AND owner != :owner
         AND lease BETWEEN :now AND :latest
 """
-# Includes 'unknown': a late response still counts after another worker has given up on it.
+# Include 'unknown', because the response may be received after the claim has expired.
 _RECORD_TRIGGERED = """
     UPDATE syncs SET state = 'triggered', trigger_id = :trigger_id, lease = :until, error = ''
     WHERE tenant_id = :tenant_id AND owner = :owner AND state IN ('sending', 'unknown')
@@ -106,11 +106,11 @@ _RENEW = """
 
 class SQLiteJournal:
     """
-    A journal in an SQLite file. See `Journal` for its methods.
+    A journal in an SQLite file. The methods are documented in `Journal`.
 
-    :param path: the file; ``None`` keeps the journal in memory.
-    :param job: what the job is for, such as its mode. A file is only accepted for the same job.
-    :param clock: decides when a lease has expired.
+    :param path: the path of the file, or ``None`` to keep the journal in memory.
+    :param job: the properties of the job, such as its mode. A file with other values is rejected.
+    :param clock: the clock that determines when a lease has expired.
     """
 
     def __init__(self, path: Path | None, job: Mapping[str, str], clock: Clock) -> None:
@@ -129,34 +129,34 @@ class SQLiteJournal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A courtesy to other workers: without it they have to wait for the lease to expire.
+        # Otherwise, other workers would have to wait for the leases to expire.
         await self._database.close(lambda db: db.execute(_RELEASE_ALL, self._parameters()))
 
     async def states(self) -> dict[int, State]:
-        """Return the state of every tenant that has an entry."""
+        """Return the states of all tenants that have an entry."""
         rows = await self._database.run(lambda db: db.execute(_SELECT_STATES).fetchall())
         return {tenant_id: State(state) for tenant_id, state in rows}
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
-        """Return a tenant's entry. If the lease of its trigger has expired, adopt it first."""
+        """Return a tenant's entry, adopting it first if it has a trigger with an expired lease."""
         return await self._database.run(
             lambda db: self._adopt_or_claim(db, tenant_id, None, retry_unknown=retry_unknown)
         )
 
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
-        """Claim a tenant that is new, and return its entry."""
+        """Claim a tenant if it has no entry, and return its entry."""
         claim = _CLAIM_OR_RETRY if retry_unknown else _CLAIM
         try:
             return await self._database.run(
                 lambda db: self._adopt_or_claim(db, tenant_id, claim, retry_unknown=retry_unknown)
             )
         except anyio.get_cancelled_exc_class():
-            # The claim may have been committed all the same.
+            # The claim may have been committed despite the cancellation.
             self._database.queue(lambda db: self._delete_claim(db, tenant_id))
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
-        """Record the trigger that this worker's request returned."""
+        """Record the trigger returned by this worker's request."""
         await self._record(_RECORD_TRIGGERED, tenant_id=tenant_id, trigger_id=trigger_id)
 
     async def record_unknown(self, tenant_id: int, error: str) -> None:
@@ -164,22 +164,22 @@ class SQLiteJournal:
         await self._record(_RECORD_UNKNOWN, tenant_id=tenant_id, error=error)
 
     async def record_not_sent(self, tenant_id: int) -> None:
-        """Delete this worker's claim, because its request did not trigger a run."""
+        """Delete this worker's claim after a request that did not trigger a run."""
         await self._database.run_uncanceled(lambda db: self._delete_claim(db, tenant_id))
 
     async def record_ended(
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
-        """Record how the run of a trigger ended. Any worker may record it; the first one wins."""
+        """Record the end of a trigger's run. Any worker may call this. The first call wins."""
         parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
         await self._record(_RECORD_ENDED, tenant_id=tenant_id, **parameters)
 
     async def release(self, tenant_id: int) -> None:
-        """Release this worker's lease of a trigger, so that others can adopt it at once."""
+        """Release this worker's lease so that another worker can adopt the trigger immediately."""
         await self._record(_RELEASE, tenant_id=tenant_id)
 
     async def renew(self) -> set[int]:
-        """Renew this worker's leases, and return the tenants that other workers hold."""
+        """Renew this worker's leases and return the ids of tenants held by other workers."""
 
         def work(db: Connection) -> set[int]:
             parameters = self._parameters()
@@ -214,7 +214,7 @@ class SQLiteJournal:
         return Entry(State(state), is_mine, trigger_id, status, error)
 
     def _parameters(self) -> dict[str, Any]:
-        # Called inside the transaction: leases may have expired while it waited for a lock.
+        # Call this inside the transaction, because waiting for its lock may have taken a long time.
         now = self._clock.wall().timestamp()
         return {"owner": self._owner, "now": now, "until": now + LEASE, "latest": now + 2 * LEASE}
 

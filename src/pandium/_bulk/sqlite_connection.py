@@ -1,4 +1,4 @@
-"""Run SQLite transactions in worker threads, on a file that other processes also write to."""
+"""Run SQLite transactions in worker threads, on a file shared with other processes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Work: TypeAlias = "Callable[[Connection], T]"
 
 _log = logging.getLogger("pandium")
 
-# Seconds that a thread waits for a lock in one attempt, and the pause between two attempts.
+# The time that a thread waits for a lock per attempt, and the pause between attempts, in seconds.
 _LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
-# Seconds that closing waits for a lock, for all work that is still queued together.
+# The total time that closing waits for locks, in seconds.
 _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
 
@@ -44,9 +44,11 @@ _PRIMARY_CODE = 0xFF
 @attrs.define(eq=False)
 class QueuedWork(Generic[T]):
     """
-    Work that is waiting for its transaction, and its result.
+    Work to run in a transaction, and its result.
 
-    :ivar is_discarded: Set by a task that no longer needs the work. It may be too late.
+    :ivar is_discarded: whether the task that queued the work no longer needs it. The work may
+        already be running.
+    :ivar is_done: whether the work has succeeded or failed.
     """
 
     work: Work[T]
@@ -63,24 +65,27 @@ class QueuedWork(Generic[T]):
 
     def result(self) -> T:
         if self._error is not None:
-            raise copy(self._error)  # because other tasks raise it as well
+            raise copy(self._error)  # other tasks raise the same error
         return self._result  # type: ignore[return-value]  # set if there is no error
 
 
 class Database:
     """
-    An SQLite file, or an in-memory database. All access is by whole transactions.
+    An SQLite file or an in-memory database, accessed only in transactions.
 
-    Work is queued, and all queued work shares one transaction, because the disk is what takes time.
+    Work is queued, and all queued work runs in one transaction, because each transaction has to
+    wait for the disk.
 
-    The file uses a rollback journal and not a write-ahead log. After each transaction, everything
-    is in the one file. With a log, recent transactions are in a second file, and are lost with it.
+    The file uses a rollback journal instead of a write-ahead log (WAL), so after each transaction
+    all data is in a single file. With a WAL, recent transactions are in a second file, and are lost
+    if it is deleted.
 
-    There is no time limit on a lock of another process, because that process may be suspended.
+    Waiting for a lock held by another process has no time limit, because that process may be
+    suspended.
 
-    :param path: the file; ``None`` opens a database in memory.
-    :param name: how error messages call the file, such as ``"journal"``.
-    :param clock: a manual clock does not advance while a transaction runs.
+    :param path: the path of the file, or ``None`` for an in-memory database.
+    :param name: the name of the file in error messages, such as ``"journal"``.
+    :param clock: the client's clock. A test clock does not advance during a transaction.
     """
 
     def __init__(self, path: Path | None, name: str, clock: Clock) -> None:
@@ -92,16 +97,17 @@ class Database:
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
         self._queue: deque[QueuedWork[Any]] = deque()
-        # One task at a time runs the queue. The others wait, and find their work done.
+        # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
-        self._limiter = anyio.CapacityLimiter(2)  # one thread for the queue, one for closing
+        # One thread runs the queue, and another one closes the file.
+        self._limiter = anyio.CapacityLimiter(2)
         self._is_waiting_for_lock = False
 
     async def open(self, prepare: Work[None]) -> None:
         """
-        Open the file, and run a first transaction.
+        Open the file and run the first transaction.
 
-        :param prepare: creates or validates the tables in that transaction.
+        :param prepare: a function that creates or validates the tables in that transaction.
         :raises ConfigurationError: if the file cannot be used.
         """
         try:
@@ -112,17 +118,17 @@ class Database:
 
     async def close(self, last: Work[object]) -> None:
         """
-        Run the work that is still queued, and close the file, even if the task is canceled.
+        Run the remaining work and close the file, even if the task is canceled.
 
-        :param last: run before closing. Its errors are ignored, including that of a locked file.
+        :param last: the work to run before closing. Its errors are ignored.
         """
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             self._db = None  # the parent still uses the file
         elif self._path is None:
             self._close(last)
         else:
-            # Started before the first `await`, and not by anyio. A shield does not block a second
-            # `Task.cancel()` of asyncio, which could arrive before a thread of anyio's has started.
+            # Start the thread before the first `await`. If anyio started it, a second
+            # `Task.cancel()` could cancel the task first, because a shield does not block it.
             thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
             thread.start()
             with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
@@ -130,11 +136,11 @@ class Database:
 
     async def run(self, work: Work[T]) -> T:
         """
-        Run work in a transaction, and return its result. On return, it is on the disk.
+        Run work in a transaction and return its result once the transaction is on disk.
 
-        If the task is canceled, the work may have been run all the same.
+        If the task is canceled, the transaction may or may not have been committed.
 
-        :raises PandiumError: if the file fails.
+        :raises PandiumError: if the file cannot be used.
         """
         queued = self.queue(work)
         try:
@@ -147,20 +153,20 @@ class Database:
         """
         Run work in a transaction, even if the task is canceled.
 
-        After a cancellation, the work is run with the next transaction, or when the file is closed.
+        After a cancellation, the work runs in the next transaction or when the file is closed.
 
-        :raises PandiumError: if the file fails.
+        :raises PandiumError: if the file cannot be used.
         """
         queued = self.queue(work)
         await self._wait(queued)
         queued.result()
 
     def queue(self, work: Work[T]) -> QueuedWork[T]:
-        """Run work with the next transaction, or when the file is closed."""
+        """Queue work to run in the next transaction or when the file is closed."""
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             raise PandiumError(
-                f"{self.name} was opened before this process was forked. Nothing more is sent by"
-                " the child: call sync_all in the child itself"
+                f"{self.name} was opened before this process was forked, so this process sends no"
+                " more requests: call sync_all after forking"
             )
         if self._db is None:
             raise PandiumError(f"{self.name} is not open")
@@ -180,7 +186,7 @@ class Database:
                     await self._run_until_unlocked(self._run_queue)
 
     async def _run_until_unlocked(self, work: Callable[[], None]) -> None:
-        """Run `work` again and again until no other process holds the lock."""
+        """Run `work`, trying again for as long as another process holds the lock."""
         while True:
             with suppress(FileLockedError):
                 await self._run_in_thread(work)
@@ -199,15 +205,15 @@ class Database:
         with self._clock.waiting_for_io():
             await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
-    # In a thread from here on, except for a database in memory
+    # The methods below run in a worker thread, except for an in-memory database
 
     def _open(self, prepare: Work[None]) -> None:
         if self._path is None:
             self._connect(":memory:", prepare)
             return
-        # A symbolic link and its target are one file with one lock.
+        # Resolve symbolic links, so that a link and its target share one lock file.
         path = os.path.realpath(self._path)
-        # Not Path.is_dir, which raises if a parent directory is not accessible.
+        # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
         self._lock_file = LockFile(f"{path}-lock")
@@ -217,13 +223,14 @@ class Database:
             self._identity = FileIdentity(Path(self._path), self.name)
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
-        # Transactions are explicit here, and only one thread at a time is in one.
+        # Several threads use the connection, but only one at a time runs a transaction. The
+        # isolation level None disables implicit transactions.
         self._db = db = sqlite3.connect(
             path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
             self._transaction(prepare, ConfigurationError)
-            # Not earlier, because it may write to a file that is not a journal.
+            # Do this after validation, because it may write to the file.
             db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -233,7 +240,7 @@ class Database:
     def _disconnect(self, db: Connection) -> None:
         self._db = None
         with closing(db), suppress(sqlite3.Error):
-            if self._identity is not None:  # delete the rollback journal
+            if self._identity is not None:  # this deletes the rollback journal
                 db.execute("PRAGMA journal_mode = DELETE")
         if self._lock_file is not None:
             self._lock_file.remove()
@@ -259,13 +266,13 @@ class Database:
     def _warn_of_unwritten(self) -> None:
         count = sum(not queued.is_discarded for queued in self._queue) - 1
         if count > 0:
-            _log.warning("%s is still locked: %d records were not written", self.name, count)
+            _log.warning("%s is still locked; %d records were not written", self.name, count)
 
     def _run_queue(self) -> None:
         """
-        Run all queued work in one transaction. An error fails all of it.
+        Run all queued work in one transaction. If part of the work fails, all of it fails.
 
-        :raises FileLockedError: if another process holds the lock. The work stays queued.
+        :raises FileLockedError: if another process holds the lock. The work remains queued.
         """
         with self._hold_lock():
             batch = self._take_queued()
@@ -290,7 +297,8 @@ class Database:
         if db is None:
             raise PandiumError(f"{self.name} is not open")
         with self._translate_errors(error_type):
-            # Exclusive, so that a reader is noticed at the beginning and not at the commit.
+            # With an exclusive transaction, a conflict with a reader is detected at the start.
+            # Otherwise, it would be detected only when the transaction is committed.
             db.execute("BEGIN EXCLUSIVE")
             try:
                 revision = None if self._identity is None else self._identity.next_revision(db)
@@ -319,7 +327,7 @@ class Database:
             yield
         except (PandiumError, FileLockedError):
             raise
-        except Exception as error:  # noqa: BLE001 - sqlite3 raises many types, for bad text too
+        except Exception as error:  # noqa: BLE001 - sqlite3 raises errors of many classes
             code = getattr(error, "sqlite_errorcode", 0)
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise FileLockedError from None

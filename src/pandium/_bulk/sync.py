@@ -1,4 +1,4 @@
-"""Trigger a run for each of many tenants, at most once, and report one result for each."""
+"""Trigger a run for each of many tenants, at most once, and report a result for each one."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ T = TypeVar("T", bound=int | Tenant)
 OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
 Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
-# A lease survives two renewals that are missed or late.
+# A lease remains valid even if two renewals in a row are missed.
 _RENEWAL_INTERVAL = LEASE / 4
-# Seconds that a record or a callback may take at least, even if the time limit has been reached.
+# The minimum time allowed for a journal write or callback, in seconds, even after the time limit.
 _LAST_SECONDS = 1.0
 
 
 @attrs.frozen
 class SyncOptions(Generic[T]):
     """
-    How to trigger the sync of one tenant, and how many tenants are active at a time.
+    The options of a bulk sync.
 
-    :param encode_body: returns the body of the request for an item of the source.
-    :param send: sends the request for a tenant id and a body.
-    :param max_concurrency: the number of slots. A tenant occupies one until its run has ended.
-    :param retry_unknown: send again if the outcome of an earlier request is unknown.
-    :param on_triggered: called with each trigger that `send` returns, and the tenant's id.
+    :ivar encode_body: a function that returns the request body for an item from the source.
+    :ivar send: a function that sends the request, given a tenant id and a body.
+    :ivar max_concurrency: the number of slots. A tenant occupies one until its run has ended.
+    :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
+    :ivar on_triggered: a callback that is called with each trigger that `send` returns and the
+        tenant's id, or ``None``.
     """
 
     encode_body: Callable[[T], Awaitable[bytes | None]]
@@ -68,11 +69,17 @@ async def sync_each(
     report: Report,
 ) -> None:
     """
-    Trigger a run for each tenant of the source, and report each result when it is known.
+    Trigger a run for each tenant in a source and report each result as soon as it is available.
 
-    Tenants in progress in the journal come first. An error of the source or of the journal is
-    raised after the results of all tenants that were started. If the source raises the cancellation
-    of another task, the error is a ``RuntimeError``.
+    Tenants whose journal entries are in progress are resumed first. If the source or the journal
+    raises an error, it is re-raised after the results of all tenants that were started. A
+    cancellation that belongs to another task is replaced with a ``RuntimeError``.
+
+    :param source: an iterable or async iterable of tenants or tenant ids.
+    :param options: the options of the bulk sync.
+    :param wait_options: the options for waiting for the runs.
+    :param journal: the journal, which is opened and closed.
+    :param report: a function that is called with each result.
     """
     failure: Exception | None = RuntimeError("a task of the sync was canceled from outside")
     try:
@@ -80,7 +87,8 @@ async def sync_each(
             failure = await BulkSync(options, wait_options, journal, report, tasks).run(source)
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        # Errors are results. Only the likes of KeyboardInterrupt leave the task group, wrapped.
+        # Ordinary errors become results. Only exceptions such as KeyboardInterrupt leave the task
+        # group, which wraps them.
         raise group.exceptions[0] from None
     if failure is not None:
         raise failure
@@ -88,10 +96,10 @@ async def sync_each(
 
 class SyncSlots:
     """
-    The slots of active tenants.
+    The slots that limit the number of active tenants.
 
-    A run that is already in progress takes a slot even if none is free. New tenants then wait until
-    enough slots have been released.
+    A run that is already in progress takes a slot even if none is free. In that case, new tenants
+    wait until enough slots have been released.
     """
 
     def __init__(self, size: int, counters: Counters) -> None:
@@ -100,7 +108,7 @@ class SyncSlots:
         self._counters = counters
 
     async def acquire(self) -> None:
-        """Wait for a free slot, and take it."""
+        """Wait for a free slot and take it."""
         await self._free.acquire()
         self._counters.active += 1
 
@@ -122,7 +130,7 @@ class SyncSlots:
 
 
 class BulkSync(Generic[T]):
-    """The state of one `sync_each`: its tenants, and the tasks that trigger them."""
+    """The state of one call to `sync_each`: the tenants and the tasks that trigger them."""
 
     def __init__(
         self,
@@ -142,20 +150,20 @@ class BulkSync(Generic[T]):
         self._scheduler = Scheduler(wait_options, tasks, self._run_ended)
         self._slots = SyncSlots(options.max_concurrency, wait_options.counters)
         self._seen: set[int] = set()
-        # Tenants that were started. The value is None until the source names the tenant.
+        # The tenants that have been started. The value is None until the source yields the tenant.
         self._unreported: dict[int, T | None] = {}
         self._reported = anyio.Event()
-        # Tenants with an entry in the journal when it was opened.
+        # The tenants that had an entry when the journal was opened.
         self._recorded: set[int] = set()
         self._held_by_others: set[int] = set()
         self._has_other_workers = False
         self._reading = anyio.CancelScope()
-        # The tenant that is started when the journal fails: it has no task that reports it.
+        # The tenant that is being started. If the journal fails, no task reports its error.
         self._starting: int | None = None
         self._journal_error: PandiumError | None = None
 
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
-        """Sync all tenants, and return the error of the source or of the journal, if any."""
+        """Sync all tenants and return the error that the source or journal raised, if any."""
         failure: Exception | None = None
         self._tasks.start_soon(self._scheduler.run)
         self._tasks.start_soon(self._renew_leases)
@@ -167,16 +175,16 @@ class BulkSync(Generic[T]):
         return failure or self._journal_error
 
     async def _read(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
-        """Start all tenants, and return the error of the source or of the journal, if any."""
+        """Start all tenants and return the error that the source or journal raised, if any."""
         try:
-            with CancellationGuard("the source of the tenants"):
+            with CancellationGuard("the source of tenants"):
                 await self._start_all(source)
         except (StopIteration, StopAsyncIteration) as error:
-            # An iterator that raised it would just end.
-            failure = RuntimeError(f"the source of the tenants raised {type(error).__name__}")
+            # If this error were re-raised from an iterator, the iteration would end silently.
+            failure = RuntimeError(f"the source of tenants raised {type(error).__name__}")
             failure.__cause__ = error
             return failure
-        except Exception as error:  # noqa: BLE001 - the user's own source may raise anything
+        except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
             return error
         return None
 
@@ -190,7 +198,7 @@ class BulkSync(Generic[T]):
     async def _start_all(self, source: Iterable[T] | AsyncIterable[T]) -> None:
         states = await self._journal.states()
         self._recorded = set(states)
-        # A request that may be retried needs its payload, so it waits until the source names it.
+        # A retry needs its payload, so defer these tenants until the source yields them.
         deferred = {
             tenant_id
             for tenant_id, state in states.items()
@@ -212,7 +220,7 @@ class BulkSync(Generic[T]):
             return
         if tenant_id not in self._seen:
             await self._start(tenant_id, item)
-        elif tenant_id in self._unreported:  # started from the journal, before the source named it
+        elif tenant_id in self._unreported:  # started from the journal before the source yielded it
             self._unreported[tenant_id] = item
 
     async def _start(self, tenant_id: int, item: T | None) -> None:
@@ -226,12 +234,12 @@ class BulkSync(Generic[T]):
         self._starting = None
 
     def _may_be_recorded(self, tenant_id: int) -> bool:
-        # If not, one transaction less. A claim finds the entry of another worker as well, but only
-        # after the tenant has taken a slot and its payload has been made.
+        # If this returns False, a transaction is saved. The claim would also find an entry, but
+        # only after the tenant has taken a slot and its payload has been encoded.
         return self._has_other_workers or tenant_id in self._recorded
 
     async def _resume(self, tenant_id: int) -> None:
-        """Continue from a tenant's entry in the journal."""
+        """Resume a tenant from its journal entry."""
         retry_unknown = self._options.retry_unknown and self._unreported[tenant_id] is not None
         try:
             entry = await self._journal.adopt(tenant_id, retry_unknown=retry_unknown)
@@ -244,11 +252,11 @@ class BulkSync(Generic[T]):
             await self._follow(tenant_id, entry)
         elif item is not None:
             await self._begin(tenant_id, item)
-        else:  # another worker's request was refused, and our source has not named the tenant
+        else:  # another worker's request was rejected, and our source has not yielded the tenant
             self._forget(tenant_id)
 
     async def _follow(self, tenant_id: int, entry: Entry) -> None:
-        """Handle a tenant that needs no request: wait for its run, or report its result."""
+        """Handle a tenant that needs no request: wait for its run or report its result."""
         if entry.is_mine:
             self._slots.acquire_nowait()
             self._wait_for_run(tenant_id, entry.trigger_id)
@@ -264,7 +272,7 @@ class BulkSync(Generic[T]):
             result = RunResult(entry.trigger_id, status, None, 0, 0.0, tenant_id)
             await self._report_result(tenant_id, result, Outcome(entry.state.value))
 
-    # Triggering a run: encode the body, claim the tenant, send, record
+    # Triggering a run: encode the body, claim the tenant, send the request, record the trigger
 
     async def _begin(self, tenant_id: int, item: T) -> None:
         await self._slots.acquire()
@@ -276,7 +284,7 @@ class BulkSync(Generic[T]):
             with CancellationGuard("payload"):
                 body = await self._options.encode_body(item)
             entry = await self._claim(tenant_id)
-        except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
+        except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             self._slots.release()
             await self._report_error(tenant_id, error, Outcome.FAILED, began)
             return
@@ -303,7 +311,7 @@ class BulkSync(Generic[T]):
             is_sent = True
             with CancellationGuard("the request"):
                 trigger = await self._options.send(tenant_id, body)
-        except Exception as error:  # noqa: BLE001 - one tenant's failure is one result
+        except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
             await self._record_failure(tenant_id, "the request was canceled", is_unknown=is_sent)
@@ -313,7 +321,7 @@ class BulkSync(Generic[T]):
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = getattr(error, "outcome_unknown", True)
-        # Without the message, which may quote the payload from the API's response.
+        # Record only the type. The message may quote the response, which can contain the payload.
         cause = type(error).__name__
         await self._record_failure(tenant_id, cause, is_unknown=is_unknown)
         self._slots.release()
@@ -330,7 +338,7 @@ class BulkSync(Generic[T]):
         triggered_at = self._clock.now()
         try:
             await self._record_trigger(tenant_id, trigger, triggered_at + self._timeout)
-        except Exception as error:  # noqa: BLE001 - raised by the user's own callback
+        except Exception as error:  # noqa: BLE001 - a user-supplied callback may raise anything
             self._counters.triggered += 1
             await self._record(self._journal.release(tenant_id))
             self._slots.release()
@@ -343,7 +351,7 @@ class BulkSync(Generic[T]):
     async def _record_trigger(self, tenant_id: int, trigger: Trigger, time_limit: float) -> None:
         try:
             await self._record(self._journal.record_triggered(tenant_id, trigger.trigger_id))
-        finally:  # a cancellation must not hide from the user that there is a trigger
+        finally:  # report the trigger to the user even if the task is canceled
             await self._call_on_triggered(tenant_id, trigger, time_limit)
 
     async def _call_on_triggered(self, tenant_id: int, trigger: Trigger, time_limit: float) -> None:
@@ -355,7 +363,7 @@ class BulkSync(Generic[T]):
             if inspect.isawaitable(returned):
                 await returned
         if scope.cancelled_caught:
-            text = "on_triggered was canceled at the time limit of trigger %s"
+            text = "on_triggered did not finish in time for trigger %s and was canceled"
             _log.warning(text, trigger.trigger_id)
 
     # Waiting for the run
@@ -383,10 +391,10 @@ class BulkSync(Generic[T]):
         time_left = wait.time_limit() - self._clock.now()
         await self._record(write, max(time_left, _LAST_SECONDS))
 
-    # Keeping the journal
+    # Updating the journal
 
     async def _renew_leases(self) -> None:
-        """Renew our leases, and resume tenants that other workers no longer hold."""
+        """Renew our leases and resume tenants that other workers no longer hold."""
         while True:
             await self._clock.sleep(_RENEWAL_INTERVAL)
             held: set[int] = set()
@@ -401,10 +409,11 @@ class BulkSync(Generic[T]):
 
     async def _record(self, write: Awaitable[None], seconds: float | None = None) -> None:
         """
-        Write to the journal. If that fails, send no more requests.
+        Wait for a write to the journal. If the write fails, send no more requests.
 
-        :param seconds: how long to wait, the time limit of a run by default. While the journal is
-            locked, the record stays queued, and a result does not wait for it any longer.
+        :param write: the write to wait for.
+        :param seconds: the maximum time to wait, in seconds. If the journal is locked for longer
+            than that, the write remains queued. Default: the time limit of a run.
         """
         try:
             with self._clock.move_on_after(self._timeout if seconds is None else seconds):
@@ -413,7 +422,7 @@ class BulkSync(Generic[T]):
             self._stop_sending(error)
 
     def _stop_sending(self, error: PandiumError) -> None:
-        """Stop reading the source after an error of the journal. Active runs are waited for."""
+        """Stop reading the source after a journal error, but wait for active runs."""
         self._journal_error = error
         self._reading.cancel()
 

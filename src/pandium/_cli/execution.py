@@ -16,7 +16,7 @@ __all__ = ["output_json", "output_listing", "output_record"]
 
 
 def output_json(function: Function) -> Function:
-    """Print what a coroutine function returns: text unchanged, anything else as JSON."""
+    """Print the result of a coroutine function: text unchanged, anything else as JSON."""
     return _create_callback(function, "fetch_json")
 
 

@@ -46,7 +46,11 @@ MODE = click.Choice(["init", "normal"])
 
 
 class _PositiveNumber(click.types.FloatParamType):
-    """A number greater than 0. Unlike `click.FloatRange`, it omits the range from the help text."""
+    """
+    A parameter type for numbers greater than 0.
+
+    Unlike `click.FloatRange`, it omits the range from the help text.
+    """
 
     name = "number"
     max = 1e9
@@ -83,7 +87,7 @@ def read_text(value: str) -> str:
 
 def _read_bytes(value: str) -> bytes:
     if not value.startswith("@"):
-        # Undo the decoding of the command line, for which Python used the locale.
+        # Undo Python's decoding of the command line, which used the locale's encoding.
         return os.fsencode(value)
     if value != "@-":
         return Path(value[1:]).read_bytes()

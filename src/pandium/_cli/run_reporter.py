@@ -112,8 +112,8 @@ def outcomes_exit_code(outcomes: Counter[str]) -> int:
 
     :param outcomes: the number of runs or syncs per outcome.
     """
-    # 1. all were rejected  2. some failed or have an unknown outcome  3. some timed out
-    # 4. all succeeded
+    # These cases are checked in order:  1. all were rejected  2. some failed or have an unknown
+    # outcome  3. some timed out  4. all succeeded
     total = outcomes.total()
     if total and outcomes["error"] == total:
         return exit_codes.API

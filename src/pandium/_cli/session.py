@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hints_on_interrupt", "run"]
 
-_SHUTDOWN_SECONDS = 5.0  # how long to ignore further interrupts after the first
+_SHUTDOWN_SECONDS = 5.0  # the time after the first Ctrl-C during which others are ignored
 _logger = logging.getLogger("pandium")
 
 
@@ -60,7 +60,7 @@ async def _run(
 def _protect_shutdown() -> Iterator[None]:
     """Ignore Ctrl-C for a few seconds after the first one, so that shutdown can complete."""
     previous, ignored_until = signal.getsignal(signal.SIGINT), -inf
-    if not callable(previous):  # the signal is ignored
+    if not callable(previous):  # the process ignores the signal
         yield
         return
 

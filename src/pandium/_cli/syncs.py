@@ -146,7 +146,7 @@ class _TriggerWriter:
         try:
             async with anyio.create_task_group() as tasks:
                 failure = await self._start_all(tasks)
-        except ExceptionGroup as group:  # raised by tasks that could not print their triggers
+        except ExceptionGroup as group:  # the tasks could not print their triggers
             raise group.exceptions[0] from None
         if failure is not None:
             raise failure
@@ -230,5 +230,5 @@ async def _report_syncs(
     async with syncs as results:
         async for result in results:
             tracker.finish(result.tenant_id)
-            reporter.set_triggered(results.progress.triggered)  # includes journal entries
+            reporter.set_triggered(results.progress.triggered)  # also counts journal entries
             reporter.report(result)

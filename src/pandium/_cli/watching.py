@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _TRANSIENT = (RateLimited, ServerError, TransportError)
-# Besides the tenants, the live view needs a line each for the summary, the column titles, the
-# number of hidden tenants and the cursor.
+# The live view also needs one line each for the summary, the column titles, the number of hidden
+# tenants and the cursor.
 _EXTRA_LINES = 4
 
 

@@ -107,7 +107,7 @@ class Connections:
     The state that all views of a client share: connections, request slots and rate limits.
 
     It is bound to the event loop and process of the first request, because open sockets cannot be
-    moved to another one.
+    used in any other.
 
     :ivar gate: the gate that delays requests while the client is rate limited.
     :ivar budget: the retry budget.
@@ -159,7 +159,7 @@ class Connections:
                 **body,
             )
         except httpx.InvalidURL as error:
-            raise ValueError(f"path or params cannot be sent: {error}") from None
+            raise ValueError(f"path and params must form a valid URL: {error}") from None
 
     def build_signed_request(
         self, url: str, headers: Mapping[str, str], timeout: httpx.Timeout | float
@@ -185,9 +185,9 @@ class Connections:
         """Return the timeouts for connecting, reading and writing. Slots have no timeout."""
         if isinstance(timeout, httpx.Timeout):
             return {**timeout.as_dict(), "pool": None}
-        if self._is_borrowed:  # a user-supplied transport may rely on them
+        if self._is_borrowed:  # a user-supplied transport may rely on these timeouts
             return {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
-        return {}  # `exchange` limits the total time, and every other timeout would cost time
+        return {}  # `exchange` limits the total time, and each additional timeout would cost time
 
     def slot(self, max_pause: float) -> Slot:
         """

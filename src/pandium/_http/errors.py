@@ -16,8 +16,8 @@ __all__ = ["is_from_user_code", "root_os_error", "translate"]
 _MAX_TEXT = 500
 # The functions in which httpx calls the transport and parses a redirect target. Event hooks and
 # authentication run outside both.
-_SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - no public hook
-_PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - as above
+_SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - not public
+_PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - not public
 
 
 def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
@@ -28,8 +28,8 @@ def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
     :param is_not_sent: whether the request is known not to have been sent. The class of ``error``
         is not reliable, because transports raise ``ConnectError`` in different situations.
     """
-    # 1. httpx parses redirect targets even though it does not follow them  2. the request was
-    # never sent  3. no response was received in time  4. the request may have been sent
+    # These cases are checked in order:  1. a redirect target that httpx parsed, but does not
+    # follow  2. a request that was never sent  3. a timeout  4. a request that may have been sent
     if _passed_through(error, _PARSES_REDIRECT):
         return DecodeError("the response redirects to an invalid URL")
     text = _text_of(error)

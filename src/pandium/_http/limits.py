@@ -1,4 +1,4 @@
-"""Limit the requests of a client: pause after a 429, and enforce a retry budget."""
+"""Limit a client's requests: pause them after a 429 and enforce a retry budget."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RateLimitGate:
 
 class RetryBudget:
     """
-    A budget that limits the retries of a client to about a tenth of its requests.
+    A budget that limits a client's retries to about a tenth of its requests.
 
     Each retry costs one token, and each successful request earns a tenth of a token. During an
     outage, the server sees one burst of retries, then none. A retry is free if the server
@@ -65,7 +65,7 @@ class RetryBudget:
         self._tokens = min(self._max_tokens, self._tokens + 0.1)
 
     def spend(self, error: BaseException | None) -> bool:
-        """Pay for a retry after an error. Return False if the budget is exhausted."""
+        """Charge a retry after an error. Return False if the budget is exhausted."""
         if isinstance(error, RateLimited) and error.retry_after:
             return True
         if self._tokens < 1:

@@ -105,7 +105,7 @@ class _Pool(httpcore2.AsyncConnectionPool):
 
     async def _send(self, request: Any) -> Any:
         if (trace := request.extensions.get("trace")) is not None:
-            # Report this before anything can fail, so that an unsent request is recognized.
+            # Send this event before anything can fail, so that an unsent request is recognized.
             await trace("pool.get_connection.started", {})
         connection = await self._get_connection(request.url.origin)
         self._busy.add(connection)

@@ -119,7 +119,7 @@ class DriftRepair:
 
     :ivar drift: the number of records by which the listing shifted. Negative if it shifted toward
         the beginning.
-    :ivar skip: the number of records to skip to reach the one at which the iteration continues.
+    :ivar skip: the number of records before the one at which the iteration continues.
     """
 
     drift: int

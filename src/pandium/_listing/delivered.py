@@ -1,4 +1,4 @@
-"""The keys of delivered records and the position that an iteration has reached among them."""
+"""Track the keys of delivered records and the position of an iteration among them."""
 
 from __future__ import annotations
 

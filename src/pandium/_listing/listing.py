@@ -1,4 +1,4 @@
-"""Listings that users iterate over."""
+"""The `Listing` class, which list operations return."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Listing(ListingOptions, Generic[T]):
                 # Yield to a waiting consumer, which takes the page and makes room for another one.
                 await anyio.lowlevel.checkpoint()
 
-        # The producer itself keeps one more page until the buffer has room.
+        # Subtract one, because the producer also keeps a page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
         async with background as pages:
             yield Items(pages)

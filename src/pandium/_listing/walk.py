@@ -44,9 +44,9 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver, one to hold back
+        if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver and one to hold back
             async with self._lock:  # several tasks may share the iterator
-                while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - as above
+                while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - see above
                     await self._read_page()
         if self._ready:
             return self._ready.popleft()
@@ -127,7 +127,7 @@ class Pages(Generic[T]):
                 raise result
             decision = self._cursor.accept(request, result, is_newest=request is requests[0])
             if not isinstance(decision, Deliver):
-                # Refetch needs no action: `next_skip` has not moved, so the next window requests
+                # A refetch needs no action: `next_skip` has not moved, so the next window requests
                 # the page again.
                 if isinstance(decision, Rewind):
                     await self._rewind(decision)

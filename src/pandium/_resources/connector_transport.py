@@ -32,8 +32,8 @@ _DROPPED_HEADERS = frozenset(
         *("authorization", "proxy-authorization"),
     }
 )
-# The responses to these methods consist of headers, which the proxy does not return, or open a
-# tunnel.
+# A response to one of these methods either opens a tunnel or consists mainly of headers, which the
+# proxy does not return.
 _REJECTED_METHODS = frozenset({"CONNECT", "HEAD", "OPTIONS", "TRACE"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""", re.IGNORECASE)
 _XML_ENCODING = re.compile(r"""\A\ufeff?<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)""")

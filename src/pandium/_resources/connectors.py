@@ -255,11 +255,12 @@ class Connectors:
         :returns: a transport for ``httpx.AsyncClient``. Closing it has no effect.
         :raises ValueError: if an argument cannot be part of a URL.
         """
-        # Imported here because httpx is not imported until the first client is created.
-        from pandium._resources.connector_transport import ConnectorTransport  # noqa: PLC0415
+        from pandium._resources.connector_transport import (  # noqa: PLC0415 - imports httpx
+            ConnectorTransport,
+        )
 
         segments = {"tenant_id": tenant_id, "connector": connector}
-        RequestSpec.create("POST", _PATH, segments)  # raises if an id is invalid
+        RequestSpec.create("POST", _PATH, segments)  # raises ValueError if an id is invalid
         return ConnectorTransport(tenant_id, connector, partial(self._send, segments))
 
     async def _send_fields(

@@ -356,11 +356,12 @@ class Tenants:
             to another job. Nothing is sent.
         :raises PandiumError: during the iteration, after the other results, if the journal fails or
             is no longer the file that was opened. An exception raised by ``tenants`` is re-raised
-            in the same way. If it is the cancellation of another task, it is a ``RuntimeError``.
+            in the same way. A cancellation that belongs to another task is replaced with a
+            ``RuntimeError``.
         """
-        # Imported here because most programs never sync in bulk and do not need SQLite.
-        from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415
-        from pandium._bulk.sync import SyncOptions, sync_each  # noqa: PLC0415
+        # Most programs never sync in bulk and do not need SQLite.
+        from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415 - rarely used
+        from pandium._bulk.sync import SyncOptions, sync_each  # noqa: PLC0415 - rarely used
 
         validate_iterable("tenants", tenants)
         wait_options = self._poller.wait_options(
@@ -388,7 +389,7 @@ class Tenants:
         path = validate_journal_path(journal)
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
-            # Each iteration needs its own journal, because a journal owns leases under its own id.
+            # Each iteration needs a separate journal, because each one has its own id for leases.
             worker_journal = SQLiteJournal(path, job, wait_options.clock)
             await sync_each(tenants, options, wait_options, worker_journal, report)
 

@@ -89,8 +89,8 @@ def _build_repairing_decoder(cls: Any, repair: Repair) -> Callable[[bytes], Any]
 
 @cache
 def _get_lenient_converter() -> LenientConverter:
-    # Import cattrs only when it is needed, because most programs never need it.
-    from pandium._serialization.lenient import LenientConverter  # noqa: PLC0415
+    # Most programs never need cattrs.
+    from pandium._serialization.lenient import LenientConverter  # noqa: PLC0415 - imports cattrs
 
     return LenientConverter()
 
@@ -124,7 +124,7 @@ def _parse_int(digits: str) -> int | float:
     try:
         return int(digits)
     except ValueError:
-        return float(digits)  # too many digits for int(): infinity, as for 1e5000
+        return float(digits)  # too many digits for int(), so this is infinity, as for 1e5000
 
 
 def encode_json(value: object, argument: str) -> bytes:
@@ -195,7 +195,7 @@ def replace_non_finite(value: Any) -> Any:
     """Return a copy of JSON data with ``None`` in place of NaN and infinity, as in JavaScript."""
     result = [value]
     pending: list[Any] = [result]
-    while pending:  # not recursive, because the data may be deeply nested
+    while pending:  # do not use recursion, because the data may be deeply nested
         container = pending.pop()
         items = container.items() if isinstance(container, dict) else enumerate(container)
         for key, item in items:

@@ -163,8 +163,8 @@ def _structure_int(value: Any, _: Any) -> int:
 
 
 def _structure_trigger_id(value: Any, _: Any) -> str:
-    # Accept a number, because the API uses one for the trigger id in a run. If this raised an
-    # error, a run that has started would be lost.
+    # Accept a number, because the API returns the trigger id of a run as a number. Raising an error
+    # here would lose the trigger of a run that has already started.
     if type(value) is int:
         return str(value)
     if type(value) is not str:

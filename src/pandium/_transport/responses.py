@@ -109,7 +109,8 @@ def _parse_body(content: bytes, redact: Callable[[Any], Any]) -> Any:
 
 
 def _message_from(body: Any) -> str:
-    # 1. {"message": str}  2. {"detail": str}  3. {"detail": [{loc, msg, …}]}  4. anything else
+    # The body has one of these forms:  1. {"message": str}  2. {"detail": str}
+    # 3. {"detail": [{loc, msg, …}]}  4. any other
     if isinstance(body, dict):
         for name in ("message", "detail"):
             if isinstance(body.get(name), str):
@@ -144,8 +145,8 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
         return None
     for parse in (json.loads, _parse_literal):
         try:
-            with warnings.catch_warnings(action="ignore"):  # from invalid escapes in the text
-                parsed = redact(parse(detail))  # redact again: escapes may have hidden the key
+            with warnings.catch_warnings(action="ignore"):  # invalid escapes cause warnings
+                parsed = redact(parse(detail))  # redact again, as escapes may have hidden the key
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, dict) and "data" in parsed:
@@ -163,7 +164,7 @@ def _parse_literal(text: str) -> Any:
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the delay in seconds from ``Retry-After``, which is a number or an HTTP date."""
     value = headers.get("retry-after", "").strip()
-    if _NUMBERS.fullmatch(value):  # a list if the header was sent more than once
+    if _NUMBERS.fullmatch(value):  # httpx joins repeated headers with commas
         return min(max(map(float, value.split(","))), _MAX_RETRY_AFTER)
     until = _parse_http_date(value)
     if until is None:

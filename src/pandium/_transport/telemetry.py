@@ -118,7 +118,7 @@ class _ObservedCall(AbstractContextManager[None]):
 def _logging_errors() -> Iterator[None]:
     try:
         yield
-    except Exception:  # noqa: BLE001 - see `_ObservedCall`
+    except Exception:  # noqa: BLE001 - an error in a provider must not break a call
         _log.warning("OpenTelemetry failed to record a call", exc_info=True)
 
 

@@ -83,7 +83,7 @@ class Transport:
                 await anyio.to_thread.run_sync(self._prepare)
 
     def _prepare(self) -> None:
-        with suppress(ConfigurationError):  # raised again by the request, which names its attempt
+        with suppress(ConfigurationError):  # the request raises it again and records an attempt
             self.connections.prepare()
         load_instruments()
 

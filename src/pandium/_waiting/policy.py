@@ -24,7 +24,7 @@ __all__ = ["PollPolicy"]
 
 _log = logging.getLogger("pandium")
 
-_TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # redirects, Request Timeout
+_TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # any redirect, and Request Timeout
 
 
 class PollPolicy:

@@ -39,10 +39,10 @@ Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
 
 _log = logging.getLogger("pandium")
 
-# The last poll starts at the time limit and may take this many seconds. `on_status` may take the
-# same time.
+# The maximum duration of the last poll, which starts at the time limit. The same limit applies to
+# `on_status`.
 _LAST_POLL_SECONDS = 2.0
-# Because of rounding, a clock that sleeping advances may stop just before the target time.
+# A clock that is advanced by sleeping may stop just before the target time, because of rounding.
 _ROUNDING_SECONDS = 1e-6
 
 _seconds = as_attrs_validator(validate_seconds)
@@ -254,7 +254,7 @@ class TriggerWait:
                 if inspect.isawaitable(returned):
                     await returned
             if scope.cancelled_caught:
-                text = "on_status was canceled at the time limit of trigger %s, for status %r"
+                text = "on_status did not finish in time for trigger %s (%r) and was canceled"
                 _log.warning(text, self.trigger_id, status.status)
 
     def timeout_error(self) -> WaitTimeout:
@@ -280,7 +280,7 @@ class TriggerWait:
 
 def _without_body(error: PandiumError) -> PandiumError:
     """Return a small copy of an error, because many waits may keep one for a long time."""
-    small = copy.copy(error)  # the copy has no traceback
+    small = copy.copy(error)  # copying drops the traceback
     if isinstance(small, APIError):
         small.body = None
     return small

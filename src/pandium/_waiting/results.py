@@ -1,4 +1,4 @@
-"""Run results, delivered as runs end, and a progress snapshot."""
+"""The results of runs, delivered as the runs end, and snapshots of the progress."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ T = TypeVar("T")
 Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
 OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
-# The lowest limit on polls in flight. It prevents a few hanging polls from blocking the others.
+# The limit on polls in flight is at least this high, so that a few hanging polls do not block the
+# others.
 _MIN_IN_FLIGHT = 10
 
 
@@ -137,7 +138,7 @@ async def _read(
 ) -> Exception | None:
     """Add all triggers from a source and return the error that the source raised, if any."""
     try:
-        with CancellationGuard("the source of the triggers"):
+        with CancellationGuard("the source of triggers"):
             await for_each(source, add)
     except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
         return error

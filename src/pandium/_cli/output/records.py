@@ -1,4 +1,4 @@
-"""Define the CLI's own rows, which have no equivalent in the API."""
+"""The row types of the CLI that have no equivalent in the API."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class _JsonArrayWriter:
 
     Each record ends with a newline, because the progress bar or a message may follow on the same
     terminal. The comma therefore goes at the beginning of the next line. If the output is
-    interrupted, the array stays unclosed, so that a JSON parser rejects the incomplete document.
+    interrupted, the array remains unclosed, so that a JSON parser rejects the incomplete document.
     """
 
     def __init__(self, stream: TextIO) -> None:
