@@ -1243,4 +1243,4 @@ async def test_on_triggered_is_canceled_at_the_time_limit(
     world = World({1: 5.0})
     [result] = await world.sync([1], path, on_triggered=on_triggered, timeout=0.5)
     assert result.trigger_id == "t1"
-    assert "on_triggered was" in caplog.text
+    assert "on_triggered did not finish in time for trigger t1" in caplog.text
