@@ -20,6 +20,7 @@ from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration, add_release
 from pandium.emulator.state.arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.seeds import Seed, add_tenant_as_given, seed_data
@@ -165,6 +166,11 @@ class Emulator:
         return self._service.runs
 
     @property
+    def builds(self) -> Builds:
+        """The builds, and the scripts that they follow."""
+        return self._service.builds
+
+    @property
     def connectors(self) -> Connectors:
         """The handlers that answer connector calls."""
         return self._service.connectors
@@ -306,7 +312,7 @@ class Emulator:
             "default_release_channel": default_release_channel,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_integration(self._service.store, validate(IntegrationArguments, given))
 
     def add_release(  # noqa: PLR0913 - the fields of the record
@@ -336,7 +342,7 @@ class Emulator:
             "default": default,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_release(self._service.store, validate(ReleaseArguments, given))
 
     def add_tenant(  # noqa: PLR0913 - the fields of the record
@@ -376,5 +382,5 @@ class Emulator:
             "source": source,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_tenant_as_given(self._service.store, validate(TenantArguments, given))

@@ -4,7 +4,7 @@ import contextlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -22,6 +22,7 @@ from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
+from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.files import write_file
 from pandium.emulator.state.script_snapshots import set_script
@@ -50,6 +51,7 @@ class Service:
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)
         self.store = Store(self.clock, self.runs.schedule)
+        self.builds = Builds(self.store, self.lock)
         self.connectors = Connectors()
         self.requests = RequestLog()
         self.storage_requests = RequestLog()
@@ -72,6 +74,7 @@ class Service:
         for script in snapshot.scripts:
             set_script(self.runs, script)
         self.store.replace(snapshot.store)  # which tells the runs of the schedules
+        self.builds.replace(snapshot.builds.scripts, snapshot.builds.pending)
         self.connectors.clear()
         for upstream in snapshot.upstreams:
             set_fixed_response(self.connectors, upstream)
@@ -80,10 +83,17 @@ class Service:
         self.requests.clear()
         self.storage_requests.clear()
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Hold the lock, with all builds finished whose time has passed."""
+        with self.lock:
+            self.builds.settle()
+            yield
+
     def dump(self) -> dict[str, Any]:
         """Return the entire state, ready for JSON."""
-        with self.lock:
-            return dump(self.store, self.runs, fixed_responses(self.connectors))
+        with self.settled():
+            return dump(self.store, self.runs, fixed_responses(self.connectors), self.builds)
 
     def save(self, path: Path | None = None) -> Path:
         """
