@@ -93,6 +93,28 @@ class Runs:
                 self._settle(queue)
             self._scripts[key if key[1] is not None else ("all", None)] = script
 
+    def clear_scripts(self) -> None:
+        """Remove all scripts, so that new runs proceed as they do by default."""
+        with self._lock:
+            self._scripts.clear()
+            self.script()
+
+    def remove_script(self, *, tenant: int | None = None, integration: int | None = None) -> None:
+        """
+        Remove the script of a tenant or of an integration. Runs that exist keep it.
+
+        :param tenant: the id of the tenant.
+        :param integration: the id of the integration, instead of a tenant.
+        :raises LookupError: there is no such script.
+        :raises ValueError: neither or both are specified.
+        """
+        if (tenant is None) == (integration is None):
+            raise ValueError("tenant, integration: specify one of them")
+        key = ("integration", integration) if tenant is None else ("tenant", tenant)
+        with self._lock:
+            if self._scripts.pop(key, None) is None:
+                raise LookupError(f"{key[0]} {key[1]} has no script")
+
     def schedule(self, tenant: RunOwner, schedule: str | None) -> None:
         """Let a tenant's runs begin by a cron string from now on, or by none."""
         with self._lock:
