@@ -98,7 +98,7 @@ def _article(operation: Schema, url: str) -> str:
         f"<h3>{_title(operation)}</h3>\n"
         f"{_paragraphs(operation['description'])}\n"
         f"{_parameters(operation)}{_body(operation)}{_responses(operation)}"
-        f"<h4>Example</h4>\n<pre>{escape(_curl(operation, url))}</pre>\n</article>"
+        f"{_example(operation, url)}</article>"
     )
 
 
@@ -154,16 +154,22 @@ def _common_errors() -> str:
     )
 
 
+def _example(operation: Schema, url: str) -> str:
+    """Return a command that sends the request, unless it needs a body that has no example."""
+    schema = _body_schema(operation)
+    if schema and "examples" not in schema:
+        return ""
+    command = _curl(operation, url)
+    if schema:
+        body = json.dumps(schema["examples"][0])
+        command += f" \\\n  -H 'content-type: application/json' \\\n  -d '{body}'"
+    return f"<h4>Example</h4>\n<pre>{escape(command)}</pre>\n"
+
+
 def _curl(operation: Schema, url: str) -> str:
-    """Return a command that sends the operation's example."""
     path = re.sub(r"\{\w+\}", "1", operation["path"])
     method = operation["method"].upper()
-    command = f"curl {url}{path}" if method == "GET" else f"curl -X {method} {url}{path}"
-    examples = _body_schema(operation).get("examples", ())
-    if not examples:
-        return command
-    body = json.dumps(examples[0])
-    return f"{command} \\\n  -H 'content-type: application/json' \\\n  -d '{body}'"
+    return f"curl {url}{path}" if method == "GET" else f"curl -X {method} {url}{path}"
 
 
 def _model(name: str, schema: Schema) -> str:
