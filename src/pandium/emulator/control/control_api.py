@@ -12,13 +12,20 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from pandium.emulator.api.json_responses import UNTRACED
-from pandium.emulator.control import overview, routes_clock, routes_requests, routes_state
+from pandium.emulator.control import (
+    overview,
+    routes_clock,
+    routes_drift,
+    routes_faults,
+    routes_requests,
+    routes_state,
+)
 from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
 from pandium.emulator.control.guard import PAGE, PREFIX, RequestGuard
 from pandium.emulator.control.page import page
 
 # What can be controlled: a module with a router is added here.
-MODULES = (routes_state, routes_clock, routes_requests, overview)
+MODULES = (routes_state, routes_clock, routes_requests, routes_faults, routes_drift, overview)
 
 
 @functools.cache

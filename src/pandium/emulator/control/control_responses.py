@@ -1,6 +1,8 @@
 """The control API's answers: JSON, and errors that name the place."""
 
+import base64
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,6 +20,16 @@ HEADERS = {
     "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
+}
+
+
+# The fields whose value is one of several models, distinguished by `type`.
+UNIONS = frozenset({"fault", "change"})
+MESSAGES = {
+    "extra_forbidden": "there is no field {name!r}; see /_emulator/docs",
+    "missing": "is missing",
+    "union_tag_invalid": "must be one of {expected_tags}, not '{tag}'",
+    "union_tag_not_found": "is missing",
 }
 
 
@@ -42,6 +54,7 @@ def describe_error(code: int, text: str) -> Responses:
 COMMON_ERRORS: Responses = {
     **describe_error(403, "The request comes from another site, or by a foreign name."),
     **describe_error(413, "The body is too long."),
+    **describe_error(415, "The body is not declared as JSON."),
     **describe_error(422, "Something in the request cannot be used."),
 }
 
@@ -50,6 +63,14 @@ def control_response(value: object, status: int = 200) -> Response:
     """Return a value as a JSON response."""
     body = encode(msgspec.to_builtins(value))
     return Response(body, status, HEADERS, media_type="application/json")
+
+
+def body_data(body: bytes) -> dict[str, str | None]:
+    """Return a body as text, or in base 64 if it is not UTF-8."""
+    try:
+        return {"body": body.decode(), "body_base64": None}
+    except UnicodeDecodeError:
+        return {"body": None, "body_base64": base64.b64encode(body).decode()}
 
 
 def error_response(status: int, *errors: tuple[str, str]) -> Response:
@@ -83,10 +104,22 @@ async def on_invalid(_request: Request, error: RequestValidationError) -> Respon
 
 
 def _problem(error: dict[str, Any]) -> Problem:
-    kind, *place = error["loc"]
     if error["type"] == "json_invalid":
-        return Problem((), f"is no JSON: {error['ctx']['error']} at {place[0]}", None)
-    return Problem(tuple(place) if kind == "body" else (kind, *place), error["msg"], None)
+        return Problem((), f"is no JSON: {error['ctx']['error']} at {error['loc'][-1]}", None)
+    kind, *_ = loc = error["loc"]
+    # Below a union, pydantic inserts the name of the member, which the JSON does not have.
+    place = [part for parent, part in pairwise(loc) if parent not in UNIONS]
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        place.append("type")
+    message = _message(error, place)
+    return Problem(tuple(place) if kind == "body" else (kind, *place), message, None)
+
+
+def _message(error: dict[str, Any], place: list[str | int]) -> str:
+    template = MESSAGES.get(error["type"], "{msg}")
+    return template.format(
+        name=place[-1] if place else "", msg=error["msg"], **error.get("ctx", {})
+    )
 
 
 def _places(problems: Iterable[Problem]) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ PAGE = "/"
 STATE = f"{PREFIX}/state"
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
 OWN_SITE = frozenset({"same-origin", "none"})  # "none" is the user's own doing, such as a bookmark
+JSON_TYPE = re.compile(r"application/([-.\w]+\+)?json *(;.*)?")
 MAX_BYTES = 1024 * 1024
 MAX_STATE_BYTES = 64 * MAX_BYTES
 
@@ -42,6 +43,8 @@ class RequestGuard:
             await error_response(403, *foreign_headers)(scope, receive, send)
         elif _declared_length(scope) > limit:
             await error_response(413, ("body", _too_long(limit)))(scope, receive, send)
+        elif wrong_types := list(_wrong_content_types(scope)):
+            await error_response(415, *wrong_types)(scope, receive, send)
         else:
             await self._app(scope, _limit_body(receive, limit), send)
 
@@ -68,6 +71,16 @@ def _values(scope: Mapping[str, Any], name: bytes) -> list[str]:
 
 def _declared_length(scope: Mapping[str, Any]) -> int:
     return max((int(one) for one in _values(scope, b"content-length")), default=0)
+
+
+def _wrong_content_types(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find out whether a request has a body that is not declared as JSON."""
+    if not _declared_length(scope) and not _values(scope, b"transfer-encoding"):
+        return
+    given = ", ".join(_values(scope, b"content-type"))
+    if not JSON_TYPE.fullmatch(given):
+        what = f"not {given!r}" if given else "and is missing"
+        yield "header.content-type", f"must be application/json, {what}"
 
 
 def _limit_body(receive: Receive, limit: int) -> Receive:

@@ -19,7 +19,7 @@ from pandium.emulator.state.record_models import Tenant
 MAX_ROWS = 500
 VERSION = version("pandium")
 
-router = APIRouter()
+router = APIRouter(tags=["Overview"])
 
 
 class Health(BaseModel):

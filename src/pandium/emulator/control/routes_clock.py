@@ -18,7 +18,7 @@ YEAR = 366 * 86_400
 MAX_SPEED = 1_000_000
 MANUAL_CLOCK = describe_error(409, "The test that has made the emulator drives its clock.")
 
-router = APIRouter()
+router = APIRouter(tags=["Clock"])
 
 
 class ClockView(BaseModel):

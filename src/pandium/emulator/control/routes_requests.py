@@ -1,19 +1,20 @@
 """The control API's routes for the request log."""
 
-import base64
 from dataclasses import fields
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HTTPRequest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pandium.emulator.api.service import service_of
-from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.control.control_responses import body_data, control_response
+from pandium.emulator.control.rule_models import refusing, require_record
+from pandium.emulator.network.operations import parse_operation
 from pandium.emulator.network.request_log import MAX_REQUESTS, Request
 
-router = APIRouter()
+router = APIRouter(tags=["Requests"])
 
 
 class RequestView(BaseModel):
@@ -27,6 +28,10 @@ class RequestView(BaseModel):
     body: str | None
     body_base64: str | None
     route: str
+    operation: str | None = Field(description="A name, such as `tenants.list`.")
+    tenant: int | None = Field(description="The tenant that the request was for.")
+    has_effect: bool = Field(description="Whether the operation was executed for the tenant.")
+    fault: str = Field(description="The fault that replaced the response, or an empty string.")
 
 
 class RequestsView(BaseModel):
@@ -46,6 +51,23 @@ class RequestCount(BaseModel):
     count: int
 
 
+class EffectCount(BaseModel):
+    """How often an operation was executed for a tenant."""
+
+    operation: str
+    tenant: int
+    count: int
+
+
+class EffectFilter(BaseModel):
+    """The operation and the tenant whose effects are returned. By default, all are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operation: str | None = None
+    tenant: int | None = None
+
+
 class RequestFilter(BaseModel):
     """Which requests are asked for."""
 
@@ -55,6 +77,9 @@ class RequestFilter(BaseModel):
     path: str | None = None
     route: str | None = None
     status: int | None = None
+    operation: str | None = None
+    tenant: int | None = None
+    has_effect: bool | None = None
     limit: int = Query(100, ge=0, le=MAX_REQUESTS)
 
 
@@ -87,6 +112,27 @@ async def get_counts(request: HTTPRequest) -> Response:
     )
 
 
+@router.get("/effects", response_model=list[EffectCount])
+async def get_effects(request: HTTPRequest, wanted: Annotated[EffectFilter, Query()]) -> Response:
+    """
+    Return how often each operation was executed for a tenant, whatever the response was.
+
+    A sync whose response was lost counts. A request that was rejected does not.
+    """
+    service = service_of(request)
+    with service.lock:
+        require_record(service.store.tenants, wanted.tenant, "tenant", "query")
+    with refusing("query"):
+        operation = parse_operation(wanted.operation)
+    return control_response(
+        [
+            {"operation": name, "tenant": tenant, "count": number}
+            for (name, tenant), number in service.requests.effects.copy().items()
+            if operation in (None, name) and wanted.tenant in (None, tenant)
+        ]
+    )
+
+
 def _matches(request: Request, conditions: dict[str, Any]) -> bool:
     return all(getattr(request, name) == value for name, value in conditions.items())
 
@@ -94,7 +140,4 @@ def _matches(request: Request, conditions: dict[str, Any]) -> bool:
 def request_data(request: Request) -> dict[str, Any]:
     """Return a request with a body that fits into JSON."""
     data = {one.name: getattr(request, one.name) for one in fields(request)}
-    try:
-        return {**data, "body": request.body.decode(), "body_base64": None}
-    except UnicodeDecodeError:
-        return {**data, "body": None, "body_base64": base64.b64encode(request.body).decode()}
+    return data | body_data(request.body)

@@ -1,9 +1,9 @@
 """The control API's routes for the state, the scripts and the upstream systems."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator.api.service import service_of
 from pandium.emulator.connectors.fixed_responses import fixed_responses, set_fixed_response
@@ -12,6 +12,7 @@ from pandium.emulator.control.control_responses import (
     describe_error,
     error_response,
 )
+from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.state import snapshot_models as models
 from pandium.emulator.state.adding import add_integration, add_release
 from pandium.emulator.state.arguments import (
@@ -21,10 +22,22 @@ from pandium.emulator.state.arguments import (
     TenantArguments,
     UpstreamArguments,
 )
+from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.script_snapshots import scripts_data, set_script
 from pandium.emulator.state.seeds import add_tenant_as_given
 
-router = APIRouter()
+NO_SCRIPT = describe_error(404, "The tenant or the integration has no script.")
+
+router = APIRouter(tags=["State"])
+
+
+class ScriptSubject(BaseModel):
+    """The tenant or the integration whose script is removed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: int | None = None
+    integration: int | None = None
 
 
 class SavedFile(BaseModel):
@@ -123,8 +136,32 @@ async def get_scripts(request: Request) -> Response:
 @router.put("/scripts", response_model=list[ScriptArguments])
 async def set_one_script(request: Request, body: ScriptArguments) -> Response:
     """Say how runs go that are asked for from now on."""
-    set_script(service_of(request).runs, body)
+    service = service_of(request)
+    with service.lock:
+        require_record(service.store.tenants, body.tenant, "tenant")
+        require_record(service.store.integrations, body.integration, "integration")
+        set_script(service.runs, body)
     return await get_scripts(request)
+
+
+@router.delete("/scripts", status_code=204, responses=NO_SCRIPT)
+async def remove_scripts(request: Request, subject: Annotated[ScriptSubject, Query()]) -> Response:
+    """
+    Remove the script of a tenant or an integration, or all scripts if neither is given.
+
+    Runs that exist keep their script. New runs proceed as they do by default.
+    """
+    runs = service_of(request).runs
+    given = subject.model_dump(exclude_none=True)
+    if not given:
+        runs.clear_scripts()
+        return Response(status_code=204)
+    try:
+        with refusing("query"):
+            runs.remove_script(**given)
+    except LookupError as error:
+        raise Missing(str(error)) from None
+    return Response(status_code=204)
 
 
 @router.get("/upstreams", response_model=list[UpstreamArguments])

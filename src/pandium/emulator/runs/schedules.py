@@ -1,10 +1,14 @@
 """Cron strings: what is wrong with one, and when it is due."""
 
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
 
 FIELDS = 5
+# The shortest time between two dates of a schedule.
+MINUTE = 60
 SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -18,6 +22,30 @@ def find_cron_error(schedule: str) -> str | None:
     except CronSimError as error:
         return str(error).lower()
     return None
+
+
+# The seconds after a date of a schedule at which the run of a tenant starts.
+Delay = Callable[[int, datetime], float]
+
+
+def no_delay(_tenant_id: int, _date: datetime) -> float:
+    """Start each run on the minute."""
+    return 0.0
+
+
+def random_delay(within: object, seed: object) -> Delay:
+    """Return a delay that depends only on its arguments and the seed, or raise ValueError."""
+    if isinstance(within, bool) or not isinstance(within, int | float) or not 0 <= within <= MINUTE:
+        raise ValueError(f"within: must be 0 to {MINUTE} seconds, not {within!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ValueError(f"seed: must be an integer, not {seed!r}")
+    longest = within
+
+    def delay(tenant_id: int, date: datetime) -> float:
+        source = random.Random(f"{seed} {tenant_id} {date.isoformat()}")  # noqa: S311 - no secret
+        return source.uniform(0.0, longest)
+
+    return delay
 
 
 class Schedule:
