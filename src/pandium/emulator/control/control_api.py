@@ -14,10 +14,12 @@ from starlette.types import ASGIApp
 from pandium.emulator.api.json_responses import UNTRACED
 from pandium.emulator.control import (
     overview,
+    routes_builds,
     routes_clock,
     routes_drift,
     routes_faults,
     routes_requests,
+    routes_settings,
     routes_state,
 )
 from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
@@ -27,7 +29,16 @@ from pandium.emulator.control.page import page
 
 DOCS = f"{PREFIX}/docs"
 # The modules of the routes, in the order of the documentation.
-MODULES = (routes_state, routes_clock, routes_requests, routes_faults, routes_drift, overview)
+MODULES = (
+    routes_state,
+    routes_clock,
+    routes_requests,
+    routes_faults,
+    routes_drift,
+    routes_builds,
+    routes_settings,
+    overview,
+)
 
 
 @functools.cache

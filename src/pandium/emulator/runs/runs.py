@@ -9,7 +9,7 @@ from typing import Any
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.emulated_run import EmulatedRun, EmulatedTrigger
 from pandium.emulator.runs.queues import Queue, RunOwner
-from pandium.emulator.runs.schedules import Delay, no_delay, random_delay
+from pandium.emulator.runs.schedules import ScheduleDelay
 from pandium.emulator.runs.scripts import Phase, Script, Span, validate_script
 
 # A run is killed at ten minutes, says the vendor.
@@ -30,7 +30,7 @@ class Runs:
         self._by_id: dict[int, EmulatedRun] = {}
         self._by_trigger: dict[str, EmulatedRun] = {}
         self._scripts: dict[tuple[str, int | None], Script] = {}
-        self._delay: Delay = no_delay
+        self._delay = ScheduleDelay()
         self.script()
 
     @property
@@ -51,7 +51,7 @@ class Runs:
         with self._lock:
             self._scripts.clear()
             self._queues.clear()
-            self._delay = no_delay
+            self._delay = ScheduleDelay()
             self.script()
             self._by_id = {run.id: run for run in runs}
             self._by_trigger = {str(one.id): run for run in runs for one in run.triggers}
@@ -122,6 +122,11 @@ class Runs:
             if queue is not None or schedule is not None:
                 self._queue_of(tenant).set_schedule(schedule, self._clock, self._delay)
 
+    @property
+    def schedule_delay(self) -> ScheduleDelay:
+        """The randomization of schedules."""
+        return self._delay
+
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
         Start each scheduled run up to so many seconds after its date, as the vendor may do.
@@ -132,7 +137,7 @@ class Runs:
         :param seed: the delay of a run depends only on the seed, the tenant and the date.
         :raises ValueError: names the invalid argument.
         """
-        delay = random_delay(within, seed)
+        delay = ScheduleDelay(within, seed)
         with self._lock:
             queues = [self._settle(queue) for queue in self._queues.values()]
             self._delay = delay

@@ -1,7 +1,7 @@
 """Cron strings: what is wrong with one, and when it is due."""
 
 import random
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
@@ -24,28 +24,29 @@ def find_cron_error(schedule: str) -> str | None:
     return None
 
 
-# The seconds after a date of a schedule at which the run of a tenant starts.
-Delay = Callable[[int, datetime], float]
+@dataclass(frozen=True, slots=True)
+class ScheduleDelay:
+    """
+    The time from a date of a schedule to the start of the run: random seconds, or none.
 
+    A delay depends only on the seed, the tenant and the date.
+    """
 
-def no_delay(_tenant_id: int, _date: datetime) -> float:
-    """Start each run on the minute."""
-    return 0.0
+    within: float = 0.0
+    seed: int = 0
 
+    def __post_init__(self) -> None:
+        within, seed = self.within, self.seed
+        is_number = isinstance(within, int | float) and not isinstance(within, bool)
+        if not is_number or not 0 <= within <= MINUTE:
+            raise ValueError(f"within: must be 0 to {MINUTE} seconds, not {within!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"seed: must be an integer, not {seed!r}")
 
-def random_delay(within: object, seed: object) -> Delay:
-    """Return a delay that depends only on its arguments and the seed, or raise ValueError."""
-    if isinstance(within, bool) or not isinstance(within, int | float) or not 0 <= within <= MINUTE:
-        raise ValueError(f"within: must be 0 to {MINUTE} seconds, not {within!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ValueError(f"seed: must be an integer, not {seed!r}")
-    longest = within
-
-    def delay(tenant_id: int, date: datetime) -> float:
-        source = random.Random(f"{seed} {tenant_id} {date.isoformat()}")  # noqa: S311 - no secret
-        return source.uniform(0.0, longest)
-
-    return delay
+    def seconds(self, tenant_id: int, date: datetime) -> float:
+        """Return the delay of a tenant's run at a date."""
+        source = random.Random(f"{self.seed} {tenant_id} {date.isoformat()}")  # noqa: S311 - no secret
+        return source.uniform(0.0, self.within)
 
 
 class Schedule:
