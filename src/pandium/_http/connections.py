@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,18 @@ import anyio.lowlevel
 import attrs
 import httpx
 
+from pandium._cancellation import CancellationGuard
 from pandium._http.body import BoundedBody
 from pandium._http.environment import is_connectable
-from pandium._http.errors import is_from_user_code, root_os_error, translate
+from pandium._http.errors import (
+    is_from_server,
+    is_from_user_code,
+    is_traceable,
+    root_os_error,
+    translate,
+)
 from pandium._http.limits import RateLimitGate, RetryBudget
+from pandium._http.user_code import UserCodeError
 from pandium._redaction import hide_frames
 from pandium.errors import (
     ConfigurationError,
@@ -43,6 +51,7 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
+_NO_GUARD = nullcontext()
 _POOL = "pandium._http.pool"
 
 
@@ -213,30 +222,30 @@ class Connections:
             limit for each phase.
         :raises TransportError: if no complete response was received.
         :raises DecodeError: if the response is too large or cannot be decompressed.
+        :raises UserCodeError: if an event hook or auth handler raised an error.
         """
+        client = self._open_client()
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
         progress = _ExchangeProgress(self._max_response_bytes)
         request.extensions["trace"] = progress.on_event
+        failure: Exception
         cause: OSError | None = None
-        failure: PandiumError
         outer = sys.exception()
+        guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-                return await self._send(request, progress)
-        except httpx.HTTPStatusError as error:  # a user's event hook called `raise_for_status`
-            return _unread_response(error.response)
-        except PandiumError as error:
-            failure = error
-        except Exception as error:
-            if self._is_borrowed and progress.response is None and is_from_user_code(error):
-                raise
-            failure = translate(error, is_not_sent=progress.is_not_sent)
+            with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
+                return await _send(client, request, progress)
+        except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
+            if (response := _response_of_hook(error, request)) is not None:
+                return response
+            failure = self._translate(error, request, progress)
             cause = root_os_error(error)
         except BaseException as error:
             hide_frames(error, outer)
             raise
         else:
-            failure = progress.timeout_error(seconds)
+            is_not_sent = self._is_not_sent(request, progress)
+            failure = _timeout_error(seconds, is_not_sent=is_not_sent)
         finally:
             request.extensions.pop("trace", None)
         if (response := progress.error_response()) is not None:
@@ -245,19 +254,17 @@ class Connections:
         # be attached as the context.
         raise failure from cause
 
-    async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
-        client = self._open_client()
-        if isinstance(request.url, _SignedURL):
-            # A user-supplied client may have credentials. Do not send them to the storage host.
-            send = client.send(request, auth=None, stream=True, follow_redirects=False)
-        else:
-            send = client.send(request, stream=True, follow_redirects=False)
-        response = progress.response = await send
-        try:
-            content = await progress.body.read(response)
-        finally:
-            await response.aclose()
-        return Response(response.status_code, response.headers, content)
+    def _translate(
+        self, error: Exception, request: httpx.Request, progress: _ExchangeProgress
+    ) -> Exception:
+        if self._is_borrowed and progress.response is None and is_from_user_code(error):
+            return UserCodeError(error)
+        return translate(error, is_not_sent=self._is_not_sent(request, progress))
+
+    def _is_not_sent(self, request: httpx.Request, progress: _ExchangeProgress) -> bool:
+        if not progress.is_not_sent:
+            return False
+        return not self._is_borrowed or is_traceable(self._open_client(), request.url)
 
     @property
     def is_prepared(self) -> bool:
@@ -387,11 +394,6 @@ class _ExchangeProgress:
             # Later events add nothing and cost time.
             info["request"].extensions.pop("trace", None)
 
-    def timeout_error(self, seconds: float) -> PandiumError:
-        if self.is_not_sent:
-            return ConnectFailed(f"no connection within {seconds:g} s")
-        return RequestTimeout(f"no complete response within {seconds:g} s")
-
     def error_response(self) -> Response | None:
         """Return the response, with a possibly incomplete body, if its status is an error."""
         response = self.response
@@ -400,7 +402,35 @@ class _ExchangeProgress:
         return Response(response.status_code, response.headers, self.body.partial())
 
 
-def _unread_response(response: httpx.Response) -> Response:
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, progress: _ExchangeProgress
+) -> Response:
+    if isinstance(request.url, _SignedURL):
+        # A user-supplied client may have credentials. Do not send them to the storage host.
+        send = client.send(request, auth=None, stream=True, follow_redirects=False)
+    else:
+        send = client.send(request, stream=True, follow_redirects=False)
+    response = progress.response = await send
+    try:
+        content = await progress.body.read(response)
+    finally:
+        await response.aclose()
+    return Response(response.status_code, response.headers, content)
+
+
+def _timeout_error(seconds: float, *, is_not_sent: bool) -> PandiumError:
+    if is_not_sent:
+        return ConnectFailed(f"no connection within {seconds:g} s")
+    return RequestTimeout(f"no complete response within {seconds:g} s")
+
+
+def _response_of_hook(error: Exception, request: httpx.Request) -> Response | None:
+    """Return the error response for which a user's event hook called ``raise_for_status``."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return None
+    response = error.response
+    if response.is_success or not is_from_server(response, request):
+        return None
     try:
         content = response.content
     except httpx.ResponseNotRead:

@@ -233,8 +233,7 @@ class _ReleaseSearch:
 def _is_unexpected_field(error: ValidationError) -> bool:
     """Return whether the service rejected a request only because of a field in it."""
     types = " ".join(detail.type for detail in error.details)
-    has_run = error.outcome_unknown  # an earlier attempt may have created the build
-    return not has_run and bool(_UNEXPECTED_FIELD.search(f"{error.message} {types}".lower()))
+    return _UNEXPECTED_FIELD.search(f"{error.message} {types}".lower()) is not None
 
 
 def _timeout_text(error: WaitTimeout, seconds: float) -> str:
