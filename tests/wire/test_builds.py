@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs
 
 import attrs
@@ -120,6 +120,37 @@ async def test_the_first_form_contains_the_fields_of_both_forms() -> None:
     tags = {"build_tag": "v1", "tag": "v1"}
     assert first == {**tags, "branch": "main", "mode": "init", "integration_id": 7}
     assert second == {"build_tag": "v2", "tag": "v2", "integration_id": 7}
+
+
+@pytest.mark.parametrize("accepted", ["any", "build_tag", "tag"])
+@pytest.mark.parametrize("mode", ["init", None])
+async def test_one_release_appears_whichever_form_is_accepted(
+    accepted: Literal["any", "build_tag", "tag"],
+    mode: str | None,
+    client: AsyncPandium,
+    emulator: Emulator,
+) -> None:
+    """A build in any form becomes one release. Only the reference's form requires a mode."""
+    emulator.builds.accept(accepted)
+    emulator.builds.script(finishes_after=0)
+    if accepted == "build_tag" and mode is None:
+        with pytest.raises(ValidationError, match="mode: Field required"):
+            await client.builds.create(1, "v2")
+    else:
+        await client.builds.create(1, "v2", mode=mode)
+        assert (await client.builds.wait(1, "v2", poll=FAST)).tag == "v2"
+        assert [r.tag for r in await client.releases.list(1)].count("v2") == 1
+
+
+@pytest.mark.parametrize("accepted", ["any", "tag"])
+async def test_a_branch_is_built(
+    accepted: Literal["any", "tag"], client: AsyncPandium, emulator: Emulator
+) -> None:
+    """The branch reaches each form of the service that has branches."""
+    emulator.builds.accept(accepted)
+    emulator.builds.script(finishes_after=1000)
+    await client.builds.create(1, "v2", mode="normal", branch="feature")
+    assert [(build.tag, build.branch) for build in emulator.builds.pending] == [("v2", "feature")]
 
 
 @pytest.mark.parametrize("accepted", ["build_tag", "tag"])
