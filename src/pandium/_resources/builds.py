@@ -49,7 +49,7 @@ class BuildForm(Enum):
 
 
 @attrs.frozen
-class _Build:
+class _BuildRequest:
     """The arguments of ``Builds.create``, which are sent in one of the forms."""
 
     integration_id: int
@@ -132,7 +132,7 @@ class Builds:
         fields = {"build_tag": tag, "tag": tag}
         if branch is not None:
             fields["branch"] = validate_text("branch", branch)
-        build = _Build(
+        build = _BuildRequest(
             validate_whole_number("integration_id", integration_id),
             fields,
             None if mode is None else validate_mode(mode),
@@ -146,7 +146,7 @@ class Builds:
                     raise
         return await self._send(build, last_form)
 
-    async def _send(self, build: _Build, form: BuildForm) -> Any:
+    async def _send(self, build: _BuildRequest, form: BuildForm) -> Any:
         response = await self._transport.request_json(build.spec(form))
         self._accepted.form = form
         return response
