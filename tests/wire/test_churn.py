@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import httpcore2
 import pytest
 import trio
 from anyio import wait_all_tasks_blocked
@@ -72,6 +74,14 @@ async def assert_nothing_is_lost(client: AsyncPandium, server: Misbehaving, slot
             for _ in range(slots):
                 group.start_soon(assert_a_call_succeeds, client)
     await server.until(lambda: server.open == slots)
+    assert count_connections(server) == slots
+
+
+def count_connections(server: Misbehaving) -> int:
+    """Return the number of connections to a server that are in memory, open or closed."""
+    gc.collect()
+    connections = [each for each in gc.get_objects() if type(each) is httpcore2.AsyncHTTPConnection]
+    return sum(f":{server.port}'" in connection.info() for connection in connections)
 
 
 async def assert_a_call_succeeds(client: AsyncPandium) -> None:

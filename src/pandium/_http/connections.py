@@ -28,7 +28,7 @@ from pandium.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
     from types import TracebackType
 
     from pandium._clock import Clock
@@ -247,16 +247,26 @@ class Connections:
         raise failure from cause
 
     async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
-        if self._http_client is None:
-            response = await _send_directly(self._open_client(), request)
-        else:
-            response = await _send_with(self._http_client, request)
-        progress.response = response
+        response = await self._start(request)
         try:
+            _validate_redirect(response)
+            progress.response = response
             content = await progress.body.read(response)
         finally:
             await response.aclose()
         return Response(response.status_code, response.headers, content)
+
+    def _start(self, request: httpx.Request) -> Awaitable[httpx.Response]:
+        """Send a request and return the response, whose body has not been read."""
+        if self._http_client is None:
+            # `AsyncClient.send` would take a tenth of the duration of a call for redirects,
+            # credentials, cookies and hooks. respx patches `_transport_for_url`.
+            transport = self._open_client()._transport_for_url(request.url)  # noqa: SLF001 - not public
+            return transport.handle_async_request(request)
+        if isinstance(request.url, _SignedURL):
+            # The client may have credentials. Do not send them to the storage host.
+            return self._http_client.send(request, auth=None, stream=True, follow_redirects=False)
+        return self._http_client.send(request, stream=True, follow_redirects=False)
 
     @property
     def is_prepared(self) -> bool:
@@ -320,31 +330,14 @@ class Connections:
             )
 
 
-async def _send_directly(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Send a request without the redirects, credentials, cookies and hooks of an httpx client."""
-    # `AsyncClient.send` would take a tenth of the duration of a call. respx patches
-    # `_transport_for_url` to intercept requests.
-    transport = client._transport_for_url(request.url)  # noqa: SLF001 - not public
-    response = await transport.handle_async_request(request)
-    if response.has_redirect_location and not _is_valid_redirect(response.headers["location"]):
-        await response.aclose()
-        raise DecodeError("the response redirects to an invalid URL")
-    return response
-
-
-def _is_valid_redirect(location: str) -> bool:
+def _validate_redirect(response: httpx.Response) -> None:
+    if not response.has_redirect_location:
+        return
     with suppress(httpx.InvalidURL, ValueError):
-        url = httpx.URL(location)
-        return not url.scheme or is_connectable(url)
-    return False
-
-
-async def _send_with(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Send a request with a user-supplied client."""
-    if isinstance(request.url, _SignedURL):
-        # The client may have credentials. Do not send them to the storage host.
-        return await client.send(request, auth=None, stream=True, follow_redirects=False)
-    return await client.send(request, stream=True, follow_redirects=False)
+        url = httpx.URL(response.headers["location"])
+        if not url.scheme or is_connectable(url):
+            return
+    raise DecodeError("the response redirects to an invalid URL")
 
 
 def _import_pool() -> Any:

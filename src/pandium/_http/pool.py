@@ -149,12 +149,6 @@ class _Pool(httpcore2.AsyncConnectionPool):
         self._is_open = True
 
     async def handle_async_request(self, request: Any) -> Any:
-        try:
-            return await self._send(request)
-        except _HTTPCORE_ERRORS as error:
-            raise _as_httpx_error(error) from error
-
-    async def _send(self, request: Any) -> Any:
         if (trace := request.extensions.get("trace")) is not None:
             # Send this event before anything can fail, so that an unsent request is recognized.
             await trace("pool.get_connection.started", {})
@@ -163,9 +157,11 @@ class _Pool(httpcore2.AsyncConnectionPool):
         token = _opened_streams.set([])
         try:
             response = await connection.handle_async_request(request)
-        except BaseException:
+        except BaseException as error:
             self._busy.discard(connection)
             await _close_all(connection, *_opened_streams.get())
+            if isinstance(error, _HTTPCORE_ERRORS):
+                raise _as_httpx_error(error) from error
             raise
         finally:
             _opened_streams.reset(token)
