@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from pandium.emulator import Emulator
-from support.emulating import LIMITS, served
+from support.emulating import served
 
 
 def test_without_a_seed_there_is_one_integration_and_no_tenant() -> None:
@@ -71,45 +71,6 @@ def test_default_and_latest_are_different_releases() -> None:
         moving = api.emulator.add_integration(default_release_channel="Latest", releases=2)
         last = api.json(f"/integrations/{moving.id}/releases")[-1]
         assert api.json(f"/integrations/{moving.id}/releases/default") == last
-
-
-def test_a_build_makes_the_latest_release() -> None:
-    """The new release has the tag, and the schemas of the one before."""
-    with served() as api:
-        api.emulator.add_integration(config_schema=LIMITS)
-        answer = api.http.post(
-            "/v2/sourcecontrol/build?mode=init", json={"build_tag": "v9", "integration_id": 2}
-        )
-        assert answer.status_code == 201
-        latest = api.json("/integrations/2/releases/latest")
-        assert (latest["tag"], latest["config_schema"]) == ("v9", LIMITS)
-        assert answer.json() == {"integration_id": 2, "mode": "init", **latest}
-        bare = api.emulator.add_integration(releases=0)
-        body = {"build_tag": "v1", "integration_id": bare.id}
-        assert api.http.post("/v2/sourcecontrol/build?mode=normal", json=body).status_code == 201
-
-
-@pytest.mark.parametrize(
-    ("query", "body"),
-    [
-        ("mode=other", {"build_tag": "v", "integration_id": 1}),
-        ("", {"build_tag": "v", "integration_id": 1}),
-        ("mode=init", {"integration_id": 1}),
-        ("mode=init", {"build_tag": "v", "integration_id": 9}),
-        ("mode=init", [float("1e400")]),
-    ],
-)
-def test_a_bad_build_is_refused_with_a_message(query: str, body: object) -> None:
-    """The 422 of builds has one message instead of a list."""
-    with served() as api:
-        text = str(body).replace("'", '"').replace("inf", "Infinity")
-        answer = api.http.post(
-            f"/v2/sourcecontrol/build?{query}",
-            content=text,
-            headers={"content-type": "application/json"},
-        )
-        assert answer.status_code == 422
-        assert list(answer.json()) == ["message"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,11 @@ def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None
     """What an older release wrote gives the same emulator today."""
     path = tmp_path / "state.json"
     Emulator(OLD, clock=ManualClock()).save(path)
-    assert json.loads(path.read_text()) == json.loads(OLD.read_text())
+    saved = json.loads(path.read_text())
+    del saved["builds"]  # a section and a field that were added later
+    for integration in saved["integrations"]:
+        del integration["paused"]
+    assert saved == json.loads(OLD.read_text())
 
 
 def reloaded(api: Api, tmp_path: Path) -> None:

@@ -77,7 +77,14 @@ SHARED_BASENAMES = {
 }
 
 # The client and the emulator deliberately have separate classes for the API's objects.
-SHARED_CLASSES = {*pandium.models.__all__, "ValidationError", "Clock", "Connectors", "Runs"}
+SHARED_CLASSES = {
+    *pandium.models.__all__,
+    "ValidationError",
+    "Clock",
+    "Builds",
+    "Connectors",
+    "Runs",
+}
 
 
 def _read_modules() -> dict[str, ast.Module]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import itertools
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,11 +19,15 @@ from pyreqwest.compatibility.httpx import HttpxTransport
 
 from pandium import (
     AsyncPandium,
+    ConfigurationError,
     ConnectFailed,
     ConnectionLost,
+    DecodeError,
     NotFound,
     PandiumError,
+    RateLimited,
     Retry,
+    ServerError,
     TransportError,
 )
 from support import KEY
@@ -28,7 +35,8 @@ from support import servers as bad
 from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
     from pytest_httpx import HTTPXMock
 
@@ -308,3 +316,376 @@ async def test_a_hook_may_raise_before_the_body_is_read() -> None:
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
             with pytest.raises(NotFound):
                 await client.tenants.sync(1, mode="normal")
+
+
+# User code that raises the library's own exceptions
+
+OWN_ERRORS = [
+    ConnectFailed("no connection"),
+    RateLimited("429", status_code=429, retry_after=0.01),
+    ServerError("503", status_code=503),
+    DecodeError("unreadable"),
+    ConfigurationError("PANDIUM_API_KEY is missing"),
+    PandiumError("the client is closed"),
+]
+MALICIOUS_HOOKS = ["request", "response", "auth before", "auth after"]
+
+
+class FailingAuth(httpx.Auth):
+    def __init__(self, error: Exception, *, is_before: bool) -> None:
+        self._error = error
+        self._is_before = is_before
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]  # a generator is an iterator
+        if not self._is_before:
+            yield request
+        raise self._error
+
+
+def client_that_fails(place: str, error: Exception, sent: list[httpx.Request]) -> httpx.AsyncClient:
+    """Return a client whose user code raises an error at the given place."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={"trigger_id": "t"})
+
+    async def fail_with(_: object) -> None:
+        raise error
+
+    options: dict[str, Any] = (
+        {"event_hooks": {place: [fail_with]}}
+        if place in {"request", "response"}
+        else {"auth": FailingAuth(error, is_before=place == "auth before")}
+    )
+    return httpx.AsyncClient(transport=httpx.MockTransport(respond), **options)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", OWN_ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", MALICIOUS_HOOKS)
+async def test_our_own_class_from_user_code_proves_nothing(place: str, error: PandiumError) -> None:
+    """An error of ours that user code raises is unchanged, is not retried and is no evidence."""
+    sent: list[httpx.Request] = []
+    error = copy.copy(error)
+    async with client_that_fails(place, error, sent) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(type(error)) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value is error
+    assert caught.value.outcome_unknown
+    assert caught.value.method is None
+    assert len(sent) == (place in {"response", "auth after"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", OWN_ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", ["send", "read", "close"])
+async def test_our_own_class_from_a_transport_proves_nothing(
+    place: str, error: PandiumError
+) -> None:
+    """If a transport raises an error of ours, the outcome is unknown: no retry of a POST."""
+    sent: list[str] = []
+
+    class Stream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            if place == "read":
+                raise error
+            yield b'{"trigger_id": "t"}'
+
+        async def aclose(self) -> None:
+            raise error
+
+    class Transport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            sent.append(request.method)
+            if place == "send":
+                raise error
+            return httpx.Response(200, stream=Stream())
+
+    async with httpx.AsyncClient(transport=Transport()) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(ConnectionLost) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+    assert sent == ["POST"]
+
+
+@pytest.mark.anyio
+async def test_a_journal_keeps_a_claim_whose_hook_lies(tmp_path: Path) -> None:
+    """If a hook raises `ConnectFailed`, `sync_all` reports an unknown outcome and stays at that."""
+    sent: list[httpx.Request] = []
+    for _ in range(2):
+        async with client_that_fails("response", ConnectFailed("no connection"), sent) as mine:
+            client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+            options: dict[str, Any] = {"mode": "normal", "journal": tmp_path / "journal"}
+            async with client.tenants.sync_all([1], **options) as results:
+                [result] = [result async for result in results]
+            assert isinstance(result.error, PandiumError)
+            assert result.error.outcome_unknown
+            assert results.progress.unknown == 1
+    assert len(sent) == 1
+
+
+@pytest.mark.anyio
+async def test_the_error_of_a_hook_keeps_its_context() -> None:
+    """The error of a hook keeps the exception that the hook was handling as its context."""
+
+    async def fail_while_handling(_: object) -> None:
+        try:
+            _ = dict[str, int]()["first"]
+        except KeyError:
+            raise LookupError("second")  # noqa: B904 - the implicit context is what is tested
+
+    handled = FileNotFoundError("of the caller")
+    mine = httpx.AsyncClient(event_hooks={"request": [fail_while_handling]})
+    client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+    async with mine:
+        try:
+            raise handled
+        except FileNotFoundError:
+            with pytest.raises(LookupError, match="second") as caught:
+                await client.tenants.sync(1, mode="normal")
+    assert isinstance(caught.value.__context__, KeyError)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["request", "response"])
+async def test_a_request_that_a_hook_sends_is_not_ours(kind: str) -> None:
+    """An httpx error from a request that a hook sends itself is the user's error."""
+
+    async def send_another(_: object) -> None:
+        async with httpx.AsyncClient() as other:
+            await other.get("http://127.0.0.1:9")
+
+    with Misbehaving() as server:
+        async with httpx.AsyncClient(event_hooks={kind: [send_another]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.ConnectError):
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == (kind == "response")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_other_request", [False, True])
+@pytest.mark.parametrize("status", [200, 404, 429, 503])
+async def test_a_response_that_a_hook_creates_is_not_the_servers(
+    status: int,
+    is_other_request: bool,  # noqa: FBT001
+) -> None:
+    """An `HTTPStatusError` counts as a response only if the server sent that response."""
+
+    async def invent(response: httpx.Response) -> None:
+        request = httpx.Request("GET", "http://x") if is_other_request else response.request
+        invented = httpx.Response(status, request=request)
+        raise httpx.HTTPStatusError("invented", request=request, response=invented)
+
+    with Misbehaving() as server:
+        async with httpx.AsyncClient(event_hooks={"response": [invent]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.HTTPStatusError, match="invented"):
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
+
+
+@pytest.mark.anyio
+async def test_a_success_that_a_hook_rejects_is_the_users_error() -> None:
+    """If a hook raises `HTTPStatusError` for a successful response, the error is unchanged."""
+
+    async def reject(response: httpx.Response) -> None:
+        raise httpx.HTTPStatusError("no", request=response.request, response=response)
+
+    with Misbehaving() as server:
+        async with httpx.AsyncClient(event_hooks={"response": [reject]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.HTTPStatusError, match="no"):
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
+
+
+# Transports that send some requests without trace events
+
+
+class Fallback(httpx.AsyncHTTPTransport):
+    """A transport that, if httpx cannot connect, sends the request in another way."""
+
+    def __init__(self, url: str, error: Exception | None) -> None:
+        super().__init__()
+        self._url = url
+        self._error = error
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except httpx.ConnectError as first:
+            async with httpx.AsyncClient() as other:
+                await other.post(f"{self._url}{request.url.path}")
+                if self._error is None:
+                    await anyio.sleep_forever()
+                raise self._error or first from first
+
+
+class FallbackClient(httpx.AsyncClient):
+    """A client that, if it cannot connect, sends the request in another way."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._other = url
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        try:
+            return await super().send(request, **options)
+        except httpx.ConnectError:
+            async with httpx.AsyncClient() as other:
+                await other.post(f"{self._other}{request.url.path}")
+            raise
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["first error", "another error", "timeout", "client"])
+async def test_a_fallback_after_a_failed_connection_is_not_repeated(kind: str) -> None:
+    """If a connection fails and user code then sends the request elsewhere, it is not retried."""
+    with Misbehaving() as server:
+        if kind == "client":
+            mine: httpx.AsyncClient = FallbackClient(server.url)
+        else:
+            errors = {"first error": httpx.ConnectError("x"), "another error": OSError("lost")}
+            transport = Fallback(server.url, errors.get(kind))
+            mine = httpx.AsyncClient(transport=transport)
+        options: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "retry": RETRY}
+        async with mine:
+            client = AsyncPandium(KEY, http_client=mine, timeout=1.0, **options)
+            with pytest.raises(TransportError) as caught:
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
+    assert caught.value.outcome_unknown
+
+
+# Exceptions that are malformed
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("cannot be shown")
+
+
+def own_cause() -> Exception:
+    first, second = ValueError("first"), ValueError("")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "error", [own_cause(), UnprintableError()], ids=["own cause", "unprintable"]
+)
+async def test_a_malformed_exception_becomes_a_pandium_error(error: Exception) -> None:
+    """An exception that is its own cause, or that cannot be shown, becomes a `TransportError`."""
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(ConnectionLost, match=r"first|UnprintableError"):
+            await client.tenants.sync(1, mode="normal")
+
+
+# User code that ends tasks and iterations
+
+TENANTS = [{"id": number, "name": "acme"} for number in range(20)]
+
+
+class Exit(BaseException):
+    """An exception that is not an Exception, such as SystemExit."""
+
+
+def listing_client(error: BaseException, failing: int) -> httpx.AsyncClient:
+    """Return a client that lists tenants until its hook raises an error."""
+    requests = itertools.count(1)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        skip, limit = (int(request.url.params[name]) for name in ("skip", "limit"))
+        return httpx.Response(200, json=TENANTS[skip : skip + limit])
+
+    async def hook(_: httpx.Request) -> None:
+        if next(requests) >= failing:
+            raise error
+
+    transport = httpx.MockTransport(respond)
+    return httpx.AsyncClient(transport=transport, event_hooks={"request": [hook]})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("cls", [StopAsyncIteration, StopIteration, LookupError])
+async def test_an_error_of_a_hook_never_ends_a_listing_silently(
+    cls: type[Exception], failing: int
+) -> None:
+    """If a hook raises an error, even a StopAsyncIteration, a listing raises an error."""
+    expected = LookupError if cls is LookupError else RuntimeError
+    async with listing_client(cls(), failing) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        listing = client.tenants.list(page_size=3)
+        with pytest.raises(expected):
+            await listing.to_list()
+        with pytest.raises(expected):
+            async with listing.stream() as tenants:
+                async for _ in tenants:
+                    pass
+
+
+@pytest.mark.anyio
+async def test_an_exit_in_a_listing_is_not_wrapped() -> None:
+    """An exit that a hook raises during concurrent requests reaches the caller without a group."""
+    async with listing_client(Exit(), 3) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(Exit):
+            await client.tenants.list(page_size=3).to_list()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("failing", [1, 2, 3])
+async def test_a_cancellation_of_another_task_is_an_error(failing: int) -> None:
+    """If a hook raises the CancelledError of another task, the call raises a RuntimeError."""
+    async with listing_client(asyncio.CancelledError(), failing) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(RuntimeError, match="http_client raised CancelledError"):
+            await client.tenants.list(page_size=3).to_list()
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_of_another_task_in_a_body_is_an_unknown_outcome() -> None:
+    """If a response body raises the CancelledError of another task, the response is lost."""
+
+    class Stream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"{"
+            raise asyncio.CancelledError
+
+    def respond(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Stream())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(ConnectionLost) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_of_the_current_task_is_not_converted() -> None:
+    """If the current task is canceled during a request of a user's client, it ends as canceled."""
+    entered = asyncio.Event()
+
+    async def hook(_: httpx.Request) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    async with httpx.AsyncClient(event_hooks={"request": [hook]}) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        task = asyncio.ensure_future(client.tenants.metadata(1))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

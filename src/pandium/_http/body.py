@@ -7,19 +7,26 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pandium.errors import DecodeError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-__all__ = ["BoundedBody"]
+__all__ = ["BoundedBody", "UnreadableResponseError"]
 
 _log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _MAX_ENCODINGS = 2  # a response with more is likely an attack on the client's CPU time
 _MAX_PART = 2**20
+
+
+class UnreadableResponseError(Exception):
+    """
+    The response is too large, cannot be decompressed or has an invalid redirect.
+
+    This error never reaches users, who get a `DecodeError` instead. It is a class of its own,
+    because a user-supplied transport could raise a `DecodeError` too.
+    """
 
 
 class BoundedBody:
@@ -39,7 +46,7 @@ class BoundedBody:
         """
         Read a response body to the end and return it.
 
-        :raises DecodeError: if the body is too large or cannot be decompressed.
+        :raises UnreadableResponseError: if the body is too large or cannot be decompressed.
         """
         if response.is_stream_consumed:  # a mock has already read and decoded it
             self._feed(await response.aread())
@@ -49,7 +56,7 @@ class BoundedBody:
         try:
             async for chunk in chunks:
                 self._feed(chunk)
-        except DecodeError:
+        except UnreadableResponseError:
             # Exhaust the generators. Trio warns about any that are left to the garbage collector.
             await response.aclose()
             with suppress(Exception):
@@ -71,11 +78,11 @@ class BoundedBody:
         self._remaining -= len(chunk)
         if self._remaining < 0:
             self._remaining = 0
-            raise DecodeError(f"the response is larger than {self._max_bytes} bytes")
+            raise UnreadableResponseError(f"the response is larger than {self._max_bytes} bytes")
 
     def _finish(self) -> bytes:
         if any(decoder.is_truncated for decoder in self._decoders):
-            raise DecodeError("the compressed response is truncated")
+            raise UnreadableResponseError("the compressed response is truncated")
         return self.partial()
 
 
@@ -104,7 +111,7 @@ class _Decompressor:
         try:
             part = self._decompressor.decompress(chunk, max_bytes)
         except zlib.error as error:
-            raise DecodeError(f"the response cannot be decompressed: {error}") from None
+            raise UnreadableResponseError(f"the response cannot be decompressed: {error}") from None
         return part, self._decompressor.unused_data or self._decompressor.unconsumed_tail
 
     def _begin_member(self, chunk: bytes) -> bool:
@@ -124,9 +131,9 @@ def _decompressors_for(encoding: str) -> list[_Decompressor]:
     names = [name for part in encoding.split(",") if (name := part.strip().lower())]
     names = [name for name in reversed(names) if name != "identity"]
     if len(names) > _MAX_ENCODINGS:
-        raise DecodeError(f"the response has too many content encodings: {len(names)}")
+        raise UnreadableResponseError(f"the response has too many content encodings: {len(names)}")
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
             text = f"the response has an unsupported content encoding: {name[:40]!r}"
-            raise DecodeError(text)
+            raise UnreadableResponseError(text)
     return [_Decompressor() for _ in names]

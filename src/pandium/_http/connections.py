@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,18 @@ import anyio.lowlevel
 import attrs
 import httpx
 
-from pandium._http.body import BoundedBody
+from pandium._cancellation import CancellationGuard
+from pandium._http.body import BoundedBody, UnreadableResponseError
 from pandium._http.environment import is_connectable
-from pandium._http.errors import is_from_user_code, root_os_error, translate
+from pandium._http.errors import (
+    is_from_server,
+    is_from_user_code,
+    is_traceable,
+    root_os_error,
+    translate,
+)
 from pandium._http.limits import RateLimitGate, RetryBudget
+from pandium._http.user_code import UserCodeError
 from pandium._redaction import hide_frames
 from pandium.errors import (
     ConfigurationError,
@@ -43,6 +51,7 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
+_NO_GUARD = nullcontext()
 _POOL = "pandium._http.pool"
 
 
@@ -124,8 +133,8 @@ class Connections:
         self._max_connections = max_connections
         self._max_response_bytes = max_response_bytes
         self._created_at = created_at
-        self._http_client = http_client
-        self._own_client: httpx.AsyncClient | None = None  # used if there is no `http_client`
+        self._is_borrowed = http_client is not None
+        self._client = http_client
         self._slots: anyio.Semaphore | None = None
         self._home: object = None
         self._is_closed = False
@@ -148,8 +157,8 @@ class Connections:
         """
         self.raise_if_unusable()
         # Only a user-supplied client has default headers, parameters and cookies to merge.
-        client = self._http_client
-        build = httpx.Request if client is None else client.build_request
+        is_ours = self._client is None or not self._is_borrowed
+        build = httpx.Request if is_ours else self._client.build_request  # type: ignore[union-attr]  # not None
         try:
             return build(
                 method,
@@ -185,7 +194,7 @@ class Connections:
         """Return the timeouts for connecting, reading and writing. Slots have no timeout."""
         if isinstance(timeout, httpx.Timeout):
             return {**timeout.as_dict(), "pool": None}
-        if self._http_client is not None:  # its transport may rely on these timeouts
+        if self._is_borrowed:  # a user-supplied transport may rely on these timeouts
             return {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
         return {}  # `exchange` limits the total time, and each additional timeout would cost time
 
@@ -213,31 +222,30 @@ class Connections:
             limit for each phase.
         :raises TransportError: if no complete response was received.
         :raises DecodeError: if the response is too large or cannot be decompressed.
+        :raises UserCodeError: if an event hook or auth handler raised an error.
         """
+        client = self._open_client()
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
         progress = _ExchangeProgress(self._max_response_bytes)
         request.extensions["trace"] = progress.on_event
+        failure: Exception
         cause: OSError | None = None
-        failure: PandiumError
         outer = sys.exception()
+        guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-                return await self._send(request, progress)
-        except httpx.HTTPStatusError as error:  # a user's event hook called `raise_for_status`
-            return _unread_response(error.response)
-        except PandiumError as error:
-            failure = error
-        except Exception as error:
-            is_before_response = self._http_client is not None and progress.response is None
-            if is_before_response and is_from_user_code(error):
-                raise
-            failure = translate(error, is_not_sent=progress.is_not_sent)
+            with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
+                return await _read(self._start(client, request), progress)
+        except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
+            if (response := _response_of_hook(error, request)) is not None:
+                return response
+            failure = self._translate(error, request, progress)
             cause = root_os_error(error)
         except BaseException as error:
             hide_frames(error, outer)
             raise
         else:
-            failure = progress.timeout_error(seconds)
+            is_not_sent = self._is_not_sent(request, progress)
+            failure = _timeout_error(seconds, is_not_sent=is_not_sent)
         finally:
             request.extensions.pop("trace", None)
         if (response := progress.error_response()) is not None:
@@ -246,32 +254,36 @@ class Connections:
         # be attached as the context.
         raise failure from cause
 
-    async def _send(self, request: httpx.Request, progress: _ExchangeProgress) -> Response:
-        response = await self._start(request)
-        try:
-            _validate_redirect(response)
-            progress.response = response
-            content = await progress.body.read(response)
-        finally:
-            await response.aclose()
-        return Response(response.status_code, response.headers, content)
-
-    def _start(self, request: httpx.Request) -> Awaitable[httpx.Response]:
+    def _start(
+        self, client: httpx.AsyncClient, request: httpx.Request
+    ) -> Awaitable[httpx.Response]:
         """Send a request and return the response, whose body has not been read."""
-        if self._http_client is None:
+        if not self._is_borrowed:
             # `AsyncClient.send` would take a tenth of the duration of a call for redirects,
             # credentials, cookies and hooks. respx patches `_transport_for_url`.
-            transport = self._open_client()._transport_for_url(request.url)  # noqa: SLF001 - not public
+            transport = client._transport_for_url(request.url)  # noqa: SLF001 - not public
             return transport.handle_async_request(request)
         if isinstance(request.url, _SignedURL):
             # The client may have credentials. Do not send them to the storage host.
-            return self._http_client.send(request, auth=None, stream=True, follow_redirects=False)
-        return self._http_client.send(request, stream=True, follow_redirects=False)
+            return client.send(request, auth=None, stream=True, follow_redirects=False)
+        return client.send(request, stream=True, follow_redirects=False)
+
+    def _translate(
+        self, error: Exception, request: httpx.Request, progress: _ExchangeProgress
+    ) -> Exception:
+        if self._is_borrowed and progress.response is None and is_from_user_code(error):
+            return UserCodeError(error)
+        return translate(error, is_not_sent=self._is_not_sent(request, progress))
+
+    def _is_not_sent(self, request: httpx.Request, progress: _ExchangeProgress) -> bool:
+        if not progress.is_not_sent:
+            return False
+        return not self._is_borrowed or is_traceable(self._open_client(), request.url)
 
     @property
     def is_prepared(self) -> bool:
         """Whether a request can be sent without first importing modules or loading certificates."""
-        return self._http_client is not None or _POOL in sys.modules
+        return self._client is not None or _POOL in sys.modules
 
     def prepare(self) -> None:
         """
@@ -282,10 +294,10 @@ class Connections:
         _import_pool().create_ssl_context()
 
     def _open_client(self) -> httpx.AsyncClient:
-        if self._own_client is None:
+        if self._client is None:
             self.raise_if_closed()  # the client may have been closed while it was rate limited
-            self._own_client = _import_pool().create_http_client(self._max_connections)
-        return self._own_client
+            self._client = _import_pool().create_http_client(self._max_connections)
+        return self._client
 
     def raise_if_closed(self) -> None:
         """
@@ -295,7 +307,7 @@ class Connections:
         """
         if self._is_closed:
             raise PandiumError("the client is closed")
-        if self._http_client is not None and self._http_client.is_closed:
+        if self._is_borrowed and self._client is not None and self._client.is_closed:
             raise PandiumError("the http_client is closed")
 
     def raise_if_unusable(self) -> None:
@@ -316,28 +328,18 @@ class Connections:
     async def aclose(self) -> None:
         """Close all connections except those of a user-supplied client. Safe to call twice."""
         self._is_closed = True
-        client, self._own_client = self._own_client, None
-        if client is not None and self._home == _current_loop():
+        client, self._client = self._client, None
+        if client is not None and not self._is_borrowed and self._home == _current_loop():
             await client.aclose()
 
     def __del__(self) -> None:
-        if not self._is_closed and self._own_client is not None:
+        if not self._is_closed and not self._is_borrowed and self._client is not None:
             warnings.warn(
                 f"unclosed AsyncPandium, created at {self._created_at}",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-
-
-def _validate_redirect(response: httpx.Response) -> None:
-    if not response.has_redirect_location:
-        return
-    with suppress(httpx.InvalidURL, ValueError):
-        url = httpx.URL(response.headers["location"])
-        if not url.scheme or is_connectable(url):
-            return
-    raise DecodeError("the response redirects to an invalid URL")
 
 
 def _import_pool() -> Any:
@@ -407,11 +409,6 @@ class _ExchangeProgress:
             # Later events add nothing and cost time.
             info["request"].extensions.pop("trace", None)
 
-    def timeout_error(self, seconds: float) -> PandiumError:
-        if self.is_not_sent:
-            return ConnectFailed(f"no connection within {seconds:g} s")
-        return RequestTimeout(f"no complete response within {seconds:g} s")
-
     def error_response(self) -> Response | None:
         """Return the response, with a possibly incomplete body, if its status is an error."""
         response = self.response
@@ -420,7 +417,40 @@ class _ExchangeProgress:
         return Response(response.status_code, response.headers, self.body.partial())
 
 
-def _unread_response(response: httpx.Response) -> Response:
+async def _read(start: Awaitable[httpx.Response], progress: _ExchangeProgress) -> Response:
+    response = await start
+    try:
+        _validate_redirect(response)
+        progress.response = response
+        content = await progress.body.read(response)
+    finally:
+        await response.aclose()
+    return Response(response.status_code, response.headers, content)
+
+
+def _validate_redirect(response: httpx.Response) -> None:
+    if not response.has_redirect_location:
+        return
+    with suppress(httpx.InvalidURL, ValueError):
+        url = httpx.URL(response.headers["location"])
+        if not url.scheme or is_connectable(url):
+            return
+    raise UnreadableResponseError("the response redirects to an invalid URL")
+
+
+def _timeout_error(seconds: float, *, is_not_sent: bool) -> PandiumError:
+    if is_not_sent:
+        return ConnectFailed(f"no connection within {seconds:g} s")
+    return RequestTimeout(f"no complete response within {seconds:g} s")
+
+
+def _response_of_hook(error: Exception, request: httpx.Request) -> Response | None:
+    """Return the error response for which a user's event hook called ``raise_for_status``."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return None
+    response = error.response
+    if response.is_success or not is_from_server(response, request):
+        return None
     try:
         content = response.content
     except httpx.ResponseNotRead:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import attrs
 
+from pandium._http.user_code import UserCodeError
 from pandium._redaction import RedactedLogs, hide_frames
 from pandium._serialization.convert import decode, decode_json
 from pandium._transport.responses import error_from_response
@@ -96,6 +97,7 @@ class Transport:
         :raises TransportError: if no complete response was received.
         :raises APIError: if the API responded with an error.
         :raises DecodeError: if the response could not be decoded.
+        :raises Exception: if user code, such as an event hook, raised an error.
         """
         if not self.connections.is_prepared:
             await self.prepare()
@@ -118,6 +120,8 @@ class Transport:
                 return read(
                     await send_with_retries(attempt, self.retry, spec.safety, budget, clock)
                 )
+        except UserCodeError as error:
+            error.reraise()
         except PandiumError as error:
             self._describe(error, spec, request)
             error.attempts = tuple(attempts)

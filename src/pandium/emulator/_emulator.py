@@ -16,10 +16,12 @@ from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.http_server import HOST, ServerThread, bind
 from pandium.emulator.network.request_log import RequestLog
+from pandium.emulator.network.request_rules import validate_count
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration, add_release
 from pandium.emulator.state.arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.seeds import Seed, add_tenant_as_given, seed_data
@@ -165,6 +167,11 @@ class Emulator:
         return self._service.runs
 
     @property
+    def builds(self) -> Builds:
+        """The builds, and the scripts that they follow."""
+        return self._service.builds
+
+    @property
     def connectors(self) -> Connectors:
         """The handlers that answer connector calls."""
         return self._service.connectors
@@ -178,6 +185,22 @@ class Emulator:
     def drift(self) -> Drift:
         """What changes while a client works."""
         return self._service.drift
+
+    @property
+    def page_limit(self) -> int | None:
+        """
+        The most records per page, or None for the vendor's maximum of 500.
+
+        Set it to emulate a server with a lower maximum. The server does not reject a request for
+        more records. It returns a shorter page.
+
+        :raises ValueError: on setting: it is not a positive integer or None.
+        """
+        return self._service.page_limit
+
+    @page_limit.setter
+    def page_limit(self, limit: int | None) -> None:
+        self._service.page_limit = None if limit is None else validate_count("page_limit", limit, 1)
 
     @property
     def requests(self) -> RequestLog:
@@ -273,6 +296,26 @@ class Emulator:
         with self._service.lock:
             return self._service.store.archive(tenant_id)
 
+    def pause_integration(self, integration_id: int) -> Integration:
+        """
+        Pause an integration: schedules start no runs of its tenants until it is resumed.
+
+        Syncs are executed, as for a paused tenant. The vendor does not document what they do.
+
+        :raises LookupError: there is no integration with this id.
+        """
+        with self._service.lock:
+            return self._service.store.pause_integration(integration_id, paused=True)
+
+    def resume_integration(self, integration_id: int) -> Integration:
+        """
+        Resume a paused integration. Schedules continue with their next date.
+
+        :raises LookupError: there is no integration with this id.
+        """
+        with self._service.lock:
+            return self._service.store.pause_integration(integration_id, paused=False)
+
     def add_integration(  # noqa: PLR0913 - the fields of the record
         self,
         name: str | None = None,
@@ -281,6 +324,7 @@ class Emulator:
         connectors: Iterable[str | Mapping[str, Any]] = ("crm", "shop"),
         type: str = "External",  # noqa: A002 - the API's own name
         archived: bool = False,
+        paused: bool = False,
         releases: int = 1,
         config_schema: Mapping[str, Any] | None = None,
         metadata_schema: Mapping[str, Any] | None = None,
@@ -299,6 +343,7 @@ class Emulator:
             "connectors": tuple(connectors),
             "type": type,
             "archived": archived,
+            "paused": paused,
             "releases": releases,
             "config_schema": config_schema,
             "metadata_schema": metadata_schema,
@@ -306,7 +351,7 @@ class Emulator:
             "default_release_channel": default_release_channel,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_integration(self._service.store, validate(IntegrationArguments, given))
 
     def add_release(  # noqa: PLR0913 - the fields of the record
@@ -336,7 +381,7 @@ class Emulator:
             "default": default,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_release(self._service.store, validate(ReleaseArguments, given))
 
     def add_tenant(  # noqa: PLR0913 - the fields of the record
@@ -376,5 +421,5 @@ class Emulator:
             "source": source,
             "created_date": created_date,
         }
-        with self._service.lock:
+        with self._service.settled():
             return add_tenant_as_given(self._service.store, validate(TenantArguments, given))

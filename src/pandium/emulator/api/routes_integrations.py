@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from pandium.emulator.api import schemas as s
+from pandium.emulator.api.build_forms import DOCUMENTED_QUERY, CreateBuild, parse_build
 from pandium.emulator.api.json_responses import (
     INVALID,
     MESSAGE,
@@ -18,9 +19,7 @@ from pandium.emulator.api.json_responses import (
 )
 from pandium.emulator.api.service import record_effect, service_of
 from pandium.emulator.api.views import integration_view, release_view
-from pandium.emulator.state.adding import add_build
 from pandium.emulator.state.errors import Missing
-from pandium.emulator.state.window import parse_window
 
 SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
 
@@ -28,14 +27,15 @@ router = APIRouter(prefix="/v2")
 integrations = "/integrations/{integration_id}"
 
 
-@router.post("/sourcecontrol/build", status_code=201, responses=MESSAGE)
-async def create_build_v2(request: Request, mode: Mode, body: s.CreateBuild) -> Response:
-    """Make a release of an integration."""
-    service = service_of(request)
-    with service.lock:
-        release = add_build(service.store, body.integration_id, body.build_tag)
-    view = {"integration_id": release.integration_id, "mode": mode, **release_view(release)}
-    return json_response(view, 201)
+@router.post(
+    "/sourcecontrol/build", status_code=201, responses=MESSAGE, openapi_extra=DOCUMENTED_QUERY
+)
+async def create_build_v2(request: Request, body: CreateBuild) -> Response:
+    """Start a build of an integration."""
+    builds = service_of(request).builds
+    build, mode = parse_build(builds.accepted, request.query_params, body)
+    builds.start(build.integration_id, build.tag, build.branch)
+    return json_response({**build.model_dump(), "branch": build.branch, "mode": mode}, 201)
 
 
 @router.get("/integrations", response_model=list[s.Integration], responses={**NOT_FOUND, **INVALID})
@@ -48,8 +48,8 @@ async def get_many_integrations(
     archived: Archived = False,
 ) -> Response:
     """List integrations."""
-    part = parse_window(skip, limit, sort_by, SORTABLE)
     service = service_of(request)
+    part = service.window(skip, limit, sort_by, SORTABLE)
     with service.lock:
         rows = list(service.store.integrations.values())
     rows = [one for one in rows if one.archived is bool(archived)]

@@ -58,13 +58,6 @@ class HTTPValidationError(BaseModel):
     detail: list[ValidationError] = Field(default_factory=list)
 
 
-class CreateBuild(BaseModel):
-    """What a build is made of."""
-
-    build_tag: str
-    integration_id: int
-
-
 class Connector(BaseModel):
     """A system that an integration connects to."""
 

@@ -4,7 +4,7 @@ import contextlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -22,12 +22,14 @@ from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
+from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.files import write_file
 from pandium.emulator.state.script_snapshots import set_script
 from pandium.emulator.state.seeds import read_snapshot
 from pandium.emulator.state.snapshots import Snapshot, dump
 from pandium.emulator.state.store import Store
+from pandium.emulator.state.window import Window, parse_window
 
 # The vendor's signed addresses are good for a quarter of an hour.
 LOG_SECONDS = 900.0
@@ -46,10 +48,12 @@ class Service:
     storage_port: int = 0
     seed: Any = None
     state_file: Path | None = None
+    page_limit: int | None = None
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)
         self.store = Store(self.clock, self.runs.schedule)
+        self.builds = Builds(self.store, self.lock)
         self.connectors = Connectors()
         self.requests = RequestLog()
         self.storage_requests = RequestLog()
@@ -72,18 +76,27 @@ class Service:
         for script in snapshot.scripts:
             set_script(self.runs, script)
         self.store.replace(snapshot.store)  # which tells the runs of the schedules
+        self.builds.replace(snapshot.builds.scripts, snapshot.builds.pending)
         self.connectors.clear()
         for upstream in snapshot.upstreams:
             set_fixed_response(self.connectors, upstream)
+        self.page_limit = None
         self.faults.clear()
         self.drift.clear()
         self.requests.clear()
         self.storage_requests.clear()
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Hold the lock, with all builds finished whose time has passed."""
+        with self.lock:
+            self.builds.settle()
+            yield
+
     def dump(self) -> dict[str, Any]:
         """Return the entire state, ready for JSON."""
-        with self.lock:
-            return dump(self.store, self.runs, fixed_responses(self.connectors))
+        with self.settled():
+            return dump(self.store, self.runs, fixed_responses(self.connectors), self.builds)
 
     def save(self, path: Path | None = None) -> Path:
         """
@@ -100,6 +113,12 @@ class Service:
         except RecursionError:
             raise ValueError("state: something in it is nested too deeply for a file") from None
         return target
+
+    def window(
+        self, skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
+    ) -> Window:
+        """Return the part of a listing that a request gets, or raise Refused."""
+        return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
 
     def is_key(self, key: str) -> bool:
         """Say whether a request with this key is let in."""

@@ -18,6 +18,7 @@ class Dispatcher:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         scope[SCOPE_KEY] = self._service
+        self._service.builds.settle()
         is_storage = scope["server"][1] == self._service.storage_port
         if is_control(scope["path"]) and not is_storage:
             await control_application()(scope, receive, send)

@@ -38,6 +38,7 @@ def add_integration(store: Store, given: IntegrationArguments) -> Integration:
         long_name=given.long_name or name.replace("-", " ").title(),
         type=given.type,
         archived=given.archived,
+        paused=given.paused,
         connectors=tuple(map(_connector, given.connectors)),
         created_date=date,
         modified_date=date,
@@ -66,17 +67,17 @@ def add_release(store: Store, given: ReleaseArguments) -> Release:
     return store.add(store.releases, release)
 
 
-def add_build(store: Store, integration_id: int, tag: str) -> Release:
-    """Make a new latest release, with the schemas of the one before."""
-    refuse_if(*integration_problems(store, integration_id))
-    schemas = {}
+def add_build(
+    store: Store, integration_id: int, tag: str, branch: str | None, date: datetime
+) -> Release:
+    """Add the release of a finished build, with the schemas of the release before it."""
+    given = {"integration_id": integration_id, "name": tag, "tag": tag, "created_date": date}
     for before in store.releases_of(integration_id)[-1:]:
-        schemas = {
-            "config_schema": before.config_schema,
-            "metadata_schema": before.metadata_schema,
-        }
-    given = {"integration_id": integration_id, "name": tag, "tag": tag, **schemas}
-    return add_release(store, ReleaseArguments.model_validate(given))
+        given |= {"config_schema": before.config_schema, "metadata_schema": before.metadata_schema}
+    release = add_release(store, ReleaseArguments.model_validate(given))
+    branch = branch or store.integrations[integration_id].repository_tracking_branch
+    store.releases[release.id] = replace(release, repository_tracking_branch=branch)
+    return store.releases[release.id]
 
 
 def add_tenant(store: Store, given: TenantArguments) -> Tenant:

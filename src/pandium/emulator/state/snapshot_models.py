@@ -13,6 +13,7 @@ from pandium.emulator.state.arguments import (
     SpanForm,
     UpstreamArguments,
 )
+from pandium.emulator.state.builds import Build, BuildScript
 
 Object = dict[str, Any]
 VERSION = 1
@@ -39,6 +40,7 @@ class IntegrationState(Arguments):
     default_release_id: Id | None = None
     default_release_channel: Literal["Latest", "Default"] | None = None
     schedule: str | None = None
+    paused: bool = False
     repository_path: str | None = None
     repository_tracking_branch: str | None = None
     repository_url: str | None = None
@@ -148,6 +150,13 @@ class RunState(Arguments):
     ended_at: Moment | None = None
 
 
+class BuildsState(Arguments):
+    """The scripts of builds, and the builds that have not finished."""
+
+    scripts: list[BuildScript] = Field(default_factory=list)
+    pending: list[Build] = Field(default_factory=list)
+
+
 class SavedState(Arguments):
     """All that an emulator holds."""
 
@@ -159,3 +168,4 @@ class SavedState(Arguments):
     runs: list[RunState] = Field(default_factory=list)
     scripts: list[ScriptArguments] = Field(default_factory=list)
     upstreams: list[UpstreamArguments] = Field(default_factory=list)
+    builds: BuildsState = Field(default_factory=BuildsState)

@@ -52,6 +52,9 @@ def record_problems(state: SavedState, store: Store) -> Iterator[Problem]:
         for index, given in enumerate(getattr(state, section)):
             for one in rule(given, store):
                 yield replace(one, loc=(section, index, *one.loc))
+    for index, build in enumerate(state.builds.pending):
+        for one in integration_problems(store, build.integration_id):
+            yield replace(one, loc=("builds", "pending", index, *one.loc))
 
 
 def _of_integration(given: IntegrationState, store: Store) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ Dates stay dates: what was to happen while nothing ran has happened by the time 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.emulated_run import EmulatedRun
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.arguments import ScriptArguments, UpstreamArguments
+from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
 from pandium.emulator.state.record_models import (
     ConnectionRecord,
@@ -28,6 +29,7 @@ from pandium.emulator.state.run_snapshots import run_data, run_of
 from pandium.emulator.state.script_snapshots import scripts_data
 from pandium.emulator.state.snapshot_models import (
     VERSION,
+    BuildsState,
     IntegrationState,
     ReleaseState,
     RunState,
@@ -50,9 +52,12 @@ class Snapshot:
     runs: Sequence[EmulatedRun]
     scripts: Sequence[ScriptArguments]
     upstreams: Sequence[UpstreamArguments]
+    builds: BuildsState = field(default_factory=BuildsState)
 
 
-def dump(store: Store, runs: Runs, upstreams: Iterable[UpstreamArguments]) -> dict[str, Any]:
+def dump(
+    store: Store, runs: Runs, upstreams: Iterable[UpstreamArguments], builds: Builds
+) -> dict[str, Any]:
     """Return the complete state of an emulator, ready for JSON."""
     state = {
         MARK: VERSION,
@@ -63,6 +68,10 @@ def dump(store: Store, runs: Runs, upstreams: Iterable[UpstreamArguments]) -> di
         "runs": [run_data(one, store.clock) for one in runs.all()],
         "scripts": scripts_data(runs),
         "upstreams": [dict(one) for one in upstreams],
+        "builds": {
+            "scripts": [dict(one) for one in builds.scripts],
+            "pending": [dict(one) for one in builds.pending],
+        },
     }
     data: dict[str, Any] = msgspec.to_builtins(state)
     return data
@@ -87,7 +96,7 @@ def restore(data: Mapping[str, Any], clock: Clock) -> Snapshot:
     refuse_if(*record_problems(state, store))
     clock.epoch += max(state.saved_at - clock.wall(), timedelta())
     runs = [run_of(one, clock) for one in _by_id(state.runs)]
-    return Snapshot(store, runs, state.scripts, state.upstreams)
+    return Snapshot(store, runs, state.scripts, state.upstreams, state.builds)
 
 
 def _by_id(forms: Iterable[F]) -> list[F]:

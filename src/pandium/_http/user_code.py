@@ -1,0 +1,39 @@
+"""Carry errors of user code through the layers that handle the library's own errors."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from pandium.errors import PandiumError
+
+__all__ = ["UserCodeError"]
+
+
+class UserCodeError(Exception):
+    """
+    An error that user code, such as an event hook, raised during an exchange.
+
+    It wraps the error so that no layer mistakes it for one of the library's own, whatever its
+    class. It never reaches users, because the transport re-raises the wrapped error.
+
+    :ivar error: the error that user code raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def reraise(self) -> NoReturn:
+        """
+        Raise the wrapped error with its own context.
+
+        ``outcome_unknown`` is set on an error of the library. Its class says nothing about the
+        request during which user code raised it.
+        """
+        context = self.error.__context__
+        if isinstance(self.error, PandiumError):
+            self.error.outcome_unknown = True
+        try:
+            raise self.error
+        finally:
+            self.error.__context__ = context

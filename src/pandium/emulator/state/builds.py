@@ -1,0 +1,147 @@
+"""Builds: each becomes a release of its integration when the time of its script has passed."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from threading import RLock
+from typing import Literal, get_args
+
+from pydantic import ConfigDict, Field
+
+from pandium.emulator.state.adding import add_build, integration_problems
+from pandium.emulator.state.arguments import Arguments, Id, Moment
+from pandium.emulator.state.errors import refuse_if, validate
+from pandium.emulator.state.store import Store
+
+BuildForm = Literal["any", "build_tag", "tag"]
+# Thirty years, so that each end has a date.
+MAX_SECONDS = 1e9
+
+
+class BuildScript(Arguments):
+    """How long the builds of one tag, or all others, take, and whether they fail."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tag: str | None = None
+    finishes_after: float = Field(default=0.1, ge=0, le=MAX_SECONDS)
+    fails: bool = False
+
+
+class Build(Arguments):
+    """A build that has not finished. One that fails never becomes a release."""
+
+    model_config = ConfigDict(frozen=True)
+
+    integration_id: Id
+    tag: str
+    branch: str | None = None
+    finishes_at: Moment
+    fails: bool = False
+
+
+class Builds:
+    """
+    The builds of an emulator, and the scripts that they follow.
+
+    A finished build is a release of its integration with the build's tag. The API has no other sign
+    of it.
+    """
+
+    def __init__(self, store: Store, lock: RLock) -> None:
+        self._store = store
+        self._lock = lock
+        self._pending: list[Build] = []
+        self.replace((), ())
+
+    def replace(self, scripts: Sequence[BuildScript], pending: Sequence[Build]) -> None:
+        """Replace all scripts and builds, and accept any form."""
+        self.accepted: BuildForm = "any"
+        self._scripts: dict[str | None, BuildScript] = {None: BuildScript()}
+        self._scripts |= {one.tag: one for one in scripts}
+        self._pending = list(pending)
+
+    def accept(self, form: BuildForm) -> None:
+        """
+        Accept one form of `POST /v2/sourcecontrol/build` alone, or any form.
+
+        A request in another form gets a 422 that names the unexpected and the missing fields.
+
+        :param form: "build_tag" is the reference's form (`build_tag` and `?mode=`), "tag" the later
+            one (`tag`, and optionally `branch` and `?mode=`), "any" accepts both (the default).
+        :raises ValueError: there is no such form.
+        """
+        if form not in get_args(BuildForm):
+            raise ValueError(f"form: must be one of {', '.join(get_args(BuildForm))}, not {form!r}")
+        self.accepted = form
+
+    def script(
+        self, *, tag: str | None = None, finishes_after: float = 0.1, fails: bool = False
+    ) -> None:
+        """
+        Set how builds that are requested from now on proceed.
+
+        :param tag: the tag of the builds; None is all tags that have no script of their own.
+        :param finishes_after: seconds of the emulator's clock from the request to the release.
+        :param fails: whether the build fails, so that it never becomes a release.
+        :raises ValueError: names the invalid argument.
+        """
+        given = {"tag": tag, "finishes_after": finishes_after, "fails": fails}
+        self.set_script(validate(BuildScript, given))
+
+    def set_script(self, script: BuildScript) -> None:
+        """Set a script."""
+        with self._lock:
+            self._scripts[script.tag] = script
+
+    def remove_script(self, tag: str | None) -> None:
+        """Remove the script of a tag; its builds follow the script of all others again."""
+        with self._lock:
+            self._scripts.pop(tag, None)
+            self._scripts.setdefault(None, BuildScript())
+
+    @property
+    def scripts(self) -> list[BuildScript]:
+        """The scripts: first the one of all tags without a script of their own."""
+        with self._lock:
+            return list(self._scripts.values())
+
+    @property
+    def pending(self) -> list[Build]:
+        """The builds that have not finished, in the order of the requests."""
+        with self._lock:
+            self.settle()
+            return list(self._pending)
+
+    def start(self, integration_id: int, tag: str, branch: str | None) -> None:
+        """Start a build, or raise Refused."""
+        with self._lock:
+            refuse_if(*integration_problems(self._store, integration_id))
+            script = self._scripts.get(tag, self._scripts[None])
+            finishes_at = self._store.clock.wall() + timedelta(seconds=script.finishes_after)
+            build = Build(
+                integration_id=integration_id,
+                tag=tag,
+                branch=branch,
+                finishes_at=finishes_at,
+                fails=script.fails,
+            )
+            self._pending.append(build)
+
+    def settle(self) -> None:
+        """Turn each build whose time has passed into a release, in the order of their ends."""
+        if self._pending:
+            with self._lock:
+                self._finish_due()
+
+    def _finish_due(self) -> None:
+        now = self._store.clock.wall()
+        due = sorted(
+            (one for one in self._pending if one.finishes_at <= now),
+            key=lambda build: build.finishes_at,
+        )
+        for build in due:
+            self._pending.remove(build)
+            if not build.fails:
+                add_build(
+                    self._store, build.integration_id, build.tag, build.branch, build.finishes_at
+                )
