@@ -124,7 +124,7 @@ def test_what_cannot_be_used_is_refused_at_its_place(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"name": ', "is no JSON: Expecting value at 9"),
+        (b'{"name": ', "is not valid JSON: Expecting value at position 9"),
         (b"\xff", "There was an error parsing the body"),
         (b"[" * 100_000, "There was an error parsing the body"),
     ],

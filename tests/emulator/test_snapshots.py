@@ -186,7 +186,9 @@ def test_a_state_of_the_first_version_can_always_be_read(tmp_path: Path) -> None
     path = tmp_path / "state.json"
     Emulator(OLD, clock=ManualClock()).save(path)
     saved = json.loads(path.read_text())
-    del saved["builds"]  # a section that was added later
+    del saved["builds"]  # a section and a field that were added later
+    for integration in saved["integrations"]:
+        del integration["paused"]
     assert saved == json.loads(OLD.read_text())
 
 

@@ -38,6 +38,7 @@ def add_integration(store: Store, given: IntegrationArguments) -> Integration:
         long_name=given.long_name or name.replace("-", " ").title(),
         type=given.type,
         archived=given.archived,
+        paused=given.paused,
         connectors=tuple(map(_connector, given.connectors)),
         created_date=date,
         modified_date=date,

@@ -95,6 +95,7 @@ class IntegrationArguments(Arguments):
     connectors: tuple[str | ConnectorArguments, ...] = Field(("crm", "shop"), strict=False)
     type: Literal["Internal", "External", "Pandium"] = "External"
     archived: bool = False
+    paused: bool = False
     releases: int = Field(1, ge=0)
     config_schema: dict[str, Any] | None = None
     metadata_schema: dict[str, Any] | None = None

@@ -46,6 +46,7 @@ class Integration:
     default_release_id: int | None = None
     default_release_channel: str | None = None
     schedule: str | None = None
+    paused: bool = False
     repository_path: str | None = None
     repository_tracking_branch: str | None = None
     repository_url: str | None = None

@@ -40,6 +40,7 @@ class IntegrationState(Arguments):
     default_release_id: Id | None = None
     default_release_channel: Literal["Latest", "Default"] | None = None
     schedule: str | None = None
+    paused: bool = False
     repository_path: str | None = None
     repository_tracking_branch: str | None = None
     repository_url: str | None = None
