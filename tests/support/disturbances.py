@@ -175,7 +175,7 @@ def fork(storm: Storm) -> None:
 # The disk
 
 
-def fill_the_disk(storm: Storm) -> None:
+def fill_the_disk(storm: Storm, leases: float) -> None:
     """Prevent the files of a random number of processes from growing."""
     running = storm.running()
     chosen = storm.chance.sample(running, storm.chance.randint(1, len(running)))
@@ -184,8 +184,16 @@ def fill_the_disk(storm: Storm) -> None:
     storm.strike(chosen)
     for worker in chosen:
         limit_files(worker, limit)
-        seconds = storm.chance.uniform(0, 2) * storm.lease
+        seconds = storm.chance.uniform(0, leases) * storm.lease
         storm.later(lambda worker=worker: limit_files(worker, None), seconds)  # type: ignore[misc]
+
+
+def fill_the_disk_briefly(storm: Storm) -> None:
+    fill_the_disk(storm, leases=0.2)
+
+
+def fill_the_disk_for_long(storm: Storm) -> None:
+    fill_the_disk(storm, leases=3)
 
 
 def limit_files(worker: Worker, size: int | None) -> None:
@@ -270,7 +278,8 @@ DISTURBANCES: dict[str, Callable[[Storm], None]] = {
     "suspend a process for less than its lease": suspend_briefly,
     "suspend a process for more than its lease": suspend_past_the_lease,
     "fork a process": fork,
-    "fill the disk": fill_the_disk,
+    "fill the disk briefly": fill_the_disk_briefly,
+    "fill the disk for longer": fill_the_disk_for_long,
     "read the journal in a process that uses it": read_in_the_process,
     "read the journal": read_the_file,
     "copy the journal": copy_the_file,
@@ -281,12 +290,12 @@ DISTURBANCES: dict[str, Callable[[Storm], None]] = {
     "make a hard link to the journal": make_a_hard_link,
 }
 
-# The errors with which a process may end, and the disturbance that causes each of them.
+# The errors with which a process may end, and what must have been done for each of them.
 ERRORS = {
     "disk I/O error": "fill the disk",
     "database or disk is full": "fill the disk",
-    "unable to open database file": "forbid access to the journal",
-    "attempt to write a readonly database": "forbid access to the journal",
-    "Permission denied": "forbid access to the journal",
-    "has 2 names (hard links)": "make a hard link to the journal",
+    "unable to open database file": "forbid access",
+    "attempt to write a readonly database": "forbid access",
+    "Permission denied": "forbid access",
+    "has 2 names (hard links)": "make a hard link",
 }
