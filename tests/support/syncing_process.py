@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import httpcore  # noqa: F401 - imported now, because a fork during an import can deadlock
+import tenacity  # noqa: F401 - as above
 
 from pandium import AsyncPandium, PandiumError, Polling, RunResult
 from pandium._clock import RealClock, use_clock
@@ -35,6 +37,10 @@ BACKEND, OPTIONS = sys.argv[1], json.loads(sys.argv[2])
 # The speed of the clock: at 20, a lease of 10 seconds expires after half a second of real time.
 SPEED: float = OPTIONS["speed"]
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+# If a thread forks while another one is importing a module, the child can never import that module.
+# Wait until the first result, because by then all modules have been imported.
+may_fork = threading.Event()
 
 
 class FastClock(RealClock):
@@ -99,6 +105,7 @@ async def sync() -> None:
         ) as results:
             async for result in results:
                 write_result(result)
+                may_fork.set()
 
 
 async def sync_and_report() -> None:
@@ -108,6 +115,8 @@ async def sync_and_report() -> None:
         write(failed=f"{type(error).__name__}: {error}")
     else:
         write(done=True)
+    finally:
+        may_fork.set()
 
 
 # Commands
@@ -117,9 +126,11 @@ def read_again_and_again() -> None:
     while True:
         with suppress(OSError):
             Path(OPTIONS["journal"]).read_bytes()
+        time.sleep(0.001)
 
 
 def fork_and_sync() -> None:
+    may_fork.wait()
     if child := os.fork():
         _, status = os.waitpid(child, 0)
         if status and not os.WIFSIGNALED(status):
