@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-import msgspec
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -48,8 +47,7 @@ COMMON_ERRORS: Responses = {
 
 def control_response(value: object, status: int = 200) -> Response:
     """Return a value as a JSON response."""
-    body = encode(msgspec.to_builtins(value))
-    return Response(body, status, HEADERS, media_type="application/json")
+    return Response(encode(value), status, HEADERS, media_type="application/json")
 
 
 def error_response(status: int, *errors: tuple[str, str]) -> Response:

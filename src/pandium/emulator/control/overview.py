@@ -14,7 +14,7 @@ from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response
 from pandium.emulator.network.request_log import RequestLog
 from pandium.emulator.runs.emulated_run import EmulatedRun
-from pandium.emulator.state.record_models import Tenant
+from pandium.emulator.state.records import Tenant
 
 MAX_ROWS = 500
 VERSION = version("pandium")
@@ -175,14 +175,15 @@ def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
 
 
 def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+    connections = service.store.connections(tenant)
     return {
         "id": tenant.id,
         "name": tenant.name,
         "integration": service.store.integrations[tenant.integration_id].name,
         "archived": tenant.archived,
         "paused": tenant.paused,
-        "connected": sum(one.connected for one in tenant.connections),
-        "connectors": len(tenant.connections),
+        "connected": sum(connections.values()),
+        "connectors": len(connections),
         "run": run and _run_row(run, service),
     }
 

@@ -11,7 +11,7 @@ from pandium.emulator.control.control_responses import (
     describe_error,
     error_response,
 )
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
 # More would begin more runs by schedules than anybody can wait for.
 YEAR = 366 * 86_400
@@ -28,13 +28,13 @@ class ClockView(BaseModel):
     speed: float
 
 
-class SpeedArguments(Arguments):
+class SpeedArguments(Record):
     """How many seconds are to go by in each second of every day."""
 
     speed: float = Field(gt=0, le=MAX_SPEED)
 
 
-class ForwardArguments(Arguments):
+class ForwardArguments(Record):
     """How many seconds are to go by at once."""
 
     seconds: float = Field(ge=0, le=YEAR)

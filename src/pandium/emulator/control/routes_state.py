@@ -12,17 +12,10 @@ from pandium.emulator.control.control_responses import (
     describe_error,
     error_response,
 )
-from pandium.emulator.state import snapshot_models as models
-from pandium.emulator.state.adding import add_integration, add_release
-from pandium.emulator.state.arguments import (
-    IntegrationArguments,
-    ReleaseArguments,
-    ScriptArguments,
-    TenantArguments,
-    UpstreamArguments,
-)
+from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
+from pandium.emulator.state.records import AssignedScript, Integration, Release, Tenant, Upstream
 from pandium.emulator.state.script_snapshots import scripts_data, set_script
-from pandium.emulator.state.seeds import add_tenant_as_given
+from pandium.emulator.state.snapshots import State
 
 router = APIRouter()
 
@@ -33,13 +26,13 @@ class SavedFile(BaseModel):
     path: str
 
 
-@router.get("/state", response_model=models.SavedState)
+@router.get("/state", response_model=State)
 async def get_state(request: Request) -> Response:
     """Return all that the emulator holds, as a file of a saved state has it."""
     return control_response(service_of(request).dump())
 
 
-@router.put("/state", response_model=models.SavedState)
+@router.put("/state", response_model=State)
 async def replace_state(request: Request, body: dict[str, Any]) -> Response:
     """
     Hold what a seed or a saved state says, and nothing of what was.
@@ -51,7 +44,7 @@ async def replace_state(request: Request, body: dict[str, Any]) -> Response:
     return control_response(service.dump())
 
 
-@router.post("/reset", response_model=models.SavedState)
+@router.post("/reset", response_model=State)
 async def reset(request: Request) -> Response:
     """Hold what the seed of the start says, and nothing of what was."""
     service = service_of(request)
@@ -78,33 +71,33 @@ async def save_state(request: Request) -> Response:
         return error_response(500, ("path", str(error)))
 
 
-@router.post("/integrations", status_code=201, response_model=models.IntegrationState)
-async def create_integration(request: Request, body: IntegrationArguments) -> Response:
+@router.post("/integrations", status_code=201, response_model=Integration)
+async def create_integration(request: Request, body: Integration) -> Response:
     """Add an integration with some releases; the first of them is the default one."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_integration(service.store, body), 201)
+        return control_response(add_integration_with_releases(service.store, body), 201)
 
 
-@router.post("/releases", status_code=201, response_model=models.ReleaseState)
-async def create_release(request: Request, body: ReleaseArguments) -> Response:
+@router.post("/releases", status_code=201, response_model=Release)
+async def create_release(request: Request, body: Release) -> Response:
     """Add a release; it is the latest one of its integration unless an older id is given."""
     service = service_of(request)
     with service.lock:
         return control_response(add_release(service.store, body), 201)
 
 
-@router.post("/tenants", status_code=201, response_model=models.TenantState)
-async def create_tenant(request: Request, body: TenantArguments) -> Response:
+@router.post("/tenants", status_code=201, response_model=Tenant)
+async def create_tenant(request: Request, body: Tenant) -> Response:
     """Add a tenant in any state."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_tenant_as_given(service.store, body), 201)
+        return control_response(add_tenant(service.store, body), 201)
 
 
 @router.delete(
     "/tenants/{tenant_id}",
-    response_model=models.TenantState,
+    response_model=Tenant,
     responses=describe_error(404, "There is no such tenant."),
 )
 async def archive_tenant(request: Request, tenant_id: int) -> Response:
@@ -114,27 +107,27 @@ async def archive_tenant(request: Request, tenant_id: int) -> Response:
         return control_response(service.store.archive(tenant_id))
 
 
-@router.get("/scripts", response_model=list[ScriptArguments])
+@router.get("/scripts", response_model=list[AssignedScript])
 async def get_scripts(request: Request) -> Response:
     """Return how runs go: those of all, of an integration, of a tenant."""
     return control_response(scripts_data(service_of(request).runs))
 
 
-@router.put("/scripts", response_model=list[ScriptArguments])
-async def set_one_script(request: Request, body: ScriptArguments) -> Response:
+@router.put("/scripts", response_model=list[AssignedScript])
+async def set_one_script(request: Request, body: AssignedScript) -> Response:
     """Say how runs go that are asked for from now on."""
     set_script(service_of(request).runs, body)
     return await get_scripts(request)
 
 
-@router.get("/upstreams", response_model=list[UpstreamArguments])
+@router.get("/upstreams", response_model=list[Upstream])
 async def get_upstreams(request: Request) -> Response:
     """Return what was said of the systems behind connectors."""
-    return control_response([dict(one) for one in fixed_responses(service_of(request).connectors)])
+    return control_response(fixed_responses(service_of(request).connectors))
 
 
-@router.put("/upstreams", response_model=list[UpstreamArguments])
-async def set_upstream(request: Request, body: UpstreamArguments) -> Response:
+@router.put("/upstreams", response_model=list[Upstream])
+async def set_upstream(request: Request, body: Upstream) -> Response:
     """Say what the system behind a connector answers, or the one on a host of it."""
     set_fixed_response(service_of(request).connectors, body)
     return await get_upstreams(request)
