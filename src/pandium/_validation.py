@@ -338,12 +338,16 @@ def validate_release_choice(release_id: object, release_channel: object) -> None
 
 
 def validate_trigger_id(trigger: object) -> str:
-    """Validate a ``Trigger`` or trigger id and return the id."""
-    if isinstance(trigger, Trigger):
-        return trigger.trigger_id
-    if isinstance(trigger, str) and trigger:
-        return trigger
-    raise ValueError(f"trigger must be a Trigger or its id, not {trigger!r}")
+    """Validate a ``Trigger`` or its id, as text or as an integer. Return the id as text."""
+    value = trigger.trigger_id if isinstance(trigger, Trigger) else trigger
+    if isinstance(value, str) and value:
+        return str.__str__(value)
+    number = _as_whole_number(value)
+    if number is None or number < 0:
+        raise ValueError(
+            f"trigger must be a Trigger or its id, as text or an integer, not {trigger!r}"
+        )
+    return str(number)
 
 
 def validate_tenant_id(tenant: object) -> int:

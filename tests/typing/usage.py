@@ -95,7 +95,9 @@ async def integrations(client: AsyncPandium) -> None:
     assert_type(integration.flag, Flag | None)
     assert_type(integration.default_release_channel, ReleaseChannel | None)
     assert_type(await client.integrations.sync(1, user_name="ada", mode="init"), Trigger)
-    assert_type(await client.builds.create(1, "v1", mode=RunMode.NORMAL), Any)
+    assert_type(await client.builds.create(1, "v1", mode=RunMode.NORMAL, branch="main"), Any)
+    assert_type(await client.builds.create(1, "v1"), Any)
+    assert_type(await client.builds.wait(1, "v1", timeout=60, poll=Polling()), Release)
 
 
 async def releases(client: AsyncPandium) -> None:

@@ -106,6 +106,14 @@ class FileIdentity:
         if stat.st_nlink > 1:
             validate_single_name(self._path, self._name, PandiumError)
 
+    def is_lost(self) -> bool:
+        """Return whether `validate` raises an error."""
+        try:
+            self.validate()
+        except PandiumError:
+            return True
+        return False
+
     def next_revision(self, db: Connection) -> tuple[str, int]:
         """
         Validate the file and its content, and increment its revision number.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import anyio.lowlevel
 import attrs
 import httpx
 
+from pandium._cancellation import CancellationGuard
 from pandium._http.body import BoundedBody
 from pandium._http.environment import is_connectable
 from pandium._http.errors import (
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 Timeout = httpx.Timeout
+_NO_GUARD = nullcontext()
 _POOL = "pandium._http.pool"
 
 
@@ -229,8 +231,9 @@ class Connections:
         failure: Exception
         cause: OSError | None = None
         outer = sys.exception()
+        guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + seconds):
+            with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
                 return await _send(client, request, progress)
         except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
             if (response := _response_of_hook(error, request)) is not None:

@@ -40,7 +40,7 @@ class Runs:
     _transport: Transport = attrs.field(repr=False)
     _poller: StatusPoller = attrs.field(repr=False)
 
-    async def status(self, trigger: Trigger | str) -> TriggerStatus:
+    async def status(self, trigger: Trigger | str | int) -> TriggerStatus:
         """
         Return the status of the run that a trigger started.
 
@@ -57,14 +57,14 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param trigger: a ``Trigger`` or its id.
+        :param trigger: a ``Trigger`` or its id, as text or as an integer.
         :raises NotFound: if the run has not started yet or the trigger id is unknown.
         """
         return await self._poller.poll(validate_trigger_id(trigger))
 
     async def wait(  # noqa: PLR0913 - the options are independent
         self,
-        trigger: Trigger | str,
+        trigger: Trigger | str | int,
         *,
         timeout: float = 1800.0,  # noqa: ASYNC109 - the time limit of the run, not of this coroutine
         poll: Polling = Polling(),  # noqa: B008 - frozen
@@ -87,7 +87,7 @@ class Runs:
         API reference:
         [Get Run Status From Trigger](https://docs.pandium.com/reference/pandium-api#get-run-status-from-trigger)
 
-        :param trigger: a ``Trigger`` or its id.
+        :param trigger: a ``Trigger`` or its id, as text or as an integer.
         :param timeout: the time limit in seconds. The last poll starts at the time limit and may
             take another 2 seconds.
         :param poll: the polling settings.

@@ -14,6 +14,7 @@ from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.http_server import HOST, ServerThread, bind
 from pandium.emulator.network.request_log import RequestLog
+from pandium.emulator.network.request_rules import validate_count
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
@@ -183,6 +184,22 @@ class Emulator:
         return self._service.drift
 
     @property
+    def page_limit(self) -> int | None:
+        """
+        The most records per page, or None for the vendor's maximum of 500.
+
+        Set it to emulate a server with a lower maximum. The server does not reject a request for
+        more records. It returns a shorter page.
+
+        :raises ValueError: on setting: it is not a positive integer or None.
+        """
+        return self._service.page_limit
+
+    @page_limit.setter
+    def page_limit(self, limit: int | None) -> None:
+        self._service.page_limit = None if limit is None else validate_count("page_limit", limit, 1)
+
+    @property
     def requests(self) -> RequestLog:
         """The last requests to the API."""
         return self._service.requests
@@ -275,6 +292,26 @@ class Emulator:
         """
         with self._service.lock:
             return self._service.store.archive(tenant_id)
+
+    def pause_integration(self, integration_id: int) -> Integration:
+        """
+        Pause an integration: schedules start no runs of its tenants until it is resumed.
+
+        Syncs are executed, as for a paused tenant. The vendor does not document what they do.
+
+        :raises LookupError: there is no integration with this id.
+        """
+        with self._service.lock:
+            return self._service.store.pause_integration(integration_id, paused=True)
+
+    def resume_integration(self, integration_id: int) -> Integration:
+        """
+        Resume a paused integration. Schedules continue with their next date.
+
+        :raises LookupError: there is no integration with this id.
+        """
+        with self._service.lock:
+            return self._service.store.pause_integration(integration_id, paused=False)
 
     @takes_fields(Integration, "name")
     def add_integration(self, integration: Integration) -> Integration:

@@ -20,7 +20,6 @@ from pandium.emulator.api.json_responses import (
 from pandium.emulator.api.service import record_effect, service_of
 from pandium.emulator.api.views import integration_view, release_view
 from pandium.emulator.state.errors import Missing
-from pandium.emulator.state.window import parse_window
 
 SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
 
@@ -51,8 +50,8 @@ async def get_many_integrations(
     archived: Archived = False,
 ) -> Response:
     """List integrations."""
-    part = parse_window(skip, limit, sort_by, SORTABLE)
     service = service_of(request)
+    part = service.window(skip, limit, sort_by, SORTABLE)
     with service.lock:
         rows = list(service.store.integrations.values())
         rows = [one for one in rows if one.archived is bool(archived)]

@@ -28,7 +28,6 @@ from pandium.emulator.api.views import metadata_view, release_view
 from pandium.emulator.state.adding import create_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.store import SORTABLE
-from pandium.emulator.state.window import parse_window
 
 SORTABLE_RUNS = ("id", "mode", "started_date", "completed_date")
 
@@ -49,7 +48,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
 ) -> Response:
     """List tenants."""
     service = service_of(request)
-    part = parse_window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
+    part = service.window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
     with service.lock:
         found = service.store.list_tenants(
             part,
@@ -156,8 +155,8 @@ async def get_tenant_runs(
     skip: Skip = 0,
 ) -> Response:
     """List the runs of a tenant that have appeared."""
-    part = parse_window(skip, limit, sort_by, SORTABLE_RUNS)
     service = service_of(request)
+    part = service.window(skip, limit, sort_by, SORTABLE_RUNS)
     with service.lock:
         rows = service.runs.of(service.store.tenant(tenant_id).id)
     return json_response(part.cut(part.order(rows, dict.__getitem__)))

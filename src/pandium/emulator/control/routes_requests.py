@@ -1,23 +1,29 @@
 """The control API's routes for the request log."""
 
-import base64
 from dataclasses import fields
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HTTPRequest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pandium.emulator.api.service import service_of
-from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.control.control_responses import body_data, control_response
+from pandium.emulator.control.rule_models import refusing, require_record
+from pandium.emulator.network.operations import parse_operation
 from pandium.emulator.network.request_log import MAX_REQUESTS, Request
 
-router = APIRouter()
+router = APIRouter(tags=["Requests"])
 
 
 class RequestView(BaseModel):
-    """One request; secret headers are not shown, long bodies are cut, bytes are in base 64."""
+    """
+    A request to the API.
+
+    Secret headers are redacted, and long bodies are truncated. A body that is not UTF-8 is in
+    `body_base64`. The status is 0 if no response was sent.
+    """
 
     method: str
     path: str
@@ -27,10 +33,14 @@ class RequestView(BaseModel):
     body: str | None
     body_base64: str | None
     route: str
+    operation: str | None = Field(description="A name, such as `tenants.list`.")
+    tenant: int | None = Field(description="The tenant that the request was for.")
+    has_effect: bool = Field(description="Whether the operation was executed for the tenant.")
+    fault: str = Field(description="The fault that replaced the response, or an empty string.")
 
 
 class RequestsView(BaseModel):
-    """The last requests that fit, oldest first."""
+    """The last matching requests, oldest first, and the number of matching and of all requests."""
 
     requests: list[RequestView]
     matching: int
@@ -38,7 +48,7 @@ class RequestsView(BaseModel):
 
 
 class RequestCount(BaseModel):
-    """How many requests there were of one kind."""
+    """The number of requests with a method, path template and status."""
 
     method: str
     route: str
@@ -46,8 +56,25 @@ class RequestCount(BaseModel):
     count: int
 
 
+class EffectCount(BaseModel):
+    """How often an operation was executed for a tenant."""
+
+    operation: str
+    tenant: int
+    count: int
+
+
+class EffectFilter(BaseModel):
+    """The operation and the tenant whose effects are returned. By default, all are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operation: str | None = None
+    tenant: int | None = None
+
+
 class RequestFilter(BaseModel):
-    """Which requests are asked for."""
+    """The requests that are returned."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,12 +82,15 @@ class RequestFilter(BaseModel):
     path: str | None = None
     route: str | None = None
     status: int | None = None
+    operation: str | None = None
+    tenant: int | None = None
+    has_effect: bool | None = None
     limit: int = Query(100, ge=0, le=MAX_REQUESTS)
 
 
 @router.get("/requests", response_model=RequestsView)
 async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Query()]) -> Response:
-    """Return the last requests to the API, as far as they are kept."""
+    """Return the last requests to the API. The emulator keeps 10,000 of them."""
     request_log = service_of(request).requests
     conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
     found = [one for one in request_log if _matches(one, conditions)]
@@ -72,18 +102,39 @@ async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Qu
 
 @router.delete("/requests", status_code=204)
 async def clear_requests(request: HTTPRequest) -> Response:
-    """Forget all requests and their numbers."""
+    """Clear the recorded requests, their counts and the effects."""
     service_of(request).requests.clear()
     return Response(status_code=204)
 
 
 @router.get("/counts", response_model=list[RequestCount])
 async def get_counts(request: HTTPRequest) -> Response:
-    """Return how many requests there were by method, template of the route and status."""
+    """Return the number of requests by method, path template and status."""
     names = ("method", "route", "status", "count")
     counts = service_of(request).requests.counts.items()
     return control_response(
         [dict(zip(names, (*kind, number), strict=True)) for kind, number in counts]
+    )
+
+
+@router.get("/effects", response_model=list[EffectCount])
+async def get_effects(request: HTTPRequest, wanted: Annotated[EffectFilter, Query()]) -> Response:
+    """
+    Return how often each operation was executed for a tenant, whatever the response was.
+
+    A sync whose response was lost counts. A request that was rejected does not.
+    """
+    service = service_of(request)
+    with service.lock:
+        require_record(service.store.tenants, wanted.tenant, "tenant", "query")
+    with refusing("query"):
+        operation = parse_operation(wanted.operation)
+    return control_response(
+        [
+            {"operation": name, "tenant": tenant, "count": number}
+            for (name, tenant), number in service.requests.effects.copy().items()
+            if operation in (None, name) and wanted.tenant in (None, tenant)
+        ]
     )
 
 
@@ -92,9 +143,6 @@ def _matches(request: Request, conditions: dict[str, Any]) -> bool:
 
 
 def request_data(request: Request) -> dict[str, Any]:
-    """Return a request with a body that fits into JSON."""
+    """Return a request as data, with a body that JSON can represent."""
     data = {one.name: getattr(request, one.name) for one in fields(request)}
-    try:
-        return {**data, "body": request.body.decode(), "body_base64": None}
-    except UnicodeDecodeError:
-        return {**data, "body": None, "body_base64": base64.b64encode(request.body).decode()}
+    return data | body_data(request.body)

@@ -4,8 +4,9 @@ import inspect
 import logging
 import random
 from collections.abc import Callable
+from itertools import count
 from threading import RLock
-from typing import Unpack
+from typing import Literal, Unpack
 
 from pandium.emulator.network.request_rules import (
     Condition,
@@ -21,6 +22,7 @@ from pandium.emulator.state.store import SORTABLE, Store
 from pandium.emulator.state.window import parse_window
 
 Change = Callable[[], object]
+Timing = Literal["before", "after"]
 
 log = logging.getLogger("pandium.emulator")
 
@@ -41,8 +43,9 @@ class Drift:
     def __init__(self, store: Store, lock: RLock) -> None:
         self._store = store
         self._lock = lock
-        self._before: RequestRules[Change] = RequestRules(store.clock)
-        self._after: RequestRules[Change] = RequestRules(store.clock)
+        ids = count(1)
+        self._before: RequestRules[Change] = RequestRules(store.clock, ids)
+        self._after: RequestRules[Change] = RequestRules(store.clock, ids)
 
     def before(
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
@@ -131,6 +134,10 @@ class Drift:
                 self._store.default_sort = sort_by or _reversed(self._store.default_sort)
 
         return change
+
+    def rules(self, timing: Timing) -> list[RequestRule[Change]]:
+        """Return the handles of the changes before or after requests, except removed ones."""
+        return (self._before if timing == "before" else self._after).all()
 
     def clear(self) -> None:
         """Remove all rules. Changes that were made remain."""

@@ -213,6 +213,10 @@ class Faults:
         )
         return self._rules.add(rule, is_first=True)
 
+    def rules(self) -> list[RequestRule[Fault]]:
+        """Return the handles of all faults that have not been removed, in the order of adding."""
+        return self._rules.all()
+
     def clear(self) -> None:
         """End all faults."""
         self._rules.clear()

@@ -2,8 +2,9 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Lock
 from typing import Generic, TypedDict, TypeVar
 
@@ -64,6 +65,7 @@ class RequestRule(Generic[T]):
     action: T
     condition: Condition
     ends_at: float = math.inf
+    id: int = field(default=0, init=False)
     hits: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False, repr=False)
     _random: random.Random = field(init=False, repr=False)
@@ -74,6 +76,11 @@ class RequestRule(Generic[T]):
     def remove(self) -> None:
         """Remove the rule. Idempotent."""
         self.ends_at = -math.inf
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the rule has been removed."""
+        return self.ends_at == -math.inf
 
     def is_expired(self, now: float) -> bool:
         """Return whether the rule no longer applies."""
@@ -94,10 +101,12 @@ class RequestRule(Generic[T]):
 class RequestRules(Generic[T]):
     """Rules in the order in which they are evaluated."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, ids: Iterator[int] | None = None) -> None:
         self._clock = clock
+        self._ids = ids or count(1)
         self._lock = Lock()
         self._rules: list[RequestRule[T]] = []
+        self._expired: list[RequestRule[T]] = []
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -105,8 +114,15 @@ class RequestRules(Generic[T]):
     def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
         """Add a rule after the others, or before them."""
         with self._lock:
+            rule.id = next(self._ids)
             self._rules.insert(0 if is_first else len(self._rules), rule)
         return rule
+
+    def all(self) -> list[RequestRule[T]]:
+        """Return the rules that have not been removed, including expired ones, by id."""
+        with self._lock:
+            rules = [*self._rules, *self._expired]
+        return sorted((rule for rule in rules if not rule.is_removed), key=lambda rule: rule.id)
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -114,6 +130,7 @@ class RequestRules(Generic[T]):
             for rule in self._rules:
                 rule.remove()
             self._rules.clear()
+            self._expired.clear()
 
     def take_due(
         self,
@@ -124,14 +141,20 @@ class RequestRules(Generic[T]):
         """Count a request with each rule, up to one that is the last; return those that are due."""
         due: list[RequestRule[T]] = []
         with self._lock:
-            now = self._clock.now()
-            self._rules = [rule for rule in self._rules if not rule.is_expired(now)]
+            self._retire(self._clock.now())
             for rule in self._rules:
                 if rule.is_due(operation, tenant):
                     due.append(rule)
                     if is_last(rule.action):
                         break
         return due
+
+    def _retire(self, now: float) -> None:
+        """Set expired rules aside, so that they are not evaluated for every request."""
+        expired = [rule for rule in self._rules if rule.is_expired(now)]
+        if expired:
+            self._rules = [rule for rule in self._rules if rule not in expired]
+            self._expired = [rule for rule in [*self._expired, *expired] if not rule.is_removed]
 
 
 def validate_count(place: str, value: object, least: int) -> int:

@@ -118,6 +118,7 @@ class Integration(Record):
     flag: Flag | None = None
     default_release_channel: Channel | None = None
     archived: Hidden[bool] = False
+    paused: Hidden[bool] = False
     schedule: Hidden[Cron | None] = None
     releases: Hidden[int] = Field(default=1, ge=0)
     config_schema: Hidden[Object | None] = None

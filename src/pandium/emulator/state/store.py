@@ -94,6 +94,14 @@ class Store:
             return self.latest_release(tenant.integration_id)
         return self.default_release(tenant.integration_id)
 
+    def pause_integration(self, integration_id: int, *, paused: bool) -> Integration:
+        """Pause or resume the schedules of all tenants of an integration, or raise Missing."""
+        integration = self.integration(integration_id).model_copy(update={"paused": paused})
+        self.integrations[integration_id] = integration
+        for tenant in self.tenants.values():
+            self._reschedule(tenant)
+        return integration
+
     def change_tenant(self, tenant_id: int, changes: Mapping[str, Any]) -> Tenant:
         """Change fields of a tenant; a release and a channel replace each other."""
         tenant = self.tenant(tenant_id)
@@ -158,9 +166,11 @@ class Store:
         return record
 
     def _reschedule(self, tenant: Tenant) -> None:
-        """Tell by which cron string a tenant runs now; a paused or archived one does not."""
-        schedule = tenant.user_schedule or self.integration(tenant.integration_id).schedule
-        self._on_schedule(tenant, None if tenant.paused or tenant.archived else schedule)
+        """Report the cron string of a tenant. If it or its integration is paused, it has none."""
+        integration = self.integration(tenant.integration_id)
+        schedule = tenant.user_schedule or integration.schedule
+        is_paused = tenant.paused or integration.paused
+        self._on_schedule(tenant, None if is_paused or tenant.archived else schedule)
 
     def list_tenants(
         self, window: Window, *, archived: bool, integration_id: int, user_name: str
