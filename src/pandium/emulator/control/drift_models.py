@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from pandium.emulator.api.service import Service
 from pandium.emulator.control.rule_models import refusing, require_record
@@ -66,6 +66,11 @@ class AddTenantChange(Record):
         with refusing("tenant"):
             add_tenant(_copy(service.store), self.tenant)
         return _locked(service, lambda: add_tenant(service.store, self.tenant))
+
+    @field_serializer("tenant")
+    def _given_fields(self, tenant: Tenant) -> dict[str, Any]:
+        # The others are set when the tenant is added.
+        return tenant.model_dump(exclude_unset=True)
 
 
 class ResortChange(Record):

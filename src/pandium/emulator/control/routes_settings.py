@@ -8,8 +8,8 @@ from pydantic import Field
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error
 from pandium.emulator.runs.schedules import MINUTE
+from pandium.emulator.state.records import Integration
 from pandium.emulator.state.rules import Record
-from pandium.emulator.state.snapshot_models import IntegrationState
 
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 
@@ -49,7 +49,7 @@ async def change_settings(request: Request, body: Settings) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/pause",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
@@ -59,7 +59,7 @@ async def pause_integration(request: Request, integration_id: int) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/resume",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def resume_integration(request: Request, integration_id: int) -> Response:
