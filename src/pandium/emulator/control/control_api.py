@@ -19,6 +19,7 @@ from pandium.emulator.control import (
     routes_drift,
     routes_faults,
     routes_requests,
+    routes_runs,
     routes_settings,
     routes_state,
 )
@@ -38,6 +39,7 @@ MODULES = (
     routes_builds,
     routes_settings,
     overview,
+    routes_runs,
 )
 
 
