@@ -20,7 +20,7 @@ from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.arguments import takes_fields
 from pandium.emulator.state.builds import Builds
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.seeds import Seed, seed_data
 from pandium.emulator.testing.assertions import (
     assert_no_errors,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pandium.emulator.api.views import shown_fields
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import Record
 
 Object = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import HIDDEN, Record
 from pandium.emulator.state.store import Store
 

@@ -16,7 +16,7 @@ from pandium.emulator.connectors.upstreams import (
     call,
 )
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.store import Store
 
 log = logging.getLogger("pandium.emulator")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.connectors.upstreams import UpstreamFailure
-from pandium.emulator.state.records import Upstream
+from pandium.emulator.state.record_models import Upstream
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pandium.emulator.api.service import Service
 from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.network.drift import Change
 from pandium.emulator.state.adding import add_tenant
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.rules import Id, Record
 from pandium.emulator.state.store import Store
 

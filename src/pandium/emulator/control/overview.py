@@ -14,7 +14,7 @@ from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response
 from pandium.emulator.network.request_log import RequestLog
 from pandium.emulator.runs.emulated_run import EmulatedRun
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 
 MAX_ROWS = 500
 VERSION = version("pandium")

@@ -16,9 +16,15 @@ from pandium.emulator.control.control_responses import (
 from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
-from pandium.emulator.state.records import AssignedScript, Integration, Release, Tenant, Upstream
+from pandium.emulator.state.record_models import (
+    AssignedScript,
+    Integration,
+    Release,
+    Tenant,
+    Upstream,
+)
 from pandium.emulator.state.script_snapshots import scripts_data, set_script
-from pandium.emulator.state.snapshots import State
+from pandium.emulator.state.snapshots import EmulatorState
 
 NO_SCRIPT = describe_error(404, "The tenant or the integration has no script.")
 
@@ -52,13 +58,13 @@ class SavedFile(BaseModel):
     path: str
 
 
-@router.get("/state", response_model=State)
+@router.get("/state", response_model=EmulatorState)
 async def get_state(request: Request) -> Response:
     """Return the entire state, in the format of a saved state."""
     return control_response(service_of(request).dump())
 
 
-@router.put("/state", response_model=State)
+@router.put("/state", response_model=EmulatorState)
 async def replace_state(request: Request, body: SeedBody) -> Response:
     """
     Replace the entire state with a seed or a saved state.
@@ -70,7 +76,7 @@ async def replace_state(request: Request, body: SeedBody) -> Response:
     return control_response(service.dump())
 
 
-@router.post("/reset", response_model=State)
+@router.post("/reset", response_model=EmulatorState)
 async def reset(request: Request) -> Response:
     """Restore the state that the emulator was started with. Faults and drift are removed."""
     service = service_of(request)

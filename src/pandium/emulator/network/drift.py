@@ -17,7 +17,7 @@ from pandium.emulator.network.request_rules import (
 )
 from pandium.emulator.state.adding import add_tenant
 from pandium.emulator.state.errors import Missing, validate
-from pandium.emulator.state.records import Tenant
+from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.store import SORTABLE, Store
 from pandium.emulator.state.window import parse_window
 

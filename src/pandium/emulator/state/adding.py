@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pandium.emulator.state.errors import Problem, refuse_if, validate
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import data_problems, schema_problems
 from pandium.emulator.state.store import Store
 

@@ -109,9 +109,6 @@ def _validate_tenant_name(name: str) -> str:
     return name
 
 
-CONNECTED = {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}}]}
-
-
 def _validate_connected(given: object) -> bool | list[str]:
     if isinstance(given, bool):
         return given
@@ -171,10 +168,7 @@ Moment = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
 TenantName = Annotated[str, AfterValidator(_validate_tenant_name)]
 Connected = Annotated[
     bool | list[str],
-    PlainValidator(_validate_connected),
-    WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}}]}
-    ),
+    PlainValidator(_validate_connected, json_schema_input_type=bool | list[str]),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.runs.scripts import Polls, Script, Span
-from pandium.emulator.state.records import AssignedScript
+from pandium.emulator.state.record_models import AssignedScript
 from pandium.emulator.state.snapshot_models import ScriptState
 
 

@@ -25,7 +25,13 @@ from pandium.emulator.state.adding import (
 )
 from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
-from pandium.emulator.state.records import AssignedScript, Integration, Release, Tenant, Upstream
+from pandium.emulator.state.record_models import (
+    AssignedScript,
+    Integration,
+    Release,
+    Tenant,
+    Upstream,
+)
 from pandium.emulator.state.rules import Moment, Record
 from pandium.emulator.state.run_snapshots import run_data, run_of, run_problems
 from pandium.emulator.state.script_snapshots import scripts_data
@@ -35,7 +41,7 @@ from pandium.emulator.state.store import Store
 R = TypeVar("R", Integration, Release, Tenant)
 
 
-class State(Record):
+class EmulatorState(Record):
     """The complete state of an emulator. A seed leaves parts of it out."""
 
     pandium_emulator_state: Literal[2] = 2
@@ -63,7 +69,7 @@ class Snapshot:
 def dump(store: Store, runs: Runs, upstreams: Iterable[Upstream], builds: Builds) -> dict[str, Any]:
     """Return the complete state of an emulator, ready for JSON."""
     state = {
-        "pandium_emulator_state": State().pandium_emulator_state,
+        "pandium_emulator_state": EmulatorState().pandium_emulator_state,
         "saved_at": store.now(),
         "integrations": list(store.integrations.values()),
         "releases": list(store.releases.values()),
@@ -86,9 +92,9 @@ def read_snapshot(data: Any, clock: Clock) -> Snapshot:
     :raises ValueError: names the place of what is invalid.
     """
     if not isinstance(data, Mapping):
-        sections = ", ".join(list(State.model_fields)[2:])
+        sections = ", ".join(list(EmulatorState.model_fields)[2:])
         raise Refused([Problem(("seed",), f"must be an object with {sections}", data)])
-    state = validate(State, dict(data))
+    state = validate(EmulatorState, dict(data))
     store = Store(clock)
     _add_records(store, state)
     refuse_if(*_reference_problems(state, store))
@@ -97,7 +103,7 @@ def read_snapshot(data: Any, clock: Clock) -> Snapshot:
     return Snapshot(store, runs, state.scripts, state.upstreams, state.builds)
 
 
-def _add_records(store: Store, state: State) -> None:
+def _add_records(store: Store, state: EmulatorState) -> None:
     """Add the records, with the integrations and releases that a seed leaves out."""
     # Data that was valid when it was saved stays valid, whatever later releases require.
     is_seed = state.saved_at is None
@@ -110,7 +116,7 @@ def _add_records(store: Store, state: State) -> None:
     _each("tenants", state.tenants, lambda one: add_tenant(store, one, check_data=is_seed))
 
 
-def _integrations(state: State) -> Sequence[Integration]:
+def _integrations(state: EmulatorState) -> Sequence[Integration]:
     if "integrations" in state.model_fields_set:
         return state.integrations
     wanted = {one.integration_id for one in state.releases}
@@ -129,7 +135,7 @@ def _each(section: str, records: Sequence[R], add: Callable[[R], object]) -> Non
             raise error.under(section, index) from None
 
 
-def _reference_problems(state: State, store: Store) -> Iterator[Problem]:
+def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]:
     """Yield ids of runs and triggers that are used twice, and references to missing records."""
     yield from _duplicates((("runs", index), run.id) for index, run in enumerate(state.runs))
     yield from _duplicates(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.errors import Missing, Problem, refuse_if, validate
-from pandium.emulator.state.records import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import data_problems
 from pandium.emulator.state.window import Window
 
