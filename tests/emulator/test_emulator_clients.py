@@ -397,7 +397,7 @@ async def check_state(emulator: Emulator, triggers: dict[int, str], left: list[i
     assert len(triggers) == len(set(triggers.values())) == AT_ONCE // 4
     for tenant in triggers:
         emulator.assert_triggered_once(tenant)
-    written = {one.id: one.metadata.data for one in emulator.tenants if one.metadata.data}
+    written = {one.id: one.metadata for one in emulator.tenants if one.metadata}
     assert written == {1 + number * PAGE: {"n": number} for number in numbers if number % 4 == 2}
     gone = {2 + number * PAGE for number in numbers if number % 4 == 3}
     assert left == [one for one in range(1, TENANTS + 1) if one not in gone]
