@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from pandium.emulator.runs.event_loop import AsyncioTurns, turns_of_current_loop
+from pandium.emulator.runs.event_loop import AsyncioTurns, TrioTurns, turns_of_current_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +91,14 @@ async def test_a_loop_that_hides_its_queue_is_never_idle() -> None:
     turns = AsyncioTurns(object())
     assert not any([await turns.run() for _ in range(100)])
     assert turns.patience < AsyncioTurns(asyncio.get_running_loop()).patience
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_steps_are_counted_only_inside_the_block() -> None:
+    """After the block, trio no longer reports steps of tasks."""
+    with turns_of_current_loop() as turns:
+        await turns.run()
+    assert isinstance(turns, TrioTurns)
+    counted = turns._steps
+    await anyio.lowlevel.checkpoint()
+    assert turns._steps == counted

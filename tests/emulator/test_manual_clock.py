@@ -138,6 +138,25 @@ async def test_a_long_chain_of_tasks_ends_before_the_time_goes_on(
     assert seen == [1] * len(events)
 
 
+async def test_many_requests_in_a_row_end_before_the_time_goes_on(
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """The clock does not advance between the requests of a task, however many there are."""
+    seen: list[float] = []
+
+    async def send_requests() -> None:
+        await clock.sleep(1)
+        for _ in range(1_100):
+            with clock.waiting_for_io():
+                await anyio.lowlevel.checkpoint()
+            seen.append(clock.now())
+
+    tasks.start_soon(send_requests)
+    tasks.start_soon(clock.sleep, 2)
+    await clock.advance(2)
+    assert seen == [1] * 1_100
+
+
 async def test_time_goes_on_beside_a_task_that_only_yields(clock: ManualClock) -> None:
     """A task that yields until the clock has advanced does not prevent the clock from advancing."""
 
