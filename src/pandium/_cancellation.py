@@ -1,4 +1,4 @@
-"""Distinguish cancellation of the current task from cancellation of another task."""
+"""Keep user code from ending a task or an iteration without an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["CancellationGuard", "is_asyncio"]
+__all__ = ["CancellationGuard", "as_iteration_error", "is_asyncio"]
 
 
 class CancellationGuard:
@@ -52,6 +52,21 @@ class CancellationGuard:
         # the number of cancellation requests has increased.
         is_scope_canceled = anyio.current_effective_deadline() == -inf
         return is_scope_canceled or _count_cancel_requests() > self._requests
+
+
+def as_iteration_error(error: Exception, subject: str) -> Exception:
+    """
+    Return an error that does not end an iteration silently if an iterator raises it.
+
+    :param error: any error. A ``StopIteration`` or ``StopAsyncIteration`` is replaced with a
+        ``RuntimeError``, as Python does in generators (PEP 479).
+    :param subject: the name of the code that raised the error, for the error message.
+    """
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    replacement = RuntimeError(f"{subject} raised {type(error).__name__}")
+    replacement.__cause__ = error
+    return replacement
 
 
 def is_asyncio() -> bool:

@@ -167,6 +167,12 @@ def test_a_number_that_may_be_another_id_is_a_decode_error(number: str) -> None:
     assert message.endswith("[1].id: expected an integer, got a number")
 
 
+def test_a_trigger_is_read_from_a_response_that_is_not_strict_json() -> None:
+    """A trigger id is not lost if the response contains ``NaN``, which is not JSON."""
+    assert value_of(b'{"trigger_id": "t-1", "load": NaN}', Trigger) == Trigger("t-1")
+    assert value_of(b'{"trigger_id": 9001, "load": NaN}', Trigger) == Trigger("9001")
+
+
 def test_a_trigger_id_may_be_a_number() -> None:
     """A trigger id is text even if the API sends a number. Other text fields are strict."""
     assert value_of(dump({"trigger_id": 9001}), Trigger) == Trigger("9001")

@@ -488,6 +488,12 @@ def test_what_the_caller_is_handling_is_unchanged() -> None:
     assert "asyncio" in frames_of(outer)
 
 
+def test_a_key_that_is_escaped_itself_is_redacted() -> None:
+    """A key that consists of more levels of escapes than are decoded is redacted."""
+    spelled = f"%{'25' * 9}{KEY}"
+    assert Secret(spelled).redact(f"a {spelled} b") == "a *** b"
+
+
 def test_text_with_more_levels_of_escapes_than_are_decoded_is_redacted_in_part() -> None:
     """Decoding stops after eight levels. Keys found up to that point are redacted."""
     deep = KEY

@@ -257,6 +257,19 @@ async def test_an_error_of_the_source_is_raised_after_all_results() -> None:
     assert [result.trigger_id for result in results] == ["a"]
 
 
+class StopsEarly:
+    """A source that raises the exception that would end an iteration."""
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        raise StopAsyncIteration
+
+
+async def test_a_source_cannot_end_the_iteration_silently() -> None:
+    """If a source raises StopAsyncIteration before its first item, the wait raises an error."""
+    with pytest.raises(RuntimeError, match="source of triggers raised StopAsyncIteration"):
+        await ScriptedRuns({}).wait_for(StopsEarly())
+
+
 @asyncio_only
 @pytest.mark.parametrize("is_generator", [True, False])
 @pytest.mark.parametrize("was_canceled", [True, False])
@@ -330,7 +343,7 @@ async def test_an_invalid_trigger_is_an_error_of_the_source() -> None:
 
     async def source() -> AsyncIterator[Any]:
         yield "a"
-        yield 7
+        yield 7.0
 
     with pytest.raises(ValueError, match="trigger"):
         await runs.collect(source(), results)

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from support.journals import JOB, MINE, NEW, adopt, claim, locked, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from support.journals import CalendarClock
 
@@ -105,7 +106,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (create_database_of_other_application, "not a journal"),
     (create_newer_journal, "newer version"),
     (create_journal_without_tables, "no such table"),
-    (Path.mkdir, "unable to open"),
+    (Path.mkdir, "not a regular file"),
 ]
 
 
@@ -121,6 +122,52 @@ async def test_a_file_that_is_not_a_journal_is_refused(
             pass
     assert str(journal_path) in str(caught.value)
     assert read_bytes(journal_path) == before
+
+
+@contextmanager
+def fifo_in_place_of(path: Path) -> Iterator[None]:
+    """Put a FIFO at a path. Unblock whatever opened it after a few seconds."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    opened: list[int] = []
+    timer = threading.Timer(10, lambda: opened.append(os.open(path, os.O_RDWR | os.O_NONBLOCK)))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+    assert not opened, "the FIFO was opened"
+
+
+@pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal", ""])
+async def test_a_journal_does_not_wait_for_a_fifo(
+    suffix: str, journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A FIFO in place of a journal or of a file next to it raises an error that names it."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+    path = journal_path.with_name(journal_path.name + suffix)
+    with fifo_in_place_of(path), pytest.raises(ConfigurationError) as caught:
+        async with SQLiteJournal(journal_path, JOB, calendar):
+            pass
+    assert f"'{path}' is not a regular file" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal"])
+async def test_a_transaction_does_not_wait_for_a_fifo(
+    suffix: str, journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A FIFO that appears next to a journal in use raises an error in the next transaction."""
+    path = journal_path.with_name(journal_path.name + suffix)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+        with fifo_in_place_of(path):
+            with pytest.raises(PandiumError, match="is not a regular file") as caught:
+                await claim(journal, 2)
+            path.unlink()
+        assert await claim(journal, 3) == MINE
+    assert str(path) in str(caught.value)
 
 
 async def test_an_empty_file_becomes_a_journal(journal_path: Path, calendar: CalendarClock) -> None:
@@ -288,6 +335,107 @@ async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: Calend
         assert await claim(journal) == MINE
 
 
+@contextmanager
+def missing_directory(path: Path) -> Iterator[None]:
+    """Rename the directory of a file within the block."""
+    moved = path.parent.with_name("moved")
+    path.parent.rename(moved)
+    try:
+        yield
+    finally:
+        moved.rename(path.parent)
+
+
+@pytest.fixture
+def nested_path(tmp_path: Path) -> Path:
+    """Return the path of a journal in a directory of its own."""
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    return directory / "journal"
+
+
+async def record_while_failing(
+    journal: SQLiteJournal, failure: AbstractContextManager[None]
+) -> None:
+    """Record the triggers of two tenants, which raises an error each time."""
+    for tenant_id in (1, 2):
+        await claim(journal, tenant_id)
+    with failure:
+        for tenant_id in (1, 2):
+            with pytest.raises(PandiumError):
+                await journal.record_triggered(tenant_id, f"t-{tenant_id}")
+
+
+RECORDED = [(1, "triggered", "t-1"), (2, "triggered", "t-2")]
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
+async def test_a_rejected_record_is_written_later(
+    nested_path: Path,
+    calendar: CalendarClock,
+    is_full: bool,  # noqa: FBT001
+) -> None:
+    """A record that cannot be written is written by the next transaction that succeeds."""
+    async with SQLiteJournal(nested_path, JOB, calendar) as journal:
+        failure = full_disk() if is_full else missing_directory(nested_path)
+        await record_while_failing(journal, failure)
+        await journal.renew()
+        assert read_entries(nested_path) == RECORDED
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
+async def test_a_rejected_record_is_written_on_closing(
+    nested_path: Path,
+    calendar: CalendarClock,
+    caplog: pytest.LogCaptureFixture,
+    is_full: bool,  # noqa: FBT001
+) -> None:
+    """A record that cannot be written is written when the journal is closed, at the latest."""
+    async with SQLiteJournal(nested_path, JOB, calendar) as journal:
+        failure = full_disk() if is_full else missing_directory(nested_path)
+        await record_while_failing(journal, failure)
+    assert read_entries(nested_path) == RECORDED
+    assert not caplog.records
+
+
+async def test_closing_waits_for_space_on_the_disk(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If the disk is full when a journal is closed, records are written once there is space."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await record_while_failing(journal, full_disk())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        timer = threading.Timer(0.5, resource.setrlimit, [resource.RLIMIT_FSIZE, (soft, hard)])
+        timer.start()
+    timer.join()
+    assert read_entries(journal_path) == RECORDED
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
+async def test_records_that_are_lost_are_named(
+    nested_path: Path,
+    calendar: CalendarClock,
+    caplog: pytest.LogCaptureFixture,
+    is_full: bool,  # noqa: FBT001
+) -> None:
+    """Records that cannot be written before a journal is closed are named in a warning."""
+    with ExitStack() as stack:
+        async with SQLiteJournal(nested_path, JOB, calendar) as journal:
+            await record_while_failing(journal, full_disk())
+            failure = full_disk() if is_full else missing_directory(nested_path)
+            stack.enter_context(failure)
+            with pytest.raises(PandiumError):
+                await journal.record_ended(1, "t-1", State.SUCCEEDED, "Succeeded")
+            with pytest.raises(PandiumError):
+                await journal.release(2)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert str(nested_path) in warning
+    lost = "trigger t-1 of tenant 1, trigger t-2 of tenant 2, status 'Succeeded' of tenant 1"
+    assert warning.endswith(f"3 records were not written: {lost}")
+    assert read_entries(nested_path) == [(1, "sending", ""), (2, "sending", "")]
+
+
 # Locks held by other processes, and cancellation
 
 
@@ -372,6 +520,28 @@ async def test_closing_gives_up_in_the_end(
     assert "20 records were not written" in caplog.text
 
 
+async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A transaction that still waits for a lock when the journal is closed raises an error."""
+    errors: list[str] = []
+
+    async def renew(journal: SQLiteJournal) -> None:
+        with pytest.raises(PandiumError) as caught:
+            await journal.renew()
+        errors.append(str(caught.value))
+
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as journal,
+        anyio.create_task_group() as tasks,
+    ):
+        with locked(journal_path):
+            tasks.start_soon(renew, journal)
+            await calendar.wait_for_work(2)
+            await journal.__aexit__(None, None, None)
+    assert errors == [f"journal {str(journal_path)!r} is not open"]
+
+
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
     journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,6 +580,35 @@ async def test_a_value_that_cannot_be_stored_is_a_clear_error(
         with pytest.raises(PandiumError, match="surrogates"):
             await journal.record_triggered(1, "\ud800")
         await journal.record_triggered(1, "t")
+
+
+async def test_a_value_that_cannot_be_stored_fails_alone(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If a value cannot be stored, the other records of the same transaction are written."""
+    failures: list[int] = []
+
+    async def record(journal: SQLiteJournal, tenant_id: int, trigger_id: str) -> None:
+        try:
+            await journal.record_triggered(tenant_id, trigger_id)
+        except PandiumError:
+            failures.append(tenant_id)
+
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        for tenant_id in (1, 2, 3):
+            await claim(journal, tenant_id)
+        async with anyio.create_task_group() as tasks:
+            with locked(journal_path) as other:
+                for tenant_id, trigger_id in ((1, "t-1"), (2, "\ud800"), (3, "t-3")):
+                    tasks.start_soon(record, journal, tenant_id, trigger_id)
+                await calendar.wait_for_work(2)
+                other.execute("ROLLBACK")
+    assert failures == [2]
+    assert read_entries(journal_path) == [
+        (1, "triggered", "t-1"),
+        (2, "sending", ""),
+        (3, "triggered", "t-3"),
+    ]
 
 
 async def test_a_canceled_claim_is_not_written(journal_path: Path, calendar: CalendarClock) -> None:

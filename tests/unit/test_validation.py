@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 from urllib.parse import unquote
 
 import attrs
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandium import AsyncPandium, ConfigurationError, Polling, Retry
+from pandium import AsyncPandium, ConfigurationError, Polling, Retry, Trigger
 from pandium._validation import (
     encode_path_segment,
     validate_choice,
@@ -41,8 +42,13 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
     ("mode", lambda c: c.integrations.sync(1, user_name="a", mode="webhook")),
     ("mode", lambda c: c.builds.create(1, "v1", mode="")),
-    ("build_tag", lambda c: c.builds.create(1, " ", mode="init")),
-    ("build_tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
+    ("tag", lambda c: c.builds.create(1, " ", mode="init")),
+    ("tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
+    ("branch", lambda c: c.builds.create(1, "v1", branch="")),
+    ("tag", lambda c: c.builds.wait(1, "")),
+    ("timeout", lambda c: c.builds.wait(1, "v1", timeout=-1)),
+    ("poll", lambda c: c.builds.wait(1, "v1", poll=None)),  # type: ignore[arg-type]
+    ("integration_id", lambda c: c.builds.wait(None, "v1")),  # type: ignore[arg-type]
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name"))),
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name__asc"))),
     ("sort_by", lambda c: _wrap(c.integrations.list(sort_by="__ASC"))),
@@ -102,7 +108,10 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("connector", lambda c: c.connectors.call(1, ".", **CALL)),
     ("connector", lambda c: c.connectors.call(1, "\ud800", **CALL)),
     ("trigger", lambda c: c.runs.status("")),
-    ("trigger", lambda c: c.runs.wait(7)),  # type: ignore[arg-type]
+    ("trigger", lambda c: c.runs.wait(True)),
+    ("trigger", lambda c: c.runs.status(7.0)),  # type: ignore[arg-type]
+    ("trigger", lambda c: c.runs.status(-7)),
+    ("trigger", lambda c: c.runs.status(Trigger(""))),
     ("trigger", lambda c: c.runs.wait_all(["a", None])),  # type: ignore[list-item]
     ("trigger", lambda c: _wrap(c.runs.as_completed([""]))),
     ("path", lambda c: c.request("GET", "v2/tenants")),
@@ -238,6 +247,26 @@ def test_a_whole_number_is_returned_as_an_int(value: object) -> None:
     """A whole number of any type is returned as a plain ``int``."""
     number = validate_whole_number("limit", value)
     assert (number, type(number)) == (7, int)
+
+
+TRIGGERS = [Trigger("7"), "7", 7, _Number.ID, _Index(7), _Text.ID, Trigger(7)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
+async def test_a_trigger_is_accepted_as_text_or_as_a_whole_number(
+    trigger: Any, httpx_mock: HTTPXMock
+) -> None:
+    """Each method of `runs` accepts a trigger, or its id as text or as any whole number."""
+    url = "https://api.pandium.io/v2/runs/triggers/7/status"
+    httpx_mock.add_response(url=url, json={"status": "Succeeded"}, is_reusable=True)
+    polling = Polling(first=0)
+    async with AsyncPandium("key") as client:
+        assert (await client.runs.status(trigger)).status == "Succeeded"
+        assert (await client.runs.wait(trigger, poll=polling)).status == "Succeeded"
+        [result] = await client.runs.wait_all([trigger], poll=polling)
+        async with client.runs.as_completed([trigger], poll=polling) as results:
+            assert [result async for result in results] == [attrs.evolve(result, elapsed=ANY)]
+    assert (result.trigger_id, type(result.trigger_id)) == ("7", str)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import itertools
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -587,3 +589,103 @@ async def test_a_malformed_exception_becomes_a_pandium_error(error: Exception) -
         client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
         with pytest.raises(ConnectionLost, match=r"first|UnprintableError"):
             await client.tenants.sync(1, mode="normal")
+
+
+# User code that ends tasks and iterations
+
+TENANTS = [{"id": number, "name": "acme"} for number in range(20)]
+
+
+class Exit(BaseException):
+    """An exception that is not an Exception, such as SystemExit."""
+
+
+def listing_client(error: BaseException, failing: int) -> httpx.AsyncClient:
+    """Return a client that lists tenants until its hook raises an error."""
+    requests = itertools.count(1)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        skip, limit = (int(request.url.params[name]) for name in ("skip", "limit"))
+        return httpx.Response(200, json=TENANTS[skip : skip + limit])
+
+    async def hook(_: httpx.Request) -> None:
+        if next(requests) >= failing:
+            raise error
+
+    transport = httpx.MockTransport(respond)
+    return httpx.AsyncClient(transport=transport, event_hooks={"request": [hook]})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("cls", [StopAsyncIteration, StopIteration, LookupError])
+async def test_an_error_of_a_hook_never_ends_a_listing_silently(
+    cls: type[Exception], failing: int
+) -> None:
+    """If a hook raises an error, even a StopAsyncIteration, a listing raises an error."""
+    expected = LookupError if cls is LookupError else RuntimeError
+    async with listing_client(cls(), failing) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        listing = client.tenants.list(page_size=3)
+        with pytest.raises(expected):
+            await listing.to_list()
+        with pytest.raises(expected):
+            async with listing.stream() as tenants:
+                async for _ in tenants:
+                    pass
+
+
+@pytest.mark.anyio
+async def test_an_exit_in_a_listing_is_not_wrapped() -> None:
+    """An exit that a hook raises during concurrent requests reaches the caller without a group."""
+    async with listing_client(Exit(), 3) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(Exit):
+            await client.tenants.list(page_size=3).to_list()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("failing", [1, 2, 3])
+async def test_a_cancellation_of_another_task_is_an_error(failing: int) -> None:
+    """If a hook raises the CancelledError of another task, the call raises a RuntimeError."""
+    async with listing_client(asyncio.CancelledError(), failing) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(RuntimeError, match="http_client raised CancelledError"):
+            await client.tenants.list(page_size=3).to_list()
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_of_another_task_in_a_body_is_an_unknown_outcome() -> None:
+    """If a response body raises the CancelledError of another task, the response is lost."""
+
+    class Stream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"{"
+            raise asyncio.CancelledError
+
+    def respond(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Stream())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(ConnectionLost) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_of_the_current_task_is_not_converted() -> None:
+    """If the current task is canceled during a request of a user's client, it ends as canceled."""
+    entered = asyncio.Event()
+
+    async def hook(_: httpx.Request) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    async with httpx.AsyncClient(event_hooks={"request": [hook]}) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        task = asyncio.ensure_future(client.tenants.metadata(1))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

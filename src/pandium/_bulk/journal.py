@@ -50,8 +50,9 @@ class Journal(Protocol):
     expired, any worker can adopt the tenant and wait for its run. If no response to the request was
     recorded before the lease expired, the outcome of the request is unknown.
 
-    A record is written even if the task is canceled, at the latest when the journal is closed.
-    Closing waits at most a few seconds for a lock held by another process.
+    A record is written even if the task is canceled or the storage fails for a while, at the latest
+    when the journal is closed. Closing waits at most a few seconds for a lock held by another
+    process or for the storage. Then a warning lists the records that were not written.
 
     API keys and payloads are not stored. Every method raises ``PandiumError`` if the storage fails.
     Entering the journal raises ``ConfigurationError`` if the journal cannot be used or belongs to

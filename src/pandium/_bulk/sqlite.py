@@ -9,7 +9,7 @@ import anyio
 
 from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
-from pandium._bulk.sqlite_connection import Connection, Database
+from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -152,31 +152,35 @@ class SQLiteJournal:
             )
         except anyio.get_cancelled_exc_class():
             # The claim may have been committed despite the cancellation.
-            self._database.queue(lambda db: self._delete_claim(db, tenant_id))
+            self._database.queue(*self._deletion(tenant_id))
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
         """Record the trigger returned by this worker's request."""
-        await self._record(_RECORD_TRIGGERED, tenant_id=tenant_id, trigger_id=trigger_id)
+        label = f"trigger {trigger_id} of tenant {tenant_id}"
+        await self._record(label, _RECORD_TRIGGERED, tenant_id=tenant_id, trigger_id=trigger_id)
 
     async def record_unknown(self, tenant_id: int, error: str) -> None:
         """Record that this worker's request may or may not have triggered a run."""
-        await self._record(_RECORD_UNKNOWN, tenant_id=tenant_id, error=error)
+        label = f"unknown outcome of tenant {tenant_id}"
+        await self._record(label, _RECORD_UNKNOWN, tenant_id=tenant_id, error=error)
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """Delete this worker's claim after a request that did not trigger a run."""
-        await self._database.run_uncanceled(lambda db: self._delete_claim(db, tenant_id))
+        await self._database.write(*self._deletion(tenant_id))
 
     async def record_ended(
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
+        label = f"status {status!r} of tenant {tenant_id}"
         parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
-        await self._record(_RECORD_ENDED, tenant_id=tenant_id, **parameters)
+        await self._record(label, _RECORD_ENDED, tenant_id=tenant_id, **parameters)
 
     async def release(self, tenant_id: int) -> None:
         """Release this worker's lease so that another worker can adopt the trigger immediately."""
-        await self._record(_RELEASE, tenant_id=tenant_id)
+        # If this record is lost, the other workers only have to wait for the lease to expire.
+        await self._record("", _RELEASE, tenant_id=tenant_id)
 
     async def renew(self) -> set[int]:
         """Renew this worker's leases and return the ids of tenants held by other workers."""
@@ -188,10 +192,14 @@ class SQLiteJournal:
 
         return await self._database.run(work)
 
-    async def _record(self, statement: str, **parameters: object) -> None:
-        await self._database.run_uncanceled(
-            lambda db: db.execute(statement, self._parameters() | parameters)
+    async def _record(self, label: str, statement: str, **parameters: object) -> None:
+        await self._database.write(
+            lambda db: db.execute(statement, self._parameters() | parameters), label
         )
+
+    def _deletion(self, tenant_id: int) -> tuple[Work[None], str]:
+        """Return the work that deletes this worker's claim, and its description."""
+        return lambda db: self._delete_claim(db, tenant_id), f"tenant {tenant_id} as not triggered"
 
     def _delete_claim(self, db: Connection, tenant_id: int) -> None:
         parameters = self._parameters() | {"tenant_id": tenant_id}

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import closing, contextmanager, suppress
 from copy import copy
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -18,7 +19,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from pandium._bulk.file_identity import FileIdentity, validate_single_name
+from pandium._bulk.file_identity import FileIdentity, validate_regular_files, validate_single_name
 from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium.errors import ConfigurationError, PandiumError
 
@@ -46,12 +47,15 @@ class QueuedWork(Generic[T]):
     """
     Work to run in a transaction, and its result.
 
+    :ivar record: a description of what the work records, or ``None`` if the task that queued the
+        work can queue it again. A record that cannot be written remains queued.
     :ivar is_discarded: whether the task that queued the work no longer needs it. The work may
         already be running.
     :ivar is_done: whether the work has succeeded or failed.
     """
 
     work: Work[T]
+    record: str | None = None
     is_discarded: bool = False
     is_done: bool = False
     _result: T | None = None
@@ -74,7 +78,8 @@ class Database:
     An SQLite file or an in-memory database, accessed only in transactions.
 
     Work is queued, and all queued work runs in one transaction, because each transaction has to
-    wait for the disk.
+    wait for the disk. If the transaction fails, records remain queued and are written by a later
+    transaction, for example once there is space on the disk again.
 
     The file uses a rollback journal instead of a write-ahead log (WAL), so after each transaction
     all data is in a single file. With a WAL, recent transactions are in a second file, and are lost
@@ -96,12 +101,14 @@ class Database:
         self._process_id = os.getpid()
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
+        self._real_path = ""
         self._queue: deque[QueuedWork[Any]] = deque()
         # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
         # One thread runs the queue, and another one closes the file.
         self._limiter = anyio.CapacityLimiter(2)
         self._is_waiting_for_lock = False
+        self._error: PandiumError | None = None
 
     async def open(self, prepare: Work[None]) -> None:
         """
@@ -149,19 +156,21 @@ class Database:
             queued.is_discarded = True
         return queued.result()
 
-    async def run_uncanceled(self, work: Work[object]) -> None:
+    async def write(self, work: Work[object], record: str) -> None:
         """
-        Run work in a transaction, even if the task is canceled.
+        Write a record in a transaction, even if the task is canceled.
 
-        After a cancellation, the work runs in the next transaction or when the file is closed.
+        After a cancellation or an error, the record remains queued. It is written by a later
+        transaction, at the latest when the file is closed.
 
+        :param record: a description of the record, which is logged if the record is lost.
         :raises PandiumError: if the file cannot be used.
         """
-        queued = self.queue(work)
+        queued = self.queue(work, record)
         await self._wait(queued)
         queued.result()
 
-    def queue(self, work: Work[T]) -> QueuedWork[T]:
+    def queue(self, work: Work[T], record: str | None = None) -> QueuedWork[T]:
         """Queue work to run in the next transaction or when the file is closed."""
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             raise PandiumError(
@@ -170,7 +179,7 @@ class Database:
             )
         if self._db is None:
             raise PandiumError(f"{self.name} is not open")
-        queued = QueuedWork(work)
+        queued = QueuedWork(work, record)
         self._queue.append(queued)
         return queued
 
@@ -217,7 +226,8 @@ class Database:
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
         self._lock_file = LockFile(f"{path}-lock")
-        with self._translate_errors(ConfigurationError), self._lock_file.hold(_LOCK_TIMEOUT):
+        self._real_path = path
+        with self._hold_lock(ConfigurationError):
             validate_single_name(Path(path), self.name, ConfigurationError)
             self._connect(path, prepare)
             self._identity = FileIdentity(Path(self._path), self.name)
@@ -250,43 +260,71 @@ class Database:
         if db is None:
             return
         deadline = time.monotonic() + _CLOSE_TIMEOUT
-        self._queue.append(QueuedWork(last))
-        while True:
-            with suppress(FileLockedError):
-                self._run_queue()
-                break
-            if time.monotonic() >= deadline:
-                self._warn_of_unwritten()
+        # An empty description marks a record whose loss is harmless.
+        self._queue.append(QueuedWork(last, record=""))
+        while (reason := self._try_to_empty_queue()) is not None:
+            if time.monotonic() >= deadline or self._is_file_lost():
+                self._warn_of_lost_records(reason)
                 break
             time.sleep(_LOCK_PAUSE)
-        with suppress(FileLockedError, OSError), self._hold_lock():
+        with suppress(FileLockedError, PandiumError), self._hold_lock():
             self._disconnect(db)
         self._db = None
 
-    def _warn_of_unwritten(self) -> None:
-        count = sum(not queued.is_discarded for queued in self._queue) - 1
-        if count > 0:
-            _log.warning("%s is still locked; %d records were not written", self.name, count)
+    def _try_to_empty_queue(self) -> str | None:
+        """Run all queued work. If another attempt may succeed, return what went wrong."""
+        try:
+            self._run_queue()
+        except FileLockedError:
+            return f"{self.name} is still locked"
+        except PandiumError as error:  # the lock file cannot be created
+            self._error = error
+        return str(self._error) if self._lost_records() else None
+
+    def _lost_records(self) -> list[str]:
+        return [queued.record for queued in self._queue if queued.record]
+
+    def _is_file_lost(self) -> bool:
+        return self._identity is not None and self._identity.is_lost()
+
+    def _warn_of_lost_records(self, reason: str) -> None:
+        if records := self._lost_records():
+            text = "%s; %d records were not written: %s"
+            _log.warning(text, reason, len(records), ", ".join(records))
 
     def _run_queue(self) -> None:
         """
-        Run all queued work in one transaction. If part of the work fails, all of it fails.
+        Run all queued work in one transaction. If the transaction fails, all of the work fails.
 
         :raises FileLockedError: if another process holds the lock. The work remains queued.
         """
         with self._hold_lock():
             batch = self._take_queued()
             try:
-                results = self._transaction(lambda db: [queued.work(db) for queued in batch])
+                finish = self._transaction(lambda db: [self._attempt(db, one) for one in batch])
             except FileLockedError:
                 self._queue.extendleft(reversed(batch))
                 raise
             except PandiumError as error:
+                self._error = error
+                self._queue.extendleft(one for one in reversed(batch) if one.record is not None)
                 for queued in batch:
                     queued.fail(error)
             else:
-                for queued, result in zip(batch, results, strict=True):
-                    queued.succeed(result)
+                for set_result in finish:
+                    set_result()
+
+    def _attempt(self, db: Connection, queued: QueuedWork[T]) -> Callable[[], None]:
+        """
+        Run work within a transaction, and return a function that sets its result after the commit.
+
+        If the values of the work cannot be stored, only this work fails. SQLite rejects values
+        before it executes a statement, and each work uses the same values in all its statements.
+        """
+        try:
+            return partial(queued.succeed, queued.work(db))
+        except (UnicodeError, OverflowError) as error:
+            return partial(queued.fail, PandiumError(f"{self.name}: {error}"))
 
     def _take_queued(self) -> list[QueuedWork[Any]]:
         taken = [self._queue.popleft() for _ in range(len(self._queue))]
@@ -314,11 +352,12 @@ class Database:
         return result
 
     @contextmanager
-    def _hold_lock(self) -> Iterator[None]:
+    def _hold_lock(self, error_type: type[PandiumError] = PandiumError) -> Iterator[None]:
         if self._lock_file is None:
             yield
             return
-        with self._translate_errors(PandiumError), self._lock_file.hold(_LOCK_TIMEOUT):
+        with self._translate_errors(error_type), self._lock_file.hold(_LOCK_TIMEOUT):
+            validate_regular_files(self._real_path)
             yield
 
     @contextmanager

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import attrs
 
 from pandium._bulk.journal import IN_PROGRESS, LEASE, State
-from pandium._cancellation import CancellationGuard
+from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult
 from pandium._waiting.scheduler import Scheduler, for_each
@@ -179,13 +179,8 @@ class BulkSync(Generic[T]):
         try:
             with CancellationGuard("the source of tenants"):
                 await self._start_all(source)
-        except (StopIteration, StopAsyncIteration) as error:
-            # If this error were re-raised from an iterator, the iteration would end silently.
-            failure = RuntimeError(f"the source of tenants raised {type(error).__name__}")
-            failure.__cause__ = error
-            return failure
         except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
-            return error
+            return as_iteration_error(error, "the source of tenants")
         return None
 
     async def _wait_until_reported(self) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 import anyio
 
+from pandium._cancellation import as_iteration_error
 from pandium._listing.cursor import Cursor, Deliver, Rewind
 from pandium.errors import PandiumError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from pandium._listing.cursor import ListingOptions, Page, PageRequest
 
@@ -117,7 +118,7 @@ class Pages(Generic[T]):
         except Exception as error:  # noqa: BLE001 - raised after the preceding pages
             if isinstance(error, PandiumError):
                 error.resume_skip = self._cursor.next_skip
-            self._failure = error
+            self._failure = as_iteration_error(error, "the request of a page")
 
     async def _accept_window(
         self, requests: list[PageRequest], results: list[list[T] | Exception]
@@ -187,7 +188,19 @@ async def fetch_window(
     if len(requests) == 1:
         await fetch_page(0, requests[0])
     else:
+        await _run_all(fetch_page, requests)
+    return results
+
+
+async def _run_all(
+    fetch_page: Callable[[int, PageRequest], Coroutine[Any, Any, None]],
+    requests: Sequence[PageRequest],
+) -> None:
+    try:
         async with anyio.create_task_group() as tasks:
             for index, request in enumerate(requests):
                 tasks.start_soon(fetch_page, index, request)
-    return results
+    except BaseExceptionGroup as group:
+        # Ordinary errors become results. Only exceptions such as KeyboardInterrupt leave the task
+        # group, which wraps them.
+        raise group.exceptions[0] from None

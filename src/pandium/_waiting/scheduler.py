@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import anyio
 
-from pandium._cancellation import CancellationGuard
+from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_trigger_id
 from pandium._waiting.policy import PollPolicy
 from pandium._waiting.polling import TriggerWait
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Source: TypeAlias = Iterable[Trigger | str] | AsyncIterable[Trigger | str]
+Source: TypeAlias = Iterable[Trigger | str | int] | AsyncIterable[Trigger | str | int]
 OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 
 # The limit on polls in flight is at least this high, so that a few hanging polls do not block the
@@ -111,7 +111,7 @@ async def wait_for_each(
 
     source_error: Exception | None = None
 
-    async def add(trigger: Trigger | str) -> None:
+    async def add(trigger: Trigger | str | int) -> None:
         trigger_id = validate_trigger_id(trigger)
         counters.triggered += 1
         counters.active += 1
@@ -134,14 +134,14 @@ async def wait_for_each(
 
 
 async def _read(
-    source: Source, add: Callable[[Trigger | str], Awaitable[None]]
+    source: Source, add: Callable[[Trigger | str | int], Awaitable[None]]
 ) -> Exception | None:
     """Add all triggers from a source and return the error that the source raised, if any."""
     try:
         with CancellationGuard("the source of triggers"):
             await for_each(source, add)
     except Exception as error:  # noqa: BLE001 - a user-supplied source may raise anything
-        return error
+        return as_iteration_error(error, "the source of triggers")
     return None
 
 

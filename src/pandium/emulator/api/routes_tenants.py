@@ -28,7 +28,6 @@ from pandium.emulator.api.views import metadata_view, release_view
 from pandium.emulator.state.adding import create_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.store import SORTABLE
-from pandium.emulator.state.window import parse_window
 
 SORTABLE_RUNS = ("id", "mode", "started_date", "completed_date")
 
@@ -36,7 +35,7 @@ router = APIRouter(prefix="/v2")
 tenants = "/tenants/{tenant_id}"
 
 
-@router.get("/tenants", response_model=list[s.Tenant], responses={**NOT_FOUND, **INVALID})
+@router.get("/tenants", response_model=list[s.TenantView], responses={**NOT_FOUND, **INVALID})
 async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
     request: Request,
     *,
@@ -49,7 +48,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
 ) -> Response:
     """List tenants."""
     service = service_of(request)
-    part = parse_window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
+    part = service.window(skip, limit, sort_by or service.store.default_sort, SORTABLE)
     with service.lock:
         found = service.store.list_tenants(
             part,
@@ -60,7 +59,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
         return encoded_response(service.tenants.encode_all(found))
 
 
-@router.post("/tenants", response_model=s.Tenant, responses=INVALID)
+@router.post("/tenants", response_model=s.TenantView, responses=INVALID)
 async def create_one(request: Request, body: s.CreateTenant) -> Response:
     """Make a tenant, paused and unconnected."""
     service = service_of(request)
@@ -70,7 +69,7 @@ async def create_one(request: Request, body: s.CreateTenant) -> Response:
         return encoded_response(service.tenants.encode(tenant))
 
 
-@router.patch(tenants, response_model=s.Tenant, responses={**NOT_FOUND, **INVALID})
+@router.patch(tenants, response_model=s.TenantView, responses={**NOT_FOUND, **INVALID})
 async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenant) -> Response:
     """Change a tenant."""
     service = service_of(request)
@@ -93,7 +92,7 @@ async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
 
 @router.get(
     f"{tenants}/release",
-    response_model=s.IntegrationRelease,
+    response_model=s.ReleaseView,
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_tenant_release(request: Request, tenant_id: TenantId) -> Response:
@@ -112,7 +111,7 @@ async def get_metadata(request: Request, tenant_id: TenantId) -> Response:
     """Show the metadata of a tenant."""
     service = service_of(request)
     with service.lock:
-        return json_response(metadata_view(tenant_id, service.store.tenant(tenant_id).metadata))
+        return json_response(metadata_view(service.store.tenant(tenant_id)))
 
 
 @router.patch(
@@ -122,9 +121,9 @@ async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, 
     """Merge metadata into that of a tenant."""
     service = service_of(request)
     with service.lock:
-        metadata = service.store.patch_metadata(tenant_id, data)
+        tenant = service.store.patch_metadata(tenant_id, data)
     record_effect(request, tenant_id)
-    return json_response(metadata_view(tenant_id, metadata))
+    return json_response(metadata_view(tenant))
 
 
 @router.post(
@@ -156,8 +155,8 @@ async def get_tenant_runs(
     skip: Skip = 0,
 ) -> Response:
     """List the runs of a tenant that have appeared."""
-    part = parse_window(skip, limit, sort_by, SORTABLE_RUNS)
     service = service_of(request)
+    part = service.window(skip, limit, sort_by, SORTABLE_RUNS)
     with service.lock:
         rows = service.runs.of(service.store.tenant(tenant_id).id)
     return json_response(part.cut(part.order(rows, dict.__getitem__)))

@@ -4,7 +4,7 @@ import contextlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -26,9 +26,9 @@ from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.files import write_file
 from pandium.emulator.state.script_snapshots import set_script
-from pandium.emulator.state.seeds import read_snapshot
-from pandium.emulator.state.snapshots import Snapshot, dump
+from pandium.emulator.state.snapshots import Snapshot, dump, read_snapshot
 from pandium.emulator.state.store import Store
+from pandium.emulator.state.window import Window, parse_window
 
 # The vendor's signed addresses are good for a quarter of an hour.
 LOG_SECONDS = 900.0
@@ -47,6 +47,7 @@ class Service:
     storage_port: int = 0
     seed: Any = None
     state_file: Path | None = None
+    page_limit: int | None = None
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)
@@ -78,6 +79,7 @@ class Service:
         self.connectors.clear()
         for upstream in snapshot.upstreams:
             set_fixed_response(self.connectors, upstream)
+        self.page_limit = None
         self.faults.clear()
         self.drift.clear()
         self.requests.clear()
@@ -110,6 +112,12 @@ class Service:
         except RecursionError:
             raise ValueError("state: something in it is nested too deeply for a file") from None
         return target
+
+    def window(
+        self, skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
+    ) -> Window:
+        """Return the part of a listing that a request gets, or raise Refused."""
+        return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
 
     def is_key(self, key: str) -> bool:
         """Say whether a request with this key is let in."""

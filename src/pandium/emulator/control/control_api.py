@@ -1,7 +1,7 @@
 """
-The control API and the page: an application of its own, beside the vendor's API.
+The application that serves the control API and the page.
 
-It has its own OpenAPI document, asks for no key, and is in no record of requests.
+It has its own OpenAPI document and requires no API key. Its requests are not recorded.
 """
 
 import functools
@@ -14,26 +14,41 @@ from starlette.types import ASGIApp
 from pandium.emulator.api.json_responses import UNTRACED
 from pandium.emulator.control import (
     overview,
+    routes_builds,
     routes_clock,
     routes_drift,
     routes_faults,
     routes_requests,
+    routes_runs,
+    routes_settings,
     routes_state,
 )
 from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
+from pandium.emulator.control.docs_page import docs_page
 from pandium.emulator.control.guard import PAGE, PREFIX, RequestGuard
 from pandium.emulator.control.page import page
 
-# What can be controlled: a module with a router is added here.
-MODULES = (routes_state, routes_clock, routes_requests, routes_faults, routes_drift, overview)
+DOCS = f"{PREFIX}/docs"
+# The modules of the routes, in the order of the documentation.
+MODULES = (
+    routes_state,
+    routes_clock,
+    routes_requests,
+    routes_faults,
+    routes_drift,
+    routes_builds,
+    routes_settings,
+    overview,
+    routes_runs,
+)
 
 
 @functools.cache
 def control_application() -> ASGIApp:
-    """Return the application, which has no state of its own."""
+    """Return the application. All emulators share it, as it has no state."""
     app = FastAPI(
-        title="Pandium emulator: control",
-        description="For tests and people on the machine that the emulator runs on.",
+        title="Pandium emulator: control API",
+        description="Read and change the state of the emulator, and make it fail on purpose.",
         version=version("pandium"),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
@@ -46,6 +61,7 @@ def control_application() -> ASGIApp:
     for module in MODULES:
         app.include_router(module.router, prefix=PREFIX, responses=COMMON_ERRORS)
     app.add_route(PAGE, page, include_in_schema=False)
+    app.add_route(DOCS, docs_page, include_in_schema=False)
     return RequestGuard(app)
 
 

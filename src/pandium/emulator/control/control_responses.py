@@ -1,12 +1,11 @@
-"""The control API's answers: JSON, and errors that name the place."""
+"""The control API's responses: JSON, and errors with their places in the request."""
 
 import base64
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import pairwise
 from typing import Any
 
-import msgspec
-from fastapi import Request, Response
+from fastapi import Body, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -15,7 +14,7 @@ from pandium.emulator.api.json_responses import Responses
 from pandium.emulator.state.encoding import encode
 from pandium.emulator.state.errors import Missing, Problem, Refused
 
-# What a browser is not to do with an answer: keep it, show it elsewhere, take it for a script.
+# Browsers must not store a response, show it on another site, or run it as a script.
 HEADERS = {
     "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin",
@@ -34,35 +33,39 @@ MESSAGES = {
 
 
 class RequestError(BaseModel):
-    """One thing that is wrong with a request."""
+    """An error in a request."""
 
     place: str
     message: str
 
 
 class RequestErrors(BaseModel):
-    """All that is wrong with a request."""
+    """All errors in a request."""
 
     errors: list[RequestError]
 
 
 def describe_error(code: int, text: str) -> Responses:
-    """Describe an answer that says what is wrong."""
+    """Describe an error response for the OpenAPI document."""
     return {code: {"model": RequestErrors, "description": text}}
 
 
 COMMON_ERRORS: Responses = {
-    **describe_error(403, "The request comes from another site, or by a foreign name."),
-    **describe_error(413, "The body is too long."),
-    **describe_error(415, "The body is not declared as JSON."),
-    **describe_error(422, "Something in the request cannot be used."),
+    **describe_error(403, "The request comes from another website, or `Host` is a foreign name."),
+    **describe_error(413, "The body is larger than 1 MiB, or 64 MiB for `PUT /state`."),
+    **describe_error(415, "The content type is not JSON."),
+    **describe_error(422, "The request is invalid."),
 }
 
 
 def control_response(value: object, status: int = 200) -> Response:
     """Return a value as a JSON response."""
-    body = encode(msgspec.to_builtins(value))
-    return Response(body, status, HEADERS, media_type="application/json")
+    return Response(encode(value), status, HEADERS, media_type="application/json")
+
+
+def example(**body: object) -> Any:
+    """Describe a request body by an example, which the documentation shows."""
+    return Body(examples=[body])
 
 
 def body_data(body: bytes) -> dict[str, str | None]:
@@ -81,12 +84,12 @@ def error_response(status: int, *errors: tuple[str, str]) -> Response:
 
 
 async def on_missing(_request: Request, error: Exception) -> Response:
-    """Answer that a record does not exist."""
+    """Return a 404 for a record that does not exist."""
     return error_response(404, ("path", str(error)))
 
 
 async def on_http(_request: Request, error: HTTPException) -> Response:
-    """Answer in our form where the framework objects."""
+    """Return an error of the framework in the control API's format."""
     place = "body" if error.status_code in (400, 413) else "path"
     response = error_response(error.status_code, (place, error.detail))
     response.headers.update(error.headers or {})
@@ -94,18 +97,20 @@ async def on_http(_request: Request, error: HTTPException) -> Response:
 
 
 async def on_refused(_request: Request, error: Refused) -> Response:
-    """Answer 422 with the places of all problems."""
+    """Return a 422 with all problems and their places."""
     return error_response(422, *_places(error.problems))
 
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
-    """Answer 422 with the places of all that has not the right form."""
+    """Return a 422 with all validation errors and their places."""
     return error_response(422, *_places(map(_problem, error.errors())))
 
 
 def _problem(error: dict[str, Any]) -> Problem:
     if error["type"] == "json_invalid":
-        return Problem((), f"is no JSON: {error['ctx']['error']} at {error['loc'][-1]}", None)
+        return Problem(
+            (), f"is not valid JSON: {error['ctx']['error']} at position {error['loc'][-1]}", None
+        )
     kind, *_ = loc = error["loc"]
     # Below a union, pydantic inserts the name of the member, which the JSON does not have.
     place = [part for parent, part in pairwise(loc) if parent not in UNIONS]

@@ -1,8 +1,8 @@
 """
-Who may control an emulator: programs on this machine, and its own page.
+Protection against other websites: only this machine's programs and the page may use the API.
 
-A browser carries requests of any site to this machine, so that loopback alone is no border. A
-foreign name in `Host` gives a rebound name away, `Origin` and `Sec-Fetch-Site` another site.
+A website can make a browser send requests to a loopback address. `Origin` and `Sec-Fetch-Site`
+identify such requests, and `Host` identifies DNS rebinding.
 """
 
 import re
@@ -18,19 +18,19 @@ PREFIX = "/_emulator"
 PAGE = "/"
 STATE = f"{PREFIX}/state"
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
-OWN_SITE = frozenset({"same-origin", "none"})  # "none" is the user's own doing, such as a bookmark
+OWN_SITE = frozenset({"same-origin", "none"})  # "none" means that the user opened the URL
 JSON_TYPE = re.compile(r"application/([-.\w]+\+)?json *(;.*)?")
 MAX_BYTES = 1024 * 1024
 MAX_STATE_BYTES = 64 * MAX_BYTES
 
 
 def is_control(path: str) -> bool:
-    """Say whether a path is the control API's or the page's."""
+    """Return whether a path belongs to the control API or is the page."""
     return path in (PAGE, PREFIX) or path.startswith(f"{PREFIX}/")
 
 
 class RequestGuard:
-    """Reject requests from other sites, and bodies that are too long."""
+    """Reject requests from other sites, and bodies that are too large or not JSON."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,19 +50,19 @@ class RequestGuard:
 
 
 def _foreign_headers(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find the headers that show that a request comes from another site, by place."""
+    """Yield an error for each header that shows that a request comes from another site."""
     hosts = _values(scope, b"host") or [""]
     for host in hosts:
         if not LOOPBACK.fullmatch(host):
             yield "header.host", f"must be 127.0.0.1 or localhost, not {host!r}"
-    if scope["path"] == PAGE:  # it holds nothing, and links of others may lead to it
+    if scope["path"] == PAGE:  # it contains no data, and other sites may link to it
         return
     for origin in _values(scope, b"origin"):
         if origin != f"http://{hosts[0]}":
-            yield "header.origin", f"must not be another site, {origin!r}"
+            yield "header.origin", f"must be the emulator's own origin, not {origin!r}"
     for site in _values(scope, b"sec-fetch-site"):
         if site not in OWN_SITE:
-            yield "header.sec-fetch-site", f"must not be another site's, {site!r}"
+            yield "header.sec-fetch-site", f"must be same-origin or none, not {site!r}"
 
 
 def _values(scope: Mapping[str, Any], name: bytes) -> list[str]:
@@ -74,7 +74,7 @@ def _declared_length(scope: Mapping[str, Any]) -> int:
 
 
 def _wrong_content_types(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find out whether a request has a body that is not declared as JSON."""
+    """Yield an error if the content type of a body is not JSON."""
     if not _declared_length(scope) and not _values(scope, b"transfer-encoding"):
         return
     given = ", ".join(_values(scope, b"content-type"))
@@ -84,7 +84,7 @@ def _wrong_content_types(scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _limit_body(receive: Receive, limit: int) -> Receive:
-    """Pass on messages until their bodies are too long together."""
+    """Return a `receive` that raises once the body exceeds the limit."""
     size = 0
 
     async def limited_receive() -> Message:
@@ -99,4 +99,4 @@ def _limit_body(receive: Receive, limit: int) -> Receive:
 
 
 def _too_long(limit: int) -> str:
-    return f"must have {limit} bytes at limit"
+    return f"must be at most {limit} bytes"

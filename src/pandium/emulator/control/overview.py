@@ -1,4 +1,4 @@
-"""What the page shows: the first tenants, the last runs and requests, and the numbers of all."""
+"""The control API's routes for the page: the first tenants, the last runs and requests."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ router = APIRouter(tags=["Overview"])
 
 
 class Health(BaseModel):
-    """That an emulator is there, and what time it is for it."""
+    """The version of the emulator, and the time on its clock."""
 
     status: Literal["ok"]
     version: str
@@ -31,7 +31,7 @@ class Health(BaseModel):
 
 
 class OverviewQuery(BaseModel):
-    """How much of everything is asked for; `name` is a part of a tenant's name, or its id."""
+    """The maximum number of rows, and a part of the tenant's name or its id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class OverviewQuery(BaseModel):
 
 
 class RunSummary(BaseModel):
-    """A run: it waits to appear, goes, or is over."""
+    """A run. It is `waiting` until the API shows it."""
 
     id: int
     tenant_id: int
@@ -56,7 +56,7 @@ class RunSummary(BaseModel):
 
 
 class TenantSummary(BaseModel):
-    """A tenant, and how its last run that has appeared goes."""
+    """A tenant and its last run."""
 
     id: int
     name: str
@@ -69,7 +69,7 @@ class TenantSummary(BaseModel):
 
 
 class RequestSummary(BaseModel):
-    """A request, with its number among all."""
+    """A request. They are numbered from 1."""
 
     number: int
     method: str
@@ -79,7 +79,7 @@ class RequestSummary(BaseModel):
 
 
 class OverviewCounts(BaseModel):
-    """How many there are."""
+    """The numbers of records, runs by state, and requests. `matching` are the tenants found."""
 
     integrations: int
     releases: int
@@ -95,7 +95,7 @@ class OverviewCounts(BaseModel):
 
 
 class Overview(BaseModel):
-    """Tenants by id, runs and requests from the last one backwards."""
+    """The tenants by id, and the runs and requests, newest first."""
 
     version: str
     time: datetime
@@ -107,14 +107,14 @@ class Overview(BaseModel):
 
 @router.get("/health", response_model=Health)
 async def get_health(request: Request) -> Response:
-    """Say that the emulator is there."""
+    """Return the version and the time, to show that the emulator is running."""
     now = service_of(request).clock.wall()
     return control_response({"status": "ok", "version": VERSION, "time": now})
 
 
 @router.get("/overview", response_model=Overview)
 async def get_overview(request: Request, wanted: Annotated[OverviewQuery, Query()]) -> Response:
-    """Return what the page shows."""
+    """Return the rows of the page, and the total numbers."""
     service = service_of(request)
     with service.lock:
         return control_response(_overview(service, wanted))
@@ -144,7 +144,7 @@ def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
         "tenants": [
             _tenant_row(one, last.get(one.id), service) for one in matching[: wanted.tenants]
         ],
-        "runs": [_run_row(one, service) for one in islice(reversed(runs), wanted.runs)],
+        "runs": [run_summary(one, service) for one in islice(reversed(runs), wanted.runs)],
         "requests": list(islice(_request_rows(service.requests), wanted.requests)),
     }
 
@@ -159,7 +159,8 @@ def _state(run: EmulatedRun) -> str:
     return "going" if run.has_appeared() else "waiting"
 
 
-def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
+def run_summary(run: EmulatedRun, service: Service) -> dict[str, Any]:
+    """Return a run as a row of the page."""
     clock = service.clock
     return {
         "id": run.id,
@@ -175,15 +176,16 @@ def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
 
 
 def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+    connections = service.store.connections(tenant)
     return {
         "id": tenant.id,
         "name": tenant.name,
         "integration": service.store.integrations[tenant.integration_id].name,
         "archived": tenant.archived,
         "paused": tenant.paused,
-        "connected": sum(one.connected for one in tenant.connections),
-        "connectors": len(tenant.connections),
-        "run": run and _run_row(run, service),
+        "connected": sum(connections.values()),
+        "connectors": len(connections),
+        "run": run and run_summary(run, service),
     }
 
 

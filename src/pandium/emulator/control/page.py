@@ -1,4 +1,4 @@
-"""The page at `/`: one file, which may load and run nothing but what stands in it."""
+"""The page at `/`, one file that may load and run only what it contains."""
 
 import base64
 import functools
@@ -9,16 +9,37 @@ from pathlib import Path
 from fastapi import Request, Response
 
 FILE = Path(__file__).with_name("page.html")
+HEADERS = {
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
 
 
 @functools.cache
-def _file() -> tuple[str, str]:
-    """Return the page, and the policy by which a browser holds it to what it is."""
-    text = FILE.read_text(encoding="utf-8")
+def _file() -> str:
+    return FILE.read_text(encoding="utf-8")
+
+
+async def page(_request: Request) -> Response:
+    """Return the page."""
+    return html_response(_file())
+
+
+def html_response(text: str) -> Response:
+    """Return a page that may load and run only what it contains, and fetch from its own origin."""
+    headers = {"content-security-policy": _policy(text), **HEADERS}
+    return Response(text, headers=headers, media_type="text/html")
+
+
+@functools.lru_cache(maxsize=4)
+def _policy(text: str) -> str:
     rules = {
         "default-src": "'none'",
-        "script-src": _hash(text, "script"),
-        "style-src": _hash(text, "style"),
+        "script-src": _hashes(text, "script"),
+        "style-src": _hashes(text, "style"),
         "img-src": "data:",
         "connect-src": "'self'",
         "base-uri": "'none'",
@@ -27,24 +48,15 @@ def _file() -> tuple[str, str]:
         "require-trusted-types-for": "'script'",
         "trusted-types": "'none'",
     }
-    return text, "; ".join(f"{name} {value}" for name, value in rules.items())
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _hash(text: str, tag: str) -> str:
-    [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+def _hashes(text: str, tag: str) -> str:
+    """Return the hash of the page's inline script or style, or forbid any if there is none."""
+    contents = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    return " ".join(map(_hash, contents)) or "'none'"
+
+
+def _hash(content: str) -> str:
     digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-async def page(_request: Request) -> Response:
-    """Answer with the page."""
-    text, policy = _file()
-    headers = {
-        "content-security-policy": policy,
-        "cross-origin-opener-policy": "same-origin",
-        "cross-origin-resource-policy": "same-origin",
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-store",
-    }
-    return Response(text, headers=headers, media_type="text/html")

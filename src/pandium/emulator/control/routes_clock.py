@@ -1,6 +1,7 @@
 """The control API's routes for the clock."""
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -10,53 +11,58 @@ from pandium.emulator.control.control_responses import (
     control_response,
     describe_error,
     error_response,
+    example,
 )
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
-# More would begin more runs by schedules than anybody can wait for.
+# A longer jump would start too many scheduled runs.
 YEAR = 366 * 86_400
 MAX_SPEED = 1_000_000
-MANUAL_CLOCK = describe_error(409, "The test that has made the emulator drives its clock.")
+MANUAL_CLOCK = describe_error(409, "The test that created the emulator controls its clock.")
 
 router = APIRouter(tags=["Clock"])
 
 
 class ClockView(BaseModel):
-    """What time it is for the emulator, and how fast it goes."""
+    """The time on the emulator's clock, and its speed relative to real time."""
 
     time: datetime
     speed: float
 
 
-class SpeedArguments(Arguments):
-    """How many seconds are to go by in each second of every day."""
+class SpeedArguments(Record):
+    """The number of seconds that pass in one second of real time."""
 
     speed: float = Field(gt=0, le=MAX_SPEED)
 
 
-class ForwardArguments(Arguments):
-    """How many seconds are to go by at once."""
+class ForwardArguments(Record):
+    """The number of seconds that pass at once."""
 
     seconds: float = Field(ge=0, le=YEAR)
 
 
+SpeedBody = Annotated[SpeedArguments, example(speed=60)]
+ForwardBody = Annotated[ForwardArguments, example(seconds=700)]
+
+
 @router.get("/clock", response_model=ClockView)
 async def get_clock(request: Request) -> Response:
-    """Return the time."""
+    """Return the time and the speed of the clock."""
     return _clock_response(service_of(request))
 
 
 @router.put("/clock", response_model=ClockView)
-async def set_speed(request: Request, body: SpeedArguments) -> Response:
-    """Let the time go faster or slower from now on."""
+async def set_speed(request: Request, body: SpeedBody) -> Response:
+    """Set the speed of the clock. With 60, a minute passes in a second."""
     service = service_of(request)
     service.clock.speed = body.speed
     return _clock_response(service)
 
 
 @router.post("/clock/forward", response_model=ClockView, responses=MANUAL_CLOCK)
-async def put_forward(request: Request, body: ForwardArguments) -> Response:
-    """Let some time go by at once: runs end, and schedules begin what was due."""
+async def put_forward(request: Request, body: ForwardBody) -> Response:
+    """Advance the clock at once. Runs proceed, and schedules start the runs that are due."""
     service = service_of(request)
     try:
         service.clock.put_forward(body.seconds)

@@ -1,12 +1,12 @@
 """The control API's routes for drift."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.control.drift_models import (
     ChangeForm,
     ChangeState,
@@ -44,6 +44,14 @@ class DriftState(RuleArguments, RuleState):
     change: ChangeState
 
 
+DriftBody = Annotated[
+    DriftArguments,
+    example(
+        timing="after", operation="tenants.list", every=2, change={"type": "archive", "count": 1}
+    ),
+]
+
+
 @router.get("/drift", response_model=list[DriftState])
 async def get_drift(request: Request) -> Response:
     """Return all changes that have not been removed."""
@@ -52,7 +60,7 @@ async def get_drift(request: Request) -> Response:
 
 
 @router.post("/drift", status_code=201, response_model=DriftState)
-async def add_drift(request: Request, body: DriftArguments) -> Response:
+async def add_drift(request: Request, body: DriftBody) -> Response:
     """Make a change before or after certain requests, as other users of the API would."""
     service = service_of(request)
     with service.lock:

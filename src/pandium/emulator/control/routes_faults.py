@@ -1,12 +1,12 @@
 """The control API's routes for faults and outages."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.control.fault_models import FaultForm, fault_data
 from pandium.emulator.control.routes_clock import YEAR
 from pandium.emulator.control.rule_models import (
@@ -18,7 +18,7 @@ from pandium.emulator.control.rule_models import (
 )
 from pandium.emulator.network.faults import Fault
 from pandium.emulator.network.request_rules import RequestRule
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
 NO_FAULT = describe_error(404, "There is no fault with this id.")
 
@@ -31,7 +31,7 @@ class FaultArguments(RuleArguments):
     fault: FaultForm
 
 
-class OutageArguments(Arguments):
+class OutageArguments(Record):
     """An outage. Without `seconds`, it lasts until it is removed."""
 
     seconds: float | None = Field(
@@ -46,6 +46,15 @@ class FaultState(FaultArguments, RuleState):
     """A fault and how often it has occurred."""
 
 
+FaultBody = Annotated[
+    FaultArguments,
+    example(operation="tenants.sync", times=1, fault={"type": "reset", "after_work": True}),
+]
+OutageBody = Annotated[
+    OutageArguments, example(seconds=60, fault={"type": "status", "status": 503})
+]
+
+
 @router.get("/faults", response_model=list[FaultState])
 async def get_faults(request: Request) -> Response:
     """Return all faults and outages that have not been removed, by id."""
@@ -54,7 +63,7 @@ async def get_faults(request: Request) -> Response:
 
 
 @router.post("/faults", status_code=201, response_model=FaultState)
-async def add_fault(request: Request, body: FaultArguments) -> Response:
+async def add_fault(request: Request, body: FaultBody) -> Response:
     """
     Add a fault.
 
@@ -72,7 +81,7 @@ async def add_fault(request: Request, body: FaultArguments) -> Response:
 
 
 @router.post("/outages", status_code=201, response_model=FaultState)
-async def start_outage(request: Request, body: OutageArguments) -> Response:
+async def start_outage(request: Request, body: OutageBody) -> Response:
     """
     Make every request to the API fail.
 

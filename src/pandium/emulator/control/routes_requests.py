@@ -18,7 +18,12 @@ router = APIRouter(tags=["Requests"])
 
 
 class RequestView(BaseModel):
-    """One request; secret headers are not shown, long bodies are cut, bytes are in base 64."""
+    """
+    A request to the API.
+
+    Secret headers are redacted, and long bodies are truncated. A body that is not UTF-8 is in
+    `body_base64`. The status is 0 if no response was sent.
+    """
 
     method: str
     path: str
@@ -35,7 +40,7 @@ class RequestView(BaseModel):
 
 
 class RequestsView(BaseModel):
-    """The last requests that fit, oldest first."""
+    """The last matching requests, oldest first, and the number of matching and of all requests."""
 
     requests: list[RequestView]
     matching: int
@@ -43,7 +48,7 @@ class RequestsView(BaseModel):
 
 
 class RequestCount(BaseModel):
-    """How many requests there were of one kind."""
+    """The number of requests with a method, path template and status."""
 
     method: str
     route: str
@@ -69,7 +74,7 @@ class EffectFilter(BaseModel):
 
 
 class RequestFilter(BaseModel):
-    """Which requests are asked for."""
+    """The requests that are returned."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +90,7 @@ class RequestFilter(BaseModel):
 
 @router.get("/requests", response_model=RequestsView)
 async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Query()]) -> Response:
-    """Return the last requests to the API, as far as they are kept."""
+    """Return the last requests to the API. The emulator keeps 10,000 of them."""
     request_log = service_of(request).requests
     conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
     found = [one for one in request_log if _matches(one, conditions)]
@@ -97,14 +102,14 @@ async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Qu
 
 @router.delete("/requests", status_code=204)
 async def clear_requests(request: HTTPRequest) -> Response:
-    """Forget all requests and their numbers."""
+    """Clear the recorded requests, their counts and the effects."""
     service_of(request).requests.clear()
     return Response(status_code=204)
 
 
 @router.get("/counts", response_model=list[RequestCount])
 async def get_counts(request: HTTPRequest) -> Response:
-    """Return how many requests there were by method, template of the route and status."""
+    """Return the number of requests by method, path template and status."""
     names = ("method", "route", "status", "count")
     counts = service_of(request).requests.counts.items()
     return control_response(
@@ -138,6 +143,6 @@ def _matches(request: Request, conditions: dict[str, Any]) -> bool:
 
 
 def request_data(request: Request) -> dict[str, Any]:
-    """Return a request with a body that fits into JSON."""
+    """Return a request as data, with a body that JSON can represent."""
     data = {one.name: getattr(request, one.name) for one in fields(request)}
     return data | body_data(request.body)

@@ -1,4 +1,4 @@
-"""The control API's routes for the state, the scripts and the upstream systems."""
+"""The control API's routes for the state, the scripts and the upstreams."""
 
 from typing import Annotated, Any
 
@@ -11,22 +11,34 @@ from pandium.emulator.control.control_responses import (
     control_response,
     describe_error,
     error_response,
+    example,
 )
 from pandium.emulator.control.rule_models import refusing, require_record
-from pandium.emulator.state import snapshot_models as models
-from pandium.emulator.state.adding import add_integration, add_release
-from pandium.emulator.state.arguments import (
-    IntegrationArguments,
-    ReleaseArguments,
-    ScriptArguments,
-    TenantArguments,
-    UpstreamArguments,
-)
+from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
+from pandium.emulator.state.record_models import (
+    AssignedScript,
+    Integration,
+    Release,
+    Tenant,
+    Upstream,
+)
 from pandium.emulator.state.script_snapshots import scripts_data, set_script
-from pandium.emulator.state.seeds import add_tenant_as_given
+from pandium.emulator.state.snapshots import EmulatorState
 
 NO_SCRIPT = describe_error(404, "The tenant or the integration has no script.")
+
+SeedBody = Annotated[
+    dict[str, Any], example(integrations=[{}], tenants=[{"name": "acme"}, {"name": "umbrella"}])
+]
+IntegrationBody = Annotated[Integration, example(name="orders", connectors=["crm"])]
+ReleaseBody = Annotated[Release, example(integration_id=1, tag="v2")]
+TenantBody = Annotated[Tenant, example(name="acme", metadata={"cursor": 7})]
+ScriptBody = Annotated[
+    AssignedScript,
+    example(tenant=1, appears_after={"polls": 2}, phases=[["Running", 5], ["Failed (Timeout)", 0]]),
+]
+UpstreamBody = Annotated[Upstream, example(connector="crm", status=503, data="the CRM is down")]
 
 router = APIRouter(tags=["State"])
 
@@ -41,32 +53,32 @@ class ScriptSubject(BaseModel):
 
 
 class SavedFile(BaseModel):
-    """Where a state has been saved."""
+    """The file that contains the saved state."""
 
     path: str
 
 
-@router.get("/state", response_model=models.SavedState)
+@router.get("/state", response_model=EmulatorState)
 async def get_state(request: Request) -> Response:
-    """Return all that the emulator holds, as a file of a saved state has it."""
+    """Return the entire state, in the format of a saved state."""
     return control_response(service_of(request).dump())
 
 
-@router.put("/state", response_model=models.SavedState)
-async def replace_state(request: Request, body: dict[str, Any]) -> Response:
+@router.put("/state", response_model=EmulatorState)
+async def replace_state(request: Request, body: SeedBody) -> Response:
     """
-    Hold what a seed or a saved state says, and nothing of what was.
+    Replace the entire state with a seed or a saved state.
 
-    A bad one changes nothing.
+    Faults, drift and the recorded requests are removed.
     """
     service = service_of(request)
     service.load(body)
     return control_response(service.dump())
 
 
-@router.post("/reset", response_model=models.SavedState)
+@router.post("/reset", response_model=EmulatorState)
 async def reset(request: Request) -> Response:
-    """Hold what the seed of the start says, and nothing of what was."""
+    """Restore the state that the emulator was started with. Faults and drift are removed."""
     service = service_of(request)
     service.load(service.seed)
     return control_response(service.dump())
@@ -81,7 +93,7 @@ async def reset(request: Request) -> Response:
     },
 )
 async def save_state(request: Request) -> Response:
-    """Save all that the emulator holds in its state file."""
+    """Write the state to the file given by `--state`."""
     service = service_of(request)
     if service.state_file is None:
         return error_response(409, ("path", "the emulator was started without --state FILE"))
@@ -91,51 +103,51 @@ async def save_state(request: Request) -> Response:
         return error_response(500, ("path", str(error)))
 
 
-@router.post("/integrations", status_code=201, response_model=models.IntegrationState)
-async def create_integration(request: Request, body: IntegrationArguments) -> Response:
-    """Add an integration with some releases; the first of them is the default one."""
+@router.post("/integrations", status_code=201, response_model=Integration)
+async def create_integration(request: Request, body: IntegrationBody) -> Response:
+    """Add an integration with releases. The first release is the default one."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_integration(service.store, body), 201)
+        return control_response(add_integration_with_releases(service.store, body), 201)
 
 
-@router.post("/releases", status_code=201, response_model=models.ReleaseState)
-async def create_release(request: Request, body: ReleaseArguments) -> Response:
-    """Add a release; it is the latest one of its integration unless an older id is given."""
+@router.post("/releases", status_code=201, response_model=Release)
+async def create_release(request: Request, body: ReleaseBody) -> Response:
+    """Add a release. The latest release of an integration is the one with the highest id."""
     service = service_of(request)
     with service.lock:
         return control_response(add_release(service.store, body), 201)
 
 
-@router.post("/tenants", status_code=201, response_model=models.TenantState)
-async def create_tenant(request: Request, body: TenantArguments) -> Response:
-    """Add a tenant in any state."""
+@router.post("/tenants", status_code=201, response_model=Tenant)
+async def create_tenant(request: Request, body: TenantBody) -> Response:
+    """Add a tenant."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_tenant_as_given(service.store, body), 201)
+        return control_response(add_tenant(service.store, body), 201)
 
 
 @router.delete(
     "/tenants/{tenant_id}",
-    response_model=models.TenantState,
-    responses=describe_error(404, "There is no such tenant."),
+    response_model=Tenant,
+    responses=describe_error(404, "There is no tenant with this id."),
 )
 async def archive_tenant(request: Request, tenant_id: int) -> Response:
-    """Archive a tenant, as somebody else might do it; once more changes nothing."""
+    """Archive a tenant, as another user of the API would. Idempotent."""
     service = service_of(request)
     with service.lock:
         return control_response(service.store.archive(tenant_id))
 
 
-@router.get("/scripts", response_model=list[ScriptArguments])
+@router.get("/scripts", response_model=list[AssignedScript])
 async def get_scripts(request: Request) -> Response:
-    """Return how runs go: those of all, of an integration, of a tenant."""
+    """Return the scripts: the default one, and those of integrations and tenants."""
     return control_response(scripts_data(service_of(request).runs))
 
 
-@router.put("/scripts", response_model=list[ScriptArguments])
-async def set_one_script(request: Request, body: ScriptArguments) -> Response:
-    """Say how runs go that are asked for from now on."""
+@router.put("/scripts", response_model=list[AssignedScript])
+async def set_one_script(request: Request, body: ScriptBody) -> Response:
+    """Set how new runs proceed: those of a tenant, of an integration, or all others."""
     service = service_of(request)
     with service.lock:
         require_record(service.store.tenants, body.tenant, "tenant")
@@ -164,14 +176,14 @@ async def remove_scripts(request: Request, subject: Annotated[ScriptSubject, Que
     return Response(status_code=204)
 
 
-@router.get("/upstreams", response_model=list[UpstreamArguments])
+@router.get("/upstreams", response_model=list[Upstream])
 async def get_upstreams(request: Request) -> Response:
-    """Return what was said of the systems behind connectors."""
-    return control_response([dict(one) for one in fixed_responses(service_of(request).connectors)])
+    """Return the fixed responses of upstreams."""
+    return control_response(fixed_responses(service_of(request).connectors))
 
 
-@router.put("/upstreams", response_model=list[UpstreamArguments])
-async def set_upstream(request: Request, body: UpstreamArguments) -> Response:
-    """Say what the system behind a connector answers, or the one on a host of it."""
+@router.put("/upstreams", response_model=list[Upstream])
+async def set_upstream(request: Request, body: UpstreamBody) -> Response:
+    """Set the response of the upstream behind a connector, or of one of its hosts."""
     set_fixed_response(service_of(request).connectors, body)
     return await get_upstreams(request)

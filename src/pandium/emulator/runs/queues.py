@@ -1,11 +1,14 @@
 """The runs of one tenant: one goes, the others wait for it, a scheduled one first."""
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.emulated_run import EmulatedRun
-from pandium.emulator.runs.schedules import Schedule
+from pandium.emulator.runs.schedules import Schedule, ScheduleDelay
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class RunOwner(Protocol):
@@ -44,18 +47,31 @@ class Queue:
         self.due = math.inf
         self._waiting: list[EmulatedRun] = []
         self._schedule: Schedule | None = None
+        self._date: datetime | None = None
 
-    def set_schedule(self, schedule: str | None, clock: Clock) -> None:
+    def set_schedule(self, schedule: str | None, clock: Clock, delay: ScheduleDelay) -> None:
         """Follow another schedule from now on, or none."""
         if schedule != (self._schedule and self._schedule.text):
             self._schedule = None if schedule is None else Schedule(schedule, clock.wall())
-            self.take_date(clock)
+            self.take_date(clock, delay)
 
-    def take_date(self, clock: Clock) -> None:
-        """Let the next date of the schedule be the one that is due."""
-        date = self._schedule.next() if self._schedule else None
-        self.due = math.inf if date is None else (date - clock.epoch).total_seconds()
+    def take_date(self, clock: Clock, delay: ScheduleDelay) -> None:
+        """Make the next date of the schedule the one that is due."""
+        self._date = self._schedule.next() if self._schedule else None
+        self.due = self._due_at(clock, delay)
         self.version += 1
+
+    def delay(self, clock: Clock, delay: ScheduleDelay) -> None:
+        """Apply another delay to the date that is due."""
+        self.due = max(self._due_at(clock, delay), clock.now())
+        self.version += 1
+
+    def _due_at(self, clock: Clock, delay: ScheduleDelay) -> float:
+        if self._date is None:
+            return math.inf
+        return (self._date - clock.epoch).total_seconds() + delay.seconds(
+            self.tenant_id, self._date
+        )
 
     def sort(self) -> None:
         """Find out which runs have ended, and which one is at the front, from what they are."""

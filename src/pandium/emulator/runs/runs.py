@@ -9,6 +9,7 @@ from typing import Any
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.emulated_run import EmulatedRun, EmulatedTrigger
 from pandium.emulator.runs.queues import Queue, RunOwner
+from pandium.emulator.runs.schedules import ScheduleDelay
 from pandium.emulator.runs.scripts import Phase, Script, Span, validate_script
 
 # A run is killed at ten minutes, says the vendor.
@@ -29,6 +30,7 @@ class Runs:
         self._by_id: dict[int, EmulatedRun] = {}
         self._by_trigger: dict[str, EmulatedRun] = {}
         self._scripts: dict[tuple[str, int | None], Script] = {}
+        self._delay = ScheduleDelay()
         self.script()
 
     @property
@@ -49,6 +51,7 @@ class Runs:
         with self._lock:
             self._scripts.clear()
             self._queues.clear()
+            self._delay = ScheduleDelay()
             self.script()
             self._by_id = {run.id: run for run in runs}
             self._by_trigger = {str(one.id): run for run in runs for one in run.triggers}
@@ -117,7 +120,29 @@ class Runs:
         with self._lock:
             queue = self._queues.get(tenant.id)
             if queue is not None or schedule is not None:
-                self._queue_of(tenant).set_schedule(schedule, self._clock)
+                self._queue_of(tenant).set_schedule(schedule, self._clock, self._delay)
+
+    @property
+    def schedule_delay(self) -> ScheduleDelay:
+        """The randomization of schedules."""
+        return self._delay
+
+    def randomize_schedules(self, within: float, seed: int = 0) -> None:
+        """
+        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+
+        Unless this is called, runs start on the minute.
+
+        :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
+        :param seed: the delay of a run depends only on the seed, the tenant and the date.
+        :raises ValueError: names the invalid argument.
+        """
+        delay = ScheduleDelay(within, seed)
+        with self._lock:
+            queues = [self._settle(queue) for queue in self._queues.values()]
+            self._delay = delay
+            for queue in queues:
+                queue.delay(self._clock, delay)
 
     def trigger(
         self, tenant: RunOwner, *, mode: str, source: str, payload: Mapping[str, Any] | None
@@ -141,7 +166,7 @@ class Runs:
             queue.settle(queue.due)
             trigger = EmulatedTrigger(next(self._trigger_ids), queue.due, "normal", "Cron", None)
             self._take(queue, trigger, is_scheduled=True)
-            queue.take_date(self._clock)
+            queue.take_date(self._clock, self._delay)
         queue.settle(now)
         return queue
 

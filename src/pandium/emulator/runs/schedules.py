@@ -1,10 +1,14 @@
 """Cron strings: what is wrong with one, and when it is due."""
 
+import random
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
 
 FIELDS = 5
+# The shortest time between two dates of a schedule.
+MINUTE = 60
 SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -18,6 +22,31 @@ def find_cron_error(schedule: str) -> str | None:
     except CronSimError as error:
         return str(error).lower()
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDelay:
+    """
+    The time from a date of a schedule to the start of the run: random seconds, or none.
+
+    A delay depends only on the seed, the tenant and the date.
+    """
+
+    within: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        within, seed = self.within, self.seed
+        is_number = isinstance(within, int | float) and not isinstance(within, bool)
+        if not is_number or not 0 <= within <= MINUTE:
+            raise ValueError(f"within: must be 0 to {MINUTE} seconds, not {within!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"seed: must be an integer, not {seed!r}")
+
+    def seconds(self, tenant_id: int, date: datetime) -> float:
+        """Return the delay of a tenant's run at a date."""
+        source = random.Random(f"{self.seed} {tenant_id} {date.isoformat()}")  # noqa: S311 - no secret
+        return source.uniform(0.0, self.within)
 
 
 class Schedule:

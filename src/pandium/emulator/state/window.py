@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pandium.emulator.state.errors import Problem, Refused
@@ -22,6 +22,10 @@ class Window:
     limit: int
     field: str
     descending: bool
+
+    def clamp(self, limit: int | None) -> "Window":
+        """Return the window of a server whose pages have this many rows at most."""
+        return self if limit is None else replace(self, limit=min(self.limit, limit))
 
     def order(self, rows: Sequence[T], value: Callable[[T, str], Any]) -> Sequence[T]:
         """Sort rows that come by id; ties stay by id, and what has no value comes last."""

@@ -1,0 +1,66 @@
+"""The control API's routes for builds."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from pandium.emulator.api.service import Service, service_of
+from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.state.builds import Build, BuildForm, BuildScript
+from pandium.emulator.state.rules import Record
+
+router = APIRouter(prefix="/builds", tags=["Builds"])
+
+
+class BuildsView(BaseModel):
+    """The accepted form, the scripts, and the builds that have not finished."""
+
+    accept: BuildForm
+    scripts: list[BuildScript]
+    pending: list[Build]
+
+
+class AcceptArguments(Record):
+    """The form of a build to accept alone, or any."""
+
+    form: BuildForm
+
+
+@router.get("", response_model=BuildsView)
+async def get_builds(request: Request) -> Response:
+    """Return the accepted form, the scripts, and the builds that have not finished."""
+    return _builds_response(service_of(request))
+
+
+@router.put("/accept", response_model=BuildsView)
+async def accept_builds(request: Request, body: AcceptArguments) -> Response:
+    """Accept one form of a build alone, or any: `build_tag`, `tag` or `any`."""
+    service = service_of(request)
+    service.builds.accept(body.form)
+    return _builds_response(service)
+
+
+@router.put("/scripts", response_model=BuildsView)
+async def set_build_script(request: Request, body: BuildScript) -> Response:
+    """Set how later builds of a tag proceed, or of all tags without a script of their own."""
+    service = service_of(request)
+    service.builds.set_script(body)
+    return _builds_response(service)
+
+
+@router.delete("/scripts", response_model=BuildsView)
+async def remove_build_script(request: Request, tag: str | None = None) -> Response:
+    """Remove the script of a tag, or restore the default of all others."""
+    service = service_of(request)
+    service.builds.remove_script(tag)
+    return _builds_response(service)
+
+
+def _builds_response(service: Service) -> Response:
+    builds = service.builds
+    return control_response(
+        {
+            "accept": builds.accepted,
+            "scripts": [dict(one) for one in builds.scripts],
+            "pending": [dict(one) for one in builds.pending],
+        }
+    )

@@ -1,0 +1,77 @@
+"""The control API's routes for the page limit, random schedules and paused integrations."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from pandium.emulator.api.service import Service, service_of
+from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.runs.schedules import MINUTE
+from pandium.emulator.state.record_models import Integration
+from pandium.emulator.state.rules import Record
+
+NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
+
+router = APIRouter(tags=["Settings"])
+
+
+class ScheduleDelayState(Record):
+    """The longest delay of a scheduled run in seconds, and the seed of the random delays."""
+
+    within: float = Field(default=0.0, ge=0, le=MINUTE)
+    seed: int = 0
+
+
+class Settings(Record):
+    """How the service behaves. A `page_limit` of null is the documented maximum of 500."""
+
+    page_limit: int | None = Field(default=None, ge=1)
+    schedule_delay: ScheduleDelayState = ScheduleDelayState()
+
+
+@router.get("/settings", response_model=Settings)
+async def get_settings(request: Request) -> Response:
+    """Return the page limit and the randomization of schedules."""
+    return _settings_response(service_of(request))
+
+
+@router.patch("/settings", response_model=Settings)
+async def change_settings(request: Request, body: Settings) -> Response:
+    """Change the page limit, the randomization of schedules, or both."""
+    service = service_of(request)
+    if "page_limit" in body.model_fields_set:
+        service.page_limit = body.page_limit
+    if "schedule_delay" in body.model_fields_set:
+        service.runs.randomize_schedules(**dict(body.schedule_delay))
+    return _settings_response(service)
+
+
+@router.post(
+    "/integrations/{integration_id}/pause",
+    response_model=Integration,
+    responses=NO_INTEGRATION,
+)
+async def pause_integration(request: Request, integration_id: int) -> Response:
+    """Pause an integration: schedules start no runs of its tenants. Syncs are executed."""
+    return _pause(service_of(request), integration_id, paused=True)
+
+
+@router.post(
+    "/integrations/{integration_id}/resume",
+    response_model=Integration,
+    responses=NO_INTEGRATION,
+)
+async def resume_integration(request: Request, integration_id: int) -> Response:
+    """Resume a paused integration. Schedules continue with their next date."""
+    return _pause(service_of(request), integration_id, paused=False)
+
+
+def _pause(service: Service, integration_id: int, *, paused: bool) -> Response:
+    with service.lock:
+        return control_response(service.store.pause_integration(integration_id, paused=paused))
+
+
+def _settings_response(service: Service) -> Response:
+    delay = asdict(service.runs.schedule_delay)
+    return control_response({"page_limit": service.page_limit, "schedule_delay": delay})

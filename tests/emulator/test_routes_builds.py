@@ -1,0 +1,59 @@
+"""The control API's routes for builds."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.control import Control, controlled
+
+
+@pytest.fixture
+def control() -> Iterator[Control]:
+    with controlled() as control:
+        yield control
+
+
+BUILD = {"tag": "v1", "integration_id": 1}
+DEFAULT = {"tag": None, "finishes_after": 0.1, "fails": False}
+
+
+def test_one_form_can_be_accepted_alone(control: Control) -> None:
+    """The other form is refused from then on."""
+    assert control("PUT", "/builds/accept", json={"form": "build_tag"})["accept"] == "build_tag"
+    assert control.api("POST", "/sourcecontrol/build", json=BUILD).status_code == 422
+    control("PUT", "/builds/accept", json={"form": "any"})
+    assert control.api("POST", "/sourcecontrol/build", json=BUILD).status_code == 201
+
+
+def test_scripts_and_pending_builds_are_shown(control: Control) -> None:
+    """A script is set for a tag, and a build that has not finished shows its date."""
+    script = {"tag": "v1", "finishes_after": 60, "fails": True}
+    shown = control("PUT", "/builds/scripts", json=script)
+    assert shown == {"accept": "any", "scripts": [DEFAULT, script], "pending": []}
+    control.api("POST", "/sourcecontrol/build", json={**BUILD, "branch": "main"})
+    [pending] = control("GET", "/builds")["pending"]
+    assert pending == {
+        "integration_id": 1,
+        "tag": "v1",
+        "branch": "main",
+        "fails": True,
+        "finishes_at": control.emulator.clock.at(60).isoformat().replace("+00:00", "Z"),
+    }
+
+
+def test_a_script_is_removed_by_its_tag(control: Control) -> None:
+    """Without a tag, the script of all other tags is back at its default."""
+    for tag in (None, "v1"):
+        control("PUT", "/builds/scripts", json={"tag": tag, "finishes_after": 9})
+    changed = {"tag": None, "finishes_after": 9, "fails": False}
+    assert control("DELETE", "/builds/scripts", params={"tag": "v1"})["scripts"] == [changed]
+    assert control("DELETE", "/builds/scripts")["scripts"] == [DEFAULT]
+
+
+def test_what_is_invalid_is_refused_by_its_place(control: Control) -> None:
+    """The errors name the field, and nothing has changed."""
+    before = control("GET", "/builds")
+    assert control.refused("PUT", "/builds/accept", json={"form": "both"}) == ["form"]
+    for script, place in (({"finishes_after": -1}, "finishes_after"), ({"other": 1}, "other")):
+        assert control.refused("PUT", "/builds/scripts", json=script) == [place]
+    assert control("GET", "/builds") == before
