@@ -21,6 +21,7 @@ from pandium.emulator.control import (
     routes_requests,
     routes_settings,
     routes_state,
+    routes_webhooks,
 )
 from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
 from pandium.emulator.control.docs_page import docs_page
@@ -37,6 +38,7 @@ MODULES = (
     routes_drift,
     routes_builds,
     routes_settings,
+    routes_webhooks,
     overview,
 )
 

@@ -38,6 +38,8 @@ class Store:
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
         self.default_sort: str = "id__ASC"
+        self.on_added: Callable[[Integration | Release | Tenant], object] = lambda _: None
+        self.on_archived: Callable[[Tenant], object] = lambda _: None
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
     def replace(self, other: "Store") -> None:
@@ -137,9 +139,12 @@ class Store:
     def put(self, tenant: Tenant) -> Tenant:
         """Keep a changed tenant in place of the one with its id."""
         tenant = replace(tenant, modified_date=self.clock.wall())
+        is_newly_archived = tenant.archived and not self.tenants[tenant.id].archived
         self.tenants[tenant.id] = tenant
         self._views.clear()
         self._reschedule(tenant)
+        if is_newly_archived:
+            self.on_archived(tenant)
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
@@ -152,6 +157,7 @@ class Store:
         self._views.clear()
         if isinstance(record, Tenant):
             self._reschedule(record)
+        self.on_added(record)
         return record
 
     def _reschedule(self, tenant: Tenant) -> None:
