@@ -10,7 +10,7 @@ import attrs
 
 from pandium._clock import create_clock
 from pandium._config import Secret, resolve
-from pandium._resources.builds import Builds
+from pandium._resources.builds import AcceptedForm, Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
 from pandium._resources.releases import Releases
@@ -72,16 +72,18 @@ class AsyncPandium:
         modified nor closed.
     :raises ConfigurationError: if an argument or an environment variable is invalid. Nothing is
         sent.
-    :ivar builds: the operations on builds: ``create``.
+    :ivar builds: the operations on builds: ``create`` and ``wait``.
     :ivar connectors: the operations on connectors, which send requests to other systems with a
         tenant's credentials: ``call``, ``soap``, ``xml``, ``transport`` for clients built on
         httpx, and ``disconnect``.
     :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
     :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
-    :ivar runs: the operations on runs. ``status``, ``wait``, ``as_completed`` and ``wait_all``
-        take the trigger that a sync returns, and ``log`` and ``log_url`` take a run id.
-    :ivar tenants: the operations on tenants: ``list``, ``create``, ``update``, ``archive``,
-        ``sync``, ``sync_all``, ``release``, ``metadata``, ``update_metadata`` and ``runs``.
+    :ivar runs: the operations on runs. ``status``, ``find``, ``wait``, ``as_completed`` and
+        ``wait_all`` take the trigger that a sync returns, and ``log`` and ``log_url`` take a run
+        id.
+    :ivar tenants: the operations on tenants: ``list``, ``find``, ``create``, ``update``,
+        ``archive``, ``sync``, ``sync_all``, ``release``, ``metadata``, ``update_metadata`` and
+        ``runs``.
     """
 
     builds: Builds
@@ -130,17 +132,19 @@ class AsyncPandium:
             Transport(
                 config, connections, clock, validate_timeout(timeout), _validate_retry(retry)
             ),
+            AcceptedForm(),
             owns=True,
         )
 
-    def _bind(self, transport: Transport, *, owns: bool) -> None:
+    def _bind(self, transport: Transport, accepted_form: AcceptedForm, *, owns: bool) -> None:
         self._transport = transport
+        self._accepted_form = accepted_form
         self._owns = owns
-        self.builds = Builds(transport)
         self.connectors = Connectors(transport)
         self.integrations = Integrations(transport)
         self.releases = Releases(transport)
         poller = StatusPoller(transport)
+        self.builds = Builds(transport, poller, self.releases, accepted_form)
         self.runs = Runs(transport, poller)
         self.tenants = Tenants(transport, poller)
 
@@ -219,6 +223,7 @@ class AsyncPandium:
                 retry=old.retry if retry is None else _validate_retry(retry),
                 headers={**old.headers, **validate_headers(headers)},
             ),
+            self._accepted_form,
             owns=False,
         )
         return view

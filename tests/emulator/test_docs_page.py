@@ -97,8 +97,10 @@ def test_the_page_is_only_read_and_not_recorded() -> None:
 
 @pytest.mark.parametrize("command", examples())
 def test_each_example_works_as_it_is_shown(command: str, tmp_path: Path) -> None:
-    """The command's request succeeds, given a fault and a change with the id 1."""
+    """The command's request succeeds, given a run, a fault and a change with the id 1."""
     with Emulator("demo", state_file=tmp_path / "state.json") as emulator:
+        sync = f"{emulator.url}/v2/tenants/1/sync?mode=init"
+        httpx.post(sync, headers={"x-api-key": "k"}).raise_for_status()
         emulator.faults.add(None, Stall())
         emulator.drift.before(None, emulator.drift.archive())
         words = shlex.split(command.replace("\\\n", ""))

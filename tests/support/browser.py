@@ -76,6 +76,18 @@ class Browser:
         field.clear()
         field.send_keys(text)
 
+    def click(self, selector: str) -> None:
+        """Click the first element that matches a selector."""
+        self.driver.find_element("css selector", selector).click()
+
+    @contextmanager
+    def phone(self) -> Iterator[None]:
+        """Emulate the screen of a phone."""
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
     def press(self, keys: str) -> str:
         """Press keys such as "Shift+Tab" and return the name of the focused element."""
         *held, key = (KEYS[one] for one in keys.split("+"))

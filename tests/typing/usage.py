@@ -95,7 +95,9 @@ async def integrations(client: AsyncPandium) -> None:
     assert_type(integration.flag, Flag | None)
     assert_type(integration.default_release_channel, ReleaseChannel | None)
     assert_type(await client.integrations.sync(1, user_name="ada", mode="init"), Trigger)
-    assert_type(await client.builds.create(1, "v1", mode=RunMode.NORMAL), Any)
+    assert_type(await client.builds.create(1, "v1", mode=RunMode.NORMAL, branch="main"), Any)
+    assert_type(await client.builds.create(1, "v1"), Any)
+    assert_type(await client.builds.wait(1, "v1", timeout=60, poll=Polling()), Release)
 
 
 async def releases(client: AsyncPandium) -> None:
@@ -114,7 +116,11 @@ async def tenants(client: AsyncPandium) -> None:
     assert_type(created.status, TenantStatus | None)
     assert_type(await client.tenants.create("a", 1, release_channel="Latest"), Tenant)
     assert_type(await client.tenants.update(1, paused=True, name="b"), Tenant)
+    assert_type(await client.tenants.find(name="a"), Tenant | None)
+    assert_type(await client.tenants.find(created, integration_id=1), Tenant | None)
     assert_type(await client.tenants.archive(1), dict[str, Any])
+    assert_type(await client.tenants.archive(created), dict[str, Any])
+    assert_type(await client.runs.find("7", tenant_id=created), Run | None)
     assert_type(await client.tenants.release(1), Release)
     assert_type(await client.tenants.metadata(1), TenantMetadata)
     assert_type((await client.tenants.update_metadata(1, {"a": [1]})).data, dict[str, Any])

@@ -44,7 +44,6 @@ WITHOUT_MODEL = {"ProxyResponse"}  # the client returns its only field, the upst
 
 # A value for each required argument of a method, by argument name.
 ARGUMENTS: dict[str, Any] = {
-    "build_tag": "v1",
     "connector": "crm",
     "data": {},
     "integration_id": 7,
@@ -53,6 +52,7 @@ ARGUMENTS: dict[str, Any] = {
     "name": "acme",
     "release_id": 7,
     "run_id": 7,
+    "tag": "v1",
     "target_url": "https://api.example.com",
     "tenant_id": 7,
     "tenants": (),
@@ -62,6 +62,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 # Arguments whose names differ from those in the API.
 ARGUMENT_NAMES = {
+    "build_tag": "tag",
     "connector_name": "connector",
     "integration_release_channel": "release_channel",
     "integration_release_id": "release_id",
@@ -106,8 +107,8 @@ def required_arguments(name: str, method: Any) -> dict[str, Any]:
 
 
 async def send(method: Any, arguments: dict[str, Any]) -> None:
-    """Call a method, ignoring that the server rejects its request."""
-    with suppress(PandiumError):
+    """Call a method, ignoring that the server rejects its request or an argument is missing."""
+    with suppress(PandiumError, ValueError):  # `find` requires one of several optional arguments
         result = method(**arguments)
         if isinstance(result, Listing):
             await result.first()

@@ -106,7 +106,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (create_database_of_other_application, "not a journal"),
     (create_newer_journal, "newer version"),
     (create_journal_without_tables, "no such table"),
-    (Path.mkdir, "unable to open"),
+    (Path.mkdir, "not a regular file"),
 ]
 
 
@@ -122,6 +122,52 @@ async def test_a_file_that_is_not_a_journal_is_refused(
             pass
     assert str(journal_path) in str(caught.value)
     assert read_bytes(journal_path) == before
+
+
+@contextmanager
+def fifo_in_place_of(path: Path) -> Iterator[None]:
+    """Put a FIFO at a path. Unblock whatever opened it after a few seconds."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    opened: list[int] = []
+    timer = threading.Timer(10, lambda: opened.append(os.open(path, os.O_RDWR | os.O_NONBLOCK)))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+    assert not opened, "the FIFO was opened"
+
+
+@pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal", ""])
+async def test_a_journal_does_not_wait_for_a_fifo(
+    suffix: str, journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A FIFO in place of a journal or of a file next to it raises an error that names it."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+    path = journal_path.with_name(journal_path.name + suffix)
+    with fifo_in_place_of(path), pytest.raises(ConfigurationError) as caught:
+        async with SQLiteJournal(journal_path, JOB, calendar):
+            pass
+    assert f"'{path}' is not a regular file" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal"])
+async def test_a_transaction_does_not_wait_for_a_fifo(
+    suffix: str, journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A FIFO that appears next to a journal in use raises an error in the next transaction."""
+    path = journal_path.with_name(journal_path.name + suffix)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+        with fifo_in_place_of(path):
+            with pytest.raises(PandiumError, match="is not a regular file") as caught:
+                await claim(journal, 2)
+            path.unlink()
+        assert await claim(journal, 3) == MINE
+    assert str(path) in str(caught.value)
 
 
 async def test_an_empty_file_becomes_a_journal(journal_path: Path, calendar: CalendarClock) -> None:

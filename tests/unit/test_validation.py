@@ -42,8 +42,13 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
     ("mode", lambda c: c.integrations.sync(1, user_name="a", mode="webhook")),
     ("mode", lambda c: c.builds.create(1, "v1", mode="")),
-    ("build_tag", lambda c: c.builds.create(1, " ", mode="init")),
-    ("build_tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
+    ("tag", lambda c: c.builds.create(1, " ", mode="init")),
+    ("tag", lambda c: c.builds.create(1, 7, mode="init")),  # type: ignore[arg-type]
+    ("branch", lambda c: c.builds.create(1, "v1", branch="")),
+    ("tag", lambda c: c.builds.wait(1, "")),
+    ("timeout", lambda c: c.builds.wait(1, "v1", timeout=-1)),
+    ("poll", lambda c: c.builds.wait(1, "v1", poll=None)),  # type: ignore[arg-type]
+    ("integration_id", lambda c: c.builds.wait(None, "v1")),  # type: ignore[arg-type]
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name"))),
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name__asc"))),
     ("sort_by", lambda c: _wrap(c.integrations.list(sort_by="__ASC"))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from pandium.errors import PandiumError
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["FileIdentity", "create_revision", "validate_single_name"]
+__all__ = ["FileIdentity", "create_revision", "validate_regular_files", "validate_single_name"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4  # the index of this field on each line
@@ -29,6 +30,27 @@ def create_revision(db: Connection) -> None:
     """Create a table that contains the journal's id and the number of its transactions."""
     db.execute("CREATE TABLE revision (journal_id TEXT NOT NULL, number INTEGER NOT NULL)")
     db.execute("INSERT INTO revision VALUES (?, 0)", (uuid.uuid4().hex,))
+
+
+def validate_regular_files(path: str) -> None:
+    """
+    Validate that a database and its auxiliary files, if they exist, are regular files.
+
+    If one of them were a FIFO, SQLite would wait forever for a process that writes to it.
+
+    :param path: the path of the database.
+    :raises OSError: if one of them is not a regular file.
+    """
+    for name in (path, f"{path}-journal", f"{path}-wal"):
+        if not _is_regular_or_missing(name):
+            raise OSError(f"{name!r} is not a regular file")
+
+
+def _is_regular_or_missing(path: str) -> bool:
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:  # SQLite reports a file that it cannot access
+        return True
 
 
 def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) -> None:
@@ -57,10 +79,10 @@ def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) 
 
 def _count_links(path: Path) -> int:
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError:
         return 0
-    return 1 if path.is_dir() else stat.st_nlink
+    return 1 if path.is_dir() else found.st_nlink
 
 
 def _is_mount_point(path: Path) -> bool:
@@ -98,12 +120,12 @@ class FileIdentity:
         :raises PandiumError: if the file was deleted, was replaced or has a second name.
         """
         try:
-            stat = self._path.stat()
+            found = self._path.stat()
         except OSError:
             raise self._error("was deleted or replaced") from None
-        if not os.path.samestat(stat, self._stat):
+        if not os.path.samestat(found, self._stat):
             raise self._error("was deleted or replaced")
-        if stat.st_nlink > 1:
+        if found.st_nlink > 1:
             validate_single_name(self._path, self._name, PandiumError)
 
     def is_lost(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -121,9 +122,12 @@ class LockFile:
             pause *= 2
 
     def _try_to_acquire(self) -> int | None:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # If the path were a FIFO, a blocking call would wait forever for a writer.
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags, 0o666)
         is_locked = False
         try:
+            self._require_regular(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If the file was deleted after it was opened, other processes will lock a new file.
             is_locked = os.path.samestat(os.fstat(descriptor), Path(self._path).stat())
@@ -133,6 +137,10 @@ class LockFile:
             if not is_locked:
                 os.close(descriptor)
         return descriptor if is_locked else None
+
+    def _require_regular(self, descriptor: int) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{self._path!r} is not a regular file")
 
 
 def _release(descriptor: int) -> None:

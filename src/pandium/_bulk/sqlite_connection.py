@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from pandium._bulk.file_identity import FileIdentity, validate_single_name
+from pandium._bulk.file_identity import FileIdentity, validate_regular_files, validate_single_name
 from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium.errors import ConfigurationError, PandiumError
 
@@ -101,6 +101,7 @@ class Database:
         self._process_id = os.getpid()
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
+        self._real_path = ""
         self._queue: deque[QueuedWork[Any]] = deque()
         # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
@@ -225,7 +226,8 @@ class Database:
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
         self._lock_file = LockFile(f"{path}-lock")
-        with self._translate_errors(ConfigurationError), self._lock_file.hold(_LOCK_TIMEOUT):
+        self._real_path = path
+        with self._hold_lock(ConfigurationError):
             validate_single_name(Path(path), self.name, ConfigurationError)
             self._connect(path, prepare)
             self._identity = FileIdentity(Path(self._path), self.name)
@@ -350,11 +352,12 @@ class Database:
         return result
 
     @contextmanager
-    def _hold_lock(self) -> Iterator[None]:
+    def _hold_lock(self, error_type: type[PandiumError] = PandiumError) -> Iterator[None]:
         if self._lock_file is None:
             yield
             return
-        with self._translate_errors(PandiumError), self._lock_file.hold(_LOCK_TIMEOUT):
+        with self._translate_errors(error_type), self._lock_file.hold(_LOCK_TIMEOUT):
+            validate_regular_files(self._real_path)
             yield
 
     @contextmanager

@@ -49,7 +49,7 @@ def app() -> None:
       2    the command line is invalid
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
-      5    some runs did not finish within the time limit, and none failed
+      5    some runs or builds did not finish within the time limit, and none failed
       74   a file or the output could not be read or written
       130  interrupted by Ctrl-C
       141  the program reading the output closed the pipe
@@ -132,11 +132,14 @@ def _error_hint(error: pandium.PandiumError) -> str:
 def _error_exit_code(error: Exception) -> int:
     # These cases are checked in order:
     # 1. a ConfigurationError, before its base class ValueError
-    # 2. any other client error
-    # 3. a ValueError: the client rejected an argument that the user passed as an option
-    # 4. an OSError
+    # 2. a time limit, before its base class PandiumError
+    # 3. any other client error
+    # 4. a ValueError: the client rejected an argument that the user passed as an option
+    # 5. an OSError
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION
+    if isinstance(error, pandium.WaitTimeout):
+        return exit_codes.TIMEOUT
     if isinstance(error, pandium.PandiumError):
         return exit_codes.API
     return exit_codes.USAGE if isinstance(error, ValueError) else exit_codes.IO_ERROR

@@ -92,7 +92,8 @@ def _is_retryable(error: BaseException) -> bool:
 def _log_transient_error(state: RetryCallState) -> None:
     error = _error_of(state)
     if error is not None and not isinstance(error, NotFound):
-        _log.warning("polling trigger %s failed: %s", _wait_of(state).trigger_id, error)
+        wait = _wait_of(state)
+        _log.warning("polling %s failed: %s", wait.options.polled.format(wait.trigger_id), error)
 
 
 def _raise_timeout(state: RetryCallState) -> NoReturn:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classify", "PollStatus", "Polling", "TriggerWait", "WaitOptions"]
 
-PollStatus: TypeAlias = Callable[[str], Awaitable[TriggerStatus]]
+PollStatus: TypeAlias = Callable[[str], Awaitable[TriggerStatus | None]]
 Classify: TypeAlias = Callable[[TriggerStatus], Outcome]
 
 _log = logging.getLogger("pandium")
@@ -111,7 +111,8 @@ class WaitOptions:
     """
     The options that all triggers of one wait share.
 
-    :ivar poll_status: a function that takes a trigger id and requests the trigger's status.
+    :ivar poll_status: a function that takes a trigger id and requests the trigger's status. It may
+        return ``None`` if there is none yet.
     :ivar clock: the clock used for all times and sleeps.
     :ivar polling: the polling settings.
     :ivar timeout: the time limit for each trigger, in seconds from when it is added.
@@ -122,6 +123,7 @@ class WaitOptions:
         undocumented one.
     :ivar paused_until: a function that returns the clock time until which a rate limit pauses
         the client's requests.
+    :ivar polled: the name of what is polled, for log messages. ``{}`` stands for the trigger id.
     """
 
     poll_status: PollStatus
@@ -133,6 +135,7 @@ class WaitOptions:
     on_status: Callable[[TriggerStatus, TriggerWait], Awaitable[None] | None] | None = None
     on_unknown_status: Callable[[TriggerStatus], None] | None = None
     paused_until: Callable[[], float] = _never_paused
+    polled: str = "trigger {}"
 
 
 @attrs.define(eq=False)
@@ -198,7 +201,8 @@ class TriggerWait:
         """
         Poll once.
 
-        :returns: the status, or ``None`` if requests are paused or the poll timed out.
+        :returns: the status, or ``None`` if there is none yet, if requests are paused or if the
+            poll timed out.
         :raises PandiumError: if the request fails. A 404 response raises ``NotFound``.
         """
         if self._paused_until() > self.options.clock.now() + _ROUNDING_SECONDS:

@@ -19,6 +19,7 @@ from pandium.emulator.control import (
     routes_drift,
     routes_faults,
     routes_requests,
+    routes_runs,
     routes_settings,
     routes_state,
     routes_webhooks,
@@ -40,6 +41,7 @@ MODULES = (
     routes_settings,
     routes_webhooks,
     overview,
+    routes_runs,
 )
 
 

@@ -144,7 +144,7 @@ def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
         "tenants": [
             _tenant_row(one, last.get(one.id), service) for one in matching[: wanted.tenants]
         ],
-        "runs": [_run_row(one, service) for one in islice(reversed(runs), wanted.runs)],
+        "runs": [run_summary(one, service) for one in islice(reversed(runs), wanted.runs)],
         "requests": list(islice(_request_rows(service.requests), wanted.requests)),
     }
 
@@ -159,7 +159,8 @@ def _state(run: EmulatedRun) -> str:
     return "going" if run.has_appeared() else "waiting"
 
 
-def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
+def run_summary(run: EmulatedRun, service: Service) -> dict[str, Any]:
+    """Return a run as a row of the page."""
     clock = service.clock
     return {
         "id": run.id,
@@ -175,15 +176,16 @@ def _run_row(run: EmulatedRun, service: Service) -> dict[str, Any]:
 
 
 def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+    connections = service.store.connections(tenant)
     return {
         "id": tenant.id,
         "name": tenant.name,
         "integration": service.store.integrations[tenant.integration_id].name,
         "archived": tenant.archived,
         "paused": tenant.paused,
-        "connected": sum(one.connected for one in tenant.connections),
-        "connectors": len(tenant.connections),
-        "run": run and _run_row(run, service),
+        "connected": sum(connections.values()),
+        "connectors": len(connections),
+        "run": run and run_summary(run, service),
     }
 
 

@@ -9,7 +9,7 @@ from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error
 from pandium.emulator.control.rule_models import refusing
 from pandium.emulator.network.notifications import EVENT_TYPES, EventType
-from pandium.emulator.state.arguments import Arguments, Id
+from pandium.emulator.state.rules import Id, Record
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
@@ -17,7 +17,7 @@ NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 router = APIRouter(prefix="/webhooks", tags=["Webhooks"])
 
 
-class WebhookArguments(Arguments):
+class WebhookArguments(Record):
     """The URL that notifications are sent to, the types of the events, and the time limit."""
 
     url: str
@@ -25,7 +25,7 @@ class WebhookArguments(Arguments):
     timeout: Seconds = 10.0
 
 
-class PartnerUpdate(Arguments):
+class PartnerUpdate(Record):
     """The integration that a partner has updated, and the partner."""
 
     integration_id: Id
