@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.control.rule_models import refusing
 from pandium.emulator.network.notifications import EVENT_TYPES, EventType
 from pandium.emulator.state.rules import Id, Record
@@ -31,6 +31,13 @@ class PartnerUpdate(Record):
     integration_id: Id
     partner_id: int = 1
     partner_name: str = "Partner"
+
+
+WebhookBody = Annotated[
+    WebhookArguments,
+    example(url="http://127.0.0.1:9000/hook?secret=s3cret", events=["run_failed"]),
+]
+PartnerUpdateBody = Annotated[PartnerUpdate, example(integration_id=1)]
 
 
 class DeliveryView(BaseModel):
@@ -58,7 +65,7 @@ async def get_webhooks(request: Request) -> Response:
 
 
 @router.put("", response_model=WebhooksView)
-async def set_webhook(request: Request, body: WebhookArguments) -> Response:
+async def set_webhook(request: Request, body: WebhookBody) -> Response:
     """Send notifications of later events to a URL: once, unsigned, one after another."""
     service = service_of(request)
     with refusing():
@@ -81,7 +88,7 @@ async def remove_deliveries(request: Request) -> Response:
 
 
 @router.post("/partner-integration-updated", status_code=204, responses=NO_INTEGRATION)
-async def send_partner_update(request: Request, body: PartnerUpdate) -> Response:
+async def send_partner_update(request: Request, body: PartnerUpdateBody) -> Response:
     """Send the notification that a partner has updated an integration, and change nothing."""
     partner = body.model_dump(exclude={"integration_id"})
     service_of(request).webhooks.partner_integration_updated(body.integration_id, **partner)
