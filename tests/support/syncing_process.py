@@ -1,37 +1,46 @@
 """
-Sync tenants with a journal: the process that test_killed.py kills.
+Sync tenants with a journal: the process that `support.syncing.SyncingProcess` starts.
 
-Arguments: the event loop, the base URL, the journal, the number of tenants, the concurrency, and
-what the process does beside the sync: ``nothing``, ``read`` (it reads the journal's file all the
-time) or ``fork`` (a child syncs the same tenants). The process writes one JSON line when it starts,
-one for each result, and one at the end.
+Arguments: the event loop, and the options as JSON. The process writes one JSON line when it starts,
+one for each result and each warning, and one at the end. While it runs, it reads commands of one
+byte: ``f`` forks a child that syncs the same tenants, ``r`` reads the file of the journal again and
+again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import httpcore  # noqa: F401 - imported now, because a fork during an import can deadlock
+import tenacity  # noqa: F401 - as above
 
-from pandium import AsyncPandium, Polling, RunResult
+from pandium import AsyncPandium, PandiumError, Polling, RunResult
 from pandium._clock import RealClock, use_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
-# The speed of the clock: a lease of 10 seconds expires after half a second of real time.
-SPEED = 20.0
+BACKEND, OPTIONS = sys.argv[1], json.loads(sys.argv[2])
+# The speed of the clock: at 20, a lease of 10 seconds expires after half a second of real time.
+SPEED: float = OPTIONS["speed"]
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+# If a thread forks while another one is importing a module, the child can never import that module.
+# Wait until the first result, because by then all modules have been imported.
+may_fork = threading.Event()
 
 
 class FastClock(RealClock):
@@ -52,36 +61,84 @@ class FastClock(RealClock):
 
 
 def write(**fields: object) -> None:
-    sys.stdout.write(json.dumps(fields) + "\n")
-    sys.stdout.flush()
+    # A single call, because `sys.stdout` has a lock and a buffer, which a fork would copy.
+    os.write(1, json.dumps({"pid": os.getpid(), **fields}).encode() + b"\n")
+
+
+class WrittenLog(logging.Handler):
+    """A log handler that writes each record as a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write(warning=record.getMessage())
 
 
 def write_result(result: RunResult) -> None:
-    status = result.status and result.status.status
-    is_unknown = getattr(result.error, "outcome_unknown", None)
-    write(tenant=result.tenant_id, status=status, unknown=is_unknown, error=repr(result.error))
+    write(
+        tenant=result.tenant_id,
+        trigger=result.trigger_id,
+        status=result.status and result.status.status,
+        unknown=getattr(result.error, "outcome_unknown", None),
+        error=repr(result.error),
+    )
 
 
-def tenants(count: int) -> Iterator[int]:
-    yield from range(1, count + 1)
+async def tenants() -> AsyncIterator[int]:
+    """Yield the ids of all tenants, each one at the time when it is due."""
+    for number in range(1, OPTIONS["tenants"] + 1):
+        early = OPTIONS["began"] + number * OPTIONS["interval"] - time.time()
+        if early > 0:
+            await anyio.sleep(early)
+        yield number
 
 
-def read_again_and_again(path: Path) -> None:
+async def sync() -> None:
+    with use_clock(FastClock()):
+        client = AsyncPandium("key", base_url=OPTIONS["url"])
+    async with client:
+        write(started=True)
+        async with client.tenants.sync_all(
+            tenants(),
+            mode="normal",
+            journal=OPTIONS["journal"],
+            max_concurrency=OPTIONS["max_concurrency"],
+            poll=Polling(first=1.0, minimum=1.0, maximum=4.0),
+        ) as results:
+            async for result in results:
+                write_result(result)
+                may_fork.set()
+
+
+async def sync_and_report() -> None:
+    try:
+        await sync()
+    except PandiumError as error:
+        write(failed=f"{type(error).__name__}: {error}")
+    else:
+        write(done=True)
+    finally:
+        may_fork.set()
+
+
+# Commands
+
+
+def read_again_and_again() -> None:
     while True:
-        with suppress(FileNotFoundError):
-            path.read_bytes()
+        with suppress(OSError):
+            Path(OPTIONS["journal"]).read_bytes()
+        time.sleep(0.001)
 
 
-def fork_and_sync(*arguments: str) -> None:
+def fork_and_sync() -> None:
+    may_fork.wait()
     if child := os.fork():
         _, status = os.waitpid(child, 0)
-        if status:
+        if status and not os.WIFSIGNALED(status):
             os._exit(70)
         return
     signal.set_wakeup_fd(-1)  # this is the parent's event loop token
     try:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
-        anyio.run(main, *arguments, backend=sys.argv[1])
+        anyio.run(sync_and_report, backend=BACKEND)
     except BaseException:  # noqa: BLE001 - a forked child must not return into the parent's code
         traceback.print_exc()
         sys.stderr.flush()
@@ -89,40 +146,24 @@ def fork_and_sync(*arguments: str) -> None:
     os._exit(0)
 
 
-def start_beside(action: str, *arguments: str) -> threading.Thread:
-    if action == "fork":
-        thread = threading.Thread(target=fork_and_sync, args=(*arguments, "nothing"))
-    else:
-        thread = threading.Thread(
-            target=read_again_and_again, args=(Path(arguments[1]),), daemon=True
-        )
-    thread.start()
-    return thread
+def follow_commands(forks: list[threading.Thread]) -> None:
+    # Not `sys.stdin`, which has a lock that the interpreter would wait for when it exits.
+    while command := os.read(0, 1):
+        target: Any = {b"f": fork_and_sync, b"r": read_again_and_again}[command]
+        thread = threading.Thread(target=target, daemon=command == b"r")
+        thread.start()
+        if command == b"f":
+            forks.append(thread)
 
 
-async def main(*arguments: str) -> None:
-    url, journal, count, max_concurrency, action = arguments
-    thread: threading.Thread | None = None
-    with use_clock(FastClock()):
-        client = AsyncPandium("key", base_url=url)
-    async with client:
-        write(started=True)
-        async with client.tenants.sync_all(
-            tenants(int(count)),
-            mode="normal",
-            journal=journal,
-            max_concurrency=int(max_concurrency),
-            poll=Polling(first=1.0, minimum=1.0, maximum=4.0),
-        ) as results:
-            async for result in results:
-                write_result(result)
-                if thread is None and action != "nothing":
-                    thread = start_beside(action, *arguments[:-1])
-        if thread is not None and not thread.daemon:
-            await anyio.to_thread.run_sync(thread.join)
-        write(done=True)
+async def main() -> None:
+    forks: list[threading.Thread] = []
+    threading.Thread(target=follow_commands, args=(forks,), daemon=True).start()
+    await sync_and_report()
+    for thread in forks:
+        await anyio.to_thread.run_sync(thread.join)
 
 
 if __name__ == "__main__":
-    backend, *arguments = sys.argv[1:]
-    anyio.run(main, *arguments, backend=backend)
+    logging.getLogger("pandium").addHandler(WrittenLog())
+    anyio.run(main, backend=BACKEND)

@@ -1,0 +1,165 @@
+"""Processes that sync tenants with a shared journal, and what they report."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from pandium.emulator import Emulator
+
+SCRIPT = Path(__file__).with_name("syncing_process.py")
+TIME_LIMIT = 120.0
+BACKENDS = itertools.cycle(["asyncio", "trio"])
+
+
+@attrs.frozen
+class JobOptions:
+    """
+    The options of a process that syncs tenants.
+
+    :ivar tenants: the number of tenants. Their ids are 1, 2, 3 and so on.
+    :ivar speed: the speed of the client's clock.
+    :ivar began: the time at which the job began, as a timestamp.
+    :ivar interval: the time after which the next tenant is due, in seconds.
+    """
+
+    url: str
+    journal: str
+    tenants: int
+    max_concurrency: int = 6
+    speed: float = 20.0
+    began: float = 0.0
+    interval: float = 0.0
+
+
+class SyncingProcess:
+    """
+    A process that runs syncing_process.py, and the children that it forks.
+
+    :ivar lines: the JSON lines that these processes have written.
+    :ivar noise: other lines, such as tracebacks.
+    """
+
+    def __init__(self, options: JobOptions) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.noise: list[str] = []
+        self.popen = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "error",
+                SCRIPT,
+                next(BACKENDS),
+                json.dumps(attrs.asdict(options)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._has_started = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.noise.append(line)
+            self._has_started.set()
+        self._has_started.set()
+
+    def wait_for_start(self) -> None:
+        assert self._has_started.wait(TIME_LIMIT)
+        assert self.lines, self.noise
+
+    def wait_for_request(self, emulator: Emulator) -> None:
+        """Wait until the emulator has received another request that is not a poll."""
+        before = count_posts(emulator)
+        self.wait_for_start()
+        while self.popen.poll() is None and count_posts(emulator) == before:
+            time.sleep(0.01)
+
+    def is_running(self) -> bool:
+        return self.popen.poll() is None
+
+    def command(self, name: str) -> None:
+        """Make the process ``fork``, or ``read`` its journal from now on."""
+        assert self.popen.stdin is not None
+        with suppress(BrokenPipeError):
+            self.popen.stdin.write(name[0])
+            self.popen.stdin.flush()
+
+    def kill(self) -> None:
+        """Kill the process, but not its children."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def end(self) -> None:
+        """Kill the process and wait until its children have ended."""
+        self.kill()
+        self.wait()
+
+    def suspend(self) -> None:
+        self.popen.send_signal(signal.SIGSTOP)
+        os.waitpid(self.popen.pid, os.WUNTRACED)
+
+    def resume(self) -> None:
+        self.popen.send_signal(signal.SIGCONT)
+
+    def wait(self) -> None:
+        """Wait until the process and its children have ended."""
+        limit = threading.Timer(TIME_LIMIT, self.popen.kill)
+        limit.start()
+        self._reader.join(TIME_LIMIT)
+        assert not self._reader.is_alive(), "the process or one of its children has not ended"
+        self.popen.wait()
+        limit.cancel()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+
+    def results(self) -> dict[int, dict[str, Any]]:
+        """Wait for the process to end and return its results, one per tenant."""
+        self.wait()
+        assert not self.noise
+        assert self.popen.returncode == 0
+        return results_by_process(self.lines)[self.popen.pid]
+
+
+def results_by_process(lines: list[dict[str, Any]]) -> dict[int, dict[int, dict[str, Any]]]:
+    """
+    Return the results of each process that has ended without an error.
+
+    Each of them must have reported each of its tenants once.
+    """
+    ended = [line["pid"] for line in lines if "done" in line]
+    assert len(ended) == len(set(ended))
+    return {pid: results_of(pid, lines) for pid in ended}
+
+
+def results_of(pid: int, lines: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return the results of one process, which must have reported no tenant twice."""
+    results = [line for line in lines if line["pid"] == pid and "tenant" in line]
+    found = {line["tenant"]: line for line in results}
+    assert len(found) == len(results), results
+    return found
+
+
+def count_posts(emulator: Emulator) -> int:
+    return sum(count for (method, *_), count in dict(emulator.counts).items() if method == "POST")
