@@ -1,33 +1,37 @@
 """The control API's routes for the page limit, random schedules and paused integrations."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.runs.schedules import MINUTE
-from pandium.emulator.state.arguments import Arguments
-from pandium.emulator.state.snapshot_models import IntegrationState
+from pandium.emulator.state.record_models import Integration
+from pandium.emulator.state.rules import Record
 
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 
 router = APIRouter(tags=["Settings"])
 
 
-class ScheduleDelayState(Arguments):
+class ScheduleDelayState(Record):
     """The longest delay of a scheduled run in seconds, and the seed of the random delays."""
 
     within: float = Field(default=0.0, ge=0, le=MINUTE)
     seed: int = 0
 
 
-class Settings(Arguments):
+class Settings(Record):
     """How the service behaves. A `page_limit` of null is the documented maximum of 500."""
 
     page_limit: int | None = Field(default=None, ge=1)
     schedule_delay: ScheduleDelayState = ScheduleDelayState()
+
+
+SettingsBody = Annotated[Settings, example(page_limit=50, schedule_delay={"within": 30})]
 
 
 @router.get("/settings", response_model=Settings)
@@ -37,7 +41,7 @@ async def get_settings(request: Request) -> Response:
 
 
 @router.patch("/settings", response_model=Settings)
-async def change_settings(request: Request, body: Settings) -> Response:
+async def change_settings(request: Request, body: SettingsBody) -> Response:
     """Change the page limit, the randomization of schedules, or both."""
     service = service_of(request)
     if "page_limit" in body.model_fields_set:
@@ -49,7 +53,7 @@ async def change_settings(request: Request, body: Settings) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/pause",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
@@ -59,7 +63,7 @@ async def pause_integration(request: Request, integration_id: int) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/resume",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def resume_integration(request: Request, integration_id: int) -> Response:
