@@ -190,6 +190,8 @@ async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
         async for result in results:
             assert_type(result, RunResult)
             assert_type(result.error, Exception | None)
+            assert_type(result.outcome, Outcome)
+            assert_type(result.outcome_unknown, bool)
             assert_type(result.status, TriggerStatus | None)
     async with client.runs.as_completed(trigger_all(client)):
         pass
@@ -280,6 +282,8 @@ async def bulk_sync(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
             assert_type(result.trigger_id, str | None)
             assert_type(results.progress, Progress)
             assert_type(results.progress.polls, int)
+            assert_type(results.progress.total, int | None)
+            assert_type(results.progress.recorded, int)
     client.tenants.sync_all(
         range(9),
         mode=RunMode.INIT,
