@@ -17,7 +17,7 @@ from pandium._validation import validate_choice
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 __all__ = ["Config", "KeyFunction", "Secret", "resolve"]
 
@@ -84,6 +84,17 @@ class Secret:
         finally:
             del value
 
+    def redact_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return headers with the key replaced, which is fast if they do not contain it."""
+        plain = dict(headers.items())
+        # A text that is shorter than the key cannot contain it, unless the key itself can be
+        # decoded. Examining all other texts together takes a tenth of the time.
+        shortest = 0 if set(self._value) & set("\\%&") else len(self._value)
+        long = [text for item in plain.items() for text in item if len(text) >= shortest]
+        if long and self.redact(text := "\n".join(long)) != text:
+            plain = self.redact(plain)
+        return plain
+
     def is_same_as(self, other: Secret) -> bool:
         """Return whether another secret is the same key."""
         return bool(self._value == other._value)
@@ -131,6 +142,12 @@ class KeyFunction:
                 return known
         self._recent.append(secret)
         return secret
+
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers with the keys replaced. See `Secret.redact_headers`."""
+        for secret in tuple(self._recent):
+            headers = secret.redact_headers(headers)
+        return headers
 
     def redact(self, value: Any) -> Any:
         """Replace the keys that were returned last with ``***``. See `Secret.redact`."""

@@ -47,7 +47,7 @@ class RateLimitGate:
         :raises RateLimited: immediately, if the pause lasts longer than ``max_seconds``.
         """
         await self._wait_until_resumed(max_seconds)
-        if self._pacer is None:
+        if self._pacer is None or self._pacer.count_now():
             return
         await self._pacer.wait()
         while self.paused_until > self._clock.now():
@@ -86,15 +86,24 @@ class RequestPacer:
         self._next_regular = -inf
         self._turn = anyio.Lock(fast_acquire=True)
 
+    def count_now(self) -> bool:
+        """Count a request if it may be sent now. Return whether it may."""
+        return not self._turn.locked() and self._try_to_count() <= 0
+
     async def wait(self) -> None:
         """Wait until the next request may be sent, and count it."""
         async with self._turn:
-            while (seconds := self._delay()) > _ROUNDING_SECONDS:
+            while (seconds := self._try_to_count()) > 0:
                 await self._clock.sleep(seconds)
-            self._next_regular = max(self._next_regular, self._clock.now()) + self._interval
 
-    def _delay(self) -> float:
-        return self._next_regular - self._allowance - self._clock.now()
+    def _try_to_count(self) -> float:
+        """Count a request if it may be sent now. Return the delay until then, in seconds."""
+        now = self._clock.now()
+        delay = self._next_regular - self._allowance - now
+        if delay > _ROUNDING_SECONDS:
+            return delay
+        self._next_regular = max(self._next_regular, now) + self._interval
+        return 0.0
 
 
 class RetryBudget:

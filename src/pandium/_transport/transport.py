@@ -206,7 +206,7 @@ class Transport:
             path=urlsplit(spec.path).path if spec.is_signed else spec.path,
             template=spec.template,
             status_code=response.status,
-            headers=_redact_headers(_visible_headers(spec, response), self.config.api_key.redact),
+            headers=self.config.api_key.redact_headers(_visible_headers(spec, response)),
             elapsed=attempts[-1].seconds,
             attempt=len(attempts),
         )
@@ -246,13 +246,6 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
     if spec.accepts_redirect:  # the signed URL is in `location`
         return {k: v for k, v in response.headers.items() if k.lower() != "location"}
     return response.headers
-
-
-def _redact_headers(headers: Mapping[str, str], redact: Callable[[Any], Any]) -> Mapping[str, str]:
-    # Most headers do not contain the key. Examining them together takes a tenth of the time.
-    text = "\n".join([*headers, *headers.values()])
-    redacted: Mapping[str, str] = headers if redact(text) == text else redact(dict(headers))
-    return redacted
 
 
 def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:
