@@ -6,16 +6,11 @@ import asyncio
 import copy
 import itertools
 import ssl
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import anyio
 import httpx
 import pytest
-from httpx_aiohttp import AiohttpTransport
-from pyreqwest.client import ClientBuilder
-from pyreqwest.compatibility.httpx import HttpxTransport
 
 from pandium import (
     AsyncPandium,
@@ -32,6 +27,7 @@ from pandium import (
 )
 from support import KEY
 from support import servers as bad
+from support.engines import ENGINES, over_httpx
 from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
@@ -58,31 +54,6 @@ TRANSPORT_ERRORS = sorted(
     ),
     key=lambda cls: cls.__name__,
 )
-
-
-@asynccontextmanager
-async def over_httpx() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
-        yield client
-
-
-@asynccontextmanager
-async def over_aiohttp() -> AsyncIterator[httpx.AsyncClient]:
-    transport = AiohttpTransport(client=aiohttp.ClientSession)
-    async with httpx.AsyncClient(transport=transport) as client:
-        yield client
-
-
-@asynccontextmanager
-async def over_pyreqwest() -> AsyncIterator[httpx.AsyncClient]:
-    async with (
-        ClientBuilder().build() as engine,
-        httpx.AsyncClient(transport=HttpxTransport(engine)) as client,
-    ):
-        yield client
-
-
-ENGINES = {"httpx": over_httpx, "aiohttp": over_aiohttp, "pyreqwest": over_pyreqwest}
 
 
 @pytest.mark.asyncio
