@@ -78,10 +78,12 @@ class AsyncPandium:
         httpx, and ``disconnect``.
     :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
     :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
-    :ivar runs: the operations on runs. ``status``, ``wait``, ``as_completed`` and ``wait_all``
-        take the trigger that a sync returns, and ``log`` and ``log_url`` take a run id.
-    :ivar tenants: the operations on tenants: ``list``, ``create``, ``update``, ``archive``,
-        ``sync``, ``sync_all``, ``release``, ``metadata``, ``update_metadata`` and ``runs``.
+    :ivar runs: the operations on runs. ``status``, ``find``, ``wait``, ``as_completed`` and
+        ``wait_all`` take the trigger that a sync returns, and ``log`` and ``log_url`` take a run
+        id.
+    :ivar tenants: the operations on tenants: ``list``, ``find``, ``create``, ``update``,
+        ``archive``, ``sync``, ``sync_all``, ``release``, ``metadata``, ``update_metadata`` and
+        ``runs``.
     """
 
     builds: Builds

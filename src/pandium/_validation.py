@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "as_attrs_validator",
     "encode_path_segment",
+    "tenant_id_of",
     "validate_auto_or_flag",
     "validate_callable",
     "validate_choice",
@@ -231,7 +232,13 @@ def validate_path(path: object) -> str:
 
 
 def encode_path_segment(argument: str, value: object) -> str:
-    """Validate an id and percent-encode it, so that it cannot address another endpoint."""
+    """
+    Validate an id and percent-encode it, so that it cannot address another endpoint.
+
+    A ``Tenant`` is accepted in place of a tenant's id.
+    """
+    if argument == "tenant_id":
+        value = tenant_id_of(value)
     if isinstance(value, (bool, float)):
         raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
     text = str(validate_query_value(argument, value, "an id"))
@@ -352,13 +359,17 @@ def validate_trigger_id(trigger: object) -> str:
 
 def validate_tenant_id(tenant: object) -> int:
     """Validate a ``Tenant`` or its id, and return the id."""
-    value = tenant.id if isinstance(tenant, Tenant) else tenant
-    tenant_id = _as_whole_number(value)
+    tenant_id = _as_whole_number(tenant_id_of(tenant))
     if tenant_id is None:
         raise ValueError(f"tenants must contain ids or Tenants, not {tenant!r}")
     if abs(tenant_id) > _LARGEST_ID:
         raise ValueError(f"tenants must contain ids of at most 64 bits, not {tenant!r}")
     return tenant_id
+
+
+def tenant_id_of(tenant: object) -> object:
+    """Return the id of a ``Tenant``, or any other value unchanged."""
+    return tenant.id if isinstance(tenant, Tenant) else tenant
 
 
 def validate_journal_path(journal: object) -> Path | None:

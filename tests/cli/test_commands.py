@@ -44,6 +44,8 @@ COMMANDS = [
     ("releases default 1", "GET /v2/integrations/1/releases/default"),
     ("releases latest 1", "GET /v2/integrations/1/releases/latest"),
     ("tenants list --integration 1 --user-name ann", "GET /v2/tenants"),
+    ("tenants find 1 --integration 1", "GET /v2/tenants"),
+    ("tenants find --name acme", "GET /v2/tenants"),
     ("tenants create new 1 --release-channel Latest --configs {}", "POST /v2/tenants"),
     ("tenants update 1 --paused --set archived=true", "PATCH /v2/tenants/1"),
     ("tenants archive 1", "DELETE /v2/tenants/1"),
@@ -86,6 +88,27 @@ def test_a_run_can_be_followed_from_its_trigger(
     assert "run 1: Succeeded\n" in capsys.readouterr().out
     assert run(["runs", "log-url", "1"]) == 0
     assert capsys.readouterr().out.startswith("http://")
+
+
+def test_a_run_is_found_by_its_trigger(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`runs find` shows the run that a trigger started, or ends with exit code 4."""
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    run(["tenants", "sync", "1"])
+    capsys.readouterr()
+    assert run(["runs", "find", "1", "--tenant", "1", "-f", "jsonl"]) == 0
+    assert json.loads(capsys.readouterr().out)["triggers"][0]["id"] == 1
+    assert run(["runs", "find", "2", "--tenant", "1"]) == 4
+    assert capsys.readouterr().err == "pandium-api: error: no such run was found\n"
+
+
+def test_finding_a_tenant_requires_an_id_or_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """`tenants find` without an id and a name is a usage error. No match is exit code 4."""
+    assert run(["tenants", "find"]) == 2
+    assert "specify a tenant id or --name" in capsys.readouterr().err
+    assert run(["tenants", "find", "--name", "other"]) == 4
+    assert capsys.readouterr().err == "pandium-api: error: no such tenant was found\n"
 
 
 def test_a_listing_is_limited_unless_all_is_given(

@@ -265,6 +265,17 @@ def late(seconds: float) -> Behavior:
     return Behavior("late", play, keeps=True)
 
 
+def together(count: int) -> Behavior:
+    """Respond to ``count`` requests once all of them have arrived."""
+    barrier = asyncio.Barrier(count)
+
+    async def play(wire: Wire) -> None:
+        await barrier.wait()
+        await wire.send(answer(wire.good))
+
+    return Behavior(f"{count} together", play, keeps=True)
+
+
 def body_in_pieces(seconds: float) -> Behavior:
     async def play(wire: Wire) -> None:
         whole = answer(wire.good)

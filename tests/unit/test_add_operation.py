@@ -107,8 +107,8 @@ def required_arguments(name: str, method: Any) -> dict[str, Any]:
 
 
 async def send(method: Any, arguments: dict[str, Any]) -> None:
-    """Call a method, ignoring that the server rejects its request."""
-    with suppress(PandiumError):
+    """Call a method, ignoring that the server rejects its request or an argument is missing."""
+    with suppress(PandiumError, ValueError):  # `find` requires one of several optional arguments
         result = method(**arguments)
         if isinstance(result, Listing):
             await result.first()

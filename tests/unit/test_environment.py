@@ -11,7 +11,7 @@ import pytest
 
 from pandium import ConfigurationError
 from pandium._http import environment
-from pandium._http.environment import NoProxy, create_ssl_context, read_proxies
+from pandium._http.environment import NoProxy, Proxies, create_ssl_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,16 +71,19 @@ def test_no_proxy_in_every_form(
     assert NoProxy.from_environment().matches(httpx.URL(url)) is matches
 
 
-def test_proxies_are_read_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_selected_by_scheme_and_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each variable sets the proxy for its scheme, with or without `http://`."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("ALL_PROXY", "socks5://user:secret@proxy.example")
-    proxies = read_proxies()
-    assert {pattern: str(proxy.url) for pattern, proxy in proxies.items()} == {
-        "https://": "http://proxy.example:3128",
-        "all://": "socks5://proxy.example",
-    }
-    assert proxies["all://"].auth == ("user", "secret")
+    monkeypatch.setenv("NO_PROXY", "direct.example")
+    proxies = Proxies.from_environment()
+    https, other = (proxies.for_url(httpx.URL(f"{s}://api.example")) for s in ("https", "http"))
+    assert https is not None
+    assert other is not None
+    assert https.url == "http://proxy.example:3128"
+    assert other.url == "socks5://proxy.example"
+    assert other.auth == ("user", "secret")
+    assert proxies.for_url(httpx.URL("https://direct.example")) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_an_invalid_proxy_is_named_without_its_url(
     """An invalid proxy is a `ConfigurationError` that names the variable, but not its value."""
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a valid proxy URL$"):
-        read_proxies()
+        Proxies.from_environment()
 
 
 @pytest.fixture

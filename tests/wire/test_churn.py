@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import httpcore2
 import pytest
 import trio
 from anyio import wait_all_tasks_blocked
@@ -53,21 +55,33 @@ async def serving(*script: Behavior, **options: Any) -> AsyncIterator[Misbehavin
 
 
 @asynccontextmanager
-async def a_client(server: Misbehaving, **options: Any) -> AsyncIterator[AsyncPandium]:
-    """Open a client and assert that nothing is in flight afterwards."""
-    async with AsyncPandium(KEY, base_url=server.url, timeout=PATIENT, **options) as client:
+async def a_client(
+    server: Misbehaving, max_connections: int, **options: Any
+) -> AsyncIterator[AsyncPandium]:
+    """Open a client and assert that no slot and no connection is lost afterwards."""
+    async with AsyncPandium(
+        KEY, base_url=server.url, timeout=PATIENT, max_connections=max_connections, **options
+    ) as client:
         yield client
-        assert_nothing_in_flight(client)
+        await assert_nothing_is_lost(client, server, max_connections)
 
 
-def assert_nothing_in_flight(client: AsyncPandium) -> None:
-    connections: Any = client._transport.connections
-    pool = connections._client._transport._pool
-    assert not pool._busy
-    assert len(pool._idle) <= connections._max_connections
-    assert all(connection.is_idle() for _, connection in pool._idle)
-    assert connections._slots.value == connections._max_connections
-    assert connections._slots.statistics().tasks_waiting == 0
+async def assert_nothing_is_lost(client: AsyncPandium, server: Misbehaving, slots: int) -> None:
+    """Assert that as many calls as there are slots run at once, and no other connection is open."""
+    server.play([bad.together(slots)] * slots)
+    with anyio.fail_after(PATIENT):
+        async with anyio.create_task_group() as group:
+            for _ in range(slots):
+                group.start_soon(assert_a_call_succeeds, client)
+    await server.until(lambda: server.open == slots)
+    assert count_connections(server) == slots
+
+
+def count_connections(server: Misbehaving) -> int:
+    """Return the number of connections to a server that are in memory, open or closed."""
+    gc.collect()
+    connections = [each for each in gc.get_objects() if type(each) is httpcore2.AsyncHTTPConnection]
+    return sum(f":{server.port}'" in connection.info() for connection in connections)
 
 
 async def assert_a_call_succeeds(client: AsyncPandium) -> None:
@@ -171,8 +185,7 @@ async def test_a_client_works_after_thousands_of_timeouts(cut: Cut, play: str) -
                 group.start_soon(worker, client, CALLS // AT_ONCE)
         assert sum(ends.values()) == CALLS // AT_ONCE * AT_ONCE
         assert ends["cut"] > CALLS / 20
-        assert_nothing_in_flight(client)
-        server.play([])
+        await assert_nothing_is_lost(client, server, SLOTS)
         await assert_twenty_calls_succeed(client, server)
 
 
@@ -346,9 +359,9 @@ async def test_canceled_while_writing(is_native: bool) -> None:  # noqa: FBT001
                 await server.until(lambda: server.seen == 1)
                 await wait_all_tasks_blocked()
                 await call.cut()
+            server.hang_up()
             await assert_twenty_calls_succeed(client, server)
         assert server.effects["PATCH", "/v2/tenants/7/metadata"] == 0
-        server.hang_up()
 
 
 @EACH_WAY
@@ -439,6 +452,20 @@ async def test_closing_discards_a_connection_being_made() -> None:
         await server.until_idle()
 
 
+async def test_closing_ends_calls_that_are_rate_limited() -> None:
+    """If a client is closed during a rate limit, the calls that wait for its end are not sent."""
+    async with serving(bad.status("429 Too Many Requests", Retry_After="0.5")) as server:
+        client = AsyncPandium(KEY, base_url=server.url, retry=Retry(attempts=1))
+        with pytest.raises(errors.RateLimited):
+            await client.runs.status("t-1")
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(expect_an_error_on_closing, client)
+            await wait_all_tasks_blocked()
+            await client.aclose()
+        assert server.seen == 1
+
+
 async def expect_an_error_on_closing(client: AsyncPandium) -> None:
     with pytest.raises(errors.PandiumError, match="the client is closed"):
         await client.runs.status("t-1")
@@ -465,8 +492,8 @@ async def test_waiting_for_a_slot_is_in_order_and_without_a_timeout() -> None:
             async with anyio.create_task_group() as group:
                 for number in range(20):
                     group.start_soon(hasty.runs.status, f"t-{number}")
+            arrived = [request.path for request in server.requests]
         paths = [f"/v2/runs/triggers/t-{number}/status" for number in range(20)]
-        arrived = [request.path for request in server.requests]
         # trio starts tasks in random order.
         assert (arrived if is_on_asyncio() else sorted(arrived)) == (
             paths if is_on_asyncio() else sorted(paths)

@@ -31,6 +31,18 @@ async def test_each_request_is_one_debug_line(
     assert KEY not in caplog.text
 
 
+async def test_nothing_is_logged_at_level_info(
+    httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At level INFO, neither our logger nor httpx's logs a request."""
+    httpx_mock.add_response(status_code=404)
+    with caplog.at_level(logging.INFO):
+        async with AsyncPandium(KEY) as client:
+            with pytest.raises(NotFound):
+                await client.tenants.metadata(7)
+    assert caplog.messages == []
+
+
 async def test_a_retry_is_a_warning(
     httpx_mock: HTTPXMock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import click
 
+from pandium import PandiumError
 from pandium._cli.options import get_option
 from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
 from pandium._cli.output.terminal import note
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     ClientCall: TypeAlias = Callable[[AsyncPandium], Awaitable[Any]]
 
-__all__ = ["fetch_json", "fetch_listing", "fetch_record"]
+__all__ = ["fetch_found", "fetch_json", "fetch_listing", "fetch_record"]
 
 _DEFAULT_LIMIT = 100
 
@@ -54,6 +55,24 @@ def fetch_record(fetch: ClientCall, kind: str) -> int:
     :returns: the exit code.
     """
     return run(partial(_write_records, fetch, kind, get_option("format", "table")))
+
+
+def fetch_found(find: ClientCall, kind: str) -> int:
+    """
+    Search for a record and print it.
+
+    :param find: a coroutine function that takes the client and returns the record or ``None``.
+    :param kind: the class name of the record.
+    :returns: the exit code.
+    """
+
+    async def find_or_raise(client: AsyncPandium) -> Any:
+        found = await find(client)
+        if found is None:
+            raise PandiumError(f"no such {kind.lower()} was found")
+        return found
+
+    return fetch_record(find_or_raise, kind)
 
 
 async def _write_records(

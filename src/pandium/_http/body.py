@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["BoundedBody", "UnreadableBodyError"]
+__all__ = ["BoundedBody", "UnreadableResponseError"]
 
 _log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -20,11 +20,12 @@ _MAX_ENCODINGS = 2  # a response with more is likely an attack on the client's C
 _MAX_PART = 2**20
 
 
-class UnreadableBodyError(Exception):
+class UnreadableResponseError(Exception):
     """
-    The body is too large or cannot be decompressed. This error never reaches users.
+    The response is too large, cannot be decompressed or has an invalid redirect.
 
-    It is not a `DecodeError`, because a user-supplied transport could raise one too.
+    This error never reaches users, who get a `DecodeError` instead. It is a class of its own,
+    because a user-supplied transport could raise a `DecodeError` too.
     """
 
 
@@ -45,7 +46,7 @@ class BoundedBody:
         """
         Read a response body to the end and return it.
 
-        :raises UnreadableBodyError: if the body is too large or cannot be decompressed.
+        :raises UnreadableResponseError: if the body is too large or cannot be decompressed.
         """
         if response.is_stream_consumed:  # a mock has already read and decoded it
             self._feed(await response.aread())
@@ -55,7 +56,7 @@ class BoundedBody:
         try:
             async for chunk in chunks:
                 self._feed(chunk)
-        except UnreadableBodyError:
+        except UnreadableResponseError:
             # Exhaust the generators. Trio warns about any that are left to the garbage collector.
             await response.aclose()
             with suppress(Exception):
@@ -77,11 +78,11 @@ class BoundedBody:
         self._remaining -= len(chunk)
         if self._remaining < 0:
             self._remaining = 0
-            raise UnreadableBodyError(f"the response is larger than {self._max_bytes} bytes")
+            raise UnreadableResponseError(f"the response is larger than {self._max_bytes} bytes")
 
     def _finish(self) -> bytes:
         if any(decoder.is_truncated for decoder in self._decoders):
-            raise UnreadableBodyError("the compressed response is truncated")
+            raise UnreadableResponseError("the compressed response is truncated")
         return self.partial()
 
 
@@ -110,7 +111,7 @@ class _Decompressor:
         try:
             part = self._decompressor.decompress(chunk, max_bytes)
         except zlib.error as error:
-            raise UnreadableBodyError(f"the response cannot be decompressed: {error}") from None
+            raise UnreadableResponseError(f"the response cannot be decompressed: {error}") from None
         return part, self._decompressor.unused_data or self._decompressor.unconsumed_tail
 
     def _begin_member(self, chunk: bytes) -> bool:
@@ -130,9 +131,9 @@ def _decompressors_for(encoding: str) -> list[_Decompressor]:
     names = [name for part in encoding.split(",") if (name := part.strip().lower())]
     names = [name for name in reversed(names) if name != "identity"]
     if len(names) > _MAX_ENCODINGS:
-        raise UnreadableBodyError(f"the response has too many content encodings: {len(names)}")
+        raise UnreadableResponseError(f"the response has too many content encodings: {len(names)}")
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
             text = f"the response has an unsupported content encoding: {name[:40]!r}"
-            raise UnreadableBodyError(text)
+            raise UnreadableResponseError(text)
     return [_Decompressor() for _ in names]

@@ -15,7 +15,7 @@ import attrs
 import httpx
 
 from pandium._cancellation import CancellationGuard
-from pandium._http.body import BoundedBody
+from pandium._http.body import BoundedBody, UnreadableResponseError
 from pandium._http.environment import is_connectable
 from pandium._http.errors import (
     is_from_server,
@@ -36,7 +36,7 @@ from pandium.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
     from types import TracebackType
 
     from pandium._clock import Clock
@@ -234,7 +234,7 @@ class Connections:
         guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
-                return await _send(client, request, progress)
+                return await _read(self._start(client, request), progress)
         except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
             if (response := _response_of_hook(error, request)) is not None:
                 return response
@@ -253,6 +253,20 @@ class Connections:
         # Raise outside the handler. Otherwise the httpx error, which refers to the request, would
         # be attached as the context.
         raise failure from cause
+
+    def _start(
+        self, client: httpx.AsyncClient, request: httpx.Request
+    ) -> Awaitable[httpx.Response]:
+        """Send a request and return the response, whose body has not been read."""
+        if not self._is_borrowed:
+            # `AsyncClient.send` would take a tenth of the duration of a call for redirects,
+            # credentials, cookies and hooks. respx patches `_transport_for_url`.
+            transport = client._transport_for_url(request.url)  # noqa: SLF001 - not public
+            return transport.handle_async_request(request)
+        if isinstance(request.url, _SignedURL):
+            # The client may have credentials. Do not send them to the storage host.
+            return client.send(request, auth=None, stream=True, follow_redirects=False)
+        return client.send(request, stream=True, follow_redirects=False)
 
     def _translate(
         self, error: Exception, request: httpx.Request, progress: _ExchangeProgress
@@ -281,6 +295,7 @@ class Connections:
 
     def _open_client(self) -> httpx.AsyncClient:
         if self._client is None:
+            self.raise_if_closed()  # the client may have been closed while it was rate limited
             self._client = _import_pool().create_http_client(self._max_connections)
         return self._client
 
@@ -402,20 +417,25 @@ class _ExchangeProgress:
         return Response(response.status_code, response.headers, self.body.partial())
 
 
-async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, progress: _ExchangeProgress
-) -> Response:
-    if isinstance(request.url, _SignedURL):
-        # A user-supplied client may have credentials. Do not send them to the storage host.
-        send = client.send(request, auth=None, stream=True, follow_redirects=False)
-    else:
-        send = client.send(request, stream=True, follow_redirects=False)
-    response = progress.response = await send
+async def _read(start: Awaitable[httpx.Response], progress: _ExchangeProgress) -> Response:
+    response = await start
     try:
+        _validate_redirect(response)
+        progress.response = response
         content = await progress.body.read(response)
     finally:
         await response.aclose()
     return Response(response.status_code, response.headers, content)
+
+
+def _validate_redirect(response: httpx.Response) -> None:
+    if not response.has_redirect_location:
+        return
+    with suppress(httpx.InvalidURL, ValueError):
+        url = httpx.URL(response.headers["location"])
+        if not url.scheme or is_connectable(url):
+            return
+    raise UnreadableResponseError("the response redirects to an invalid URL")
 
 
 def _timeout_error(seconds: float, *, is_not_sent: bool) -> PandiumError:

@@ -16,27 +16,47 @@ import httpx
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from ipaddress import IPv4Network, IPv6Network
 
-__all__ = ["NoProxy", "create_ssl_context", "is_connectable", "read_proxies"]
+__all__ = ["NoProxy", "Proxies", "create_ssl_context", "is_connectable"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PORT = 65535
 
 
-def read_proxies() -> dict[str, httpx.Proxy]:
+class Proxies:
     """
-    Return the proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, keyed by URL pattern.
+    The proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, and the exceptions in `NO_PROXY`.
 
-    :raises ConfigurationError: if a URL is invalid. The message does not show the URL, which may
-        contain a password.
+    :param by_scheme: the proxy for each URL scheme, and for ``all``.
+    :param no_proxy: the hosts that are accessed without a proxy.
     """
-    found = getproxies()
-    return {
-        f"{scheme}://": _parse_proxy(f"{scheme.upper()}_PROXY", found[scheme])
-        for scheme in ("http", "https", "all")
-        if found.get(scheme)
-    }
+
+    def __init__(self, by_scheme: Mapping[str, httpx.Proxy], no_proxy: NoProxy) -> None:
+        self._by_scheme = by_scheme
+        self._no_proxy = no_proxy
+
+    @classmethod
+    def from_environment(cls) -> Proxies:
+        """
+        Create an instance from the environment variables.
+
+        :raises ConfigurationError: if a URL is invalid. The message does not show the URL, which
+            may contain a password.
+        """
+        found = getproxies()
+        by_scheme = {
+            scheme: _parse_proxy(f"{scheme.upper()}_PROXY", found[scheme])
+            for scheme in ("http", "https", "all")
+            if found.get(scheme)
+        }
+        return cls(by_scheme, NoProxy.from_environment())
+
+    def for_url(self, url: httpx.URL) -> httpx.Proxy | None:
+        """Return the proxy through which to access a URL, or ``None``."""
+        proxy = self._by_scheme.get(url.scheme) or self._by_scheme.get("all")
+        return None if proxy is None or self._no_proxy.matches(url) else proxy
 
 
 def _parse_proxy(variable: str, value: str) -> httpx.Proxy:

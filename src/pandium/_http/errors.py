@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 from httpx._client import BoundAsyncStream
 
-from pandium._http.body import UnreadableBodyError
+from pandium._http.body import UnreadableResponseError
 from pandium.errors import ConnectFailed, ConnectionLost, DecodeError, PandiumError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
     :param is_not_sent: whether the request is known not to have been sent. The class of ``error``
         is not reliable, because transports raise ``ConnectError`` in different situations.
     """
-    # These cases are checked in order:  1. a body that we could not read  2. a redirect target
+    # These cases are checked in order:  1. a response that we could not read  2. a redirect target
     # that httpx parsed, but does not follow  3. a request that was never sent  4. a timeout  5. a
     # request that may have been sent
-    if isinstance(error, UnreadableBodyError):
+    if isinstance(error, UnreadableResponseError):
         return DecodeError(str(error))
     if _passed_through(error, _PARSES_REDIRECT):
         return DecodeError("the response redirects to an invalid URL")

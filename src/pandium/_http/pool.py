@@ -9,10 +9,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.abc
+import httpcore  # noqa: F401 - httpx would import it on the event loop, in the first request
 import httpcore2
 import httpx
+from httpcore2._utils import is_socket_readable
 
-from pandium._http.environment import NoProxy, create_ssl_context, read_proxies
+from pandium._http.environment import Proxies, create_ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,6 +65,50 @@ class _PooledStream(httpx.AsyncByteStream):
 _opened_streams: ContextVar[list[httpcore2.AsyncNetworkStream]] = ContextVar("_opened_streams")
 
 
+class _Stream(httpcore2.AsyncNetworkStream):
+    """
+    A socket or a TLS connection that sets up a timeout only if a request has one for this phase.
+
+    The streams in httpcore2 set up a cancel scope for each read and each write, even without a
+    timeout, and look up the socket again before each request.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream: Any = stream
+        self._bytes: anyio.abc.ByteStream = stream._stream  # type: ignore[attr-defined]  # noqa: SLF001 - not public
+        self._socket = stream.get_extra_info("socket")
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - inherited
+        if timeout is not None:
+            return bytes(await self._stream.read(max_bytes, timeout))
+        try:
+            return await self._bytes.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise httpcore2.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - inherited
+        if timeout is not None:
+            await self._stream.write(buffer, timeout)
+        elif buffer:
+            try:
+                await self._bytes.send(buffer)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                raise httpcore2.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> _Stream:
+        return _Stream(await self._stream.start_tls(*args, **kwargs))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return is_socket_readable(self._socket)
+        return self._stream.get_extra_info(info)
+
+
 class _RecordingBackend(httpcore2.AsyncNetworkBackend):
     """A wrapper around the httpcore2 network backend that records the sockets it opens."""
 
@@ -69,7 +116,7 @@ class _RecordingBackend(httpcore2.AsyncNetworkBackend):
         self._backend: Any = httpcore2.AnyIOBackend()
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> Any:
-        stream = await self._backend.connect_tcp(*args, **kwargs)
+        stream = _Stream(await self._backend.connect_tcp(*args, **kwargs))
         _opened_streams.get().append(stream)
         return stream
 
@@ -87,10 +134,15 @@ class _Pool(httpcore2.AsyncConnectionPool):
     """
 
     def __init__(
-        self, max_connections: int, keepalive: float = _KEEPALIVE_SECONDS, **options: Any
+        self,
+        max_connections: int,
+        proxy_for: Callable[[httpx.URL], httpx.Proxy | None] = lambda _: None,
+        keepalive: float = _KEEPALIVE_SECONDS,
+        **options: Any,
     ) -> None:
         super().__init__(keepalive_expiry=keepalive, network_backend=_RecordingBackend(), **options)
         self._limit = max_connections
+        self._proxy_for = proxy_for
         self._keepalive = keepalive
         self._busy: set[httpcore2.AsyncConnectionInterface] = set()
         # Each connection is paired with the time at which it became idle, most recent last.
@@ -98,12 +150,6 @@ class _Pool(httpcore2.AsyncConnectionPool):
         self._is_open = True
 
     async def handle_async_request(self, request: Any) -> Any:
-        try:
-            return await self._send(request)
-        except _HTTPCORE_ERRORS as error:
-            raise _as_httpx_error(error) from error
-
-    async def _send(self, request: Any) -> Any:
         if (trace := request.extensions.get("trace")) is not None:
             # Send this event before anything can fail, so that an unsent request is recognized.
             await trace("pool.get_connection.started", {})
@@ -112,9 +158,11 @@ class _Pool(httpcore2.AsyncConnectionPool):
         token = _opened_streams.set([])
         try:
             response = await connection.handle_async_request(request)
-        except BaseException:
+        except BaseException as error:
             self._busy.discard(connection)
             await _close_all(connection, *_opened_streams.get())
+            if isinstance(error, _HTTPCORE_ERRORS):
+                raise _as_httpx_error(error) from error
             raise
         finally:
             _opened_streams.reset(token)
@@ -132,6 +180,14 @@ class _Pool(httpcore2.AsyncConnectionPool):
         while self._idle and len(self._idle) + len(self._busy) >= self._limit:
             await _close_all(self._idle.popleft()[1])
         return self.create_connection(origin)
+
+    def create_connection(self, origin: Any) -> httpcore2.AsyncConnectionInterface:
+        """Create a connection, through a proxy if the environment sets one for its host."""
+        url = httpx.URL(scheme=origin.scheme.decode(), host=origin.host.decode(), port=origin.port)
+        proxy = self._proxy_for(url)
+        # The inherited method reads this attribute.
+        self._proxy = None if proxy is None else _as_httpcore_proxy(proxy)
+        return super().create_connection(origin)
 
     def _pop_idle(self, origin: Any) -> httpcore2.AsyncConnectionInterface | None:
         for index in reversed(range(len(self._idle))):
@@ -174,11 +230,10 @@ def _has_trailing_data(connection: Any) -> bool:
 
 class _PoolTransport(httpx.AsyncHTTPTransport):
     # Inherit `handle_async_request`, because pytest-httpx patches it to intercept requests.
-    def __init__(self, proxy: httpx.Proxy | None, max_connections: int) -> None:
+    def __init__(self, max_connections: int) -> None:
+        proxies = Proxies.from_environment()
         self._pool = _Pool(  # type: ignore[assignment]  # same interface as httpcore's
-            max_connections,
-            ssl_context=create_ssl_context(),
-            proxy=None if proxy is None else _as_httpcore_proxy(proxy),
+            max_connections, proxies.for_url, ssl_context=create_ssl_context()
         )
 
 
@@ -194,40 +249,10 @@ def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
     )
 
 
-class _NoCookies(httpx.Cookies):
-    # The API sets no cookies, and extracting them would take 5% of the duration of a call.
-    def extract_cookies(self, response: httpx.Response) -> None:
-        pass
-
-
-class _Client(httpx.AsyncClient):
-    # AsyncClient(transport=…) ignores proxies. The NO_PROXY parser in httpx raises an error for
-    # networks such as ::1/128.
-    def __init__(self, max_connections: int) -> None:
-        self._max_connections = max_connections
-        self._no_proxy = NoProxy.from_environment()
-        super().__init__()
-        self._cookies = _NoCookies()
-
-    def _get_proxy_map(self, *_: Any, **__: Any) -> dict[str, httpx.Proxy | None]:
-        return dict(read_proxies())
-
-    def _transport_for_url(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
-        return self._transport if self._no_proxy.matches(url) else super()._transport_for_url(url)
-
-    def _init_transport(self, *_: Any, **__: Any) -> httpx.AsyncBaseTransport:
-        return _PoolTransport(None, self._max_connections)
-
-    def _init_proxy_transport(
-        self, proxy: httpx.Proxy, *_: Any, **__: Any
-    ) -> httpx.AsyncBaseTransport:
-        return _PoolTransport(proxy, self._max_connections)
-
-
 def create_http_client(max_connections: int) -> httpx.AsyncClient:
     """
     Create an httpx client with our pool, and with proxies and certificates from the environment.
 
     :raises ConfigurationError: if an environment variable is invalid.
     """
-    return _Client(max_connections)
+    return httpx.AsyncClient(transport=_PoolTransport(max_connections))

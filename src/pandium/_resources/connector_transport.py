@@ -48,7 +48,7 @@ class ConnectorTransport(httpx.AsyncBaseTransport):
     It does not own any connections, so closing it has no effect.
     """
 
-    tenant_id: int
+    tenant_id: object
     connector: str
     _send: SendToProxy = attrs.field(repr=False)
 

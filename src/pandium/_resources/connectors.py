@@ -10,6 +10,7 @@ import attrs
 
 from pandium._serialization.convert import decode_json, encode_json
 from pandium._transport.spec import RequestSpec, RetrySafety
+from pandium._validation import tenant_id_of
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from pandium._http.connections import Response
     from pandium._transport.transport import Transport
+    from pandium.models import Tenant
 
     Headers = Mapping[str, Any] | Sequence[Any]
 
@@ -40,7 +42,7 @@ class Connectors:
 
     async def call(  # noqa: PLR0913 - the API's fields
         self,
-        tenant_id: int,
+        tenant_id: int | Tenant,
         connector: str,
         *,
         method: str,
@@ -63,7 +65,7 @@ class Connectors:
         API reference:
         [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
         :param method: the HTTP method of the upstream request.
         :param target_url: the URL of the upstream endpoint, without a query string.
@@ -90,7 +92,7 @@ class Connectors:
 
     async def soap(  # noqa: PLR0913 - the API's fields
         self,
-        tenant_id: int,
+        tenant_id: int | Tenant,
         connector: str,
         *,
         method: str,
@@ -114,7 +116,7 @@ class Connectors:
         API reference:
         [Proxy Connector Call Soap](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-soap)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
         :param method: the HTTP method of the upstream request.
         :param target_url: the URL of the upstream endpoint, without a query string.
@@ -141,7 +143,7 @@ class Connectors:
 
     async def xml(  # noqa: PLR0913 - the API's fields
         self,
-        tenant_id: int,
+        tenant_id: int | Tenant,
         connector: str,
         *,
         method: str,
@@ -164,7 +166,7 @@ class Connectors:
         API reference:
         [Proxy Connector Call Xml](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-xml)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
         :param method: the HTTP method of the upstream request.
         :param target_url: the URL of the upstream endpoint, without a query string.
@@ -189,7 +191,7 @@ class Connectors:
             },
         )
 
-    async def disconnect(self, tenant_id: int, connector: str) -> Any:
+    async def disconnect(self, tenant_id: int | Tenant, connector: str) -> Any:
         """
         Disconnect a tenant from a connector.
 
@@ -202,7 +204,7 @@ class Connectors:
         ``PATCH /v2/tenants/{tenant_id}/connectors/{connector_name}/disconnect`` was added to the
         [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
         :returns: the response as decoded JSON.
         """
@@ -211,7 +213,7 @@ class Connectors:
             RequestSpec.create("PATCH", _PATH + "/disconnect", segments)
         )
 
-    def transport(self, tenant_id: int, connector: str) -> httpx.AsyncBaseTransport:
+    def transport(self, tenant_id: int | Tenant, connector: str) -> httpx.AsyncBaseTransport:
         """
         Return a transport that lets any client built on httpx call the upstream system.
 
@@ -250,7 +252,7 @@ class Connectors:
         - ``httpx.ReadError``: the response was lost or is invalid. The request may have been
           executed.
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
         :returns: a transport for ``httpx.AsyncClient``. Closing it has no effect.
         :raises ValueError: if an argument cannot be part of a URL.
@@ -261,7 +263,7 @@ class Connectors:
 
         segments = {"tenant_id": tenant_id, "connector": connector}
         RequestSpec.create("POST", _PATH, segments)  # raises ValueError if an id is invalid
-        return ConnectorTransport(tenant_id, connector, partial(self._send, segments))
+        return ConnectorTransport(tenant_id_of(tenant_id), connector, partial(self._send, segments))
 
     async def _send_fields(
         self, operation: str, segments: Mapping[str, object], fields: Mapping[str, object]

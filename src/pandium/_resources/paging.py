@@ -10,18 +10,19 @@ import attrs
 from pandium._listing.listing import Listing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Unpack
 
     from pandium._listing.listing import ConfirmEnd, OnDrift
     from pandium._transport.spec import RequestSpec
     from pandium._transport.transport import Transport
 
-__all__ = ["Paging", "create_listing"]
+__all__ = ["Paging", "create_listing", "find_first"]
 
 T = TypeVar("T")
 
 
-class Paging(TypedDict):
+class Paging(TypedDict, total=False):
     """The paging arguments that all listing operations share."""
 
     limit: int | None
@@ -50,3 +51,12 @@ def create_listing(
         return await transport.request_model(page, list[cls])  # type: ignore[valid-type]  # a type at run time
 
     return Listing(fetch, attrgetter("id"), **paging)
+
+
+async def find_first(listing: Listing[T], matches: Callable[[T], bool]) -> T | None:
+    """Return the first matching record, or ``None``. Later pages are not requested."""
+    async for page in listing.pages():
+        for item in page.items:
+            if matches(item):
+                return item
+    return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pandium._resources.paging import create_listing, find_first
 from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_iterable, validate_trigger_id
@@ -14,7 +15,7 @@ from pandium._waiting.polling import Polling
 from pandium._waiting.results import RunResult, RunResults
 from pandium._waiting.scheduler import wait_for_all, wait_for_each, wait_for_run
 from pandium.errors import DecodeError, RunFailed
-from pandium.models import Outcome, Trigger, TriggerStatus
+from pandium.models import Outcome, Run, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify, WaitOptions
     from pandium._waiting.scheduler import Source
+    from pandium.models import Tenant
 
 __all__ = ["Runs"]
 
@@ -33,8 +35,8 @@ class Runs:
     """
     Runs: executions of an integration's code.
 
-    ``status`` and the wait methods take the trigger that a sync returns. ``log`` and ``log_url``
-    take a run id, as listed by ``tenants.runs``.
+    ``status``, ``find`` and the wait methods take the trigger that a sync returns. ``log`` and
+    ``log_url`` take a run id, as returned by ``find`` or listed by ``tenants.runs``.
     """
 
     _transport: Transport = attrs.field(repr=False)
@@ -114,6 +116,36 @@ class Runs:
             text = f"the run of trigger {trigger_id} failed with status {status.status!r}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
         return status
+
+    async def find(self, trigger: Trigger | str | int, *, tenant_id: int | Tenant) -> Run | None:
+        """
+        Find the run that a trigger started. Lists the tenant's runs and stops at the first match.
+
+        Triggers that are created during a run are combined into the next run, so several triggers
+        may lead to the same run.
+
+        ```python
+        run = await client.runs.find(trigger, tenant_id=tenant_id)
+        if run is not None:
+            print(await client.runs.log(run.id))
+        ```
+
+        ``GET /v2/tenants/{tenant_id}/runs`` was added to the
+        [API reference](https://docs.pandium.com/reference/pandium-api) later.
+
+        :param trigger: a ``Trigger`` or its id, as text or as an integer.
+        :param tenant_id: the ``Tenant`` that was synced, or its id.
+        :returns: the run, or ``None`` if no run of the tenant has this trigger, for example because
+            the run has not started yet.
+        :raises NotFound: if the tenant does not exist.
+        :raises DriftError: if the run was not found and records might have been missed.
+        """
+        trigger_id = validate_trigger_id(trigger)
+        spec = RequestSpec.create("GET", "/v2/tenants/{tenant_id}/runs", {"tenant_id": tenant_id})
+        return await find_first(
+            create_listing(self._transport, Run, spec),
+            lambda run: any(str(one.id) == trigger_id for one in run.triggers),
+        )
 
     def as_completed(
         self,

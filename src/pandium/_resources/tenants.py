@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
-from pandium._resources.paging import create_listing
+from pandium._resources.paging import create_listing, find_first
 from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
+    tenant_id_of,
     validate_callable,
     validate_flag,
     validate_iterable,
@@ -21,6 +22,7 @@ from pandium._validation import (
     validate_release_choice,
     validate_sort_by,
     validate_tenant_name,
+    validate_text,
     validate_whole_number,
 )
 from pandium._waiting.polling import Polling
@@ -57,8 +59,8 @@ class Tenants:
     """
     Tenants: customers' installations of integrations.
 
-    The API has no operation to get a tenant by id. List the tenants instead and select the one you
-    need.
+    The API has no operation to get a tenant by id. Use ``find``, which lists the tenants until it
+    finds the one you need.
     """
 
     _transport: Transport = attrs.field(repr=False)
@@ -126,6 +128,45 @@ class Tenants:
             confirm_end=confirm_end,
         )
 
+    async def find(
+        self,
+        tenant_id: int | Tenant | None = None,
+        *,
+        name: str | None = None,
+        integration_id: int | None = None,
+    ) -> Tenant | None:
+        """
+        Find a tenant by id or by name. Lists the tenants and stops at the first match.
+
+        ```python
+        tenant = await client.tenants.find(name="acme", integration_id=integration_id)
+        if tenant is not None:
+            print(tenant.id, tenant.paused)
+        ```
+
+        API reference:
+        [Get Many Tenants](https://docs.pandium.com/reference/pandium-api#get-many-tenants)
+
+        :param tenant_id: the tenant's id, or a ``Tenant`` to request again.
+        :param name: the tenant's name. Names are unique only within an integration. If both
+            ``tenant_id`` and ``name`` are passed, both must match.
+        :param integration_id: the id of the integration to search. Default: all integrations.
+        :returns: the tenant, or ``None`` if no listed tenant matches.
+        :raises ValueError: if neither ``tenant_id`` nor ``name`` is passed, or if an argument is
+            invalid. Nothing is sent.
+        :raises DriftError: if the tenant was not found and records might have been missed.
+        """
+        if tenant_id is None and name is None:
+            raise ValueError("tenant_id or name must be passed to find a tenant")
+        wanted_id = None
+        if tenant_id is not None:
+            wanted_id = validate_whole_number("tenant_id", tenant_id_of(tenant_id), minimum=0)
+        wanted_name = None if name is None else validate_text("name", name)
+        return await find_first(
+            self.list(integration_id=integration_id),
+            lambda tenant: wanted_id in (None, tenant.id) and wanted_name in (None, tenant.name),
+        )
+
     async def create(  # noqa: PLR0913 - the API's fields
         self,
         name: str,
@@ -180,7 +221,7 @@ class Tenants:
         )
         return await self._transport.request_model(spec, Tenant)
 
-    async def update(self, tenant_id: int, **changes: Any) -> Tenant:
+    async def update(self, tenant_id: int | Tenant, **changes: Any) -> Tenant:
         """
         Update a tenant and return the result.
 
@@ -195,7 +236,7 @@ class Tenants:
         ``name``, ``configs``, ``paused``, ``archived``, ``user_schedule``, ``release_id`` and
         ``release_channel``.
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param changes: the fields to change and their new values. Unknown fields are also sent,
             and ``None`` is sent as null.
         :raises NotFound: if the tenant does not exist.
@@ -215,7 +256,7 @@ class Tenants:
         )
         return await self._transport.request_model(spec, Tenant)
 
-    async def archive(self, tenant_id: int) -> dict[str, Any]:
+    async def archive(self, tenant_id: int | Tenant) -> dict[str, Any]:
         """
         Archive a tenant. The API documents no operation to restore it.
 
@@ -226,7 +267,7 @@ class Tenants:
         API reference:
         [Delete Tenant](https://docs.pandium.com/reference/pandium-api#delete-tenant)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :returns: the response as decoded JSON, or an empty dictionary if the response is empty.
         :raises NotFound: if the tenant does not exist.
         """
@@ -235,7 +276,7 @@ class Tenants:
             spec, lambda response: decode(response.content or b"{}", dict[str, Any])
         )
 
-    async def release(self, tenant_id: int) -> Release:
+    async def release(self, tenant_id: int | Tenant) -> Release:
         """
         Return the release that a tenant uses.
 
@@ -246,14 +287,18 @@ class Tenants:
         The [API reference](https://docs.pandium.com/reference/pandium-api) lists
         ``GET /v2/tenants/{tenant_id}/release`` but does not describe its response.
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/release", {"tenant_id": tenant_id})
         return await self._transport.request_model(spec, Release)
 
     async def sync(
-        self, tenant_id: int, *, mode: RunMode | str, payload: Mapping[str, Any] | None = None
+        self,
+        tenant_id: int | Tenant,
+        *,
+        mode: RunMode | str,
+        payload: Mapping[str, Any] | None = None,
     ) -> Trigger:
         """
         Trigger a sync of a tenant.
@@ -270,7 +315,7 @@ class Tenants:
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param mode: the run mode, ``"init"`` or ``"normal"``.
         :param payload: the JSON-serializable data to pass to the run.
         :returns: the trigger, which can be passed to ``runs.wait``.
@@ -278,7 +323,7 @@ class Tenants:
         """
         return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
 
-    async def _sync(self, tenant_id: int, mode: str, content: bytes | None) -> Trigger:
+    async def _sync(self, tenant_id: int | Tenant, mode: str, content: bytes | None) -> Trigger:
         segments, params = {"tenant_id": tenant_id}, {"mode": mode}
         spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
         return await self._transport.request_model(spec, Trigger)
@@ -395,7 +440,7 @@ class Tenants:
 
         return RunResults(produce, wait_options.counters)
 
-    async def metadata(self, tenant_id: int) -> TenantMetadata:
+    async def metadata(self, tenant_id: int | Tenant) -> TenantMetadata:
         """
         Return a tenant's metadata.
 
@@ -407,13 +452,15 @@ class Tenants:
         API reference:
         [Get Metadata](https://docs.pandium.com/reference/pandium-api#get-metadata)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :raises NotFound: if the tenant does not exist.
         """
         spec = RequestSpec.create("GET", _PATH + "/metadata", {"tenant_id": tenant_id})
         return await self._transport.request_model(spec, TenantMetadata)
 
-    async def update_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> TenantMetadata:
+    async def update_metadata(
+        self, tenant_id: int | Tenant, data: Mapping[str, Any]
+    ) -> TenantMetadata:
         """
         Merge data into a tenant's metadata and return the result.
 
@@ -427,7 +474,7 @@ class Tenants:
         API reference:
         [Patch Metadata](https://docs.pandium.com/reference/pandium-api#patch-metadata)
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param data: the keys to add or replace. Must be JSON-serializable.
         :raises NotFound: if the tenant does not exist.
         :raises ValidationError: if the data does not match the schema of the tenant's
@@ -444,7 +491,7 @@ class Tenants:
 
     def runs(  # noqa: PLR0913 - the paging arguments
         self,
-        tenant_id: int,
+        tenant_id: int | Tenant,
         *,
         sort_by: str | None = None,
         limit: int | None = None,
@@ -467,7 +514,7 @@ class Tenants:
         ``GET /v2/tenants/{tenant_id}/runs`` was added to the
         [API reference](https://docs.pandium.com/reference/pandium-api) later.
 
-        :param tenant_id: the tenant's id.
+        :param tenant_id: a ``Tenant`` or its id.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
             API's order.
         :param limit: the maximum number of records to return. Default: no limit.

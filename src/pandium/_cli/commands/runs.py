@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pandium._cli.execution import output_json, output_record
-from pandium._cli.options import ID, Group, waiting_options
+from pandium._cli.options import ID, Group, format_option, waiting_options
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium, TriggerStatus
@@ -30,6 +30,25 @@ async def status(client: AsyncPandium, *, trigger: str) -> TriggerStatus:
     Example: pandium-api runs status 17
     """
     return await client.runs.status(trigger)
+
+
+@runs.command("find")
+@click.argument("trigger")
+@click.option(
+    "--tenant", "tenant_id", type=ID, required=True, help="The tenant that was synced. Required."
+)
+@format_option
+def find(*, trigger: str, tenant_id: int) -> int:
+    """
+    Find the run started by a trigger.
+
+    Example: pandium-api runs find 17 --tenant 7
+    """
+    from pandium._cli import fetching
+
+    return fetching.fetch_found(
+        lambda client: client.runs.find(trigger, tenant_id=tenant_id), "Run"
+    )
 
 
 @runs.command("log")

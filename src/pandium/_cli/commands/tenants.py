@@ -95,6 +95,27 @@ def list_(
     )
 
 
+@tenants.command("find")
+@click.argument("tenant_id", metavar="[TENANT]", required=False, type=ID)
+@click.option("--name", help="Find the tenant with this name.")
+@click.option("--integration", "integration_id", type=ID, help="Search only this integration.")
+@format_option
+def find(*, tenant_id: int | None, name: str | None, integration_id: int | None) -> int:
+    """
+    Find a tenant by id or by name.
+
+    Example: pandium-api tenants find --name acme --integration 42
+    """
+    if tenant_id is None and name is None:
+        raise click.UsageError("specify a tenant id or --name")
+    from pandium._cli import fetching
+
+    return fetching.fetch_found(
+        lambda client: client.tenants.find(tenant_id, name=name, integration_id=integration_id),
+        "Tenant",
+    )
+
+
 @tenants.command("create")
 @click.argument("name")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
