@@ -2,10 +2,11 @@
 
 import socket
 from contextlib import closing
+from typing import Any
 
 import pytest
 
-from pandium.emulator import Emulator
+from pandium.emulator import Connector, Emulator
 from support.emulating import served
 
 
@@ -85,10 +86,10 @@ def test_default_and_latest_are_different_releases() -> None:
         ({"default_release_channel": "Newest"}, "default_release_channel"),
     ],
 )
-def test_a_bad_integration_is_refused_by_name(arguments: dict[str, object], place: str) -> None:
+def test_a_bad_integration_is_refused_by_name(arguments: dict[str, Any], place: str) -> None:
     """The error of a bad argument begins with the argument's name."""
     with pytest.raises(ValueError, match=f"^{place}"):
-        Emulator().add_integration(**arguments)  # type: ignore[arg-type]  # bad on purpose
+        Emulator().add_integration(**arguments)
 
 
 REFERENCES = [
@@ -100,11 +101,12 @@ REFERENCES = [
 
 
 @pytest.mark.parametrize("schema", REFERENCES)
-def test_a_schema_may_refer_to_itself_alone(schema: dict[str, object]) -> None:
+def test_a_schema_may_refer_to_itself_alone(schema: dict[str, Any]) -> None:
     """A reference that leads out of the schema, or nowhere in it, is refused by its text."""
+    add_integration: Any = Emulator().add_integration
     for place in ("config_schema", "metadata_schema"):
         with pytest.raises(ValueError, match=f"^{place}: refers to '.*', which is not in it"):
-            Emulator().add_integration(**{place: schema})  # type: ignore[arg-type]  # one of two
+            add_integration(**{place: schema})
     inner = {"$defs": {"n": {"type": "integer"}}, "properties": {"batch": {"$ref": "#/$defs/n"}}}
     api = Emulator()
     one = api.add_integration(config_schema=inner, connectors=[])
@@ -144,7 +146,7 @@ def test_a_bad_release_is_refused_by_name() -> None:
 def test_a_connector_may_be_global() -> None:
     """A connector is a name, or a name and whether it is global."""
     with served() as api:
-        api.emulator.add_integration(connectors=["crm", {"name": "mail", "is_global": True}])
+        api.emulator.add_integration(connectors=["crm", Connector(name="mail", is_global=True)])
         shown = api.json("/integrations/2")["connectors"]
         assert shown == [{"name": "crm", "isGlobal": False}, {"name": "mail", "isGlobal": True}]
         assert [one.id for one in api.emulator.integrations] == [1, 2]

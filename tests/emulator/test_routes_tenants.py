@@ -8,6 +8,8 @@ import pytest
 from pandium.emulator import Emulator
 from support.emulating import LIMITS, Api, served
 
+RELEASE, CHANNEL = "integration_release_id", "integration_release_channel"
+
 
 def ids(api: Api, **query: Any) -> list[int]:
     return [one["id"] for one in api.json("/tenants", **query)]
@@ -204,7 +206,7 @@ def test_the_release_of_a_tenant_follows_its_choice() -> None:
     """A pinned release, the latest one, or the integration's default one."""
     with served() as api:
         api.emulator.add_release(1)
-        for choice in ({"release_id": 1}, {"release_channel": "Latest"}, {}):
+        for choice in ({RELEASE: 1}, {CHANNEL: "Latest"}, {}):
             api.emulator.add_tenant(**choice)
         assert [api.json(f"/tenants/{n}/release")["id"] for n in (1, 2, 3)] == [1, 2, 1]
         api.missing("GET", "/tenants/9/release")
@@ -295,9 +297,9 @@ def test_any_json_comes_back() -> None:
         ({"connected": ["mail"]}, "connected"),
         ({"connected": [1]}, "connected"),
         ({"user_schedule": "often"}, "user_schedule"),
-        ({"release_id": 9}, "release_id"),
-        ({"release_id": 1, "release_channel": "Latest"}, "release_id"),
-        ({"release_channel": "Newest"}, "release_channel"),
+        ({RELEASE: 9}, RELEASE),
+        ({RELEASE: 1, CHANNEL: "Latest"}, RELEASE),
+        ({CHANNEL: "Newest"}, CHANNEL),
         ({"configs": {"batch": 0}}, r"configs\.batch"),
         ({"metadata": {"batch": 0}}, r"metadata\.batch"),
     ],

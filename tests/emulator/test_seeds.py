@@ -47,27 +47,62 @@ def test_the_demo_has_tenants_in_all_states() -> None:
     assert len(emulator.tenants) >= 24
     for field in ("paused", "archived", "user_schedule"):
         assert len({getattr(one, field) for one in emulator.tenants}) == 2
-    connected = {tuple(c.connected for c in one.connections) for one in emulator.tenants}
+    connected = {str(one.connected) for one in emulator.tenants}
     assert len(connected) >= 3
     again = Emulator("demo").tenants
     assert [one.name for one in again] == [one.name for one in emulator.tenants]
+
+
+def test_what_a_seed_leaves_out_is_created() -> None:
+    """A record without its integration gets one, and each field without a value a default."""
+    seed = {"tenants": [{"name": "x"}, {"integration_id": 3}], "releases": [{"integration_id": 4}]}
+    emulator = Emulator(seed)
+    assert [one.id for one in emulator.integrations] == [1, 3, 4]
+    assert [(one.id, one.name) for one in emulator.tenants] == [(1, "x"), (2, "tenant-2")]
+    assert Emulator({}).integrations == Emulator({"tenants": []}).integrations == []
+
+
+def test_null_means_that_a_field_is_left_out() -> None:
+    """Null and a missing field have the same effect, unless null is a value of the field."""
+    with served() as api:
+        fields = dict.fromkeys(("id", "name", "paused", "configs", "connected", "created_date"))
+        api.emulator.load({"tenants": [fields, {}]})
+        first, second = api.emulator.tenants
+        assert first.model_copy(update={"id": 2, "name": "tenant-2"}) == second
+        with pytest.raises(ValueError, match=r"^tenants\[0\]\.colour: "):
+            Emulator({"tenants": [{"colour": None}]})
+
+
+def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
+    """The first releases of an integration get ids that the seed does not use."""
+    seed = {"integrations": [{}, {"releases": 2}], "releases": [{"id": 2, "default": True}]}
+    with served(seed) as api:
+        assert [one["id"] for one in api.json("/integrations/1/releases")] == [2]
+        assert [one["id"] for one in api.json("/integrations/2/releases")] == [3, 4]
+        assert [one["default_release_id"] for one in api.json("/integrations")] == [2, 3]
 
 
 @pytest.mark.parametrize(
     ("seed", "place"),
     [
         ([], "seed: "),
-        ({"tenant": []}, "seed: 'tenant'"),
+        ({"tenant": []}, "tenant: "),
         ({"tenants": {}}, "tenants: "),
         ({"tenants": [5]}, r"tenants\[0\]: "),
         ({"integrations": [{}], "tenants": [{}, {"name": "No"}]}, r"tenants\[1\]\.name: "),
         ({"integrations": [{}], "tenants": [{"colour": 1}]}, r"tenants\[0\]\.colour: "),
-        ({"integrations": [{}], "tenants": [{"release_id": 9}]}, r"tenants\[0\]\.release_id: "),
-        ({"tenants": [{}]}, r"tenants\[0\]\.integration_id: "),
+        ({"tenants": [{"integration_release_id": 9}]}, r"tenants\[0\]\.integration_release_id: "),
+        ({"integrations": [], "tenants": [{}]}, r"tenants\[0\]\.integration_id: "),
         ({"integrations": [{"id": 1}, {"id": 1}]}, r"integrations\[1\]\.id: "),
         ({"integrations": [{"id": 0}]}, r"integrations\[0\]\.id: "),
         ({"releases": [{"integration_id": []}]}, r"releases\[0\]\.integration_id: "),
-        ({"releases": [{}]}, r"releases\[0\]\.integration_id: "),
+        (
+            {"integrations": [], "releases": [{}]},
+            r"releases\[0\]\.integration_id: no integration",
+        ),
+        ({"integrations": [{"connectors": [5]}]}, r"integrations\[0\]\.connectors\[0\]: "),
+        ({"tenants": [{"connected": "crm"}]}, r"tenants\[0\]\.connected: must be true, false"),
+        ({"tenants": [{"connected": ["x"]}]}, r"tenants\[0\]\.connected: .*no connector 'x'"),
         ({"scripts": [{"tenant": 1, "integration": 1}]}, r"scripts\[0\]\.integration: .*not both"),
         ({"scripts": [{"tenant": 0}]}, r"scripts\[0\]\.tenant: "),
         ({"scripts": [{}, {"phases": []}]}, r"scripts\[1\]\.phases: "),

@@ -129,7 +129,9 @@ class Registry:
 
     def add(self, name: int) -> None:
         number = len(self.emulator.tenants)
-        tenant = self.emulator.add_tenant(f"t{name:07}-{number}", self.integration_id)
+        tenant = self.emulator.add_tenant(
+            f"t{name:07}-{number}", integration_id=self.integration_id
+        )
         self.listed.append(tenant.id)
 
     async def interfere(self, index: int) -> None:

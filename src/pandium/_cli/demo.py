@@ -225,7 +225,7 @@ def create_emulator(size: Size, advance: Callable[[], None]) -> Emulator:
         _add_script(emulator, index, "Succeeded", integration=integration.id)
     for index in range(size.tenants):
         integration_index = index % size.integrations
-        tenant = emulator.add_tenant(f"tenant-{index + 1}", integration_index + 1)
+        tenant = emulator.add_tenant(f"tenant-{index + 1}", integration_id=integration_index + 1)
         if (failure := _failure_status(index)) is not None:
             _add_script(emulator, integration_index, failure, tenant=tenant.id)
         advance()

@@ -27,13 +27,14 @@ from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.runs.scripts import Phase, Polls
 from pandium.emulator.state.builds import Build, Builds, BuildScript
-from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Connector, Integration, Release, Tenant
 
 __all__ = [
     "Build",
     "BuildScript",
     "Builds",
     "Clock",
+    "Connector",
     "ConnectorRequest",
     "Connectors",
     "Drift",

@@ -1,13 +1,11 @@
 """The emulator as its users see it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pandium.emulator.api.service import Service
 from pandium.emulator.connectors.connectors import Connectors
@@ -19,12 +17,11 @@ from pandium.emulator.network.request_log import RequestLog
 from pandium.emulator.network.request_rules import validate_count
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.state.adding import add_integration, add_release
-from pandium.emulator.state.arguments import IntegrationArguments, ReleaseArguments, TenantArguments
+from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
+from pandium.emulator.state.arguments import takes_fields
 from pandium.emulator.state.builds import Builds
-from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
-from pandium.emulator.state.seeds import Seed, add_tenant_as_given, seed_data
+from pandium.emulator.state.seeds import Seed, seed_data
 from pandium.emulator.testing.assertions import (
     assert_no_errors,
     assert_requested,
@@ -316,110 +313,42 @@ class Emulator:
         with self._service.lock:
             return self._service.store.pause_integration(integration_id, paused=False)
 
-    def add_integration(  # noqa: PLR0913 - the fields of the record
-        self,
-        name: str | None = None,
-        *,
-        long_name: str | None = None,
-        connectors: Iterable[str | Mapping[str, Any]] = ("crm", "shop"),
-        type: str = "External",  # noqa: A002 - the API's own name
-        archived: bool = False,
-        paused: bool = False,
-        releases: int = 1,
-        config_schema: Mapping[str, Any] | None = None,
-        metadata_schema: Mapping[str, Any] | None = None,
-        schedule: str | None = None,
-        default_release_channel: str | None = None,
-        created_date: datetime | None = None,
-    ) -> Integration:
+    @takes_fields(Integration, "name")
+    def add_integration(self, integration: Integration) -> Integration:
         """
-        Add an integration with some releases; the first of them is the default one.
+        Add an integration with its first releases.
 
-        :raises ValueError: names the argument that cannot be used.
+        The arguments are the fields of an `Integration`. All are optional, and all but `name` are
+        passed by keyword. The first release is the default one, unless `default_release_channel` is
+        "Latest".
+
+        :raises ValueError: names the invalid argument.
         """
-        given = {
-            "name": name,
-            "long_name": long_name,
-            "connectors": tuple(connectors),
-            "type": type,
-            "archived": archived,
-            "paused": paused,
-            "releases": releases,
-            "config_schema": config_schema,
-            "metadata_schema": metadata_schema,
-            "schedule": schedule,
-            "default_release_channel": default_release_channel,
-            "created_date": created_date,
-        }
         with self._service.settled():
-            return add_integration(self._service.store, validate(IntegrationArguments, given))
+            return add_integration_with_releases(self._service.store, integration)
 
-    def add_release(  # noqa: PLR0913 - the fields of the record
-        self,
-        integration_id: int,
-        *,
-        name: str | None = None,
-        tag: str | None = None,
-        config_version: str = "1",
-        config_schema: Mapping[str, Any] | None = None,
-        metadata_schema: Mapping[str, Any] | None = None,
-        default: bool = False,
-        created_date: datetime | None = None,
-    ) -> Release:
+    @takes_fields(Release, "integration_id")
+    def add_release(self, release: Release) -> Release:
         """
-        Add a release, the latest of its integration; `default` makes it the default one too.
+        Add a release, which becomes the latest one of its integration.
 
-        :raises ValueError: names the argument that cannot be used.
+        The arguments are the fields of a `Release`. All are optional, and all but `integration_id`
+        are passed by keyword. `default=True` makes it the default release as well.
+
+        :raises ValueError: names the invalid argument.
         """
-        given = {
-            "integration_id": integration_id,
-            "name": name,
-            "tag": tag,
-            "config_version": config_version,
-            "config_schema": config_schema,
-            "metadata_schema": metadata_schema,
-            "default": default,
-            "created_date": created_date,
-        }
         with self._service.settled():
-            return add_release(self._service.store, validate(ReleaseArguments, given))
+            return add_release(self._service.store, release)
 
-    def add_tenant(  # noqa: PLR0913 - the fields of the record
-        self,
-        name: str | None = None,
-        integration_id: int = 1,
-        *,
-        user_name: str | None = None,
-        paused: bool = False,
-        archived: bool = False,
-        configs: Mapping[str, Any] | None = None,
-        connected: bool | Iterable[str] = True,
-        user_schedule: str | None = None,
-        release_id: int | None = None,
-        release_channel: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        source: str = "api",
-        created_date: datetime | None = None,
-    ) -> Tenant:
+    @takes_fields(Tenant, "name")
+    def add_tenant(self, tenant: Tenant) -> Tenant:
         """
-        Add a tenant; `connected` is all connectors, none of them, or their names.
+        Add a tenant in any state.
 
-        :raises ValueError: names the argument that cannot be used.
+        The arguments are the fields of a `Tenant`. All are optional, and all but `name` are passed
+        by keyword. `connected` is True for all connectors, False for none, or the names of some.
+
+        :raises ValueError: names the invalid argument.
         """
-        given = {
-            "name": name,
-            "integration_id": integration_id,
-            "user_name": user_name,
-            "paused": paused,
-            "archived": archived,
-            "configs": configs,
-            "connected": connected if isinstance(connected, bool) else list(connected),
-            "user_schedule": user_schedule,
-            "release_id": release_id,
-            "release_channel": release_channel,
-            "metadata": metadata,
-            "source": source,
-            "created_date": created_date,
-        }
         with self._service.settled():
-            return add_tenant_as_given(self._service.store, validate(TenantArguments, given))
+            return add_tenant(self._service.store, tenant)

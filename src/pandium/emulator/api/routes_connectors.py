@@ -72,7 +72,7 @@ async def _proxy(
         tenant = service.store.tenants.get(tenant_id)
     if tenant is None:
         return json_response({"detail": f"Tenant {tenant_id} not found"}, 400)
-    handler = service.connectors.handler_of(tenant, connector, url)
+    handler = service.connectors.handler_of(tenant, service.store, connector, url)
     if isinstance(handler, str):
         return json_response({"detail": handler}, 400)
     call = ConnectorRequest(tenant_id, connector, kind, method, url, **body)

@@ -38,7 +38,9 @@ async def create_build_v2(request: Request, body: CreateBuild) -> Response:
     return json_response({**build.model_dump(), "branch": build.branch, "mode": mode}, 201)
 
 
-@router.get("/integrations", response_model=list[s.Integration], responses={**NOT_FOUND, **INVALID})
+@router.get(
+    "/integrations", response_model=list[s.IntegrationView], responses={**NOT_FOUND, **INVALID}
+)
 async def get_many_integrations(
     request: Request,
     *,
@@ -52,21 +54,23 @@ async def get_many_integrations(
     part = service.window(skip, limit, sort_by, SORTABLE)
     with service.lock:
         rows = list(service.store.integrations.values())
-    rows = [one for one in rows if one.archived is bool(archived)]
-    return json_response([integration_view(one) for one in part.cut(part.order(rows, getattr))])
+        rows = [one for one in rows if one.archived is bool(archived)]
+        shown = part.cut(part.order(rows, getattr))
+        return json_response([integration_view(one, service.store) for one in shown])
 
 
-@router.get(integrations, response_model=s.Integration, responses={**NOT_FOUND, **INVALID})
+@router.get(integrations, response_model=s.IntegrationView, responses={**NOT_FOUND, **INVALID})
 async def get_one_integration(request: Request, integration_id: IntegrationId) -> Response:
     """Show an integration."""
     service = service_of(request)
     with service.lock:
-        return json_response(integration_view(service.store.integration(integration_id)))
+        integration = service.store.integration(integration_id)
+        return json_response(integration_view(integration, service.store))
 
 
 @router.get(
     f"{integrations}/releases",
-    response_model=list[s.IntegrationRelease],
+    response_model=list[s.ReleaseView],
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_integration_releases(request: Request, integration_id: IntegrationId) -> Response:
@@ -78,7 +82,7 @@ async def get_integration_releases(request: Request, integration_id: Integration
 
 @router.get(
     f"{integrations}/releases/default",
-    response_model=s.IntegrationRelease,
+    response_model=s.ReleaseView,
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_default_integration_release(
@@ -92,7 +96,7 @@ async def get_default_integration_release(
 
 @router.get(
     f"{integrations}/releases/latest",
-    response_model=s.IntegrationRelease,
+    response_model=s.ReleaseView,
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_latest_release(request: Request, integration_id: str) -> Response:
@@ -106,7 +110,7 @@ async def get_latest_release(request: Request, integration_id: str) -> Response:
 
 @router.get(
     f"{integrations}/releases/{{release_id}}",
-    response_model=s.IntegrationRelease,
+    response_model=s.ReleaseView,
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_one_integration_release(

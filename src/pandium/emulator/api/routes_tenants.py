@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v2")
 tenants = "/tenants/{tenant_id}"
 
 
-@router.get("/tenants", response_model=list[s.Tenant], responses={**NOT_FOUND, **INVALID})
+@router.get("/tenants", response_model=list[s.TenantView], responses={**NOT_FOUND, **INVALID})
 async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
     request: Request,
     *,
@@ -59,7 +59,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
         return encoded_response(service.tenants.encode_all(found))
 
 
-@router.post("/tenants", response_model=s.Tenant, responses=INVALID)
+@router.post("/tenants", response_model=s.TenantView, responses=INVALID)
 async def create_one(request: Request, body: s.CreateTenant) -> Response:
     """Make a tenant, paused and unconnected."""
     service = service_of(request)
@@ -69,7 +69,7 @@ async def create_one(request: Request, body: s.CreateTenant) -> Response:
         return encoded_response(service.tenants.encode(tenant))
 
 
-@router.patch(tenants, response_model=s.Tenant, responses={**NOT_FOUND, **INVALID})
+@router.patch(tenants, response_model=s.TenantView, responses={**NOT_FOUND, **INVALID})
 async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenant) -> Response:
     """Change a tenant."""
     service = service_of(request)
@@ -92,7 +92,7 @@ async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
 
 @router.get(
     f"{tenants}/release",
-    response_model=s.IntegrationRelease,
+    response_model=s.ReleaseView,
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_tenant_release(request: Request, tenant_id: TenantId) -> Response:
@@ -111,7 +111,7 @@ async def get_metadata(request: Request, tenant_id: TenantId) -> Response:
     """Show the metadata of a tenant."""
     service = service_of(request)
     with service.lock:
-        return json_response(metadata_view(tenant_id, service.store.tenant(tenant_id).metadata))
+        return json_response(metadata_view(service.store.tenant(tenant_id)))
 
 
 @router.patch(
@@ -121,9 +121,9 @@ async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, 
     """Merge metadata into that of a tenant."""
     service = service_of(request)
     with service.lock:
-        metadata = service.store.patch_metadata(tenant_id, data)
+        tenant = service.store.patch_metadata(tenant_id, data)
     record_effect(request, tenant_id)
-    return json_response(metadata_view(tenant_id, metadata))
+    return json_response(metadata_view(tenant))
 
 
 @router.post(

@@ -9,7 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from pandium.emulator.api.views import shown_fields
+from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.rules import Record
 
 Object = dict[str, Any]
 
@@ -21,19 +25,40 @@ class V2RunMode(StrEnum):
     normal = "normal"
 
 
-class IntegrationType(StrEnum):
-    """Who offers an integration."""
-
-    Internal = "Internal"
-    External = "External"
-    Pandium = "Pandium"
+# What the vendor's document states of a value, without the limits that apply to seeds.
+STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProperties"})
+NULL = {"type": "null"}
 
 
-class IntegrationReleaseChannel(StrEnum):
-    """A release that moves."""
+def _as_response(*required: str, **defaults: Any) -> ConfigDict:
+    """
+    Describe a record as the vendor's document describes a response.
 
-    Latest = "Latest"
-    Default = "Default"
+    :param required: the fields that are always present. All others may be null or missing.
+    :param defaults: the documented values of missing fields.
+    """
+
+    def describe(schema: dict[str, Any], model: type[Record]) -> None:
+        fields = {name: schema["properties"][name] for name in shown_fields(model)}
+        schema["properties"] = {
+            name: _describe_field(field, is_nullable=name not in (*required, "integration_id"))
+            for name, field in fields.items()
+        }
+        for name, value in defaults.items():
+            schema["properties"][name]["default"] = value
+        schema["required"] = list(required)
+
+    return ConfigDict(json_schema_extra=describe)
+
+
+def _describe_field(field: dict[str, Any], *, is_nullable: bool) -> dict[str, Any]:
+    kinds = [
+        {name: value for name, value in kind.items() if name in STATED}
+        for kind in field.get("anyOf", [field])
+    ]
+    if is_nullable and NULL not in kinds:
+        kinds.append(NULL)
+    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 
 
 class ErrorMessage(BaseModel):
@@ -58,71 +83,26 @@ class HTTPValidationError(BaseModel):
     detail: list[ValidationError] = Field(default_factory=list)
 
 
-class Connector(BaseModel):
+class ConnectorView(BaseModel):
     """A system that an integration connects to."""
 
     name: str
     isGlobal: bool  # noqa: N815 - the API's own name
 
 
-class Category(BaseModel):
-    """A category of a marketplace."""
-
-    name: str
-    id: int
-    description: str | None = None
-    order_index: float
-
-
-class Tag(BaseModel):
-    """A tag of a marketplace."""
-
-    name: str
-    id: int
-    description: str | None = None
-
-
-class Flag(BaseModel):
-    """A flag of a marketplace."""
-
-    name: str
-    id: int
-    flag_color: str | None = None
-
-
-class Integration(BaseModel):
+class IntegrationView(Integration):
     """An application."""
 
-    id: int
-    created_date: datetime | None = None
-    modified_date: datetime | None = None
-    name: str
-    long_name: str
-    connectors: list[Connector] | None = None
-    repository_path: str | None = None
-    repository_tracking_branch: str | None = None
-    repository_url: str | None = None
-    type: IntegrationType
-    categories: list[Category] | None = []
-    tags: list[Tag] | None = []
-    flag: Flag | None = None
+    model_config = _as_response("id", "name", "long_name", "type", categories=[], tags=[])
+
+    connectors: list[ConnectorView] | None = None  # type: ignore[assignment]  # the API's shape
     default_release_id: int | None = None
-    default_release_channel: IntegrationReleaseChannel | None = None
 
 
-class IntegrationRelease(BaseModel):
+class ReleaseView(Release):
     """A version of an integration."""
 
-    id: int
-    name: str
-    repository_tracking_branch: str | None = None
-    run_command: str | None = None
-    tag: str | None = None
-    config_schema: Object | None = None
-    config_version: str
-    metadata_schema: Object | None = None
-    created_date: datetime | None = None
-    modified_date: datetime | None = None
+    model_config = _as_response("id", "name", "config_version")
 
 
 class Trigger(BaseModel):
@@ -162,22 +142,12 @@ class TenantStatus(BaseModel):
     auth: TenantAuthStatus | None = Field(None, json_schema_extra={"default": {}})
 
 
-class Tenant(BaseModel):
+class TenantView(Tenant):
     """An installation of an integration."""
 
-    id: int
-    name: str
-    archived: bool | None = None
-    integration_id: int = Field(default_factory=int)
-    configs: Object | None = {}
-    created_date: datetime | None = None
-    modified_date: datetime | None = None
-    paused: bool | None = True
-    user_schedule: str | None = None
+    model_config = _as_response("id", "name", configs={}, paused=True, source="api")
+
     schedule: str | None = None
-    source: str | None = "api"
-    integration_release_id: int | None = None
-    integration_release_channel: IntegrationReleaseChannel | None = None
     status: TenantStatus | None = None
 
 

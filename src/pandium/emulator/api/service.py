@@ -26,8 +26,7 @@ from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.files import write_file
 from pandium.emulator.state.script_snapshots import set_script
-from pandium.emulator.state.seeds import read_snapshot
-from pandium.emulator.state.snapshots import Snapshot, dump
+from pandium.emulator.state.snapshots import Snapshot, dump, read_snapshot
 from pandium.emulator.state.store import Store
 from pandium.emulator.state.window import Window, parse_window
 

@@ -2,91 +2,71 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.record_models import Integration, Metadata, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.rules import HIDDEN, Record
 from pandium.emulator.state.store import Store
 
 
-def integration_view(one: Integration) -> dict[str, Any]:
+@cache
+def shown_fields(record: type[Record]) -> tuple[str, ...]:
+    """Return the names of the fields that the API shows."""
+    return tuple(n for n, field in record.model_fields.items() if HIDDEN not in field.metadata)
+
+
+def shown(record: Record) -> dict[str, Any]:
+    """Return the fields of a record that the API shows."""
+    return {name: getattr(record, name) for name in shown_fields(type(record))}
+
+
+def integration_view(one: Integration, store: Store) -> dict[str, Any]:
     """Return an integration as the API shows it."""
     return {
-        "id": one.id,
-        "created_date": one.created_date,
-        "modified_date": one.modified_date,
-        "name": one.name,
-        "long_name": one.long_name,
-        "connectors": [{"name": c.name, "isGlobal": c.is_global} for c in one.connectors],
-        "repository_path": one.repository_path,
-        "repository_tracking_branch": one.repository_tracking_branch,
-        "repository_url": one.repository_url,
-        "type": one.type,
-        "categories": one.categories,
-        "tags": one.tags,
-        "flag": one.flag,
-        "default_release_id": one.default_release_id,
-        "default_release_channel": one.default_release_channel,
+        **shown(one),
+        "connectors": [{"name": c.name, "isGlobal": c.is_global} for c in one.systems],
+        "default_release_id": store.default_release_id(one.id),
     }
 
 
 def release_view(one: Release) -> dict[str, Any]:
     """Return a release as the API shows it."""
+    return shown(one)
+
+
+def metadata_view(one: Tenant) -> dict[str, Any]:
+    """Return the metadata of a tenant as the API shows it."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "repository_tracking_branch": one.repository_tracking_branch,
-        "run_command": one.run_command,
-        "tag": one.tag,
-        "config_schema": one.config_schema,
-        "config_version": one.config_version,
-        "metadata_schema": one.metadata_schema,
-        "created_date": one.created_date,
-        "modified_date": one.modified_date,
+        "tenant_id": one.id,
+        "data": one.metadata,
+        "created_date": one.metadata_created_date,
+        "modified_date": one.metadata_modified_date,
     }
 
 
-def metadata_view(tenant_id: int, one: Metadata) -> dict[str, Any]:
-    """Return metadata as the API shows it."""
-    return {
-        "tenant_id": tenant_id,
-        "data": one.data,
-        "created_date": one.created_date,
-        "modified_date": one.modified_date,
-    }
-
-
-def tenant_view(one: Tenant, schedule: str | None, runs: dict[str, Any]) -> dict[str, Any]:
+def tenant_view(one: Tenant, store: Store, runs: dict[str, Any]) -> dict[str, Any]:
     """Return a tenant as the API shows it, with the status of its runs."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "archived": one.archived,
-        "integration_id": one.integration_id,
-        "configs": one.configs,
-        "created_date": one.created_date,
-        "modified_date": one.modified_date,
-        "paused": one.paused,
-        "user_schedule": one.user_schedule,
-        "schedule": one.user_schedule or schedule,
-        "source": one.source,
-        "integration_release_id": one.integration_release_id,
-        "integration_release_channel": one.integration_release_channel,
-        "status": {**runs, "dynamic_configs": one.dynamic_configs, "auth": _auth_view(one)},
+        **shown(one),
+        "schedule": one.user_schedule or store.integrations[one.integration_id].schedule,
+        "status": {**runs, "dynamic_configs": one.dynamic_configs, "auth": _auth_view(one, store)},
     }
 
 
-def _auth_view(one: Tenant) -> dict[str, Any]:
+def _auth_view(one: Tenant, store: Store) -> dict[str, Any]:
+    connections = store.connections(one)
     return {
-        "connected": all(connection.connected for connection in one.connections),
+        "connected": all(connections.values()),
         "connectors": [
             {
-                "name": connection.name,
-                "status": "connected" if connection.connected else "disconnected",
-                "last_change": connection.last_change,
+                "name": name,
+                "status": "connected" if is_connected else "disconnected",
+                "last_change": one.connection_date(name),
             }
-            for connection in one.connections
+            for name, is_connected in connections.items()
         ],
     }
 
@@ -107,8 +87,7 @@ class TenantEncoder:
         if record is tenant and seen == version and now < until:
             return encoded
         runs, until = self._runs.summary(tenant.id)
-        schedule = self._store.integrations[tenant.integration_id].schedule
-        encoded = encode(tenant_view(tenant, schedule, runs))
+        encoded = encode(tenant_view(tenant, self._store, runs))
         self._known[tenant.id] = (tenant, version, until, encoded)
         return encoded
 

@@ -17,6 +17,7 @@ from pandium.emulator.connectors.upstreams import (
 )
 from pandium.emulator.state.encoding import encode
 from pandium.emulator.state.record_models import Tenant
+from pandium.emulator.state.store import Store
 
 log = logging.getLogger("pandium.emulator")
 
@@ -59,9 +60,9 @@ class Connectors:
         """Forget all handlers."""
         self._handlers.clear()
 
-    def handler_of(self, tenant: Tenant, connector: str, url: str) -> Handler | str:
-        """Return who answers, or why nobody can."""
-        states = {one.name: one.connected for one in tenant.connections}
+    def handler_of(self, tenant: Tenant, store: Store, connector: str, url: str) -> Handler | str:
+        """Return the handler of a call, or why there is none."""
+        states = store.connections(tenant)
         if connector not in states:
             return f"Tenant {tenant.id} has no connector {connector}"
         if not states[connector]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.connectors.upstreams import UpstreamFailure
-from pandium.emulator.state.arguments import UpstreamArguments
+from pandium.emulator.state.record_models import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class FixedResponse:
         return UpstreamFailure(self.status, self.data) if failed else self.data
 
 
-def set_fixed_response(connectors: Connectors, given: UpstreamArguments) -> None:
+def set_fixed_response(connectors: Connectors, given: Upstream) -> None:
     """Set the response of a connector, or of one of its hosts."""
     connectors.register(given.connector, FixedResponse(given.status, given.data), given.host)
 
 
-def fixed_responses(connectors: Connectors) -> list[UpstreamArguments]:
+def fixed_responses(connectors: Connectors) -> list[Upstream]:
     """Return the fixed responses, without handlers that are functions or applications."""
     return [
-        UpstreamArguments(connector=connector, host=host, status=one.status, data=one.data)
+        Upstream(connector=connector, host=host, status=one.status, data=one.data)
         for (connector, host), one in connectors.handlers.items()
         if isinstance(one, FixedResponse)
     ]

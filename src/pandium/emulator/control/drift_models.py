@@ -4,19 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from pandium.emulator.api.service import Service
 from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.network.drift import Change
-from pandium.emulator.state.arguments import Arguments, Id, TenantArguments
-from pandium.emulator.state.seeds import add_tenant_as_given
+from pandium.emulator.state.adding import add_tenant
+from pandium.emulator.state.record_models import Tenant
+from pandium.emulator.state.rules import Id, Record
 from pandium.emulator.state.store import Store
 
 Count = Annotated[int, Field(ge=1, description="The number of tenants.")]
 
 
-class ArchiveChange(Arguments):
+class ArchiveChange(Record):
     """Archive the oldest tenants, or random ones if a seed is given."""
 
     type: Literal["archive"]
@@ -28,7 +29,7 @@ class ArchiveChange(Arguments):
         return service.drift.archive(self.count, seed=self.seed)
 
 
-class ArchiveTenantChange(Arguments):
+class ArchiveTenantChange(Record):
     """Archive one tenant."""
 
     type: Literal["archive_tenant"]
@@ -40,7 +41,7 @@ class ArchiveTenantChange(Arguments):
         return _locked(service, lambda: service.store.archive(self.tenant))
 
 
-class InsertChange(Arguments):
+class InsertChange(Record):
     """Add tenants with the next ids, or with `at_front` with ids below all others."""
 
     type: Literal["insert"]
@@ -54,20 +55,25 @@ class InsertChange(Arguments):
         return service.drift.insert(self.count, **options)
 
 
-class AddTenantChange(Arguments):
+class AddTenantChange(Record):
     """Add one tenant. The fields of `tenant` are those of `POST /tenants`."""
 
     type: Literal["add_tenant"]
-    tenant: TenantArguments
+    tenant: Tenant
 
     def build(self, service: Service) -> Change:
         """Return the change, or raise Refused if such a tenant cannot be added."""
         with refusing("tenant"):
-            add_tenant_as_given(_copy(service.store), self.tenant)
-        return _locked(service, lambda: add_tenant_as_given(service.store, self.tenant))
+            add_tenant(_copy(service.store), self.tenant)
+        return _locked(service, lambda: add_tenant(service.store, self.tenant))
+
+    @field_serializer("tenant")
+    def _given_fields(self, tenant: Tenant) -> dict[str, Any]:
+        # The others are set when the tenant is added.
+        return tenant.model_dump(exclude_unset=True)
 
 
-class ResortChange(Arguments):
+class ResortChange(Record):
     """Change the order of listings without `sort_by`; without a new order, reverse it."""
 
     type: Literal["resort"]
@@ -78,7 +84,7 @@ class ResortChange(Arguments):
         return service.drift.resort(self.sort_by)
 
 
-class FunctionChange(Arguments):
+class FunctionChange(Record):
     """A Python function that a test in Python has added. It cannot be added over HTTP."""
 
     type: Literal["function"]

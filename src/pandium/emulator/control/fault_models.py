@@ -20,14 +20,14 @@ from pandium.emulator.network.faults import (
     Status,
     Truncate,
 )
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
 AfterWork = Annotated[
     bool, Field(description="Execute the request first, so that only its response is lost.")
 ]
 
 
-class BodyArguments(Arguments):
+class BodyArguments(Record):
     """A body, as text or in base 64."""
 
     body: str | None = Field(None, description="The body as text.")
@@ -51,7 +51,7 @@ class BodyArguments(Arguments):
         return None if self.body is None else self.body.encode()
 
 
-class LatencyFault(Arguments):
+class LatencyFault(Record):
     """A delay in real time, after which the request continues."""
 
     type: Literal["latency"]
@@ -76,7 +76,7 @@ class StatusFault(BodyArguments):
         return Status(self.status, after_work=self.after_work, body=content, headers=headers)
 
 
-class RateLimitFault(Arguments):
+class RateLimitFault(Record):
     """A 429. The request is not executed."""
 
     type: Literal["rate_limit"]
@@ -90,7 +90,7 @@ class RateLimitFault(Arguments):
         return RateLimit(self.retry_after, self.as_date)
 
 
-class ResetFault(Arguments):
+class ResetFault(Record):
     """A connection that is reset instead of a response."""
 
     type: Literal["reset"]
@@ -101,7 +101,7 @@ class ResetFault(Arguments):
         return Reset(after_work=self.after_work)
 
 
-class StallFault(Arguments):
+class StallFault(Record):
     """Half of the response, then nothing more. The request is executed."""
 
     type: Literal["stall"]
@@ -111,7 +111,7 @@ class StallFault(Arguments):
         return Stall()
 
 
-class TruncateFault(Arguments):
+class TruncateFault(Record):
     """Half of the response, then the end of the connection. The request is executed."""
 
     type: Literal["truncate"]
@@ -134,7 +134,7 @@ class GarbageFault(BodyArguments):
         return Garbage(**given, after_work=self.after_work)
 
 
-class ProxyPageFault(Arguments):
+class ProxyPageFault(Record):
     """A 200 with the HTML page of a proxy that requires a login. The request is not executed."""
 
     type: Literal["proxy_page"]

@@ -176,14 +176,15 @@ def run_summary(run: EmulatedRun, service: Service) -> dict[str, Any]:
 
 
 def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+    connections = service.store.connections(tenant)
     return {
         "id": tenant.id,
         "name": tenant.name,
         "integration": service.store.integrations[tenant.integration_id].name,
         "archived": tenant.archived,
         "paused": tenant.paused,
-        "connected": sum(one.connected for one in tenant.connections),
-        "connectors": len(tenant.connections),
+        "connected": sum(connections.values()),
+        "connectors": len(connections),
         "run": run and run_summary(run, service),
     }
 

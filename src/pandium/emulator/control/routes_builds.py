@@ -5,8 +5,8 @@ from pydantic import BaseModel
 
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response
-from pandium.emulator.state.arguments import Arguments
 from pandium.emulator.state.builds import Build, BuildForm, BuildScript
+from pandium.emulator.state.rules import Record
 
 router = APIRouter(prefix="/builds", tags=["Builds"])
 
@@ -19,7 +19,7 @@ class BuildsView(BaseModel):
     pending: list[Build]
 
 
-class AcceptArguments(Arguments):
+class AcceptArguments(Record):
     """The form of a build to accept alone, or any."""
 
     form: BuildForm

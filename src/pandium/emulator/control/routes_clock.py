@@ -13,7 +13,7 @@ from pandium.emulator.control.control_responses import (
     error_response,
     example,
 )
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
 # A longer jump would start too many scheduled runs.
 YEAR = 366 * 86_400
@@ -30,13 +30,13 @@ class ClockView(BaseModel):
     speed: float
 
 
-class SpeedArguments(Arguments):
+class SpeedArguments(Record):
     """The number of seconds that pass in one second of real time."""
 
     speed: float = Field(gt=0, le=MAX_SPEED)
 
 
-class ForwardArguments(Arguments):
+class ForwardArguments(Record):
     """The number of seconds that pass at once."""
 
     seconds: float = Field(ge=0, le=YEAR)

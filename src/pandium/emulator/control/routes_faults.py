@@ -18,7 +18,7 @@ from pandium.emulator.control.rule_models import (
 )
 from pandium.emulator.network.faults import Fault
 from pandium.emulator.network.request_rules import RequestRule
-from pandium.emulator.state.arguments import Arguments
+from pandium.emulator.state.rules import Record
 
 NO_FAULT = describe_error(404, "There is no fault with this id.")
 
@@ -31,7 +31,7 @@ class FaultArguments(RuleArguments):
     fault: FaultForm
 
 
-class OutageArguments(Arguments):
+class OutageArguments(Record):
     """An outage. Without `seconds`, it lasts until it is removed."""
 
     seconds: float | None = Field(

@@ -8,22 +8,22 @@ from pydantic import Field
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error
 from pandium.emulator.runs.schedules import MINUTE
-from pandium.emulator.state.arguments import Arguments
-from pandium.emulator.state.snapshot_models import IntegrationState
+from pandium.emulator.state.record_models import Integration
+from pandium.emulator.state.rules import Record
 
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 
 router = APIRouter(tags=["Settings"])
 
 
-class ScheduleDelayState(Arguments):
+class ScheduleDelayState(Record):
     """The longest delay of a scheduled run in seconds, and the seed of the random delays."""
 
     within: float = Field(default=0.0, ge=0, le=MINUTE)
     seed: int = 0
 
 
-class Settings(Arguments):
+class Settings(Record):
     """How the service behaves. A `page_limit` of null is the documented maximum of 500."""
 
     page_limit: int | None = Field(default=None, ge=1)
@@ -49,7 +49,7 @@ async def change_settings(request: Request, body: Settings) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/pause",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
@@ -59,7 +59,7 @@ async def pause_integration(request: Request, integration_id: int) -> Response:
 
 @router.post(
     "/integrations/{integration_id}/resume",
-    response_model=IntegrationState,
+    response_model=Integration,
     responses=NO_INTEGRATION,
 )
 async def resume_integration(request: Request, integration_id: int) -> Response:

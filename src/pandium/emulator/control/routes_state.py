@@ -14,34 +14,31 @@ from pandium.emulator.control.control_responses import (
     example,
 )
 from pandium.emulator.control.rule_models import refusing, require_record
-from pandium.emulator.state import snapshot_models as models
-from pandium.emulator.state.adding import add_integration, add_release
-from pandium.emulator.state.arguments import (
-    IntegrationArguments,
-    ReleaseArguments,
-    ScriptArguments,
-    TenantArguments,
-    UpstreamArguments,
-)
+from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
+from pandium.emulator.state.record_models import (
+    AssignedScript,
+    Integration,
+    Release,
+    Tenant,
+    Upstream,
+)
 from pandium.emulator.state.script_snapshots import scripts_data, set_script
-from pandium.emulator.state.seeds import add_tenant_as_given
+from pandium.emulator.state.snapshots import EmulatorState
 
 NO_SCRIPT = describe_error(404, "The tenant or the integration has no script.")
 
 SeedBody = Annotated[
     dict[str, Any], example(integrations=[{}], tenants=[{"name": "acme"}, {"name": "umbrella"}])
 ]
-IntegrationBody = Annotated[IntegrationArguments, example(name="orders", connectors=["crm"])]
-ReleaseBody = Annotated[ReleaseArguments, example(integration_id=1, tag="v2")]
-TenantBody = Annotated[TenantArguments, example(name="acme", metadata={"cursor": 7})]
+IntegrationBody = Annotated[Integration, example(name="orders", connectors=["crm"])]
+ReleaseBody = Annotated[Release, example(integration_id=1, tag="v2")]
+TenantBody = Annotated[Tenant, example(name="acme", metadata={"cursor": 7})]
 ScriptBody = Annotated[
-    ScriptArguments,
+    AssignedScript,
     example(tenant=1, appears_after={"polls": 2}, phases=[["Running", 5], ["Failed (Timeout)", 0]]),
 ]
-UpstreamBody = Annotated[
-    UpstreamArguments, example(connector="crm", status=503, data="the CRM is down")
-]
+UpstreamBody = Annotated[Upstream, example(connector="crm", status=503, data="the CRM is down")]
 
 router = APIRouter(tags=["State"])
 
@@ -61,13 +58,13 @@ class SavedFile(BaseModel):
     path: str
 
 
-@router.get("/state", response_model=models.SavedState)
+@router.get("/state", response_model=EmulatorState)
 async def get_state(request: Request) -> Response:
     """Return the entire state, in the format of a saved state."""
     return control_response(service_of(request).dump())
 
 
-@router.put("/state", response_model=models.SavedState)
+@router.put("/state", response_model=EmulatorState)
 async def replace_state(request: Request, body: SeedBody) -> Response:
     """
     Replace the entire state with a seed or a saved state.
@@ -79,7 +76,7 @@ async def replace_state(request: Request, body: SeedBody) -> Response:
     return control_response(service.dump())
 
 
-@router.post("/reset", response_model=models.SavedState)
+@router.post("/reset", response_model=EmulatorState)
 async def reset(request: Request) -> Response:
     """Restore the state that the emulator was started with. Faults and drift are removed."""
     service = service_of(request)
@@ -106,15 +103,15 @@ async def save_state(request: Request) -> Response:
         return error_response(500, ("path", str(error)))
 
 
-@router.post("/integrations", status_code=201, response_model=models.IntegrationState)
+@router.post("/integrations", status_code=201, response_model=Integration)
 async def create_integration(request: Request, body: IntegrationBody) -> Response:
     """Add an integration with releases. The first release is the default one."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_integration(service.store, body), 201)
+        return control_response(add_integration_with_releases(service.store, body), 201)
 
 
-@router.post("/releases", status_code=201, response_model=models.ReleaseState)
+@router.post("/releases", status_code=201, response_model=Release)
 async def create_release(request: Request, body: ReleaseBody) -> Response:
     """Add a release. The latest release of an integration is the one with the highest id."""
     service = service_of(request)
@@ -122,17 +119,17 @@ async def create_release(request: Request, body: ReleaseBody) -> Response:
         return control_response(add_release(service.store, body), 201)
 
 
-@router.post("/tenants", status_code=201, response_model=models.TenantState)
+@router.post("/tenants", status_code=201, response_model=Tenant)
 async def create_tenant(request: Request, body: TenantBody) -> Response:
     """Add a tenant."""
     service = service_of(request)
     with service.lock:
-        return control_response(add_tenant_as_given(service.store, body), 201)
+        return control_response(add_tenant(service.store, body), 201)
 
 
 @router.delete(
     "/tenants/{tenant_id}",
-    response_model=models.TenantState,
+    response_model=Tenant,
     responses=describe_error(404, "There is no tenant with this id."),
 )
 async def archive_tenant(request: Request, tenant_id: int) -> Response:
@@ -142,13 +139,13 @@ async def archive_tenant(request: Request, tenant_id: int) -> Response:
         return control_response(service.store.archive(tenant_id))
 
 
-@router.get("/scripts", response_model=list[ScriptArguments])
+@router.get("/scripts", response_model=list[AssignedScript])
 async def get_scripts(request: Request) -> Response:
     """Return the scripts: the default one, and those of integrations and tenants."""
     return control_response(scripts_data(service_of(request).runs))
 
 
-@router.put("/scripts", response_model=list[ScriptArguments])
+@router.put("/scripts", response_model=list[AssignedScript])
 async def set_one_script(request: Request, body: ScriptBody) -> Response:
     """Set how new runs proceed: those of a tenant, of an integration, or all others."""
     service = service_of(request)
@@ -179,13 +176,13 @@ async def remove_scripts(request: Request, subject: Annotated[ScriptSubject, Que
     return Response(status_code=204)
 
 
-@router.get("/upstreams", response_model=list[UpstreamArguments])
+@router.get("/upstreams", response_model=list[Upstream])
 async def get_upstreams(request: Request) -> Response:
     """Return the fixed responses of upstreams."""
-    return control_response([dict(one) for one in fixed_responses(service_of(request).connectors)])
+    return control_response(fixed_responses(service_of(request).connectors))
 
 
-@router.put("/upstreams", response_model=list[UpstreamArguments])
+@router.put("/upstreams", response_model=list[Upstream])
 async def set_upstream(request: Request, body: UpstreamBody) -> Response:
     """Set the response of the upstream behind a connector, or of one of its hosts."""
     set_fixed_response(service_of(request).connectors, body)

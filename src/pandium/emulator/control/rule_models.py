@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field
 
 from pandium.emulator.network.request_rules import RequestRule
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.state.arguments import Arguments, Id
 from pandium.emulator.state.errors import Missing, Problem, Refused
+from pandium.emulator.state.rules import Id, Record
 from pandium.emulator.state.store import Store
 
 A = TypeVar("A")
 
 
-class RuleArguments(Arguments):
+class RuleArguments(Record):
     """The requests that a rule applies to. By default, these are all requests to the API."""
 
     operation: str | None = Field(

@@ -16,8 +16,8 @@ from pandium.emulator.network.request_rules import (
     validate_count,
 )
 from pandium.emulator.state.adding import add_tenant
-from pandium.emulator.state.arguments import TenantArguments
 from pandium.emulator.state.errors import Missing, validate
+from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.store import SORTABLE, Store
 from pandium.emulator.state.window import parse_window
 
@@ -115,7 +115,7 @@ class Drift:
             with self._lock:
                 for key in self._ids(count, at_front=at_front):
                     given = {"id": key, "integration_id": integration_id}
-                    add_tenant(self._store, validate(TenantArguments, given))
+                    add_tenant(self._store, validate(Tenant, given))
 
         return change
 

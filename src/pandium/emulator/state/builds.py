@@ -5,11 +5,11 @@ from datetime import timedelta
 from threading import RLock
 from typing import Literal, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from pandium.emulator.state.adding import add_build, integration_problems
-from pandium.emulator.state.arguments import Arguments, Id, Moment
 from pandium.emulator.state.errors import refuse_if, validate
+from pandium.emulator.state.rules import Id, Moment, Record
 from pandium.emulator.state.store import Store
 
 BuildForm = Literal["any", "build_tag", "tag"]
@@ -17,20 +17,16 @@ BuildForm = Literal["any", "build_tag", "tag"]
 MAX_SECONDS = 1e9
 
 
-class BuildScript(Arguments):
+class BuildScript(Record):
     """How long the builds of one tag, or all others, take, and whether they fail."""
-
-    model_config = ConfigDict(frozen=True)
 
     tag: str | None = None
     finishes_after: float = Field(default=0.1, ge=0, le=MAX_SECONDS)
     fails: bool = False
 
 
-class Build(Arguments):
+class Build(Record):
     """A build that has not finished. One that fails never becomes a release."""
-
-    model_config = ConfigDict(frozen=True)
 
     integration_id: Id
     tag: str
@@ -117,7 +113,7 @@ class Builds:
         with self._lock:
             refuse_if(*integration_problems(self._store, integration_id))
             script = self._scripts.get(tag, self._scripts[None])
-            finishes_at = self._store.clock.wall() + timedelta(seconds=script.finishes_after)
+            finishes_at = self._store.now() + timedelta(seconds=script.finishes_after)
             build = Build(
                 integration_id=integration_id,
                 tag=tag,
@@ -134,7 +130,7 @@ class Builds:
                 self._finish_due()
 
     def _finish_due(self) -> None:
-        now = self._store.clock.wall()
+        now = self._store.now()
         due = sorted(
             (one for one in self._pending if one.finishes_at <= now),
             key=lambda build: build.finishes_at,

@@ -4,7 +4,8 @@ import json
 
 import msgspec
 
-_encoder = msgspec.json.Encoder()
+# Records are encoded as objects of their fields.
+_encoder = msgspec.json.Encoder(enc_hook=dict)
 
 
 def encode(value: object) -> bytes:
@@ -12,4 +13,4 @@ def encode(value: object) -> bytes:
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(value, default=str).encode()
+        return json.dumps(msgspec.to_builtins(value, enc_hook=dict)).encode()

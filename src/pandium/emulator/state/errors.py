@@ -36,13 +36,6 @@ class Refused(ValueError):  # noqa: N818 - a decision of the service, not a faul
         self.where = where
         super().__init__("; ".join(map(str, self.problems)))
 
-    def renamed(self, names: Mapping[str | int, str]) -> "Refused":
-        """Return the same objections under other names of the fields."""
-        return Refused(
-            replace(one, loc=(names.get(one.loc[0], one.loc[0]), *one.loc[1:]))
-            for one in self.problems
-        )
-
     def under(self, *place: str | int) -> "Refused":
         """Return the same objections with a place in front of theirs."""
         return Refused(replace(one, loc=(*place, *one.loc)) for one in self.problems)

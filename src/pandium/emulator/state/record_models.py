@@ -1,95 +1,218 @@
-"""The records that an emulator keeps: immutable, replaced when something changes."""
+"""
+The records of the emulated service: one model for each.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+A record serves as the arguments of `Emulator.add_*`, as an entry of a seed, as an entry of a saved
+state, and, without its hidden fields, as the API's response. To add a field, add a line here.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    GetPydanticSchema,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from pandium.emulator.runs.runs import DEFAULT_PHASES, KILLED_AFTER
+from pandium.emulator.state.rules import (
+    Channel,
+    Connected,
+    Cron,
+    Hidden,
+    Id,
+    Moment,
+    Object,
+    PhasesForm,
+    Record,
+    SpanForm,
+    TenantName,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorRecord:
-    """A system that an integration connects to."""
+def _undated() -> datetime:
+    """Return a placeholder for the date that is set when a record is added."""
+    return datetime.min.replace(tzinfo=UTC)
 
-    name: str
+
+class Connector(Record):
+    """A system that an integration connects to. In a seed, a string is its name."""
+
+    name: str = Field(min_length=1)
     is_global: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One version of an integration."""
 
-    id: int
-    integration_id: int
+def _describe_connector(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    connector = handler(schema)
+    if handler.mode == "serialization":
+        return connector
+    return {"anyOf": [{"type": "string", "minLength": 1}, connector]}
+
+
+# A string is converted to a connector with that name.
+ConnectorOrName = Annotated[
+    str | Connector,
+    GetPydanticSchema(lambda _, handler: handler.generate_schema(Connector), _describe_connector),
+]
+
+
+def _default_connectors() -> list[str | Connector]:
+    return [Connector(name="crm"), Connector(name="shop")]
+
+
+class Category(Record):
+    """A category in the marketplace."""
+
     name: str
-    config_version: str
-    created_date: datetime
-    modified_date: datetime
-    tag: str | None = None
-    run_command: str | None = None
-    repository_tracking_branch: str | None = None
-    config_schema: Mapping[str, Any] | None = None
-    metadata_schema: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Integration:
-    """An application, and what the tenants of it have in common."""
-
     id: int
+    description: str | None = None
+    order_index: float
+
+
+class Tag(Record):
+    """A tag in the marketplace."""
+
     name: str
-    long_name: str
-    type: str
-    archived: bool
-    connectors: tuple[ConnectorRecord, ...]
-    created_date: datetime
-    modified_date: datetime
-    default_release_id: int | None = None
-    default_release_channel: str | None = None
-    schedule: str | None = None
-    paused: bool = False
+    id: int
+    description: str | None = None
+
+
+class Flag(Record):
+    """A flag in the marketplace."""
+
+    name: str
+    id: int
+    flag_color: str | None = None
+
+
+class Integration(Record):
+    """
+    An application that tenants install.
+
+    `releases` is the number of releases that are added with it, and the schemas are theirs.
+    """
+
+    id: Id = Field(default_factory=int)
+    created_date: Moment = Field(default_factory=_undated)
+    modified_date: Moment = Field(default_factory=_undated)
+    name: str = ""
+    long_name: str = ""
+    connectors: Sequence[ConnectorOrName] = Field(default_factory=_default_connectors)
     repository_path: str | None = None
     repository_tracking_branch: str | None = None
     repository_url: str | None = None
-    categories: tuple[Mapping[str, Any], ...] = ()
-    tags: tuple[Mapping[str, Any], ...] = ()
-    flag: Mapping[str, Any] | None = None
+    type: Literal["Internal", "External", "Pandium"] = "External"
+    categories: list[Category] = Field(default_factory=list)
+    tags: list[Tag] = Field(default_factory=list)
+    flag: Flag | None = None
+    default_release_channel: Channel | None = None
+    archived: Hidden[bool] = False
+    paused: Hidden[bool] = False
+    schedule: Hidden[Cron | None] = None
+    releases: Hidden[int] = Field(default=1, ge=0)
+    config_schema: Hidden[Object | None] = None
+    metadata_schema: Hidden[Object | None] = None
+
+    @property
+    def systems(self) -> list[Connector]:
+        """The connectors, without the names in their type."""
+        return [one for one in self.connectors if isinstance(one, Connector)]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRecord:
-    """Where a tenant stands with one connector."""
+class Release(Record):
+    """A version of an integration."""
 
-    name: str
-    connected: bool
-    last_change: datetime | None = None
+    id: Id = Field(default_factory=int)
+    name: str = ""
+    repository_tracking_branch: str | None = None
+    run_command: str | None = None
+    tag: str | None = None
+    config_schema: Object | None = None
+    config_version: str = "1"
+    metadata_schema: Object | None = None
+    created_date: Moment = Field(default_factory=_undated)
+    modified_date: Moment = Field(default_factory=_undated)
+    integration_id: Hidden[Id] = 1
+    default: Hidden[bool] = False
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """The metadata of a tenant; without dates as long as nobody has written any."""
+class Tenant(Record):
+    """
+    An installation of an integration.
 
-    data: Mapping[str, Any] = field(default_factory=dict)
-    created_date: datetime | None = None
-    modified_date: datetime | None = None
+    `connected` is True for all connectors, False for none, or the names of some. A connector is in
+    `connection_dates` once its connection has changed.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One installation of an integration."""
-
-    id: int
-    name: str
-    integration_id: int
-    paused: bool
-    created_date: datetime
-    modified_date: datetime
-    user_name: str | None = None
+    id: Id = Field(default_factory=int)
+    name: TenantName = Field(default_factory=str)
     archived: bool = False
-    configs: Mapping[str, Any] = field(default_factory=dict)
-    dynamic_configs: Mapping[str, Any] = field(default_factory=dict)
-    user_schedule: str | None = None
+    integration_id: Id = 1
+    configs: Object = Field(default_factory=dict)
+    created_date: Moment = Field(default_factory=_undated)
+    modified_date: Moment = Field(default_factory=_undated)
+    paused: bool = False
+    user_schedule: Cron | None = None
     source: str = "api"
-    integration_release_id: int | None = None
-    integration_release_channel: str | None = None
-    connections: tuple[ConnectionRecord, ...] = ()
-    metadata: Metadata = field(default_factory=Metadata)
+    integration_release_channel: Channel | None = None
+    integration_release_id: Id | None = None
+    user_name: Hidden[str | None] = None
+    connected: Hidden[Connected] = True
+    connection_dates: Hidden[dict[str, Moment]] = Field(default_factory=dict)
+    dynamic_configs: Hidden[Object] = Field(default_factory=dict)
+    metadata: Hidden[Object] = Field(default_factory=dict)
+    metadata_created_date: Hidden[Moment | None] = None
+    metadata_modified_date: Hidden[Moment | None] = None
+
+    @field_validator("integration_release_id")
+    @classmethod
+    def _excludes_a_channel(cls, release_id: int | None, given: ValidationInfo) -> int | None:
+        if release_id is not None and given.data.get("integration_release_channel") is not None:
+            raise PydanticCustomError("value_error", "a release excludes a channel: give only one")
+        return release_id
+
+    def is_connected(self, connector: str) -> bool:
+        """Return whether a connector of the integration is connected."""
+        return self.connected if isinstance(self.connected, bool) else connector in self.connected
+
+    def connection_date(self, connector: str) -> datetime | None:
+        """Return when a connection last changed; None if there never was one."""
+        first = self.created_date if self.is_connected(connector) else None
+        return self.connection_dates.get(connector, first)
+
+
+class AssignedScript(Record):
+    """How runs go: those of one tenant, of one integration, or all others; null is for ever."""
+
+    tenant: Id | None = None
+    integration: Id | None = None
+    appears_after: SpanForm = 0.1
+    phases: PhasesForm = Field(default_factory=lambda: list(DEFAULT_PHASES))
+    killed_after: float | None = Field(default=KILLED_AFTER, ge=0)
+
+    @field_validator("integration")
+    @classmethod
+    def _is_the_only_subject(cls, integration: int | None, given: ValidationInfo) -> int | None:
+        if integration is not None and given.data.get("tenant") is not None:
+            raise PydanticCustomError("subject", "give a tenant or an integration, not both")
+        return integration
+
+
+class Upstream(Record):
+    """What the system behind a connector answers, or the system on one host of it."""
+
+    connector: str = Field(min_length=1)
+    host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")
+    status: int = Field(default=200, ge=200, le=599)
+    data: Any = None

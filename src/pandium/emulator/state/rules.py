@@ -1,32 +1,181 @@
-"""The rules that the reference states for values."""
+"""The base class of all records, and the rules for the values of their fields."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pandium.emulator.runs.schedules import find_cron_error
+from cronsim import CronSim, CronSimError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from pandium.emulator.runs.scripts import Phase, Polls, Span
 from pandium.emulator.state.errors import Problem
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+T = TypeVar("T")
+
+CRON_FIELDS = 5
+SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
+TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+
+# Marks a field that is not part of the API's response.
+HIDDEN = object()
+Hidden = Annotated[T, HIDDEN]
 
 
-def name_problems(name: str) -> Iterator[Problem]:
-    """Find what is wrong with the name of a tenant."""
-    if not NAME.fullmatch(name):
-        msg = "must be lowercase letters, digits and '-', which may neither begin nor end it"
-        yield Problem(("name",), msg, name)
+@cache
+def _non_nullable(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if field.annotation is not Any and type(None) not in get_args(field.annotation)
+    )
 
 
-def cron_problems(place: str, schedule: str | None) -> Iterator[Problem]:
-    """Find what is wrong with a schedule; None is the integration's own."""
-    if schedule is not None and (error := find_cron_error(schedule)):
-        yield Problem((place,), f"must be a cron string: {error}", schedule)
+class Record(BaseModel):
+    """
+    A record: fields of the right types, and no others.
+
+    Null means that a field is left out, unless null is one of its values.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_nulls_out(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        optional = _non_nullable(cls)
+        return {name: one for name, one in data.items() if one is not None or name not in optional}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the JSON schema. Only requests are limited to the known fields."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        if handler.mode == "serialization":
+            schema.pop("additionalProperties", None)
+        return schema
+
+    def with_missing(self, **values: Any) -> Self:
+        """Return this record with values for the fields that were left out."""
+        missing = {name: one for name, one in values.items() if name not in self.model_fields_set}
+        return self.model_copy(update=missing)
+
+
+def _in_utc(date: datetime) -> datetime:
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def find_cron_error(schedule: str) -> str | None:
+    """Return what is wrong with a cron expression, or None."""
+    fields = len(schedule.split())
+    if fields != CRON_FIELDS:  # cronsim accepts a sixth field, for seconds
+        return f"five fields are required, not {fields}"
+    try:
+        CronSim(schedule, SOME_DATE)
+    except CronSimError as error:
+        return str(error).lower()
+    return None
+
+
+def _validate_cron(schedule: str) -> str:
+    if error := find_cron_error(schedule):
+        raise PydanticCustomError("value_error", "must be a cron string: {error}", {"error": error})
+    return schedule
+
+
+def _validate_tenant_name(name: str) -> str:
+    if not TENANT_NAME.fullmatch(name):
+        raise PydanticCustomError(
+            "value_error",
+            "must be lowercase letters, digits and '-', and neither begin nor end with '-'",
+        )
+    return name
+
+
+def _validate_connected(given: object) -> bool | list[str]:
+    if isinstance(given, bool):
+        return given
+    if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
+        return list(given)
+    raise PydanticCustomError("value_error", "must be true, false, or the names of connectors")
+
+
+def parse_span(given: object) -> Span:
+    """Read how long something lasts: seconds, looks, or null for ever."""
+    if given is None:
+        return math.inf
+    if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
+        return given
+    if isinstance(given, Mapping) and list(given) == ["polls"]:
+        with suppress(ValueError):
+            return Polls(given["polls"])
+    raise PydanticCustomError(
+        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": POLLS}
+    )
+
+
+POLLS = '{"polls": 3}'
+SPAN = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {
+            "type": "object",
+            "properties": {"polls": {"type": "integer", "minimum": 0}},
+            "required": ["polls"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+SpanForm = Annotated[Any, PlainValidator(parse_span), WithJsonSchema(SPAN)]
+PhaseName = Annotated[str, Field(min_length=1)]
+PhaseForm = Annotated[tuple[PhaseName | None, SpanForm], Field(strict=False)]
+
+
+def validate_phases(phases: list[Phase]) -> list[Phase]:
+    """Refuse phases that begin with none."""
+    if phases[0][0] is None:
+        raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
+    return phases
+
+
+PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(validate_phases)]
+
+
+Object = dict[str, Any]
+Id = Annotated[int, Field(ge=1)]
+Channel = Literal["Latest", "Default"]
+Cron = Annotated[str, AfterValidator(_validate_cron)]
+# A date without an offset is in UTC.
+Moment = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
+TenantName = Annotated[str, AfterValidator(_validate_tenant_name)]
+Connected = Annotated[
+    bool | list[str],
+    PlainValidator(_validate_connected, json_schema_input_type=bool | list[str]),
+]
 
 
 def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Find what is wrong with a JSON schema itself; references must lead to places inside."""
+    """Find what is wrong with a JSON schema, which may refer only to itself."""
     if schema is not None:
-        from pandium.emulator.state.json_schemas import find_schema_errors  # noqa: PLC0415 - few have a schema
+        from pandium.emulator.state.json_schemas import find_schema_errors  # noqa: PLC0415 - most records have no schema
 
         yield from find_schema_errors(place, schema)
 

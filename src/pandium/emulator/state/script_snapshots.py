@@ -5,7 +5,7 @@ from typing import Any
 
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.runs.scripts import Polls, Script, Span
-from pandium.emulator.state.arguments import ScriptArguments
+from pandium.emulator.state.record_models import AssignedScript
 from pandium.emulator.state.snapshot_models import ScriptState
 
 
@@ -42,7 +42,7 @@ def script_of(given: ScriptState) -> Script:
     return Script(given.appears_after, tuple(given.phases), killed_after)
 
 
-def set_script(runs: Runs, given: ScriptArguments) -> None:
+def set_script(runs: Runs, given: AssignedScript) -> None:
     """Say how runs go from now on."""
     runs.script(
         tenant=given.tenant,

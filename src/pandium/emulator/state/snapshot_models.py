@@ -1,108 +1,12 @@
-"""The form of a saved state: the records with all of their fields, and what runs go through."""
-
-from typing import Any, Literal
+"""The form of runs and builds in a saved state."""
 
 from pydantic import Field
 
-from pandium.emulator.state.arguments import (
-    Arguments,
-    Id,
-    Moment,
-    PhasesForm,
-    ScriptArguments,
-    SpanForm,
-    UpstreamArguments,
-)
 from pandium.emulator.state.builds import Build, BuildScript
-
-Object = dict[str, Any]
-VERSION = 1
+from pandium.emulator.state.rules import Id, Moment, Object, PhasesForm, Record, SpanForm
 
 
-class ConnectorState(Arguments):
-    """A connector of an integration."""
-
-    name: str
-    is_global: bool = False
-
-
-class IntegrationState(Arguments):
-    """An integration."""
-
-    id: Id
-    name: str
-    long_name: str
-    type: str
-    archived: bool
-    connectors: list[ConnectorState]
-    created_date: Moment
-    modified_date: Moment
-    default_release_id: Id | None = None
-    default_release_channel: Literal["Latest", "Default"] | None = None
-    schedule: str | None = None
-    paused: bool = False
-    repository_path: str | None = None
-    repository_tracking_branch: str | None = None
-    repository_url: str | None = None
-    categories: list[Object] = Field(default_factory=list)
-    tags: list[Object] = Field(default_factory=list)
-    flag: Object | None = None
-
-
-class ReleaseState(Arguments):
-    """A release; those of one integration come by age."""
-
-    id: Id
-    integration_id: Id
-    name: str
-    config_version: str
-    created_date: Moment
-    modified_date: Moment
-    tag: str | None = None
-    run_command: str | None = None
-    repository_tracking_branch: str | None = None
-    config_schema: Object | None = None
-    metadata_schema: Object | None = None
-
-
-class ConnectionState(Arguments):
-    """Where a tenant stands with a connector."""
-
-    name: str
-    connected: bool
-    last_change: Moment | None = None
-
-
-class MetadataState(Arguments):
-    """The metadata of a tenant; without dates nobody has written any."""
-
-    data: Object = Field(default_factory=dict)
-    created_date: Moment | None = None
-    modified_date: Moment | None = None
-
-
-class TenantState(Arguments):
-    """A tenant."""
-
-    id: Id
-    name: str
-    integration_id: Id
-    paused: bool
-    created_date: Moment
-    modified_date: Moment
-    user_name: str | None = None
-    archived: bool = False
-    configs: Object = Field(default_factory=dict)
-    dynamic_configs: Object = Field(default_factory=dict)
-    user_schedule: str | None = None
-    source: str = "api"
-    integration_release_id: Id | None = None
-    integration_release_channel: str | None = None
-    connections: list[ConnectionState] = Field(default_factory=list)
-    metadata: MetadataState = Field(default_factory=MetadataState)
-
-
-class TriggerState(Arguments):
+class TriggerState(Record):
     """A request for a run."""
 
     id: Id
@@ -112,7 +16,7 @@ class TriggerState(Arguments):
     payload: Object | None = None
 
 
-class ScriptState(Arguments):
+class ScriptState(Record):
     """What a run goes through; null is for ever."""
 
     appears_after: SpanForm
@@ -120,14 +24,14 @@ class ScriptState(Arguments):
     killed_after: float | None = Field(ge=0)
 
 
-class PhaseChangeState(Arguments):
+class PhaseChangeState(Record):
     """A word that a run has shown, and since when."""
 
     at: Moment
     phase: str = Field(min_length=1)
 
 
-class RunState(Arguments):
+class RunState(Record):
     """
     A run, and how far it has come.
 
@@ -150,22 +54,8 @@ class RunState(Arguments):
     ended_at: Moment | None = None
 
 
-class BuildsState(Arguments):
+class BuildsState(Record):
     """The scripts of builds, and the builds that have not finished."""
 
     scripts: list[BuildScript] = Field(default_factory=list)
     pending: list[Build] = Field(default_factory=list)
-
-
-class SavedState(Arguments):
-    """All that an emulator holds."""
-
-    pandium_emulator_state: Literal[1] = Field(description="The version of the format.")
-    saved_at: Moment
-    integrations: list[IntegrationState] = Field(default_factory=list)
-    releases: list[ReleaseState] = Field(default_factory=list)
-    tenants: list[TenantState] = Field(default_factory=list)
-    runs: list[RunState] = Field(default_factory=list)
-    scripts: list[ScriptArguments] = Field(default_factory=list)
-    upstreams: list[UpstreamArguments] = Field(default_factory=list)
-    builds: BuildsState = Field(default_factory=BuildsState)

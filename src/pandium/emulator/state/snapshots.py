@@ -1,116 +1,165 @@
 """
-A saved state: all that an emulator holds, as JSON-ready data and back.
+The complete state of an emulator, as JSON-ready data and back.
 
-Dates stay dates: what was to happen while nothing ran has happened by the time of loading.
+A seed is a state with parts left out. A saved state has all of them. Dates are absolute: whatever
+was due while no emulator was running has happened by the time the state is loaded.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
+from pydantic import Field
 
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.emulated_run import EmulatedRun
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.state.arguments import ScriptArguments, UpstreamArguments
+from pandium.emulator.state.adding import (
+    add_first_releases,
+    add_integration,
+    add_release,
+    add_tenant,
+    integration_problems,
+)
 from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
 from pandium.emulator.state.record_models import (
-    ConnectionRecord,
-    ConnectorRecord,
+    AssignedScript,
     Integration,
-    Metadata,
     Release,
     Tenant,
+    Upstream,
 )
-from pandium.emulator.state.run_snapshots import run_data, run_of
+from pandium.emulator.state.rules import Moment, Record
+from pandium.emulator.state.run_snapshots import run_data, run_of, run_problems
 from pandium.emulator.state.script_snapshots import scripts_data
-from pandium.emulator.state.snapshot_models import (
-    VERSION,
-    BuildsState,
-    IntegrationState,
-    ReleaseState,
-    RunState,
-    SavedState,
-    TenantState,
-)
-from pandium.emulator.state.snapshot_rules import id_problems, record_problems
+from pandium.emulator.state.snapshot_models import BuildsState, RunState
 from pandium.emulator.state.store import Store
 
-F = TypeVar("F", IntegrationState, ReleaseState, TenantState, RunState)
+R = TypeVar("R", Integration, Release, Tenant)
 
-MARK = "pandium_emulator_state"
+
+class EmulatorState(Record):
+    """The complete state of an emulator. A seed leaves parts of it out."""
+
+    pandium_emulator_state: Literal[2] = 2
+    saved_at: Moment | None = None
+    integrations: list[Integration] = Field(default_factory=list)
+    releases: list[Release] = Field(default_factory=list)
+    tenants: list[Tenant] = Field(default_factory=list)
+    runs: list[RunState] = Field(default_factory=list)
+    scripts: list[AssignedScript] = Field(default_factory=list)
+    upstreams: list[Upstream] = Field(default_factory=list)
+    builds: BuildsState = Field(default_factory=BuildsState)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The complete state of an emulator: records, runs, scripts and fixed responses."""
+    """A state that has been checked as a whole."""
 
     store: Store
     runs: Sequence[EmulatedRun]
-    scripts: Sequence[ScriptArguments]
-    upstreams: Sequence[UpstreamArguments]
-    builds: BuildsState = field(default_factory=BuildsState)
+    scripts: Sequence[AssignedScript]
+    upstreams: Sequence[Upstream]
+    builds: BuildsState
 
 
-def dump(
-    store: Store, runs: Runs, upstreams: Iterable[UpstreamArguments], builds: Builds
-) -> dict[str, Any]:
+def dump(store: Store, runs: Runs, upstreams: Iterable[Upstream], builds: Builds) -> dict[str, Any]:
     """Return the complete state of an emulator, ready for JSON."""
     state = {
-        MARK: VERSION,
-        "saved_at": store.clock.wall(),
+        "pandium_emulator_state": EmulatorState().pandium_emulator_state,
+        "saved_at": store.now(),
         "integrations": list(store.integrations.values()),
         "releases": list(store.releases.values()),
         "tenants": list(store.tenants.values()),
         "runs": [run_data(one, store.clock) for one in runs.all()],
         "scripts": scripts_data(runs),
-        "upstreams": [dict(one) for one in upstreams],
-        "builds": {
-            "scripts": [dict(one) for one in builds.scripts],
-            "pending": [dict(one) for one in builds.pending],
-        },
+        "upstreams": list(upstreams),
+        "builds": {"scripts": builds.scripts, "pending": builds.pending},
     }
-    data: dict[str, Any] = msgspec.to_builtins(state)
+    data: dict[str, Any] = msgspec.to_builtins(state, enc_hook=dict)
     return data
 
 
-def restore(data: Mapping[str, Any], clock: Clock) -> Snapshot:
+def read_snapshot(data: Any, clock: Clock) -> Snapshot:
     """
-    Return what a saved state describes.
+    Return the snapshot that a seed or a saved state describes.
 
-    Time does not go back: a clock that is behind the date of the state is put forward to it.
+    Time never goes back: a clock that is behind the date of a saved state is put forward to it.
 
-    :raises ValueError: names the place of what cannot be used.
+    :raises ValueError: names the place of what is invalid.
     """
-    if data[MARK] != VERSION:
-        raise Refused([Problem((MARK,), f"must be {VERSION}", data[MARK])])
-    state = validate(SavedState, data)
-    refuse_if(*id_problems(state))
+    if not isinstance(data, Mapping):
+        sections = ", ".join(list(EmulatorState.model_fields)[2:])
+        raise Refused([Problem(("seed",), f"must be an object with {sections}", data)])
+    state = validate(EmulatorState, dict(data))
     store = Store(clock)
-    store.integrations |= {one.id: _integration(one) for one in _by_id(state.integrations)}
-    store.releases |= {one.id: Release(**dict(one)) for one in _by_id(state.releases)}
-    store.tenants |= {one.id: _tenant(one) for one in _by_id(state.tenants)}
-    refuse_if(*record_problems(state, store))
-    clock.epoch += max(state.saved_at - clock.wall(), timedelta())
-    runs = [run_of(one, clock) for one in _by_id(state.runs)]
+    _add_records(store, state)
+    refuse_if(*_reference_problems(state, store))
+    clock.epoch += max((state.saved_at or clock.wall()) - clock.wall(), timedelta())
+    runs = [run_of(one, clock) for one in sorted(state.runs, key=lambda run: run.id)]
     return Snapshot(store, runs, state.scripts, state.upstreams, state.builds)
 
 
-def _by_id(forms: Iterable[F]) -> list[F]:
-    return sorted(forms, key=lambda form: form.id)
+def _add_records(store: Store, state: EmulatorState) -> None:
+    """Add the records, with the integrations and releases that a seed leaves out."""
+    # Data that was valid when it was saved stays valid, whatever later releases require.
+    is_seed = state.saved_at is None
+    _each("integrations", _integrations(state), lambda one: add_integration(store, one))
+    _each("releases", state.releases, lambda one: add_release(store, one))
+    described = {one.integration_id for one in state.releases}
+    for integration in store.integrations.values():
+        if integration.id not in described:
+            add_first_releases(store, integration)
+    _each("tenants", state.tenants, lambda one: add_tenant(store, one, check_data=is_seed))
 
 
-def _integration(given: IntegrationState) -> Integration:
-    connectors = tuple(ConnectorRecord(**dict(one)) for one in given.connectors)
-    categories, tags = tuple(given.categories), tuple(given.tags)
-    changed = {"connectors": connectors, "categories": categories, "tags": tags}
-    return Integration(**{**dict(given), **changed})
+def _integrations(state: EmulatorState) -> Sequence[Integration]:
+    if "integrations" in state.model_fields_set:
+        return state.integrations
+    wanted = {one.integration_id for one in state.releases}
+    wanted |= {one.integration_id for one in state.tenants}
+    return [Integration(id=key) for key in sorted(wanted)]
 
 
-def _tenant(given: TenantState) -> Tenant:
-    connections = tuple(ConnectionRecord(**dict(one)) for one in given.connections)
-    metadata = Metadata(**dict(given.metadata))
-    return Tenant(**{**dict(given), "connections": connections, "metadata": metadata})
+def _each(section: str, records: Sequence[R], add: Callable[[R], object]) -> None:
+    places = list(enumerate(records))
+    if all(one.id for one in records):
+        places.sort(key=lambda place: place[1].id)
+    for index, one in places:
+        try:
+            add(one)
+        except Refused as error:
+            raise error.under(section, index) from None
+
+
+def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]:
+    """Yield ids of runs and triggers that are used twice, and references to missing records."""
+    yield from _duplicates((("runs", index), run.id) for index, run in enumerate(state.runs))
+    yield from _duplicates(
+        (("runs", index, "triggers", number), trigger.id)
+        for index, run in enumerate(state.runs)
+        for number, trigger in enumerate(run.triggers)
+    )
+    for index, run in enumerate(state.runs):
+        for problem in (*run_problems(run), *_of_run(run, store)):
+            yield replace(problem, loc=("runs", index, *problem.loc))
+    for index, build in enumerate(state.builds.pending):
+        for problem in integration_problems(store, build.integration_id):
+            yield replace(problem, loc=("builds", "pending", index, *problem.loc))
+
+
+def _of_run(run: RunState, store: Store) -> Iterator[Problem]:
+    yield from integration_problems(store, run.integration_id)
+    if run.tenant_id not in store.tenants:
+        yield Problem(("tenant_id",), "no tenant has this id", run.tenant_id)
+
+
+def _duplicates(ids: Iterable[tuple[tuple[str | int, ...], int]]) -> Iterator[Problem]:
+    seen: set[int] = set()
+    for place, key in ids:
+        if key in seen:
+            yield Problem((*place, "id"), "is taken", key)
+        seen.add(key)

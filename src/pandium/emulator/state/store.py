@@ -1,19 +1,13 @@
 """Integrations, releases and tenants: what exists, and what may be changed in it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.state.errors import Missing, Problem, refuse_if
-from pandium.emulator.state.record_models import (
-    ConnectionRecord,
-    Integration,
-    Metadata,
-    Release,
-    Tenant,
-)
-from pandium.emulator.state.rules import cron_problems, data_problems, name_problems
+from pandium.emulator.state.errors import Missing, Problem, refuse_if, validate
+from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.rules import data_problems
 from pandium.emulator.state.window import Window
 
 ID = "integration_release_id"
@@ -39,6 +33,10 @@ class Store:
         self.tenants: dict[int, Tenant] = {}
         self.default_sort: str = "id__ASC"
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
+
+    def now(self) -> datetime:
+        """Return the date at which records are added and changed."""
+        return self.clock.wall()
 
     def replace(self, other: "Store") -> None:
         """Hold the records of another store instead."""
@@ -78,12 +76,15 @@ class Store:
             raise Missing(f"Integration {integration_id} has no release")
         return releases[-1]
 
+    def default_release_id(self, integration_id: int) -> int | None:
+        """Return the id of the release that is marked as the default one, if there is one."""
+        marked = (one.id for one in self.releases_of(integration_id) if one.default)
+        return next(marked, None)
+
     def default_release(self, integration_id: int) -> Release:
         """Return the release for tenants that choose none, or raise Missing."""
-        integration = self.integration(integration_id)
-        if integration.default_release_id is None:
-            return self.latest_release(integration_id)
-        return self.releases[integration.default_release_id]
+        key = self.default_release_id(integration_id)
+        return self.latest_release(integration_id) if key is None else self.releases[key]
 
     def release_of(self, tenant: Tenant) -> Release:
         """Return the release that a tenant runs, or raise Missing."""
@@ -95,7 +96,7 @@ class Store:
 
     def pause_integration(self, integration_id: int, *, paused: bool) -> Integration:
         """Pause or resume the schedules of all tenants of an integration, or raise Missing."""
-        integration = replace(self.integration(integration_id), paused=paused)
+        integration = self.integration(integration_id).model_copy(update={"paused": paused})
         self.integrations[integration_id] = integration
         for tenant in self.tenants.values():
             self._reschedule(tenant)
@@ -108,35 +109,45 @@ class Store:
             changes = {CHANNEL: None, **changes}
         elif changes.get(CHANNEL) is not None:
             changes = {ID: None, **changes}
-        return self.put(self.validate(replace(tenant, **changes)))
+        changed = validate(Tenant, {**dict(tenant), **changes})
+        return self.put(self.validate(changed))
 
     def archive(self, tenant_id: int) -> Tenant:
         """Archive a tenant; once more changes nothing."""
         tenant = self.tenant(tenant_id)
-        return tenant if tenant.archived else self.put(replace(tenant, archived=True))
+        return tenant if tenant.archived else self.put(tenant, archived=True)
 
-    def patch_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> Metadata:
+    def patch_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> Tenant:
         """Merge the top level of `data` into the metadata, or refuse all of it."""
         tenant = self.tenant(tenant_id)
-        merged = {**tenant.metadata.data, **data}
+        merged = {**tenant.metadata, **data}
         refuse_if(*data_problems(merged, self.release_of(tenant).metadata_schema))
-        date = self.clock.wall()
-        metadata = Metadata(merged, tenant.metadata.created_date or date, date)
-        self.put(replace(tenant, metadata=metadata))
-        return metadata
+        date = self.now()
+        return self.put(
+            tenant,
+            metadata=merged,
+            metadata_created_date=tenant.metadata_created_date or date,
+            metadata_modified_date=date,
+        )
+
+    def connections(self, tenant: Tenant) -> dict[str, bool]:
+        """Return whether each connector of the tenant's integration is connected, by name."""
+        systems = self.integrations[tenant.integration_id].systems
+        return {one.name: tenant.is_connected(one.name) for one in systems}
 
     def disconnect(self, tenant_id: int, connector: str) -> Tenant:
-        """Cut a tenant's connection, or raise Missing."""
+        """Disconnect a tenant's connector, or raise Missing."""
         tenant = self.tenant(tenant_id)
-        if connector not in (one.name for one in tenant.connections):
+        states = self.connections(tenant)
+        if connector not in states:
             raise Missing(f"Connector {connector} of tenant {tenant_id} not found")
-        cut = ConnectionRecord(connector, connected=False, last_change=self.clock.wall())
-        connections = tuple(cut if one.name == connector else one for one in tenant.connections)
-        return self.put(replace(tenant, connections=connections))
+        connected = [name for name, is_on in states.items() if is_on and name != connector]
+        dates = {**tenant.connection_dates, connector: self.now()}
+        return self.put(tenant, connected=connected, connection_dates=dates)
 
-    def put(self, tenant: Tenant) -> Tenant:
-        """Keep a changed tenant in place of the one with its id."""
-        tenant = replace(tenant, modified_date=self.clock.wall())
+    def put(self, tenant: Tenant, **changes: Any) -> Tenant:
+        """Replace a tenant with a changed one."""
+        tenant = tenant.model_copy(update={**changes, "modified_date": self.now()})
         self.tenants[tenant.id] = tenant
         self._views.clear()
         self._reschedule(tenant)
@@ -188,36 +199,31 @@ class Store:
                 return one
         raise Missing(f"No tenant of integration {integration_id} has user name {user_name!r}")
 
-    def validate(self, tenant: Tenant) -> Tenant:
-        """Return a tenant that obeys the rules, or raise Refused."""
-        refuse_if(*self.problems(tenant))
+    def validate(self, tenant: Tenant, *, check_data: bool = True) -> Tenant:
+        """
+        Return a tenant that fits the other records, or raise Refused.
+
+        :param check_data: whether the configs must fit the schema of the release.
+        """
+        refuse_if(*self._problems(tenant))
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
-            tenant = replace(tenant, integration_release_channel="Default")
-        if self.releases_of(tenant.integration_id):
+            tenant = tenant.model_copy(update={CHANNEL: "Default"})
+        if check_data and self.releases_of(tenant.integration_id):
             schema = self.release_of(tenant).config_schema
             refuse_if(*data_problems(tenant.configs, schema, "configs"))
         return tenant
 
-    def problems(self, tenant: Tenant) -> list[Problem]:
-        """Find what is wrong with a tenant, whatever its release's schemas say."""
-        return [
-            *name_problems(tenant.name),
-            *cron_problems("user_schedule", tenant.user_schedule),
-            *self._release_problems(tenant),
-        ]
-
-    def _release_problems(self, tenant: Tenant) -> list[Problem]:
-        release_id, channel = tenant.integration_release_id, tenant.integration_release_channel
-        if channel not in (None, "Latest", "Default"):
-            return [Problem((CHANNEL,), "must be Latest or Default", channel)]
-        if release_id is None:
-            return []
-        if channel is not None:
-            return [Problem((ID,), "give a release or a channel, not both", release_id)]
-        release = self.releases.get(release_id)
-        if release is None or release.integration_id != tenant.integration_id:
-            return [Problem((ID,), "is no release of the tenant's integration", release_id)]
-        return []
+    def _problems(self, tenant: Tenant) -> Iterator[Problem]:
+        release = self.releases.get(tenant.integration_release_id or 0)
+        if tenant.integration_release_id and (
+            release is None or release.integration_id != tenant.integration_id
+        ):
+            msg = "is no release of the tenant's integration"
+            yield Problem((ID,), msg, tenant.integration_release_id)
+        known = self.connections(tenant)
+        for name in [] if isinstance(tenant.connected, bool) else tenant.connected:
+            if name not in known:
+                yield Problem(("connected",), f"the integration has no connector {name!r}", name)
 
 
 def _find(records: Mapping[int, R], key: int, noun: str) -> R:
