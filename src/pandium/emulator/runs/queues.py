@@ -1,6 +1,7 @@
 """The runs of one tenant: one goes, the others wait for it, a scheduled one first."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from pandium.emulator.runs.clock import Clock
@@ -9,6 +10,9 @@ from pandium.emulator.runs.schedules import Schedule, ScheduleDelay
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+
+OnEnd = Callable[[EmulatedRun], object]
 
 
 class RunOwner(Protocol):
@@ -36,9 +40,10 @@ class Queue:
     both are the vendor's words.
     """
 
-    def __init__(self, tenant_id: int, integration_id: int) -> None:
+    def __init__(self, tenant_id: int, integration_id: int, on_end: OnEnd) -> None:
         self.tenant_id = tenant_id
         self.integration_id = integration_id
+        self._on_end = on_end
         self.runs: list[EmulatedRun] = []
         self.front: EmulatedRun | None = None
         self.last: EmulatedRun | None = None
@@ -96,6 +101,7 @@ class Queue:
         if self.front is not None:
             self._waiting.remove(self.front)
             self.front.expect(at)
+        self._on_end(run)
 
     def open_run(self, *, is_scheduled: bool) -> EmulatedRun | None:
         """Return the run of a kind that has not appeared yet, and takes more triggers."""

@@ -1,7 +1,7 @@
 """Triggers and runs, brought up to date whenever somebody asks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from threading import RLock
 from typing import Any
@@ -31,6 +31,7 @@ class Runs:
         self._by_trigger: dict[str, EmulatedRun] = {}
         self._scripts: dict[tuple[str, int | None], Script] = {}
         self._delay = ScheduleDelay()
+        self.on_end: Callable[[EmulatedRun], object] = lambda _: None
         self.script()
 
     @property
@@ -42,9 +43,19 @@ class Runs:
     def all(self) -> list[EmulatedRun]:
         """Return all runs by id, those that have not appeared too."""
         with self._lock:
-            for queue in self._queues.values():
-                self._settle(queue)
+            self.settle()
             return list(self._by_id.values())
+
+    def settle(self) -> None:
+        """Bring all runs up to date."""
+        with self._lock:
+            now = self._clock.now()
+            for queue in self._queues.values():
+                if queue.next_change() <= now:
+                    self._settle(queue)
+
+    def _report_end(self, run: EmulatedRun) -> None:
+        self.on_end(run)
 
     def replace(self, runs: Sequence[EmulatedRun]) -> None:
         """Hold these runs, which come by id, no schedule, and no script but the usual one."""
@@ -58,7 +69,7 @@ class Runs:
             self._ids = count(max(self._by_id, default=0) + 1)
             self._trigger_ids = count(max(map(int, self._by_trigger), default=0) + 1)
             for run in runs:
-                queue = Queue(run.tenant_id, run.integration_id)
+                queue = Queue(run.tenant_id, run.integration_id, self._report_end)
                 self._queues.setdefault(run.tenant_id, queue).runs.append(run)
             for queue in self._queues.values():
                 queue.sort()
@@ -156,7 +167,7 @@ class Runs:
 
     def _queue_of(self, tenant: RunOwner) -> Queue:
         if tenant.id not in self._queues:
-            self._queues[tenant.id] = Queue(tenant.id, tenant.integration_id)
+            self._queues[tenant.id] = Queue(tenant.id, tenant.integration_id, self._report_end)
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
