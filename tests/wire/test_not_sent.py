@@ -21,6 +21,7 @@ from pandium import (
     NotFound,
     PandiumError,
     RateLimited,
+    RequestTimeout,
     Retry,
     ServerError,
     TransportError,
@@ -662,6 +663,23 @@ async def test_a_cancellation_of_another_task_in_a_body_is_an_unknown_outcome() 
         with pytest.raises(ConnectionLost) as caught:
             await client.tenants.sync(1, mode="normal")
     assert caught.value.outcome_unknown
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("behavior", [bad.stall_before_the_answer(), bad.stall_in_the_body()])
+async def test_a_time_limit_never_cancels_the_task_of_the_caller(
+    engine: str, behavior: Behavior
+) -> None:
+    """With any `http_client`, an elapsed time limit is an error or ends the caller's own scope."""
+    with Misbehaving(otherwise=behavior) as server:
+        async with ENGINES[engine]() as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=Retry.never())
+            with pytest.raises(RequestTimeout):
+                await client.with_options(timeout=0.1).runs.status("t-1")
+            with anyio.move_on_after(0.1) as scope:
+                await client.runs.status("t-1")
+            assert scope.cancelled_caught
 
 
 @pytest.mark.asyncio
