@@ -3,13 +3,15 @@ Run every code block in README.md and docs/ as a test. Each page has a separate 
 
 The blocks of a page run in order and share a namespace. If a block defines tests, they also run
 under pytest, in a separate project that contains all tests from the page up to that point. Shell
-blocks run in the page's temporary directory. Lines that only install packages are skipped.
+blocks run in the page's temporary directory, with the variables that earlier blocks have set. Lines
+that only install packages are skipped. An error status makes curl fail.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -38,6 +40,7 @@ xfail_strict = true
 asyncio_mode = strict
 asyncio_default_fixture_loop_scope = function
 """
+ASSIGNMENTS = re.compile(r"[a-z]+=[^ ]+( [a-z]+=[^ ]+| [a-z]+='[^']*')*$")
 INSTALLS = ("pip install", "python3 -m venv", "#")
 
 
@@ -84,8 +87,12 @@ def run_shell(example: Example) -> None:
     lines = [line for line in text.splitlines() if line and not line.startswith(INSTALLS)]
     if lines and lines[-1].startswith("python -m pandium.emulator"):
         serve(lines.pop(), example.namespace["_stack"])
-    command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
-    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    variables = example.namespace.setdefault("_variables", [])
+    command = ["bash", "-euo", "pipefail", "-c", "\n".join([*variables, *lines])]
+    Path(".curlrc").write_text("fail-with-body")
+    environment = {**os.environ, "CURL_HOME": str(Path.cwd())}
+    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL, env=environment)
+    variables += [line for line in lines if ASSIGNMENTS.match(line)]
 
 
 def serve(command: str, stack: ExitStack) -> None:

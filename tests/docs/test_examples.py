@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from support.node import requires_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,3 +89,46 @@ def test_a_worker_that_is_killed_is_replaced(
         sum(number for (_, route, _), number in populated_emulator.counts.items() if route == SYNC)
         <= 40
     )
+
+
+def run_example(*command: str) -> str:
+    """Run an example that starts its own emulator, and return its output."""
+    done = subprocess.run(
+        command,
+        cwd=EXAMPLES,
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@requires_node
+def test_failures_can_be_tested_in_javascript() -> None:
+    """Node's test runner passes all tests of the example, and skips none."""
+    output = run_example("node", "--test", "failures.test.mjs")
+    results = dict(re.findall(r"^\S* ?(tests|pass|fail|skipped) (\d+)$", output, re.MULTILINE))
+    assert results == {"tests": "8", "pass": "8", "fail": "0", "skipped": "0"}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl")
+def test_failures_can_be_tested_in_a_shell_script() -> None:
+    """A POSIX shell and curl suffice, and each check passes."""
+    output = run_example("sh", "failures.sh")
+    assert len(output.splitlines()) == 6
+    assert all(line.startswith("ok - ") for line in output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("language", "name"), [("js", "failures.test.mjs"), ("bash", "failures.sh")]
+)
+def test_the_excerpts_in_the_documentation_are_up_to_date(language: str, name: str) -> None:
+    """Each excerpt is a part of the example, word for word."""
+    page = (EXAMPLES.parent / "docs" / "howto" / "other-languages.md").read_text()
+    excerpts = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert excerpts
+    example = (EXAMPLES / name).read_text()
+    assert not [one for one in excerpts if one not in example]

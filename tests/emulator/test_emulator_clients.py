@@ -7,21 +7,25 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx
 import pytest
 
 from pandium import AsyncPandium
 from pandium.emulator import Emulator, Latency, Reset, Truncate
+from support.node import requires_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Program = Callable[[str, str, str], subprocess.CompletedProcess[str]]
 
-VENDORS = Path(__file__).parent.parent / "data" / "openapi.json"
+DATA = Path(__file__).parent.parent / "data"
+VENDORS = DATA / "openapi.json"
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
 EXAMPLES, PATIENCE = (150, 1800) if IS_LONG else (5, 180)
 KEY = "a-key-of-the-tests"
@@ -180,6 +184,25 @@ def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+CONFORMANCE = (
+    "not_a_server_error,status_code_conformance"
+    ",response_schema_conformance,content_type_conformance"
+)
+
+
+def test_the_control_api_keeps_its_own_document(tmp_path: Path) -> None:
+    """Schemathesis finds no server error and no response that the document does not describe."""
+    with Emulator(SEED, state_file=tmp_path / "state.json") as emulator:
+        url = f"{emulator.url}/_emulator/openapi.json"
+        options = ["--checks", CONFORMANCE, "--phases", "coverage,fuzzing"]
+        # A webhook could be sent to any generated URL.
+        options += ["--exclude-path-regex", "webhooks", "--continue-on-failure", "--no-color"]
+        amount = ["--max-examples", str(EXAMPLES), "--seed", "1"]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", url]
+        done = run(*command, "--url", emulator.url, *options, *amount, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 GENERATED = """
 import asyncio, sys
 from vendors.client import AuthenticatedClient
@@ -251,6 +274,31 @@ def test_a_client_that_is_generated_from_the_vendor_s_document_works(tmp_path: P
         assert done.returncode == 0, done.stderr
         emulator.assert_triggered_once(int(done.stdout))
         assert emulator.requests[-2].body == b'{"since":"2026-01-01"}'
+
+
+@requires_node
+def test_a_program_in_javascript_builds_and_syncs() -> None:
+    """It lists, reads releases, builds by tag, finds the release, syncs a tenant and polls."""
+    command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--api-key", KEY]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        ExitStack() as stack,
+    ):
+        stack.callback(server.terminate)
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        with httpx.Client(base_url=f"{url}/_emulator") as control:
+            control.put("/state", json=SEED).raise_for_status()
+            control.put("/scripts", json={"appears_after": {"polls": 2}}).raise_for_status()
+            done = run("node", DATA / "build_and_sync.mjs", url, KEY, str(INTEGRATION))
+            requests = control.get("/requests").json()["requests"]
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == {"integrations": 1, "before": 1, "tenant": 71, "status": "Succeeded"}
+    [build] = [one for one in requests if one["operation"] == "builds.create"]
+    assert json.loads(build["body"]) == {"tag": "v7", "integration_id": INTEGRATION}
+    statuses = [one["status"] for one in requests if one["operation"] == "runs.status"]
+    assert statuses[:3] == [404, 404, 200]
 
 
 HTTP_CLIENT = """

@@ -8,8 +8,6 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from pandium._serialization.fields import MODELS, has_renamed_field
 from pandium._serialization.repairs import build_json_repair, build_utc_repair
 from pandium._validation import validate_mapping
@@ -26,6 +24,7 @@ __all__ = [
     "decode_json",
     "encode_json",
     "encode_json_object",
+    "prepare_decoding",
     "replace_non_finite",
     "to_dict",
     "to_json",
@@ -33,7 +32,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MSGSPEC_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# msgspec is imported by the functions that need it. At the top, it would account for a fifth of the
+# import time of pandium.
 
 
 def decode(data: bytes, cls: type[T]) -> T:
@@ -58,10 +58,11 @@ def decode(data: bytes, cls: type[T]) -> T:
 def _build_decoder(cls: Any) -> Callable[[bytes], Any]:
     fast_decoders = list(_build_fast_decoders(cls))
     set_utc = build_utc_repair(cls)
+    expected = prepare_decoding()
 
     def decode_model(data: bytes) -> Any:
         for decode_fast in fast_decoders:
-            with suppress(*_MSGSPEC_ERRORS):
+            with suppress(*expected):
                 value = decode_fast(data)
                 if set_utc is not None:
                     set_utc([value])
@@ -71,7 +72,17 @@ def _build_decoder(cls: Any) -> Callable[[bytes], Any]:
     return decode_model
 
 
+@cache
+def prepare_decoding() -> tuple[type[Exception], ...]:
+    """Import msgspec and return the exceptions that it raises for data that it cannot decode."""
+    import msgspec  # noqa: PLC0415 - see above
+
+    return msgspec.DecodeError, UnicodeDecodeError, RecursionError
+
+
 def _build_fast_decoders(cls: Any) -> Iterator[Callable[[bytes], Any]]:
+    import msgspec  # noqa: PLC0415 - see above
+
     if not has_renamed_field(cls):
         yield msgspec.json.Decoder(cls).decode
     if (repair := build_json_repair(cls)) is not None:
@@ -79,6 +90,8 @@ def _build_fast_decoders(cls: Any) -> Iterator[Callable[[bytes], Any]]:
 
 
 def _build_repairing_decoder(cls: Any, repair: Repair) -> Callable[[bytes], Any]:
+    import msgspec  # noqa: PLC0415 - see above
+
     def decode_repaired(data: bytes) -> Any:
         value = msgspec.json.decode(data)
         repair([value])
@@ -103,7 +116,9 @@ def decode_json(data: bytes) -> Any:
 
     :raises DecodeError: if the bytes are not valid JSON.
     """
-    with suppress(*_MSGSPEC_ERRORS):
+    import msgspec  # noqa: PLC0415 - see above
+
+    with suppress(*prepare_decoding()):
         return msgspec.json.decode(data)
     return _decode_with_stdlib(data)
 
@@ -166,6 +181,8 @@ def to_dict(model: object) -> dict[str, Any]:
     :param model: any model from ``pandium.models``.
     :raises TypeError: if the argument is not a model.
     """
+    import msgspec  # noqa: PLC0415 - see above
+
     data = msgspec.to_builtins(_unstructure(model))
     return replace_non_finite(data)  # type: ignore[no-any-return]  # a model is an object
 
@@ -183,6 +200,8 @@ def to_json(model: object) -> bytes:
     :param model: any model from ``pandium.models``.
     :raises TypeError: if the argument is not a model.
     """
+    import msgspec  # noqa: PLC0415 - see above
+
     data = _unstructure(model)
     try:
         return msgspec.json.encode(data)

@@ -7,7 +7,6 @@ import json
 import re
 import warnings
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +174,8 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
 
 
 def _parse_http_date(value: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, rarely needed
+
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, IndexError, TypeError, OverflowError):

@@ -13,7 +13,7 @@ import attrs
 
 from pandium._http.user_code import UserCodeError
 from pandium._redaction import RedactedLogs, hide_frames
-from pandium._serialization.convert import decode, decode_json
+from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety
@@ -86,6 +86,7 @@ class Transport:
     def _prepare(self) -> None:
         with suppress(ConfigurationError):  # the request raises it again and records an attempt
             self.connections.prepare()
+        prepare_decoding()
         load_instruments()
 
     async def request(self, spec: RequestSpec, read: Callable[[Response], T]) -> T:

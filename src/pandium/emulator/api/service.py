@@ -20,6 +20,8 @@ from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.connectors.fixed_responses import fixed_responses, set_fixed_response
 from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
+from pandium.emulator.network.http_server import HOST
+from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
@@ -59,6 +61,10 @@ class Service:
         self.faults = Faults(self.clock)
         self.drift = Drift(self.store, self.clock, self.lock)
         self.tenants = TenantEncoder(self.store, self.runs)
+        self.webhooks = Webhooks(self.store, self.runs, self.lock, self.origin)
+        self.store.on_added = self.webhooks.record_added
+        self.store.on_archived = self.webhooks.tenant_archived
+        self.runs.on_end = self.webhooks.run_ended
         self._secret = secrets.token_bytes(16)
 
     def load(self, data: Any) -> None:
@@ -71,6 +77,7 @@ class Service:
             self._restore(read_snapshot(data, self.clock.wall))
 
     def _restore(self, snapshot: Snapshot) -> None:
+        self.webhooks.reset()  # before the runs, whose ends must not be sent
         state = snapshot.state
         now = self.clock.wall()
         self.clock.epoch += max((state.saved_at or now) - now, timedelta())  # never backwards
@@ -129,6 +136,10 @@ class Service:
     ) -> Window:
         """Return the part of a listing that a request gets, or raise Refused."""
         return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
+
+    def origin(self) -> str:
+        """Return the base URL of the API."""
+        return f"http://{HOST}:{self.port}"
 
     def is_key(self, key: str) -> bool:
         """Say whether a request with this key is let in."""

@@ -1,10 +1,13 @@
 """The runs of one tenant: one goes, the others wait for it, a scheduled one first."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from pandium.emulator.runs.advancing import NEVER, advance, count_poll, expect, later, next_change
 from pandium.emulator.runs.schedules import Schedule, ScheduleDelay
 from pandium.emulator.state.record_models import Run
+
+OnEnd = Callable[[Run], object]
 
 
 def _by_end(run: Run) -> tuple[datetime, datetime, bool, int]:
@@ -21,9 +24,10 @@ class Queue:
     both are the vendor's words.
     """
 
-    def __init__(self, tenant_id: int, integration_id: int) -> None:
+    def __init__(self, tenant_id: int, integration_id: int, on_end: OnEnd) -> None:
         self.tenant_id = tenant_id
         self.integration_id = integration_id
+        self._on_end = on_end
         self.runs: list[Run] = []
         self.front: Run | None = None
         self.last: Run | None = None
@@ -79,6 +83,7 @@ class Queue:
         if self.front is not None:
             self._waiting.remove(self.front)
             expect(self.front, date)
+        self._on_end(run)
 
     def open_run(self, *, is_scheduled: bool) -> Run | None:
         """Return the run of a kind that has not appeared yet, and takes more triggers."""

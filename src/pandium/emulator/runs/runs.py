@@ -1,6 +1,6 @@
 """Triggers and runs, brought up to date whenever somebody asks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import count
 from threading import RLock
@@ -32,6 +32,7 @@ class Runs:
         self._by_trigger: dict[str, Run] = {}
         self._scripts: dict[Subject, Script] = {ALL: Script()}
         self._delay = ScheduleDelay()
+        self.on_end: Callable[[Run], object] = lambda _: None
 
     @property
     def scripts(self) -> list[Script]:
@@ -42,9 +43,19 @@ class Runs:
     def all(self) -> list[Run]:
         """Return all runs by id, those that have not appeared too."""
         with self._lock:
-            for queue in self._queues.values():
-                self._settle(queue)
+            self.settle()
             return list(self._by_id.values())
+
+    def settle(self) -> None:
+        """Bring all runs up to date."""
+        with self._lock:
+            now = self._clock.wall()
+            for queue in self._queues.values():
+                if queue.next_change() <= now:
+                    self._settle(queue)
+
+    def _report_end(self, run: Run) -> None:
+        self.on_end(run)
 
     def replace(self, runs: Iterable[Run], scripts: Iterable[Script]) -> None:
         """Replace all runs and scripts, and remove all schedules."""
@@ -60,7 +71,7 @@ class Runs:
             self._ids = count(max(self._by_id, default=0) + 1)
             self._trigger_ids = count(max(map(int, self._by_trigger), default=0) + 1)
             for run in self._by_id.values():
-                queue = Queue(run.tenant_id, run.integration_id)
+                queue = Queue(run.tenant_id, run.integration_id, self._report_end)
                 self._queues.setdefault(run.tenant_id, queue).runs.append(run)
             for queue in self._queues.values():
                 queue.sort()
@@ -162,7 +173,7 @@ class Runs:
 
     def _queue_of(self, tenant: Tenant) -> Queue:
         if tenant.id not in self._queues:
-            self._queues[tenant.id] = Queue(tenant.id, tenant.integration_id)
+            self._queues[tenant.id] = Queue(tenant.id, tenant.integration_id, self._report_end)
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:

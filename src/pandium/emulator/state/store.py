@@ -33,6 +33,8 @@ class Store:
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
         self.default_sort: str = "id__ASC"
+        self.on_added: Callable[[Integration | Release | Tenant], object] = lambda _: None
+        self.on_archived: Callable[[Tenant], object] = lambda _: None
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
     def replace(self, other: "Store") -> None:
@@ -145,9 +147,12 @@ class Store:
     def put(self, tenant: Tenant, **changes: Any) -> Tenant:
         """Replace a tenant with a changed one."""
         tenant = tenant.model_copy(update={**changes, "modified_date": self.now()})
+        is_newly_archived = tenant.archived and not self.tenants[tenant.id].archived
         self.tenants[tenant.id] = tenant
         self._views.clear()
         self._reschedule(tenant)
+        if is_newly_archived:
+            self.on_archived(tenant)
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
@@ -160,6 +165,7 @@ class Store:
         self._views.clear()
         if isinstance(record, Tenant):
             self._reschedule(record)
+        self.on_added(record)
         return record
 
     def _reschedule(self, tenant: Tenant) -> None:
