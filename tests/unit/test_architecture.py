@@ -73,7 +73,7 @@ ANNOTATORS = {
 SHARED_BASENAMES = {
     *("__init__", "errors", "clock"),
     *("builds", "connectors", "integrations", "releases", "runs", "tenants"),
-    *("demo", "emulator"),
+    *("demo", "emulator", "journal"),
 }
 
 # The client and the emulator deliberately have separate classes for the API's objects.

@@ -104,7 +104,7 @@ async def test_a_listing_is_a_value() -> None:
     listing = RecordServer(5).listing()
     assert await listing.to_list() == await listing.to_list() == list(range(5))
     assert repr(listing) == (
-        "Listing(limit=None, page_size=500, skip=0, prefetch=4, on_drift='repair',"
+        "Listing(limit=None, page_size=500, skip=0, prefetch=8, on_drift='repair',"
         " confirm_end='auto')"
     )
 
@@ -167,7 +167,7 @@ async def test_if_all_that_is_remembered_is_archived_the_walk_raises(remaining: 
 @pytest.mark.parametrize("window", range(4, 8))
 async def test_the_records_of_a_whole_window_are_remembered(window: int) -> None:
     """If most records of the last window are archived at once, the iteration still continues."""
-    index = 4 * window - 1
+    index = 4 * window + 1  # the first request of a window
     delivered = 1 + 499 * index
     archived = slice(delivered - 1500, delivered)
     server = changing_server(20_000, index, lambda records: records.__delitem__(archived))

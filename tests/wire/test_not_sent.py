@@ -503,6 +503,26 @@ async def test_a_success_that_a_hook_rejects_is_the_users_error() -> None:
         assert server.arrived[SYNC] == 1
 
 
+@pytest.mark.anyio
+async def test_a_client_closed_during_a_request_leaves_its_outcome_unknown() -> None:
+    """If a client is closed while a POST waits for its response, the outcome is unknown."""
+    caught: list[PandiumError] = []
+
+    async def sync(client: AsyncPandium) -> None:
+        with pytest.raises(TransportError) as error:
+            await client.tenants.sync(1, mode="normal")
+        caught.append(error.value)
+
+    with Misbehaving(bad.stall_before_the_answer()) as server:
+        client = AsyncPandium(KEY, base_url=server.url, retry=RETRY)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sync, client)
+            await server.until(lambda: bool(server.requests))
+            await client.aclose()
+        assert server.arrived[SYNC] == 1
+    assert caught[0].outcome_unknown
+
+
 # Transports that send some requests without trace events
 
 

@@ -62,7 +62,7 @@ class ListingOptions:
     :param limit: the maximum number of records to return. Default: no limit.
     :param page_size: the number of records per request, from 1 to 500. Default: 500.
     :param skip: the number of records to skip at the start. Default: 0.
-    :param prefetch: the maximum number of concurrent requests. Default: 4.
+    :param prefetch: the maximum number of concurrent requests. Default: 8.
     :param on_drift: what to do if records shift between pages: ``"repair"``, ``"raise"`` or
         ``"ignore"``. Default: ``"repair"``.
     :param confirm_end: whether to confirm that a short page is the last one by requesting another
@@ -74,7 +74,7 @@ class ListingOptions:
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_count))
     page_size: int = attrs.field(default=_MAX_PAGE_SIZE, validator=_page_size)
     skip: int = attrs.field(default=0, validator=_count)
-    prefetch: int = attrs.field(default=4, validator=_positive)
+    prefetch: int = attrs.field(default=8, validator=_positive)
     on_drift: OnDrift = attrs.field(default="repair", validator=_on_drift)
     confirm_end: ConfirmEnd = attrs.field(default="auto", validator=_confirm_end)
 
