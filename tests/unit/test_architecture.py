@@ -40,8 +40,8 @@ LAYERS: dict[str, int] = {
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
-    "runs": 0,
-    "state": 1,
+    "state": 0,
+    "runs": 1,
     "connectors": 2,
     "network": 2,
     "api": 3,
