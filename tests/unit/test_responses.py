@@ -202,6 +202,9 @@ def test_retry_after_in_seconds(value: str, seconds: float) -> None:
 def test_of_several_retry_afters_the_longest_counts() -> None:
     """If a server and a proxy each send a `Retry-After`, the longer one is used."""
     assert retry_after("5, 60") == retry_after("60,5.0") == 60
+    dates = f"{http_date(30)}, 7,{http_date(90)},soon, 5"
+    assert retry_after(dates) == 90
+    assert retry_after("Friday, 02-Jan-26 03:05:05 GMT, 5") == 60
 
 
 @pytest.mark.parametrize("value", ["9" * 11, "9" * 400, "9" * 400 + ".5"])
