@@ -165,6 +165,8 @@ async def listings(client: AsyncPandium) -> None:
     )
     assert_type(listing, Listing[Tenant])
     assert_type(await listing.first(), Tenant | None)
+    assert_type(listing.raw(), Listing[dict[str, Any]])
+    assert_type(await listing.raw().first(), dict[str, Any] | None)
     assert_type(await listing.to_list(), list[Tenant])
     async for tenant in listing:
         assert_type(tenant, Tenant)
