@@ -254,7 +254,7 @@ def test_a_date_in_the_past_is_zero_seconds(seconds: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *["", " ", "soon", "-5", "+5", "5s", "1e3", ".5", "0x10", "nan", "inf", "5,"],
+        *["", " ", "soon", "-5", "+5", "5s", "1e3", ".5", "0x10", "nan", "inf"],
         *["٣", "1_0", "Fri", "Fri, 32 Jan 2026 03:05:05 GMT", "Fri, 02 Jan 2026 25:05:05 GMT"],
     ],
 )
