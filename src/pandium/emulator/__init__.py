@@ -27,9 +27,9 @@ from pandium.emulator.network.request_rules import RequestRule
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.runs.scripts import Phase, Polls
 from pandium.emulator.state.builds import Build, Builds, BuildScript
 from pandium.emulator.state.record_models import Connector, Integration, Release, Tenant
+from pandium.emulator.state.scripts import Phase, Polls
 
 __all__ = [
     "Build",

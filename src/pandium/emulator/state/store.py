@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.errors import Missing, Problem, refuse_if, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import data_problems
@@ -25,8 +24,10 @@ R = TypeVar("R", Integration, Release, Tenant)
 class Store:
     """The records of one emulator. Whoever calls it holds the emulator's lock."""
 
-    def __init__(self, clock: Clock, on_schedule: OnSchedule = lambda _, __: None) -> None:
-        self.clock = clock
+    def __init__(
+        self, now: Callable[[], datetime], on_schedule: OnSchedule = lambda _, __: None
+    ) -> None:
+        self.now = now
         self._on_schedule = on_schedule
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
@@ -35,10 +36,6 @@ class Store:
         self.on_added: Callable[[Integration | Release | Tenant], object] = lambda _: None
         self.on_archived: Callable[[Tenant], object] = lambda _: None
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
-
-    def now(self) -> datetime:
-        """Return the date at which records are added and changed."""
-        return self.clock.wall()
 
     def replace(self, other: "Store") -> None:
         """Hold the records of another store instead."""
