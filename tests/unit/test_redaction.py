@@ -146,6 +146,11 @@ def test_the_backslashes_of_a_key_are_redacted_with_it(spelled: str) -> None:
     assert Secret("\\key-0123456\\").redact(f"<{spelled}>") == "<***>"
 
 
+def test_an_escape_in_a_key_may_be_broken_up() -> None:
+    """A key that contains an escape is redacted if only a part of that escape is escaped."""
+    assert Secret("a\\x41-0123456").redact("a\\&#120;41-0123456") == "***"
+
+
 @given(text=st.text(st.characters(exclude_characters="*")), key=KEYS)
 @example("C:\\new\\u0041%41&amp;&bogus;&#10;+%00%ff", KEY)
 @example("İİİ ẞ \ud800", KEY)
