@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from bisect import bisect_left, bisect_right
 from contextvars import ContextVar
 from functools import cache
 from types import TracebackType
@@ -61,6 +62,7 @@ class _DecodedText:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._length = len(text)
         self._starts: Sequence[int] = range(len(text))
         self._ends: Sequence[int] = range(1, len(text) + 1)
 
@@ -72,6 +74,22 @@ class _DecodedText:
             while (start := folded.find(spelling, end)) >= 0:
                 end = start + len(spelling)
                 yield self._starts[start], self._ends[end - 1]
+
+    def decode_fully(self) -> None:
+        """Decode all levels of escapes."""
+        for _ in range(_MAX_DECODINGS):
+            if not self.decode():
+                return
+
+    def end_before(self, position: int) -> int:
+        """Return the original end of the last character that ends at or before a position."""
+        index = bisect_right(self._ends, position)
+        return self._ends[index - 1] if index else 0
+
+    def start_after(self, position: int) -> int:
+        """Return the original start of the first character that starts at or after a position."""
+        index = bisect_left(self._starts, position)
+        return self._starts[index] if index < len(self._starts) else self._length
 
     def decode(self) -> bool:
         """Decode each escape once. Return whether any were found."""
@@ -124,9 +142,7 @@ def _fold(text: str) -> str:
 
 def _decode_fully(text: str) -> str:
     decoded = _DecodedText(text)
-    for _ in range(_MAX_DECODINGS):
-        if not decoded.decode():
-            break
+    decoded.decode_fully()
     return decoded.text
 
 
@@ -135,21 +151,24 @@ class Redactor:
     A redactor that replaces an API key with ``***``, even if it is escaped.
 
     The key is matched in any case. Any of its characters may be escaped as in JSON, Python,
-    JavaScript, URLs, forms, HTML or XML, in any combination and at several
-    levels of nesting.
+    JavaScript, URLs, forms, HTML or XML, in any combination and at several levels of nesting.
 
     :param key: the key, in printable ASCII characters.
     :param shortest: the minimum length of a key that is redacted. A shorter key might also match
         parts of ordinary words.
     """
 
-    __slots__ = ("_number", "_spellings")
+    __slots__ = ("_begins_with_backslash", "_ends_with_backslash", "_number", "_spellings")
 
     def __init__(self, key: str, shortest: int) -> None:
-        # If the key itself contains escapes, also match its decoded form.
-        self._spellings = frozenset(
-            _fold(text) for text in (key, _decode_fully(key)) if len(text) >= shortest
-        )
+        # If the key itself contains escapes or backslashes, decoding changes it. Also match its
+        # decoded form, and the form in which only its backslashes have been removed.
+        decoded = _DecodedText(key)
+        decoded.decode_fully()
+        forms = (key, decoded.text, key.replace("\\", ""))
+        self._spellings = frozenset(_fold(text) for text in forms if len(text) >= shortest)
+        self._begins_with_backslash = decoded.start_after(0) > 0
+        self._ends_with_backslash = decoded.end_before(len(key)) < len(key)
         self._number = _parse_number(key) if self._spellings else None
 
     def redact(self, value: Any) -> Any:
@@ -166,7 +185,7 @@ class Redactor:
             return _OMITTED
         parts: list[str] = []
         done = 0
-        for start, end in sorted(self._find(text[: max_characters + _MAX_SPELLING])):
+        for start, end in self._find(text[: max_characters + _MAX_SPELLING]):
             if start >= max_characters:
                 break
             if start >= done:
@@ -185,12 +204,22 @@ class Redactor:
             spelling in _fold(str(number)) for spelling in self._spellings
         )
 
-    def _find(self, text: str) -> Iterator[_Span]:
+    def _find(self, text: str) -> list[_Span]:
         decoded = _DecodedText(text)
+        spans: set[_Span] = set()
         for _ in range(_MAX_DECODINGS):
-            yield from decoded.find(self._spellings)
+            spans.update(decoded.find(self._spellings))
             if not decoded.decode():
-                return
+                break
+        return sorted(self._extend(decoded, start, end) for start, end in spans)
+
+    def _extend(self, decoded: _DecodedText, start: int, end: int) -> _Span:
+        """Extend a match over the backslashes at an end of the key, which decoding removes."""
+        if self._begins_with_backslash:
+            start = decoded.end_before(start)
+        if self._ends_with_backslash:
+            end = decoded.start_after(end)
+        return start, end
 
 
 def _parse_number(text: str) -> float | None:

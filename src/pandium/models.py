@@ -108,16 +108,19 @@ class ReleaseChannel(StrEnum):
 
 class Outcome(Enum):
     """
-    The meaning of a run's status.
+    The meaning of a run's status, or how a run ended.
 
     :cvar ACTIVE: the run has not ended, or its status is unknown.
     :cvar SUCCEEDED: the run succeeded.
     :cvar FAILED: the run failed.
+    :cvar UNKNOWN: it is not known how the run ended, for example because the time limit was
+        reached. Only ``RunResult.outcome`` has this value.
     """
 
     ACTIVE = "active"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ import re
 import shlex
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,10 +16,9 @@ from pandium.emulator import Emulator, Stall
 from pandium.emulator.control.docs_page import render
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     PairList = list[tuple[str, str | None]]
 
+ROOT = Path(__file__).parents[2]
 DOCS, DOCUMENT = "/_emulator/docs", "/_emulator/openapi.json"
 EXAMPLES = re.compile(r"<pre>(curl .*?)</pre>", re.DOTALL)
 
@@ -110,6 +110,17 @@ def test_each_example_works_as_it_is_shown(command: str, tmp_path: Path) -> None
         headers = {"content-type": "application/json"} if "-H" in words else {}
         response = httpx.request(method, emulator.url + path, content=body, headers=headers)
         assert response.is_success, response.text
+
+
+def test_the_operations_in_the_documentation_exist() -> None:
+    """Each request in the tables of docs/ is an operation of the control API."""
+    _, document = read()
+    text = (ROOT / "docs" / "emulator-server.md").read_text()
+    named = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^?`]+)`", text)
+    assert len(named) > 30
+    for method, path in named:
+        if not path.startswith("/v2/"):
+            assert method.lower() in document["paths"].get(f"/_emulator{path}", {}), (method, path)
 
 
 def test_texts_are_escaped() -> None:

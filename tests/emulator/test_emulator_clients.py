@@ -184,6 +184,25 @@ def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+CONFORMANCE = (
+    "not_a_server_error,status_code_conformance"
+    ",response_schema_conformance,content_type_conformance"
+)
+
+
+def test_the_control_api_keeps_its_own_document(tmp_path: Path) -> None:
+    """Schemathesis finds no server error and no response that the document does not describe."""
+    with Emulator(SEED, state_file=tmp_path / "state.json") as emulator:
+        url = f"{emulator.url}/_emulator/openapi.json"
+        options = ["--checks", CONFORMANCE, "--phases", "coverage,fuzzing"]
+        # A webhook could be sent to any generated URL.
+        options += ["--exclude-path-regex", "webhooks", "--continue-on-failure", "--no-color"]
+        amount = ["--max-examples", str(EXAMPLES), "--seed", "1"]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", url]
+        done = run(*command, "--url", emulator.url, *options, *amount, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 GENERATED = """
 import asyncio, sys
 from vendors.client import AuthenticatedClient

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import httpx
 import pytest
 
 from pandium.emulator import Clock, Emulator, ManualClock
@@ -112,6 +113,83 @@ async def test_work_is_done_before_the_time_goes_on(
     assert sorted(seen) == [("a", 1), ("b", 1), ("c", 2), ("d", 3)]
 
 
+async def test_a_long_chain_of_tasks_ends_before_the_time_goes_on(
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """The clock does not advance while tasks wake each other, however many there are."""
+    events = [anyio.Event() for _ in range(300)]
+    seen: list[float] = []
+
+    async def wake_next(number: int) -> None:
+        await events[number].wait()
+        seen.append(clock.now())
+        if number + 1 < len(events):
+            events[number + 1].set()
+
+    async def begin() -> None:
+        await clock.sleep(1)
+        events[0].set()
+
+    for number in range(len(events)):
+        tasks.start_soon(wake_next, number)
+    tasks.start_soon(begin)
+    tasks.start_soon(clock.sleep, 2)
+    await clock.advance(2)
+    assert seen == [1] * len(events)
+
+
+async def test_many_requests_in_a_row_end_before_the_time_goes_on(
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """The clock does not advance between the requests of a task, however many there are."""
+    seen: list[float] = []
+
+    async def send_requests() -> None:
+        await clock.sleep(1)
+        for _ in range(1_100):
+            with clock.waiting_for_io():
+                await anyio.lowlevel.checkpoint()
+            seen.append(clock.now())
+
+    tasks.start_soon(send_requests)
+    tasks.start_soon(clock.sleep, 2)
+    await clock.advance(2)
+    assert seen == [1] * 1_100
+
+
+async def test_time_goes_on_beside_a_task_that_only_yields(clock: ManualClock) -> None:
+    """A task that yields until the clock has advanced does not prevent the clock from advancing."""
+
+    async def yield_until(seconds: float) -> None:
+        while clock.now() < seconds:
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(60):
+        async with clock.autojump(), anyio.create_task_group() as tasks:
+            tasks.start_soon(yield_until, 10)
+            for _ in range(10):
+                await clock.sleep(1)
+    assert clock.now() == 10
+
+
+async def test_a_client_in_another_thread_holds_the_clock(clock: ManualClock) -> None:
+    """The clock stands still while a thread works inside `waiting_for_io`."""
+    with Emulator(clock=clock) as emulator:
+        tenant = emulator.add_tenant()
+        emulator.runs.script(appears_after=50, phases=[("Succeeded", 0)])
+
+        def trigger() -> None:
+            url = f"{emulator.url}/v2/tenants/{tenant.id}/sync?mode=normal"
+            httpx.post(url, headers={"x-api-key": "k"}).raise_for_status()
+
+        async with clock.autojump(), anyio.create_task_group() as tasks:
+            tasks.start_soon(clock.sleep, 100)
+            with clock.waiting_for_io():
+                await anyio.to_thread.run_sync(trigger)
+        [run] = emulator.runs.all()
+    assert [trigger.created_date for trigger in run.triggers] == [clock.at(0)]
+
+
 async def test_a_sleep_of_nothing_takes_no_time(clock: ManualClock) -> None:
     """Zero or less returns at once, though nobody drives the clock."""
     for seconds in (0, -1):
@@ -206,9 +284,9 @@ async def test_errors_of_the_block_pass_as_they_are(clock: ManualClock) -> None:
 async def test_one_drives_at_a_time(clock: ManualClock) -> None:
     """Who drives a clock that is driven already is told so."""
     async with clock.autojump():
-        with pytest.raises(RuntimeError, match="driven already"):
+        with pytest.raises(RuntimeError, match="already being advanced"):
             await clock.advance(1)
-        with pytest.raises(RuntimeError, match="driven already"):
+        with pytest.raises(RuntimeError, match="already being advanced"):
             async with clock.autojump():
                 pass
     await clock.advance(1)

@@ -109,7 +109,7 @@ def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
         ({"scripts": [{"phases": [["a", -1]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
         ({"scripts": [{"phases": [["a", True]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
         ({"scripts": [{"phases": [["a", {"polls": -1}]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
-        ({"scripts": [{"phases": [[None, 1]]}]}, r"scripts\[0\]\.phases: .*begin with a word"),
+        ({"scripts": [{"phases": [[None, 1]]}]}, r"scripts\[0\]\.phases: must begin with a status"),
         ({"scripts": [{"appears_after": "1"}]}, r"scripts\[0\]\.appears_after: must be seconds"),
         ({"scripts": [{"killed_after": -1}]}, r"scripts\[0\]\.killed_after: "),
         ({"scripts": [{"phases": [["", 0]]}]}, r"scripts\[0\]\.phases\[0\]\[0\]: "),

@@ -65,8 +65,11 @@ class RecordServer:
         finally:
             self.running -= 1
 
+    async def fetch_raw(self, skip: int, limit: int) -> list[dict[str, Any]]:
+        return [{"id": number} for number in await self.fetch(skip, limit)]
+
     def listing(self, **options: Any) -> Listing[int]:
-        return Listing(self.fetch, lambda record: record, **options)
+        return Listing(self.fetch, lambda record: record, self.fetch_raw, **options)
 
 
 def changing_server(count: int, index: int, change: Callable[[list[int]], object]) -> RecordServer:
@@ -96,4 +99,9 @@ async def read_stream(listing: Listing[int], seen: list[int]) -> None:
             seen.append(item)
 
 
-READERS = [read_items, read_pages, read_stream]
+async def read_raw(listing: Listing[int], seen: list[int]) -> None:
+    async for record in listing.raw():
+        seen.append(record["id"])
+
+
+READERS = [read_items, read_pages, read_stream, read_raw]

@@ -165,6 +165,8 @@ async def listings(client: AsyncPandium) -> None:
     )
     assert_type(listing, Listing[Tenant])
     assert_type(await listing.first(), Tenant | None)
+    assert_type(listing.raw(), Listing[dict[str, Any]])
+    assert_type(await listing.raw().first(), dict[str, Any] | None)
     assert_type(await listing.to_list(), list[Tenant])
     async for tenant in listing:
         assert_type(tenant, Tenant)
@@ -190,6 +192,8 @@ async def waiting(client: AsyncPandium, triggers: list[Trigger]) -> None:
         async for result in results:
             assert_type(result, RunResult)
             assert_type(result.error, Exception | None)
+            assert_type(result.outcome, Outcome)
+            assert_type(result.outcome_unknown, bool)
             assert_type(result.status, TriggerStatus | None)
     async with client.runs.as_completed(trigger_all(client)):
         pass
@@ -280,6 +284,8 @@ async def bulk_sync(client: AsyncPandium, tenants: list[int | Tenant]) -> None:
             assert_type(result.trigger_id, str | None)
             assert_type(results.progress, Progress)
             assert_type(results.progress.polls, int)
+            assert_type(results.progress.total, int | None)
+            assert_type(results.progress.recorded, int)
     client.tenants.sync_all(
         range(9),
         mode=RunMode.INIT,

@@ -104,7 +104,7 @@ async def test_a_listing_is_a_value() -> None:
     listing = RecordServer(5).listing()
     assert await listing.to_list() == await listing.to_list() == list(range(5))
     assert repr(listing) == (
-        "Listing(limit=None, page_size=500, skip=0, prefetch=4, on_drift='repair',"
+        "Listing(limit=None, page_size=500, skip=0, prefetch=8, on_drift='repair',"
         " confirm_end='auto')"
     )
 
@@ -167,7 +167,7 @@ async def test_if_all_that_is_remembered_is_archived_the_walk_raises(remaining: 
 @pytest.mark.parametrize("window", range(4, 8))
 async def test_the_records_of_a_whole_window_are_remembered(window: int) -> None:
     """If most records of the last window are archived at once, the iteration still continues."""
-    index = 4 * window - 1
+    index = 4 * window + 1  # the first request of a window
     delivered = 1 + 499 * index
     archived = slice(delivered - 1500, delivered)
     server = changing_server(20_000, index, lambda records: records.__delitem__(archived))
@@ -581,6 +581,24 @@ async def test_a_server_that_shortens_pages_may_drift() -> None:
     server = changing_server(600, 3, lambda records: records.pop(0))
     server.shorten = lambda page: page[:50]
     assert await server.listing(page_size=500, prefetch=1).to_list() == list(range(600))
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+@pytest.mark.parametrize("inserted", [1, 2, 6, 20])
+async def test_records_that_were_pushed_off_a_shortened_page_are_not_lost(
+    size: int, inserted: int
+) -> None:
+    """A shortened page that contains only known and inserted records does not end a walk."""
+
+    def insert(records: list[int]) -> None:
+        records[:0] = range(-inserted, 0)
+
+    server = changing_server(40, 1, insert)
+    server.shorten = lambda page: page[:size]
+    listing = server.listing(page_size=100, prefetch=1, confirm_end=True)
+    received = await listing.to_list()
+    assert [number for number in received if number >= 0] == list(range(40))
+    assert len(received) == len(set(received))
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None, 0.5])

@@ -83,6 +83,9 @@ class ScriptedServer:
         finally:
             self.running -= 1
 
+    async def fetch_raw(self, skip: int, limit: int) -> list[dict[str, Any]]:
+        return [{"id": number} for number in await self.fetch(skip, limit)]
+
     def respond(self, skip: int, limit: int) -> list[int]:
         number = self.responses
         self.responses += 1
@@ -118,7 +121,7 @@ class ScriptedServer:
         self.records.extend(moved)
 
     def listing(self, **options: Any) -> Listing[int]:
-        return Listing(self.fetch, lambda record: record, **options)
+        return Listing(self.fetch, lambda record: record, self.fetch_raw, **options)
 
 
 @attrs.define

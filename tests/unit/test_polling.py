@@ -280,10 +280,10 @@ async def test_an_unknown_status_is_active() -> None:
     assert (await scripted_run((0, "Mulling")).wait(classify=classify)).status == "Mulling"
 
 
-@pytest.mark.parametrize("outcome", [None, True, "succeeded"])
+@pytest.mark.parametrize("outcome", [None, True, "succeeded", Outcome.UNKNOWN])
 async def test_classify_must_return_an_outcome(outcome: object) -> None:
-    """Any other value is an error and never counts as success."""
-    with pytest.raises(ValueError, match=r"classify must return an Outcome, not "):
+    """Any other value is an error and never counts as success, and so is UNKNOWN."""
+    with pytest.raises(ValueError, match=r"classify must return ACTIVE, SUCCEEDED or FAILED, not "):
         await scripted_run((0, "Running")).wait(classify=lambda _: outcome)
 
 

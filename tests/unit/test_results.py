@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from pandium import AuthenticationError, Progress
+from pandium import AuthenticationError, Outcome, Progress, RunResult, TriggerStatus
 from support.runs import ScriptedRuns, scripted_run
 
 if TYPE_CHECKING:
@@ -39,7 +39,16 @@ async def test_progress_counts_triggers_results_polls_and_time() -> None:
                 assert progress.seconds == pytest.approx(runs.clock.now())
         await runs.clock.sleep(1000)
     seconds = results.progress.seconds
-    assert results.progress == Progress(4, 0, 1, 1, 2, len(runs.polls), seconds)
+    assert results.progress == Progress(
+        total=4,
+        triggered=4,
+        active=0,
+        succeeded=1,
+        failed=1,
+        unknown=2,
+        polls=len(runs.polls),
+        seconds=seconds,
+    )
     assert seconds == pytest.approx(100, abs=0.1)
 
 
@@ -98,3 +107,49 @@ async def test_canceling_the_block_stops_the_work() -> None:
         polls = len(runs.polls)
         await runs.clock.sleep(100)
     assert len(runs.polls) == polls
+
+
+async def test_the_outcome_is_what_classify_returns() -> None:
+    """The outcome of a result is the reading of `classify`, and is what the progress counts."""
+    runs = ScriptedRuns({"a": [(0, "Done, mostly")], "b": [(0, "Succeeded")]})
+
+    def classify(status: TriggerStatus) -> Outcome:
+        return Outcome.FAILED if status.status == "Succeeded" else Outcome.SUCCEEDED
+
+    async with runs.clock.autojump(), runs.results(["a", "b"], classify=classify) as results:
+        outcomes = {result.trigger_id: result.outcome async for result in results}
+    assert outcomes == {"a": Outcome.SUCCEEDED, "b": Outcome.FAILED}
+    assert (results.progress.succeeded, results.progress.failed) == (1, 1)
+
+
+async def test_the_total_is_the_number_of_triggers_once_they_have_been_read() -> None:
+    """`total` is None until the last trigger has been read."""
+    runs = ScriptedRuns({"a": [(0, "Succeeded")], "b": [(100, "Succeeded")]})
+    totals: list[int | None] = []
+
+    async def source() -> AsyncIterator[str]:
+        for trigger in ("a", "b"):
+            totals.append(results.progress.total)
+            yield trigger
+            await runs.clock.sleep(50)
+
+    async with runs.clock.autojump(), runs.results(source()) as results:
+        totals += [results.progress.total async for _ in results]
+    assert totals == [None, None, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (TriggerStatus("Succeeded"), Outcome.SUCCEEDED),
+        (TriggerStatus("Failed (Timeout)"), Outcome.FAILED),
+        (TriggerStatus("Running"), Outcome.UNKNOWN),
+        (None, Outcome.UNKNOWN),
+    ],
+)
+def test_a_result_that_a_user_creates_has_an_outcome(
+    status: TriggerStatus | None, outcome: Outcome
+) -> None:
+    """The outcome of a result that was not created by a wait is that of its status."""
+    result = RunResult("1", status, None, 2, 3.0)
+    assert (result.outcome, result.outcome_unknown) == (outcome, outcome is Outcome.UNKNOWN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import math
 from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +20,7 @@ from pandium import (
     AuthenticationError,
     ConnectionLost,
     NotFound,
+    Outcome,
     PandiumError,
     Polling,
     Progress,
@@ -33,6 +36,7 @@ from pandium._waiting.polling import WaitOptions
 from pandium._waiting.results import Counters, RunResults
 from pandium.emulator import ManualClock
 from pandium.models import Tenant
+from support.instants import raise_foreign_cancellation
 from support.journals import by_tenant, read_states
 
 if TYPE_CHECKING:
@@ -310,19 +314,6 @@ async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
     assert seen == [1, 2]
 
 
-async def raise_foreign_cancellation() -> None:
-    """Raise a cancellation that does not belong to the current task."""
-    caught: list[BaseException] = []
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        try:
-            await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class() as error:
-            caught.append(error)
-            raise
-    raise caught[0]
-
-
 @pytest.mark.parametrize("place", ["payload", "request", "on_triggered"])
 async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, place: str) -> None:
     """User code that awaits a canceled task fails for one tenant only."""
@@ -431,7 +422,150 @@ async def test_progress_counts_tenants(path: Path | None) -> None:
             assert progress.active <= 2
             assert progress.polls == len(world.polls)
     progress = results.progress
-    assert progress == Progress(3, 0, 1, 3, 2, len(world.polls), progress.seconds)
+    assert progress == Progress(
+        total=6,
+        triggered=3,
+        active=0,
+        succeeded=1,
+        failed=3,
+        unknown=2,
+        polls=len(world.polls),
+        seconds=progress.seconds,
+    )
+
+
+async def test_the_total_is_known_once_the_source_has_been_read(path: Path | None) -> None:
+    """`total` is None while the source is read. Then it is the number of results in all."""
+    world = World(dict.fromkeys(range(1, 6), 5.0))
+    totals: list[int | None] = []
+
+    async def source() -> AsyncIterator[Any]:
+        for item in (1, 2, 2, "no tenant", 3, 1):
+            totals.append(results.progress.total)
+            yield item
+
+    async with world.clock.autojump(), world.syncing(source(), path, 1) as results:
+        assert results.progress.total is None
+        found = [(result, results.progress) async for result in results]
+    assert set(totals) == {None}
+    last = found[-1][1]
+    assert last.total == len(found) == last.succeeded + last.failed + last.unknown == 4
+    assert results.progress.total == 4
+
+
+async def test_the_total_is_known_after_an_error_of_the_source() -> None:
+    """If the source fails, `total` is the number of results of the tenants before the error."""
+    world = World({1: 5.0, 2: 5.0})
+
+    def source() -> Iterator[int]:
+        yield from (1, 2)
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError):
+        async with world.clock.autojump(), world.syncing(source()) as results:
+            async for _ in results:
+                pass
+    assert results.progress.total == 2
+
+
+async def test_each_result_is_counted_by_its_outcome(path: Path | None) -> None:
+    """The outcome of a result is how its run ended, and the progress counts the outcomes."""
+
+    async def send(tenant_id: int, body: bytes | None) -> Trigger:
+        if tenant_id == 2:
+            raise ConnectionLost("no response")
+        if tenant_id == 3:
+            raise NotFound("no such tenant", status_code=404)
+        return await world.post(tenant_id, body)
+
+    world = World({1: 5.0, 9: 5.0, 4: math.inf})
+    found = by_tenant(await world.sync([1, 2, 3, 4, 9], path, send=send))
+    outcomes = {tenant_id: result.outcome for tenant_id, result in found.items()}
+    assert outcomes == {
+        1: Outcome.SUCCEEDED,
+        2: Outcome.UNKNOWN,
+        3: Outcome.FAILED,
+        4: Outcome.UNKNOWN,
+        9: Outcome.FAILED,
+    }
+    assert {key for key, result in found.items() if result.outcome_unknown} == {2, 4}
+
+
+# A journal that already has results
+
+
+async def test_a_finished_journal_warns_that_nothing_is_sent(
+    journal_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job with a finished journal sends nothing, and one warning states how many results it has.
+
+    The recorded results are counted, with their outcomes.
+    """
+    world = World({1: 5.0, 9: 5.0})
+    await world.sync([1, 9], journal_path)
+    assert not caplog.records
+    world.posts.clear()
+    async with world.clock.autojump(), world.syncing([1, 9], journal_path) as results:
+        found = by_tenant([result async for result in results])
+    assert (found[1].outcome, found[9].outcome) == (Outcome.SUCCEEDED, Outcome.FAILED)
+    assert (results.progress.recorded, results.progress.total, world.posts) == (2, 2, [])
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("pandium.journal", logging.WARNING)
+    assert record.getMessage() == (
+        f"journal {str(journal_path)!r} already holds the results of 2 tenant(s), and nothing is"
+        " sent for them; use a new journal for each job"
+    )
+
+
+async def test_a_journal_of_another_job_warns_at_the_first_of_its_results(
+    journal_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A journal with results for other tenants is silent until one of its results is reported."""
+    world = World({1: 5.0, 2: 5.0, 3: 5.0})
+    await world.sync([1, 2], journal_path)
+    await world.sync([3], journal_path)
+    assert not caplog.records
+    await world.sync([3, 1], journal_path)
+    assert "already holds the results of 3 tenant(s)" in caplog.text
+
+
+async def test_results_of_another_worker_are_no_reason_to_warn(
+    journal_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Results that another worker records during the job count as recorded, without a warning."""
+    world = World({1: 5.0, 2: 5.0})
+    found: list[RunResult] = []
+    async with (
+        world.clock.autojump(),
+        suspended_worker(world, journal_path, waiting=(1,)) as other,
+        world.syncing([1, 2], journal_path) as results,
+    ):
+        async for result in results:
+            found.append(result)
+            await other.record_ended(1, "t1", State.SUCCEEDED, "Succeeded")
+    assert [result.tenant_id for result in found] == [2, 1]
+    assert {result.outcome for result in found} == {Outcome.SUCCEEDED}
+    assert (results.progress.recorded, results.progress.total) == (1, 2)
+    assert not caplog.records
+
+
+async def test_unknown_results_that_are_retried_are_not_recorded_ones(
+    journal_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `retry_unknown`, an unknown result is no result: its tenant is synced, silently."""
+    world = World({1: 5.0})
+
+    async def lose(tenant_id: int, _: bytes | None) -> Trigger:
+        raise ConnectionLost(f"no response for {tenant_id}")
+
+    await world.sync([1], journal_path, send=lose)
+    again = world.syncing([1], journal_path, retry_unknown=True)
+    async with world.clock.autojump(), again as results:
+        [found] = [result async for result in results]
+    assert (found.outcome, results.progress.recorded) == (Outcome.SUCCEEDED, 0)
+    assert not caplog.records
+    await world.sync([1], journal_path)
+    assert "already holds the results of 1 tenant(s)" in caplog.text
 
 
 async def test_on_status_is_called_with_the_tenant() -> None:
@@ -555,7 +689,16 @@ async def test_an_error_of_on_triggered_is_the_tenants_result(path: Path | None,
     assert found[2].status == TriggerStatus("Succeeded")
     assert {trigger_id for _, trigger_id in world.polls} == {"t2"}
     progress = results.progress
-    assert progress == Progress(2, 0, 1, 0, 1, len(world.polls), progress.seconds)
+    assert progress == Progress(
+        total=2,
+        triggered=2,
+        active=0,
+        succeeded=1,
+        failed=0,
+        unknown=1,
+        polls=len(world.polls),
+        seconds=progress.seconds,
+    )
     if path is not None:
         assert read_states(path) == {1: "triggered", 2: "succeeded"}
         [resumed] = await world.sync([1], path)
@@ -734,7 +877,17 @@ async def test_tenants_in_progress_come_first(journal_path: Path) -> None:
     assert found[1].error.outcome_unknown
     assert (found[2].trigger_id, found[2].status) == ("t2", TriggerStatus("Succeeded"))
     assert found[3].status == TriggerStatus("Succeeded")
-    assert progress == Progress(2, 0, 2, 0, 1, len(world.polls), progress.seconds)
+    assert progress == Progress(
+        total=3,
+        triggered=2,
+        active=0,
+        succeeded=2,
+        failed=0,
+        unknown=1,
+        recorded=1,
+        polls=len(world.polls),
+        seconds=progress.seconds,
+    )
     assert read_states(journal_path) == {1: "unknown", 2: "succeeded", 3: "succeeded"}
 
 

@@ -47,14 +47,14 @@ async def test_a_window_returns_pages_and_errors_in_order() -> None:
     assert isinstance(results[2], ServerError)
 
 
-async def test_windows_double_in_size() -> None:
-    """Windows have one, two, four and so on requests, but never more than `prefetch`."""
+async def test_windows_quadruple_in_size() -> None:
+    """Windows have one, four and so on requests, but never more than `prefetch`."""
     server, widths = RecordServer(1000), []
     async for _ in server.listing(page_size=10, prefetch=6).pages():
         if server.max_running:
             widths.append(server.max_running)
             server.max_running = 0
-    assert widths[:5] == [1, 2, 4, 6, 6]
+    assert widths[:5] == [1, 4, 6, 6, 6]
     assert max(widths) == 6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandium import AsyncPandium, DriftError, NotFound
+from pandium import AsyncPandium, DecodeError, DriftError, NotFound
 from support import KEY
 from support.servers import Misbehaving, status
 
@@ -249,3 +250,59 @@ async def test_not_found_on_a_later_page_is_an_error(prefetch: int) -> None:
                     seen.append(tenant.id)
     assert seen == [1, 2]
     assert caught.value.resume_skip == 2
+
+
+# Records as dictionaries
+
+RAW = {"id": 1, "name": "acme", "new_field": {"a": [1]}, "modified_date": "2026-01-01T00:00:00Z"}
+
+
+async def test_raw_records_have_every_field_that_was_sent() -> None:
+    """`raw()` delivers each record as the dictionary that the API sent, unchanged."""
+    with Misbehaving(otherwise=status("200 OK", json.dumps([RAW]).encode())) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            listing = client.tenants.list(limit=1).raw()
+            assert await listing.to_list() == [RAW]
+            assert await listing.first() == await listing.raw().first() == RAW
+            assert await client.integrations.list(limit=1).raw().to_list() == [RAW]
+            assert await client.tenants.runs(7, limit=1).raw().to_list() == [RAW]
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (b"{}", ""),
+        (b"", ""),
+        (b"<html>", ""),
+        (b"[[]]", "[0]"),
+        (b'[{"id": 1}, {}]', "[1].id"),
+        (b'[{"id": null}]', "[0].id"),
+        (b'[{"id": [1]}]', "[0].id"),
+        (b'[{"id": true}]', "[0].id"),
+    ],
+)
+async def test_raw_records_must_be_objects_with_an_id(content: bytes, path: str) -> None:
+    """A response that is not a list of objects with ids is a DecodeError with its path."""
+    with Misbehaving(otherwise=status("200 OK", content)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            with pytest.raises(DecodeError) as caught:
+                await client.tenants.list().raw().to_list()
+    assert (caught.value.path, caught.value.resume_skip) == (path, 0)
+
+
+async def test_raw_records_are_complete_while_tenants_change(
+    client: AsyncPandium, emulator: Emulator
+) -> None:
+    """A raw listing is as complete and as concurrent as one of models, with the same options."""
+    for _ in range(300):
+        emulator.add_tenant()
+    emulator.drift.before("tenants.list", emulator.drift.archive(3), after=2, times=3)
+    raw = client.tenants.list(page_size=20, sort_by="id__ASC").raw()
+    seen = [tenant["id"] async for tenant in raw]
+    assert len(seen) == len(set(seen))
+    left = [tenant.id for tenant in emulator.tenants if not tenant.archived]
+    assert len(left) < 300
+    assert set(left) <= set(seen)
+    async with raw.stream(prefetch=2) as items:
+        assert [item["id"] async for item in items] == left
+    assert (raw.page_size, raw.prefetch) == (20, 8)

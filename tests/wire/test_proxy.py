@@ -117,6 +117,9 @@ ROUTES = {
         ("HTTPS_PROXY", "ftp://user:secret@127.0.0.1"),
         ("ALL_PROXY", "://"),
         ("ALL_PROXY", "http://user:secret@[::1"),
+        ("HTTPS_PROXY", "http://user:secret@127.0.0.1:0"),
+        ("HTTPS_PROXY", "http://user:secret@127.0.0.1:-1"),
+        ("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:65536"),
     ],
 )
 async def test_an_invalid_variable_is_named(
@@ -130,6 +133,14 @@ async def test_an_invalid_variable_is_named(
     assert "secret" not in str(caught.value)
     assert not caught.value.outcome_unknown
     assert len(caught.value.attempts) == 1
+
+
+async def test_a_blank_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy variable that contains only white space counts as unset."""
+    monkeypatch.setenv("HTTP_PROXY", " \t")
+    with Misbehaving() as server:
+        async with create_client(server.url) as client:
+            assert (await client.runs.status("t-1")).status == "Running"
 
 
 FIRST_REQUEST = """
@@ -387,14 +398,16 @@ async def test_a_refusal_by_a_socks_proxy_is_a_failed_connection(
 async def test_an_unreachable_proxy_is_a_failed_connection(
     scheme: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreachable proxy is a ConnectFailed. The request does not bypass it."""
+    """An unreachable proxy is a ConnectFailed that names it. The request does not bypass it."""
     with tls_server(authority) as server, Misbehaving(is_listening=False) as unreachable:
-        monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{unreachable.port}")
+        address = f"127.0.0.1:{unreachable.port}"
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:secret@{address}/path")
         async with create_client(server.url) as client:
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.tenants.sync(7, mode="normal")
             assert len(caught.value.attempts) == 2
         assert server.accepted == 0
+    assert str(caught.value).endswith(f"(through the proxy {scheme}://{address})")
 
 
 @pytest.mark.parametrize("silence", ["before", "behind"])
@@ -436,4 +449,5 @@ async def test_a_tunnel_that_is_too_slow_was_never_sent(
             with pytest.raises(errors.ConnectFailed) as caught:
                 await client.with_options(timeout=0.2).tenants.sync(7, mode="normal")
             assert not caught.value.outcome_unknown
+            assert str(caught.value).endswith(f"(through the proxy http://{proxy.address})")
         assert server.seen == 0

@@ -57,7 +57,13 @@ class Journal(Protocol):
     API keys and payloads are not stored. Every method raises ``PandiumError`` if the storage fails.
     Entering the journal raises ``ConfigurationError`` if the journal cannot be used or belongs to
     another job.
+
     """
+
+    @property
+    def name(self) -> str:
+        """The name of the journal in messages, such as ``journal '/var/jobs/nightly.db'``."""
+        ...
 
     async def __aenter__(self) -> Self:
         """Open the journal."""

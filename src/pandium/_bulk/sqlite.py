@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pandium._clock import Clock
 
-__all__ = ["SQLiteJournal"]
+__all__ = ["SQLiteJournal", "is_empty"]
 
 _APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a journal
 _FORMAT_VERSION = 1
@@ -104,6 +104,25 @@ _RENEW = """
 """
 
 
+def is_empty(db: Connection, name: str) -> bool:
+    """
+    Return whether a database is empty. Otherwise, validate that it is a journal.
+
+    :param name: the name of the file in error messages.
+    :raises ConfigurationError: if the database is something else, or is too new.
+    """
+    ((application_id,),) = db.execute("PRAGMA application_id")
+    ((version,),) = db.execute("PRAGMA user_version")
+    ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master")
+    if application_id == version == tables == 0:
+        return True
+    if application_id != _APPLICATION_ID:
+        raise ConfigurationError(f"{name} is an SQLite database, but not a journal")
+    if version > _FORMAT_VERSION:
+        raise ConfigurationError(f"{name} was written by a newer version of pandium")
+    return False
+
+
 class SQLiteJournal:
     """
     A journal in an SQLite file. The methods are documented in `Journal`.
@@ -118,6 +137,11 @@ class SQLiteJournal:
         self._job = job
         self._clock = clock
         self._owner = uuid.uuid4().hex
+
+    @property
+    def name(self) -> str:
+        """The name of the journal in messages."""
+        return self._database.name
 
     async def __aenter__(self) -> Self:
         await self._database.open(self._prepare)
@@ -228,16 +252,8 @@ class SQLiteJournal:
 
     def _prepare(self, db: Connection) -> None:
         """Create the tables in an empty file, or validate an existing journal."""
-        ((application_id,),) = db.execute("PRAGMA application_id")
-        ((version,),) = db.execute("PRAGMA user_version")
-        ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master")
-        name = self._database.name
-        if application_id == version == tables == 0:
+        if is_empty(db, self.name):
             self._create_tables(db)
-        elif application_id != _APPLICATION_ID:
-            raise ConfigurationError(f"{name} is an SQLite database, but not a journal")
-        elif version > _FORMAT_VERSION:
-            raise ConfigurationError(f"{name} was written by a newer version of pandium")
         self._validate_job(db)
 
     def _create_tables(self, db: Connection) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["OnTriggered", "SyncOptions", "sync_each"]
 
 _log = logging.getLogger("pandium")
+# A separate logger, so that a program can show this warning even if it hides the others.
+_journal_log = logging.getLogger("pandium.journal")
 
 T = TypeVar("T", bound=int | Tenant)
 OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
@@ -153,8 +155,13 @@ class BulkSync(Generic[T]):
         # The tenants that have been started. The value is None until the source yields the tenant.
         self._unreported: dict[int, T | None] = {}
         self._reported = anyio.Event()
-        # The tenants that had an entry when the journal was opened.
+        # The tenants that had an entry, and those that had a result, when the journal was opened.
         self._recorded: set[int] = set()
+        self._finished: set[int] = set()
+        self._has_warned = False
+        # The number of items of the source that are not tenants.
+        self._invalid = 0
+        self._is_read = False
         self._held_by_others: set[int] = set()
         self._has_other_workers = False
         self._reading = anyio.CancelScope()
@@ -169,8 +176,10 @@ class BulkSync(Generic[T]):
         self._tasks.start_soon(self._renew_leases)
         with self._reading:
             failure = await self._read(source)
+        self._is_read = True
+        self._count_all()
         if self._journal_error is not None and self._starting in self._unreported:
-            await self._report_error(self._starting, self._journal_error, Outcome.ACTIVE)
+            await self._report_error(self._starting, self._journal_error, Outcome.UNKNOWN)
         await self._wait_until_reported()
         return failure or self._journal_error
 
@@ -188,11 +197,21 @@ class BulkSync(Generic[T]):
             self._reported = anyio.Event()
             await self._reported.wait()
 
+    def _count_all(self) -> None:
+        if self._is_read:
+            self._counters.total = len(self._seen) + self._invalid
+
     # Starting tenants
 
     async def _start_all(self, source: Iterable[T] | AsyncIterable[T]) -> None:
         states = await self._journal.states()
         self._recorded = set(states)
+        self._finished = {
+            tenant_id
+            for tenant_id, state in states.items()
+            if state not in IN_PROGRESS
+            and not (state is State.UNKNOWN and self._options.retry_unknown)
+        }
         # A retry needs its payload, so defer these tenants until the source yields them.
         deferred = {
             tenant_id
@@ -210,8 +229,10 @@ class BulkSync(Generic[T]):
         try:
             tenant_id = validate_tenant_id(item)
         except ValueError as error:
-            await self._report(RunResult(None, None, error, 0, 0.0))
-            self._counters.count(Outcome.FAILED)
+            result = RunResult(None, None, error, 0, 0.0, outcome=Outcome.FAILED)
+            await self._report(result)
+            self._invalid += 1
+            self._counters.count(result)
             return
         if tenant_id not in self._seen:
             await self._start(tenant_id, item)
@@ -240,7 +261,7 @@ class BulkSync(Generic[T]):
             entry = await self._journal.adopt(tenant_id, retry_unknown=retry_unknown)
         except PandiumError as error:
             self._stop_sending(error)
-            await self._report_error(tenant_id, error, Outcome.ACTIVE)
+            await self._report_error(tenant_id, error, Outcome.UNKNOWN)
             return
         item = self._unreported[tenant_id]
         if entry.state is not State.NEW:
@@ -258,14 +279,25 @@ class BulkSync(Generic[T]):
         elif entry.state in IN_PROGRESS:
             self._held_by_others.add(tenant_id)
             self._has_other_workers = True
-        elif entry.state is State.UNKNOWN:
+        else:
+            await self._report_recorded(tenant_id, entry)
+
+    async def _report_recorded(self, tenant_id: int, entry: Entry) -> None:
+        """Report a result that the journal recorded."""
+        self._counters.recorded += 1
+        if tenant_id in self._finished and not self._has_warned:
+            self._has_warned = True
+            text = "%s already holds the results of %d tenant(s), and nothing is sent for them; %s"
+            advice = "use a new journal for each job"
+            _journal_log.warning(text, self._journal.name, len(self._finished), advice)
+        if entry.state is State.UNKNOWN:
             lost = ConnectionLost(f"tenant {tenant_id} may have been triggered: {entry.error}")
-            await self._report_error(tenant_id, lost, Outcome.ACTIVE)
+            await self._report_error(tenant_id, lost, Outcome.UNKNOWN)
         else:
             self._counters.triggered += 1
-            status = TriggerStatus(entry.status)
-            result = RunResult(entry.trigger_id, status, None, 0, 0.0, tenant_id)
-            await self._report_result(tenant_id, result, Outcome(entry.state.value))
+            status, outcome = TriggerStatus(entry.status), Outcome(entry.state.value)
+            result = RunResult(entry.trigger_id, status, None, 0, 0.0, tenant_id, outcome=outcome)
+            await self._report_result(tenant_id, result)
 
     # Triggering a run: encode the body, claim the tenant, send the request, record the trigger
 
@@ -320,7 +352,7 @@ class BulkSync(Generic[T]):
         cause = type(error).__name__
         await self._record_failure(tenant_id, cause, is_unknown=is_unknown)
         self._slots.release()
-        outcome = Outcome.ACTIVE if is_unknown else Outcome.FAILED
+        outcome = Outcome.UNKNOWN if is_unknown else Outcome.FAILED
         await self._report_error(tenant_id, error, outcome, began)
 
     async def _record_failure(self, tenant_id: int, cause: str, *, is_unknown: bool) -> None:
@@ -338,8 +370,9 @@ class BulkSync(Generic[T]):
             await self._record(self._journal.release(tenant_id))
             self._slots.release()
             elapsed = self._clock.now() - began
-            result = RunResult(trigger.trigger_id, None, error, 0, elapsed, tenant_id)
-            await self._report_result(tenant_id, result, Outcome.ACTIVE)
+            trigger_id, outcome = trigger.trigger_id, Outcome.UNKNOWN
+            result = RunResult(trigger_id, None, error, 0, elapsed, tenant_id, outcome=outcome)
+            await self._report_result(tenant_id, result)
         else:
             self._wait_for_run(tenant_id, trigger.trigger_id, triggered_at)
 
@@ -373,8 +406,7 @@ class BulkSync(Generic[T]):
         await self._record_end(wait)
         self._slots.release()
         result = attrs.evolve(wait.result(error), tenant_id=wait.key)
-        outcome = wait.outcome if error is None else Outcome.ACTIVE
-        await self._report_result(wait.key, result, outcome)
+        await self._report_result(wait.key, result)
 
     async def _record_end(self, wait: TriggerWait) -> None:
         tenant_id, status = wait.key, wait.last_status
@@ -427,16 +459,17 @@ class BulkSync(Generic[T]):
         self, tenant_id: int, error: Exception, outcome: Outcome, began: float | None = None
     ) -> None:
         elapsed = 0.0 if began is None else self._clock.now() - began
-        result = RunResult(None, None, error, 0, elapsed, tenant_id)
-        await self._report_result(tenant_id, result, outcome)
+        result = RunResult(None, None, error, 0, elapsed, tenant_id, outcome=outcome)
+        await self._report_result(tenant_id, result)
 
-    async def _report_result(self, tenant_id: int, result: RunResult, outcome: Outcome) -> None:
+    async def _report_result(self, tenant_id: int, result: RunResult) -> None:
         await self._report(result)
-        self._counters.count(outcome)
+        self._counters.count(result)
         del self._unreported[tenant_id]
         self._reported.set()
 
     def _forget(self, tenant_id: int) -> None:
         self._seen.discard(tenant_id)
+        self._count_all()
         del self._unreported[tenant_id]
         self._reported.set()

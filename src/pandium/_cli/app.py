@@ -16,6 +16,7 @@ from pandium._cli.commands.connectors import connectors
 from pandium._cli.commands.demo import demo
 from pandium._cli.commands.emulator import emulator
 from pandium._cli.commands.integrations import integrations
+from pandium._cli.commands.journal import journal
 from pandium._cli.commands.releases import releases
 from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
@@ -59,7 +60,8 @@ def app() -> None:
 
 
 for _command in (
-    tenants, integrations, releases, runs, builds, connectors, request, watch, emulator, demo,
+    tenants, integrations, releases, runs, builds, connectors, request, watch, journal, emulator,
+    demo,
 ):  # fmt: skip
     app.add_command(_command)
 

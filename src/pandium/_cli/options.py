@@ -216,7 +216,7 @@ _PAGING_OPTIONS = (
         " pages again, fail, or ignore the change. [default: repair]",
     ),
     _stored_option(
-        "--prefetch", type=COUNT, help="Maximum number of concurrent requests. [default: 4]"
+        "--prefetch", type=COUNT, help="Maximum number of concurrent requests. [default: 8]"
     ),
     _stored_option(
         "--page-size", type=PAGE_SIZE, help="Number of records per request. [default: 500]"

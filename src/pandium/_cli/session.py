@@ -25,6 +25,7 @@ __all__ = ["hints_on_interrupt", "run"]
 
 _SHUTDOWN_SECONDS = 5.0  # the time after the first Ctrl-C during which others are ignored
 _logger = logging.getLogger("pandium")
+_JOURNAL_LOGGER = "pandium.journal"
 
 
 def run(use_client: Callable[[AsyncPandium], Awaitable[int]]) -> int:
@@ -87,11 +88,18 @@ class _NoteHandler(logging.Handler):
 
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
-    """Log errors to standard error, plus warnings on a terminal and everything with --debug."""
+    """
+    Log errors to standard error, plus warnings on a terminal and everything with --debug.
+
+    A warning about the journal is always logged, because without it an old journal looks like
+    success.
+    """
     is_debug, previous_level = get_option("debug", False), _logger.level
     handler = _NoteHandler(logging.DEBUG if is_debug else logging.WARNING)
     if not (is_debug or sys.stderr.isatty()):
-        handler.setLevel(logging.ERROR)
+        handler.addFilter(
+            lambda record: record.levelno >= logging.ERROR or record.name == _JOURNAL_LOGGER
+        )
     _logger.setLevel(logging.DEBUG if is_debug else previous_level)
     _logger.addHandler(handler)
     try:

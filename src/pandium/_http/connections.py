@@ -234,18 +234,19 @@ class Connections:
         guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
-                return await _read(self._start(client, request), progress)
+                return await _cancelable(_read(self._start(client, request), progress))
         except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
             if (response := _response_of_hook(error, request)) is not None:
                 return response
-            failure = self._translate(error, request, progress)
+            failure = self._translate(error, client, request, progress)
             cause = root_os_error(error)
         except BaseException as error:
             hide_frames(error, outer)
             raise
         else:
-            is_not_sent = self._is_not_sent(request, progress)
-            failure = _timeout_error(seconds, is_not_sent=is_not_sent)
+            is_not_sent = self._is_not_sent(client, request, progress)
+            route = self._route_to(client, request.url)
+            failure = _timeout_error(seconds, is_not_sent=is_not_sent, route=route)
         finally:
             request.extensions.pop("trace", None)
         if (response := progress.error_response()) is not None:
@@ -269,16 +270,31 @@ class Connections:
         return client.send(request, stream=True, follow_redirects=False)
 
     def _translate(
-        self, error: Exception, request: httpx.Request, progress: _ExchangeProgress
+        self,
+        error: Exception,
+        client: httpx.AsyncClient,
+        request: httpx.Request,
+        progress: _ExchangeProgress,
     ) -> Exception:
         if self._is_borrowed and progress.response is None and is_from_user_code(error):
             return UserCodeError(error)
-        return translate(error, is_not_sent=self._is_not_sent(request, progress))
+        is_not_sent = self._is_not_sent(client, request, progress)
+        return translate(error, is_not_sent=is_not_sent, route=self._route_to(client, request.url))
 
-    def _is_not_sent(self, request: httpx.Request, progress: _ExchangeProgress) -> bool:
+    def _is_not_sent(
+        self, client: httpx.AsyncClient, request: httpx.Request, progress: _ExchangeProgress
+    ) -> bool:
         if not progress.is_not_sent:
             return False
-        return not self._is_borrowed or is_traceable(self._open_client(), request.url)
+        return not self._is_borrowed or is_traceable(client, request.url)
+
+    def _route_to(self, client: httpx.AsyncClient, url: httpx.URL) -> str:
+        """Return text that names the proxy for a URL, because the proxy may be the problem."""
+        if self._is_borrowed:
+            return ""
+        transport: Any = client._transport_for_url(url)  # noqa: SLF001 - not public
+        proxy = transport.proxy_for(url) if hasattr(transport, "proxy_for") else None  # or a mock
+        return "" if proxy is None else f" (through the proxy {proxy})"
 
     @property
     def is_prepared(self) -> bool:
@@ -417,6 +433,20 @@ class _ExchangeProgress:
         return Response(response.status_code, response.headers, self.body.partial())
 
 
+async def _cancelable(work: Awaitable[Response]) -> Response:
+    """
+    Await work, and re-raise a cancellation as an exception that cancel scopes recognize.
+
+    Some transports, such as that of pyreqwest, raise a ``CancelledError`` of their own instead. No
+    scope would catch it, so a time limit would cancel the task of the caller.
+    """
+    try:
+        return await work
+    except anyio.get_cancelled_exc_class():
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        raise
+
+
 async def _read(start: Awaitable[httpx.Response], progress: _ExchangeProgress) -> Response:
     response = await start
     try:
@@ -438,10 +468,10 @@ def _validate_redirect(response: httpx.Response) -> None:
     raise UnreadableResponseError("the response redirects to an invalid URL")
 
 
-def _timeout_error(seconds: float, *, is_not_sent: bool) -> PandiumError:
+def _timeout_error(seconds: float, *, is_not_sent: bool, route: str) -> PandiumError:
     if is_not_sent:
-        return ConnectFailed(f"no connection within {seconds:g} s")
-    return RequestTimeout(f"no complete response within {seconds:g} s")
+        return ConnectFailed(f"no connection within {seconds:g} s{route}")
+    return RequestTimeout(f"no complete response within {seconds:g} s{route}")
 
 
 def _response_of_hook(error: Exception, request: httpx.Request) -> Response | None:

@@ -49,7 +49,7 @@ class Proxies:
         by_scheme = {
             scheme: _parse_proxy(f"{scheme.upper()}_PROXY", found[scheme])
             for scheme in ("http", "https", "all")
-            if found.get(scheme)
+            if found.get(scheme, "").strip()
         }
         return cls(by_scheme, NoProxy.from_environment())
 
@@ -77,7 +77,7 @@ def is_connectable(url: httpx.URL) -> bool:
 
     :raises ValueError: if the host is not a valid international domain name.
     """
-    return bool(url.host) and (url.port or 0) <= _LARGEST_PORT
+    return bool(url.host) and (url.port is None or 0 < url.port <= _LARGEST_PORT)
 
 
 class NoProxy:

@@ -34,13 +34,14 @@ _PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__ 
 _ReceivedStream = BoundAsyncStream  # the type of a response body that httpx received
 
 
-def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
+def translate(error: Exception, *, is_not_sent: bool, route: str = "") -> PandiumError:
     """
     Translate an exception from a lower layer and return the error to raise instead.
 
     :param error: an exception from httpx, a lower layer or a user-supplied transport.
     :param is_not_sent: whether the request is known not to have been sent. The class of ``error``
         is not reliable, because transports raise ``ConnectError`` in different situations.
+    :param route: text that names the proxy, if there is one, to add to the message.
     """
     # These cases are checked in order:  1. a response that we could not read  2. a redirect target
     # that httpx parsed, but does not follow  3. a request that was never sent  4. a timeout  5. a
@@ -49,7 +50,7 @@ def translate(error: Exception, *, is_not_sent: bool) -> PandiumError:
         return DecodeError(str(error))
     if _passed_through(error, _PARSES_REDIRECT):
         return DecodeError("the response redirects to an invalid URL")
-    text = _text_of(error)
+    text = _text_of(error) + route
     if is_not_sent:
         return ConnectFailed(text)
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+import httpcore  # noqa: F401 - httpx would import it on the event loop, in the first request
 import httpcore2
 import httpx
 from httpcore2._utils import is_socket_readable
@@ -234,6 +235,12 @@ class _PoolTransport(httpx.AsyncHTTPTransport):
         self._pool = _Pool(  # type: ignore[assignment]  # same interface as httpcore's
             max_connections, proxies.for_url, ssl_context=create_ssl_context()
         )
+        self._proxies = proxies
+
+    def proxy_for(self, url: httpx.URL) -> str | None:
+        """Return the URL of the proxy for a URL, without credentials, or ``None``."""
+        proxy = self._proxies.for_url(url)
+        return None if proxy is None else f"{proxy.url.scheme}://{proxy.url.netloc.decode()}"
 
 
 def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:

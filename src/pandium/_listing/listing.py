@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio.lowlevel
 import attrs
@@ -50,6 +51,7 @@ class Listing(ListingOptions, Generic[T]):
 
     _fetch: Fetch[T] = attrs.field(repr=False)
     _key: Callable[[T], object] = attrs.field(repr=False)
+    _fetch_raw: Fetch[dict[str, Any]] = attrs.field(repr=False)
 
     def __aiter__(self) -> Items[T]:
         return Items(self.pages())
@@ -68,6 +70,25 @@ class Listing(ListingOptions, Generic[T]):
         :raises PandiumError: during the iteration, if a request fails.
         """
         return Pages(self._fetch, self._key, self)
+
+    def raw(self) -> Listing[dict[str, Any]]:
+        """
+        Return the same listing with plain dictionaries instead of models.
+
+        The dictionaries contain every field that the API sent, under the API's names and with dates
+        as text. They are not validated, except that each record must have an id. The iteration is
+        as complete and as concurrent as that of this listing.
+
+        ```python
+        async for tenant in client.tenants.list(limit=10).raw():
+            print(tenant["id"], sorted(tenant))
+        ```
+
+        :returns: a ``Listing`` with the same arguments.
+        """
+        return attrs.evolve(
+            cast("Listing[dict[str, Any]]", self), fetch=self._fetch_raw, key=itemgetter("id")
+        )
 
     async def first(self) -> T | None:
         """

@@ -65,8 +65,8 @@ class Pages(Generic[T]):
     """
     An async iterator over the pages of a listing.
 
-    Pages are requested in windows of 1, 2, 4, … concurrent requests. Each window begins and ends
-    within one call of ``__anext__``, so no task is running between calls.
+    Pages are requested in windows of 1, 4, 16, … concurrent requests, at most ``prefetch``. Each
+    window begins and ends within one call of ``__anext__``, so no task is running between calls.
 
     :param fetch: a function that requests one page, given ``skip`` and ``limit``.
     :param key: a function that returns the unique key of a record.
@@ -143,7 +143,7 @@ class Pages(Generic[T]):
                 return
             if self._cursor.is_finished:
                 return
-        self._width = min(self._width * 2, self._prefetch)
+        self._width = min(self._width * 4, self._prefetch)
         self._cursor.shrink_overlap()
 
     async def _rewind(self, decision: Deliver[T] | Rewind) -> None:

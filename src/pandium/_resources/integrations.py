@@ -37,7 +37,7 @@ class Integrations:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        prefetch: int = 4,
+        prefetch: int = 8,
         on_drift: OnDrift = "repair",
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Integration]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import attrs
 
 from pandium._listing.listing import Listing
+from pandium._serialization.convert import decode_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,18 @@ def create_listing(
     """
     params = spec.params or {}
 
-    async def fetch(skip: int, limit: int) -> list[T]:
-        page = attrs.evolve(spec, params={**params, "skip": skip, "limit": limit})
-        return await transport.request_model(page, list[cls])  # type: ignore[valid-type]  # a type at run time
+    def page_spec(skip: int, limit: int) -> RequestSpec:
+        return attrs.evolve(spec, params={**params, "skip": skip, "limit": limit})
 
-    return Listing(fetch, attrgetter("id"), **paging)
+    async def fetch(skip: int, limit: int) -> list[T]:
+        return await transport.request_model(page_spec(skip, limit), list[cls])  # type: ignore[valid-type]  # a type at run time
+
+    async def fetch_raw(skip: int, limit: int) -> list[dict[str, Any]]:
+        return await transport.request(
+            page_spec(skip, limit), lambda response: decode_records(response.content)
+        )
+
+    return Listing(fetch, attrgetter("id"), fetch_raw, **paging)
 
 
 async def find_first(listing: Listing[T], matches: Callable[[T], bool]) -> T | None:

@@ -76,7 +76,7 @@ class Tenants:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        prefetch: int = 4,
+        prefetch: int = 8,
         on_drift: OnDrift = "repair",
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Tenant]:
@@ -366,7 +366,8 @@ class Tenants:
         sending a request, and triggers the remaining tenants. If it is unknown whether a tenant
         was triggered, its outcome is reported as unknown, unless ``retry_unknown`` is set.
         Processes that use the same journal at the same time share the work. Use a separate journal
-        for each job.
+        for each job: nothing is sent for tenants whose results are in the journal. The first such
+        result logs a warning on the logger ``pandium.journal``.
 
         API reference:
         [Sync By Tenant Id](https://docs.pandium.com/reference/pandium-api#sync-by-tenant-id),
@@ -497,7 +498,7 @@ class Tenants:
         limit: int | None = None,
         page_size: int = 500,
         skip: int = 0,
-        prefetch: int = 4,
+        prefetch: int = 8,
         on_drift: OnDrift = "repair",
         confirm_end: ConfirmEnd = "auto",
     ) -> Listing[Run]:

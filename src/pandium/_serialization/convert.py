@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "decode",
     "decode_json",
+    "decode_records",
     "encode_json",
     "encode_json_object",
     "prepare_decoding",
@@ -32,6 +33,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ID_TYPES = frozenset({int, str, float})
 # msgspec is imported by the functions that need it. At the top, it would account for a fifth of the
 # import time of pandium.
 
@@ -121,6 +123,26 @@ def decode_json(data: bytes) -> Any:
     with suppress(*prepare_decoding()):
         return msgspec.json.decode(data)
     return _decode_with_stdlib(data)
+
+
+def decode_records(data: bytes) -> list[dict[str, Any]]:
+    """
+    Decode JSON bytes as a list of objects, each of which has an ``id``.
+
+    :raises DecodeError: if the bytes are anything else. Its ``path`` locates the invalid value.
+    """
+    records = decode_json(data)
+    if type(records) is not list:
+        raise DecodeError("the response cannot be decoded: expected an array")
+    for index, record in enumerate(records):
+        if type(record) is not dict:
+            path, expected = f"[{index}]", "an object"
+        elif type(record.get("id")) not in _ID_TYPES:
+            path, expected = f"[{index}].id", "an id"
+        else:
+            continue
+        raise DecodeError(f"the response cannot be decoded: {path}: expected {expected}", path=path)
+    return records
 
 
 def _decode_with_stdlib(data: bytes) -> Any:

@@ -244,8 +244,8 @@ class TriggerWait:
     def _classify(self, status: TriggerStatus) -> Outcome:
         with CancellationGuard("classify"):
             outcome = self.options.classify(status)
-        if not isinstance(outcome, Outcome):
-            raise ValueError(f"classify must return an Outcome, not {outcome!r}")
+        if not isinstance(outcome, Outcome) or outcome is Outcome.UNKNOWN:
+            raise ValueError(f"classify must return ACTIVE, SUCCEEDED or FAILED, not {outcome!r}")
         return outcome
 
     async def _notify(self, status: TriggerStatus) -> None:
@@ -279,7 +279,8 @@ class TriggerWait:
     def result(self, error: Exception | None = None) -> RunResult:
         """Return the result of a completed wait."""
         status = self.last_status if error is None else None
-        return RunResult(self.trigger_id, status, error, self.polls, self.age())
+        outcome = self.outcome if error is None else Outcome.UNKNOWN
+        return RunResult(self.trigger_id, status, error, self.polls, self.age(), outcome=outcome)
 
 
 def _without_body(error: PandiumError) -> PandiumError:

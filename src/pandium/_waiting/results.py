@@ -30,7 +30,7 @@ class RunResult:
     ```python
     async with client.runs.as_completed(triggers) as results:
         async for result in results:
-            print(result.trigger_id, result.error or result.status, result.elapsed)
+            print(result.trigger_id, result.outcome, result.error or result.status)
     ```
 
     :ivar trigger_id: the trigger's id, or ``None`` if the tenant was not triggered or the response
@@ -48,6 +48,28 @@ class RunResult:
     polls: int
     elapsed: float
     tenant_id: int | None = None
+    _outcome: Outcome | None = attrs.field(default=None, repr=False, kw_only=True)
+
+    @property
+    def outcome(self) -> Outcome:
+        """
+        How the run ended: ``SUCCEEDED``, ``FAILED`` or ``UNKNOWN``.
+
+        A tenant for which no run was started counts as failed.
+        """
+        outcome = self._outcome
+        if outcome is None:  # the result was not created by a wait
+            outcome = Outcome.ACTIVE if self.status is None else self.status.outcome
+        return Outcome.UNKNOWN if outcome is Outcome.ACTIVE else outcome
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """
+        Whether it is unknown how the run ended, or whether there was a run at all.
+
+        The run may still be in progress. Before you sync the tenant again, check its runs.
+        """
+        return self.outcome is Outcome.UNKNOWN
 
 
 @attrs.frozen
@@ -55,7 +77,8 @@ class Progress:
     """
     A snapshot of the progress of many runs, for a progress bar or a log line.
 
-    Every result is counted as ``succeeded``, ``failed`` or ``unknown``.
+    Every result is counted as ``succeeded``, ``failed`` or ``unknown``. ``results.progress`` may be
+    read from any task, at any time.
 
     ```python
     async with client.runs.as_completed(triggers) as results:
@@ -64,6 +87,8 @@ class Progress:
             print(f"{progress.active} of {progress.triggered} runs are active")
     ```
 
+    :ivar total: the number of results in all, or ``None`` while the source of the triggers or
+        tenants is still being read.
     :ivar triggered: the number of triggers so far.
     :ivar active: the number of runs in progress.
     :ivar succeeded: the number of runs that succeeded.
@@ -71,16 +96,20 @@ class Progress:
         started.
     :ivar unknown: the number of runs with an unknown outcome, for example because a response was
         lost or the time limit was reached. These runs may still be in progress.
+    :ivar recorded: the number of results that came from the journal without a request. They are
+        also counted by their outcome.
     :ivar polls: the total number of polls.
     :ivar seconds: the time since the work began, in seconds. It stops increasing when the work
         ends.
     """
 
+    total: int | None = None
     triggered: int = 0
     active: int = 0
     succeeded: int = 0
     failed: int = 0
     unknown: int = 0
+    recorded: int = 0
     polls: int = 0
     seconds: float = 0.0
 
@@ -90,11 +119,13 @@ class Counters:
     """The mutable counters behind ``Progress`` snapshots."""
 
     clock: Clock
+    total: int | None = None
     triggered: int = 0
     active: int = 0
     succeeded: int = 0
     failed: int = 0
     unknown: int = 0
+    recorded: int = 0
     polls: int = 0
     _began: float | None = None
     _ended: float | None = None
@@ -107,20 +138,22 @@ class Counters:
         """Stop the stopwatch and set the number of active runs to zero."""
         self._ended, self.active = self.clock.now(), 0
 
-    def count(self, outcome: Outcome) -> None:
-        """Count a result. ``ACTIVE`` counts as unknown: the run may still be in progress."""
-        self.succeeded += outcome is Outcome.SUCCEEDED
-        self.failed += outcome is Outcome.FAILED
-        self.unknown += outcome is Outcome.ACTIVE
+    def count(self, result: RunResult) -> None:
+        """Count a result by its outcome."""
+        self.succeeded += result.outcome is Outcome.SUCCEEDED
+        self.failed += result.outcome is Outcome.FAILED
+        self.unknown += result.outcome_unknown
 
     def progress(self) -> Progress:
         """Return a snapshot of the counters."""
         return Progress(
+            total=self.total,
             triggered=self.triggered,
             active=self.active,
             succeeded=self.succeeded,
             failed=self.failed,
             unknown=self.unknown,
+            recorded=self.recorded,
             polls=self.polls,
             seconds=self._seconds(),
         )

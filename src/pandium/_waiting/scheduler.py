@@ -16,7 +16,7 @@ from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_trigger_id
 from pandium._waiting.policy import PollPolicy
 from pandium._waiting.polling import TriggerWait
-from pandium.models import Outcome, Trigger
+from pandium.models import Trigger
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -105,9 +105,10 @@ async def wait_for_each(
     counters, indexes = options.counters, itertools.count()
 
     async def on_end(wait: TriggerWait, error: Exception | None) -> None:
+        result = wait.result(error)
         counters.active -= 1
-        counters.count(wait.outcome if error is None else Outcome.ACTIVE)
-        await send(wait.key, wait.result(error))
+        counters.count(result)
+        await send(wait.key, result)
 
     source_error: Exception | None = None
 
@@ -122,6 +123,7 @@ async def wait_for_each(
             scheduler = Scheduler(options, tasks, on_end)
             tasks.start_soon(scheduler.run)
             source_error = await _read(source, add)
+            counters.total = counters.triggered
             scheduler.close()
     except BaseExceptionGroup as group:
         # Ordinary errors become results. Only exceptions such as KeyboardInterrupt leave the task

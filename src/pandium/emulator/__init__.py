@@ -8,6 +8,7 @@ package are private. Import public names from `pandium.emulator`.
 from pandium.emulator._emulator import Emulator
 from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.connectors.upstreams import ConnectorRequest, UpstreamFailure
+from pandium.emulator.network.deliveries import Delivery
 from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import (
     Faults,
@@ -20,14 +21,15 @@ from pandium.emulator.network.faults import (
     Status,
     Truncate,
 )
+from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import Request, RequestLog
 from pandium.emulator.network.request_rules import RequestRule
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.runs.scripts import Phase, Polls
 from pandium.emulator.state.builds import Build, Builds, BuildScript
 from pandium.emulator.state.record_models import Connector, Integration, Release, Tenant
+from pandium.emulator.state.scripts import Phase, Polls
 
 __all__ = [
     "Build",
@@ -37,6 +39,7 @@ __all__ = [
     "Connector",
     "ConnectorRequest",
     "Connectors",
+    "Delivery",
     "Drift",
     "Emulator",
     "Faults",
@@ -59,4 +62,5 @@ __all__ = [
     "Tenant",
     "Truncate",
     "UpstreamFailure",
+    "Webhooks",
 ]

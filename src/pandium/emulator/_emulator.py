@@ -1,7 +1,9 @@
 """The emulator as its users see it."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -10,9 +12,11 @@ from typing import Self
 from pandium.emulator.api.service import Service
 from pandium.emulator.connectors.connectors import Connectors
 from pandium.emulator.control.dispatcher import Dispatcher
+from pandium.emulator.network.deliveries import DeliveryWorker
 from pandium.emulator.network.drift import Drift
 from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.http_server import HOST, ServerThread, bind
+from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import RequestLog
 from pandium.emulator.network.request_rules import validate_count
 from pandium.emulator.runs.clock import Clock
@@ -74,15 +78,29 @@ class Emulator:
     def _start_in(self, thread: AbstractContextManager[ServerThread]) -> Self:
         if self._running is not None:
             raise RuntimeError("the emulator runs already")
-        api = bind(self._wanted_port)
-        storage = bind(0)
-        self._service.port = api.getsockname()[1]
-        self._service.storage_port = storage.getsockname()[1]
         with ExitStack() as stack:
+            api = stack.enter_context(bind(self._wanted_port))
+            storage = stack.enter_context(bind(0))
+            self._service.port = api.getsockname()[1]
+            self._service.storage_port = storage.getsockname()[1]
             server = stack.enter_context(thread)
             stack.callback(server.serve(Dispatcher(self._service), [api, storage]))
+            stack.callback(self._deliver_in(server))
             self._running = stack.pop_all()
         return self
+
+    def _deliver_in(self, server: ServerThread) -> Callable[[], None]:
+        """Start the delivery of notifications, and return a function that ends it."""
+        webhooks = self._service.webhooks
+        worker = DeliveryWorker(lambda: webhooks.outbox, webhooks.watch)
+        stop = server.run(worker)
+        webhooks.wake = partial(server.call, worker.wake)
+
+        def end() -> None:
+            webhooks.wake = lambda: None
+            stop()
+
+        return end
 
     def stop(self) -> None:
         """Stop the server; once more does nothing."""
@@ -182,6 +200,11 @@ class Emulator:
     def drift(self) -> Drift:
         """What changes while a client works."""
         return self._service.drift
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The notifications that are sent to a URL, and their deliveries."""
+        return self._service.webhooks
 
     @property
     def page_limit(self) -> int | None:

@@ -22,6 +22,7 @@ from pandium.emulator.control import (
     routes_runs,
     routes_settings,
     routes_state,
+    routes_webhooks,
 )
 from pandium.emulator.control.control_responses import COMMON_ERRORS, HANDLERS
 from pandium.emulator.control.docs_page import docs_page
@@ -38,6 +39,7 @@ MODULES = (
     routes_drift,
     routes_builds,
     routes_settings,
+    routes_webhooks,
     overview,
     routes_runs,
 )

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Coroutine, Iterable
+from http import HTTPStatus
 from itertools import pairwise
 from typing import Any
 
@@ -90,7 +91,9 @@ async def on_missing(_request: Request, error: Exception) -> Response:
 
 async def on_http(_request: Request, error: HTTPException) -> Response:
     """Return an error of the framework in the control API's format."""
-    place = "body" if error.status_code in (400, 413) else "path"
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # the body is not UTF-8 or is nested too deeply
+        return error_response(422, ("body", "is not valid JSON, or is nested too deeply"))
+    place = "body" if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "path"
     response = error_response(error.status_code, (place, error.detail))
     response.headers.update(error.headers or {})
     return response

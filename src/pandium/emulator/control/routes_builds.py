@@ -1,10 +1,12 @@
 """The control API's routes for builds."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response
+from pandium.emulator.control.control_responses import control_response, example
 from pandium.emulator.state.builds import Build, BuildForm, BuildScript
 from pandium.emulator.state.rules import Record
 
@@ -25,6 +27,10 @@ class AcceptArguments(Record):
     form: BuildForm
 
 
+AcceptBody = Annotated[AcceptArguments, example(form="tag")]
+BuildScriptBody = Annotated[BuildScript, example(tag="v2", finishes_after=60)]
+
+
 @router.get("", response_model=BuildsView)
 async def get_builds(request: Request) -> Response:
     """Return the accepted form, the scripts, and the builds that have not finished."""
@@ -32,7 +38,7 @@ async def get_builds(request: Request) -> Response:
 
 
 @router.put("/accept", response_model=BuildsView)
-async def accept_builds(request: Request, body: AcceptArguments) -> Response:
+async def accept_builds(request: Request, body: AcceptBody) -> Response:
     """Accept one form of a build alone, or any: `build_tag`, `tag` or `any`."""
     service = service_of(request)
     service.builds.accept(body.form)
@@ -40,7 +46,7 @@ async def accept_builds(request: Request, body: AcceptArguments) -> Response:
 
 
 @router.put("/scripts", response_model=BuildsView)
-async def set_build_script(request: Request, body: BuildScript) -> Response:
+async def set_build_script(request: Request, body: BuildScriptBody) -> Response:
     """Set how later builds of a tag proceed, or of all tags without a script of their own."""
     service = service_of(request)
     service.builds.set_script(body)

@@ -1,12 +1,13 @@
 """The control API's routes for the page limit, random schedules and paused integrations."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, describe_error
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.runs.schedules import MINUTE
 from pandium.emulator.state.record_models import Integration
 from pandium.emulator.state.rules import Record
@@ -30,6 +31,9 @@ class Settings(Record):
     schedule_delay: ScheduleDelayState = ScheduleDelayState()
 
 
+SettingsBody = Annotated[Settings, example(page_limit=50, schedule_delay={"within": 30})]
+
+
 @router.get("/settings", response_model=Settings)
 async def get_settings(request: Request) -> Response:
     """Return the page limit and the randomization of schedules."""
@@ -37,7 +41,7 @@ async def get_settings(request: Request) -> Response:
 
 
 @router.patch("/settings", response_model=Settings)
-async def change_settings(request: Request, body: Settings) -> Response:
+async def change_settings(request: Request, body: SettingsBody) -> Response:
     """Change the page limit, the randomization of schedules, or both."""
     service = service_of(request)
     if "page_limit" in body.model_fields_set:

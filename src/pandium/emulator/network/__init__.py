@@ -1,6 +1,6 @@
 """
-The server, the request log, and the faults and drift that tests inject.
+The server, the request log, the faults and drift that tests inject, and outgoing notifications.
 
 Takes requests from the socket and passes them to an application, unless a fault replaces
-the response.
+the response. Sends notifications of events to a URL.
 """

@@ -15,6 +15,7 @@ from pandium.emulator.network.request_rules import (
     RuleOptions,
     validate_count,
 )
+from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.adding import add_tenant
 from pandium.emulator.state.errors import Missing, validate
 from pandium.emulator.state.record_models import Tenant
@@ -40,12 +41,12 @@ class Drift:
     holds up all requests until it returns.
     """
 
-    def __init__(self, store: Store, lock: RLock) -> None:
+    def __init__(self, store: Store, clock: Clock, lock: RLock) -> None:
         self._store = store
         self._lock = lock
         ids = count(1)
-        self._before: RequestRules[Change] = RequestRules(store.clock, ids)
-        self._after: RequestRules[Change] = RequestRules(store.clock, ids)
+        self._before: RequestRules[Change] = RequestRules(clock, ids)
+        self._after: RequestRules[Change] = RequestRules(clock, ids)
 
     def before(
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]

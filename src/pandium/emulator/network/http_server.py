@@ -7,8 +7,9 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -180,6 +181,14 @@ def _ends(transport: asyncio.Transport) -> tuple[object, object]:
     return transport.get_extra_info("peername"), transport.get_extra_info("sockname")
 
 
+class BackgroundWorker(Protocol):
+    """Work in the event loop of the servers that goes on until it is told to end."""
+
+    async def run(self) -> None: ...  # noqa: D102 - described above
+
+    def end(self) -> None: ...  # noqa: D102 - described above
+
+
 class ServerThread:
     """
     A thread with an event loop, in which any number of servers run.
@@ -220,6 +229,20 @@ class ServerThread:
         self._ready.set()
         await self._ending.wait()
 
+    def run(self, worker: BackgroundWorker) -> Callable[[], None]:
+        """Run a worker beside the servers; return a function that ends it."""
+        done = asyncio.run_coroutine_threadsafe(worker.run(), self._loop)
+
+        def stop() -> None:
+            self._loop.call_soon_threadsafe(worker.end)
+            self._wait_for(done)
+
+        return stop
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in the event loop, from any thread."""
+        self._loop.call_soon_threadsafe(function)
+
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
         """Accept connections, or raise what keeps the server from it; return what ends it."""
         server = LoopbackServer(app)
@@ -231,12 +254,15 @@ class ServerThread:
 
         def stop() -> None:
             server.end()
-            try:
-                done.result(self._stop_timeout)
-            except TimeoutError:
-                self._stop_timeout = 0.0
+            self._wait_for(done)
 
         return stop
+
+    def _wait_for(self, done: Future[None]) -> None:
+        try:
+            done.result(self._stop_timeout)
+        except TimeoutError:
+            self._stop_timeout = 0.0
 
 
 async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> None:

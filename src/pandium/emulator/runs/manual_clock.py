@@ -1,4 +1,4 @@
-"""A clock that a test drives, and that lets everybody do their work before it goes on."""
+"""A clock that stands still until a test advances it."""
 
 import heapq
 import itertools
@@ -11,37 +11,38 @@ from typing import Any
 import anyio.lowlevel
 
 from pandium.emulator.runs.clock import Clock
+from pandium.emulator.runs.event_loop import turns_of_current_loop
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-# More turns of the event loop than anything takes from waking up to its next sleep or request.
-# anyio.wait_all_tasks_blocked would do, but takes a tenth of a second a time on asyncio.
-TURNS = 50
 
 Callback = Callable[[], object]
 
 
 class ManualClock(Clock):
     """
-    A clock that stands still until `advance` or `autojump` lets it go on.
+    A clock that advances only in `advance` and `autojump`.
 
-    Whoever sleeps by it wakes in the order of the due times, and does all that there is to do,
-    requests included, before the time goes on: it goes on only when nobody is `waiting_for_io`, and
-    many turns of the event loop have moved nothing. Other waiting than for this clock or for its
-    clients' requests, such as for a thread, is not seen: put it into `with clock.waiting_for_io()`.
+    Tasks that sleep on this clock wake in the order of their due times. Before the clock advances
+    to the next due time, it waits until no task of the event loop can run and no request of a
+    client that uses this clock is in progress.
 
-    It is for one event loop at a time, and starts at the same date always, unless told otherwise.
+    The clock cannot detect work in threads, in other processes or on other servers. Put such work
+    into a `with clock.waiting_for_io()` block.
 
-    :raises ValueError: the start has no offset.
+    Only one event loop can use the clock at a time.
+
+    :param start: the date and time at which the clock starts, 2026-01-01 UTC by default.
+    :raises ValueError: if the start has no UTC offset.
     """
 
     def __init__(self, start: datetime = START) -> None:
         super().__init__()
         if start.tzinfo is None:
-            raise ValueError(f"start: must have an offset, such as UTC, not {start!r}")
+            raise ValueError(f"start: must have a UTC offset, not {start!r}")
         self.epoch = start
         self._seconds = 0.0
         self._order = itertools.count()
-        self._due: list[tuple[float, int]] = []  # with those, too, that have left their sleep
+        self._due: list[tuple[float, int]] = []  # includes timers that have been canceled
         self._callbacks: dict[int, Callback] = {}
         self._io_waits = 0
         self._changes = 0
@@ -50,19 +51,21 @@ class ManualClock(Clock):
         self._loop: object = None
 
     def now(self) -> float:
-        """Return the seconds since the start."""
+        """Return the time since the start, in seconds."""
         return self._seconds
 
     def put_forward(self, seconds: float) -> None:
         """
-        Refuse: who sleeps by this clock must be woken, which `advance` does.
+        Raise an error, because only `advance` wakes the tasks that sleep on this clock.
 
         :raises RuntimeError: always.
         """
-        raise RuntimeError(f"cannot go on by {seconds!r} seconds but by advance()")
+        raise RuntimeError(
+            f"cannot put a ManualClock forward by {seconds!r} seconds: use advance() instead"
+        )
 
     async def sleep(self, seconds: float) -> None:
-        """Return once the clock has gone on by so many seconds."""
+        """Sleep until the clock has advanced by the given number of seconds."""
         if not seconds > 0:
             await anyio.lowlevel.checkpoint()
             return
@@ -72,7 +75,7 @@ class ManualClock(Clock):
 
     @contextmanager
     def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
-        """Cancel what is within once the clock has gone on by so many seconds."""
+        """Return a context manager that cancels its block once the clock has advanced so far."""
         with anyio.CancelScope() as scope:
             if seconds > 0:
                 with self._timer(seconds, scope.cancel):
@@ -83,7 +86,7 @@ class ManualClock(Clock):
 
     @contextmanager
     def waiting_for_io(self) -> Iterator[None]:
-        """Keep the time from going on meanwhile."""
+        """Return a context manager for I/O. The clock does not advance inside it."""
         self._bind_to_loop()
         self._io_waits += 1
         self._notify()
@@ -95,10 +98,11 @@ class ManualClock(Clock):
 
     async def advance(self, seconds: float) -> None:
         """
-        Go on by so many seconds, and return when all is quiet at the end of them.
+        Advance the clock, and return once everything that was due has been done.
 
-        :raises ValueError: they are negative or not finite.
-        :raises RuntimeError: the clock is being advanced already, or is skipping.
+        :param seconds: the number of seconds, zero or more.
+        :raises ValueError: if the number of seconds is negative or not finite.
+        :raises RuntimeError: if another call of `advance` or `autojump` is in progress.
         """
         target = self._seconds + _validate_seconds(seconds)
         with self._advancing():
@@ -110,11 +114,12 @@ class ManualClock(Clock):
 
     def autojump(self) -> AbstractAsyncContextManager[None]:
         """
-        Go on to the next due time by itself whenever all is quiet, in an `async with` block.
+        Return an async context manager that advances the clock to the next due time when idle.
 
-        As long as nobody sleeps, or somebody is at work, the time stands still.
+        The clock stands still while no task sleeps on it.
 
-        :raises RuntimeError: on entering: the clock is being advanced, or is skipping already.
+        :raises RuntimeError: on entering, if another call of `advance` or `autojump` is in
+            progress.
         """
         return _Autojump(self._advancing(), self._jump)
 
@@ -129,7 +134,9 @@ class ManualClock(Clock):
     @contextmanager
     def _advancing(self) -> Iterator[None]:
         if self._is_advancing:
-            raise RuntimeError("the clock is driven already: one advance() or autojump() at a time")
+            raise RuntimeError(
+                "the clock is already being advanced: use one advance() or autojump() at a time"
+            )
         self._bind_to_loop()
         self._is_advancing = True
         try:
@@ -138,23 +145,25 @@ class ManualClock(Clock):
             self._is_advancing = False
 
     async def _wait_until_idle(self) -> None:
-        """Return when nothing is at work, and many turns have brought no change."""
+        """Wait until no I/O is in progress and no other task can run."""
         idle_turns = 0
-        while idle_turns < TURNS:
-            seen = self._changes
-            if self._io_waits:
-                await self._next_change()
-            else:
-                await anyio.lowlevel.checkpoint()
-            idle_turns = idle_turns + 1 if self._changes == seen else 0
+        with turns_of_current_loop() as turns:
+            while idle_turns < turns.patience:
+                seen = self._changes
+                if self._io_waits:
+                    await self._next_change()
+                elif await turns.run() and not self._io_waits:
+                    return
+                idle_turns = idle_turns + 1 if self._changes == seen else 0
 
     async def _next_change(self) -> None:
+        """Wait for a new timer or for the end of all I/O."""
         self._change = anyio.Event()
         await self._change.wait()
 
     def _notify(self) -> None:
         self._changes += 1
-        if self._change is not None:
+        if self._change is not None and not self._io_waits:
             self._change.set()
 
     def _next_due(self) -> float:
@@ -163,7 +172,7 @@ class ManualClock(Clock):
         return self._due[0][0] if self._due else math.inf
 
     def _wake_next(self) -> None:
-        """Go on to the next due time, and wake all whose time it is."""
+        """Advance to the next due time, and call the callbacks that are due."""
         self._seconds = self._next_due()
         while self._next_due() <= self._seconds:
             _, number = heapq.heappop(self._due)
@@ -173,7 +182,7 @@ class ManualClock(Clock):
     def _timer(self, seconds: float, callback: Callback) -> Iterator[None]:
         self._bind_to_loop()
         number = next(self._order)
-        # However short a sleep is beside the time that has passed, it takes some.
+        # A very short sleep may be lost in rounding. It must still advance the clock.
         due = max(self._seconds + seconds, math.nextafter(self._seconds, math.inf))
         heapq.heappush(self._due, (due, number))
         self._callbacks[number] = callback
@@ -187,7 +196,7 @@ class ManualClock(Clock):
     def _bind_to_loop(self) -> None:
         here = anyio.lowlevel.current_token()
         if self._loop != here and (self._callbacks or self._io_waits or self._is_advancing):
-            raise RuntimeError("a driven clock is for one event loop at a time")
+            raise RuntimeError("only one event loop at a time can use a ManualClock")
         self._loop = here
 
 
@@ -198,11 +207,11 @@ def _validate_seconds(seconds: object) -> float:
         and 0 <= seconds < math.inf
     ):
         return seconds
-    raise ValueError(f"seconds: must be finite, zero or more, not {seconds!r}")
+    raise ValueError(f"seconds: must be a finite number, zero or more, not {seconds!r}")
 
 
 class _Autojump(AbstractAsyncContextManager[None]):
-    """Let a task skip beside a block, whose own errors pass as they are."""
+    """A context manager that advances a clock in the background, and raises no exception groups."""
 
     def __init__(
         self, advancing: AbstractContextManager[None], jump: Callable[[], Coroutine[Any, Any, None]]
@@ -219,7 +228,7 @@ class _Autojump(AbstractAsyncContextManager[None]):
     async def __aexit__(self, *_: object) -> None:
         self._tasks.cancel_scope.cancel()
         try:
-            # Without the block's own error, which the group would wrap in an ExceptionGroup.
+            # Do not pass the block's error, which the task group would wrap in an ExceptionGroup.
             await self._tasks.__aexit__(None, None, None)
         finally:
             self._advancing.__exit__(None, None, None)

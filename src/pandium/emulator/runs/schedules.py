@@ -1,27 +1,13 @@
-"""Cron strings: what is wrong with one, and when it is due."""
+"""The dates of cron schedules, and their random delays."""
 
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
-FIELDS = 5
 # The shortest time between two dates of a schedule.
 MINUTE = 60
-SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def find_cron_error(schedule: str) -> str | None:
-    """Return what is wrong with a cron string, or None."""
-    fields = len(schedule.split())
-    if fields != FIELDS:  # the library takes a sixth, for seconds
-        return f"five fields are due, not {fields}"
-    try:
-        CronSim(schedule, SOME_DATE)
-    except CronSimError as error:
-        return str(error).lower()
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """The base class of all records, and the rules for the values of their fields."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -16,13 +14,11 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pandium.emulator.runs.scripts import Phase, Polls, Span
 from pandium.emulator.state.errors import Problem
 
 T = TypeVar("T")
@@ -115,48 +111,6 @@ def _validate_connected(given: object) -> bool | list[str]:
     if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
         return list(given)
     raise PydanticCustomError("value_error", "must be true, false, or the names of connectors")
-
-
-def parse_span(given: object) -> Span:
-    """Read how long something lasts: seconds, looks, or null for ever."""
-    if given is None:
-        return math.inf
-    if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
-        return given
-    if isinstance(given, Mapping) and list(given) == ["polls"]:
-        with suppress(ValueError):
-            return Polls(given["polls"])
-    raise PydanticCustomError(
-        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": POLLS}
-    )
-
-
-POLLS = '{"polls": 3}'
-SPAN = {
-    "anyOf": [
-        {"type": "number", "minimum": 0},
-        {
-            "type": "object",
-            "properties": {"polls": {"type": "integer", "minimum": 0}},
-            "required": ["polls"],
-            "additionalProperties": False,
-        },
-        {"type": "null"},
-    ]
-}
-SpanForm = Annotated[Any, PlainValidator(parse_span), WithJsonSchema(SPAN)]
-PhaseName = Annotated[str, Field(min_length=1)]
-PhaseForm = Annotated[tuple[PhaseName | None, SpanForm], Field(strict=False)]
-
-
-def validate_phases(phases: list[Phase]) -> list[Phase]:
-    """Refuse phases that begin with none."""
-    if phases[0][0] is None:
-        raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
-    return phases
-
-
-PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(validate_phases)]
 
 
 Object = dict[str, Any]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pandium.emulator.runs.clock import Clock
 from pandium.emulator.state.errors import Missing, Problem, refuse_if, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.rules import data_problems
@@ -25,18 +24,18 @@ R = TypeVar("R", Integration, Release, Tenant)
 class Store:
     """The records of one emulator. Whoever calls it holds the emulator's lock."""
 
-    def __init__(self, clock: Clock, on_schedule: OnSchedule = lambda _, __: None) -> None:
-        self.clock = clock
+    def __init__(
+        self, now: Callable[[], datetime], on_schedule: OnSchedule = lambda _, __: None
+    ) -> None:
+        self.now = now
         self._on_schedule = on_schedule
         self.integrations: dict[int, Integration] = {}
         self.releases: dict[int, Release] = {}
         self.tenants: dict[int, Tenant] = {}
         self.default_sort: str = "id__ASC"
+        self.on_added: Callable[[Integration | Release | Tenant], object] = lambda _: None
+        self.on_archived: Callable[[Tenant], object] = lambda _: None
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
-
-    def now(self) -> datetime:
-        """Return the date at which records are added and changed."""
-        return self.clock.wall()
 
     def replace(self, other: "Store") -> None:
         """Hold the records of another store instead."""
@@ -148,9 +147,12 @@ class Store:
     def put(self, tenant: Tenant, **changes: Any) -> Tenant:
         """Replace a tenant with a changed one."""
         tenant = tenant.model_copy(update={**changes, "modified_date": self.now()})
+        is_newly_archived = tenant.archived and not self.tenants[tenant.id].archived
         self.tenants[tenant.id] = tenant
         self._views.clear()
         self._reschedule(tenant)
+        if is_newly_archived:
+            self.on_archived(tenant)
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
@@ -163,6 +165,7 @@ class Store:
         self._views.clear()
         if isinstance(record, Tenant):
             self._reschedule(record)
+        self.on_added(record)
         return record
 
     def _reschedule(self, tenant: Tenant) -> None:

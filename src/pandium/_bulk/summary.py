@@ -1,0 +1,105 @@
+"""Summarize what a journal in an SQLite file holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pandium._bulk.journal import State
+from pandium._bulk.sqlite import is_empty
+from pandium._bulk.sqlite_connection import Connection, Database
+from pandium.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandium._clock import Clock
+
+__all__ = ["JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
+
+
+@attrs.frozen
+class LeaseHolder:
+    """
+    A worker that has tenants in progress.
+
+    :ivar owner: the worker's id, or an empty string for tenants that a worker released.
+    :ivar tenants: the number of tenants.
+    :ivar seconds_left: the time until the last of its leases expires, in seconds. Negative if all
+        of them have expired.
+    """
+
+    owner: str
+    tenants: int
+    seconds_left: float
+
+
+@attrs.frozen
+class UnknownSync:
+    """A tenant that may or may not have been triggered, and why this is unknown."""
+
+    tenant_id: int
+    reason: str
+
+
+@attrs.frozen
+class JournalSummary:
+    """
+    The contents of a journal.
+
+    :ivar job: the properties of the job, such as its mode.
+    :ivar states: the number of tenants in each state that is stored.
+    :ivar owners: the workers that have tenants in progress.
+    :ivar unknown: the tenants whose outcome is unknown.
+    """
+
+    job: dict[str, str]
+    states: dict[str, int]
+    owners: list[LeaseHolder]
+    unknown: list[UnknownSync]
+
+
+async def read_summary(path: Path, clock: Clock) -> JournalSummary:
+    """
+    Read the journal in a file, which other processes may be using.
+
+    :param path: the path of the file.
+    :param clock: the clock that determines when a lease expires.
+    :raises ConfigurationError: if there is no such file or it is not a journal.
+    :raises PandiumError: if the file cannot be read.
+    """
+    _require_file(path)
+    database = Database(path, "journal", clock)
+
+    def validate(db: Connection) -> None:
+        if is_empty(db, database.name):
+            raise ConfigurationError(f"{database.name} is empty")
+
+    await database.open(validate)
+    try:
+        return await database.run(lambda db: _summarize(db, clock.wall().timestamp()))
+    finally:
+        await database.close(lambda _: None)
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():  # opening the file would create it
+        raise ConfigurationError(f"journal {str(path)!r} does not exist")
+
+
+def _summarize(db: Connection, now: float) -> JournalSummary:
+    counts = dict(db.execute("SELECT state, count(*) FROM syncs GROUP BY state"))
+    owners = db.execute(
+        "SELECT owner, count(*), max(lease) FROM syncs WHERE state IN ('sending', 'triggered')"
+        " GROUP BY owner ORDER BY owner"
+    )
+    unknown = db.execute(
+        "SELECT tenant_id, error FROM syncs WHERE state = 'unknown' ORDER BY tenant_id"
+    )
+    return JournalSummary(
+        dict(db.execute("SELECT name, value FROM job ORDER BY name")),
+        {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
+        [LeaseHolder(owner, count, lease - now) for owner, count, lease in owners],
+        [UnknownSync(tenant_id, reason) for tenant_id, reason in unknown],
+    )

@@ -1,0 +1,36 @@
+"""The `journal` commands."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["journal"]
+
+
+@click.group()
+def journal() -> None:
+    """Inspect the journals of bulk syncs."""
+
+
+@journal.command("show", cls=click.Command)
+@click.argument("file", type=click.Path())
+@click.option(
+    "-f",
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="Output format: a table, or a JSON object. [default: table]",
+)
+def show(*, file: str, output_format: str) -> int:
+    """
+    Show what a journal holds.
+
+    Prints the job, the number of tenants in each state, the workers that have tenants in progress,
+    and the tenants that may or may not have been synced.
+
+    Example: pandium-api journal show sync.db
+    """
+    from pandium._cli import journals
+
+    return journals.show(file, output_format)

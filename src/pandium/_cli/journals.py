@@ -1,0 +1,54 @@
+"""Show what a journal holds."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from pandium._bulk.summary import read_summary
+from pandium._cli.output.rows import write_json, write_text
+from pandium._clock import RealClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandium._bulk.summary import JournalSummary, LeaseHolder
+
+__all__ = ["show"]
+
+
+def show(path: str, output_format: str) -> int:
+    """
+    Print a summary of a journal.
+
+    :param path: the path of the journal's file.
+    :param output_format: ``table`` or ``json``.
+    :returns: the exit code.
+    """
+    summary = anyio.run(partial(read_summary, Path(path), RealClock()))
+    if output_format == "json":
+        write_json(attrs.asdict(summary), sys.stdout)
+    else:
+        write_text("\n".join(_describe(summary)), sys.stdout)
+    return 0
+
+
+def _describe(summary: JournalSummary) -> Iterator[str]:
+    fields = {**summary.job, **summary.states, "total": sum(summary.states.values())}
+    width = max(map(len, fields))
+    yield from (f"{name:<{width}}  {value}" for name, value in fields.items())
+    yield from map(_describe_owner, summary.owners)
+    yield from (f"unknown: tenant {one.tenant_id}, {one.reason}" for one in summary.unknown)
+
+
+def _describe_owner(holder: LeaseHolder) -> str:
+    if not holder.owner:
+        return f"in progress: {holder.tenants} tenants, released by their worker"
+    left = holder.seconds_left
+    lease = f"lease expires in {left:.0f} s" if left > 0 else "lease has expired"
+    return f"in progress: {holder.tenants} tenants of worker {holder.owner}, {lease}"

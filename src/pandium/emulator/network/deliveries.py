@@ -1,0 +1,224 @@
+"""The delivery of notifications: one after another, each sent once, beside the server."""
+
+import asyncio
+import math
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from pandium.emulator.state.encoding import encode
+
+GRACE = 1.0
+MAX_DELIVERIES = 10_000
+MAX_READ = 65_536
+STOPPED = "the emulator was stopped"
+INTERIM = frozenset({HTTPStatus.CONTINUE, HTTPStatus.PROCESSING, HTTPStatus.EARLY_HINTS})
+SUCCESSES = range(200, 300)
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: .*)?\r?\n", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification that has not been sent, and its receiver."""
+
+    event_type: str
+    body: Mapping[str, Any]
+    url: str = field(repr=False)  # its query may hold a secret
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """
+    A notification that was sent once, and what the receiver answered.
+
+    `status` is None if there was no response, and `error` then says why. `duration` is the time
+    that the delivery took, in seconds of real time.
+    """
+
+    event_type: str
+    body: Mapping[str, Any]
+    status: int | None
+    error: str | None
+    duration: float
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the receiver answered with 2xx, as the vendor expects."""
+        return self.status in SUCCESSES
+
+
+class Outbox:
+    """The notifications that wait to be sent, and the deliveries. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Notification] = deque()
+        self._deliveries: deque[Delivery] = deque(maxlen=MAX_DELIVERIES)
+        self._unsent = 0
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries, oldest first."""
+        with self._changed:
+            return list(self._deliveries)
+
+    def put(self, notification: Notification) -> None:
+        """Add a notification."""
+        with self._changed:
+            self._waiting.append(notification)
+            self._unsent += 1
+
+    def take(self) -> Notification | None:
+        """Return the next notification to send, or None."""
+        with self._changed:
+            return self._waiting.popleft() if self._waiting else None
+
+    def record(self, notification: Notification, began: float, outcome: int | str) -> None:
+        """Record the status of the response to a notification that was taken, or the error."""
+        status, error = (outcome, None) if isinstance(outcome, int) else (None, outcome)
+        duration = time.monotonic() - began
+        event_type, body = notification.event_type, notification.body
+        with self._changed:
+            self._deliveries.append(Delivery(event_type, body, status, error, duration))
+            self._unsent -= 1
+            self._changed.notify_all()
+
+    def forget_deliveries(self) -> None:
+        """Remove the deliveries. Notifications that wait are sent."""
+        with self._changed:
+            self._deliveries.clear()
+
+    def drain(self, timeout: float) -> int:
+        """Wait until everything is sent, and return the number of notifications that are not."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unsent, timeout)
+            return self._unsent
+
+
+class DeliveryWorker:
+    """
+    Send what is in an outbox until the emulator is stopped.
+
+    :param outbox: returns the outbox, which is another one after a reset.
+    :param watch: adds what is due to the outbox, and returns the seconds until it has to be called
+        again.
+    """
+
+    def __init__(self, outbox: Callable[[], Outbox], watch: Callable[[], float | None]) -> None:
+        self._outbox = outbox
+        self._watch = watch
+        self._changed = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for notifications now."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """End as soon as everything is sent, or after a second."""
+        self._ending.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send notifications until the end. What is not sent then is recorded as an error."""
+        sending = asyncio.create_task(self._send_all())
+        await self._ending.wait()
+        await asyncio.wait([sending], timeout=GRACE)
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
+        outbox = self._outbox()
+        while notification := outbox.take():
+            outbox.record(notification, time.monotonic(), STOPPED)
+
+    async def _send_all(self) -> None:
+        while True:
+            self._changed.clear()
+            pause = self._watch()
+            while notification := (outbox := self._outbox()).take():
+                await _deliver(notification, outbox)
+            if self._ending.is_set():
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+
+
+async def _deliver(notification: Notification, outbox: Outbox) -> None:
+    began = time.monotonic()
+    outcome: int | str = STOPPED
+    try:
+        outcome = await _post(notification)
+    except TimeoutError:
+        outcome = f"no response within {notification.timeout:g} seconds"
+    except Exception as error:  # noqa: BLE001 - no failure may end the later deliveries
+        outcome = f"{type(error).__name__}: {error}"
+    finally:
+        outbox.record(notification, began, outcome)
+
+
+async def _post(notification: Notification) -> int:
+    """Send a notification on a connection of its own, and return the status of the response."""
+    url = urlsplit(notification.url)
+    is_tls = url.scheme == "https"
+    port = url.port or (443 if is_tls else 80)
+    async with asyncio.timeout(notification.timeout):
+        reader, writer = await asyncio.open_connection(url.hostname, port, ssl=is_tls or None)
+        try:
+            writer.write(_request(url, encode(notification.body)))
+            status, length = await _read_head(reader)
+        except BaseException:
+            writer.transport.abort()
+            raise
+    await _close(reader, writer, length)
+    return status
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[int, float]:
+    """Return the status of a response and the length of its body, past interim responses."""
+    status, length = 0, math.inf
+    while not status or status in INTERIM:
+        status = _parse_status(await reader.readline())
+        while (line := await reader.readline()).strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+    return status, length
+
+
+def _parse_status(line: bytes) -> int:
+    if not line:
+        raise ConnectionError("the receiver closed the connection without a response")
+    if (match := STATUS_LINE.fullmatch(line)) is None:
+        raise ValueError("the response is not HTTP/1.1")
+    return int(match[1])
+
+
+async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: float) -> None:
+    """Read the rest of the response, so that the receiver sees no broken connection, and close."""
+    try:
+        with suppress(OSError):
+            async with asyncio.timeout(GRACE):
+                while length > 0 and (chunk := await reader.read(MAX_READ)):
+                    length -= len(chunk)
+    finally:
+        writer.transport.abort()
+
+
+def _request(url: SplitResult, body: bytes) -> bytes:
+    target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+    head = (
+        f"POST {target} HTTP/1.1",
+        f"host: {url.netloc}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+    )
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body

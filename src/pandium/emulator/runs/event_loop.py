@@ -1,0 +1,102 @@
+"""Detect that an event loop has nothing left to run."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, cast
+
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from trio.abc import Instrument
+
+
+# The number of turns after which a busy event loop is treated as idle: tasks may do nothing but
+# yield until the clock has advanced.
+PATIENCE = 1000
+# The same if it is not known whether the loop is busy. Tasks that wake each other take fewer turns.
+PATIENCE_IF_UNKNOWN = 50
+
+
+class Turns(Protocol):
+    """
+    The turns of an event loop.
+
+    :ivar patience: the number of turns to wait for a loop that does not become idle.
+    """
+
+    patience: int
+
+    async def run(self) -> bool:
+        """Run one turn. Return True if nothing else is left to run."""
+        ...
+
+
+@contextmanager
+def turns_of_current_loop() -> Iterator[Turns]:
+    """
+    Provide the turns of the current event loop.
+
+    Each turn also polls the sockets of the loop, so that data sent from one task to another is
+    noticed. Work in threads and in other processes is not.
+    """
+    loop = anyio.lowlevel.current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        yield AsyncioTurns(loop)
+        return
+    from trio.lowlevel import add_instrument, remove_instrument  # noqa: PLC0415 - may be missing
+
+    turns = TrioTurns()
+    # trio looks the methods up by name, so the class does not have to import its base class.
+    instrument = cast("Instrument", turns)
+    add_instrument(instrument)
+    try:
+        yield turns
+    finally:
+        remove_instrument(instrument)
+
+
+class AsyncioTurns:
+    """
+    The turns of an asyncio event loop.
+
+    Loops that hide their queue, such as uvloop, never become idle.
+    """
+
+    def __init__(self, loop: object) -> None:
+        self._loop = loop
+        # There is no public way to find out what is left to run. anyio.wait_all_tasks_blocked
+        # checks only tasks, and may sleep for a tenth of a second.
+        self.patience = PATIENCE if hasattr(loop, "_ready") else PATIENCE_IF_UNKNOWN
+
+    async def run(self) -> bool:
+        """Run one turn. Return True if nothing else is left to run."""
+        await asyncio.sleep(0)
+        return not getattr(self._loop, "_ready", True)
+
+
+class TrioTurns:
+    """The turns of a trio event loop."""
+
+    def __init__(self) -> None:
+        self.patience = PATIENCE
+        self._steps = 0
+
+    def before_task_step(self, _task: object) -> None:
+        """Count the step of a task. Called by trio."""
+        self._steps += 1
+
+    async def run(self) -> bool:
+        """
+        Run one turn, or two if the first one is quiet. Return True if nothing else is left to run.
+
+        trio runs the tasks of a turn in random order. A task that was woken in the first turn may
+        therefore run after this one in the second turn.
+        """
+        # trio.testing.wait_all_tasks_blocked does not return while another task only yields.
+        return await self._is_quiet() and await self._is_quiet()
+
+    async def _is_quiet(self) -> bool:
+        self._steps = 0
+        await anyio.lowlevel.checkpoint()
+        return self._steps == 1  # the calling task itself

@@ -1,0 +1,139 @@
+"""The journal of `tenants sync`: what it holds, and what is said if it is not a new one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from pandium._bulk.sqlite import SQLiteJournal
+from pandium._cli.app import run
+from support.cli import FAST_POLLING, add_tenants, sent_posts
+from support.journals import JOB, CalendarClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandium.emulator import Emulator
+
+
+def show(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the summary of a journal as JSON."""
+    assert run(["journal", "show", str(path), "-f", "json"]) == 0
+    summary: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return summary
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_a_finished_journal_is_never_silent(
+    emulator: Emulator, journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command with a finished journal reports its results, and says that nothing was sent."""
+    ids = add_tenants(emulator, "Succeeded", "Succeeded")
+    line = ["tenants", "sync", *ids, "--wait", "--journal", str(journal_path), *FAST_POLLING]
+    assert run(line) == 0
+    assert capsys.readouterr().err == "pandium-api: 2 succeeded\n"
+    emulator.requests.clear()
+    assert run(line) == 0
+    warning, summary = capsys.readouterr().err.splitlines()
+    assert warning == (
+        f"pandium-api: journal {str(journal_path)!r} already holds the results of 2 tenant(s), and"
+        " nothing is sent for them; use a new journal for each job"
+    )
+    assert summary == "pandium-api: 2 succeeded"
+    assert sent_posts(emulator) == []
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_show_counts_the_tenants_in_each_state(
+    emulator: Emulator, journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`journal show` prints the job and the number of tenants in each state."""
+    ids = add_tenants(emulator, "Succeeded", "Failed (Timeout)", "Succeeded")
+    run(["tenants", "sync", *ids, "--wait", "--journal", str(journal_path), *FAST_POLLING])
+    capsys.readouterr()
+    summary = show(journal_path, capsys)
+    assert summary["job"] == {"mode": "normal", "base_url": emulator.url}
+    assert summary["states"] == {
+        "sending": 0, "triggered": 0, "succeeded": 2, "failed": 1, "unknown": 0
+    }  # fmt: skip
+    assert (summary["owners"], summary["unknown"]) == ([], [])
+    assert run(["journal", "show", str(journal_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-3:] == ["failed     1", "unknown    0", "total      3"]
+
+
+def test_show_names_the_owners_and_the_unknown_tenants(
+    journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`journal show` names each worker with tenants in progress, and each unknown tenant."""
+    clock = CalendarClock()
+
+    async def fill() -> None:
+        async with SQLiteJournal(journal_path, JOB, clock) as journal:
+            for tenant_id in (1, 2, 3, 4):
+                await journal.claim(tenant_id, retry_unknown=False)
+            await journal.record_triggered(1, "t1")
+            await journal.record_unknown(4, "ConnectionLost")
+        # The worker released its trigger. The others remain claimed, as after a crash.
+
+    anyio.run(fill)
+    summary = show(journal_path, capsys)
+    released, owner = summary["owners"]
+    assert (released["owner"], released["tenants"]) == ("", 1)
+    assert (len(owner["owner"]), owner["tenants"], owner["seconds_left"] < 0) == (32, 2, True)
+    assert summary["unknown"] == [{"tenant_id": 4, "reason": "ConnectionLost"}]
+    assert run(["journal", "show", str(journal_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "in progress: 1 tenants, released by their worker",
+        f"in progress: 2 tenants of worker {owner['owner']}, lease has expired",
+        "unknown: tenant 4, ConnectionLost",
+    ]
+    set_leases(journal_path, 4e9)
+    assert run(["journal", "show", str(journal_path)]) == 0
+    assert "lease expires in " in capsys.readouterr().out
+
+
+def set_leases(path: Path, until: float) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE syncs SET lease = ? WHERE owner != ''", [until])
+
+
+def test_show_does_not_create_or_change_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that does not exist, is empty or is something else is a configuration error."""
+    empty, text = tmp_path / "empty", tmp_path / "text"
+    empty.touch()
+    text.write_text("not a database, but a text that is long enough to be one")
+    before = sorted(tmp_path.iterdir())
+    for name, reason in (("missing", "does not exist"), ("empty", "is empty"), ("text", "text'")):
+        assert run(["journal", "show", str(tmp_path / name)]) == 3
+        assert reason in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert text.read_text().startswith("not a database")
+
+
+def read_entries(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT * FROM syncs").fetchall()
+
+
+def test_show_leaves_a_journal_as_it_is(
+    journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A journal has the same entries after `journal show`, and no file is left beside it."""
+
+    async def fill() -> None:
+        async with SQLiteJournal(journal_path, JOB, CalendarClock()) as journal:
+            await journal.claim(1, retry_unknown=False)
+
+    anyio.run(fill)
+    before = read_entries(journal_path)
+    show(journal_path, capsys)
+    assert read_entries(journal_path) == before
+    assert list(journal_path.parent.iterdir()) == [journal_path]
