@@ -140,7 +140,7 @@ class Runs:
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+        Start each scheduled run at a random time after its date, as the vendor may do.
 
         Unless this is called, runs start on the minute.
 
