@@ -134,6 +134,14 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
             {"change.tenant.name": "must be lowercase"},
         ),
         (
+            {"timing": "after", "change": {"type": "add_tenant", "tenant": {"id": 100}}},
+            {"change.tenant.id": "is taken"},
+        ),
+        (
+            {"timing": "after", "change": {"type": "add_tenant", "tenant": {"integration_id": 9}}},
+            {"change.tenant.integration_id": "no integration has this id"},
+        ),
+        (
             {"timing": "after", "change": {"type": "add_tenant", "tenant": {"nam": "x"}}},
             {"change.tenant.nam": "there is no field 'nam'"},
         ),

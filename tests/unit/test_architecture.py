@@ -54,6 +54,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
+    "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
     "tenacity": {"_transport.retry", "_waiting.policy"},
     "cattrs": {"_serialization.lenient"},

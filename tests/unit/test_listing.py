@@ -583,6 +583,24 @@ async def test_a_server_that_shortens_pages_may_drift() -> None:
     assert await server.listing(page_size=500, prefetch=1).to_list() == list(range(600))
 
 
+@pytest.mark.parametrize("size", [2, 3, 7])
+@pytest.mark.parametrize("inserted", [1, 2, 6, 20])
+async def test_records_that_were_pushed_off_a_shortened_page_are_not_lost(
+    size: int, inserted: int
+) -> None:
+    """A shortened page that contains only known and inserted records does not end a walk."""
+
+    def insert(records: list[int]) -> None:
+        records[:0] = range(-inserted, 0)
+
+    server = changing_server(40, 1, insert)
+    server.shorten = lambda page: page[:size]
+    listing = server.listing(page_size=100, prefetch=1, confirm_end=True)
+    received = await listing.to_list()
+    assert [number for number in received if number >= 0] == list(range(40))
+    assert len(received) == len(set(received))
+
+
 @pytest.mark.parametrize("value", ["yes", 1, None, 0.5])
 async def test_confirm_end_is_true_false_or_auto(value: Any) -> None:
     """Any other value is a ValueError that names the argument."""

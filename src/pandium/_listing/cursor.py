@@ -184,8 +184,16 @@ class _End:
     reduced_size: int | None = None
     has_full_page: bool = False
 
-    def accept(self, request: PageRequest, count: int, *, has_new: bool, is_first: bool) -> bool:
-        """Return whether a page of ``count`` records is the last one."""
+    def accept(
+        self, request: PageRequest, count: int, *, has_new: bool, is_first: bool, has_moved: bool
+    ) -> bool:
+        """
+        Return whether a page of ``count`` records is the last one.
+
+        :param has_new: whether the page has records that have not been delivered.
+        :param is_first: whether this is the first page.
+        :param has_moved: whether the listing has drifted since the previous page.
+        """
         was_pending, self.is_pending = self.is_pending, False
         self.longest_page = max(self.longest_page, count)
         if was_pending and has_new:
@@ -193,14 +201,19 @@ class _End:
         if count >= request.limit:
             self.has_full_page = True
             return False
-        # Either the page has no new records, or the caller accepts any short page as the end.
-        if not has_new or self.confirm is False:
+        # Either nothing follows the anchor, or the caller accepts any short page as the end.
+        if self.confirm is False or not (has_new or self._may_be_cut_off(has_moved=has_moved)):
             return True
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
         return False
+
+    def _may_be_cut_off(self, *, has_moved: bool) -> bool:
+        # If the server limits the page size, records that moved onto the page may have pushed the
+        # new ones off it.
+        return has_moved and not self.has_full_page
 
     def page_size(self, page_size: int) -> int:
         """Return the number of records to request, at most the server's maximum page size."""
@@ -426,7 +439,11 @@ class Cursor(Generic[T]):
         skip = request.skip + known_prefix
         self._drift += skip - self.next_skip
         is_last = self._end.accept(
-            request, count, has_new=known_prefix < len(keys), is_first=not self._has_pages
+            request,
+            count,
+            has_new=known_prefix < len(keys),
+            is_first=not self._has_pages,
+            has_moved=skip != self.next_skip,
         )
         self._has_pages = True
         self._advance(request, keys, known_prefix, end)
