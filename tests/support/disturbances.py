@@ -94,6 +94,7 @@ class Storm:
             heapq.heappop(self._repairs)[-1]()
         for worker in self.started:
             worker.process.wait()
+        allow_access(self)  # a process may have created a file while access was forbidden
 
     def later(self, repair: Callable[[], None], seconds: float) -> None:
         """Call a function after a time, or once the storm is over."""
@@ -213,12 +214,12 @@ def read_in_the_process(storm: Storm) -> None:
 
 
 def read_the_file(storm: Storm) -> None:
-    if storm.journal.exists():
+    with suppress(FileNotFoundError, PermissionError):
         storm.journal.read_bytes()
 
 
 def copy_the_file(storm: Storm) -> None:
-    if storm.journal.exists():
+    with suppress(FileNotFoundError, PermissionError):
         shutil.copyfile(storm.journal, storm.journal.with_name("copy"))
 
 
