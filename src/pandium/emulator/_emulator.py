@@ -78,11 +78,11 @@ class Emulator:
     def _start_in(self, thread: AbstractContextManager[ServerThread]) -> Self:
         if self._running is not None:
             raise RuntimeError("the emulator runs already")
-        api = bind(self._wanted_port)
-        storage = bind(0)
-        self._service.port = api.getsockname()[1]
-        self._service.storage_port = storage.getsockname()[1]
         with ExitStack() as stack:
+            api = stack.enter_context(bind(self._wanted_port))
+            storage = stack.enter_context(bind(0))
+            self._service.port = api.getsockname()[1]
+            self._service.storage_port = storage.getsockname()[1]
             server = stack.enter_context(thread)
             stack.callback(server.serve(Dispatcher(self._service), [api, storage]))
             stack.callback(self._deliver_in(server))
