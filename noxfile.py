@@ -70,6 +70,7 @@ def long(session: nox.Session) -> None:
         "tests/wire/test_churn.py",
         "tests/wire/test_killed.py",
         "tests/wire/test_disturbed_job.py",
+        "tests/wire/test_fault_combinations.py",
         "tests/unit/test_listing_model.py",
         "tests/emulator/test_emulator_clients.py",
     )

@@ -8,9 +8,11 @@ uses a fixture.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext, suppress
+import socket
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pandium.emulator import Clock, Emulator
     from pandium.emulator.network.http_server import ServerThread
 
+    StartThread: TypeAlias = Callable[[], ServerThread]
+
 _MARKER = (
     "pandium(seed=None, clock='real', api_key=None): configure the test's emulator: its initial "
     "data, its clock ('real', 'manual' or a speed factor) and the only API key that it accepts."
@@ -28,6 +32,19 @@ _MARKER = (
 _ARGUMENTS = ("seed", "clock", "api_key")
 _ANY_KEY = "a-key-for-tests"
 _LOOP_SCOPES: tuple[Any, ...] = ("function", "class", "module", "package", "session")
+_ASYNCIO_FIXTURES = "pandium_pytest_asyncio"
+_NO_LOOP = (
+    "pandium_client is for async tests that are run by anyio or by pytest-asyncio 0.24 or newer; in"
+    " other tests, use pandium_emulator and create the client yourself"
+)
+_TWO_PLUGINS = (
+    "pytest-asyncio runs this test, but anyio runs its fixtures: set asyncio_mode = strict, or"
+    " remove the anyio marker"
+)
+_BLOCKED = (
+    "pandium_emulator listens on 127.0.0.1, but pytest-socket blocks all sockets: mark the test"
+    " with pytest.mark.enable_socket, or allow this host with --allow-hosts=127.0.0.1"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,22 +52,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     if config.pluginmanager.has_plugin("asyncio"):
         with suppress(TypeError):  # versions before 0.24 do not support loop scopes
-            config.pluginmanager.register(_asyncio_fixtures(), "pandium_pytest_asyncio")
+            config.pluginmanager.register(_asyncio_fixtures(), _ASYNCIO_FIXTURES)
 
 
 @pytest.fixture(scope="session")
-def _pandium_server() -> Iterator[ServerThread]:
+def _pandium_server() -> Iterator[StartThread]:
     try:
         from pandium.emulator.network.http_server import ServerThread
     except ModuleNotFoundError as error:
         pytest.fail(f"{error}: run pip install 'pandium[emulator]'", pytrace=False)
-    with ServerThread() as thread:
-        yield thread
+    with ExitStack() as stack:
+        # Do not start the thread here. pytest would repeat an error of this fixture in all tests,
+        # although sockets may be blocked only in the first one.
+        yield cache(lambda: stack.enter_context(ServerThread()))
 
 
 @pytest.fixture
 def pandium_emulator(
-    request: pytest.FixtureRequest, _pandium_server: ServerThread
+    request: pytest.FixtureRequest, _pandium_server: StartThread
 ) -> Iterator[Emulator]:
     """
     Run a separate emulator for each test, on its own port.
@@ -67,7 +86,7 @@ def pandium_emulator(
     with ExitStack() as stack:
         # Each test uses a new port, so that a late request from the previous test cannot reach this
         # emulator.
-        emulator._start_in(nullcontext(_pandium_server))  # noqa: SLF001 - same distribution
+        _start(emulator, _pandium_server)
         stack.callback(emulator.stop)
         stack.enter_context(use_clock(emulator.clock))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -86,20 +105,36 @@ def pandium_client(request: pytest.FixtureRequest) -> AsyncPandium:
 
     Works only in async tests that are run by pytest-asyncio or the anyio plugin.
     """
+    client: AsyncPandium = request.getfixturevalue(_fixture_for(request))
+    return client
+
+
+def _start(emulator: Emulator, start_thread: StartThread) -> None:
+    @contextmanager
+    def shared_thread() -> Iterator[ServerThread]:
+        yield start_thread()
+
+    try:
+        emulator._start_in(shared_thread())  # noqa: SLF001 - same distribution
+    except Exception:
+        # The class of the error depends on the user's warning filters.
+        if socket.socket.__module__ != "pytest_socket":
+            raise
+        raise pytest.fail.Exception(_BLOCKED, pytrace=False) from None
+
+
+def _fixture_for(request: pytest.FixtureRequest) -> str:
+    """Return the name of the fixture for the plugin that runs a test."""
     # An async fixture belongs to a single plugin, so the test determines which fixture to use.
     scope = _loop_scope_of(request.node)
-    if scope is not None:
-        name = f"_pandium_client_{scope}"
-    elif "anyio_backend" in request.fixturenames:
-        name = "_pandium_client_anyio"
-    else:
-        pytest.fail(
-            "pandium_client is for async tests run by pytest-asyncio or anyio; in other tests, use"
-            " pandium_emulator and create the client yourself",
-            pytrace=False,
-        )
-    client: AsyncPandium = request.getfixturevalue(name)
-    return client
+    is_for_anyio = "anyio_backend" in request.fixturenames
+    if scope is None and is_for_anyio:
+        return "_pandium_client_anyio"
+    if scope is None:
+        pytest.fail(_NO_LOOP, pytrace=False)
+    if is_for_anyio:  # in auto mode, the two plugins use different event loops
+        pytest.fail(_TWO_PLUGINS, pytrace=False)
+    return f"_pandium_client_{scope}"
 
 
 def _opener() -> Callable[..., AsyncIterator[AsyncPandium]]:
@@ -128,7 +163,7 @@ def _asyncio_fixtures() -> ModuleType:
 
 def _loop_scope_of(item: pytest.Item) -> str | None:
     """Return the scope of a test's pytest-asyncio loop, or None if another plugin runs the test."""
-    if not item.config.pluginmanager.has_plugin("asyncio"):
+    if not item.config.pluginmanager.has_plugin(_ASYNCIO_FIXTURES):
         return None
     from pytest_asyncio import is_async_test
 
@@ -139,7 +174,7 @@ def _loop_scope_of(item: pytest.Item) -> str | None:
     scope: str | None = given.get("loop_scope") or given.get("scope")
     try:
         return scope or str(item.config.getini("asyncio_default_test_loop_scope"))
-    except ValueError:  # pragma: no cover - pytest-asyncio before 0.26, which our tests exclude
+    except ValueError:  # pragma: no cover - pytest-asyncio before 0.26
         return "function"
 
 

@@ -151,6 +151,18 @@ def test_a_saved_state_has_the_builds_and_their_scripts() -> None:
         assert tags(second) == [None, "slow"]
 
 
+def test_a_seed_can_have_scripts_of_builds() -> None:
+    """A build follows the script of its tag in the seed, also after a reset."""
+    script = {"tag": "v1", "finishes_after": 60}
+    with served({"builds": {"scripts": [script]}, "integrations": [{}]}) as api:
+        for _ in range(2):
+            build(api, "v1")
+            build(api, "v2")
+            api.clock.advance(1)
+            assert tags(api) == [None, "v2"]
+            api.emulator.reset()
+
+
 def test_a_saved_build_of_an_unknown_integration_is_refused() -> None:
     """The error names the place of the build, and nothing has changed."""
     with served() as api:

@@ -345,6 +345,7 @@ def test_an_overview_is_bounded_and_counts_all() -> None:
         ]
         assert [one["number"] for one in shown["requests"]] == [4, 3]
         assert shown["numbers"]["tenants"] == shown["numbers"]["matching"] == 10_000
+        assert shown["numbers"]["archived"] == 0
         assert [shown["numbers"][one] for one in ("runs", "going", "waiting")] == [3, 1, 1]
         assert shown["tenants"][0]["run"]["triggers"] == 2
         assert shown["tenants"][2]["run"] is None
@@ -352,6 +353,8 @@ def test_an_overview_is_bounded_and_counts_all() -> None:
         shown = control("GET", "/overview", params={"name": "tenant-777", "tenants": 5})
         assert [one["id"] for one in shown["tenants"]] == [777, 7770, 7771, 7772, 7773]
         assert shown["numbers"]["matching"] == 11
+        control("DELETE", "/tenants/777")
+        assert control("GET", "/overview")["numbers"]["archived"] == 1
         assert {one["state"] for one in shown["runs"]} == {"succeeded", "failed"}
         [only] = control("GET", "/overview", params={"name": "9999"})["tenants"]
         assert only["id"] == 9999

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -147,6 +149,22 @@ def test_an_unknown_host_is_an_error(emulator: Emulator) -> None:
     error = deliver(emulator, "http://receiver.invalid/").error
     assert error is not None
     assert error.startswith("gaierror: ")
+
+
+def test_a_failure_of_any_kind_ends_no_later_delivery(
+    emulator: Emulator, receiver: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sockets are blocked, as by pytest-socket, the error is recorded."""
+
+    class BlockedSocket(socket.socket):
+        def __new__(cls, *args: object, **options: object) -> Self:
+            raise RuntimeError("sockets are blocked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", BlockedSocket)
+        assert deliver(emulator, receiver.url).error == "RuntimeError: sockets are blocked"
+    emulator.webhooks.clear()
+    assert deliver(emulator, receiver.url).status == 200
 
 
 def test_https_needs_a_trusted_certificate(

@@ -85,7 +85,7 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
 
     with redirect_stdout(Removing()):
         assert main(["--port", "0", "--state", str(folder / "state.json")]) == 1
-    assert "the state is lost" in capsys.readouterr().err
+    assert "the state could not be saved" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

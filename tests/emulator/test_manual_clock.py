@@ -187,7 +187,7 @@ async def test_a_client_in_another_thread_holds_the_clock(clock: ManualClock) ->
             with clock.waiting_for_io():
                 await anyio.to_thread.run_sync(trigger)
         [run] = emulator.runs.all()
-    assert [trigger.at for trigger in run.triggers] == [0]
+    assert [trigger.created_date for trigger in run.triggers] == [clock.at(0)]
 
 
 async def test_a_sleep_of_nothing_takes_no_time(clock: ManualClock) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import pytest_asyncio
+from packaging.version import Version
 
 from pandium import AsyncPandium, AuthenticationError, RunResult
 
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
+# pytest-asyncio 0.24 does not close all of its event loops. Their sockets are of family 1.
 CONFIGURATION = """
     [pytest]
-    addopts = --strict-markers --strict-config -p no:cacheprovider
-    filterwarnings = error
+    addopts = --strict-markers --strict-config -p no:cacheprovider -p no:randomly
+    filterwarnings =
+        error
+        ignore:Exception ignored in. <socket.socket fd=-1, family=1,
     asyncio_mode = {mode}
     asyncio_default_fixture_loop_scope = function
 """
@@ -324,6 +329,137 @@ def test_requests_that_hang_do_not_reach_the_next_test(pytester: pytest.Pytester
     project(pytester, text).runpytest_subprocess().assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize(
+    ("options", "header"),
+    [
+        (["-p", "randomly"], "Using --randomly-seed=*"),
+        (["--random-order-bucket=global"], "Using --random-order-bucket=global"),
+    ],
+    ids=["pytest-randomly", "pytest-random-order"],
+)
+def test_the_order_of_the_tests_does_not_matter(
+    pytester: pytest.Pytester, options: list[str], header: str
+) -> None:
+    """Each test has its own emulator and client in whatever order the tests run."""
+    text = """
+        import pytest
+
+
+        @pytest.mark.parametrize("number", range(10))
+        class TestOrder:
+            @pytest.mark.anyio
+            async def test_anyio(self, pandium_client, pandium_emulator, number):
+                pandium_emulator.add_tenant()
+                assert len(await pandium_client.tenants.list().to_list()) == 1
+
+            @pytest.mark.asyncio
+            async def test_asyncio(self, pandium_client, pandium_emulator, number):
+                assert await pandium_client.tenants.list().to_list() == []
+
+            def test_sync(self, pandium_emulator, number):
+                assert not pandium_emulator.requests
+    """
+    result = project(pytester, text).runpytest_subprocess(*options)
+    result.assert_outcomes(passed=40)
+    result.stdout.fnmatch_lines([header])
+
+
+@pytest.mark.parametrize(
+    ("scope", "options"),
+    [
+        ("(loop_scope='session')", ()),
+        pytest.param(
+            *("", ["--override-ini=asyncio_default_test_loop_scope=session"]),
+            marks=pytest.mark.skipif(
+                Version(pytest_asyncio.__version__) < Version("0.26"),
+                reason="pytest-asyncio 0.26 added this option",
+            ),
+        ),
+    ],
+    ids=["marker", "option"],
+)
+def test_it_works_in_an_event_loop_of_the_session(
+    pytester: pytest.Pytester, scope: str, options: list[str]
+) -> None:
+    """If all tests share one event loop, each still gets a client that is closed after the test."""
+    text = """
+        import asyncio
+
+        import pytest
+        import pytest_asyncio
+
+        clients, loops = [], set()
+
+
+        @pytest_asyncio.fixture(scope="session", loop_scope="session")
+        async def shared_loop():
+            yield asyncio.get_running_loop()
+
+
+        @pytest.mark.asyncio{scope}
+        @pytest.mark.parametrize("number", range(3))
+        async def test_it(pandium_client, shared_loop, number):
+            await pandium_client.integrations.get(1)
+            assert asyncio.get_running_loop() is shared_loop
+            loops.add(shared_loop)
+            assert len(loops) == 1
+            for client in clients:
+                with pytest.raises(Exception, match="closed"):
+                    await client.integrations.get(1)
+            clients.append(pandium_client)
+    """
+    result = project(pytester, text.replace("{scope}", scope)).runpytest_subprocess(*options)
+    result.assert_outcomes(passed=3)
+
+
+def test_tests_of_anyio_are_refused_in_auto_mode(pytester: pytest.Pytester) -> None:
+    """In auto mode, pytest-asyncio also runs the tests of anyio, which is an error."""
+    text = """
+        import pytest
+
+
+        @pytest.mark.anyio
+        async def test_anyio(pandium_client):
+            await pandium_client.integrations.get(1)
+    """
+    result = project(pytester, text, mode="auto").runpytest_subprocess()
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*: set asyncio_mode = strict, or remove the anyio marker"] * 2)
+
+
+SOCKETS = """
+    import pytest
+
+
+    def test_blocked(pandium_emulator):
+        pass
+
+
+    @pytest.mark.enable_socket
+    def test_enabled(pandium_emulator):
+        pass
+
+
+    @pytest.mark.anyio
+    async def test_client(pandium_client):
+        await pandium_client.integrations.get(1)
+"""
+
+
+def test_blocked_sockets_are_reported(pytester: pytest.Pytester) -> None:
+    """If pytest-socket blocks sockets, the error explains it, and other tests are not affected."""
+    project(pytester, SOCKETS)
+    result = pytester.runpytest_subprocess("--disable-socket")
+    result.assert_outcomes(passed=1, errors=3)
+    result.stdout.fnmatch_lines(["*pytest-socket blocks all sockets: mark the test with*"] * 3)
+
+
+def test_only_the_loopback_host_has_to_be_allowed(pytester: pytest.Pytester) -> None:
+    """If pytest-socket allows connections to 127.0.0.1 alone, emulator and client work."""
+    result = project(pytester, SOCKETS).runpytest_subprocess("--allow-hosts=127.0.0.1")
+    result.assert_outcomes(passed=4)
+
+
 def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> None:
     """The error says which argument, and what it may be."""
     text = """
@@ -379,6 +515,53 @@ def test_without_the_extra_the_error_says_what_to_install(
     result.stdout.fnmatch_lines(["*fastapi*: run pip install 'pandium?emulator?'"])
 
 
+IMPORTED = """
+    import sys
+
+    import pytest
+
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(item):
+        assert "pandium" not in sys.modules
+        yield
+        assert ("pandium" in sys.modules) is ("pandium_emulator" in item.fixturenames)
+
+
+    def pytest_collection_finish():
+        assert "pandium" not in sys.modules
+"""
+
+
+def test_the_project_is_imported_for_the_first_test_that_uses_it(pytester: pytest.Pytester) -> None:
+    """Neither collection nor other tests import the package, only the first use of a fixture."""
+    text = """
+        import pytest
+
+
+        def test_other():
+            pass
+
+
+        @pytest.mark.anyio
+        async def test_other_anyio():
+            pass
+
+
+        @pytest.mark.asyncio
+        async def test_other_asyncio():
+            pass
+
+
+        @pytest.mark.pandium(clock="manual")
+        def test_emulator(pandium_emulator):
+            pass
+    """
+    pytester.makeconftest(dedent(IMPORTED))
+    result = project(pytester, text).runpytest_subprocess("-p", "no:schemathesis")
+    result.assert_outcomes(passed=5)
+
+
 def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> None:
     """In a project without these fixtures the plugin is one module, and imports no other."""
     text = """
@@ -392,8 +575,9 @@ def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> N
     """
     project(pytester, text)
     others = (
-        "anyio", "asyncio", "httpx", "respx", "xdist", "hypothesispytest", "schemathesis",
-    )  # fmt: skip
+        *("anyio", "asyncio", "httpx", "respx", "xdist", "hypothesispytest", "schemathesis"),
+        *("randomly", "random_order", "socket", "subtests"),
+    )
     switched_off = [option for name in others for option in ("-p", f"no:{name}")]
     pytester.makeini("[pytest]")
     pytester.runpytest_subprocess(*switched_off).assert_outcomes(passed=1)

@@ -115,7 +115,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         ),
         (
             {"timing": "after", "change": {"type": "archive"}, "operation": "list"},
-            {"operation": "'list' is none of"},
+            {"operation": "there is no 'list'; use one of builds.create, "},
         ),
         (
             {"timing": "after", "change": {"type": "insert", "integration_id": 7}},
@@ -132,6 +132,14 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         (
             {"timing": "after", "change": {"type": "add_tenant", "tenant": {"name": "No"}}},
             {"change.tenant.name": "must be lowercase"},
+        ),
+        (
+            {"timing": "after", "change": {"type": "add_tenant", "tenant": {"id": 100}}},
+            {"change.tenant.id": "is taken"},
+        ),
+        (
+            {"timing": "after", "change": {"type": "add_tenant", "tenant": {"integration_id": 9}}},
+            {"change.tenant.integration_id": "no integration has this id"},
         ),
         (
             {"timing": "after", "change": {"type": "add_tenant", "tenant": {"nam": "x"}}},

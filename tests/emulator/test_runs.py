@@ -152,16 +152,17 @@ def test_the_most_specific_script_wins() -> None:
         ({"phases": "Running"}, "phases"),
         ({"phases": 5}, "phases"),
         ({"phases": ["Running"]}, r"phases\[0\]"),
-        ({"phases": [("Running", 1), ("Done",)]}, r"phases\[1\]"),
+        ({"phases": [("Running", 1), ("Done",)]}, r"phases\[1\]\[1\]"),
         ({"phases": [5]}, r"phases\[0\]"),
         ({"phases": [(1, 1)]}, r"phases\[0\]\[0\]"),
         ({"phases": [("", 1)]}, r"phases\[0\]\[0\]"),
         ({"phases": [("Running", True)]}, r"phases\[0\]\[1\]"),
-        ({"phases": [(None, 1), ("Running", 1)]}, r"phases\[0\]\[0\]"),
+        ({"phases": [(None, 1), ("Running", 1)]}, "phases"),
+        ({"words": [("Running", 1)]}, "words"),
         ({"phases": [("Running", 1), (None, -1)]}, r"phases\[1\]\[1\]"),
         ({"killed_after": -1}, "killed_after"),
         ({"killed_after": Polls(3)}, "killed_after"),
-        ({"tenant": 1, "integration": 1}, "tenant, integration"),
+        ({"tenant": 1, "integration": 1}, "integration"),
     ],
 )
 def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: str) -> None:
@@ -170,10 +171,21 @@ def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: 
         Emulator().runs.script(**arguments)
 
 
+def test_a_run_may_take_longer_than_there_are_dates() -> None:
+    """A time that ends after the last date never ends, like an infinite one."""
+    with served({"tenants": [{}, {}]}) as api:
+        script = api.emulator.runs.script
+        for tenant, seconds in ((1, 1e300), (2, math.inf)):
+            script(tenant=tenant, phases=[("Running", seconds)], killed_after=seconds)
+        triggers = [api.sync(1), api.sync(2)]
+        api.clock.advance(1e10)
+        assert [api.status(one) for one in triggers] == ["Running", "Running"]
+
+
 @pytest.mark.parametrize("number", [-1, 1.5, True, "3", None])
 def test_looks_are_a_whole_number(number: Any) -> None:
     """Any other number of looks is refused."""
-    with pytest.raises(ValueError, match=r"^number: "):
+    with pytest.raises(ValueError, match=r"^polls: "):
         Polls(number)
 
 

@@ -429,12 +429,14 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.history: "),
         (lambda s: s["runs"][0].update(history=[]), r"runs\[0\]\.history: "),
         (
-            lambda s: s["runs"][0]["history"][1].update(at="2020-01-01"),
-            r"runs\[0\]\.history\[1\]\.at: is before",
+            lambda s: s["runs"][0]["history"][1].update(date="2020-01-01"),
+            r"runs\[0\]\.history: must be in the order",
         ),
         (
-            lambda s: s["runs"][1].update(ended_at="2026-01-02", history=[], step=0),
-            r"runs\[1\]\.ended_at: must be null",
+            lambda s: s["runs"][1].update(
+                completed_date="2026-01-02", started_date=None, history=[], step=0
+            ),
+            r"runs\[1\]\.history: a completed run",
         ),
         (
             lambda s: s["runs"][1]["triggers"][0].update(id=1),

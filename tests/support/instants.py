@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import attrs
 import trio
 
@@ -74,6 +75,19 @@ class Instants:
             yield
         finally:
             trio.lowlevel.remove_instrument(counter)
+
+
+async def raise_foreign_cancellation() -> None:
+    """Raise a cancellation that does not belong to the current task."""
+    caught: list[BaseException] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class() as error:
+            caught.append(error)
+            raise
+    raise caught[0]
 
 
 def every_instant() -> Iterator[Instants]:

@@ -40,7 +40,7 @@ from pandium import (
     to_dict,
     to_json,
 )
-from pandium.emulator import ConnectorRequest, Emulator, UpstreamFailure
+from pandium.emulator import ConnectorRequest, Emulator, Polls, UpstreamFailure
 from pandium.models import (
     Category,
     Connector,
@@ -269,6 +269,10 @@ async def emulator() -> None:
     with Emulator("demo", api_key="k") as api:
         api.connectors.register("crm", respond, host="x.example")
         assert_type(api.add_tenant("acme").id, int)
+        assert_type(api.add_tenant(user_name="ann", connected=["crm"]).connected, bool | list[str])
+        assert_type(api.add_integration("orders", connectors=["crm"]).schedule, str | None)
+        assert_type(api.add_release(1, default=True).default, bool)
+        api.runs.script(tenant=1, appears_after=Polls(2), phases=[("Running", 1.5), (None, 1)])
     async with Emulator() as api:
         assert_type(api.url, str)
 

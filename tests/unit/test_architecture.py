@@ -40,8 +40,8 @@ LAYERS: dict[str, int] = {
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
-    "runs": 0,
-    "state": 1,
+    "state": 0,
+    "runs": 1,
     "connectors": 2,
     "network": 2,
     "api": 3,
@@ -54,6 +54,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
+    "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
     "tenacity": {"_transport.retry", "_waiting.policy"},
     "cattrs": {"_serialization.lenient"},

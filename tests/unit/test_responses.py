@@ -202,6 +202,10 @@ def test_retry_after_in_seconds(value: str, seconds: float) -> None:
 def test_of_several_retry_afters_the_longest_counts() -> None:
     """If a server and a proxy each send a `Retry-After`, the longer one is used."""
     assert retry_after("5, 60") == retry_after("60,5.0") == 60
+    dates = f"{http_date(30)}, 7,{http_date(90)},soon, 5"
+    assert retry_after(dates) == 90
+    assert retry_after("Friday, 02-Jan-26 03:05:05 GMT, 5") == 60
+    assert retry_after("5, x") == retry_after("5,") == 5
 
 
 @pytest.mark.parametrize("value", ["9" * 11, "9" * 400, "9" * 400 + ".5"])
@@ -250,7 +254,7 @@ def test_a_date_in_the_past_is_zero_seconds(seconds: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *["", " ", "soon", "-5", "+5", "5s", "1e3", ".5", "0x10", "nan", "inf", "5, x", "5,"],
+        *["", " ", "soon", "-5", "+5", "5s", "1e3", ".5", "0x10", "nan", "inf"],
         *["٣", "1_0", "Fri", "Fri, 32 Jan 2026 03:05:05 GMT", "Fri, 02 Jan 2026 25:05:05 GMT"],
     ],
 )

@@ -36,6 +36,7 @@ from pandium._waiting.polling import WaitOptions
 from pandium._waiting.results import Counters, RunResults
 from pandium.emulator import ManualClock
 from pandium.models import Tenant
+from support.instants import raise_foreign_cancellation
 from support.journals import by_tenant, read_states
 
 if TYPE_CHECKING:
@@ -311,19 +312,6 @@ async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
             async for result in results:
                 seen.append(result.tenant_id)
     assert seen == [1, 2]
-
-
-async def raise_foreign_cancellation() -> None:
-    """Raise a cancellation that does not belong to the current task."""
-    caught: list[BaseException] = []
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        try:
-            await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class() as error:
-            caught.append(error)
-            raise
-    raise caught[0]
 
 
 @pytest.mark.parametrize("place", ["payload", "request", "on_triggered"])

@@ -54,6 +54,15 @@ async def test_compressed_responses_are_decompressed(httpx_mock: HTTPXMock, enco
         assert (await client.tenants.metadata(1)).tenant_id == 1
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+async def test_deflate_without_a_header_is_decompressed(httpx_mock: HTTPXMock, size: int) -> None:
+    """A `deflate` body without the zlib header, which some servers send, is decompressed."""
+    raw = zlib.compress(b'{"tenant_id":1}')[2:-4]
+    httpx_mock.add_response(stream=ChunkedBody(raw, size), headers=encoded_as("deflate"))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 33, 1000])
 @pytest.mark.parametrize("padding", [b"", b"\0" * 40])
 async def test_consecutive_gzip_members_are_one_body(
@@ -115,6 +124,9 @@ async def test_bytes_after_a_gzip_member_are_ignored(
 
 ENCODERS: dict[str, list[Any]] = {
     "identity": [],
+    "none": [],
+    "UTF-8": [],
+    "aws-chunked, gzip": [gzip.compress],
     "gzip, identity": [gzip.compress],
     "deflate, gzip": [zlib.compress, gzip.compress],
     "gzip,gzip": [gzip.compress, gzip.compress],

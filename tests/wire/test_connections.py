@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -123,3 +124,32 @@ def test_an_unused_client_needs_no_closing() -> None:
         warnings.simplefilter("error")
         del client
         gc.collect()
+
+
+IMPORTS = """
+import sys, threading, anyio
+from pandium import AsyncPandium
+
+key, url, backend = sys.argv[1:]
+imported = []
+
+def hook(event, args):
+    if event == "import" and threading.current_thread() is threading.main_thread():
+        imported.append(args[0])
+
+async def main():
+    client = AsyncPandium(key, base_url=url)
+    sys.addaudithook(hook)
+    async with client:
+        await client.tenants.list().first()
+        print(imported)
+
+anyio.run(main, backend=backend)
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_entering_the_block_imports_modules_in_a_thread(emulator: Emulator, backend: str) -> None:
+    """From `async with` to the first response, no import blocks the event loop."""
+    command = [sys.executable, "-c", IMPORTS, KEY, emulator.url, backend]
+    assert subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout == "[]\n"

@@ -43,7 +43,7 @@ def emulator_with(tenants: int) -> Iterator[Emulator]:
 
 def count_triggers(emulator: Emulator, tenant_id: int) -> int:
     """Return the number of a tenant's triggers, once all of its runs have appeared."""
-    return sum(len(run["triggers"]) for run in emulator.runs.of(tenant_id))
+    return sum(len(run.triggers) for run in emulator.runs.of(tenant_id))
 
 
 def read_sending(journal: Path) -> set[int]:

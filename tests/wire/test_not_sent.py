@@ -6,16 +6,11 @@ import asyncio
 import copy
 import itertools
 import ssl
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import anyio
 import httpx
 import pytest
-from httpx_aiohttp import AiohttpTransport
-from pyreqwest.client import ClientBuilder
-from pyreqwest.compatibility.httpx import HttpxTransport
 
 from pandium import (
     AsyncPandium,
@@ -26,12 +21,14 @@ from pandium import (
     NotFound,
     PandiumError,
     RateLimited,
+    RequestTimeout,
     Retry,
     ServerError,
     TransportError,
 )
 from support import KEY
 from support import servers as bad
+from support.engines import ENGINES, over_httpx
 from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
@@ -58,31 +55,6 @@ TRANSPORT_ERRORS = sorted(
     ),
     key=lambda cls: cls.__name__,
 )
-
-
-@asynccontextmanager
-async def over_httpx() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
-        yield client
-
-
-@asynccontextmanager
-async def over_aiohttp() -> AsyncIterator[httpx.AsyncClient]:
-    transport = AiohttpTransport(client=aiohttp.ClientSession)
-    async with httpx.AsyncClient(transport=transport) as client:
-        yield client
-
-
-@asynccontextmanager
-async def over_pyreqwest() -> AsyncIterator[httpx.AsyncClient]:
-    async with (
-        ClientBuilder().build() as engine,
-        httpx.AsyncClient(transport=HttpxTransport(engine)) as client,
-    ):
-        yield client
-
-
-ENGINES = {"httpx": over_httpx, "aiohttp": over_aiohttp, "pyreqwest": over_pyreqwest}
 
 
 @pytest.mark.asyncio
@@ -691,6 +663,23 @@ async def test_a_cancellation_of_another_task_in_a_body_is_an_unknown_outcome() 
         with pytest.raises(ConnectionLost) as caught:
             await client.tenants.sync(1, mode="normal")
     assert caught.value.outcome_unknown
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("behavior", [bad.stall_before_the_answer(), bad.stall_in_the_body()])
+async def test_a_time_limit_never_cancels_the_task_of_the_caller(
+    engine: str, behavior: Behavior
+) -> None:
+    """With any `http_client`, an elapsed time limit is an error or ends the caller's own scope."""
+    with Misbehaving(otherwise=behavior) as server:
+        async with ENGINES[engine]() as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=Retry.never())
+            with pytest.raises(RequestTimeout):
+                await client.with_options(timeout=0.1).runs.status("t-1")
+            with anyio.move_on_after(0.1) as scope:
+                await client.runs.status("t-1")
+            assert scope.cancelled_caught
 
 
 @pytest.mark.asyncio

@@ -18,6 +18,9 @@ _log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _MAX_ENCODINGS = 2  # a response with more is likely an attack on the client's CPU time
 _MAX_PART = 2**20
+_ZLIB_HEADER = 2  # the length of the header, in bytes
+# Values that some servers and storage hosts send, although the body is not compressed.
+_UNCHANGED = frozenset({"identity", "none", "utf-8", "aws-chunked"})
 
 
 class UnreadableResponseError(Exception):
@@ -87,10 +90,17 @@ class BoundedBody:
 
 
 class _Decompressor:
-    """A decompressor for consecutive gzip members or a zlib stream."""
+    """
+    A decompressor for consecutive gzip members or a zlib stream.
 
-    def __init__(self) -> None:
+    :param may_be_raw: whether to also accept a stream without the zlib header, which some servers
+        send for ``deflate`` (RFC 9110, section 8.4.1.2).
+    """
+
+    def __init__(self, *, may_be_raw: bool) -> None:
         self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+        # The data so far, until it is long enough to contain the header.
+        self._head: bytes | None = b"" if may_be_raw else None
         self._has_data = False
         self._is_done = False
 
@@ -108,11 +118,25 @@ class _Decompressor:
         if self._decompressor.eof and not self._begin_member(chunk := chunk.lstrip(b"\0")):
             return b"", b""
         self._has_data = True
+        if self._head is not None:
+            chunk = self._recognize_raw(chunk)
         try:
             part = self._decompressor.decompress(chunk, max_bytes)
         except zlib.error as error:
             raise UnreadableResponseError(f"the response cannot be decompressed: {error}") from None
         return part, self._decompressor.unused_data or self._decompressor.unconsumed_tail
+
+    def _recognize_raw(self, chunk: bytes) -> bytes:
+        """Return the data to decompress, once it is known whether the stream has a header."""
+        head, self._head = (self._head or b"") + chunk, None
+        if len(head) < _ZLIB_HEADER:
+            self._head = head
+            return b""
+        try:
+            zlib.decompressobj(_GZIP_OR_ZLIB).decompress(head[:_ZLIB_HEADER])
+        except zlib.error:
+            self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        return head
 
     def _begin_member(self, chunk: bytes) -> bool:
         """Start the next gzip member. Ignore any other trailing data, as curl does."""
@@ -129,11 +153,11 @@ class _Decompressor:
 def _decompressors_for(encoding: str) -> list[_Decompressor]:
     """Return a decompressor for each content coding, outermost first."""
     names = [name for part in encoding.split(",") if (name := part.strip().lower())]
-    names = [name for name in reversed(names) if name != "identity"]
+    names = [name for name in reversed(names) if name not in _UNCHANGED]
     if len(names) > _MAX_ENCODINGS:
         raise UnreadableResponseError(f"the response has too many content encodings: {len(names)}")
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
             text = f"the response has an unsupported content encoding: {name[:40]!r}"
             raise UnreadableResponseError(text)
-    return [_Decompressor() for _ in names]
+    return [_Decompressor(may_be_raw=name == "deflate") for name in names]

@@ -235,7 +235,7 @@ class Connections:
         guard = CancellationGuard("the http_client") if self._is_borrowed else _NO_GUARD
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
-                return await _read(self._start(client, request), progress)
+                return await _cancelable(_read(self._start(client, request), progress))
         except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
             if (response := _response_of_hook(error, request)) is not None:
                 return response
@@ -432,6 +432,20 @@ class _ExchangeProgress:
         if response is None or response.is_success:
             return None
         return Response(response.status_code, response.headers, self.body.partial())
+
+
+async def _cancelable(work: Awaitable[Response]) -> Response:
+    """
+    Await work, and re-raise a cancellation as an exception that cancel scopes recognize.
+
+    Some transports, such as that of pyreqwest, raise a ``CancelledError`` of their own instead. No
+    scope would catch it, so a time limit would cancel the task of the caller.
+    """
+    try:
+        return await work
+    except anyio.get_cancelled_exc_class():
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        raise
 
 
 async def _read(start: Awaitable[httpx.Response], progress: _ExchangeProgress) -> Response:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+import httpcore  # noqa: F401 - httpx would import it on the event loop, in the first request
 import httpcore2
 import httpx
 from httpcore2._utils import is_socket_readable

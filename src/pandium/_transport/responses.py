@@ -41,7 +41,10 @@ _MAX_MESSAGE_LENGTH = 200
 # Error bodies are untrusted, so they are read and searched only up to these sizes.
 _MAX_BODY = 256 * 1024
 _MAX_LITERAL = 16 * 1024
-_NUMBERS = re.compile(r"\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", re.ASCII)
+_MAX_HEADER = 1024
+_NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
+# A comma between two values, rather than the one after the weekday of a date.
+_HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
 _MAX_RETRY_AFTER = 1e10  # seconds; a number with too many digits would become infinity
 
 
@@ -162,15 +165,19 @@ def _parse_literal(text: str) -> Any:
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the delay in seconds from ``Retry-After``, which is a number or an HTTP date."""
-    value = headers.get("retry-after", "").strip()
-    if _NUMBERS.fullmatch(value):  # httpx joins repeated headers with commas
-        return min(max(map(float, value.split(","))), _MAX_RETRY_AFTER)
-    until = _parse_http_date(value)
-    if until is None:
-        return None
     # Prefer the server's clock to the local one, which may be wrong.
     server_now = _parse_http_date(headers.get("date", "")) or now
-    return max(0.0, (until - server_now).total_seconds())
+    # httpx joins repeated headers with commas. Use the longest delay.
+    values = _HEADER_COMMA.split(headers.get("retry-after", "")[:_MAX_HEADER])
+    delays = (_parse_delay(value.strip(), server_now) for value in values)
+    return max((delay for delay in delays if delay is not None), default=None)
+
+
+def _parse_delay(value: str, now: datetime) -> float | None:
+    if _NUMBER.fullmatch(value):
+        return min(float(value), _MAX_RETRY_AFTER)
+    until = _parse_http_date(value)
+    return None if until is None else max(0.0, (until - now).total_seconds())
 
 
 def _parse_http_date(value: str) -> datetime | None:

@@ -1,8 +1,8 @@
 """
-A stateful Pandium on a loopback socket, for tests and demonstrations.
+A stateful emulator of the Pandium API on a loopback socket, for tests and demonstrations.
 
-It shares no code with the client: it is a reading of the API of its own. The folders of this
-package are private. Import public names from `pandium.emulator`.
+It shares no code with the client, so it is an independent interpretation of the API. The folders of
+this package are private. Import public names from `pandium.emulator`.
 """
 
 from pandium.emulator._emulator import Emulator
@@ -27,9 +27,9 @@ from pandium.emulator.network.request_rules import RequestRule
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.runs.scripts import Phase, Polls
 from pandium.emulator.state.builds import Build, Builds, BuildScript
 from pandium.emulator.state.record_models import Connector, Integration, Release, Tenant
+from pandium.emulator.state.scripts import Phase, Polls
 
 __all__ = [
     "Build",

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pandium.emulator.api import routes_connectors, routes_integrations, routes_tenants
 from pandium.emulator.api.json_responses import HANDLERS, UNTRACED, json_response
 from pandium.emulator.api.service import Service
+from pandium.emulator.api.views import run_log
 from pandium.emulator.network.drift import ChangeFailed
 from pandium.emulator.network.exchange import BufferedResponse, Exchange
 from pandium.emulator.network.operations import DOCUMENT
@@ -122,5 +123,4 @@ def log_response(service: Service, scope: Mapping[str, Any]) -> Response:
     if run is None:
         return Response("This address is not good, or not good any more.\n", 403)
     with service.lock:
-        text = "".join(f"{line}\n" for line in run.log(service.clock))
-    return Response(text, media_type="text/plain")
+        return Response(run_log(run), media_type="text/plain")

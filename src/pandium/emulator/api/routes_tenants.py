@@ -24,7 +24,7 @@ from pandium.emulator.api.json_responses import (
     json_response,
 )
 from pandium.emulator.api.service import record_effect, service_of
-from pandium.emulator.api.views import metadata_view, release_view
+from pandium.emulator.api.views import metadata_view, release_view, run_view
 from pandium.emulator.state.adding import create_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.store import SORTABLE
@@ -146,7 +146,7 @@ async def sync_by_tenant_id(
     return json_response({"trigger_id": str(trigger.id)}, 202)
 
 
-@router.get(f"{tenants}/runs", response_model=list[s.Run], responses={**NOT_FOUND, **INVALID})
+@router.get(f"{tenants}/runs", response_model=list[s.RunView], responses={**NOT_FOUND, **INVALID})
 async def get_tenant_runs(
     request: Request,
     tenant_id: TenantId,
@@ -159,7 +159,8 @@ async def get_tenant_runs(
     part = service.window(skip, limit, sort_by, SORTABLE_RUNS)
     with service.lock:
         rows = service.runs.of(service.store.tenant(tenant_id).id)
-    return json_response(part.cut(part.order(rows, dict.__getitem__)))
+        shown = [run_view(one) for one in part.cut(part.order(rows, getattr))]
+    return json_response(shown)
 
 
 @router.get(

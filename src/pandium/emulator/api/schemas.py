@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pandium.emulator.api.views import shown_fields
-from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Run, RunTrigger, Tenant
 from pandium.emulator.state.rules import Record
 
 Object = dict[str, Any]
@@ -30,18 +30,19 @@ STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProper
 NULL = {"type": "null"}
 
 
-def _as_response(*required: str, **defaults: Any) -> ConfigDict:
+def _as_response(*required: str, optional: str = "", **defaults: Any) -> ConfigDict:
     """
     Describe a record as the vendor's document describes a response.
 
     :param required: the fields that are always present. All others may be null or missing.
+    :param optional: a field that may be missing, but not null.
     :param defaults: the documented values of missing fields.
     """
 
     def describe(schema: dict[str, Any], model: type[Record]) -> None:
         fields = {name: schema["properties"][name] for name in shown_fields(model)}
         schema["properties"] = {
-            name: _describe_field(field, is_nullable=name not in (*required, "integration_id"))
+            name: _describe_field(field, is_nullable=name not in (*required, optional))
             for name, field in fields.items()
         }
         for name, value in defaults.items():
@@ -145,7 +146,9 @@ class TenantStatus(BaseModel):
 class TenantView(Tenant):
     """An installation of an integration."""
 
-    model_config = _as_response("id", "name", configs={}, paused=True, source="api")
+    model_config = _as_response(
+        "id", "name", optional="integration_id", configs={}, paused=True, source="api"
+    )
 
     schedule: str | None = None
     status: TenantStatus | None = None
@@ -229,24 +232,16 @@ class RunStatus(BaseModel):
     completionTime: str | None = None  # noqa: N815 - the API's own name
 
 
-class RunTrigger(BaseModel):
+class RunTriggerView(RunTrigger):
     """One of the triggers of a run."""
 
-    id: int
-    created_date: datetime
-    mode: str
-    source: str
-    payload: Object | None = {}
+    model_config = _as_response("id", "created_date", "mode", "source", payload={})
 
 
-class Run(BaseModel):
+class RunView(Run):
     """A run."""
 
-    id: int
-    mode: str
+    model_config = _as_response("id", "mode", triggers=[])
+
     status: RunStatus | None = None
-    triggers: list[RunTrigger] | None = []
-    started_date: datetime | None = None
-    completed_date: datetime | None = None
-    tenant_id: int | None = None
-    integration_id: int | None = None
+    triggers: list[RunTriggerView] | None = None  # type: ignore[assignment]  # the API's shape

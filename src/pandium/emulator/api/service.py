@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -24,11 +25,10 @@ from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.state.builds import Builds
+from pandium.emulator.state.builds import Builds, BuildsState
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.files import write_file
-from pandium.emulator.state.script_snapshots import set_script
-from pandium.emulator.state.snapshots import Snapshot, dump, read_snapshot
+from pandium.emulator.state.snapshots import EmulatorState, Snapshot, read_snapshot, to_data
 from pandium.emulator.state.store import Store
 from pandium.emulator.state.window import Window, parse_window
 
@@ -53,13 +53,13 @@ class Service:
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.clock, self.lock)
-        self.store = Store(self.clock, self.runs.schedule)
+        self.store = Store(self.clock.wall, self.runs.schedule)
         self.builds = Builds(self.store, self.lock)
         self.connectors = Connectors()
         self.requests = RequestLog()
         self.storage_requests = RequestLog()
         self.faults = Faults(self.clock)
-        self.drift = Drift(self.store, self.lock)
+        self.drift = Drift(self.store, self.clock, self.lock)
         self.tenants = TenantEncoder(self.store, self.runs)
         self.webhooks = Webhooks(self.store, self.runs, self.lock, self.origin)
         self.store.on_added = self.webhooks.record_added
@@ -74,17 +74,18 @@ class Service:
         :raises ValueError: names the place of what cannot be used; nothing has changed then.
         """
         with self.lock:
-            self._restore(read_snapshot(data, self.clock))
+            self._restore(read_snapshot(data, self.clock.wall))
 
     def _restore(self, snapshot: Snapshot) -> None:
         self.webhooks.reset()  # before the runs, whose ends must not be sent
-        self.runs.replace(snapshot.runs)
-        for script in snapshot.scripts:
-            set_script(self.runs, script)
+        state = snapshot.state
+        now = self.clock.wall()
+        self.clock.epoch += max((state.saved_at or now) - now, timedelta())  # never backwards
+        self.runs.replace(state.runs, state.scripts)
         self.store.replace(snapshot.store)  # which tells the runs of the schedules
-        self.builds.replace(snapshot.builds.scripts, snapshot.builds.pending)
+        self.builds.replace(state.builds.scripts, state.builds.pending)
         self.connectors.clear()
-        for upstream in snapshot.upstreams:
+        for upstream in state.upstreams:
             set_fixed_response(self.connectors, upstream)
         self.page_limit = None
         self.faults.clear()
@@ -102,7 +103,17 @@ class Service:
     def dump(self) -> dict[str, Any]:
         """Return the entire state, ready for JSON."""
         with self.settled():
-            return dump(self.store, self.runs, fixed_responses(self.connectors), self.builds)
+            state = EmulatorState(
+                saved_at=self.clock.wall(),
+                integrations=list(self.store.integrations.values()),
+                releases=list(self.store.releases.values()),
+                tenants=list(self.store.tenants.values()),
+                runs=self.runs.all(),
+                scripts=self.runs.scripts,
+                upstreams=fixed_responses(self.connectors),
+                builds=BuildsState(scripts=self.builds.scripts, pending=self.builds.pending),
+            )
+            return to_data(state)
 
     def save(self, path: Path | None = None) -> Path:
         """

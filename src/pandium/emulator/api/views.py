@@ -1,15 +1,18 @@
 """Records as the API shows them, and their encoding."""
 
-import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pandium.emulator.runs.advancing import NEVER
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.record_models import Integration, Release, Tenant
+from pandium.emulator.state.record_models import Integration, Release, Run, Tenant
 from pandium.emulator.state.rules import HIDDEN, Record
 from pandium.emulator.state.store import Store
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @cache
@@ -47,12 +50,36 @@ def metadata_view(one: Tenant) -> dict[str, Any]:
     }
 
 
-def tenant_view(one: Tenant, store: Store, runs: dict[str, Any]) -> dict[str, Any]:
+def run_view(one: Run) -> dict[str, Any]:
+    """Return a run that has appeared as the API shows it."""
+    started, completed = one.started_date, one.completed_date
+    status = {
+        "phase": one.history[-1].phase,
+        "startTime": started and started.isoformat(),
+        "completionTime": completed and completed.isoformat(),
+    }
+    return {**shown(one), "status": status}
+
+
+def run_log(one: Run) -> str:
+    """Return the log of a run, as far as the run has come."""
+    triggers = ", ".join(str(trigger.id) for trigger in one.triggers)
+    events = [(one.history[0].date, f"triggers {triggers}")] if one.history else []
+    events += [(change.date, change.phase) for change in one.history]
+    return "".join(f"{date.isoformat()} run {one.id}: {text}\n" for date, text in events)
+
+
+def tenant_view(one: Tenant, store: Store, runs: dict[str, Run | None]) -> dict[str, Any]:
     """Return a tenant as the API shows it, with the status of its runs."""
+    status = {name: run_view(run) if run else {} for name, run in runs.items()}
     return {
         **shown(one),
         "schedule": one.user_schedule or store.integrations[one.integration_id].schedule,
-        "status": {**runs, "dynamic_configs": one.dynamic_configs, "auth": _auth_view(one, store)},
+        "status": {
+            **status,
+            "dynamic_configs": one.dynamic_configs,
+            "auth": _auth_view(one, store),
+        },
     }
 
 
@@ -77,13 +104,13 @@ class TenantEncoder:
     def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store
         self._runs = runs
-        self._known: dict[int, tuple[Tenant, object, float, bytes]] = {}
+        self._known: dict[int, tuple[Tenant, object, datetime, bytes]] = {}
 
     def encode(self, tenant: Tenant) -> bytes:
         """Encode one tenant."""
-        now = self._store.clock.now()
+        now = self._store.now()
         version = self._runs.version(tenant.id)
-        record, seen, until, encoded = self._known.get(tenant.id, (None, None, math.inf, b""))
+        record, seen, until, encoded = self._known.get(tenant.id, (None, None, NEVER, b""))
         if record is tenant and seen == version and now < until:
             return encoded
         runs, until = self._runs.summary(tenant.id)

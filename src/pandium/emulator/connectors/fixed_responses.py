@@ -13,24 +13,20 @@ from pandium.emulator.state.record_models import Upstream
 class FixedResponse:
     """A handler that always returns the same response."""
 
-    status: int
-    data: Any
+    upstream: Upstream
 
     def __call__(self, _request: object) -> Any:
         """Return the response."""
-        failed = self.status >= HTTPStatus.MULTIPLE_CHOICES
-        return UpstreamFailure(self.status, self.data) if failed else self.data
+        status, data = self.upstream.status, self.upstream.data
+        return UpstreamFailure(status, data) if status >= HTTPStatus.MULTIPLE_CHOICES else data
 
 
 def set_fixed_response(connectors: Connectors, given: Upstream) -> None:
     """Set the response of a connector, or of one of its hosts."""
-    connectors.register(given.connector, FixedResponse(given.status, given.data), given.host)
+    connectors.register(given.connector, FixedResponse(given), given.host)
 
 
 def fixed_responses(connectors: Connectors) -> list[Upstream]:
     """Return the fixed responses, without handlers that are functions or applications."""
-    return [
-        Upstream(connector=connector, host=host, status=one.status, data=one.data)
-        for (connector, host), one in connectors.handlers.items()
-        if isinstance(one, FixedResponse)
-    ]
+    handlers = connectors.handlers.values()
+    return [one.upstream for one in handlers if isinstance(one, FixedResponse)]

@@ -4,7 +4,6 @@ from starlette.types import Receive, Scope, Send
 
 from pandium.emulator.api.application import ApiApplication
 from pandium.emulator.api.service import SCOPE_KEY, Service
-from pandium.emulator.control.control_api import control_application
 from pandium.emulator.control.guard import is_control
 
 
@@ -21,6 +20,9 @@ class Dispatcher:
         self._service.builds.settle()
         is_storage = scope["server"][1] == self._service.storage_port
         if is_control(scope["path"]) and not is_storage:
+            # Its models and routes take half as long to build as those of the API.
+            from pandium.emulator.control.control_api import control_application  # noqa: PLC0415
+
             await control_application()(scope, receive, send)
         else:
             await self._api(scope, receive, send)

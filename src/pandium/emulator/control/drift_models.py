@@ -133,7 +133,7 @@ def change_data(change: Change) -> dict[str, Any]:
 
 def _copy(store: Store) -> Store:
     """Return a store with the same records, to which records can be added on trial."""
-    trial = Store(store.clock)
+    trial = Store(store.now)
     trial.integrations = store.integrations.copy()
     trial.releases = store.releases.copy()
     trial.tenants = store.tenants.copy()

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response
 from pandium.emulator.network.request_log import RequestLog
-from pandium.emulator.runs.emulated_run import EmulatedRun
-from pandium.emulator.state.record_models import Tenant
+from pandium.emulator.runs.advancing import NEVER
+from pandium.emulator.state.record_models import Run, Tenant
 
 MAX_ROWS = 500
 VERSION = version("pandium")
@@ -135,7 +135,7 @@ def _overview(service: Service, wanted: OverviewQuery) -> dict[str, Any]:
         "runs": len(runs),
         "requests": service.requests.counts.total(),
     }
-    appeared = sorted(filter(EmulatedRun.has_appeared, runs), key=lambda run: run.appeared_at)
+    appeared = sorted(filter(Run.has_appeared, runs), key=lambda run: run.started_date or NEVER)
     last = {run.tenant_id: run for run in appeared}
     return {
         "version": VERSION,
@@ -153,29 +153,28 @@ def _matches(tenant: Tenant, name: str) -> bool:
     return name in tenant.name or name == str(tenant.id)
 
 
-def _state(run: EmulatedRun) -> str:
+def _state(run: Run) -> str:
     if run.is_over():
         return "succeeded" if run.has_succeeded() else "failed"
     return "going" if run.has_appeared() else "waiting"
 
 
-def run_summary(run: EmulatedRun, service: Service) -> dict[str, Any]:
+def run_summary(run: Run, service: Service) -> dict[str, Any]:
     """Return a run as a row of the page."""
-    clock = service.clock
     return {
         "id": run.id,
         "tenant_id": run.tenant_id,
         "tenant": service.store.tenants[run.tenant_id].name,
         "mode": run.mode,
-        "phase": run.history[-1][1] if run.history else "",
+        "phase": run.history[-1].phase if run.history else "",
         "state": _state(run),
         "triggers": len(run.triggers),
-        "started": clock.at(run.appeared_at) if run.has_appeared() else None,
-        "ended": clock.at(run.ended_at) if run.is_over() else None,
+        "started": run.started_date,
+        "ended": run.completed_date,
     }
 
 
-def _tenant_row(tenant: Tenant, run: EmulatedRun | None, service: Service) -> dict[str, Any]:
+def _tenant_row(tenant: Tenant, run: Run | None, service: Service) -> dict[str, Any]:
     connections = service.store.connections(tenant)
     return {
         "id": tenant.id,

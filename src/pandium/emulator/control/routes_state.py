@@ -17,13 +17,12 @@ from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.record_models import (
-    AssignedScript,
     Integration,
     Release,
     Tenant,
     Upstream,
 )
-from pandium.emulator.state.script_snapshots import scripts_data, set_script
+from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.snapshots import EmulatorState
 
 NO_SCRIPT = describe_error(404, "The tenant or the integration has no script.")
@@ -35,7 +34,7 @@ IntegrationBody = Annotated[Integration, example(name="orders", connectors=["crm
 ReleaseBody = Annotated[Release, example(integration_id=1, tag="v2")]
 TenantBody = Annotated[Tenant, example(name="acme", metadata={"cursor": 7})]
 ScriptBody = Annotated[
-    AssignedScript,
+    Script,
     example(tenant=1, appears_after={"polls": 2}, phases=[["Running", 5], ["Failed (Timeout)", 0]]),
 ]
 UpstreamBody = Annotated[Upstream, example(connector="crm", status=503, data="the CRM is down")]
@@ -139,20 +138,20 @@ async def archive_tenant(request: Request, tenant_id: int) -> Response:
         return control_response(service.store.archive(tenant_id))
 
 
-@router.get("/scripts", response_model=list[AssignedScript])
+@router.get("/scripts", response_model=list[Script])
 async def get_scripts(request: Request) -> Response:
     """Return the scripts: the default one, and those of integrations and tenants."""
-    return control_response(scripts_data(service_of(request).runs))
+    return control_response(service_of(request).runs.scripts)
 
 
-@router.put("/scripts", response_model=list[AssignedScript])
+@router.put("/scripts", response_model=list[Script])
 async def set_one_script(request: Request, body: ScriptBody) -> Response:
     """Set how new runs proceed: those of a tenant, of an integration, or all others."""
     service = service_of(request)
     with service.lock:
         require_record(service.store.tenants, body.tenant, "tenant")
         require_record(service.store.integrations, body.integration, "integration")
-        set_script(service.runs, body)
+        service.runs.set_script(body)
     return await get_scripts(request)
 
 

@@ -158,7 +158,7 @@ async def _deliver(notification: Notification, outbox: Outbox) -> None:
         outcome = await _post(notification)
     except TimeoutError:
         outcome = f"no response within {notification.timeout:g} seconds"
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - no failure may end the later deliveries
         outcome = f"{type(error).__name__}: {error}"
     finally:
         outbox.record(notification, began, outcome)

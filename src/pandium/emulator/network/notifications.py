@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 from pandium.emulator.network.deliveries import Delivery, Notification, Outbox
 from pandium.emulator.network.request_rules import validate_seconds
-from pandium.emulator.runs.emulated_run import EmulatedRun
 from pandium.emulator.runs.runs import Runs
-from pandium.emulator.state.record_models import Integration, Tenant
+from pandium.emulator.state.record_models import Integration, Run, Tenant
 from pandium.emulator.state.store import Store
 
 EventType = Literal[
@@ -133,7 +132,7 @@ class Webhooks:
         """Send the notification that a tenant was archived."""
         self._notify("tenant_archived", self._tenant_fields(tenant))
 
-    def run_ended(self, run: EmulatedRun) -> None:
+    def run_ended(self, run: Run) -> None:
         """Send the notification that a run failed, if it did."""
         if run.has_succeeded():
             return
@@ -141,14 +140,14 @@ class Webhooks:
         runs = f"{api}/tenants/{run.tenant_id}/runs"
         fields = {
             "run_id": run.id,
-            "run_status": run.history[-1][1],
+            "run_status": run.history[-1].phase,
             "admin_link": f"{self._origin()}/",
             "api_link": runs,
             "api_status_link": f"{api}/runs/triggers/{trigger}/status",
             "api_triggers_link": runs,
             **self._tenant_fields(self._store.tenant(run.tenant_id)),
         }
-        self._notify("run_failed", fields, self._store.clock.at(run.ended_at))
+        self._notify("run_failed", fields, run.completed_date)
 
     def watch(self) -> float | None:
         """Find runs that have ended, and return the seconds after which to look again."""
@@ -162,7 +161,7 @@ class Webhooks:
     ) -> None:
         if self._url is None or event_type not in self._events:
             return
-        timestamp = (at or self._store.clock.wall()).isoformat()
+        timestamp = (at or self._store.now()).isoformat()
         body = {"event_type": event_type, **ACCOUNT, "timestamp": timestamp, **fields}
         self.outbox.put(Notification(event_type, body, self._url, self._timeout))
         self.wake()

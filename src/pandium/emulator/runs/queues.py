@@ -1,134 +1,115 @@
-"""The runs of one tenant: one goes, the others wait for it, a scheduled one first."""
+"""The queue of a tenant's runs: one run at a time, and scheduled runs first."""
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime
 
-from pandium.emulator.runs.clock import Clock
-from pandium.emulator.runs.emulated_run import EmulatedRun
+from pandium.emulator.runs.advancing import NEVER, advance, count_poll, expect, later, next_change
 from pandium.emulator.runs.schedules import Schedule, ScheduleDelay
+from pandium.emulator.state.record_models import Run
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-
-OnEnd = Callable[[EmulatedRun], object]
+OnEnd = Callable[[Run], object]
 
 
-class RunOwner(Protocol):
-    """A tenant, as far as its runs depend on it."""
-
-    # Properties, because the attributes of a frozen record cannot be set.
-    @property
-    def id(self) -> int: ...  # noqa: D102 - the name says it
-
-    @property
-    def integration_id(self) -> int: ...  # noqa: D102 - the name says it
-
-
-def _by_end(run: EmulatedRun) -> tuple[float, float, bool, int]:
-    """Order runs by their ends; of those at the same moment a scheduled one went first."""
-    return run.ended_at, run.appeared_at, not run.is_scheduled, run.id
+def _by_end(run: Run) -> tuple[datetime, datetime, bool, int]:
+    """Return a sort key for ended runs. Of two that ended together, the scheduled one was first."""
+    return run.completed_date or NEVER, run.started_date or NEVER, not run.is_scheduled, run.id
 
 
 class Queue:
     """
     The runs of one tenant, in the order of their ids.
 
-    Of those that have not appeared there are two at most, one scheduled and one asked for, which
-    take all triggers of their kind. What is asked for is bundled, and the scheduled goes first:
-    both are the vendor's words.
+    At most two of them have not appeared: one scheduled run, and one run that bundles all other
+    triggers. The vendor documents that triggers are bundled and that scheduled runs go first.
     """
 
     def __init__(self, tenant_id: int, integration_id: int, on_end: OnEnd) -> None:
         self.tenant_id = tenant_id
         self.integration_id = integration_id
         self._on_end = on_end
-        self.runs: list[EmulatedRun] = []
-        self.front: EmulatedRun | None = None
-        self.last: EmulatedRun | None = None
-        self.last_successful: EmulatedRun | None = None
+        self.runs: list[Run] = []
+        self.front: Run | None = None
+        self.last: Run | None = None
+        self.last_successful: Run | None = None
         self.version = 0
-        self.due = math.inf
-        self._waiting: list[EmulatedRun] = []
+        self.due = NEVER
+        self._waiting: list[Run] = []
         self._schedule: Schedule | None = None
         self._date: datetime | None = None
 
-    def set_schedule(self, schedule: str | None, clock: Clock, delay: ScheduleDelay) -> None:
-        """Follow another schedule from now on, or none."""
+    def set_schedule(self, schedule: str | None, now: datetime, delay: ScheduleDelay) -> None:
+        """Set the schedule, or remove it."""
         if schedule != (self._schedule and self._schedule.text):
-            self._schedule = None if schedule is None else Schedule(schedule, clock.wall())
-            self.take_date(clock, delay)
+            self._schedule = None if schedule is None else Schedule(schedule, now)
+            self.take_date(delay)
 
-    def take_date(self, clock: Clock, delay: ScheduleDelay) -> None:
-        """Make the next date of the schedule the one that is due."""
+    def take_date(self, delay: ScheduleDelay) -> None:
+        """Move on to the next date of the schedule."""
         self._date = self._schedule.next() if self._schedule else None
-        self.due = self._due_at(clock, delay)
+        self.due = self._due_at(delay)
         self.version += 1
 
-    def delay(self, clock: Clock, delay: ScheduleDelay) -> None:
-        """Apply another delay to the date that is due."""
-        self.due = max(self._due_at(clock, delay), clock.now())
+    def delay(self, now: datetime, delay: ScheduleDelay) -> None:
+        """Apply another random delay to the next date."""
+        self.due = max(self._due_at(delay), now)
         self.version += 1
 
-    def _due_at(self, clock: Clock, delay: ScheduleDelay) -> float:
+    def _due_at(self, delay: ScheduleDelay) -> datetime:
         if self._date is None:
-            return math.inf
-        return (self._date - clock.epoch).total_seconds() + delay.seconds(
-            self.tenant_id, self._date
-        )
+            return NEVER
+        return later(self._date, delay.seconds(self.tenant_id, self._date))
 
     def sort(self) -> None:
-        """Find out which runs have ended, and which one is at the front, from what they are."""
-        for run in sorted(filter(EmulatedRun.is_over, self.runs), key=_by_end):
+        """Determine from the runs which of them have ended, and which one is at the front."""
+        for run in sorted(filter(Run.is_over, self.runs), key=_by_end):
             self.last = run
             self.last_successful = run if run.has_succeeded() else self.last_successful
         going = (run for run in self.runs if not run.is_over())
         waiting = sorted(going, key=lambda run: (not run.has_appeared(), not run.is_scheduled))
         self.front, self._waiting = next(iter(waiting), None), waiting[1:]
 
-    def settle(self, now: float) -> None:
-        """Do all that time alone has done until now."""
-        while self.front is not None and (at := self.front.next_change()) <= now:
-            self.front.advance(at)
+    def settle(self, now: datetime) -> None:
+        """Advance the runs to the current date."""
+        while self.front is not None and (date := next_change(self.front)) <= now:
+            advance(self.front, date)
             if self.front.is_over():
-                self._end(self.front, at)
+                self._end(self.front, date)
 
-    def _end(self, run: EmulatedRun, at: float) -> None:
+    def _end(self, run: Run, date: datetime) -> None:
         self.last = run
         self.last_successful = run if run.has_succeeded() else self.last_successful
         self.front = min(self._waiting, key=lambda one: not one.is_scheduled, default=None)
         if self.front is not None:
             self._waiting.remove(self.front)
-            self.front.expect(at)
+            expect(self.front, date)
         self._on_end(run)
 
-    def open_run(self, *, is_scheduled: bool) -> EmulatedRun | None:
-        """Return the run of a kind that has not appeared yet, and takes more triggers."""
+    def open_run(self, *, is_scheduled: bool) -> Run | None:
+        """Return the run that has not appeared yet and still accepts triggers, if there is one."""
         runs = self._waiting if self.front is None else [*self._waiting, self.front]
         fitting = (one for one in runs if one.is_scheduled is is_scheduled)
         return next((one for one in fitting if not one.has_appeared()), None)
 
-    def add(self, run: EmulatedRun, at: float) -> EmulatedRun:
-        """Add a run; a scheduled one goes before one that has not appeared yet."""
+    def add(self, run: Run, date: datetime) -> Run:
+        """Add a run. A scheduled run overtakes one that has not appeared yet."""
         self.runs.append(run)
         is_preempted = self.front is not None and not self.front.has_appeared() and run.is_scheduled
         if self.front is not None and is_preempted:
             self._waiting.append(self.front)
         if self.front is None or is_preempted:
             self.front = run
-            run.expect(at)
+            expect(run, date)
         else:
             self._waiting.append(run)
         return run
 
-    def count_poll(self, at: float) -> None:
-        """Count a look at a run that is not over, for the one that it waits for."""
+    def count_poll(self, now: datetime) -> None:
+        """Count a poll for the run at the front."""
         if self.front is not None and self.front.polls:
-            self.front.count_poll(at)
+            count_poll(self.front, now)
             self.version += 1
-            self.settle(at)
+            self.settle(now)
 
-    def next_change(self) -> float:
-        """Return the moment when time alone makes these runs look different."""
-        return min(self.due, self.front.next_change() if self.front else math.inf)
+    def next_change(self) -> datetime:
+        """Return the date at which the runs change without a poll, or NEVER."""
+        return min(self.due, next_change(self.front) if self.front else NEVER)

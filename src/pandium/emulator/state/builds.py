@@ -35,6 +35,13 @@ class Build(Record):
     fails: bool = False
 
 
+class BuildsState(Record):
+    """The scripts of builds, and the builds that have not finished."""
+
+    scripts: list[BuildScript] = Field(default_factory=list)
+    pending: list[Build] = Field(default_factory=list)
+
+
 class Builds:
     """
     The builds of an emulator, and the scripts that they follow.

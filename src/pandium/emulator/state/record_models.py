@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     GetPydanticSchema,
@@ -20,7 +21,6 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pandium.emulator.runs.runs import DEFAULT_PHASES, KILLED_AFTER
 from pandium.emulator.state.rules import (
     Channel,
     Connected,
@@ -29,11 +29,12 @@ from pandium.emulator.state.rules import (
     Id,
     Moment,
     Object,
-    PhasesForm,
     Record,
-    SpanForm,
     TenantName,
 )
+from pandium.emulator.state.scripts import Script
+
+SUCCESSES = frozenset({"succeeded", "success", "successful", "completed"})
 
 
 def _undated() -> datetime:
@@ -192,21 +193,81 @@ class Tenant(Record):
         return self.connection_dates.get(connector, first)
 
 
-class AssignedScript(Record):
-    """How runs go: those of one tenant, of one integration, or all others; null is for ever."""
+class RunTrigger(Record):
+    """A trigger of a run."""
 
-    tenant: Id | None = None
-    integration: Id | None = None
-    appears_after: SpanForm = 0.1
-    phases: PhasesForm = Field(default_factory=lambda: list(DEFAULT_PHASES))
-    killed_after: float | None = Field(default=KILLED_AFTER, ge=0)
+    id: int
+    created_date: Moment
+    mode: str
+    source: str
+    payload: Object = Field(default_factory=dict)
 
-    @field_validator("integration")
+
+class PhaseChange(Record):
+    """A phase of a run, and the date at which it began."""
+
+    date: Moment
+    phase: str = Field(min_length=1)
+
+
+class Run(Record):
+    """
+    A run, and how far it has come.
+
+    `step` is the number of phases of the script that have begun. The present one lasts `until` a
+    date, or for a number of `polls`. `phase` is the status of the triggers, or None for 404.
+    """
+
+    model_config = ConfigDict(frozen=False)
+
+    id: Id
+    mode: str
+    triggers: list[RunTrigger] = Field(min_length=1)
+    started_date: Moment | None = None
+    completed_date: Moment | None = None
+    tenant_id: Id
+    integration_id: Id
+    is_scheduled: Hidden[bool] = False
+    script: Hidden[Script] = Field(default_factory=Script)
+    step: Hidden[int] = Field(default=0, ge=0)
+    history: Hidden[list[PhaseChange]] = Field(default_factory=list)
+    phase: Hidden[str | None] = None
+    until: Hidden[Moment | None] = None
+    polls: Hidden[int] = Field(default=0, ge=0)
+
+    @field_validator("step")
     @classmethod
-    def _is_the_only_subject(cls, integration: int | None, given: ValidationInfo) -> int | None:
-        if integration is not None and given.data.get("tenant") is not None:
-            raise PydanticCustomError("subject", "give a tenant or an integration, not both")
-        return integration
+    def _is_in_the_script(cls, step: int, given: ValidationInfo) -> int:
+        if "script" in given.data and step > len(given.data["script"].phases):
+            raise PydanticCustomError("value_error", "is more than the script has phases")
+        return step
+
+    @field_validator("history")
+    @classmethod
+    def _agrees_with_the_dates(
+        cls, history: list[PhaseChange], given: ValidationInfo
+    ) -> list[PhaseChange]:
+        has_started = given.data.get("started_date") is not None
+        if bool(history) is not has_started or (given.data.get("step") == 0) is has_started:
+            msg = "a run has a history, a step and a started_date once it has started, not before"
+            raise PydanticCustomError("value_error", msg)
+        if given.data.get("completed_date") is not None and not history:
+            raise PydanticCustomError("value_error", "a completed run has a history")
+        if history != sorted(history, key=lambda change: change.date):
+            raise PydanticCustomError("value_error", "must be in the order of the dates")
+        return history
+
+    def has_appeared(self) -> bool:
+        """Return whether the API shows it."""
+        return self.started_date is not None
+
+    def is_over(self) -> bool:
+        """Return whether it has ended."""
+        return self.completed_date is not None
+
+    def has_succeeded(self) -> bool:
+        """Return whether its last phase is a success."""
+        return self.history[-1].phase.casefold() in SUCCESSES
 
 
 class Upstream(Record):

@@ -1,9 +1,7 @@
 """The base class of all records, and the rules for the values of their fields."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -16,13 +14,11 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pandium.emulator.runs.scripts import Phase, Polls, Span
 from pandium.emulator.state.errors import Problem
 
 T = TypeVar("T")
@@ -117,48 +113,6 @@ def _validate_connected(given: object) -> bool | list[str]:
     raise PydanticCustomError("value_error", "must be true, false, or the names of connectors")
 
 
-def parse_span(given: object) -> Span:
-    """Read how long something lasts: seconds, looks, or null for ever."""
-    if given is None:
-        return math.inf
-    if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
-        return given
-    if isinstance(given, Mapping) and list(given) == ["polls"]:
-        with suppress(ValueError):
-            return Polls(given["polls"])
-    raise PydanticCustomError(
-        "span", "must be seconds, zero or more, or {polls}, or null for ever", {"polls": POLLS}
-    )
-
-
-POLLS = '{"polls": 3}'
-SPAN = {
-    "anyOf": [
-        {"type": "number", "minimum": 0},
-        {
-            "type": "object",
-            "properties": {"polls": {"type": "integer", "minimum": 0}},
-            "required": ["polls"],
-            "additionalProperties": False,
-        },
-        {"type": "null"},
-    ]
-}
-SpanForm = Annotated[Any, PlainValidator(parse_span), WithJsonSchema(SPAN)]
-PhaseName = Annotated[str, Field(min_length=1)]
-PhaseForm = Annotated[tuple[PhaseName | None, SpanForm], Field(strict=False)]
-
-
-def validate_phases(phases: list[Phase]) -> list[Phase]:
-    """Refuse phases that begin with none."""
-    if phases[0][0] is None:
-        raise PydanticCustomError("word", "must begin with a word; before it is appears_after")
-    return phases
-
-
-PhasesForm = Annotated[list[PhaseForm], Field(min_length=1), AfterValidator(validate_phases)]
-
-
 Object = dict[str, Any]
 Id = Annotated[int, Field(ge=1)]
 Channel = Literal["Latest", "Default"]
@@ -173,7 +127,7 @@ Connected = Annotated[
 
 
 def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Find what is wrong with a JSON schema, which may refer only to itself."""
+    """Yield the errors in a JSON schema, which may refer only to itself."""
     if schema is not None:
         from pandium.emulator.state.json_schemas import find_schema_errors  # noqa: PLC0415 - most records have no schema
 
@@ -183,7 +137,7 @@ def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Pr
 def data_problems(
     data: Mapping[str, Any], schema: Mapping[str, Any] | None, *place: str
 ) -> Iterator[Problem]:
-    """Find where data does not fit a JSON schema."""
+    """Yield where data does not fit a JSON schema."""
     if schema is not None:
         from pandium.emulator.state.json_schemas import find_data_errors  # noqa: PLC0415 - as above
 

@@ -7,15 +7,12 @@ was due while no emulator was running has happened by the time the state is load
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from pydantic import Field
 
-from pandium.emulator.runs.clock import Clock
-from pandium.emulator.runs.emulated_run import EmulatedRun
-from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import (
     add_first_releases,
     add_integration,
@@ -23,19 +20,11 @@ from pandium.emulator.state.adding import (
     add_tenant,
     integration_problems,
 )
-from pandium.emulator.state.builds import Builds
+from pandium.emulator.state.builds import BuildsState
 from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
-from pandium.emulator.state.record_models import (
-    AssignedScript,
-    Integration,
-    Release,
-    Tenant,
-    Upstream,
-)
+from pandium.emulator.state.record_models import Integration, Release, Run, Tenant, Upstream
 from pandium.emulator.state.rules import Moment, Record
-from pandium.emulator.state.run_snapshots import run_data, run_of, run_problems
-from pandium.emulator.state.script_snapshots import scripts_data
-from pandium.emulator.state.snapshot_models import BuildsState, RunState
+from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.store import Store
 
 R = TypeVar("R", Integration, Release, Tenant)
@@ -49,45 +38,29 @@ class EmulatorState(Record):
     integrations: list[Integration] = Field(default_factory=list)
     releases: list[Release] = Field(default_factory=list)
     tenants: list[Tenant] = Field(default_factory=list)
-    runs: list[RunState] = Field(default_factory=list)
-    scripts: list[AssignedScript] = Field(default_factory=list)
+    runs: list[Run] = Field(default_factory=list)
+    scripts: list[Script] = Field(default_factory=list)
     upstreams: list[Upstream] = Field(default_factory=list)
     builds: BuildsState = Field(default_factory=BuildsState)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state that has been checked as a whole."""
+    """A valid state, and a store with its records."""
 
+    state: EmulatorState
     store: Store
-    runs: Sequence[EmulatedRun]
-    scripts: Sequence[AssignedScript]
-    upstreams: Sequence[Upstream]
-    builds: BuildsState
 
 
-def dump(store: Store, runs: Runs, upstreams: Iterable[Upstream], builds: Builds) -> dict[str, Any]:
-    """Return the complete state of an emulator, ready for JSON."""
-    state = {
-        "pandium_emulator_state": EmulatorState().pandium_emulator_state,
-        "saved_at": store.now(),
-        "integrations": list(store.integrations.values()),
-        "releases": list(store.releases.values()),
-        "tenants": list(store.tenants.values()),
-        "runs": [run_data(one, store.clock) for one in runs.all()],
-        "scripts": scripts_data(runs),
-        "upstreams": list(upstreams),
-        "builds": {"scripts": builds.scripts, "pending": builds.pending},
-    }
+def to_data(state: EmulatorState) -> dict[str, Any]:
+    """Return a state as data that is ready for JSON."""
     data: dict[str, Any] = msgspec.to_builtins(state, enc_hook=dict)
     return data
 
 
-def read_snapshot(data: Any, clock: Clock) -> Snapshot:
+def read_snapshot(data: Any, now: Callable[[], datetime]) -> Snapshot:
     """
     Return the snapshot that a seed or a saved state describes.
-
-    Time never goes back: a clock that is behind the date of a saved state is put forward to it.
 
     :raises ValueError: names the place of what is invalid.
     """
@@ -95,12 +68,10 @@ def read_snapshot(data: Any, clock: Clock) -> Snapshot:
         sections = ", ".join(list(EmulatorState.model_fields)[2:])
         raise Refused([Problem(("seed",), f"must be an object with {sections}", data)])
     state = validate(EmulatorState, dict(data))
-    store = Store(clock)
+    store = Store(now)
     _add_records(store, state)
     refuse_if(*_reference_problems(state, store))
-    clock.epoch += max((state.saved_at or clock.wall()) - clock.wall(), timedelta())
-    runs = [run_of(one, clock) for one in sorted(state.runs, key=lambda run: run.id)]
-    return Snapshot(store, runs, state.scripts, state.upstreams, state.builds)
+    return Snapshot(state, store)
 
 
 def _add_records(store: Store, state: EmulatorState) -> None:
@@ -144,14 +115,14 @@ def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]
         for number, trigger in enumerate(run.triggers)
     )
     for index, run in enumerate(state.runs):
-        for problem in (*run_problems(run), *_of_run(run, store)):
+        for problem in _of_run(run, store):
             yield replace(problem, loc=("runs", index, *problem.loc))
     for index, build in enumerate(state.builds.pending):
         for problem in integration_problems(store, build.integration_id):
             yield replace(problem, loc=("builds", "pending", index, *problem.loc))
 
 
-def _of_run(run: RunState, store: Store) -> Iterator[Problem]:
+def _of_run(run: Run, store: Store) -> Iterator[Problem]:
     yield from integration_problems(store, run.integration_id)
     if run.tenant_id not in store.tenants:
         yield Problem(("tenant_id",), "no tenant has this id", run.tenant_id)
