@@ -1,4 +1,4 @@
-"""Triggers and runs, brought up to date whenever somebody asks."""
+"""All triggers and runs, which advance whenever they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ ALL: Subject = (None, None)
 
 
 class Runs:
-    """All runs of an emulator, and the scripts that they follow."""
+    """All runs of an emulator, and the scripts that control them."""
 
     def __init__(self, clock: Clock, lock: RLock) -> None:
         self._clock = clock
@@ -36,18 +36,18 @@ class Runs:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts of tenants, of integrations, and of all others."""
+        """The scripts for individual tenants and integrations, and the default script."""
         with self._lock:
             return list(self._scripts.values())
 
     def all(self) -> list[Run]:
-        """Return all runs by id, those that have not appeared too."""
+        """Return all runs in the order of their ids, including those that have not appeared."""
         with self._lock:
             self.settle()
             return list(self._by_id.values())
 
     def settle(self) -> None:
-        """Bring all runs up to date."""
+        """Advance all runs to the current date."""
         with self._lock:
             now = self._clock.wall()
             for queue in self._queues.values():
@@ -79,14 +79,15 @@ class Runs:
     @takes_fields(Script, "tenant")
     def script(self, script: Script) -> None:
         """
-        Set how new runs proceed: those of a tenant, of an integration, or all others.
+        Set the script of a tenant, of an integration, or of all others. It applies to new runs.
 
         The arguments are the fields of a `Script`. All are optional:
 
-        - `tenant` or `integration`: the id of the one whose runs follow the script.
+        - `tenant` or `integration`: the id of the tenant or integration. Without either, the script
+          becomes the default.
         - `appears_after`: the seconds from the trigger, or from the end of the run before it, until
           the run appears; 0.1 by default. A scheduled run appears at once.
-        - `phases`: pairs of a status and the seconds that it lasts. During a phase whose status is
+        - `phases`: pairs of a status and its duration in seconds. During a phase whose status is
           `None`, the API responds with 404. The run ends with the last phase and keeps its status.
         - `killed_after`: the seconds after which a run that has not ended is killed, with the
           status "Failed (Timeout)"; 600 by default.
@@ -94,12 +95,13 @@ class Runs:
         Instead of seconds, `appears_after` and phases accept a number of polls, such as `Polls(3)`.
         A time of `math.inf` or `None` never ends.
 
-        :raises ValueError: names the place of what is invalid, such as `phases[0][1]`.
+        :raises ValueError: if an argument is invalid. The message starts with its location, such as
+            `phases[0][1]`.
         """
         self.set_script(script)
 
     def set_script(self, script: Script) -> None:
-        """Set a script."""
+        """Add a script, or replace the one for the same tenant or integration."""
         with self._lock:
             for queue in self._queues.values():
                 self._settle(queue)
@@ -112,22 +114,22 @@ class Runs:
 
     def remove_script(self, *, tenant: int | None = None, integration: int | None = None) -> None:
         """
-        Remove the script of a tenant or of an integration. Runs that exist keep it.
+        Remove the script of a tenant or integration. Existing runs keep it.
 
         :param tenant: the id of the tenant.
         :param integration: the id of the integration, instead of a tenant.
-        :raises LookupError: there is no such script.
-        :raises ValueError: neither or both are specified.
+        :raises LookupError: if there is no such script.
+        :raises ValueError: if neither or both are specified.
         """
         if (tenant is None) == (integration is None):
-            raise ValueError("tenant, integration: specify one of them")
+            raise ValueError("tenant, integration: exactly one of them must be specified")
         noun = f"integration {integration}" if tenant is None else f"tenant {tenant}"
         with self._lock:
             if self._scripts.pop((tenant, integration), None) is None:
                 raise LookupError(f"{noun} has no script")
 
     def schedule(self, tenant: Tenant, schedule: str | None) -> None:
-        """Let a tenant's runs begin by a cron string from now on, or by none."""
+        """Set or remove the cron schedule of a tenant."""
         with self._lock:
             queue = self._queues.get(tenant.id)
             if queue is not None or schedule is not None:
@@ -140,13 +142,13 @@ class Runs:
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+        Delay each scheduled run by a random number of seconds, as the vendor may do.
 
-        Unless this is called, runs start on the minute.
+        By default, scheduled runs start on the minute.
 
         :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
-        :param seed: the delay of a run depends only on the seed, the tenant and the date.
-        :raises ValueError: names the invalid argument.
+        :param seed: the seed. With the same seed, a tenant's run has the same delay at each date.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         delay = ScheduleDelay(within, seed)
         with self._lock:
@@ -158,7 +160,7 @@ class Runs:
     def trigger(
         self, tenant: Tenant, *, mode: str, source: str, payload: Mapping[str, Any] | None
     ) -> RunTrigger:
-        """Take a trigger: into a run that has not appeared yet, or into a new one."""
+        """Add a trigger to a run that has not appeared yet, or to a new run."""
         with self._lock:
             queue = self._queue_of(tenant)
             trigger = RunTrigger(
@@ -177,7 +179,7 @@ class Runs:
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
-        """Bring a queue up to date: what was due by its schedule, in order, and what has ended."""
+        """Advance a queue to the current date, and add the runs that its schedule has started."""
         now = self._clock.wall()
         while queue.due <= now:
             queue.settle(queue.due)
@@ -211,7 +213,7 @@ class Runs:
         return next(self._scripts[key] for key in keys if key in self._scripts)
 
     def status(self, trigger_id: str) -> str | None:
-        """Look at a trigger: return its run's word, or None as long as there is none."""
+        """Poll a trigger. Return the status of its run, or None if the API responds with 404."""
         with self._lock:
             run = self._by_trigger.get(trigger_id)
             if run is None:
@@ -223,12 +225,12 @@ class Runs:
             return phase
 
     def tenant_of(self, trigger_id: str) -> int | None:
-        """Return the tenant that a trigger is for, or None if there is no such trigger."""
+        """Return the id of a trigger's tenant, or None if the trigger is unknown."""
         run = self._by_trigger.get(trigger_id)
         return run.tenant_id if run is not None else None
 
     def find(self, run_id: int) -> Run | None:
-        """Return a run that has appeared."""
+        """Return a run, or None if it does not exist or has not appeared."""
         with self._lock:
             run = self._by_id.get(run_id)
             if run is None:
@@ -237,19 +239,19 @@ class Runs:
             return run if run.has_appeared() else None
 
     def of(self, tenant: int) -> list[Run]:
-        """Return the runs of a tenant that have appeared, by id."""
+        """Return a tenant's runs that have appeared, in the order of their ids."""
         with self._lock:
             queue = self._queues.get(tenant)
             runs = self._settle(queue).runs if queue else ()
             return [run for run in runs if run.has_appeared()]
 
     def version(self, tenant: int) -> int:
-        """Return a number that is another one once something but time has changed the runs."""
+        """Return a number that changes whenever a tenant's runs change other than by time."""
         queue = self._queues.get(tenant)
         return queue.version if queue else 0
 
     def summary(self, tenant: int) -> tuple[dict[str, Run | None], datetime]:
-        """Return the runs in a tenant's status, and the date until which they are the same."""
+        """Return the runs in a tenant's status, and the date at which they change next."""
         with self._lock:
             if tenant not in self._queues:
                 return dict.fromkeys(RUN_FIELDS), NEVER
