@@ -82,7 +82,7 @@ def test_a_failure_shows_the_requests_that_it_is_about(api: Api) -> None:
     assert first == "triggers of tenant 1: 2, not 1"
     assert [line.partition(" by ")[0] for line in lines] == [
         "  POST /v2/tenants/1/sync?mode=normal -> 503",
-        "  POST /v2/tenants/1/sync?mode=normal -> 202 (carried out)",
+        "  POST /v2/tenants/1/sync?mode=normal -> 202 (executed)",
     ]
     assert "by Status(status=503, after_work=True" in lines[0]
     assert KEY not in text
@@ -147,7 +147,7 @@ def test_errors_are_told_from_runs_that_are_not_yet_there(api: Api) -> None:
     assert failure(api.emulator.assert_no_errors).splitlines() == [
         "requests that failed: 2, not 0",
         "  GET /v2/tenants/9/metadata -> 404",
-        "  GET /v2/tenants -> no answer by Reset(after_work=False)",
+        "  GET /v2/tenants -> no response by Reset(after_work=False)",
     ]
 
 

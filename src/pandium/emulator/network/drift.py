@@ -1,4 +1,4 @@
-"""Drift: what others change while a client works, such as between the pages of a listing."""
+"""Changes to the emulator's records at specific requests, for example between two pages."""
 
 import inspect
 import logging
@@ -28,17 +28,17 @@ Timing = Literal["before", "after"]
 log = logging.getLogger("pandium.emulator")
 
 
-class ChangeFailed(Exception):  # noqa: N818 - it says of which change
-    """A change that could not be made."""
+class ChangeFailed(Exception):  # noqa: N818 - the name states what failed
+    """A change that raised an exception."""
 
 
 class Drift:
     """
-    Changes before or after certain requests.
+    Changes that are made before or after certain requests.
 
-    A change is any callable without arguments, such as `lambda: emulator.archive_tenant(7)`, or
-    one that `archive`, `insert` and `resort` make. It is called in the emulator's own thread and
-    holds up all requests until it returns.
+    A change is a function without arguments, such as `lambda: emulator.archive_tenant(7)`. The
+    methods `archive`, `insert` and `resort` return common changes. Changes are called in the
+    emulator's thread, and block all requests until they return.
     """
 
     def __init__(self, store: Store, clock: Clock, lock: RLock) -> None:
@@ -52,11 +52,12 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change when a request has come, before any work is done for it.
+        Make a change before a request is executed, and return a handle.
 
-        The arguments and the handle are those of `Faults.add`.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param operation: as in `Faults.add`.
+        :param change: the change.
+        :param options: as in `Faults.add`.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._before.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -66,12 +67,14 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change when the work for a request is done, before its answer is sent.
+        Make a change after a request has been executed, and return a handle.
 
-        What the answer says is from before the change. The arguments and the handle are those of
-        `Faults.add`.
+        The change is made before the response is sent, but the response does not reflect it.
 
-        :raises ValueError: names the argument that cannot be used.
+        :param operation: as in `Faults.add`.
+        :param change: the change.
+        :param options: as in `Faults.add`.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._after.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -79,9 +82,11 @@ class Drift:
 
     def archive(self, count: int = 1, *, seed: int | None = None) -> Change:
         """
-        Return a change that archives the oldest tenants, or with a seed any.
+        Return a change that archives tenants.
 
-        :raises ValueError: names the argument that cannot be used.
+        :param count: the number of tenants, 1 by default.
+        :param seed: archive random tenants instead of the oldest ones.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
@@ -99,10 +104,11 @@ class Drift:
         """
         Return a change that adds tenants.
 
-        They have the next ids, and so come last in a listing that is sorted by nothing else; or,
-        with `at_front`, ids below those of all others, as long as there are such.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param count: the number of tenants, 1 by default.
+        :param at_front: assign ids that are lower than all others, so that the tenants are listed
+            first. By default, they get the next higher ids and are listed last.
+        :param integration_id: the integration of the tenants, 1 by default.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         with self._lock:
@@ -122,11 +128,10 @@ class Drift:
 
     def resort(self, sort_by: str | None = None) -> Change:
         """
-        Return a change of the order of tenants that are listed without `sort_by`.
+        Return a change of the default order of tenants, which applies without `sort_by`.
 
-        It is the order given, such as "name__DESC", or that of before turned round.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param sort_by: the new order, such as "name__DESC". By default, the order is reversed.
+        :raises ValueError: if the order is invalid.
         """
         parse_window(0, 1, sort_by, SORTABLE)
 
@@ -149,11 +154,11 @@ class Drift:
         return len(self._before) + len(self._after)
 
     def apply_before(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due before a request, or raise ChangeFailed."""
+        """Make the changes that are due before a request is executed."""
         _apply("before", self._before.take_due(operation, tenant))
 
     def apply_after(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due after a request, or raise ChangeFailed."""
+        """Make the changes that are due after a request was executed."""
         _apply("after", self._after.take_due(operation, tenant))
 
     def _ids(self, count: int, *, at_front: bool) -> list[int | None]:
@@ -161,7 +166,7 @@ class Drift:
         if not at_front or lowest is None:
             return [None] * count
         if lowest <= count:
-            raise ValueError(f"count: there are {lowest - 1} ids below all others, not {count}")
+            raise ValueError(f"count: only {lowest - 1} lower ids are free, not {count}")
         return list(range(lowest - 1, lowest - 1 - count, -1))
 
 
@@ -175,12 +180,12 @@ def _apply(moment: str, due: list[RequestRule[Change]]) -> None:
         try:
             rule.action()
         except Exception as error:
-            place = f"the change of drift.{moment}({rule.condition.operation!r}, …)"
+            place = f"the change in drift.{moment}({rule.condition.operation!r}, …)"
             log.exception("%s failed", place)
             raise ChangeFailed(f"{place} failed: {error!r}") from error
 
 
 def _validate_change(change: Change) -> Change:
     if not callable(change) or inspect.iscoroutinefunction(change):
-        raise ValueError(f"change: must be a callable that is no coroutine function: {change!r}")
+        raise ValueError(f"change: must be a function that is not async, not {change!r}")
     return change

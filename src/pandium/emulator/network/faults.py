@@ -1,4 +1,4 @@
-"""Faults: what may go wrong with a request between a client and the service."""
+"""Faults that an emulator injects into requests and responses."""
 
 import asyncio
 import math
@@ -33,9 +33,10 @@ TEXT = re.compile(r"[\t\x20-\x7e]*")
 @dataclass(frozen=True, slots=True)
 class Latency:
     """
-    Wait, then go on: with the next fault that is due, or as if nothing had been.
+    A delay before the request is executed or another fault is applied.
 
-    `seconds` are seconds of the wall, whatever the emulator's clock does.
+    :param seconds: the delay in seconds of real time, regardless of the emulator's clock.
+    :raises ValueError: if the number of seconds is negative or not finite.
     """
 
     seconds: float
@@ -44,7 +45,7 @@ class Latency:
         validate_seconds("seconds", self.seconds)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Wait."""
+        """Wait for the delay."""
         with exchange.connection.idle():
             await asyncio.sleep(self.seconds)
 
@@ -52,9 +53,13 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class Status:
     """
-    Respond with a status of failure, such as 503, before or after the work is done.
+    An error response.
 
-    The body is a message in JSON, unless there is another in `body`.
+    :param status: the status code, from 400 to 599.
+    :param after_work: execute the request before sending the error.
+    :param body: the body, by default a JSON object with a message.
+    :param headers: additional headers.
+    :raises ValueError: if the status or a header is invalid.
     """
 
     status: int
@@ -67,10 +72,10 @@ class Status:
             raise ValueError(f"status: must be 400 to 599, not {self.status}")
         for name, value in self.headers.items():
             if not TOKEN.fullmatch(name) or not TEXT.fullmatch(value):
-                raise ValueError(f"headers: {name!r} or its value {value!r} cannot be sent")
+                raise ValueError(f"headers: {name!r}: {value!r} is not a valid HTTP header")
 
     async def apply(self, exchange: Exchange) -> None:
-        """Respond with the status."""
+        """Send the error response."""
         if self.after_work:
             await exchange.execute()
         await exchange.respond(_error_response(self.status, self.body, self.headers))
@@ -79,10 +84,11 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    Respond with 429 before any work is done, with a `Retry-After` or without.
+    A response with status 429. The request is not executed.
 
-    `retry_after` are seconds; with `as_date` the header has the date by the emulator's clock,
-    rounded up to a whole second.
+    :param retry_after: the value of the `Retry-After` header in seconds. None omits the header.
+    :param as_date: send the header as a date of the emulator's clock, rounded up to a whole second.
+    :raises ValueError: if the number of seconds is invalid, or missing although `as_date` is set.
     """
 
     retry_after: int | None = None
@@ -92,10 +98,10 @@ class RateLimit:
         if self.retry_after is not None:
             validate_count("retry_after", self.retry_after, 0)
         elif self.as_date:
-            raise ValueError("retry_after: must be given, since as_date is")
+            raise ValueError("retry_after: must be specified if as_date is set")
 
     async def apply(self, exchange: Exchange) -> None:
-        """Respond with 429."""
+        """Send the response."""
         headers = {} if self.retry_after is None else {"retry-after": self._value(exchange.clock)}
         await exchange.respond(_error_response(HTTPStatus.TOO_MANY_REQUESTS, None, headers))
 
@@ -108,12 +114,16 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Break the connection off without an answer, before or after the work is done."""
+    """
+    A reset connection instead of a response.
+
+    :param after_work: execute the request before resetting the connection.
+    """
 
     after_work: bool = field(default=False, kw_only=True)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         if self.after_work:
             await exchange.execute()
         await exchange.reset()
@@ -121,31 +131,36 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Do the work, send the head and half of the body, and then nothing until the client leaves."""
+    """A response that stops after half of the body. The connection stays open."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send half of the answer, and wait."""
+        """Execute the request, send half of the response, and wait for the client to disconnect."""
         await exchange.respond_half(await exchange.execute(), closes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Do the work, send half of the body that Content-Length promises, and close."""
+    """A response that ends before the number of bytes in its Content-Length header."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send half of the answer, and close."""
+        """Execute the request, send half of the response, and close the connection."""
         await exchange.respond_half(await exchange.execute(), closes=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Respond with 200 and a body that is not JSON, before or after the work."""
+    """
+    A response with status 200 and a body that is not JSON.
+
+    :param body: the body.
+    :param after_work: execute the request before responding.
+    """
 
     body: bytes = INVALID_JSON
     after_work: bool = field(default=False, kw_only=True)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Respond with garbage."""
+        """Send the response."""
         if self.after_work:
             await exchange.execute()
         await exchange.respond(BufferedResponse(HTTPStatus.OK, self.body))
@@ -153,10 +168,10 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """Respond with 200 and an HTML page, as a proxy that requires a login, without any work."""
+    """The login page of a proxy with status 200. The request is not executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Respond with the page."""
+        """Send the page."""
         await exchange.respond(
             BufferedResponse(HTTPStatus.OK, PAGE, ((b"content-type", b"text/html"),))
         )
@@ -169,9 +184,10 @@ class Faults:
     """
     The faults of an emulator.
 
-    They stand in front of the API, even of the check of the key. They are tried in the order in
-    which they were added; of those that are due the first one is applied, and those behind it do
-    not count the request. A `Latency` is applied beside another fault.
+    Faults are applied before anything else, including the check of the API key. They are evaluated
+    in the order in which they were added. The first one that applies to a request determines the
+    response, and later ones do not count the request. Only `Latency` can be combined with another
+    fault.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -182,14 +198,17 @@ class Faults:
         self, operation: str | None, fault: Fault, **options: Unpack[RuleOptions]
     ) -> RequestRule[Fault]:
         """
-        Let a fault happen at requests of an operation, and return a handle of it.
+        Add a fault, and return a handle.
 
-        The handle's `hits` is how often it has happened; its `remove()` ends it.
+        The `hits` attribute of the handle counts how often the fault has occurred. Its `remove`
+        method removes the fault.
 
-        :param operation: a name as in the client, such as "tenants.sync"; or a method and path,
-            such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
-        :param options: which of them: `after`, `every`, `probability`, `seed`, `times`, `tenant`.
-        :raises ValueError: names the argument that cannot be used.
+        :param operation: the name of an operation, such as "tenants.sync", or its method and path,
+            such as "GET /v2/tenants/{tenant_id}/runs". None selects all operations.
+        :param fault: the fault, such as `Status(503)`.
+        :param options: a selection of the requests: `after`, `every`, `probability`, `seed`,
+            `times` and `tenant`. See `RuleOptions`.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._rules.add(RequestRule(_validate_fault(fault), Condition(operation, **options)))
 
@@ -197,13 +216,14 @@ class Faults:
         self, seconds: float | None = None, fault: Fault | None = None
     ) -> RequestRule[Fault]:
         """
-        Let no request through, and return a handle that ends it by `remove()`.
+        Start an outage, and return a handle. Its `remove` method ends the outage.
 
-        It goes before all other faults. The port stays open: each request is answered by `fault`,
-        a reset connection unless it is another, such as `Status(503)`.
+        The fault applies to every request and takes precedence over all other faults. The port
+        stays open.
 
-        :param seconds: when it ends by itself, by the emulator's clock.
-        :raises ValueError: names the argument that cannot be used.
+        :param seconds: the duration on the emulator's clock, unlimited by default.
+        :param fault: the fault, such as `Status(503)`. By default, connections are reset.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         ends_at = math.inf
         if seconds is not None:
@@ -214,18 +234,18 @@ class Faults:
         return self._rules.add(rule, is_first=True)
 
     def rules(self) -> list[RequestRule[Fault]]:
-        """Return the handles of all faults that have not been removed, in the order of adding."""
+        """Return the handles of all faults that have not been removed, oldest first."""
         return self._rules.all()
 
     def clear(self) -> None:
-        """End all faults."""
+        """Remove all faults."""
         self._rules.clear()
 
     def __len__(self) -> int:
         return len(self._rules)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Apply the faults that are due for a request, up to one that responds to it."""
+        """Apply the faults that are due for a request. At most one of them responds."""
         if not self._rules:
             return
         for rule in self._rules.take_due(exchange.operation, exchange.tenant, _produces_response):
@@ -242,7 +262,7 @@ def _validate_fault(fault: Fault) -> Fault:
     if isinstance(fault, Fault):
         return fault
     known = ", ".join(one.__name__ for one in Fault.__args__)
-    raise ValueError(f"fault: must be a value of {known}, not {fault!r}")
+    raise ValueError(f"fault: must be an instance of {known}, not {fault!r}")
 
 
 def _error_response(

@@ -1,4 +1,4 @@
-"""A server in a thread of its own, on loopback sockets that are bound beforehand."""
+"""An HTTP server in a background thread, on loopback sockets that are already bound."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
 MAX_STOP_SECONDS = 5.0
-# Of a connection that is being closed a client cannot know whether it carried its request out.
-# So no idle one is closed while a test, on a machine however busy, may still use it.
+# If the server closed an idle connection just as a client reused it, the client could not know
+# whether its request was executed. This is longer than any test, even on a busy machine.
 KEEP_ALIVE = 300
 CONNECTION = "pandium.emulator.connection"
-# Closing sends a reset; Windows has shorter numbers there.
+# The value of SO_LINGER with which closing a socket resets the connection.
 NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 def bind(port: int) -> socket.socket:
-    """Bind a loopback port; 0 lets the system pick one."""
-    # asyncio turns Nagle's delays off only for sockets whose protocol is named.
+    """Bind a loopback port. With 0, the system assigns one."""
+    # asyncio sets TCP_NODELAY only if the protocol is specified.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,24 +36,25 @@ def bind(port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise OSError(
-            error.errno, f"port {port} of {HOST} cannot be used: {error.strerror}"
+            error.errno, f"cannot listen on port {port} of {HOST}: {error.strerror}"
         ) from None
     return sock
 
 
-# From the accept of a connection to the protocol that knows of it.
+# The number of loop turns from accepting a connection to its entry in the server's list.
 TURNS_OF_ACCEPT = 2
 
-# What waits on purpose, and where.
+# The requests that wait on purpose, and the transports of their connections.
 IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
 
 
 class Connection:
     """
-    What a request came on, for faults below HTTP.
+    The connection of a request, for faults below HTTP.
 
-    It is found among those that uvicorn has open, by its addresses: ASGI shows no transport, and
-    uvicorn's protocols have nothing else in common. A client that has left has none.
+    ASGI does not expose the transport, and uvicorn's protocols differ. The connection is therefore
+    looked up by its addresses among those that uvicorn has open. If the client has disconnected,
+    there are no transports.
     """
 
     def __init__(self, transports: Sequence[asyncio.Transport], idle: IdleTasks) -> None:
@@ -61,21 +62,21 @@ class Connection:
         self._idle = idle
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         for transport in self._transports:
             raw: socket.socket = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             transport.abort()
 
     def close(self) -> None:
-        """End the connection behind what has been written."""
+        """Close the connection once all data has been sent."""
         for transport in self._transports:
             transport.close()
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
-        """Let the server end what stands in this block at once, when it ends itself."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
+        """Return a context manager for waits that the server cancels immediately when it stops."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request has a task
         self._idle[task] = self._transports
         try:
             yield
@@ -85,9 +86,9 @@ class Connection:
 
 class LoopbackServer(uvicorn.Server):
     """
-    A uvicorn server that sleeps until it is told to end, instead of looking every tenth.
+    A uvicorn server that waits for an event instead of checking ten times a second.
 
-    In the scope of each request stands a callable that finds its `Connection`.
+    The scope of each request contains a function that returns its `Connection`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -101,7 +102,7 @@ class LoopbackServer(uvicorn.Server):
             loop="asyncio",
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
-            date_header=False,  # the emulator's clock need not show the real date
+            date_header=False,  # the emulator adds the date of its own clock
         )
         super().__init__(config)
         self.ready = threading.Event()
@@ -117,25 +118,25 @@ class LoopbackServer(uvicorn.Server):
         return Connection(found, self._idle)
 
     def end(self) -> None:
-        """End the server, from any thread."""
+        """Stop the server. Thread-safe."""
         self.should_exit = True
         self._loop.call_soon_threadsafe(self._ending.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and let it be known."""
+        """Start listening."""
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         await super().startup(sockets)
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """Keep the Date header right until the end."""
+        """Run until the server is stopped."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), TICK)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close what is idle, give the rest a moment, then cut it off."""
+        """Close idle connections, wait briefly for the others, then abort them."""
         await self._stop_accepting()
         await self._abort_connections(
             [one for found in self._idle.values() for one in found], self._idle
@@ -151,8 +152,8 @@ class LoopbackServer(uvicorn.Server):
             sock.close()
 
     async def _stop_accepting(self) -> None:
-        # asyncio leaves the sockets open that it is accepting when a server is closed: so stop to
-        # listen first, then give those the turns of the loop until the server knows of them.
+        # When asyncio closes a server, it does not close connections that are being accepted. Stop
+        # listening first, then run the loop until all of them are in the server's list.
         for server in self.servers:
             for sock in server.sockets:
                 self._loop.remove_reader(sock.fileno())
@@ -165,7 +166,7 @@ class LoopbackServer(uvicorn.Server):
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
     ) -> None:
         _abort(transports)
-        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
+        await asyncio.sleep(0)  # the protocols have noticed, and send no more responses
         tasks = list(tasks)
         for task in tasks:
             task.cancel()
@@ -182,7 +183,7 @@ def _ends(transport: asyncio.Transport) -> tuple[object, object]:
 
 
 class BackgroundWorker(Protocol):
-    """Work in the event loop of the servers that goes on until it is told to end."""
+    """A task in the event loop of the servers that runs until it is told to end."""
 
     async def run(self) -> None: ...  # noqa: D102 - described above
 
@@ -191,9 +192,9 @@ class BackgroundWorker(Protocol):
 
 class ServerThread:
     """
-    A thread with an event loop, in which any number of servers run.
+    A thread with an event loop, in which any number of servers can run.
 
-    Where what somebody else wrote holds the event loop up, it is left behind after some seconds.
+    If a user's handler blocks the event loop, the thread is abandoned after a few seconds.
     """
 
     def __init__(self) -> None:
@@ -230,7 +231,7 @@ class ServerThread:
         await self._ending.wait()
 
     def run(self, worker: BackgroundWorker) -> Callable[[], None]:
-        """Run a worker beside the servers; return a function that ends it."""
+        """Run a worker beside the servers, and return a function that ends it."""
         done = asyncio.run_coroutine_threadsafe(worker.run(), self._loop)
 
         def stop() -> None:
@@ -240,11 +241,11 @@ class ServerThread:
         return stop
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function in the event loop, from any thread."""
+        """Call a function in the event loop. Thread-safe."""
         self._loop.call_soon_threadsafe(function)
 
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
-        """Accept connections, or raise what keeps the server from it; return what ends it."""
+        """Start a server, and return a function that stops it."""
         server = LoopbackServer(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
@@ -269,7 +270,7 @@ async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> No
     try:
         await server.serve(list(sockets))
     finally:
-        # What is still there if the event loop ends first, since somebody's handler held it up.
+        # These connections remain if the event loop ends first because a handler blocked it.
         _abort(one.transport for one in server.server_state.connections)
         for sock in sockets:
             sock.close()

@@ -1,4 +1,4 @@
-"""A record of the requests that reached an emulator."""
+"""The requests that an emulator received."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,18 +11,22 @@ MAX_TEXT = 100
 EFFECT_KEY = "pandium.emulator.effect"
 HIDDEN = frozenset({b"x-api-key", b"authorization", b"cookie"})
 
-# Operation, tenant, status.
+# The operation, tenant and status of a request.
 Kind = tuple[str | None, int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    One request and the status of its answer; the values of secret headers are left out.
+    A request and the status of its response. The values of secret headers are redacted.
 
-    The status is 0 where no answer was sent. `operation` is a name such as "tenants.list",
-    `tenant` whom the request was for, `has_effect` whether it did something to that tenant, and
-    `fault` what spoiled the answer.
+    :ivar status: the status, or 0 if no response was sent.
+    :ivar body: the body, up to 64 KiB.
+    :ivar route: the path template, or "*" if the path is unknown.
+    :ivar operation: the name of the operation, such as "tenants.list".
+    :ivar tenant: the id of the tenant that the request concerns.
+    :ivar has_effect: whether the request was executed and changed or triggered something.
+    :ivar fault: the fault that was injected, or an empty string.
     """
 
     method: str
@@ -39,19 +43,19 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """What is counted of it."""
+        """The operation, tenant and status, by which requests are counted."""
         return self.operation, self.tenant, self.status
 
     def __str__(self) -> str:
         target = f"{self.path}?{self.query}" if self.query else self.path
-        response = str(self.status) if self.status else "no answer"
+        response = str(self.status) if self.status else "no response"
         fault = f" by {self.fault}" if self.fault else ""
-        done = " (carried out)" if self.has_effect else ""
+        done = " (executed)" if self.has_effect else ""
         return f"{self.method} {_shorten(target)} -> {response}{fault}{done}"
 
 
 class RequestLog(Sequence[Request]):
-    """The last requests, oldest first, and the number of all of them by kind."""
+    """The last 10,000 requests, oldest first, and the counts of all requests."""
 
     def __init__(self, kept: int = MAX_REQUESTS) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
@@ -60,7 +64,7 @@ class RequestLog(Sequence[Request]):
         self._kinds: Counter[Kind] = Counter()
 
     def add(self, request: Request) -> None:
-        """Keep one more request."""
+        """Add a request."""
         self._requests.append(request)
         self.counts[request.method, request.route, request.status] += 1
         self._kinds[request.kind] += 1
@@ -68,14 +72,14 @@ class RequestLog(Sequence[Request]):
             self.effects[request.operation, request.tenant] += 1
 
     def clear(self) -> None:
-        """Forget all requests and their numbers."""
+        """Remove all requests, and reset the counts."""
         self._requests.clear()
         self.counts.clear()
         self.effects.clear()
         self._kinds.clear()
 
     def total(self, of_kind: Callable[[Kind], bool]) -> int:
-        """Return the number of all requests of some kinds, of those too that are not kept."""
+        """Return the number of matching requests, including those that were dropped."""
         return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:
@@ -96,7 +100,7 @@ class RequestLog(Sequence[Request]):
 
 
 def redact_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers with lower-case names, without secrets."""
+    """Return headers with lower-case names and redacted secrets."""
     return {
         name.decode("latin-1"): "***" if name in HIDDEN else value.decode("latin-1")
         for name, value in raw

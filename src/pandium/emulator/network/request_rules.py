@@ -16,14 +16,15 @@ T = TypeVar("T")
 
 class RuleOptions(TypedDict, total=False):
     """
-    At which requests of an operation something happens; without any of these at all of them.
+    The requests of an operation to which a rule applies. By default, it applies to all of them.
 
-    - `after`: how many are left alone first.
-    - `every`: it is each how many-th of the others.
-    - `probability`: the share of those, above 0 and 1 at most, drawn with `seed`.
-    - `times`: how often at most.
-    - `tenant`: count only requests for this tenant. For the status of a trigger and for a log it
-      is the tenant of the run, for a sync by integration that of the user.
+    - `after`: the number of requests to skip first.
+    - `every`: apply the rule to every n-th of the remaining requests.
+    - `probability`: the probability with which the rule applies to each of those, above 0 and at
+      most 1. The choice depends only on `seed`.
+    - `times`: the maximum number of requests to which the rule applies.
+    - `tenant`: count only requests that concern this tenant. A request for a trigger's status or a
+      log concerns the tenant of the run. A sync by integration concerns the tenant of the user.
     """
 
     after: int
@@ -53,14 +54,16 @@ class Condition:
         validate_count("times", 1 if self.times is None else self.times, 1)
         validate_count("tenant", 1 if self.tenant is None else self.tenant, 1)
         if validate_seconds("probability", self.probability) > 1 or not self.probability:
-            raise ValueError(f"probability: must be above 0, 1 at most, not {self.probability!r}")
+            raise ValueError(
+                f"probability: must be above 0 and at most 1, not {self.probability!r}"
+            )
         if self.tenant is not None and not has_tenant(self.operation):
-            raise ValueError(f"tenant: no request of {self.operation} is for one tenant")
+            raise ValueError(f"tenant: requests of {self.operation} do not concern a single tenant")
 
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """A fault or change for the requests that match a condition. It has happened `hits` times."""
+    """A fault or change for certain requests. `hits` counts how often it was applied."""
 
     action: T
     condition: Condition
@@ -138,7 +141,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request with each rule, up to one that is the last; return those that are due."""
+        """Count a request for each rule until one is the last. Return the rules that are due."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())
@@ -150,7 +153,7 @@ class RequestRules(Generic[T]):
         return due
 
     def _retire(self, now: float) -> None:
-        """Set expired rules aside, so that they are not evaluated for every request."""
+        """Stop evaluating expired rules."""
         expired = [rule for rule in self._rules if rule.is_expired(now)]
         if expired:
             self._rules = [rule for rule in self._rules if rule not in expired]
@@ -158,14 +161,14 @@ class RequestRules(Generic[T]):
 
 
 def validate_count(place: str, value: object, least: int) -> int:
-    """Read a whole number, or raise ValueError that names its place."""
+    """Validate an integer with a minimum."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise ValueError(f"{place}: must be a whole number, {least} at least, not {value!r}")
+    raise ValueError(f"{place}: must be an integer of at least {least}, not {value!r}")
 
 
 def validate_seconds(place: str, value: object) -> float:
-    """Read a number that is finite and not below zero, or raise ValueError that names its place."""
+    """Validate a finite number that is not negative."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return value
-    raise ValueError(f"{place}: must be a number, zero or more, not {value!r}")
+    raise ValueError(f"{place}: must be a finite number, zero or more, not {value!r}")
