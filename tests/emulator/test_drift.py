@@ -129,11 +129,11 @@ def test_front_ids_that_run_out_are_an_error(caplog: pytest.LogCaptureFixture) -
     seed = {"integrations": [{}], "tenants": [{"id": 3}]}
     with served(seed) as api:
         drift = api.emulator.drift
-        with pytest.raises(ValueError, match=r"^count: only 2 lower ids are free, not 3"):
+        with pytest.raises(ValueError, match=r"^count: there are 2 ids below all others, not 3"):
             drift.insert(3, at_front=True)
         drift.before("tenants.list", drift.insert(2, at_front=True))
         assert [one["id"] for one in api.json("/tenants")] == [1, 2, 3]
-        assert "only 0 lower ids" in api.http.get("/v2/tenants").json()["detail"]
+        assert "there are 0 ids" in api.http.get("/v2/tenants").json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
 
     with redirect_stdout(Removing()):
         assert main(["--port", "0", "--state", str(folder / "state.json")]) == 1
-    assert "the state is lost" in capsys.readouterr().err
+    assert "the state could not be saved" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
         (["--seed", "{bad}"], r"--seed \S+bad.json: tenants\[1\].name: must be lowercase"),
         (["--state", "{bad}"], r"--state \S+bad.json: tenants\[1\].name: must be lowercase"),
         (["--state", "/absent/state.json"], "cannot write '/absent/state.json': No such file"),
-        (["--port", "{taken}"], r"cannot listen on port \d+ of 127.0.0.1"),
+        (["--port", "{taken}"], r"port \d+ of 127.0.0.1 cannot be used"),
         (["--port", "65536"], "argument --port: must be a number from 0 to 65535, not '65536'"),
         (["--port", "-1"], "argument --port: "),
         (["--api-key", " "], "argument --api-key: must not be empty"),

@@ -115,7 +115,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         ),
         (
             {"timing": "after", "change": {"type": "archive"}, "operation": "list"},
-            {"operation": "'list' is unknown: use one of builds.create, "},
+            {"operation": "there is no 'list'; use one of builds.create, "},
         ),
         (
             {"timing": "after", "change": {"type": "insert", "integration_id": 7}},
@@ -123,7 +123,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         ),
         (
             {"timing": "after", "change": {"type": "insert", "count": 100, "at_front": True}},
-            {"change.count": "only 99 lower ids are free"},
+            {"change.count": "there are 99 ids below all others"},
         ),
         (
             {"timing": "after", "change": {"type": "resort", "sort_by": "size__ASC"}},

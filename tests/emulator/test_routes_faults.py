@@ -201,12 +201,12 @@ def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
         (
             "/faults",
             {"fault": {"type": "rate_limit", "as_date": True}},
-            {"fault.retry_after": "must be specified if as_date is set"},
+            {"fault.retry_after": "must be specified"},
         ),
         (
             "/faults",
             {"fault": {"type": "status", "status": 503, "headers": {"a b": "c"}}},
-            {"fault.headers": "is not a valid HTTP header"},
+            {"fault.headers": "cannot be sent"},
         ),
         (
             "/faults",
@@ -221,7 +221,7 @@ def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
         (
             "/faults",
             {"fault": {"type": "reset"}, "operation": "tenants.lst"},
-            {"operation": "'tenants.lst' is unknown: use one of builds.create, "},
+            {"operation": "there is no 'tenants.lst'; use one of builds.create, "},
         ),
         (
             "/faults",
@@ -231,7 +231,7 @@ def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
         (
             "/faults",
             {"fault": {"type": "reset"}, "tenant": 1, "operation": "tenants.list"},
-            {"tenant": "requests of tenants.list do not concern a single tenant"},
+            {"tenant": "requests of tenants.list are not for a single tenant"},
         ),
         (
             "/faults",

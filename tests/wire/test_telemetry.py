@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,43 @@ async def test_calls_work_without_opentelemetry(
     finally:
         load_instruments.cache_clear()
     assert SPANS.get_finished_spans() == ()
+
+
+CONFIGURED_LATE = """
+import asyncio
+import httpx
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pandium import AsyncPandium
+
+async def main():
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"tenant_id": 1}))
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    async with httpx.AsyncClient(transport=transport) as http_client:
+        client = AsyncPandium("a-key", http_client=http_client)
+        await client.tenants.metadata(1)
+        metrics.set_meter_provider(MeterProvider([reader]))
+        await client.tenants.metadata(1)
+        trace.set_tracer_provider(provider := TracerProvider())
+        provider.add_span_processor(SimpleSpanProcessor(spans))
+        await client.tenants.metadata(1)
+    [metric] = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    print(len(spans.get_finished_spans()), metric.data.data_points[0].count)
+
+asyncio.run(main())
+"""
+
+
+def test_calls_are_recorded_once_a_provider_is_configured() -> None:
+    """A call is recorded if a provider for spans or for metrics was set before it."""
+    process = subprocess.run(
+        [sys.executable, "-c", CONFIGURED_LATE], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "1 2\n"
 
 
 @pytest.fixture

@@ -25,11 +25,17 @@ _Attributes: TypeAlias = "dict[str, str | int]"
 _NOTHING = nullcontext()
 # The names follow https://opentelemetry.io/docs/specs/semconv/http/
 _DURATION = "http.client.request.duration"
+# The providers in these modules are placeholders that record nothing.
+_API_MODULES = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
 @cache
 def load_instruments() -> Any:
-    """Return the tracer and instruments, or `None` if OpenTelemetry is missing or broken."""
+    """
+    Return the tracer, the histogram and the modules `trace` and `metrics`.
+
+    Return `None` if OpenTelemetry is missing or broken.
+    """
     if find_spec("opentelemetry") is None:
         return None
     try:
@@ -39,7 +45,7 @@ def load_instruments() -> Any:
         histogram = meter.create_histogram(
             _DURATION, unit="s", description="Duration of a call, including its retries."
         )
-        return trace.get_tracer("pandium", __version__), trace, histogram
+        return trace.get_tracer("pandium", __version__), histogram, trace, metrics
     except ImportError:  # the namespace package belongs to another distribution
         return None
     except Exception:  # noqa: BLE001 - an error in a provider must not break a call
@@ -52,9 +58,15 @@ def observe_call(
 ) -> AbstractContextManager[None]:
     """Record one call as a span, with its attempts as events, and measure its duration."""
     instruments = load_instruments()
-    if instruments is None:
+    if instruments is None or not _has_provider(*instruments[2:]):
         return _NOTHING
     return _ObservedCall(instruments, method, template, base_url, attempts, now)
+
+
+def _has_provider(trace: Any, metrics: Any) -> bool:
+    """Return whether the application has configured OpenTelemetry by now."""
+    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+    return not all(type(provider).__module__.startswith(_API_MODULES) for provider in providers)
 
 
 class _ObservedCall(AbstractContextManager[None]):
@@ -69,7 +81,7 @@ class _ObservedCall(AbstractContextManager[None]):
         attempts: Sequence[Attempt],
         now: Callable[[], float],
     ) -> None:
-        self._tracer, self._trace, self._histogram = instruments
+        self._tracer, self._histogram, self._trace, _ = instruments
         self._name = f"{method} {template}"
         self._attributes = _attributes_of(method, template, base_url)
         self._attempts = attempts

@@ -1,4 +1,4 @@
-"""Changes to the emulator's records at specific requests, for example between two pages."""
+"""Drift: changes by others while a client works, such as between the pages of a listing."""
 
 import inspect
 import logging
@@ -28,17 +28,17 @@ Timing = Literal["before", "after"]
 log = logging.getLogger("pandium.emulator")
 
 
-class ChangeFailed(Exception):  # noqa: N818 - the name states what failed
-    """A change that raised an exception."""
+class ChangeFailed(Exception):  # noqa: N818 - the name states what has failed
+    """The function of a change raised an exception."""
 
 
 class Drift:
     """
     Changes that are made before or after certain requests.
 
-    A change is a function without arguments, such as `lambda: emulator.archive_tenant(7)`. The
-    methods `archive`, `insert` and `resort` return common changes. Changes are called in the
-    emulator's thread, and block all requests until they return.
+    A change is any function without parameters, such as `lambda: emulator.archive_tenant(7)`, or
+    the result of `archive`, `insert` or `resort`. It is called in the emulator's thread and blocks
+    all requests until it returns.
     """
 
     def __init__(self, store: Store, clock: Clock, lock: RLock) -> None:
@@ -52,12 +52,14 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change before a request is executed, and return a handle.
+        Make a change when a request is received, before it is executed.
 
         :param operation: as in `Faults.add`.
-        :param change: the change.
-        :param options: as in `Faults.add`.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param change: the function.
+        :param options: select some of the requests: see `RuleOptions`.
+        :return: a handle. `hits` is the number of times that the change has been made, and
+            `remove()` removes it.
+        :raises ValueError: names the invalid argument.
         """
         return self._before.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -67,14 +69,12 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change after a request has been executed, and return a handle.
+        Make a change after a request is executed and before its response is sent.
 
-        The change is made before the response is sent, but the response does not reflect it.
+        The response shows the state before the change. The arguments and the result are those of
+        `before`.
 
-        :param operation: as in `Faults.add`.
-        :param change: the change.
-        :param options: as in `Faults.add`.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :raises ValueError: names the invalid argument.
         """
         return self._after.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -84,9 +84,10 @@ class Drift:
         """
         Return a change that archives tenants.
 
-        :param count: the number of tenants, 1 by default.
-        :param seed: archive random tenants instead of the oldest ones.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param count: the number of tenants.
+        :param seed: archive random tenants, the same ones for the same seed. By default, the oldest
+            tenants are archived.
+        :raises ValueError: names the invalid argument.
         """
         validate_count("count", count, 1)
         chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
@@ -104,11 +105,11 @@ class Drift:
         """
         Return a change that adds tenants.
 
-        :param count: the number of tenants, 1 by default.
-        :param at_front: assign ids that are lower than all others, so that the tenants are listed
-            first. By default, they get the next higher ids and are listed last.
-        :param integration_id: the integration of the tenants, 1 by default.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param count: the number of tenants.
+        :param at_front: assign ids below all others, so that the tenants come first in a listing.
+            By default, they have the next ids and come last.
+        :param integration_id: the integration of the tenants.
+        :raises ValueError: names the invalid argument.
         """
         validate_count("count", count, 1)
         with self._lock:
@@ -128,10 +129,10 @@ class Drift:
 
     def resort(self, sort_by: str | None = None) -> Change:
         """
-        Return a change of the default order of tenants, which applies without `sort_by`.
+        Return a change of the order of listings without `sort_by`.
 
         :param sort_by: the new order, such as "name__DESC". By default, the order is reversed.
-        :raises ValueError: if the order is invalid.
+        :raises ValueError: names the invalid argument.
         """
         parse_window(0, 1, sort_by, SORTABLE)
 
@@ -154,11 +155,11 @@ class Drift:
         return len(self._before) + len(self._after)
 
     def apply_before(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due before a request is executed."""
+        """Make the changes that are due before a request, or raise ChangeFailed."""
         _apply("before", self._before.take_due(operation, tenant))
 
     def apply_after(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due after a request was executed."""
+        """Make the changes that are due after a request, or raise ChangeFailed."""
         _apply("after", self._after.take_due(operation, tenant))
 
     def _ids(self, count: int, *, at_front: bool) -> list[int | None]:
@@ -166,7 +167,7 @@ class Drift:
         if not at_front or lowest is None:
             return [None] * count
         if lowest <= count:
-            raise ValueError(f"count: only {lowest - 1} lower ids are free, not {count}")
+            raise ValueError(f"count: there are {lowest - 1} ids below all others, not {count}")
         return list(range(lowest - 1, lowest - 1 - count, -1))
 
 
@@ -180,7 +181,7 @@ def _apply(moment: str, due: list[RequestRule[Change]]) -> None:
         try:
             rule.action()
         except Exception as error:
-            place = f"the change in drift.{moment}({rule.condition.operation!r}, …)"
+            place = f"the change of drift.{moment}({rule.condition.operation!r}, …)"
             log.exception("%s failed", place)
             raise ChangeFailed(f"{place} failed: {error!r}") from error
 

@@ -1,4 +1,4 @@
-"""A request and its response, which a fault can delay, replace or discard."""
+"""A request and its response. Both are recorded, and a fault can replace the response."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class BufferedResponse:
 
 
 class Exchange:
-    """A request in progress. It is recorded when its response starts."""
+    """A request that is recorded when its response starts."""
 
-    def __init__(  # noqa: PLR0913 - the arguments of ASGI and the parts of the emulator
+    def __init__(  # noqa: PLR0913 - the arguments of an ASGI application, and what it uses
         self,
         app: ASGIApp,
         scope: Scope,
@@ -63,19 +63,19 @@ class Exchange:
 
     @property
     def connection(self) -> Connection:
-        """The connection on which the request was received."""
+        """The connection that the request came on."""
         found: Connection = self.scope[CONNECTION]()
         return found
 
     async def read(self) -> None:
-        """Read the whole body, so that it is recorded even if the request is not executed."""
+        """Read the whole body, so that it is recorded even if a fault occurs."""
         unread = [await self.receive()]
         while unread[-1].get("more_body"):
             unread.append(await self.receive())
         self._unread.extend(unread)
 
     async def receive(self) -> Message:
-        """Receive a message from the client, and keep its body for the request log."""
+        """Receive a message from the client."""
         if self._unread:
             return self._unread.popleft()
         message = await self._receive()
@@ -85,7 +85,7 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Record the request if necessary, then send a message with the date of the clock."""
+        """Record the request, and send a message with a date on the emulator's clock."""
         if message["type"] == "http.response.start":
             self.record(message["status"])
             date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
@@ -93,13 +93,13 @@ class Exchange:
         await self._send(message)
 
     def record(self, status: int = 0) -> None:
-        """Record the request, unless it is already recorded. A status of 0 means no response."""
+        """Record the request, unless it has been recorded. The status is 0 without a response."""
         if not self.is_recorded:
             self.is_recorded = True
             self._request_log.add(self._request(status))
 
     async def forward(self) -> None:
-        """Let the application respond to the request."""
+        """Pass the request to the application, which responds."""
         await self._app(self.scope, self.receive, self.send)
 
     async def execute(self) -> BufferedResponse:

@@ -1,4 +1,4 @@
-"""Faults that an emulator injects into requests and responses."""
+"""Faults that occur between a client and the service."""
 
 import asyncio
 import math
@@ -33,10 +33,9 @@ TEXT = re.compile(r"[\t\x20-\x7e]*")
 @dataclass(frozen=True, slots=True)
 class Latency:
     """
-    A delay before the request is executed or another fault is applied.
+    A delay, after which the request continues, or the next fault that is due occurs.
 
-    :param seconds: the delay in seconds of real time, regardless of the emulator's clock.
-    :raises ValueError: if the number of seconds is negative or not finite.
+    :param seconds: the delay in real time, regardless of the emulator's clock.
     """
 
     seconds: float
@@ -45,7 +44,7 @@ class Latency:
         validate_seconds("seconds", self.seconds)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Wait for the delay."""
+        """Wait."""
         with exchange.connection.idle():
             await asyncio.sleep(self.seconds)
 
@@ -53,13 +52,12 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class Status:
     """
-    An error response.
+    A response with an error status, such as 503.
 
-    :param status: the status code, from 400 to 599.
-    :param after_work: execute the request before sending the error.
-    :param body: the body, by default a JSON object with a message.
+    :param status: the status, 400 to 599.
+    :param after_work: execute the request first, so that only its response is lost.
+    :param body: the body. By default, it is a message in JSON.
     :param headers: additional headers.
-    :raises ValueError: if the status or a header is invalid.
     """
 
     status: int
@@ -72,10 +70,10 @@ class Status:
             raise ValueError(f"status: must be 400 to 599, not {self.status}")
         for name, value in self.headers.items():
             if not TOKEN.fullmatch(name) or not TEXT.fullmatch(value):
-                raise ValueError(f"headers: {name!r}: {value!r} is not a valid HTTP header")
+                raise ValueError(f"headers: {name!r} or its value {value!r} cannot be sent in HTTP")
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send the error response."""
+        """Respond with the status."""
         if self.after_work:
             await exchange.execute()
         await exchange.respond(_error_response(self.status, self.body, self.headers))
@@ -84,11 +82,10 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    A response with status 429. The request is not executed.
+    A 429 with or without `Retry-After`. The request is not executed.
 
-    :param retry_after: the value of the `Retry-After` header in seconds. None omits the header.
-    :param as_date: send the header as a date of the emulator's clock, rounded up to a whole second.
-    :raises ValueError: if the number of seconds is invalid, or missing although `as_date` is set.
+    :param retry_after: the seconds in `Retry-After`. Without it, the header is absent.
+    :param as_date: send a date on the emulator's clock instead, rounded up to a whole second.
     """
 
     retry_after: int | None = None
@@ -98,10 +95,10 @@ class RateLimit:
         if self.retry_after is not None:
             validate_count("retry_after", self.retry_after, 0)
         elif self.as_date:
-            raise ValueError("retry_after: must be specified if as_date is set")
+            raise ValueError("retry_after: must be specified if as_date is true")
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send the response."""
+        """Respond with 429."""
         headers = {} if self.retry_after is None else {"retry-after": self._value(exchange.clock)}
         await exchange.respond(_error_response(HTTPStatus.TOO_MANY_REQUESTS, None, headers))
 
@@ -115,9 +112,9 @@ class RateLimit:
 @dataclass(frozen=True, slots=True)
 class Reset:
     """
-    A reset connection instead of a response.
+    A connection that is reset without a response.
 
-    :param after_work: execute the request before resetting the connection.
+    :param after_work: execute the request first, so that only its response is lost.
     """
 
     after_work: bool = field(default=False, kw_only=True)
@@ -131,36 +128,36 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A response that stops after half of the body. The connection stays open."""
+    """Half of a response, then nothing until the client disconnects. The request is executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Execute the request, send half of the response, and wait for the client to disconnect."""
+        """Send half of the response, and wait."""
         await exchange.respond_half(await exchange.execute(), closes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """A response that ends before the number of bytes in its Content-Length header."""
+    """Half of a response, then the end of the connection. The request is executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Execute the request, send half of the response, and close the connection."""
+        """Send half of the response, and close the connection."""
         await exchange.respond_half(await exchange.execute(), closes=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
     """
-    A response with status 200 and a body that is not JSON.
+    A 200 with a body that is not valid JSON.
 
     :param body: the body.
-    :param after_work: execute the request before responding.
+    :param after_work: execute the request first, so that only its response is lost.
     """
 
     body: bytes = INVALID_JSON
     after_work: bool = field(default=False, kw_only=True)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send the response."""
+        """Respond with the body."""
         if self.after_work:
             await exchange.execute()
         await exchange.respond(BufferedResponse(HTTPStatus.OK, self.body))
@@ -168,10 +165,10 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """The login page of a proxy with status 200. The request is not executed."""
+    """A 200 with the HTML page of a proxy that requires a login. The request is not executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send the page."""
+        """Respond with the page."""
         await exchange.respond(
             BufferedResponse(HTTPStatus.OK, PAGE, ((b"content-type", b"text/html"),))
         )
@@ -184,10 +181,9 @@ class Faults:
     """
     The faults of an emulator.
 
-    Faults are applied before anything else, including the check of the API key. They are evaluated
-    in the order in which they were added. The first one that applies to a request determines the
-    response, and later ones do not count the request. Only `Latency` can be combined with another
-    fault.
+    They occur before the API handles a request, even before it checks the key. Faults are evaluated
+    in the order in which they were added. The first one that is due occurs, and later ones do not
+    count the request. A `Latency` occurs in addition to another fault.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -198,17 +194,15 @@ class Faults:
         self, operation: str | None, fault: Fault, **options: Unpack[RuleOptions]
     ) -> RequestRule[Fault]:
         """
-        Add a fault, and return a handle.
+        Add a fault for the requests of an operation.
 
-        The `hits` attribute of the handle counts how often the fault has occurred. Its `remove`
-        method removes the fault.
-
-        :param operation: the name of an operation, such as "tenants.sync", or its method and path,
-            such as "GET /v2/tenants/{tenant_id}/runs". None selects all operations.
+        :param operation: a method of the client, such as "tenants.sync"; or an HTTP method and path
+            template, such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
         :param fault: the fault, such as `Status(503)`.
-        :param options: a selection of the requests: `after`, `every`, `probability`, `seed`,
-            `times` and `tenant`. See `RuleOptions`.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param options: select some of the requests: see `RuleOptions`.
+        :return: a handle. `hits` is the number of times that the fault has occurred, and `remove()`
+            removes it.
+        :raises ValueError: names the invalid argument.
         """
         return self._rules.add(RequestRule(_validate_fault(fault), Condition(operation, **options)))
 
@@ -216,14 +210,15 @@ class Faults:
         self, seconds: float | None = None, fault: Fault | None = None
     ) -> RequestRule[Fault]:
         """
-        Start an outage, and return a handle. Its `remove` method ends the outage.
+        Make every request fail, until the outage ends or is removed.
 
-        The fault applies to every request and takes precedence over all other faults. The port
-        stays open.
+        An outage takes precedence over all other faults. The port remains open.
 
-        :param seconds: the duration on the emulator's clock, unlimited by default.
-        :param fault: the fault, such as `Status(503)`. By default, connections are reset.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param seconds: the duration on the emulator's clock. By default, it is unlimited.
+        :param fault: what happens to each request, such as `Status(503)`. By default, the
+            connection is reset.
+        :return: a handle, whose `remove()` ends the outage.
+        :raises ValueError: names the invalid argument.
         """
         ends_at = math.inf
         if seconds is not None:
@@ -238,14 +233,14 @@ class Faults:
         return self._rules.all()
 
     def clear(self) -> None:
-        """Remove all faults."""
+        """Remove all faults and outages."""
         self._rules.clear()
 
     def __len__(self) -> int:
         return len(self._rules)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Apply the faults that are due for a request. At most one of them responds."""
+        """Apply the faults that are due for a request, up to one that responds to it."""
         if not self._rules:
             return
         for rule in self._rules.take_due(exchange.operation, exchange.tenant, _produces_response):

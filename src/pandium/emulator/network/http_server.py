@@ -1,4 +1,4 @@
-"""An HTTP server in a background thread, on loopback sockets that are already bound."""
+"""A server in its own thread, on loopback sockets that are already bound."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
 MAX_STOP_SECONDS = 5.0
-# If the server closed an idle connection just as a client reused it, the client could not know
-# whether its request was executed. This is longer than any test, even on a busy machine.
+# If the server closes an idle connection just as a client sends a request on it, the client cannot
+# know whether the request was executed. The timeout is therefore longer than any test.
 KEEP_ALIVE = 300
 CONNECTION = "pandium.emulator.connection"
-# The value of SO_LINGER with which closing a socket resets the connection.
+# With these options, closing a socket sends a reset. The fields are shorter on Windows.
 NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 def bind(port: int) -> socket.socket:
-    """Bind a loopback port. With 0, the system assigns one."""
-    # asyncio sets TCP_NODELAY only if the protocol is specified.
+    """Bind a loopback port. With 0, the operating system chooses a free port."""
+    # asyncio disables Nagle's algorithm only for sockets that specify the protocol.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,15 +36,15 @@ def bind(port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise OSError(
-            error.errno, f"cannot listen on port {port} of {HOST}: {error.strerror}"
+            error.errno, f"port {port} of {HOST} cannot be used: {error.strerror}"
         ) from None
     return sock
 
 
-# The number of loop turns from accepting a connection to its entry in the server's list.
+# The number of event loop iterations until uvicorn knows about an accepted connection.
 TURNS_OF_ACCEPT = 2
 
-# The requests that wait on purpose, and the transports of their connections.
+# The tasks that wait on purpose, and their connections.
 IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
 
 
@@ -52,9 +52,8 @@ class Connection:
     """
     The connection of a request, for faults below HTTP.
 
-    ASGI does not expose the transport, and uvicorn's protocols differ. The connection is therefore
-    looked up by its addresses among those that uvicorn has open. If the client has disconnected,
-    there are no transports.
+    It is looked up by its addresses among uvicorn's open connections, because ASGI does not provide
+    the transport. If the client has disconnected, there are no transports.
     """
 
     def __init__(self, transports: Sequence[asyncio.Transport], idle: IdleTasks) -> None:
@@ -69,14 +68,14 @@ class Connection:
             transport.abort()
 
     def close(self) -> None:
-        """Close the connection once all data has been sent."""
+        """Close the connection after the data that has been written."""
         for transport in self._transports:
             transport.close()
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
-        """Return a context manager for waits that the server cancels immediately when it stops."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request has a task
+        """Allow the server to cancel this block immediately when it shuts down."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
         self._idle[task] = self._transports
         try:
             yield
@@ -86,7 +85,7 @@ class Connection:
 
 class LoopbackServer(uvicorn.Server):
     """
-    A uvicorn server that waits for an event instead of checking ten times a second.
+    A uvicorn server that waits for an event to end, instead of polling ten times per second.
 
     The scope of each request contains a function that returns its `Connection`.
     """
@@ -102,7 +101,7 @@ class LoopbackServer(uvicorn.Server):
             loop="asyncio",
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
-            date_header=False,  # the emulator adds the date of its own clock
+            date_header=False,  # the emulator's clock need not show the real date
         )
         super().__init__(config)
         self.ready = threading.Event()
@@ -118,19 +117,19 @@ class LoopbackServer(uvicorn.Server):
         return Connection(found, self._idle)
 
     def end(self) -> None:
-        """Stop the server. Thread-safe."""
+        """End the server, from any thread."""
         self.should_exit = True
         self._loop.call_soon_threadsafe(self._ending.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening."""
+        """Start listening, and signal that the server is ready."""
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         await super().startup(sockets)
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """Run until the server is stopped."""
+        """Run the periodic work of uvicorn until the server ends."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), TICK)
@@ -152,8 +151,8 @@ class LoopbackServer(uvicorn.Server):
             sock.close()
 
     async def _stop_accepting(self) -> None:
-        # When asyncio closes a server, it does not close connections that are being accepted. Stop
-        # listening first, then run the loop until all of them are in the server's list.
+        # When a server is closed, asyncio leaves connections open that it is just accepting. So
+        # stop accepting first, and run the event loop until the server knows about them.
         for server in self.servers:
             for sock in server.sockets:
                 self._loop.remove_reader(sock.fileno())
@@ -166,7 +165,7 @@ class LoopbackServer(uvicorn.Server):
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
     ) -> None:
         _abort(transports)
-        await asyncio.sleep(0)  # the protocols have noticed, and send no more responses
+        await asyncio.sleep(0)  # the tasks notice the abort and no longer respond
         tasks = list(tasks)
         for task in tasks:
             task.cancel()
@@ -183,7 +182,7 @@ def _ends(transport: asyncio.Transport) -> tuple[object, object]:
 
 
 class BackgroundWorker(Protocol):
-    """A task in the event loop of the servers that runs until it is told to end."""
+    """A task in the event loop of the servers, which runs until `end` is called."""
 
     async def run(self) -> None: ...  # noqa: D102 - described above
 
@@ -192,9 +191,9 @@ class BackgroundWorker(Protocol):
 
 class ServerThread:
     """
-    A thread with an event loop, in which any number of servers can run.
+    A thread with an event loop, in which any number of servers run.
 
-    If a user's handler blocks the event loop, the thread is abandoned after a few seconds.
+    If a handler of the user blocks the event loop, the thread is abandoned after a few seconds.
     """
 
     def __init__(self) -> None:
@@ -231,7 +230,7 @@ class ServerThread:
         await self._ending.wait()
 
     def run(self, worker: BackgroundWorker) -> Callable[[], None]:
-        """Run a worker beside the servers, and return a function that ends it."""
+        """Run a worker beside the servers. Return a function that ends it."""
         done = asyncio.run_coroutine_threadsafe(worker.run(), self._loop)
 
         def stop() -> None:
@@ -241,11 +240,11 @@ class ServerThread:
         return stop
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function in the event loop. Thread-safe."""
+        """Call a function in the event loop, from any thread."""
         self._loop.call_soon_threadsafe(function)
 
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
-        """Start a server, and return a function that stops it."""
+        """Start a server, or raise its error. Return a function that stops it."""
         server = LoopbackServer(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
@@ -270,7 +269,7 @@ async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> No
     try:
         await server.serve(list(sockets))
     finally:
-        # These connections remain if the event loop ends first because a handler blocked it.
+        # These remain if the event loop ends first because a handler blocked it.
         _abort(one.transport for one in server.server_state.connections)
         for sock in sockets:
             sock.close()

@@ -1,4 +1,4 @@
-"""The requests that an emulator received."""
+"""A record of the requests that reached an emulator."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ MAX_TEXT = 100
 EFFECT_KEY = "pandium.emulator.effect"
 HIDDEN = frozenset({b"x-api-key", b"authorization", b"cookie"})
 
-# The operation, tenant and status of a request.
+# Operation, tenant, status.
 Kind = tuple[str | None, int | None, int]
 
 
@@ -20,13 +20,9 @@ class Request:
     """
     A request and the status of its response. The values of secret headers are redacted.
 
-    :ivar status: the status, or 0 if no response was sent.
-    :ivar body: the body, up to 64 KiB.
-    :ivar route: the path template, or "*" if the path is unknown.
-    :ivar operation: the name of the operation, such as "tenants.list".
-    :ivar tenant: the id of the tenant that the request concerns.
-    :ivar has_effect: whether the request was executed and changed or triggered something.
-    :ivar fault: the fault that was injected, or an empty string.
+    The status is 0 if no response was sent. `operation` is a name, such as "tenants.list". `tenant`
+    is the tenant that the request was for, and `has_effect` whether the operation was executed for
+    it. `fault` is the fault that replaced the response.
     """
 
     method: str
@@ -43,7 +39,7 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """The operation, tenant and status, by which requests are counted."""
+        """The operation, the tenant and the status, by which requests are counted."""
         return self.operation, self.tenant, self.status
 
     def __str__(self) -> str:
@@ -55,7 +51,7 @@ class Request:
 
 
 class RequestLog(Sequence[Request]):
-    """The last 10,000 requests, oldest first, and the counts of all requests."""
+    """The last requests, oldest first, and the number of all requests by kind."""
 
     def __init__(self, kept: int = MAX_REQUESTS) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
@@ -72,14 +68,14 @@ class RequestLog(Sequence[Request]):
             self.effects[request.operation, request.tenant] += 1
 
     def clear(self) -> None:
-        """Remove all requests, and reset the counts."""
+        """Remove all requests and their counts."""
         self._requests.clear()
         self.counts.clear()
         self.effects.clear()
         self._kinds.clear()
 
     def total(self, of_kind: Callable[[Kind], bool]) -> int:
-        """Return the number of matching requests, including those that were dropped."""
+        """Return the number of requests of some kinds, including those that are no longer kept."""
         return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:
@@ -100,7 +96,7 @@ class RequestLog(Sequence[Request]):
 
 
 def redact_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers with lower-case names and redacted secrets."""
+    """Return headers with lower-case names, without secrets."""
     return {
         name.decode("latin-1"): "***" if name in HIDDEN else value.decode("latin-1")
         for name, value in raw

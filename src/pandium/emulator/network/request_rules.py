@@ -1,4 +1,4 @@
-"""Rules that select requests for a fault or a change, by count or at random."""
+"""Rules that select requests for a fault or a change, by number or at random."""
 
 import math
 import random
@@ -16,15 +16,14 @@ T = TypeVar("T")
 
 class RuleOptions(TypedDict, total=False):
     """
-    The requests of an operation to which a rule applies. By default, it applies to all of them.
+    The requests of an operation that a rule applies to. By default, it applies to all of them.
 
-    - `after`: the number of requests to skip first.
-    - `every`: apply the rule to every n-th of the remaining requests.
-    - `probability`: the probability with which the rule applies to each of those, above 0 and at
-      most 1. The choice depends only on `seed`.
-    - `times`: the maximum number of requests to which the rule applies.
-    - `tenant`: count only requests that concern this tenant. A request for a trigger's status or a
-      log concerns the tenant of the run. A sync by integration concerns the tenant of the user.
+    - `after`: skip this number of requests first.
+    - `every`: of the others, apply only to every n-th request.
+    - `probability`: of those, apply to this share, above 0 and at most 1, drawn with `seed`.
+    - `times`: apply at most this number of times.
+    - `tenant`: count only requests for this tenant. The status of a trigger and a log belong to the
+      tenant of the run, and a sync by integration to the tenant of the user.
     """
 
     after: int
@@ -58,12 +57,12 @@ class Condition:
                 f"probability: must be above 0 and at most 1, not {self.probability!r}"
             )
         if self.tenant is not None and not has_tenant(self.operation):
-            raise ValueError(f"tenant: requests of {self.operation} do not concern a single tenant")
+            raise ValueError(f"tenant: requests of {self.operation} are not for a single tenant")
 
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """A fault or change for certain requests. `hits` counts how often it was applied."""
+    """A fault or change for the requests that match a condition. It has happened `hits` times."""
 
     action: T
     condition: Condition
@@ -74,7 +73,7 @@ class RequestRule(Generic[T]):
     _random: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.condition.seed)  # noqa: S311 - a choice, not a secret
+        self._random = random.Random(self.condition.seed)  # noqa: S311 - not a secret
 
     def remove(self) -> None:
         """Remove the rule. Idempotent."""
@@ -115,7 +114,7 @@ class RequestRules(Generic[T]):
         return len(self._rules)
 
     def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
-        """Add a rule after the others, or before them."""
+        """Add a rule after the others, or before them, and assign its id."""
         with self._lock:
             rule.id = next(self._ids)
             self._rules.insert(0 if is_first else len(self._rules), rule)
@@ -153,7 +152,7 @@ class RequestRules(Generic[T]):
         return due
 
     def _retire(self, now: float) -> None:
-        """Stop evaluating expired rules."""
+        """Set expired rules aside, so that they are not evaluated for every request."""
         expired = [rule for rule in self._rules if rule.is_expired(now)]
         if expired:
             self._rules = [rule for rule in self._rules if rule not in expired]
@@ -161,14 +160,14 @@ class RequestRules(Generic[T]):
 
 
 def validate_count(place: str, value: object, least: int) -> int:
-    """Validate an integer with a minimum."""
+    """Validate a whole number with a lower limit."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise ValueError(f"{place}: must be an integer of at least {least}, not {value!r}")
+    raise ValueError(f"{place}: must be a whole number of at least {least}, not {value!r}")
 
 
 def validate_seconds(place: str, value: object) -> float:
-    """Validate a finite number that is not negative."""
+    """Validate a finite number that is at least zero."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return value
-    raise ValueError(f"{place}: must be a finite number, zero or more, not {value!r}")
+    raise ValueError(f"{place}: must be a finite number of at least 0, not {value!r}")
