@@ -1,4 +1,4 @@
-"""All triggers and runs, which advance whenever they are read."""
+"""Triggers and runs. They are brought up to date when they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ ALL: Subject = (None, None)
 
 
 class Runs:
-    """All runs of an emulator, and the scripts that control them."""
+    """The runs of an emulator, and the scripts that they follow."""
 
     def __init__(self, clock: Clock, lock: RLock) -> None:
         self._clock = clock
@@ -36,18 +36,18 @@ class Runs:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts for individual tenants and integrations, and the default script."""
+        """The scripts of tenants, of integrations, and of all others."""
         with self._lock:
             return list(self._scripts.values())
 
     def all(self) -> list[Run]:
-        """Return all runs in the order of their ids, including those that have not appeared."""
+        """Return all runs by id, including those that have not appeared yet."""
         with self._lock:
             self.settle()
             return list(self._by_id.values())
 
     def settle(self) -> None:
-        """Advance all runs to the current date."""
+        """Bring all runs up to date."""
         with self._lock:
             now = self._clock.wall()
             for queue in self._queues.values():
@@ -79,15 +79,14 @@ class Runs:
     @takes_fields(Script, "tenant")
     def script(self, script: Script) -> None:
         """
-        Set the script of a tenant, of an integration, or of all others. It applies to new runs.
+        Set how new runs proceed: those of a tenant, of an integration, or all others.
 
         The arguments are the fields of a `Script`. All are optional:
 
-        - `tenant` or `integration`: the id of the tenant or integration. Without either, the script
-          becomes the default.
+        - `tenant` or `integration`: the id of the one whose runs follow the script.
         - `appears_after`: the seconds from the trigger, or from the end of the run before it, until
           the run appears; 0.1 by default. A scheduled run appears at once.
-        - `phases`: pairs of a status and its duration in seconds. During a phase whose status is
+        - `phases`: pairs of a status and the seconds that it lasts. During a phase whose status is
           `None`, the API responds with 404. The run ends with the last phase and keeps its status.
         - `killed_after`: the seconds after which a run that has not ended is killed, with the
           status "Failed (Timeout)"; 600 by default.
@@ -95,13 +94,12 @@ class Runs:
         Instead of seconds, `appears_after` and phases accept a number of polls, such as `Polls(3)`.
         A time of `math.inf` or `None` never ends.
 
-        :raises ValueError: if an argument is invalid. The message starts with its location, such as
-            `phases[0][1]`.
+        :raises ValueError: names the place of what is invalid, such as `phases[0][1]`.
         """
         self.set_script(script)
 
     def set_script(self, script: Script) -> None:
-        """Add a script, or replace the one for the same tenant or integration."""
+        """Set a script."""
         with self._lock:
             for queue in self._queues.values():
                 self._settle(queue)
@@ -114,15 +112,15 @@ class Runs:
 
     def remove_script(self, *, tenant: int | None = None, integration: int | None = None) -> None:
         """
-        Remove the script of a tenant or integration. Existing runs keep it.
+        Remove the script of a tenant or of an integration. Runs that exist keep it.
 
         :param tenant: the id of the tenant.
         :param integration: the id of the integration, instead of a tenant.
-        :raises LookupError: if there is no such script.
-        :raises ValueError: if neither or both are specified.
+        :raises LookupError: there is no such script.
+        :raises ValueError: neither or both are specified.
         """
         if (tenant is None) == (integration is None):
-            raise ValueError("tenant, integration: exactly one of them must be specified")
+            raise ValueError("tenant, integration: specify one of them")
         noun = f"integration {integration}" if tenant is None else f"tenant {tenant}"
         with self._lock:
             if self._scripts.pop((tenant, integration), None) is None:
@@ -142,13 +140,13 @@ class Runs:
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Delay each scheduled run by a random number of seconds, as the vendor may do.
+        Start each scheduled run at a random time after its date, as the vendor may do.
 
-        By default, scheduled runs start on the minute.
+        Unless this is called, runs start on the minute.
 
         :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
-        :param seed: the seed. With the same seed, a tenant's run has the same delay at each date.
-        :raises ValueError: if an argument is invalid. The message names it.
+        :param seed: the delay of a run depends only on the seed, the tenant and the date.
+        :raises ValueError: names the invalid argument.
         """
         delay = ScheduleDelay(within, seed)
         with self._lock:
@@ -160,7 +158,7 @@ class Runs:
     def trigger(
         self, tenant: Tenant, *, mode: str, source: str, payload: Mapping[str, Any] | None
     ) -> RunTrigger:
-        """Add a trigger to a run that has not appeared yet, or to a new run."""
+        """Add a trigger to the run that has not appeared yet, or to a new run."""
         with self._lock:
             queue = self._queue_of(tenant)
             trigger = RunTrigger(
@@ -179,7 +177,7 @@ class Runs:
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
-        """Advance a queue to the current date, and add the runs that its schedule has started."""
+        """Bring a queue up to date: start the scheduled runs that are due, and advance all runs."""
         now = self._clock.wall()
         while queue.due <= now:
             queue.settle(queue.due)
@@ -213,7 +211,7 @@ class Runs:
         return next(self._scripts[key] for key in keys if key in self._scripts)
 
     def status(self, trigger_id: str) -> str | None:
-        """Poll a trigger. Return the status of its run, or None if the API responds with 404."""
+        """Return the status of a trigger, or None for 404. Counts as a poll."""
         with self._lock:
             run = self._by_trigger.get(trigger_id)
             if run is None:
@@ -225,12 +223,12 @@ class Runs:
             return phase
 
     def tenant_of(self, trigger_id: str) -> int | None:
-        """Return the id of a trigger's tenant, or None if the trigger is unknown."""
+        """Return the tenant that a trigger is for, or None if there is no such trigger."""
         run = self._by_trigger.get(trigger_id)
         return run.tenant_id if run is not None else None
 
     def find(self, run_id: int) -> Run | None:
-        """Return a run, or None if it does not exist or has not appeared."""
+        """Return a run that has appeared, or None."""
         with self._lock:
             run = self._by_id.get(run_id)
             if run is None:
@@ -239,19 +237,19 @@ class Runs:
             return run if run.has_appeared() else None
 
     def of(self, tenant: int) -> list[Run]:
-        """Return a tenant's runs that have appeared, in the order of their ids."""
+        """Return the runs of a tenant that have appeared, by id."""
         with self._lock:
             queue = self._queues.get(tenant)
             runs = self._settle(queue).runs if queue else ()
             return [run for run in runs if run.has_appeared()]
 
     def version(self, tenant: int) -> int:
-        """Return a number that changes whenever a tenant's runs change other than by time."""
+        """Return a number that changes when a trigger, a poll or a schedule changes the runs."""
         queue = self._queues.get(tenant)
         return queue.version if queue else 0
 
     def summary(self, tenant: int) -> tuple[dict[str, Run | None], datetime]:
-        """Return the runs in a tenant's status, and the date at which they change next."""
+        """Return the runs in a tenant's status, and the date until which they are the same."""
         with self._lock:
             if tenant not in self._queues:
                 return dict.fromkeys(RUN_FIELDS), NEVER

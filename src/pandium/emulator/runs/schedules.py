@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 from cronsim import CronSim
 
-# The minimum time between two dates of a schedule, in seconds.
+# The shortest time between two dates of a schedule.
 MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDelay:
     """
-    The random delay of scheduled runs, in seconds.
+    The time from a date of a schedule to the start of the run: random seconds, or none.
 
     A delay depends only on the seed, the tenant and the date.
     """
@@ -30,18 +30,18 @@ class ScheduleDelay:
             raise ValueError(f"seed: must be an integer, not {seed!r}")
 
     def seconds(self, tenant_id: int, date: datetime) -> float:
-        """Return the delay of a tenant's run at a date of the schedule."""
+        """Return the delay of a tenant's run at a date."""
         source = random.Random(f"{self.seed} {tenant_id} {date.isoformat()}")  # noqa: S311 - no secret
         return source.uniform(0.0, self.within)
 
 
 class Schedule:
-    """The dates of a cron schedule in UTC, for the next fifty years."""
+    """The dates of a cron expression after a date, in UTC, for the next fifty years."""
 
     def __init__(self, text: str, after: datetime) -> None:
         self.text = text
         self._dates = CronSim(text, after.astimezone(UTC))
 
     def next(self) -> datetime | None:
-        """Return the next date, or None after the last one."""
+        """Return the next date and move on, or return None if there is none."""
         return next(self._dates, None)
