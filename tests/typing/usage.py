@@ -28,6 +28,7 @@ from pandium import (
     PandiumError,
     Polling,
     Progress,
+    ResponseEvent,
     Retry,
     RunFailed,
     RunResult,
@@ -66,6 +67,16 @@ async def construction() -> None:
     AsyncPandium("key", environment="sandbox", timeout=5, retry=Retry.never())
     AsyncPandium(api_key="key", base_url="https://x.example", timeout=httpx.Timeout(5))
     AsyncPandium(http_client=httpx.AsyncClient(), max_connections=3, max_response_bytes=2**20)
+    AsyncPandium(lambda: "key", requests_per_second=5, on_response=print)
+
+    async def read_key() -> str:
+        return "key"
+
+    async def on_response(event: ResponseEvent) -> None:
+        assert_type(event.headers, Mapping[str, str])
+        assert_type(event.elapsed, float)
+
+    AsyncPandium(read_key, on_response=on_response)
     assert_type(client.with_options(timeout=3, headers={"A": "b"}), AsyncPandium)
     assert_type(client.with_options(retry=Retry(attempts=6, max_elapsed=9)), AsyncPandium)
     async with client as opened:
