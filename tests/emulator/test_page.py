@@ -5,7 +5,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,13 @@ def test_the_page_is_whole_in_itself() -> None:
     assert set(re.findall(r"\w+://[\w.]+", PAGE)) == {"http://www.w3.org"}  # SVG's own name
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", " style="):
         assert word not in PAGE
+
+
+def test_the_page_links_to_the_documentation_of_the_control_api() -> None:
+    """The link leads to a page that exists."""
+    assert 'href="/_emulator/docs"' in PAGE
+    with Emulator() as emulator:
+        assert httpx.get(f"{emulator.url}/_emulator/docs").status_code == 200
 
 
 def test_the_page_is_only_read() -> None:
@@ -147,7 +153,7 @@ def test_markup_is_shown_as_text(shown: Shown) -> None:
     store = shown.emulator._service.store
     shown.emulator.add_integration(evil)
     tenant = shown.emulator.add_tenant("harmless", integration_id=6)
-    store.tenants[tenant.id] = replace(tenant, name=evil)  # what no rule of names lets in
+    store.tenants[tenant.id] = tenant.model_copy(update={"name": evil})  # an invalid name
     shown.emulator.runs.script(appears_after=0, phases=[(evil, 600)])
     shown.http.post(f"/v2/tenants/{tenant.id}/sync?mode=init")
     shown.http.get("/v2/<script>", params={"a": evil})

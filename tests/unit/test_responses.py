@@ -292,6 +292,25 @@ def test_the_body_identifies_an_upstream_error(status: int, data: Any, written: 
     assert error.status_code == status
 
 
+LITERALS = {
+    "b'caf\\xc3\\xa9'": "café",
+    "{1, 2}": [1, 2],
+    "(1, (2,))": [1, [2]],
+    "2j": "2j",
+    "...": "Ellipsis",
+    "{(1, 2): b'x', b'a': None, 3: 1.5}": {"(1, 2)": "x", "a": None, "3": 1.5},
+}
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_an_upstream_error_is_json_data(literal: str) -> None:
+    """A Python literal that JSON does not support is converted, so that it can be encoded."""
+    error = parse(500, {"detail": f"{{'data': {literal}}}"}, is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert error.data == LITERALS[literal]
+    json.dumps(error.data)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -152,8 +152,22 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, dict) and "data" in parsed:
-            return parsed
+            return {"data": _as_json(parsed["data"])}
     return None
+
+
+def _as_json(value: Any) -> Any:
+    """Convert a Python literal, whose depth has been limited, to a value that JSON supports."""
+    if isinstance(value, dict):
+        return {_as_text(name): _as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    is_json = value is None or isinstance(value, (str, int, float))
+    return value if is_json else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _parse_literal(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Triggers and runs, brought up to date whenever somebody asks."""
+"""Triggers and runs. They are brought up to date when they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ ALL: Subject = (None, None)
 
 
 class Runs:
-    """All runs of an emulator, and the scripts that they follow."""
+    """The runs of an emulator, and the scripts that they follow."""
 
     def __init__(self, clock: Clock, lock: RLock) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class Runs:
             return list(self._scripts.values())
 
     def all(self) -> list[Run]:
-        """Return all runs by id, those that have not appeared too."""
+        """Return all runs by id, including those that have not appeared yet."""
         with self._lock:
             self.settle()
             return list(self._by_id.values())
@@ -127,7 +127,7 @@ class Runs:
                 raise LookupError(f"{noun} has no script")
 
     def schedule(self, tenant: Tenant, schedule: str | None) -> None:
-        """Let a tenant's runs begin by a cron string from now on, or by none."""
+        """Set or remove the cron schedule of a tenant."""
         with self._lock:
             queue = self._queues.get(tenant.id)
             if queue is not None or schedule is not None:
@@ -140,7 +140,7 @@ class Runs:
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+        Start each scheduled run at a random time after its date, as the vendor may do.
 
         Unless this is called, runs start on the minute.
 
@@ -158,7 +158,7 @@ class Runs:
     def trigger(
         self, tenant: Tenant, *, mode: str, source: str, payload: Mapping[str, Any] | None
     ) -> RunTrigger:
-        """Take a trigger: into a run that has not appeared yet, or into a new one."""
+        """Add a trigger to the run that has not appeared yet, or to a new run."""
         with self._lock:
             queue = self._queue_of(tenant)
             trigger = RunTrigger(
@@ -177,7 +177,7 @@ class Runs:
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
-        """Bring a queue up to date: what was due by its schedule, in order, and what has ended."""
+        """Bring a queue up to date: start the scheduled runs that are due, and advance all runs."""
         now = self._clock.wall()
         while queue.due <= now:
             queue.settle(queue.due)
@@ -211,7 +211,7 @@ class Runs:
         return next(self._scripts[key] for key in keys if key in self._scripts)
 
     def status(self, trigger_id: str) -> str | None:
-        """Look at a trigger: return its run's word, or None as long as there is none."""
+        """Return the status of a trigger, or None for 404. Counts as a poll."""
         with self._lock:
             run = self._by_trigger.get(trigger_id)
             if run is None:
@@ -228,7 +228,7 @@ class Runs:
         return run.tenant_id if run is not None else None
 
     def find(self, run_id: int) -> Run | None:
-        """Return a run that has appeared."""
+        """Return a run that has appeared, or None."""
         with self._lock:
             run = self._by_id.get(run_id)
             if run is None:
@@ -244,7 +244,7 @@ class Runs:
             return [run for run in runs if run.has_appeared()]
 
     def version(self, tenant: int) -> int:
-        """Return a number that is another one once something but time has changed the runs."""
+        """Return a number that changes when a trigger, a poll or a schedule changes the runs."""
         queue = self._queues.get(tenant)
         return queue.version if queue else 0
 
