@@ -81,9 +81,7 @@ class Service:
         self.webhooks.reset()  # first, so that replacing the runs sends no notifications
         state = snapshot.state
         now = self.clock.wall()
-        self.clock.epoch += max(
-            (state.saved_at or now) - now, timedelta()
-        )  # the time never goes backwards
+        self.clock.epoch += max((state.saved_at or now) - now, timedelta())  # never backward
         self.runs.replace(state.runs, state.scripts)
         self.store.replace(snapshot.store)  # this also sets the schedules of the runs
         self.builds.replace(state.builds.scripts, state.builds.pending)
@@ -151,7 +149,7 @@ class Service:
     def tenant_of(
         self, operation: str | None, parts: Mapping[str, str], scope: Scope
     ) -> int | None:
-        """Return the tenant that a request concerns, if it is known before the request is executed."""
+        """Return the tenant that a request concerns, if it can be known in advance."""
         numbers = {name: int(part) for name, part in parts.items() if NUMBER.fullmatch(part)}
         if operation == "integrations.sync":
             query = parse_qs(scope["query_string"].decode("latin-1"))
