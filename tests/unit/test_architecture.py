@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "_waiting": 2,
     "_transport": 3,
     "_bulk": 3,
+    "webhooks": 3,
     "_resources": 4,
     "_client": 5,
     "": 6,
@@ -81,6 +82,7 @@ SHARED_BASENAMES = {
 SHARED_CLASSES = {
     *pandium.models.__all__,
     "ValidationError",
+    "RunFailed",  # an error and a notification
     "Clock",
     "Builds",
     "Connectors",
