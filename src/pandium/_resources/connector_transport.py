@@ -34,11 +34,8 @@ if TYPE_CHECKING:
         async def handle_async_request(self, request: Any) -> Any: ...
 
 else:
-    # httpx2 may not be installed, and its clients do not check the base class. A synchronous client
-    # of httpx gets an error from `handle_request`.
-    class _EitherTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
-        pass
-
+    # httpx2 may not be installed, and its clients do not check the base class.
+    _EitherTransport = httpx.AsyncBaseTransport
 
 __all__ = ["ConnectorTransport", "UnsupportedRequestError"]
 
@@ -102,7 +99,7 @@ class ConnectorTransport(_EitherTransport):
 
     def handle_request(self, _request: object) -> NoReturn:
         """
-        Raise an error: the transport is asynchronous.
+        Raise an error: a synchronous client cannot use the transport.
 
         :raises TypeError: always.
         """
@@ -110,6 +107,9 @@ class ConnectorTransport(_EitherTransport):
             "a synchronous client cannot use a connector transport: pass the transport to"
             " httpx.AsyncClient or httpx2.AsyncClient"
         )
+
+    def __enter__(self) -> NoReturn:
+        self.handle_request(None)
 
     def __getattr__(self, name: str) -> NoReturn:
         # Libraries that expect a client read its attributes, such as `timeout`.
