@@ -498,12 +498,12 @@ async def test_an_error_of_an_upload_is_raised_unchanged(http: AnyClient) -> Non
 def test_a_synchronous_client_gets_a_clear_error(library: Any, emulator: Emulator) -> None:
     """A synchronous client raises a TypeError that names the clients to use. Nothing is sent."""
     transport = AsyncPandium(KEY, base_url=emulator.url).connectors.transport(1, "crm")
-    http = library.Client(transport=transport)
+
     message = r"synchronous client .* httpx2\.AsyncClient"
     with pytest.raises(TypeError, match=message):
-        http.get(f"{HOST}/v1")
+        library.Client(transport=transport).get(f"{HOST}/v1")
     with pytest.raises(TypeError, match=message):
-        http.__enter__()
+        library.Client(transport=transport).__enter__()
     assert not list(emulator.requests)
 
 
