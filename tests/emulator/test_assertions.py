@@ -82,7 +82,7 @@ def test_a_failure_shows_the_requests_that_it_is_about(api: Api) -> None:
     assert first == "triggers of tenant 1: 2, not 1"
     assert [line.partition(" by ")[0] for line in lines] == [
         "  POST /v2/tenants/1/sync?mode=normal -> 503",
-        "  POST /v2/tenants/1/sync?mode=normal -> 202 (carried out)",
+        "  POST /v2/tenants/1/sync?mode=normal -> 202 (executed)",
     ]
     assert "by Status(status=503, after_work=True" in lines[0]
     assert KEY not in text
@@ -97,7 +97,7 @@ def test_a_failure_without_requests_shows_the_last_ones(api: Api) -> None:
     for number in range(1, 9):
         api.http.get(f"/v2/integrations/{number}")
     lines = failure(lambda: api.emulator.assert_triggered(1)).splitlines()
-    assert lines[1] == "no such request; the last ones:"
+    assert lines[1] == "no such request; the last requests:"
     assert [line[:27] for line in lines[2:]] == [
         f"  GET /v2/integrations/{number} ->" for number in range(4, 9)
     ]
@@ -109,7 +109,7 @@ def test_a_failure_is_short(api: Api) -> None:
         api.http.get(f"/v2/tenants?user_name={number}{'x' * 500}")
     lines = failure(lambda: api.emulator.assert_requested("tenants.list", times=1)).splitlines()
     assert lines[0] == "requests of tenants.list: 30, not 1"
-    assert lines[1] == "  … and 10 before"
+    assert lines[1] == "  … and 10 earlier"
     assert len(lines) == 22
     assert all(len(line) < 140 for line in lines)
     assert lines[-1].endswith("x… -> 200")
@@ -147,7 +147,7 @@ def test_errors_are_told_from_runs_that_are_not_yet_there(api: Api) -> None:
     assert failure(api.emulator.assert_no_errors).splitlines() == [
         "requests that failed: 2, not 0",
         "  GET /v2/tenants/9/metadata -> 404",
-        "  GET /v2/tenants -> no answer by Reset(after_work=False)",
+        "  GET /v2/tenants -> no response by Reset(after_work=False)",
     ]
 
 

@@ -340,8 +340,10 @@ def test_requests_that_hang_do_not_reach_the_next_test(pytester: pytest.Pytester
 def test_the_order_of_the_tests_does_not_matter(
     pytester: pytest.Pytester, options: list[str], header: str
 ) -> None:
-    """Each test has its own emulator and client in whatever order the tests run."""
+    """Each test has its own emulator, whatever the order. One thread serves all emulators."""
     text = """
+        import threading
+
         import pytest
 
 
@@ -358,6 +360,8 @@ def test_the_order_of_the_tests_does_not_matter(
 
             def test_sync(self, pandium_emulator, number):
                 assert not pandium_emulator.requests
+                threads = [thread.name for thread in threading.enumerate()]
+                assert threads.count("pandium-emulator") == 1
     """
     result = project(pytester, text).runpytest_subprocess(*options)
     result.assert_outcomes(passed=40)

@@ -115,7 +115,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         ),
         (
             {"timing": "after", "change": {"type": "archive"}, "operation": "list"},
-            {"operation": "'list' is none of"},
+            {"operation": "there is no 'list'; use one of builds.create, "},
         ),
         (
             {"timing": "after", "change": {"type": "insert", "integration_id": 7}},

@@ -213,6 +213,7 @@ def test_the_release_of_a_tenant_follows_its_choice() -> None:
         bare = api.emulator.add_integration(releases=0)
         api.emulator.add_tenant(integration_id=bare.id)
         api.missing("GET", "/tenants/4/release")
+        assert api.http.patch("/v2/tenants/4/metadata", json={"a": 1}).json()["data"] == {"a": 1}
 
 
 def test_a_change_changes_what_is_given() -> None:

@@ -171,6 +171,17 @@ def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: 
         Emulator().runs.script(**arguments)
 
 
+def test_a_run_may_take_longer_than_there_are_dates() -> None:
+    """A time that ends after the last date never ends, like an infinite one."""
+    with served({"tenants": [{}, {}]}) as api:
+        script = api.emulator.runs.script
+        for tenant, seconds in ((1, 1e300), (2, math.inf)):
+            script(tenant=tenant, phases=[("Running", seconds)], killed_after=seconds)
+        triggers = [api.sync(1), api.sync(2)]
+        api.clock.advance(1e10)
+        assert [api.status(one) for one in triggers] == ["Running", "Running"]
+
+
 @pytest.mark.parametrize("number", [-1, 1.5, True, "3", None])
 def test_looks_are_a_whole_number(number: Any) -> None:
     """Any other number of looks is refused."""

@@ -94,6 +94,7 @@ class Storm:
             heapq.heappop(self._repairs)[-1]()
         for worker in self.started:
             worker.process.wait()
+        allow_access(self)  # a process may have created a file while access was forbidden
 
     def later(self, repair: Callable[[], None], seconds: float) -> None:
         """Call a function after a time, or once the storm is over."""
@@ -213,12 +214,12 @@ def read_in_the_process(storm: Storm) -> None:
 
 
 def read_the_file(storm: Storm) -> None:
-    if storm.journal.exists():
+    with suppress(FileNotFoundError, PermissionError):
         storm.journal.read_bytes()
 
 
 def copy_the_file(storm: Storm) -> None:
-    if storm.journal.exists():
+    with suppress(FileNotFoundError, PermissionError):
         shutil.copyfile(storm.journal, storm.journal.with_name("copy"))
 
 
@@ -229,10 +230,17 @@ def back_up(storm: Storm) -> None:
     with (
         closing(sqlite3.connect(storm.journal, timeout=0.1)) as journal,
         closing(sqlite3.connect(storm.journal.with_name("backup"))) as backup,
-        suppress(sqlite3.OperationalError),  # the journal is locked, or a disturbance is active
+        # The journal is locked, or another disturbance is active.
+        suppress(sqlite3.OperationalError, BlockingIOError),
     ):
-        journal.backup(backup)
+        journal.backup(backup, progress=stop_if_locked)
         assert backup.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def stop_if_locked(status: int, *_: int) -> None:
+    # Otherwise, a backup waits for a suspended process that this one would have to resume.
+    if status == sqlite3.SQLITE_BUSY:
+        raise BlockingIOError
 
 
 def delete_the_lock_file(storm: Storm) -> None:

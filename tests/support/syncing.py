@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandium.emulator import Emulator
 
 SCRIPT = Path(__file__).with_name("syncing_process.py")
-TIME_LIMIT = 120.0
+TIME_LIMIT = 600.0
 BACKENDS = itertools.cycle(["asyncio", "trio"])
 
 

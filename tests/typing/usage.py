@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
+import httpx2
 
 import pandium
 from pandium import (
@@ -28,6 +29,7 @@ from pandium import (
     PandiumError,
     Polling,
     Progress,
+    ResponseEvent,
     Retry,
     RunFailed,
     RunResult,
@@ -39,7 +41,7 @@ from pandium import (
     to_dict,
     to_json,
 )
-from pandium.emulator import ConnectorRequest, Emulator, UpstreamFailure
+from pandium.emulator import ConnectorRequest, Emulator, Polls, UpstreamFailure
 from pandium.models import (
     Category,
     Connector,
@@ -66,6 +68,16 @@ async def construction() -> None:
     AsyncPandium("key", environment="sandbox", timeout=5, retry=Retry.never())
     AsyncPandium(api_key="key", base_url="https://x.example", timeout=httpx.Timeout(5))
     AsyncPandium(http_client=httpx.AsyncClient(), max_connections=3, max_response_bytes=2**20)
+    AsyncPandium(lambda: "key", requests_per_second=5, on_response=print)
+
+    async def read_key() -> str:
+        return "key"
+
+    async def on_response(event: ResponseEvent) -> None:
+        assert_type(event.headers, Mapping[str, str])
+        assert_type(event.elapsed, float)
+
+    AsyncPandium(read_key, on_response=on_response)
     assert_type(client.with_options(timeout=3, headers={"A": "b"}), AsyncPandium)
     assert_type(client.with_options(retry=Retry(attempts=6, max_elapsed=9)), AsyncPandium)
     async with client as opened:
@@ -148,9 +160,10 @@ async def connectors(client: AsyncPandium) -> None:
     assert_type(await client.connectors.xml(1, "crm", method="GET", target_url="", data=""), Any)
     assert_type(await client.connectors.disconnect(1, "crm"), Any)
     transport = client.connectors.transport(7, "crm")
-    assert_type(transport, httpx.AsyncBaseTransport)
     async with httpx.AsyncClient(transport=transport, base_url="https://x.example") as upstream:
         assert_type(await upstream.get("/v1"), httpx.Response)
+    async with httpx2.AsyncClient(transport=transport, base_url="https://x.example") as upstream2:
+        assert_type(await upstream2.get("/v1"), httpx2.Response)
 
 
 async def listings(client: AsyncPandium) -> None:
@@ -258,6 +271,10 @@ async def emulator() -> None:
     with Emulator("demo", api_key="k") as api:
         api.connectors.register("crm", respond, host="x.example")
         assert_type(api.add_tenant("acme").id, int)
+        assert_type(api.add_tenant(user_name="ann", connected=["crm"]).connected, bool | list[str])
+        assert_type(api.add_integration("orders", connectors=["crm"]).schedule, str | None)
+        assert_type(api.add_release(1, default=True).default, bool)
+        api.runs.script(tenant=1, appears_after=Polls(2), phases=[("Running", 1.5), (None, 1)])
     async with Emulator() as api:
         assert_type(api.url, str)
 

@@ -601,6 +601,25 @@ async def test_records_that_were_pushed_off_a_shortened_page_are_not_lost(
     assert len(received) == len(set(received))
 
 
+@pytest.mark.parametrize("prefetch", [1, 4])
+@pytest.mark.parametrize("page_size", [2, 3, 500])
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+async def test_a_server_with_pages_of_one_record_loses_no_record(
+    count: int, page_size: int, prefetch: int
+) -> None:
+    """If the overlap leaves no room for new records, a walk raises an error, or ignores drift."""
+    server = RecordServer(count, shorten=lambda page: page[:1])
+    options: dict[str, Any] = {"page_size": page_size, "prefetch": prefetch, "confirm_end": True}
+    if count < 2:
+        assert await server.listing(**options).to_list() == list(range(count))
+    else:
+        with pytest.raises(DriftError, match="page limit of 1 is too small") as caught:
+            await server.listing(**options).to_list()
+        assert caught.value.resume_skip == 1
+    listing = server.listing(**options, on_drift="ignore")
+    assert await listing.to_list() == list(range(count))
+
+
 @pytest.mark.parametrize("value", ["yes", 1, None, 0.5])
 async def test_confirm_end_is_true_false_or_auto(value: Any) -> None:
     """Any other value is a ValueError that names the argument."""

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import httpx
@@ -227,6 +227,19 @@ async def test_updating_the_sort_field_does_not_keep_a_walk_running(
             await client.tenants.update(tenant.id, paused=not tenant.paused)
     assert len(seen) == len(set(seen))
     assert len(added - set(seen)) < 10
+
+
+@pytest.mark.parametrize(
+    ("maximum", "confirm_end"), [(20, "auto"), (100, "auto"), (251, "auto"), (7, True), (249, True)]
+)
+async def test_a_server_with_a_lower_page_maximum_hides_no_tenant(
+    emulator: Emulator, client: AsyncPandium, maximum: int, confirm_end: Literal["auto", True]
+) -> None:
+    """If pages are shorter than requested, every tenant is still delivered, in order."""
+    expected = [emulator.add_tenant().id for _ in range(521)]
+    emulator.page_limit = maximum
+    tenants = client.tenants.list(confirm_end=confirm_end)
+    assert [tenant.id async for tenant in tenants] == expected
 
 
 async def test_not_found_is_not_an_empty_listing(client: AsyncPandium) -> None:

@@ -176,6 +176,8 @@ class _End:
         requested one, or ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
+    :ivar needs_probe: whether a page without new records was as long as the longest page so far.
+        If the server limits the page size, the new records may follow on the next page.
     """
 
     confirm: ConfirmEnd
@@ -183,6 +185,7 @@ class _End:
     longest_page: int = 0
     reduced_size: int | None = None
     has_full_page: bool = False
+    needs_probe: bool = False
 
     def accept(
         self, request: PageRequest, count: int, *, has_new: bool, is_first: bool, has_moved: bool
@@ -201,9 +204,11 @@ class _End:
         if count >= request.limit:
             self.has_full_page = True
             return False
-        # Either nothing follows the anchor, or the caller accepts any short page as the end.
-        if self.confirm is False or not (has_new or self._may_be_cut_off(has_moved=has_moved)):
+        if self.confirm is False:
             return True
+        if not (has_new or self._may_be_cut_off(has_moved=has_moved)):  # nothing follows the anchor
+            self.is_pending = self.needs_probe = 0 < count == self.longest_page
+            return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
@@ -294,6 +299,8 @@ class Cursor(Generic[T]):
 
     def next_requests(self, count: int) -> list[PageRequest]:
         """Return requests for the next pages: ``count`` of them, or fewer near the end."""
+        if self._end.needs_probe:
+            return [PageRequest(self.next_skip, self._options.page_size)]
         count = 1 if self._end.is_pending else count
         overlap = self._end.limit_overlap(self._overlap.size) if self._delivered else 0
         overlap = min(overlap, self.next_skip)
@@ -319,6 +326,8 @@ class Cursor(Generic[T]):
         :raises DriftError: if the listing has changed and ``on_drift`` is ``"raise"``, or if
             records might be missed.
         """
+        if self._end.needs_probe:
+            return self._accept_probe(records)
         self._require_progress()
         count, records = len(records), self._unique(records)
         keys = self._keys_of(records)
@@ -342,6 +351,16 @@ class Cursor(Generic[T]):
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
         return self._deliver(request, records, keys, known_prefix, count)
+
+    def _accept_probe(self, records: list[T]) -> Deliver[T]:
+        """Finish if the page that follows the last known record, without an overlap, is empty."""
+        if records:
+            raise DriftError(
+                f"the server's page limit of {self._end.longest_page} is too small to detect"
+                " changes of the listing: pass on_drift='ignore'"
+            )
+        self.is_finished = True
+        return Deliver(None, None)
 
     def accept_beyond_end(self, records: list[T]) -> None:
         """

@@ -1,4 +1,4 @@
-"""Serve an emulator on this machine until Ctrl-C or SIGTERM, for programs in any language."""
+"""Run the emulator on this machine until Ctrl-C or SIGTERM, for programs in any language."""
 
 import argparse
 import signal
@@ -17,7 +17,7 @@ MAX_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Serve until a signal comes: 0 then, 1 if the state could not be saved, 2 for bad options."""
+    """Run until a signal. Return 0, or 1 if the state could not be saved. Exit with 2 on errors."""
     parser = _parser(program)
     given = parser.parse_args(arguments)
     with _signals() as signals:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
             emulator = _emulator(given)
             with emulator:
                 if given.state is not None:
-                    emulator.save()  # what cannot be written is an error now, not at the end
+                    emulator.save()  # report a file that cannot be written now, not at the end
                 print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
                 signals.get()
         except (OSError, ValueError) as error:
@@ -36,16 +36,16 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--port", type=_port, default=8080, help="0 lets the system pick one (default: 8080)"
+        "--port", type=_port, default=8080, help="the port; 0 chooses a free one (default: 8080)"
     )
-    parser.add_argument("--api-key", type=_key, help="the only key that is right (default: any)")
-    parser.add_argument("--speed", type=_speed, default=1.0, help="how fast time goes (default: 1)")
-    parser.add_argument("--seed", help="'demo', or a JSON or YAML file of what is to be there")
+    parser.add_argument("--api-key", type=_key, help="the only accepted API key (default: any)")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="the clock's speed (default: 1)")
+    parser.add_argument("--seed", help="the initial data: 'demo', or a JSON or YAML file")
     parser.add_argument(
         "--state",
         type=Path,
         metavar="FILE",
-        help="a JSON or YAML file: loaded if it is there (else the seed is), saved at the end",
+        help="a JSON or YAML file: loaded instead of the seed if it exists, and saved at the end",
     )
     return parser
 
@@ -71,8 +71,8 @@ def _key(text: str) -> str:
 
 @contextmanager
 def _signals() -> Iterator[SimpleQueue[int]]:
-    """Put signals into a queue; the handlers of before are back afterwards."""
-    # Of all queues only SimpleQueue may be used in a signal handler.
+    """Put signals into a queue, and restore the previous handlers at the end."""
+    # SimpleQueue is the only queue that may be used in a signal handler.
     queue: SimpleQueue[int] = SimpleQueue()
     before = {one: signal.signal(one, lambda number, _: queue.put(number)) for one in SIGNALS}
     try:
@@ -104,7 +104,7 @@ def _save(emulator: Emulator) -> int:
     try:
         emulator.save()
     except (OSError, ValueError) as error:
-        print(f"{PROGRAM}: the state is lost: {error}", file=sys.stderr)  # noqa: T201 - a command
+        print(f"{PROGRAM}: the state could not be saved: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Drift: what others change while a client works, such as between the pages of a listing."""
+"""Drift: changes by others while a client works, such as between the pages of a listing."""
 
 import inspect
 import logging
@@ -28,17 +28,17 @@ Timing = Literal["before", "after"]
 log = logging.getLogger("pandium.emulator")
 
 
-class ChangeFailed(Exception):  # noqa: N818 - it says of which change
-    """A change that could not be made."""
+class ChangeFailed(Exception):  # noqa: N818 - the name states what has failed
+    """The function of a change raised an exception."""
 
 
 class Drift:
     """
-    Changes before or after certain requests.
+    Changes that are made before or after certain requests.
 
-    A change is any callable without arguments, such as `lambda: emulator.archive_tenant(7)`, or
-    one that `archive`, `insert` and `resort` make. It is called in the emulator's own thread and
-    holds up all requests until it returns.
+    A change is any function without parameters, such as `lambda: emulator.archive_tenant(7)`, or
+    the result of `archive`, `insert` or `resort`. It is called in the emulator's thread and blocks
+    all requests until it returns.
     """
 
     def __init__(self, store: Store, clock: Clock, lock: RLock) -> None:
@@ -52,11 +52,14 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change when a request has come, before any work is done for it.
+        Make a change when a request is received, before it is executed.
 
-        The arguments and the handle are those of `Faults.add`.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param operation: as in `Faults.add`.
+        :param change: the function.
+        :param options: select some of the requests: see `RuleOptions`.
+        :return: a handle. `hits` is the number of times that the change has been made, and
+            `remove()` removes it.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._before.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -66,12 +69,12 @@ class Drift:
         self, operation: str | None, change: Change, **options: Unpack[RuleOptions]
     ) -> RequestRule[Change]:
         """
-        Make a change when the work for a request is done, before its answer is sent.
+        Make a change after a request is executed and before its response is sent.
 
-        What the answer says is from before the change. The arguments and the handle are those of
-        `Faults.add`.
+        The response shows the state before the change. The arguments and the result are those of
+        `before`.
 
-        :raises ValueError: names the argument that cannot be used.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._after.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -79,9 +82,12 @@ class Drift:
 
     def archive(self, count: int = 1, *, seed: int | None = None) -> Change:
         """
-        Return a change that archives the oldest tenants, or with a seed any.
+        Return a change that archives tenants.
 
-        :raises ValueError: names the argument that cannot be used.
+        :param count: the number of tenants.
+        :param seed: archive random tenants, the same ones for the same seed. By default, the oldest
+            tenants are archived.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
@@ -99,10 +105,11 @@ class Drift:
         """
         Return a change that adds tenants.
 
-        They have the next ids, and so come last in a listing that is sorted by nothing else; or,
-        with `at_front`, ids below those of all others, as long as there are such.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param count: the number of tenants.
+        :param at_front: assign ids below all others, so that the tenants come first in a listing.
+            By default, they have the next ids and come last.
+        :param integration_id: the integration of the tenants.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         with self._lock:
@@ -122,11 +129,10 @@ class Drift:
 
     def resort(self, sort_by: str | None = None) -> Change:
         """
-        Return a change of the order of tenants that are listed without `sort_by`.
+        Return a change of the order of listings without `sort_by`.
 
-        It is the order given, such as "name__DESC", or that of before turned round.
-
-        :raises ValueError: names the argument that cannot be used.
+        :param sort_by: the new order, such as "name__DESC". By default, the order is reversed.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         parse_window(0, 1, sort_by, SORTABLE)
 
@@ -182,5 +188,5 @@ def _apply(moment: str, due: list[RequestRule[Change]]) -> None:
 
 def _validate_change(change: Change) -> Change:
     if not callable(change) or inspect.iscoroutinefunction(change):
-        raise ValueError(f"change: must be a callable that is no coroutine function: {change!r}")
+        raise ValueError(f"change: must be a function that is not async, not {change!r}")
     return change

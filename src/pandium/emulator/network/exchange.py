@@ -1,4 +1,4 @@
-"""One request and its response, which are recorded and which a fault can replace."""
+"""A request and its response. Both are recorded, and a fault can replace the response."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class BufferedResponse:
 
 
 class Exchange:
-    """Watch one request, and record it when its response starts."""
+    """A request that is recorded when its response starts."""
 
-    def __init__(  # noqa: PLR0913 - the three of ASGI, and whatever they lead to
+    def __init__(  # noqa: PLR0913 - the arguments of an ASGI application, and what it uses
         self,
         app: ASGIApp,
         scope: Scope,
@@ -68,14 +68,14 @@ class Exchange:
         return found
 
     async def read(self) -> None:
-        """Take the whole body in, so that it is recorded whatever becomes of the request."""
+        """Read the whole body, so that it is recorded even if a fault occurs."""
         unread = [await self.receive()]
         while unread[-1].get("more_body"):
             unread.append(await self.receive())
         self._unread.extend(unread)
 
     async def receive(self) -> Message:
-        """Pass on a message of the client."""
+        """Receive a message from the client."""
         if self._unread:
             return self._unread.popleft()
         message = await self._receive()
@@ -85,7 +85,7 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message to the client, dated by the emulator's clock, once it is recorded."""
+        """Record the request, and send a message with a date on the emulator's clock."""
         if message["type"] == "http.response.start":
             self.record(message["status"])
             date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
@@ -93,7 +93,7 @@ class Exchange:
         await self._send(message)
 
     def record(self, status: int = 0) -> None:
-        """Record the request, unless it is recorded already; a status of 0 is no response."""
+        """Record the request, unless it has been recorded. The status is 0 without a response."""
         if not self.is_recorded:
             self.is_recorded = True
             self._request_log.add(self._request(status))
@@ -121,7 +121,7 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": response.body})
 
     async def respond_half(self, response: BufferedResponse, *, closes: bool) -> None:
-        """Send half of a response; then close, or wait until the client leaves."""
+        """Send half of a response, then close the connection or wait for the client to do so."""
         await self._start_response(response, max(len(response.body), 1))
         half = response.body[: len(response.body) // 2]
         await self.send({"type": "http.response.body", "body": half, "more_body": True})
@@ -131,7 +131,7 @@ class Exchange:
         await self._wait_for_disconnect(connection)
 
     async def reset(self) -> None:
-        """Break the connection off, without an answer."""
+        """Reset the connection without a response."""
         self.record()
         connection = self.connection
         connection.reset()

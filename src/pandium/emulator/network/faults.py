@@ -1,4 +1,4 @@
-"""Faults: what may go wrong with a request between a client and the service."""
+"""Faults that occur between a client and the service."""
 
 import asyncio
 import math
@@ -33,9 +33,9 @@ TEXT = re.compile(r"[\t\x20-\x7e]*")
 @dataclass(frozen=True, slots=True)
 class Latency:
     """
-    Wait, then go on: with the next fault that is due, or as if nothing had been.
+    A delay, after which the request continues, or the next fault that is due occurs.
 
-    `seconds` are seconds of the wall, whatever the emulator's clock does.
+    :param seconds: the delay in real time, regardless of the emulator's clock.
     """
 
     seconds: float
@@ -52,9 +52,12 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class Status:
     """
-    Respond with a status of failure, such as 503, before or after the work is done.
+    A response with an error status, such as 503.
 
-    The body is a message in JSON, unless there is another in `body`.
+    :param status: the status, 400 to 599.
+    :param after_work: execute the request first, so that only its response is lost.
+    :param body: the body. By default, it is a message in JSON.
+    :param headers: additional headers.
     """
 
     status: int
@@ -67,7 +70,7 @@ class Status:
             raise ValueError(f"status: must be 400 to 599, not {self.status}")
         for name, value in self.headers.items():
             if not TOKEN.fullmatch(name) or not TEXT.fullmatch(value):
-                raise ValueError(f"headers: {name!r} or its value {value!r} cannot be sent")
+                raise ValueError(f"headers: {name!r} or its value {value!r} cannot be sent in HTTP")
 
     async def apply(self, exchange: Exchange) -> None:
         """Respond with the status."""
@@ -79,10 +82,10 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    Respond with 429 before any work is done, with a `Retry-After` or without.
+    A 429 with or without `Retry-After`. The request is not executed.
 
-    `retry_after` are seconds; with `as_date` the header has the date by the emulator's clock,
-    rounded up to a whole second.
+    :param retry_after: the seconds in `Retry-After`. Without it, the header is absent.
+    :param as_date: send a date on the emulator's clock instead, rounded up to a whole second.
     """
 
     retry_after: int | None = None
@@ -92,7 +95,7 @@ class RateLimit:
         if self.retry_after is not None:
             validate_count("retry_after", self.retry_after, 0)
         elif self.as_date:
-            raise ValueError("retry_after: must be given, since as_date is")
+            raise ValueError("retry_after: must be specified if as_date is true")
 
     async def apply(self, exchange: Exchange) -> None:
         """Respond with 429."""
@@ -108,12 +111,16 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Break the connection off without an answer, before or after the work is done."""
+    """
+    A connection that is reset without a response.
+
+    :param after_work: execute the request first, so that only its response is lost.
+    """
 
     after_work: bool = field(default=False, kw_only=True)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         if self.after_work:
             await exchange.execute()
         await exchange.reset()
@@ -121,31 +128,36 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Do the work, send the head and half of the body, and then nothing until the client leaves."""
+    """Half of a response, then nothing until the client disconnects. The request is executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send half of the answer, and wait."""
+        """Send half of the response, and wait."""
         await exchange.respond_half(await exchange.execute(), closes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Do the work, send half of the body that Content-Length promises, and close."""
+    """Half of a response, then the end of the connection. The request is executed."""
 
     async def apply(self, exchange: Exchange) -> None:
-        """Send half of the answer, and close."""
+        """Send half of the response, and close the connection."""
         await exchange.respond_half(await exchange.execute(), closes=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Respond with 200 and a body that is not JSON, before or after the work."""
+    """
+    A 200 with a body that is not valid JSON.
+
+    :param body: the body.
+    :param after_work: execute the request first, so that only its response is lost.
+    """
 
     body: bytes = INVALID_JSON
     after_work: bool = field(default=False, kw_only=True)
 
     async def apply(self, exchange: Exchange) -> None:
-        """Respond with garbage."""
+        """Respond with the body."""
         if self.after_work:
             await exchange.execute()
         await exchange.respond(BufferedResponse(HTTPStatus.OK, self.body))
@@ -153,7 +165,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """Respond with 200 and an HTML page, as a proxy that requires a login, without any work."""
+    """A 200 with the HTML page of a proxy that requires a login. The request is not executed."""
 
     async def apply(self, exchange: Exchange) -> None:
         """Respond with the page."""
@@ -169,9 +181,9 @@ class Faults:
     """
     The faults of an emulator.
 
-    They stand in front of the API, even of the check of the key. They are tried in the order in
-    which they were added; of those that are due the first one is applied, and those behind it do
-    not count the request. A `Latency` is applied beside another fault.
+    They occur before the API handles a request, even before it checks the key. Faults are evaluated
+    in the order in which they were added. The first one that is due occurs, and later ones do not
+    count the request. A `Latency` occurs in addition to another fault.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -182,14 +194,15 @@ class Faults:
         self, operation: str | None, fault: Fault, **options: Unpack[RuleOptions]
     ) -> RequestRule[Fault]:
         """
-        Let a fault happen at requests of an operation, and return a handle of it.
+        Add a fault for the requests of an operation.
 
-        The handle's `hits` is how often it has happened; its `remove()` ends it.
-
-        :param operation: a name as in the client, such as "tenants.sync"; or a method and path,
-            such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
-        :param options: which of them: `after`, `every`, `probability`, `seed`, `times`, `tenant`.
-        :raises ValueError: names the argument that cannot be used.
+        :param operation: a method of the client, such as "tenants.sync"; or an HTTP method and path
+            template, such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
+        :param fault: the fault, such as `Status(503)`.
+        :param options: select some of the requests: see `RuleOptions`.
+        :return: a handle. `hits` is the number of times that the fault has occurred, and `remove()`
+            removes it.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._rules.add(RequestRule(_validate_fault(fault), Condition(operation, **options)))
 
@@ -197,13 +210,15 @@ class Faults:
         self, seconds: float | None = None, fault: Fault | None = None
     ) -> RequestRule[Fault]:
         """
-        Let no request through, and return a handle that ends it by `remove()`.
+        Make every request fail, until the outage ends or is removed.
 
-        It goes before all other faults. The port stays open: each request is answered by `fault`,
-        a reset connection unless it is another, such as `Status(503)`.
+        An outage takes precedence over all other faults. The port remains open.
 
-        :param seconds: when it ends by itself, by the emulator's clock.
-        :raises ValueError: names the argument that cannot be used.
+        :param seconds: the duration on the emulator's clock. By default, it is unlimited.
+        :param fault: what happens to each request, such as `Status(503)`. By default, the
+            connection is reset.
+        :return: a handle, whose `remove()` ends the outage.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         ends_at = math.inf
         if seconds is not None:
@@ -214,11 +229,11 @@ class Faults:
         return self._rules.add(rule, is_first=True)
 
     def rules(self) -> list[RequestRule[Fault]]:
-        """Return the handles of all faults that have not been removed, in the order of adding."""
+        """Return the handles of all faults that have not been removed, oldest first."""
         return self._rules.all()
 
     def clear(self) -> None:
-        """End all faults."""
+        """Remove all faults and outages."""
         self._rules.clear()
 
     def __len__(self) -> int:
@@ -242,7 +257,7 @@ def _validate_fault(fault: Fault) -> Fault:
     if isinstance(fault, Fault):
         return fault
     known = ", ".join(one.__name__ for one in Fault.__args__)
-    raise ValueError(f"fault: must be a value of {known}, not {fault!r}")
+    raise ValueError(f"fault: must be an instance of {known}, not {fault!r}")
 
 
 def _error_response(

@@ -1,4 +1,4 @@
-"""A server in a thread of its own, on loopback sockets that are bound beforehand."""
+"""A server in its own thread, on loopback sockets that are already bound."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ HOST = "127.0.0.1"
 TICK = 1.0
 GRACE = 1.0
 MAX_STOP_SECONDS = 5.0
-# Of a connection that is being closed a client cannot know whether it carried its request out.
-# So no idle one is closed while a test, on a machine however busy, may still use it.
+# If the server closes an idle connection just as a client sends a request on it, the client cannot
+# know whether the request was executed. The timeout is therefore longer than any test.
 KEEP_ALIVE = 300
 CONNECTION = "pandium.emulator.connection"
-# Closing sends a reset; Windows has shorter numbers there.
+# With these options, closing a socket sends a reset. The fields are shorter on Windows.
 NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 def bind(port: int) -> socket.socket:
-    """Bind a loopback port; 0 lets the system pick one."""
-    # asyncio turns Nagle's delays off only for sockets whose protocol is named.
+    """Bind a loopback port. With 0, the operating system chooses a free port."""
+    # asyncio disables Nagle's algorithm only for sockets that specify the protocol.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,19 +41,19 @@ def bind(port: int) -> socket.socket:
     return sock
 
 
-# From the accept of a connection to the protocol that knows of it.
+# The number of event loop iterations until uvicorn knows about an accepted connection.
 TURNS_OF_ACCEPT = 2
 
-# What waits on purpose, and where.
+# The tasks that wait on purpose, and their connections.
 IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
 
 
 class Connection:
     """
-    What a request came on, for faults below HTTP.
+    The connection of a request, for faults below HTTP.
 
-    It is found among those that uvicorn has open, by its addresses: ASGI shows no transport, and
-    uvicorn's protocols have nothing else in common. A client that has left has none.
+    It is looked up by its addresses among uvicorn's open connections, because ASGI does not provide
+    the transport. If the client has disconnected, there are no transports.
     """
 
     def __init__(self, transports: Sequence[asyncio.Transport], idle: IdleTasks) -> None:
@@ -61,20 +61,20 @@ class Connection:
         self._idle = idle
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         for transport in self._transports:
             raw: socket.socket = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             transport.abort()
 
     def close(self) -> None:
-        """End the connection behind what has been written."""
+        """Close the connection once all data has been sent."""
         for transport in self._transports:
             transport.close()
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
-        """Let the server end what stands in this block at once, when it ends itself."""
+        """Allow the server to cancel this block immediately when it shuts down."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
         self._idle[task] = self._transports
         try:
@@ -85,9 +85,9 @@ class Connection:
 
 class LoopbackServer(uvicorn.Server):
     """
-    A uvicorn server that sleeps until it is told to end, instead of looking every tenth.
+    A uvicorn server that waits for an event to end, instead of polling ten times per second.
 
-    In the scope of each request stands a callable that finds its `Connection`.
+    The scope of each request contains a function that returns its `Connection`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -122,20 +122,20 @@ class LoopbackServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._ending.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and let it be known."""
+        """Start listening, and signal that the server is ready."""
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         await super().startup(sockets)
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """Keep the Date header right until the end."""
+        """Run the periodic work of uvicorn until the server ends."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), TICK)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close what is idle, give the rest a moment, then cut it off."""
+        """Close idle connections, wait briefly for the others, then abort them."""
         await self._stop_accepting()
         await self._abort_connections(
             [one for found in self._idle.values() for one in found], self._idle
@@ -151,8 +151,8 @@ class LoopbackServer(uvicorn.Server):
             sock.close()
 
     async def _stop_accepting(self) -> None:
-        # asyncio leaves the sockets open that it is accepting when a server is closed: so stop to
-        # listen first, then give those the turns of the loop until the server knows of them.
+        # When a server is closed, asyncio leaves connections open that it is just accepting. So
+        # stop accepting first, and run the event loop until the server knows about them.
         for server in self.servers:
             for sock in server.sockets:
                 self._loop.remove_reader(sock.fileno())
@@ -165,7 +165,7 @@ class LoopbackServer(uvicorn.Server):
         self, transports: Sequence[asyncio.Transport], tasks: Collection[asyncio.Task[Any]]
     ) -> None:
         _abort(transports)
-        await asyncio.sleep(0)  # now they have noticed, and nobody answers them any more
+        await asyncio.sleep(0)  # the tasks notice the abort and no longer respond
         tasks = list(tasks)
         for task in tasks:
             task.cancel()
@@ -182,7 +182,7 @@ def _ends(transport: asyncio.Transport) -> tuple[object, object]:
 
 
 class BackgroundWorker(Protocol):
-    """Work in the event loop of the servers that goes on until it is told to end."""
+    """A task in the event loop of the servers, which runs until `end` is called."""
 
     async def run(self) -> None: ...  # noqa: D102 - described above
 
@@ -193,7 +193,7 @@ class ServerThread:
     """
     A thread with an event loop, in which any number of servers run.
 
-    Where what somebody else wrote holds the event loop up, it is left behind after some seconds.
+    If a handler of the user blocks the event loop, the thread is abandoned after a few seconds.
     """
 
     def __init__(self) -> None:
@@ -230,7 +230,7 @@ class ServerThread:
         await self._ending.wait()
 
     def run(self, worker: BackgroundWorker) -> Callable[[], None]:
-        """Run a worker beside the servers; return a function that ends it."""
+        """Run a worker beside the servers. Return a function that ends it."""
         done = asyncio.run_coroutine_threadsafe(worker.run(), self._loop)
 
         def stop() -> None:
@@ -244,7 +244,7 @@ class ServerThread:
         self._loop.call_soon_threadsafe(function)
 
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
-        """Accept connections, or raise what keeps the server from it; return what ends it."""
+        """Start a server, or raise its error. Return a function that stops it."""
         server = LoopbackServer(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
@@ -269,7 +269,7 @@ async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> No
     try:
         await server.serve(list(sockets))
     finally:
-        # What is still there if the event loop ends first, since somebody's handler held it up.
+        # These remain if the event loop ends first because a handler blocked it.
         _abort(one.transport for one in server.server_state.connections)
         for sock in sockets:
             sock.close()

@@ -1,4 +1,4 @@
-"""The operations of the API, by the names that faults, drift and assertions know them by."""
+"""The operations of the API and their names, which faults, drift and assertions use."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _NAMES: dict[tuple[str, str], str] = {place: name for name, place in OPERATIONS.
 
 
 def _patterns() -> dict[tuple[str, int], list[tuple[str, re.Pattern[str]]]]:
-    """Return the patterns of paths by method and number of parts, most of them alone there."""
+    """Return the patterns of paths, indexed by method and number of path segments."""
     found: dict[tuple[str, int], list[tuple[str, re.Pattern[str]]]] = {}
     for name, (method, template) in OPERATIONS.items():
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
@@ -50,7 +50,7 @@ _PATTERNS = _patterns()
 
 
 def find(method: str, path: str) -> tuple[str | None, dict[str, str]]:
-    """Return the operation that a request is for, if there is one, and the parts of its path."""
+    """Return the operation of a request, or None, and the parameters in its path."""
     for name, pattern in _PATTERNS.get((method, path.count("/")), ()):
         if match := pattern.fullmatch(path):
             return name, match.groupdict()
@@ -58,16 +58,18 @@ def find(method: str, path: str) -> tuple[str | None, dict[str, str]]:
 
 
 def methods_of(path: str) -> list[str]:
-    """Return the methods that a path has."""
+    """Return the methods that a path supports."""
     methods = sorted({method for method, _ in OPERATIONS.values()})
     return [method for method in methods if find(method, path)[0]]
 
 
 def parse_operation(given: object) -> str | None:
     """
-    Read a name such as "tenants.list", or a place such as "GET /v2/tenants"; None is all of them.
+    Return the name of an operation. None means all operations.
 
-    :raises ValueError: lists the operations that there are.
+    :param given: a name, such as "tenants.list", or a method and path template, such as
+        "GET /v2/tenants".
+    :raises ValueError: lists the operations that exist.
     """
     if given is None or (isinstance(given, str) and given in OPERATIONS):
         return given
@@ -76,11 +78,11 @@ def parse_operation(given: object) -> str | None:
         if name := _NAMES.get((method.upper(), template)):
             return name
     known = ", ".join(OPERATIONS)
-    raise ValueError(f"operation: {given!r} is none of {known}, nor the method and path of one")
+    raise ValueError(f"operation: there is no {given!r}; use one of {known}, or a method and path")
 
 
 def has_tenant(operation: str | None) -> bool:
-    """Say whether requests of an operation can be told apart by their tenant."""
+    """Return whether each request of an operation belongs to one tenant."""
     if operation is None or operation in {"integrations.sync", "runs.status", "runs.log"}:
         return True
     return "{tenant_id}" in OPERATIONS[operation][1]

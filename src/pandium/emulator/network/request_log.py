@@ -18,11 +18,11 @@ Kind = tuple[str | None, int | None, int]
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    One request and the status of its answer; the values of secret headers are left out.
+    A request and the status of its response. The values of secret headers are redacted.
 
-    The status is 0 where no answer was sent. `operation` is a name such as "tenants.list",
-    `tenant` whom the request was for, `has_effect` whether it did something to that tenant, and
-    `fault` what spoiled the answer.
+    The status is 0 if no response was sent. `operation` is a name, such as "tenants.list". `tenant`
+    is the tenant that the request was for, and `has_effect` whether the operation was executed for
+    it. `fault` is the fault that replaced the response.
     """
 
     method: str
@@ -39,19 +39,19 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """What is counted of it."""
+        """The operation, the tenant and the status, by which requests are counted."""
         return self.operation, self.tenant, self.status
 
     def __str__(self) -> str:
         target = f"{self.path}?{self.query}" if self.query else self.path
-        response = str(self.status) if self.status else "no answer"
+        response = str(self.status) if self.status else "no response"
         fault = f" by {self.fault}" if self.fault else ""
-        done = " (carried out)" if self.has_effect else ""
+        done = " (executed)" if self.has_effect else ""
         return f"{self.method} {_shorten(target)} -> {response}{fault}{done}"
 
 
 class RequestLog(Sequence[Request]):
-    """The last requests, oldest first, and the number of all of them by kind."""
+    """The last requests, oldest first, and the number of all requests by kind."""
 
     def __init__(self, kept: int = MAX_REQUESTS) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
@@ -60,7 +60,7 @@ class RequestLog(Sequence[Request]):
         self._kinds: Counter[Kind] = Counter()
 
     def add(self, request: Request) -> None:
-        """Keep one more request."""
+        """Add a request."""
         self._requests.append(request)
         self.counts[request.method, request.route, request.status] += 1
         self._kinds[request.kind] += 1
@@ -68,14 +68,14 @@ class RequestLog(Sequence[Request]):
             self.effects[request.operation, request.tenant] += 1
 
     def clear(self) -> None:
-        """Forget all requests and their numbers."""
+        """Remove all requests and their counts."""
         self._requests.clear()
         self.counts.clear()
         self.effects.clear()
         self._kinds.clear()
 
     def total(self, of_kind: Callable[[Kind], bool]) -> int:
-        """Return the number of all requests of some kinds, of those too that are not kept."""
+        """Return the number of requests of some kinds, including those that are no longer kept."""
         return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:

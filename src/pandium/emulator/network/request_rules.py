@@ -1,4 +1,4 @@
-"""Rules that select requests for a fault or a change, by count or at random."""
+"""Rules that select requests for a fault or a change, by number or at random."""
 
 import math
 import random
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 class RuleOptions(TypedDict, total=False):
     """
-    At which requests of an operation something happens; without any of these at all of them.
+    The requests of an operation that a rule applies to. By default, it applies to all of them.
 
-    - `after`: how many are left alone first.
-    - `every`: it is each how many-th of the others.
-    - `probability`: the share of those, above 0 and 1 at most, drawn with `seed`.
-    - `times`: how often at most.
-    - `tenant`: count only requests for this tenant. For the status of a trigger and for a log it
-      is the tenant of the run, for a sync by integration that of the user.
+    - `after`: skip this number of requests first.
+    - `every`: of the others, apply only to every n-th request.
+    - `probability`: of those, apply to this share, above 0 and at most 1, drawn with `seed`.
+    - `times`: apply at most this number of times.
+    - `tenant`: count only requests for this tenant. The status of a trigger and a log belong to the
+      tenant of the run, and a sync by integration to the tenant of the user.
     """
 
     after: int
@@ -53,9 +53,11 @@ class Condition:
         validate_count("times", 1 if self.times is None else self.times, 1)
         validate_count("tenant", 1 if self.tenant is None else self.tenant, 1)
         if validate_seconds("probability", self.probability) > 1 or not self.probability:
-            raise ValueError(f"probability: must be above 0, 1 at most, not {self.probability!r}")
+            raise ValueError(
+                f"probability: must be above 0 and at most 1, not {self.probability!r}"
+            )
         if self.tenant is not None and not has_tenant(self.operation):
-            raise ValueError(f"tenant: no request of {self.operation} is for one tenant")
+            raise ValueError(f"tenant: requests of {self.operation} are not for a single tenant")
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +73,7 @@ class RequestRule(Generic[T]):
     _random: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.condition.seed)  # noqa: S311 - a choice, not a secret
+        self._random = random.Random(self.condition.seed)  # noqa: S311 - not a secret
 
     def remove(self) -> None:
         """Remove the rule. Idempotent."""
@@ -112,7 +114,7 @@ class RequestRules(Generic[T]):
         return len(self._rules)
 
     def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
-        """Add a rule after the others, or before them."""
+        """Add a rule after the others, or before them, and assign its id."""
         with self._lock:
             rule.id = next(self._ids)
             self._rules.insert(0 if is_first else len(self._rules), rule)
@@ -138,7 +140,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request with each rule, up to one that is the last; return those that are due."""
+        """Count a request, and return the rules that are due, up to the first that is the last."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())
@@ -158,14 +160,14 @@ class RequestRules(Generic[T]):
 
 
 def validate_count(place: str, value: object, least: int) -> int:
-    """Read a whole number, or raise ValueError that names its place."""
+    """Validate a whole number with a lower limit."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise ValueError(f"{place}: must be a whole number, {least} at least, not {value!r}")
+    raise ValueError(f"{place}: must be a whole number of at least {least}, not {value!r}")
 
 
 def validate_seconds(place: str, value: object) -> float:
-    """Read a number that is finite and not below zero, or raise ValueError that names its place."""
+    """Validate a finite number that is at least zero."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return value
-    raise ValueError(f"{place}: must be a number, zero or more, not {value!r}")
+    raise ValueError(f"{place}: must be a finite number of at least 0, not {value!r}")

@@ -1,4 +1,4 @@
-"""The runs of one tenant: one goes, the others wait for it, a scheduled one first."""
+"""The queue of a tenant's runs: one run at a time, and scheduled runs first."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +11,7 @@ OnEnd = Callable[[Run], object]
 
 
 def _by_end(run: Run) -> tuple[datetime, datetime, bool, int]:
-    """Order runs by their ends; of those at the same moment a scheduled one went first."""
+    """Return a sort key for ended runs. Of two that ended together, the scheduled one was first."""
     return run.completed_date or NEVER, run.started_date or NEVER, not run.is_scheduled, run.id
 
 
@@ -19,9 +19,8 @@ class Queue:
     """
     The runs of one tenant, in the order of their ids.
 
-    Of those that have not appeared there are two at most, one scheduled and one asked for, which
-    take all triggers of their kind. What is asked for is bundled, and the scheduled goes first:
-    both are the vendor's words.
+    At most two of them have not appeared: one scheduled run, and one run that bundles all other
+    triggers. The vendor documents that triggers are bundled and that scheduled runs go first.
     """
 
     def __init__(self, tenant_id: int, integration_id: int, on_end: OnEnd) -> None:
@@ -39,19 +38,19 @@ class Queue:
         self._date: datetime | None = None
 
     def set_schedule(self, schedule: str | None, now: datetime, delay: ScheduleDelay) -> None:
-        """Follow another schedule from now on, or none."""
+        """Set the schedule, or remove it."""
         if schedule != (self._schedule and self._schedule.text):
             self._schedule = None if schedule is None else Schedule(schedule, now)
             self.take_date(delay)
 
     def take_date(self, delay: ScheduleDelay) -> None:
-        """Make the next date of the schedule the one that is due."""
+        """Move on to the next date of the schedule."""
         self._date = self._schedule.next() if self._schedule else None
         self.due = self._due_at(delay)
         self.version += 1
 
     def delay(self, now: datetime, delay: ScheduleDelay) -> None:
-        """Apply another delay to the date that is due."""
+        """Apply another random delay to the next date."""
         self.due = max(self._due_at(delay), now)
         self.version += 1
 
@@ -61,7 +60,7 @@ class Queue:
         return later(self._date, delay.seconds(self.tenant_id, self._date))
 
     def sort(self) -> None:
-        """Find out which runs have ended, and which one is at the front, from what they are."""
+        """Determine from the runs which of them have ended, and which one is at the front."""
         for run in sorted(filter(Run.is_over, self.runs), key=_by_end):
             self.last = run
             self.last_successful = run if run.has_succeeded() else self.last_successful
@@ -70,7 +69,7 @@ class Queue:
         self.front, self._waiting = next(iter(waiting), None), waiting[1:]
 
     def settle(self, now: datetime) -> None:
-        """Do all that time alone has done until now."""
+        """Advance the runs to the current date."""
         while self.front is not None and (date := next_change(self.front)) <= now:
             advance(self.front, date)
             if self.front.is_over():
@@ -86,13 +85,13 @@ class Queue:
         self._on_end(run)
 
     def open_run(self, *, is_scheduled: bool) -> Run | None:
-        """Return the run of a kind that has not appeared yet, and takes more triggers."""
+        """Return the run that has not appeared yet and still accepts triggers, if there is one."""
         runs = self._waiting if self.front is None else [*self._waiting, self.front]
         fitting = (one for one in runs if one.is_scheduled is is_scheduled)
         return next((one for one in fitting if not one.has_appeared()), None)
 
     def add(self, run: Run, date: datetime) -> Run:
-        """Add a run; a scheduled one goes before one that has not appeared yet."""
+        """Add a run. A scheduled run overtakes one that has not appeared yet."""
         self.runs.append(run)
         is_preempted = self.front is not None and not self.front.has_appeared() and run.is_scheduled
         if self.front is not None and is_preempted:
@@ -105,7 +104,7 @@ class Queue:
         return run
 
     def count_poll(self, now: datetime) -> None:
-        """Count a poll of a run that is not over, for the one that it waits for."""
+        """Count a poll for the run at the front."""
         if self.front is not None and self.front.polls:
             count_poll(self.front, now)
             self.version += 1

@@ -1,4 +1,4 @@
-"""Triggers and runs, brought up to date whenever somebody asks."""
+"""Triggers and runs. They are brought up to date when they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ ALL: Subject = (None, None)
 
 
 class Runs:
-    """All runs of an emulator, and the scripts that they follow."""
+    """The runs of an emulator, and the scripts that they follow."""
 
     def __init__(self, clock: Clock, lock: RLock) -> None:
         self._clock = clock
@@ -36,12 +36,12 @@ class Runs:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts of tenants, of integrations, and of all others."""
+        """The scripts of tenants and integrations, and the default script."""
         with self._lock:
             return list(self._scripts.values())
 
     def all(self) -> list[Run]:
-        """Return all runs by id, those that have not appeared too."""
+        """Return all runs by id, including those that have not appeared yet."""
         with self._lock:
             self.settle()
             return list(self._by_id.values())
@@ -79,11 +79,12 @@ class Runs:
     @takes_fields(Script, "tenant")
     def script(self, script: Script) -> None:
         """
-        Set how new runs proceed: those of a tenant, of an integration, or all others.
+        Set the script for new runs of a tenant, of an integration, or of all others.
 
         The arguments are the fields of a `Script`. All are optional:
 
-        - `tenant` or `integration`: the id of the one whose runs follow the script.
+        - `tenant` or `integration`: the id of the tenant or integration. Without either, the script
+          becomes the default.
         - `appears_after`: the seconds from the trigger, or from the end of the run before it, until
           the run appears; 0.1 by default. A scheduled run appears at once.
         - `phases`: pairs of a status and the seconds that it lasts. During a phase whose status is
@@ -94,7 +95,8 @@ class Runs:
         Instead of seconds, `appears_after` and phases accept a number of polls, such as `Polls(3)`.
         A time of `math.inf` or `None` never ends.
 
-        :raises ValueError: names the place of what is invalid, such as `phases[0][1]`.
+        :raises ValueError: if an argument is invalid. The message starts with its location, such as
+            `phases[0][1]`.
         """
         self.set_script(script)
 
@@ -112,22 +114,22 @@ class Runs:
 
     def remove_script(self, *, tenant: int | None = None, integration: int | None = None) -> None:
         """
-        Remove the script of a tenant or of an integration. Runs that exist keep it.
+        Remove the script of a tenant or of an integration. Existing runs keep it.
 
         :param tenant: the id of the tenant.
         :param integration: the id of the integration, instead of a tenant.
-        :raises LookupError: there is no such script.
-        :raises ValueError: neither or both are specified.
+        :raises LookupError: if there is no such script.
+        :raises ValueError: if neither or both are specified.
         """
         if (tenant is None) == (integration is None):
-            raise ValueError("tenant, integration: specify one of them")
+            raise ValueError("tenant, integration: exactly one of them must be specified")
         noun = f"integration {integration}" if tenant is None else f"tenant {tenant}"
         with self._lock:
             if self._scripts.pop((tenant, integration), None) is None:
                 raise LookupError(f"{noun} has no script")
 
     def schedule(self, tenant: Tenant, schedule: str | None) -> None:
-        """Let a tenant's runs begin by a cron string from now on, or by none."""
+        """Set or remove the cron schedule of a tenant."""
         with self._lock:
             queue = self._queues.get(tenant.id)
             if queue is not None or schedule is not None:
@@ -135,18 +137,18 @@ class Runs:
 
     @property
     def schedule_delay(self) -> ScheduleDelay:
-        """The randomization of schedules."""
+        """The random delay of scheduled runs."""
         return self._delay
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+        Start each scheduled run at a random time after its date, as the vendor may do.
 
         Unless this is called, runs start on the minute.
 
         :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
         :param seed: the delay of a run depends only on the seed, the tenant and the date.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         delay = ScheduleDelay(within, seed)
         with self._lock:
@@ -158,7 +160,7 @@ class Runs:
     def trigger(
         self, tenant: Tenant, *, mode: str, source: str, payload: Mapping[str, Any] | None
     ) -> RunTrigger:
-        """Take a trigger: into a run that has not appeared yet, or into a new one."""
+        """Add a trigger to the run that has not appeared yet, or to a new run."""
         with self._lock:
             queue = self._queue_of(tenant)
             trigger = RunTrigger(
@@ -177,7 +179,7 @@ class Runs:
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
-        """Bring a queue up to date: what was due by its schedule, in order, and what has ended."""
+        """Bring a queue up to date: start the scheduled runs that are due, and advance all runs."""
         now = self._clock.wall()
         while queue.due <= now:
             queue.settle(queue.due)
@@ -211,7 +213,7 @@ class Runs:
         return next(self._scripts[key] for key in keys if key in self._scripts)
 
     def status(self, trigger_id: str) -> str | None:
-        """Look at a trigger: return its run's word, or None as long as there is none."""
+        """Return the status of a trigger, or None for 404. Counts as a poll."""
         with self._lock:
             run = self._by_trigger.get(trigger_id)
             if run is None:
@@ -228,7 +230,7 @@ class Runs:
         return run.tenant_id if run is not None else None
 
     def find(self, run_id: int) -> Run | None:
-        """Return a run that has appeared."""
+        """Return a run that has appeared, or None."""
         with self._lock:
             run = self._by_id.get(run_id)
             if run is None:
@@ -244,7 +246,7 @@ class Runs:
             return [run for run in runs if run.has_appeared()]
 
     def version(self, tenant: int) -> int:
-        """Return a number that is another one once something but time has changed the runs."""
+        """Return a number that changes when a trigger, a poll or a schedule changes the runs."""
         queue = self._queues.get(tenant)
         return queue.version if queue else 0
 

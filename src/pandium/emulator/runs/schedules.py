@@ -36,12 +36,12 @@ class ScheduleDelay:
 
 
 class Schedule:
-    """The dates of a cron string after a date, in UTC, as far as the next fifty years go."""
+    """The dates of a cron expression after a date, in UTC, for the next fifty years."""
 
     def __init__(self, text: str, after: datetime) -> None:
         self.text = text
         self._dates = CronSim(text, after.astimezone(UTC))
 
     def next(self) -> datetime | None:
-        """Return the next date; each call takes one."""
+        """Return the next date and move on, or return None if there is none."""
         return next(self._dates, None)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pandium.emulator.state.errors import Problem, refuse_if, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
-from pandium.emulator.state.rules import data_problems, schema_problems
+from pandium.emulator.state.rules import schema_problems
 from pandium.emulator.state.store import Store
 
 R = TypeVar("R", Integration, Release, Tenant)
@@ -84,8 +84,8 @@ def add_tenant(store: Store, given: Tenant, *, check_data: bool = True) -> Tenan
     if "metadata" in given.model_fields_set:
         date = tenant.created_date
         tenant = tenant.with_missing(metadata_created_date=date, metadata_modified_date=date)
-        schema = store.release_of(tenant).metadata_schema if check_data else None
-        refuse_if(*data_problems(given.metadata, schema, "metadata"))
+        if check_data:
+            refuse_if(*store.metadata_problems(tenant, given.metadata, "metadata"))
     return store.add(store.tenants, tenant)
 
 

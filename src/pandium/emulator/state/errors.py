@@ -1,4 +1,4 @@
-"""What the service objects to, before it has the form of an HTTP answer."""
+"""Errors of the service, before they become HTTP responses."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input, and the place where it stands."""
+    """An error in an input, and its place."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -20,7 +20,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """The place as one would write it."""
+        """The place as text, such as `tenants[0].name`."""
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc)
         return place.removeprefix(".")
 
@@ -28,8 +28,8 @@ class Problem:
         return f"{self.place}: {self.msg}"
 
 
-class Refused(ValueError):  # noqa: N818 - a decision of the service, not a fault in it
-    """An input that breaks a rule: 422 over HTTP, a ValueError in Python."""
+class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
+    """An invalid input: 422 over HTTP, a ValueError in Python."""
 
     def __init__(self, problems: Iterable[Problem], where: str = "body") -> None:
         self.problems = tuple(problems)
@@ -37,7 +37,7 @@ class Refused(ValueError):  # noqa: N818 - a decision of the service, not a faul
         super().__init__("; ".join(map(str, self.problems)))
 
     def under(self, *place: str | int) -> "Refused":
-        """Return the same objections with a place in front of theirs."""
+        """Return the same problems, with a place before theirs."""
         return Refused(replace(one, loc=(*place, *one.loc)) for one in self.problems)
 
 
@@ -47,8 +47,8 @@ def refuse_if(*problems: Problem) -> None:
         raise Refused(problems)
 
 
-class Missing(LookupError):  # noqa: N818 - an answer of the service, not a fault in it
-    """Something that does not exist: 404 over HTTP."""
+class Missing(LookupError):  # noqa: N818 - it is a response, not a failure
+    """A record that does not exist: 404 over HTTP, a LookupError in Python."""
 
 
 def validate(model: type[M], data: Mapping[str, Any]) -> M:

@@ -1,19 +1,24 @@
-"""Files of seeds and states: JSON or YAML to data and back."""
+"""Files of seeds and saved states, in JSON or YAML."""
 
 import json
 import os
 import secrets
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import yaml
 
 YAML = frozenset({".yaml", ".yml"})
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 def read_file(path: Path) -> Any:
     """
-    Read JSON, or YAML if the file is named so.
+    Return the data in a JSON file, or in a YAML file if its suffix says so.
 
-    :raises ValueError: names the file, the line and what is wrong there.
+    :raises ValueError: names the file, and the line of the error if there is one.
     """
     name = str(path)
     try:
@@ -21,9 +26,9 @@ def read_file(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"cannot read {name!r}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name!r} is not UTF-8: byte {error.start} cannot be read") from None
+        raise ValueError(f"{name!r} is not UTF-8: byte {error.start} cannot be decoded") from None
     try:
-        return _from_yaml(text) if path.suffix in YAML else json.loads(text)
+        return _parse_yaml(text) if path.suffix in YAML else json.loads(text)
     except RecursionError:
         raise ValueError(f"{name!r} is nested too deeply") from None
     except ValueError as error:
@@ -32,26 +37,14 @@ def read_file(path: Path) -> Any:
         raise ValueError(f"{name!r} is not {kind}: {reason}") from None
 
 
-def _from_yaml(text: str) -> Any:
-    from pandium.emulator.state import yaml_text  # noqa: PLC0415 - few files are YAML
-
-    return yaml_text.loads(text)
-
-
-def _to_yaml(data: Any) -> str:
-    from pandium.emulator.state import yaml_text  # noqa: PLC0415 - as above
-
-    return yaml_text.dumps(data)
-
-
 def write_file(path: Path, data: Any) -> None:
     """
-    Write JSON, or YAML if the file is to be named so; what stood there before stays until then.
+    Write data to a JSON or YAML file, which is replaced as a whole.
 
-    :raises OSError: the file cannot be written.
+    :raises OSError: the file cannot be written. The previous file is kept.
     """
     text = _to_yaml(data) if path.suffix in YAML else json.dumps(data, indent=2) + "\n"
-    target = path.resolve()  # a link stays a link
+    target = path.resolve()  # a symbolic link is kept
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("x", encoding="ascii") as file:
@@ -63,3 +56,37 @@ def write_file(path: Path, data: Any) -> None:
         raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _to_yaml(data: Any) -> str:
+    import yaml  # noqa: PLC0415 - few files are YAML
+
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def _parse_yaml(text: str) -> Any:
+    """Return what YAML contains, with the types of JSON only."""
+    import yaml  # noqa: PLC0415 - as above
+
+    try:
+        return json.loads(json.dumps(yaml.load(text, _loader())))  # noqa: S506 - a safe loader
+    except TypeError as error:
+        raise ValueError(f"it contains a value that JSON cannot represent: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+@cache
+def _loader() -> "type[yaml.SafeLoader]":
+    """Return YAML's safe loader, but with dates as strings, as in JSON."""
+    import yaml  # noqa: PLC0415 - as above
+
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag != TIMESTAMP]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return type("JsonLikeLoader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": resolvers})

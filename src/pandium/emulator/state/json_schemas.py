@@ -1,4 +1,4 @@
-"""JSON schemas: what is wrong with one, and with data that should fit it."""
+"""Validation of JSON schemas, and of data with JSON schemas."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -18,14 +18,14 @@ REFERENCES = ("$ref", "$dynamicRef")
 
 
 def find_schema_errors(place: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find what is wrong with a schema itself; references must lead to places inside."""
+    """Yield the errors in a schema. References must lead to places in the schema itself."""
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
     except SchemaError as error:
         yield Problem((place, *error.path), f"is no JSON schema: {error.message}", schema)
         return
     for reference in _broken_references(schema):
-        msg = f"refers to {reference!r}, which is not in it; nothing is fetched"
+        msg = f"refers to {reference!r}, which is not in it; references are never fetched"
         yield Problem((place,), msg, schema)
 
 
@@ -46,13 +46,13 @@ def _broken_references(schema: Mapping[str, Any]) -> Iterator[str]:
 def find_data_errors(
     data: Mapping[str, Any], schema: Mapping[str, Any], place: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """Find where data does not fit a schema."""
+    """Yield where data does not fit a schema."""
     try:
         for error in _validator(msgspec.json.encode(schema)).iter_errors(data):
             loc = (*place, *error.absolute_path)
             yield Problem(loc, error.message, error.instance, f"json_schema.{error.validator}")
     except (Unresolvable, RecursionError) as error:
-        msg = f"cannot be held against its schema, whose references lead nowhere: {error}"
+        msg = f"cannot be validated, because references in its schema cannot be resolved: {error}"
         yield Problem(place, msg, data)
 
 
@@ -60,5 +60,5 @@ def find_data_errors(
 def _validator(schema: bytes) -> Validator:
     decoded = msgspec.json.decode(schema)
     validator = validator_for(decoded, default=Draft202012Validator)
-    # Without a registry it would fetch what a reference names.
+    # Without a registry, the library would fetch references.
     return validator(decoded, registry=Registry())

@@ -127,7 +127,7 @@ Connected = Annotated[
 
 
 def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Find what is wrong with a JSON schema, which may refer only to itself."""
+    """Yield the errors in a JSON schema, which may refer only to itself."""
     if schema is not None:
         from pandium.emulator.state.json_schemas import find_schema_errors  # noqa: PLC0415 - most records have no schema
 
@@ -137,7 +137,7 @@ def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Pr
 def data_problems(
     data: Mapping[str, Any], schema: Mapping[str, Any] | None, *place: str
 ) -> Iterator[Problem]:
-    """Find where data does not fit a JSON schema."""
+    """Yield where data does not fit a JSON schema."""
     if schema is not None:
         from pandium.emulator.state.json_schemas import find_data_errors  # noqa: PLC0415 - as above
 

@@ -61,8 +61,10 @@ SPAN = {
 
 
 def _parse_span(given: object) -> Span:
-    if given is None or given == math.inf or isinstance(given, Polls):
-        return None if given == math.inf else given
+    if given is None or given == math.inf:
+        return None
+    if isinstance(given, Polls):
+        return given
     if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
         return given
     if isinstance(given, Mapping) and list(given) == ["polls"]:

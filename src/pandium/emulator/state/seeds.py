@@ -1,4 +1,4 @@
-"""What an emulator holds at its start: from nothing, the demo, a mapping or a file."""
+"""The data that an emulator starts with: a mapping, a file, or a named seed."""
 
 import re
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ NAME = re.compile(r"[\w-]+")
 
 def seed_data(seed: Seed | None) -> Any:
     """
-    Return what a seed says: nothing is one integration, a string is a name or a path.
+    Return the data of a seed.
 
-    :raises ValueError: names the file that cannot be read, and the place in it.
+    :param seed: a mapping, the name "demo", or the path of a file. None is one integration.
+    :raises ValueError: names the file that cannot be read, and the line of the error.
     """
     if seed is None:
         return BARE
@@ -33,7 +34,7 @@ def seed_data(seed: Seed | None) -> Any:
 
 
 def demo() -> dict[str, Any]:
-    """Return some integrations, and tenants in all states."""
+    """Return a seed with several integrations, and with tenants in all states."""
     limits = {"type": "object", "properties": {"batch": {"type": "integer", "minimum": 1}}}
     integrations: list[dict[str, Any]] = [
         {"name": "orders-to-crm", "long_name": "Orders to CRM", "schedule": "0 * * * *"},

@@ -1,4 +1,4 @@
-"""Integrations, releases and tenants: what exists, and what may be changed in it."""
+"""The integrations, releases and tenants that exist, and the changes to them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ R = TypeVar("R", Integration, Release, Tenant)
 
 
 class Store:
-    """The records of one emulator. Whoever calls it holds the emulator's lock."""
+    """The records of one emulator. Callers must hold the emulator's lock."""
 
     def __init__(
         self, now: Callable[[], datetime], on_schedule: OnSchedule = lambda _, __: None
@@ -38,7 +38,7 @@ class Store:
         self._views: dict[tuple[Any, ...], list[Tenant]] = {}
 
     def replace(self, other: "Store") -> None:
-        """Hold the records of another store instead."""
+        """Replace all records with those of another store."""
         self.integrations = other.integrations
         self.releases = other.releases
         self.tenants = other.tenants
@@ -69,7 +69,7 @@ class Store:
         return release
 
     def latest_release(self, integration_id: int) -> Release:
-        """Return the youngest release, or raise Missing."""
+        """Return the release with the highest id, or raise Missing."""
         releases = self.releases_of(integration_id)
         if not releases:
             raise Missing(f"Integration {integration_id} has no release")
@@ -81,7 +81,7 @@ class Store:
         return next(marked, None)
 
     def default_release(self, integration_id: int) -> Release:
-        """Return the release for tenants that choose none, or raise Missing."""
+        """Return the release of tenants that do not choose one, or raise Missing."""
         key = self.default_release_id(integration_id)
         return self.latest_release(integration_id) if key is None else self.releases[key]
 
@@ -102,7 +102,7 @@ class Store:
         return integration
 
     def change_tenant(self, tenant_id: int, changes: Mapping[str, Any]) -> Tenant:
-        """Change fields of a tenant; a release and a channel replace each other."""
+        """Change fields of a tenant. A release and a channel replace each other."""
         tenant = self.tenant(tenant_id)
         if changes.get(ID) is not None:
             changes = {CHANNEL: None, **changes}
@@ -112,7 +112,7 @@ class Store:
         return self.put(self.validate(changed))
 
     def archive(self, tenant_id: int) -> Tenant:
-        """Archive a tenant; once more changes nothing."""
+        """Archive a tenant. Idempotent."""
         tenant = self.tenant(tenant_id)
         return tenant if tenant.archived else self.put(tenant, archived=True)
 
@@ -120,7 +120,7 @@ class Store:
         """Merge the top level of `data` into the metadata, or refuse all of it."""
         tenant = self.tenant(tenant_id)
         merged = {**tenant.metadata, **data}
-        refuse_if(*data_problems(merged, self.release_of(tenant).metadata_schema))
+        refuse_if(*self.metadata_problems(tenant, merged))
         date = self.now()
         return self.put(
             tenant,
@@ -128,6 +128,13 @@ class Store:
             metadata_created_date=tenant.metadata_created_date or date,
             metadata_modified_date=date,
         )
+
+    def metadata_problems(
+        self, tenant: Tenant, data: Mapping[str, Any], *place: str
+    ) -> Iterator[Problem]:
+        """Yield where metadata does not fit the schema of the tenant's release, if it has one."""
+        if self.releases_of(tenant.integration_id):
+            yield from data_problems(data, self.release_of(tenant).metadata_schema, *place)
 
     def connections(self, tenant: Tenant) -> dict[str, bool]:
         """Return whether each connector of the tenant's integration is connected, by name."""
@@ -156,7 +163,7 @@ class Store:
         return tenant
 
     def add(self, records: dict[int, R], record: R) -> R:
-        """Keep a new record; the order is always the order of the ids."""
+        """Add a record, and keep the records in the order of their ids."""
         is_last = not records or next(reversed(records)) < record.id
         records[record.id] = record
         if not is_last:
@@ -178,7 +185,7 @@ class Store:
     def list_tenants(
         self, window: Window, *, archived: bool, integration_id: int, user_name: str
     ) -> list[Tenant]:
-        """Return one part of a listing; 0 and "" filter nothing."""
+        """Return one page of a listing. The values 0 and "" select all tenants."""
         key = (archived, integration_id, user_name, window.field, window.descending)
         if key not in self._views:
             rows = [
@@ -194,7 +201,7 @@ class Store:
         return list(window.cut(self._views[key]))
 
     def tenant_of_user(self, integration_id: int, user_name: str) -> Tenant:
-        """Return the tenant that a user has of an integration, or raise Missing."""
+        """Return the tenant of a user and an integration, or raise Missing."""
         self.integration(integration_id)
         for one in self.tenants.values():
             found = (one.integration_id, one.user_name, one.archived)

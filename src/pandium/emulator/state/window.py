@@ -1,4 +1,4 @@
-"""Parts of a listing: skip, limit, sort_by."""
+"""The part and the order of a listing: `skip`, `limit` and `sort_by`."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of a listing that a request asks for."""
+    """The part of a listing that a request asks for, and its order."""
 
     skip: int
     limit: int
@@ -28,7 +28,7 @@ class Window:
         return self if limit is None else replace(self, limit=min(self.limit, limit))
 
     def order(self, rows: Sequence[T], value: Callable[[T, str], Any]) -> Sequence[T]:
-        """Sort rows that come by id; ties stay by id, and what has no value comes last."""
+        """Sort rows that are in the order of their ids. Rows without a value are last."""
         if self.field == "id" and not self.descending:
             return rows
         filled = [row for row in rows if value(row, self.field) is not None]
@@ -44,7 +44,7 @@ class Window:
 def parse_window(
     skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
 ) -> Window:
-    """Read the parameters of a listing, or raise Refused."""
+    """Parse the parameters of a listing, or raise Refused."""
     skip = 0 if skip is None else skip
     limit = DEFAULT_LIMIT if limit is None else limit
     match = SORT.fullmatch(sort_by or "id__ASC")

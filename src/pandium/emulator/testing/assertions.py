@@ -1,4 +1,4 @@
-"""Assertions on the requests of a request log: a failure shows the requests that it is about."""
+"""Assertions about recorded requests. A failure shows the relevant requests."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ SUCCESSES = range(1, 400)
 
 
 def assert_triggered(log: RequestLog, tenant: int | None, times: int | None) -> None:
-    """Fail unless a tenant (None: any) got a trigger, or as many as `times`."""
+    """Fail unless a tenant, or any tenant, was triggered, optionally exactly `times` times."""
     __tracebackhide__ = True
     effects = log.effects.copy()
     found = sum(
@@ -35,7 +35,7 @@ def assert_requested(
     status: int | None,
     times: int | None,
 ) -> None:
-    """Fail unless an operation was requested, or as often as `times`."""
+    """Fail unless an operation was requested, optionally exactly `times` times."""
     __tracebackhide__ = True
     name = parse_operation(operation)
 
@@ -49,7 +49,7 @@ def assert_requested(
 
 
 def assert_no_errors(log: RequestLog) -> None:
-    """Fail if a request got no answer, or one of failure; a trigger without a run is none."""
+    """Fail if a request failed. A 404 for a trigger without a run is not a failure."""
     __tracebackhide__ = True
     if number := log.total(_is_error):
         raise AssertionError(
@@ -82,7 +82,7 @@ def _check(
 def _format_requests(log: RequestLog, is_about: Callable[[Kind], bool]) -> str:
     about: list[Request] = [one for one in log if is_about(one.kind)]
     lines = about[-MAX_LISTED:] or log[-MAX_LAST:]
-    title = "" if about else "\nno such request; the last ones:" if lines else "\nno request"
+    title = "" if about else "\nno such request; the last requests:" if lines else "\nno request"
     left = len(about) - len(lines)
-    before = f"\n  … and {left} before" if left > 0 else ""
+    before = f"\n  … and {left} earlier" if left > 0 else ""
     return title + before + "".join(f"\n  {one}" for one in lines)
