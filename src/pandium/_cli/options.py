@@ -26,6 +26,7 @@ __all__ = [
     "connection_arguments",
     "format_option",
     "get_option",
+    "logs_option",
     "paging_options",
     "read_json",
     "read_object",
@@ -219,6 +220,12 @@ format_option = _stored_option(
     "--format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
     help="Output format: a table, a JSON array, one JSON object per line, or CSV. [default: table]",
+)
+logs_option = click.option(
+    "--logs",
+    "has_logs",
+    is_flag=True,
+    help="Print the end of the log of each failed run to standard error.",
 )
 # Decorators add options in reverse order.
 _PAGING_OPTIONS = (
