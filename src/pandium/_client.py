@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import attrs
 
@@ -90,7 +91,7 @@ class AsyncPandium:
     :ivar builds: the operations on builds: ``create`` and ``wait``.
     :ivar connectors: the operations on connectors, which send requests to other systems with a
         tenant's credentials: ``call``, ``soap``, ``xml``, ``transport`` for clients built on
-        httpx, and ``disconnect``.
+        httpx or httpx2, and ``disconnect``.
     :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
     :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
     :ivar runs: the operations on runs. ``status``, ``find``, ``wait``, ``as_completed`` and
@@ -320,12 +321,14 @@ def _validate_retry(value: object) -> Retry:
 
 # Paths passed to `request` whose retry safety differs from the default for their HTTP method.
 _METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
-_CONNECTOR_CALL = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
+_CONNECTOR_CALL = re.compile(r".*/connectors/.+/(call|soap|xml)/*", re.DOTALL | re.IGNORECASE)
 
 
 def _safety_of(method: str, path: str) -> RetrySafety:
     if method == "PATCH" and _METADATA.fullmatch(path):
         return RetrySafety.IDEMPOTENT
-    if method == "POST" and _CONNECTOR_CALL.fullmatch(path):
+    # The server may accept other spellings of a path. An error response to any of them may be the
+    # upstream's.
+    if method == "POST" and _CONNECTOR_CALL.fullmatch(unquote(path)):
         return RetrySafety.PROXIED
     return safety_of_method(method)

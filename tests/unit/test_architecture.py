@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "_waiting": 2,
     "_transport": 3,
     "_bulk": 3,
+    "webhooks": 3,
     "_resources": 4,
     "_client": 5,
     "": 6,
@@ -54,6 +55,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
+    "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
     "tenacity": {"_transport.retry", "_waiting.policy"},
@@ -68,6 +70,7 @@ OWNERS = {
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
     "httpx": {"_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.
@@ -81,6 +84,7 @@ SHARED_BASENAMES = {
 SHARED_CLASSES = {
     *pandium.models.__all__,
     "ValidationError",
+    "RunFailed",  # an error and a notification
     "Clock",
     "Builds",
     "Connectors",

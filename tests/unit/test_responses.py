@@ -344,6 +344,25 @@ def test_any_other_proxy_error_is_pandiums(status: int, body: Any) -> None:
     assert type(error) is type(parse(status))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "x" * 100_000},
+        {"detail": "x" * 100_000},
+        {"detail": [{"loc": ["a"], "msg": "x" * 90, "type": "t"}] * 1000},
+        b"x" * 100_000,
+    ],
+    ids=["message", "detail", "details", "text"],
+)
+def test_the_text_of_an_error_is_short(body: Any) -> None:
+    """A long message is kept in `message`, but shortened in the text of the exception."""
+    error = parse(400, body)
+    assert len(str(error)) < 2100
+    if isinstance(body, dict):
+        assert len(error.message) > 90_000
+        assert str(error).endswith("x...")
+
+
 def test_only_connector_calls_have_upstream_errors() -> None:
     """The same body in response to another operation is Pandium's own error."""
     error = parse(404, {"detail": '{"data": {}}'}, is_proxied=False)

@@ -38,6 +38,7 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
 # A redirect (3xx) may be sent after the request was executed, and a 408 during its execution.
 _NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
 _MAX_MESSAGE_LENGTH = 200
+_MAX_TEXT = 2000  # of a message in the text of an exception, which may be logged for each attempt
 # Error bodies are untrusted, so they are read and searched only up to these sizes.
 _MAX_BODY = 256 * 1024
 _MAX_LITERAL = 16 * 1024
@@ -74,7 +75,7 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_for(status) if upstream is None else ConnectorError
     error = cls(
-        f"{_phrase_for(status)}: {message}" if message else _phrase_for(status),
+        f"{_phrase_for(status)}: {_shorten(message)}" if message else _phrase_for(status),
         status_code=status,
         message=message,
         details=_details_from(body),
@@ -86,6 +87,10 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
         error.data = upstream["data"]
     error.outcome_unknown = status not in _NOT_CARRIED_OUT
     return error
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= _MAX_TEXT else f"{message[:_MAX_TEXT]}..."
 
 
 def _class_for(status: int) -> type[APIError]:

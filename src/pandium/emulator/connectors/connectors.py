@@ -45,7 +45,7 @@ class Connectors:
               There are no lifespan events.
         :param host: the host, such as "crm.example.com". By default, the handler is used for all
             hosts that have no handler of their own.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         if not isinstance(connector, str) or not connector:
             raise ValueError(f"connector: must be a name, not {connector!r}")
