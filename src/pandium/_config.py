@@ -173,7 +173,8 @@ def resolve(api_key: Secret | KeyFunction, environment: str | None, base_url: st
     """
     Resolve the configuration of a client.
 
-    :param api_key: the API key passed by the caller, which may be unset, or a function.
+    :param api_key: the API key passed by the caller, or a function that returns it. The key may be
+        unset.
     :param environment: the name of an environment, or ``None``.
     :param base_url: the base URL passed by the caller, or ``None``.
     :returns: the validated configuration.

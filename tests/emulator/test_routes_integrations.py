@@ -105,7 +105,7 @@ def test_a_schema_may_refer_to_itself_alone(schema: dict[str, Any]) -> None:
     """A reference that leads out of the schema, or nowhere in it, is refused by its text."""
     add_integration: Any = Emulator().add_integration
     for place in ("config_schema", "metadata_schema"):
-        with pytest.raises(ValueError, match=f"^{place}: refers to '.*', which is not in it"):
+        with pytest.raises(ValueError, match=f"^{place}: refers to '.*', which is not in the schema"):
             add_integration(**{place: schema})
     inner = {"$defs": {"n": {"type": "integer"}}, "properties": {"batch": {"$ref": "#/$defs/n"}}}
     api = Emulator()

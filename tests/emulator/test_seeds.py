@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_is_named(
 
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
     """A word that is neither a seed nor a file is no path that cannot be read."""
-    with pytest.raises(ValueError, match="there is no seed 'dmeo': give 'demo' or the path"):
+    with pytest.raises(ValueError, match="there is no seed 'dmeo': specify 'demo' or the path"):
         Emulator("dmeo")
 
 

@@ -154,7 +154,7 @@ async def get_tenant_runs(
     limit: Limit = 100,
     skip: Skip = 0,
 ) -> Response:
-    """List the runs of a tenant that have appeared."""
+    """List a tenant's runs, except those that have not appeared yet."""
     service = service_of(request)
     part = service.window(skip, limit, sort_by, SORTABLE_RUNS)
     with service.lock:

@@ -18,14 +18,14 @@ router = APIRouter(tags=["Settings"])
 
 
 class ScheduleDelayState(Record):
-    """The longest delay of a scheduled run in seconds, and the seed of the random delays."""
+    """The maximum delay of a scheduled run in seconds, and the seed of the random delays."""
 
     within: float = Field(default=0.0, ge=0, le=MINUTE)
     seed: int = 0
 
 
 class Settings(Record):
-    """How the service behaves. A `page_limit` of null is the documented maximum of 500."""
+    """The settings of the service. A `page_limit` of null is the documented maximum of 500."""
 
     page_limit: int | None = Field(default=None, ge=1)
     schedule_delay: ScheduleDelayState = ScheduleDelayState()
@@ -57,7 +57,7 @@ async def change_settings(request: Request, body: SettingsBody) -> Response:
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
-    """Pause an integration: schedules start no runs of its tenants. Syncs are executed."""
+    """Pause an integration: schedules start no runs of its tenants. Syncs still do."""
     return _pause(service_of(request), integration_id, paused=True)
 
 

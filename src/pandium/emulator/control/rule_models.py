@@ -1,4 +1,4 @@
-"""The part of a fault or change that selects requests, as JSON."""
+"""The JSON models of the options that select requests for a fault or change."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class RuleArguments(Record):
         """
         Return the arguments that select the requests.
 
-        :raises Refused: the tenant does not exist.
+        :raises Refused: if the tenant does not exist.
         """
         require_record(store.tenants, self.tenant, "tenant")
         return self.model_dump(include=set(RuleArguments.model_fields))
@@ -53,13 +53,13 @@ class RuleState(BaseModel):
 
 
 def rule_data(rule: RequestRule[Any], clock: Clock) -> dict[str, Any]:
-    """Return a rule as data, without its action."""
+    """Return a rule as JSON data, without its action."""
     ends_at = _date(clock, rule.ends_at)
     return {"id": rule.id, "hits": rule.hits, "ends_at": ends_at, **asdict(rule.condition)}
 
 
 def _date(clock: Clock, seconds: float) -> datetime | None:
-    """Return a date, or None if it is infinite or later than dates can be."""
+    """Return a date, or None if it is infinite or out of range."""
     try:
         return clock.at(seconds)
     except OverflowError:
@@ -77,7 +77,7 @@ def find_rule(rules: Sequence[RequestRule[A]], rule_id: int, noun: str) -> Reque
 def require_record(
     records: Mapping[int, object], record_id: int | None, noun: str, *place: str
 ) -> None:
-    """Raise Refused if an id is given that no record has."""
+    """Raise Refused if an id is specified but no record has it."""
     if record_id is not None and record_id not in records:
         problem = Problem((*place, noun), f"there is no {noun} {record_id}", record_id)
         raise Refused([problem])
@@ -85,7 +85,7 @@ def require_record(
 
 @contextmanager
 def refusing(*place: str) -> Iterator[None]:
-    """Turn a ValueError whose message starts with an argument's name into Refused."""
+    """Convert a ValueError whose message starts with an argument's name to Refused."""
     try:
         yield
     except Refused as error:

@@ -20,7 +20,8 @@ class RuleOptions(TypedDict, total=False):
 
     - `after`: skip this number of requests first.
     - `every`: of the others, apply only to every n-th request.
-    - `probability`: of those, apply to this share, above 0 and at most 1, drawn with `seed`.
+    - `probability`: apply to each of those with this probability, above 0 and at most 1. `seed`
+      makes the selection reproducible.
     - `times`: apply at most this number of times.
     - `tenant`: count only requests for this tenant. The status of a trigger and a log belong to the
       tenant of the run, and a sync by integration to the tenant of the user.
@@ -36,7 +37,7 @@ class RuleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The validated options of a rule. If `operation` is None, it applies to all operations."""
+    """The validated options of a rule. If `operation` is None, all operations match."""
 
     operation: str | None = None
     after: int = 0
@@ -62,7 +63,7 @@ class Condition:
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """A fault or change for the requests that match a condition. It has happened `hits` times."""
+    """A fault or change for matching requests. `hits` is how often it has been applied."""
 
     action: T
     condition: Condition
@@ -114,7 +115,7 @@ class RequestRules(Generic[T]):
         return len(self._rules)
 
     def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
-        """Add a rule after the others, or before them, and assign its id."""
+        """Assign an id to a rule, and add it after all others or before them."""
         with self._lock:
             rule.id = next(self._ids)
             self._rules.insert(0 if is_first else len(self._rules), rule)
@@ -140,7 +141,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request, and return the rules that are due, up to the first that is the last."""
+        """Count a request, and return the rules that apply to it, up to one for which `is_last`."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())

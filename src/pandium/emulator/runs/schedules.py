@@ -13,9 +13,9 @@ MINUTE = 60
 @dataclass(frozen=True, slots=True)
 class ScheduleDelay:
     """
-    The time from a date of a schedule to the start of the run: random seconds, or none.
+    A random delay between a scheduled date and the start of the run.
 
-    A delay depends only on the seed, the tenant and the date.
+    It depends only on the seed, the tenant and the date. It is zero unless `within` is set.
     """
 
     within: float = 0.0
@@ -43,5 +43,5 @@ class Schedule:
         self._dates = CronSim(text, after.astimezone(UTC))
 
     def next(self) -> datetime | None:
-        """Return the next date and move on, or return None if there is none."""
+        """Advance to the next date and return it, or return None if there is none."""
         return next(self._dates, None)

@@ -11,7 +11,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error in an input, and its place."""
+    """An error in an input, and its location."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -20,7 +20,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """The place as text, such as `tenants[0].name`."""
+        """The location as text, such as `tenants[0].name`."""
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc)
         return place.removeprefix(".")
 
@@ -37,7 +37,7 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
         super().__init__("; ".join(map(str, self.problems)))
 
     def under(self, *place: str | int) -> "Refused":
-        """Return the same problems, with a place before theirs."""
+        """Return the same problems, with a prefix for their locations."""
         return Refused(replace(one, loc=(*place, *one.loc)) for one in self.problems)
 
 
