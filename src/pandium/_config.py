@@ -28,7 +28,7 @@ _HOSTS = {
 }
 # A shorter key is not redacted, because it could match ordinary words in error messages.
 _SHORTEST_REDACTED = 8
-# The number of keys of a function that are redacted.
+# The number of most recent keys from a function that are redacted.
 _REMEMBERED_KEYS = 8
 
 
@@ -150,7 +150,7 @@ class KeyFunction:
         return headers
 
     def redact(self, value: Any) -> Any:
-        """Replace the keys that were returned last with ``***``. See `Secret.redact`."""
+        """Replace the most recently returned keys with ``***``. See `Secret.redact`."""
         for secret in tuple(self._recent):
             value = secret.redact(value)
         return value

@@ -425,12 +425,12 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda s: s["runs"][0].update(integration_id=99), r"runs\[0\]\.integration_id: no"),
         (lambda s: s["runs"][0].update(triggers=[]), r"runs\[0\]\.triggers: "),
         (lambda s: s["runs"][0]["script"].update(phases=[]), r"runs\[0\]\.script\.phases: "),
-        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: is more than"),
+        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: exceeds the number"),
         (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.history: "),
         (lambda s: s["runs"][0].update(history=[]), r"runs\[0\]\.history: "),
         (
             lambda s: s["runs"][0]["history"][1].update(date="2020-01-01"),
-            r"runs\[0\]\.history: must be in the order",
+            r"runs\[0\]\.history: must be in chronological",
         ),
         (
             lambda s: s["runs"][1].update(

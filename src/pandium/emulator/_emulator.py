@@ -378,7 +378,8 @@ class Emulator:
         Add a tenant in any state.
 
         The arguments are the fields of a `Tenant`. All are optional, and all but `name` are passed
-        by keyword. `connected` is True for all connectors, False for none, or the names of some.
+        by keyword. `connected` is True for all connectors, False for none, or a list of connector
+        names.
 
         :raises ValueError: if an argument is invalid. The message names it.
         """

@@ -1,4 +1,4 @@
-"""The routes for connector calls and for disconnecting, which was added to the API later."""
+"""The routes for connector calls, and for disconnecting a tenant from a connector."""
 
 from typing import Any
 

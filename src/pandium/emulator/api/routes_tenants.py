@@ -1,8 +1,8 @@
 """
-Tenants and runs.
+The routes for tenants and runs, as in the API reference.
 
-The source is the vendor's reference. It does not document the shapes for updating a tenant and for
-its release. Listing runs and reading logs were published later.
+The reference does not describe the body of a tenant update or the response with a tenant's release.
+The operations that list runs and read logs were added to the reference later.
 """
 
 from typing import Any

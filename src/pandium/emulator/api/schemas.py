@@ -25,7 +25,7 @@ class V2RunMode(StrEnum):
     normal = "normal"
 
 
-# The schema keywords in the vendor's document. It omits the limits that apply to seeds.
+# The schema keywords that the vendor's document uses. Limits on values are not among them.
 STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProperties"})
 NULL = {"type": "null"}
 

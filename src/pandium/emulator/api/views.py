@@ -51,7 +51,7 @@ def metadata_view(one: Tenant) -> dict[str, Any]:
 
 
 def run_view(one: Run) -> dict[str, Any]:
-    """Return a run in the API's format. It must have appeared."""
+    """Return a run, which must have appeared, in the API's format."""
     started, completed = one.started_date, one.completed_date
     status = {
         "phase": one.history[-1].phase,

@@ -56,7 +56,7 @@ def control_routes() -> FastAPI:
     """Return the routes of the control API and the pages, without the request guard."""
     app = FastAPI(
         title="Pandium emulator: control API",
-        description="Read and change the state of the emulator, and make it fail on purpose.",
+        description="Read and change the state of the emulator, and inject faults.",
         version=version("pandium"),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,

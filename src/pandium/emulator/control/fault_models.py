@@ -81,7 +81,7 @@ class RateLimitFault(Record):
 
     type: Literal["rate_limit"]
     retry_after: int | None = Field(
-        None, ge=0, description="The seconds in `Retry-After`. Without it, the header is absent."
+        None, ge=0, description="The seconds in `Retry-After`. By default, there is no such header."
     )
     as_date: bool = Field(default=False, description="Send `Retry-After` as an HTTP date.")
 

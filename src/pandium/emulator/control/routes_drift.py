@@ -38,7 +38,7 @@ class DriftArguments(RuleArguments):
 
 
 class DriftState(RuleArguments, RuleState):
-    """A change and how often it has been made."""
+    """A change and the number of times that it has been made."""
 
     timing: Literal["before", "after"]
     change: ChangeState

@@ -38,12 +38,12 @@ class OutageArguments(Record):
         None, ge=0, le=YEAR, description="The duration on the emulator's clock."
     )
     fault: FaultForm | None = Field(
-        None, description="What happens to each request. By default, the connection is reset."
+        None, description="The fault for each request. By default, the connection is reset."
     )
 
 
 class FaultState(FaultArguments, RuleState):
-    """A fault and how often it has occurred."""
+    """A fault and the number of times that it has occurred."""
 
 
 FaultBody = Annotated[

@@ -57,7 +57,7 @@ class RequestCount(BaseModel):
 
 
 class EffectCount(BaseModel):
-    """How often an operation was executed for a tenant."""
+    """The number of times that an operation was executed for a tenant."""
 
     operation: str
     tenant: int
@@ -120,9 +120,9 @@ async def get_counts(request: HTTPRequest) -> Response:
 @router.get("/effects", response_model=list[EffectCount])
 async def get_effects(request: HTTPRequest, wanted: Annotated[EffectFilter, Query()]) -> Response:
     """
-    Return how often each operation was executed for a tenant, regardless of the response.
+    Return the number of times that each operation was executed for a tenant.
 
-    A sync whose response was lost counts. A request that was rejected does not.
+    A sync whose response was lost is counted. A rejected request is not.
     """
     service = service_of(request)
     with service.lock:

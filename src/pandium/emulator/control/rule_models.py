@@ -29,7 +29,7 @@ class RuleArguments(Record):
     after: int = Field(0, ge=0, description="Skip this many of the selected requests first.")
     every: int = Field(1, ge=1, description="Of the others, apply only to every n-th request.")
     probability: float = Field(
-        1.0, gt=0, le=1, description="Of those, apply to this share, which is drawn with `seed`."
+        1.0, gt=0, le=1, description="Apply to each of those with this probability."
     )
     seed: int = Field(0, description="Rules with the same seed apply to the same requests.")
     times: int | None = Field(None, ge=1, description="Apply at most this many times.")
@@ -45,11 +45,13 @@ class RuleArguments(Record):
 
 
 class RuleState(BaseModel):
-    """A rule's id and how often it has applied."""
+    """The id of a rule and the number of times that the rule has been applied."""
 
     id: int
-    hits: int = Field(description="How often the rule has applied.")
-    ends_at: datetime | None = Field(description="When it ends, on the emulator's clock.")
+    hits: int = Field(description="The number of times that the rule has been applied.")
+    ends_at: datetime | None = Field(
+        description="The time at which the rule ends, on the emulator's clock."
+    )
 
 
 def rule_data(rule: RequestRule[Any], clock: Clock) -> dict[str, Any]:

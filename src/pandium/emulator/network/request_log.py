@@ -75,7 +75,7 @@ class RequestLog(Sequence[Request]):
         self._kinds.clear()
 
     def total(self, of_kind: Callable[[Kind], bool]) -> int:
-        """Return the number of requests of some kinds, including those that are no longer kept."""
+        """Return the number of requests of matching kinds, even those that are no longer kept."""
         return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:

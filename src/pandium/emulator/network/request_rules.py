@@ -63,7 +63,7 @@ class Condition:
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """A fault or change for matching requests. `hits` is how often it has been applied."""
+    """A fault or change for matching requests. `hits` is the number of times it was applied."""
 
     action: T
     condition: Condition
@@ -141,7 +141,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request, and return the rules that apply to it, up to one for which `is_last`."""
+        """Count a request, and return the rules that apply to it, up to the first `is_last` one."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())

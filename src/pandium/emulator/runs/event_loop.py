@@ -20,7 +20,7 @@ PATIENCE_IF_UNKNOWN = 50
 
 class Turns(Protocol):
     """
-    A way to run single iterations of an event loop.
+    A runner for single iterations of an event loop.
 
     :ivar patience: the maximum number of iterations to wait for the loop to become idle.
     """
@@ -58,7 +58,7 @@ def turns_of_current_loop() -> Iterator[Turns]:
 
 class AsyncioTurns:
     """
-    A way to run single iterations of an asyncio event loop.
+    A runner for single iterations of an asyncio event loop.
 
     Loops that hide their queue, such as uvloop, never appear idle.
     """
@@ -76,7 +76,7 @@ class AsyncioTurns:
 
 
 class TrioTurns:
-    """A way to run single iterations of a trio event loop."""
+    """A runner for single iterations of a trio event loop."""
 
     def __init__(self) -> None:
         self.patience = PATIENCE

@@ -152,8 +152,8 @@ class Tenant(Record):
     """
     An installation of an integration.
 
-    `connected` is True for all connectors, False for none, or the names of some. A connector is in
-    `connection_dates` once its connection has changed.
+    `connected` is True for all connectors, False for none, or a list of connector names. A
+    connector is in `connection_dates` once its connection has changed.
     """
 
     id: Id = Field(default_factory=int)
