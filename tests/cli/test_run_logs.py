@@ -14,6 +14,7 @@ from pandium._cli.app import run
 from pandium._cli.run_logs import shorten_log
 from pandium.emulator import Garbage, Status
 from support.cli import FAST_POLLING, add_tenants, read_outcomes
+from support.servers import Behavior, Misbehaving, Wire, answer
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
@@ -153,3 +154,48 @@ def test_a_single_line_that_is_too_long_keeps_its_end() -> None:
 def test_an_empty_log_has_no_lines() -> None:
     """An empty log stays empty."""
     assert shorten_log("") == ("", 0)
+
+
+# A log on a raw server, which is longer than what is printed
+
+LINES = [f"line {number}" for number in range(1, 1001)]
+TRIGGER = {"id": 17, "created_date": "2026-01-01T00:00:00Z", "source": "api", "mode": "normal"}
+
+
+def long_log(control: str) -> Behavior:
+    """Return a service whose only run failed with a long log."""
+
+    async def play(wire: Wire) -> None:
+        assert wire.request is not None
+        path = wire.request.path
+        if path.endswith("/runs/5/log"):
+            location = f"http://{wire.request.header('host')}/storage"
+            await wire.send(answer(b"", "302 Found", {"Location": location}))
+        elif path == "/storage":
+            await wire.send(answer("\n".join([*LINES, control]).encode()))
+        else:
+            await wire.send(answer(json.dumps(respond(path)).encode()))
+
+    return Behavior("a long log", play, keeps=True)
+
+
+def respond(path: str) -> object:
+    if path.endswith("/status"):
+        return {"status": "Failed (Timeout)"}
+    if path.endswith("/runs"):
+        return [{"id": 5, "mode": "normal", "triggers": [TRIGGER]}]
+    return [{"id": 7, "name": "acme"}]
+
+
+def test_a_long_log_is_shortened_from_its_beginning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last 100 lines are printed, with escapes for controls, and how to read the others."""
+    with Misbehaving(otherwise=long_log("\x1b[31mred\r")) as server:
+        monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
+        assert run(["runs", "wait", "17", "--logs", *FAST_POLLING]) == 1
+    title, more, *lines, summary = capsys.readouterr().err.splitlines()
+    assert title == "--- acme (tenant 7), run 5: Failed (Timeout)"
+    assert more == ("(901 earlier lines omitted; to read all, run: pandium-api runs log 5)")
+    assert lines == [*LINES[-99:], "\\x1b[31mred"]
+    assert summary == "pandium-api: 1 failed"
