@@ -4,6 +4,7 @@ from pandium import errors, models
 from pandium._client import AsyncPandium
 from pandium._listing.listing import Listing, Page
 from pandium._serialization.convert import to_dict, to_json
+from pandium._transport.events import ResponseEvent
 from pandium._transport.retry import Retry
 from pandium._version import __version__
 from pandium._waiting.polling import Polling
@@ -63,6 +64,7 @@ __all__ = [
     "RateLimited",
     "ReleaseChannel",
     "RequestTimeout",
+    "ResponseEvent",
     "Retry",
     "RunFailed",
     "RunMode",

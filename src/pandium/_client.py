@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import attrs
 
 from pandium._clock import create_clock
-from pandium._config import Secret, resolve
+from pandium._config import KeyFunction, Secret, resolve
+from pandium._http.limits import RateLimitGate, RequestPacer
 from pandium._resources.builds import AcceptedForm, Builds
 from pandium._resources.connectors import Connectors
 from pandium._resources.integrations import Integrations
@@ -26,15 +28,19 @@ from pandium._validation import (
     validate_method,
     validate_params,
     validate_path,
+    validate_rate,
     validate_whole_number,
 )
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
+
+    from pandium._clock import Clock
+    from pandium._transport.events import OnResponse
 
     Parameter = str | int | float | bool | None
 
@@ -59,7 +65,10 @@ class AsyncPandium:
 
     API reference: [Pandium API](https://docs.pandium.com/reference/pandium-api)
 
-    :param api_key: the API key. Default: the environment variable ``PANDIUM_API_KEY``.
+    :param api_key: the API key, or a sync or async function that returns it. The function is
+        called before every request, so a rotated key takes effect immediately. It should cache the
+        key. An error that it raises is raised unchanged, and nothing is sent. Default: the
+        environment variable ``PANDIUM_API_KEY``.
     :param environment: ``"production"`` or ``"sandbox"``. Default: the environment variable
         ``PANDIUM_ENV``, or ``"production"`` if it is not set.
     :param base_url: the API's base URL, which overrides the environment's URL. Default: the
@@ -68,6 +77,13 @@ class AsyncPandium:
     :param retry: the retry settings.
     :param max_connections: the maximum number of concurrent requests.
     :param max_response_bytes: the maximum size of a decompressed response body, in bytes.
+    :param requests_per_second: the maximum number of requests per second that the client and all
+        its views send, including polls and retries. Requests are sent in order of arrival. At most
+        a tenth of a second's worth is sent at once. Default: no limit.
+    :param on_response: a sync or async function that is called with a ``ResponseEvent`` after every
+        attempt that received a response, including error responses. The request waits for an async
+        function. If the request is canceled meanwhile, its response is lost. An error that the
+        function raises is logged and does not affect the request.
     :param http_client: the ``httpx.AsyncClient`` with which to send requests. It is neither
         modified nor closed.
     :raises ConfigurationError: if an argument or an environment variable is invalid. Nothing is
@@ -75,7 +91,7 @@ class AsyncPandium:
     :ivar builds: the operations on builds: ``create`` and ``wait``.
     :ivar connectors: the operations on connectors, which send requests to other systems with a
         tenant's credentials: ``call``, ``soap``, ``xml``, ``transport`` for clients built on
-        httpx, and ``disconnect``.
+        httpx or httpx2, and ``disconnect``.
     :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
     :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
     :ivar runs: the operations on runs. ``status``, ``find``, ``wait``, ``as_completed`` and
@@ -95,7 +111,7 @@ class AsyncPandium:
 
     def __init__(  # noqa: PLR0913 - all arguments are optional
         self,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         *,
         environment: str | None = None,
         base_url: str | None = None,
@@ -103,10 +119,12 @@ class AsyncPandium:
         retry: Retry = Retry(),  # noqa: B008 - frozen
         max_connections: int = 20,
         max_response_bytes: int = 64 * 2**20,
+        requests_per_second: float | None = None,
+        on_response: OnResponse | None = None,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         try:
-            secret = Secret(api_key)
+            secret = KeyFunction(api_key) if callable(api_key) else Secret(api_key)
         finally:
             del api_key  # tracebacks can show local variables
         # If httpx were imported at the top, it would account for most of pandium's import time.
@@ -125,12 +143,17 @@ class AsyncPandium:
             _validate_count("max_connections", max_connections),
             _validate_count("max_response_bytes", max_response_bytes),
             http_client,
-            clock,
+            RateLimitGate(clock, _create_pacer(clock, requests_per_second)),
             created_at=_caller_location(),
         )
         self._bind(
             Transport(
-                config, connections, clock, validate_timeout(timeout), _validate_retry(retry)
+                config,
+                connections,
+                clock,
+                validate_timeout(timeout),
+                _validate_retry(retry),
+                _validate_on_response(on_response),
             ),
             AcceptedForm(),
             owns=True,
@@ -275,6 +298,21 @@ def _validate_count(argument: str, value: object) -> int:
         raise ConfigurationError(str(error)) from None
 
 
+def _create_pacer(clock: Clock, rate: float | None) -> RequestPacer | None:
+    if rate is None:
+        return None
+    try:
+        return RequestPacer(clock, validate_rate("requests_per_second", rate))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _validate_on_response(value: OnResponse | None) -> OnResponse | None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"on_response must be callable, not {value!r}")
+    return value
+
+
 def _validate_retry(value: object) -> Retry:
     if not isinstance(value, Retry):
         raise ConfigurationError(f"retry must be a Retry, not {value!r}")
@@ -283,12 +321,14 @@ def _validate_retry(value: object) -> Retry:
 
 # Paths passed to `request` whose retry safety differs from the default for their HTTP method.
 _METADATA = re.compile(r"/v2/tenants/[^/]+/metadata")
-_CONNECTOR_CALL = re.compile(r"/v2/tenants/[^/]+/connectors/[^/]+/(call|soap|xml)")
+_CONNECTOR_CALL = re.compile(r".*/connectors/.+/(call|soap|xml)/*", re.DOTALL | re.IGNORECASE)
 
 
 def _safety_of(method: str, path: str) -> RetrySafety:
     if method == "PATCH" and _METADATA.fullmatch(path):
         return RetrySafety.IDEMPOTENT
-    if method == "POST" and _CONNECTOR_CALL.fullmatch(path):
+    # The server may accept other spellings of a path. An error response to any of them may be the
+    # upstream's.
+    if method == "POST" and _CONNECTOR_CALL.fullmatch(unquote(path)):
         return RetrySafety.PROXIED
     return safety_of_method(method)

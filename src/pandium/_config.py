@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections import deque
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from pandium._cancellation import CancellationGuard
 from pandium._redaction import Redactor
 from pandium._validation import validate_choice
 from pandium.errors import ConfigurationError
 
-__all__ = ["Config", "Secret", "resolve"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+__all__ = ["Config", "KeyFunction", "Secret", "resolve"]
 
 # Both hosts are listed at https://docs.pandium.com.
 _HOSTS = {
@@ -22,6 +28,8 @@ _HOSTS = {
 }
 # A shorter key is not redacted, because it could match ordinary words in error messages.
 _SHORTEST_REDACTED = 8
+# The number of keys of a function that are redacted.
+_REMEMBERED_KEYS = 8
 
 
 class Secret:
@@ -76,6 +84,21 @@ class Secret:
         finally:
             del value
 
+    def redact_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return headers with the key replaced, which is fast if they do not contain it."""
+        plain = dict(headers.items())
+        # A text that is shorter than the key cannot contain it, unless the key itself can be
+        # decoded. Examining all other texts together takes a tenth of the time.
+        shortest = 0 if set(self._value) & set("\\%&") else len(self._value)
+        long = [text for item in plain.items() for text in item if len(text) >= shortest]
+        if long and self.redact(text := "\n".join(long)) != text:
+            plain = self.redact(plain)
+        return plain
+
+    def is_same_as(self, other: Secret) -> bool:
+        """Return whether another secret is the same key."""
+        return bool(self._value == other._value)
+
     def __repr__(self) -> str:
         return "Secret(***)"
 
@@ -83,24 +106,74 @@ class Secret:
         raise TypeError("an API key cannot be pickled")
 
 
+class KeyFunction:
+    """
+    A function that returns the API key. It is called before every request.
+
+    :param function: the function, sync or async.
+    """
+
+    def __init__(self, function: Callable[[], str | Awaitable[str]]) -> None:
+        self._function = function
+        # Responses to earlier requests may still echo the keys that they were sent with.
+        self._recent: deque[Secret] = deque(maxlen=_REMEMBERED_KEYS)
+
+    async def call(self) -> Secret:
+        """Call the function and return the key, which has yet to be accepted."""
+        returned: Any = None
+        try:
+            with CancellationGuard("api_key"):
+                returned = self._function()
+                if inspect.isawaitable(returned):
+                    returned = await returned
+            return Secret(returned)
+        finally:
+            del returned  # tracebacks can show local variables
+
+    def accept(self, secret: Secret) -> Secret:
+        """
+        Validate a key and redact it from now on.
+
+        :raises ConfigurationError: if the key is invalid. The message does not contain the key.
+        """
+        secret.validate("the key that api_key returned")
+        for known in self._recent:
+            if known.is_same_as(secret):
+                return known
+        self._recent.append(secret)
+        return secret
+
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers with the keys replaced. See `Secret.redact_headers`."""
+        for secret in tuple(self._recent):
+            headers = secret.redact_headers(headers)
+        return headers
+
+    def redact(self, value: Any) -> Any:
+        """Replace the keys that were returned last with ``***``. See `Secret.redact`."""
+        for secret in tuple(self._recent):
+            value = secret.redact(value)
+        return value
+
+
 @attrs.frozen
 class Config:
     """
     The API key and base URL of a client.
 
-    :ivar api_key: the validated API key.
+    :ivar api_key: the validated API key, or the function that returns it.
     :ivar base_url: the validated base URL, without a trailing slash.
     """
 
-    api_key: Secret
+    api_key: Secret | KeyFunction
     base_url: str
 
 
-def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> Config:
+def resolve(api_key: Secret | KeyFunction, environment: str | None, base_url: str | None) -> Config:
     """
     Resolve the configuration of a client.
 
-    :param api_key: the API key passed by the caller. It may be unset.
+    :param api_key: the API key passed by the caller, which may be unset, or a function.
     :param environment: the name of an environment, or ``None``.
     :param base_url: the base URL passed by the caller, or ``None``.
     :returns: the validated configuration.
@@ -109,7 +182,9 @@ def resolve(api_key: Secret, environment: str | None, base_url: str | None) -> C
     return Config(api_key=_resolve_key(api_key), base_url=_resolve_base_url(environment, base_url))
 
 
-def _resolve_key(argument: Secret) -> Secret:
+def _resolve_key(argument: Secret | KeyFunction) -> Secret | KeyFunction:
+    if isinstance(argument, KeyFunction):
+        return argument
     # Never store the plain key in a local variable, because error reports may show local variables.
     secret, source = argument, "api_key"
     if not secret.is_set:

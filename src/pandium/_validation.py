@@ -226,6 +226,8 @@ def validate_path(path: object) -> str:
         raise ValueError(f"path must begin with one slash, not {path!r}")
     if set(path) & set("?#\\"):
         raise ValueError(f"path must not contain '?', '#' or '\\': {path!r}; use params")
+    if not _is_encodable(path):
+        raise ValueError(f"path must be valid Unicode, not {path!r}")
     if {".", ".."} & set(unquote(path).split("/")):
         raise ValueError(f"path must not contain '.' or '..' segments: {path!r}")
     return path

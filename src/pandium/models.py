@@ -4,7 +4,7 @@ The records returned by the API, as immutable objects that perform no I/O.
 Field names are in snake_case. A field that is missing or null in the response is set to the
 default value documented by the vendor, or to ``None``. Datetimes are timezone-aware. If a datetime
 in the response has no offset, it is interpreted as UTC. Fields that are not part of a model are
-ignored. To get all fields, use ``client.request``.
+ignored. To get all fields, use ``raw()`` of a listing, or ``client.request``.
 
 The vendor documents the type of each field, but rarely its meaning. Where the meaning is not
 documented, the descriptions below are based on the name of the field, or say "undocumented" if the

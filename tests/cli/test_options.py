@@ -10,6 +10,7 @@ import pytest
 
 from pandium import AsyncPandium, Polling, Retry
 from pandium._cli.app import app
+from pandium._cli.options import COUNT, ID, PAGE_SIZE, read_text
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
 
@@ -50,3 +51,18 @@ def test_the_help_states_the_default_of_the_client(name: str) -> None:
     assert stated is not None
     default = DEFAULTS[name]
     assert stated[1] == (default if isinstance(default, str) else f"{default:g}")
+
+
+@pytest.mark.parametrize("kind", [COUNT, ID, PAGE_SIZE], ids=["count", "id", "page size"])
+@pytest.mark.parametrize("text", ["1_0", "\u0663", "\uff11", "1.0", "0x1", ""])
+def test_a_whole_number_is_in_decimal_digits(kind: click.ParamType[int], text: str) -> None:
+    """A number in any other notation, which could be another record's id, is rejected."""
+    assert kind.convert("10", None, None) == 10
+    with pytest.raises(click.BadParameter, match="not a valid number"):
+        kind.convert(text, None, None)
+
+
+def test_an_endless_file_is_not_read() -> None:
+    """A text that is larger than a limit is rejected, even if it never ends."""
+    with pytest.raises(click.BadParameter, match="/dev/zero is larger than 64 MiB"):
+        read_text("@/dev/zero")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import pandium
-from pandium import AsyncPandium
+from pandium import AsyncPandium, webhooks
 from pandium._waiting.results import RunResults
 from support import KEY
 from support.examples import example_namespace, run_example
@@ -56,7 +56,8 @@ def methods_of(name: str, cls: type) -> Iterator[tuple[str, object]]:
 
 def public_objects() -> Iterator[tuple[str, object]]:
     """Yield everything that users import, call or iterate over."""
-    found = [*exported(pandium), *resources(), ("pandium.RunResults", RunResults)]
+    found = [*exported(pandium), *exported(webhooks), *resources()]
+    found.append(("pandium.RunResults", RunResults))
     for name, value in found:
         yield name, value
         if inspect.isclass(value):

@@ -1,4 +1,4 @@
-"""The control API: what a plain HTTP client can do with it, and who is kept out."""
+"""The control API: its operations, its errors, and its protection against other websites."""
 
 import base64
 import http.client
@@ -28,7 +28,7 @@ def control(shared: Control) -> Control:
 
 
 def test_the_document_has_every_operation_and_none_of_the_vendor_s(control: Control) -> None:
-    """Each has a name of its own and a description; the vendor's document knows none of them."""
+    """Each has a unique name and a description, and the vendor's document has none of them."""
     document = control.http.get(f"{OWN}/openapi.json").json()
     operations = [one for methods in document["paths"].values() for one in methods.values()]
     names = [one["operationId"] for one in operations]
@@ -40,7 +40,7 @@ def test_the_document_has_every_operation_and_none_of_the_vendor_s(control: Cont
 
 
 def test_it_needs_no_key_and_is_in_no_record(control: Control) -> None:
-    """What controls a test is no part of what is tested."""
+    """The requests of a test to the control API do not count as requests of the tested program."""
     assert control("GET", "/health")["status"] == "ok"
     assert control.http.get("/").status_code == 200
     assert len(control.emulator.requests) == 0
@@ -49,7 +49,7 @@ def test_it_needs_no_key_and_is_in_no_record(control: Control) -> None:
 
 
 def test_the_state_comes_and_goes(control: Control) -> None:
-    """What one emulator holds is what another is to hold; a reset goes back to the beginning."""
+    """A state can be moved to another emulator, and a reset restores the initial state."""
     control("POST", "/tenants", 201, json={"name": "more"})
     state = control("GET", "/state")
     assert state["pandium_emulator_state"] == 2
@@ -64,7 +64,7 @@ def test_the_state_comes_and_goes(control: Control) -> None:
 
 
 def test_a_bad_state_is_refused_at_its_place_and_changes_nothing(control: Control) -> None:
-    """A seed and a saved state alike; what was there still is."""
+    """This applies to seeds and saved states. The previous state remains."""
     state = control("GET", "/state")
     bad = {**state, "tenants": [*state["tenants"][:3], {**state["tenants"][3], "name": "No"}]}
     assert control.refused("PUT", "/state", json=bad) == ["tenants[3].name"]
@@ -75,7 +75,7 @@ def test_a_bad_state_is_refused_at_its_place_and_changes_nothing(control: Contro
 
 
 def test_records_are_added_and_archived(control: Control) -> None:
-    """Each comes back with its id, and the API shows it."""
+    """The response contains the new id, and the API lists the record."""
     integration = control("POST", "/integrations", 201, json={"name": "new", "connectors": ["x"]})
     key = integration["id"]
     assert integration["connectors"] == [{"name": "x", "is_global": False}]
@@ -117,7 +117,7 @@ def test_records_are_added_and_archived(control: Control) -> None:
 def test_what_cannot_be_used_is_refused_at_its_place(
     control: Control, method: str, path: str, body: Any, places: list[str]
 ) -> None:
-    """422 with one place for each thing that is wrong."""
+    """The response is a 422 with one place for each error."""
     assert control.refused(method, path, json=body) == places
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_used_is_refused_at_its_place(
     ],
 )
 def test_a_body_that_is_no_json_is_refused(control: Control, content: bytes, message: str) -> None:
-    """The error says where the reading ended."""
+    """The error contains the position in the body."""
     headers = {"content-type": "application/json"}
     answer = control.http.post(f"{OWN}/tenants", content=content, headers=headers)
     assert answer.status_code == 422
@@ -138,7 +138,7 @@ def test_a_body_that_is_no_json_is_refused(control: Control, content: bytes, mes
 
 
 def test_paths_and_methods_that_there_are_not(control: Control) -> None:
-    """404 and 405 have the form of all errors."""
+    """A 404 and a 405 have the format of all errors."""
     for path in (OWN, f"{OWN}/", f"{OWN}/nothing"):
         answer = control.http.get(path)
         assert (answer.status_code, answer.json()["errors"][0]["place"]) == (404, "path")
@@ -149,7 +149,7 @@ def test_paths_and_methods_that_there_are_not(control: Control) -> None:
 
 
 def test_runs_follow_the_scripts_that_are_put(control: Control) -> None:
-    """For all, for an integration, for a tenant; by time or by looks; null never ends."""
+    """Scripts apply to all runs, an integration or a tenant, by time or by polls."""
     [usual] = control("GET", "/scripts")
     assert usual["phases"] == [["Running", 0.3], ["Succeeded", 0]]
     script = {"appears_after": {"polls": 1}, "phases": [["Queued", None]], "killed_after": None}
@@ -166,7 +166,7 @@ def test_runs_follow_the_scripts_that_are_put(control: Control) -> None:
 
 
 def test_scripts_are_removed(control: Control) -> None:
-    """A tenant's, an integration's, or all of them, including the one for all other runs."""
+    """A tenant's, an integration's, or all of them, including the default script."""
     usual = control("GET", "/scripts")
     subjects: list[dict[str, int]] = [{}, {"tenant": 1}, {"integration": 2}, {"tenant": 2}]
     for given in subjects:
@@ -208,7 +208,7 @@ def test_a_script_for_what_does_not_exist_is_refused(control: Control, subject: 
 def test_a_body_that_is_not_declared_as_json_is_refused(
     control: Control, headers: dict[str, str], said: str, *, is_chunked: bool
 ) -> None:
-    """The error names the content type, as curl and fetch do not send JSON's unless told to."""
+    """The error names the content type, because curl and fetch do not declare JSON by default."""
     content: Any = iter([b'{"name": "x"}']) if is_chunked else b'{"name": "x"}'
     before = len(control.emulator.tenants)
     answer = control.http.post(f"{OWN}/tenants", content=content, headers=headers)
@@ -221,14 +221,14 @@ def test_a_body_that_is_not_declared_as_json_is_refused(
 
 @pytest.mark.parametrize("value", ["application/json; charset=utf-8", "Application/JSON"])
 def test_a_body_may_be_declared_as_json_in_any_spelling(control: Control, value: str) -> None:
-    """Parameters and upper case are accepted, and a request without a body needs no type."""
+    """Parameters and uppercase are accepted, and a request without a body needs no type."""
     headers = {"content-type": value}
     control("POST", "/tenants", 201, content=b"{}", headers=headers)
     control("POST", "/reset")
 
 
 def test_time_goes_by_on_request() -> None:
-    """At once, and then as fast as is said; what was due has happened."""
+    """The clock jumps and changes its speed, and everything that was due has happened."""
     with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
         control = Control(emulator, http)
         emulator.add_tenant()  # one without a schedule, whose runs would go first
@@ -249,7 +249,7 @@ def test_time_goes_by_on_request() -> None:
 
 
 def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
-    """Nobody else can wake who sleeps by it."""
+    """Only the test can wake the tasks that sleep by its clock."""
     with (
         Emulator(clock=ManualClock()) as emulator,
         httpx.Client(base_url=emulator.url) as http,
@@ -259,7 +259,7 @@ def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
 
 
 def test_upstream_systems_answer_as_was_said(control: Control) -> None:
-    """By connector and by host; handlers that are code are left alone and not shown."""
+    """Responses are set by connector and host. Handlers in Python remain and are not shown."""
     control.emulator.connectors.register("shop", lambda _: "code")
     said = {"connector": "crm", "host": None, "status": 200, "data": {"n": [1]}}
     broken = {"connector": "crm", "host": "broken.example", "status": 503, "data": "off"}
@@ -279,7 +279,7 @@ def call(control: Control, connector: str, url: str) -> tuple[int, Any]:
 
 
 def test_requests_are_shown_by_what_they_are(control: Control) -> None:
-    """By method, path, route and status; the last ones, oldest first; no key is in them."""
+    """Requests can be filtered, are listed oldest first, and do not contain the key."""
     headers = {"x-api-key": "secret"}
     for key in (1, 2, 3):
         control.http.post(f"/v2/tenants/{key}/sync?mode=init", headers=headers, json={"a": key})
@@ -308,12 +308,12 @@ def found(control: Control, **query: Any) -> list[str]:
 
 @pytest.mark.parametrize("query", ["limit=-1", "limit=x", "methd=GET"])
 def test_a_filter_that_there_is_not_is_refused(control: Control, query: str) -> None:
-    """A slip of the pen does not show all requests."""
+    """A mistyped filter does not return all requests."""
     assert control.refused("GET", f"/requests?{query}") == [f"query.{query.partition('=')[0]}"]
 
 
 def test_the_state_is_saved_on_request(tmp_path: Path) -> None:
-    """In the file of the start, and nowhere else; without one it is a conflict."""
+    """The state is written to the file of `--state`. Without it, the response is a 409."""
     path = tmp_path / "state.json"
     with controlled("demo", state_file=path) as control:
         assert control("POST", "/save") == {"path": str(path)}
@@ -326,7 +326,7 @@ def test_the_state_is_saved_on_request(tmp_path: Path) -> None:
 
 
 def test_an_overview_is_bounded_and_counts_all() -> None:
-    """The first of ten thousand tenants, those that match, the last runs and requests."""
+    """It contains the first matching tenants, the last runs and requests, and total counts."""
     seed = {"integrations": [{"schedule": None}], "tenants": [{"paused": True}] * 10_000}
     with controlled(seed) as control:
         headers = {"x-api-key": "secret"}
@@ -367,7 +367,7 @@ def test_an_overview_is_bounded_and_counts_all() -> None:
     ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.", "", "[::2]"],
 )
 def test_a_foreign_name_is_refused(control: Control, path: str, host: str) -> None:
-    """A name that somebody has bound to this machine reaches neither the page nor the control."""
+    """DNS rebinding reaches neither the page nor the control API."""
     headers = {"host": host.format(port=control.emulator.port)}
     answer = control.http.get(path, headers=headers)
     assert answer.status_code == 403
@@ -376,7 +376,7 @@ def test_a_foreign_name_is_refused(control: Control, path: str, host: str) -> No
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "[::1]:8080", "127.0.0.1"])
 def test_this_machine_s_own_names_are_let_in(control: Control, host: str) -> None:
-    """By any port, for whoever forwards one."""
+    """Any port is accepted, in case the port is forwarded."""
     assert control.http.get(f"{OWN}/health", headers={"host": host}).status_code == 200
 
 
@@ -393,7 +393,7 @@ def test_this_machine_s_own_names_are_let_in(control: Control, host: str) -> Non
     ],
 )
 def test_another_site_is_refused(control: Control, name: str, value: str) -> None:
-    """Whatever it wants, nothing is done; no answer lets another site read it."""
+    """The request is not executed, and no response can be read by another site."""
     headers = {name: value.format(port=control.emulator.port)}
     before = len(control.emulator.tenants)
     for method, path in (("POST", "/tenants"), ("POST", "/reset"), ("GET", "/state")):
@@ -406,7 +406,7 @@ def test_another_site_is_refused(control: Control, name: str, value: str) -> Non
 
 
 def test_the_page_s_own_requests_are_let_in(control: Control) -> None:
-    """The same origin, and what the user has typed."""
+    """The page's own origin and URLs that the user opened are accepted."""
     own = {"origin": control.emulator.url, "sec-fetch-site": "same-origin"}
     for headers in (own, {"sec-fetch-site": "none"}):
         answer = control.http.get(f"{OWN}/health", headers=headers)
@@ -415,7 +415,7 @@ def test_the_page_s_own_requests_are_let_in(control: Control) -> None:
 
 
 def test_a_second_host_is_refused(control: Control) -> None:
-    """Each of two names counts, whichever a framework would take."""
+    """All `Host` headers are checked, whichever the framework would use."""
     connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port, timeout=60)
     connection.putrequest("GET", f"{OWN}/state")
     connection.putheader("Host", "evil.example")
@@ -425,7 +425,7 @@ def test_a_second_host_is_refused(control: Control) -> None:
 
 
 def test_bodies_are_bounded(control: Control) -> None:
-    """By what is announced, and by what comes; a state may be longer than the rest."""
+    """Declared and actual sizes are limited, and a state may be larger than other bodies."""
     length = {"content-length": str(64 * 1024 * 1024 + 1)}
     connection = http.client.HTTPConnection("127.0.0.1", control.emulator.port, timeout=60)
     connection.request("PUT", f"{OWN}/state", headers=length)
@@ -441,7 +441,7 @@ def test_bodies_are_bounded(control: Control) -> None:
 
 
 def test_only_loopback_is_listened_on(control: Control) -> None:
-    """No other address of this machine leads to an emulator, and no option makes it so."""
+    """The emulator cannot be reached through any other address of this machine."""
     assert control.emulator.url.startswith("http://127.0.0.1:")
     url = f"http://127.0.0.2:{control.emulator.port}{OWN}/health"
     with pytest.raises(httpx.ConnectError):
@@ -449,7 +449,7 @@ def test_only_loopback_is_listened_on(control: Control) -> None:
 
 
 def test_what_json_has_not_is_shown_all_the_same(control: Control) -> None:
-    """A lone surrogate in a payload is no obstacle to the state."""
+    """A lone surrogate in a payload can be saved, returned and loaded."""
     content = b'{"name": "odd", "configs": {"a": "\\ud800"}}'
     headers = {"content-type": "application/json"}
     answer = control.http.post(f"{OWN}/tenants", content=content, headers=headers)

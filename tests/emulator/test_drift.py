@@ -27,7 +27,7 @@ def ids(api: Api, **query: Any) -> list[int]:
 
 
 def test_a_change_comes_before_or_after_the_work(api: Api) -> None:
-    """Before, the answer shows it; after, the next one does, however soon it is asked for."""
+    """A change before a request shows in its response, and one after it in the next one."""
     drift = api.emulator.drift
     before = drift.before("tenants.list", lambda: api.emulator.archive_tenant(100), times=1)
     after = drift.after("tenants.list", lambda: api.emulator.archive_tenant(101), times=1)
@@ -37,7 +37,7 @@ def test_a_change_comes_before_or_after_the_work(api: Api) -> None:
 
 
 def test_changes_come_when_they_were_said_to(api: Api) -> None:
-    """Only requests of the operation count: `after` some, at each `every`-th, `times` in all."""
+    """Only requests of the operation count towards `after`, `every` and `times`."""
     drift = api.emulator.drift
     drift.before("tenants.list", drift.archive(), after=1, every=2, times=2)
     seen = [api.json("/integrations") and len(ids(api)) for _ in range(6)]
@@ -45,7 +45,7 @@ def test_changes_come_when_they_were_said_to(api: Api) -> None:
 
 
 def test_a_change_goes_on_until_it_is_removed(api: Api) -> None:
-    """`remove` ends one, `clear` all; what has been changed stays."""
+    """`remove` ends one change, `clear` all of them, and what has changed remains."""
     drift = api.emulator.drift
     one = drift.before("tenants.list", drift.archive())
     drift.after(None, drift.archive())
@@ -57,7 +57,7 @@ def test_a_change_goes_on_until_it_is_removed(api: Api) -> None:
 
 
 def test_archiving_takes_the_oldest_or_any_with_a_seed(api: Api) -> None:
-    """Without a seed it is the oldest that are left; with one it is the same ones each time."""
+    """Without a seed, the oldest tenants are archived, and with one always the same tenants."""
     drift = api.emulator.drift
     drift.archive(2)()
     assert ids(api) == [2, 3, 4, 5]
@@ -74,7 +74,7 @@ def test_archiving_takes_the_oldest_or_any_with_a_seed(api: Api) -> None:
 
 
 def test_inserting_adds_at_either_end(api: Api) -> None:
-    """New tenants come last, or in front of all others as long as there is an id for them."""
+    """New tenants come last, or first as long as an id is available."""
     drift = api.emulator.drift
     drift.insert(2)()
     drift.insert(2, at_front=True)()
@@ -85,7 +85,7 @@ def test_inserting_adds_at_either_end(api: Api) -> None:
 
 
 def test_resorting_changes_the_order_of_plain_listings(api: Api) -> None:
-    """It is turned round, or as said; a listing with an order of its own keeps that."""
+    """The order is reversed or replaced, and a listing with `sort_by` is not affected."""
     drift = api.emulator.drift
     api.emulator.archive_tenant(104)
     turn = drift.resort()
@@ -98,7 +98,7 @@ def test_resorting_changes_the_order_of_plain_listings(api: Api) -> None:
 
 
 def test_a_change_is_made_though_the_request_fails(api: Api) -> None:
-    """Before a request that a fault answers, and after work whose answer a fault spoils."""
+    """This applies before a request that fails, and after one whose response is lost."""
     drift, faults = api.emulator.drift, api.emulator.faults
     before = drift.before("tenants.list", drift.archive())
     after = drift.after("tenants.list", drift.archive())
@@ -114,7 +114,7 @@ def test_a_change_is_made_though_the_request_fails(api: Api) -> None:
 def test_a_change_that_fails_names_its_place(
     api: Api, moment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request is answered 500 with the reason, which is logged too."""
+    """The response is a 500 with the reason, which is also logged."""
     getattr(api.emulator.drift, moment)("tenants.list", lambda: 1 / 0, times=1)
     answer = api.http.get("/v2/tenants")
     assert answer.status_code == 500
@@ -125,7 +125,7 @@ def test_a_change_that_fails_names_its_place(
 
 
 def test_front_ids_that_run_out_are_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """Where no id is left below, the change says so, at once or when it is made."""
+    """If no id is available, the error is raised at once or when the change is made."""
     seed = {"integrations": [{}], "tenants": [{"id": 3}]}
     with served(seed) as api:
         drift = api.emulator.drift
@@ -151,7 +151,7 @@ def test_front_ids_that_run_out_are_an_error(caplog: pytest.LogCaptureFixture) -
     ],
 )
 def test_a_bad_change_is_refused_by_name(make: Any, place: str) -> None:
-    """The error begins with the argument that is wrong, and nothing is planned."""
+    """The error starts with the invalid argument, and no change is added."""
     drift = Emulator().drift
     with pytest.raises(ValueError, match=f"^{place}: "):
         make(drift)
@@ -165,7 +165,7 @@ async def later() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("at_front", [False, True])
 async def test_a_walk_survives_records_that_come_and_go(*, at_front: bool) -> None:
-    """What stays in the listing comes exactly once, while others are archived and inserted."""
+    """Each tenant that stays is listed once, while others are archived and inserted."""
     seed = {"integrations": [{}], "tenants": [{"id": 1000 + number} for number in range(200)]}
     async with Emulator(seed) as api, AsyncPandium("k", base_url=api.url) as client:
         archived = {1000 + number for number in range(0, 200, 17)}
@@ -181,7 +181,7 @@ async def test_a_walk_survives_records_that_come_and_go(*, at_front: bool) -> No
 
 @pytest.mark.anyio
 async def test_a_walk_that_is_told_to_notices_another_order() -> None:
-    """When the order turns round between two pages, `on_drift="raise"` raises."""
+    """If the order is reversed between two pages, `on_drift="raise"` raises."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url) as client:
         for _ in range(60):
             api.add_tenant()
@@ -191,7 +191,7 @@ async def test_a_walk_that_is_told_to_notices_another_order() -> None:
 
 
 def test_a_change_after_a_stalled_answer_is_made(api: Api) -> None:
-    """The work is done before the body stalls, and so is the change behind it."""
+    """The work is done before the body stalls, and then the change is made."""
     plan = api.emulator.drift.after("tenants.list", api.emulator.drift.archive(), times=1)
     api.emulator.faults.add("tenants.list", Stall(), times=1)
     with api.http.stream("GET", "/v2/tenants"):
@@ -200,7 +200,7 @@ def test_a_change_after_a_stalled_answer_is_made(api: Api) -> None:
 
 
 def test_a_reset_ends_faults_and_drift(api: Api) -> None:
-    """What was planned happens no more, and the order is that of the beginning."""
+    """No fault or change occurs any more, and the order is the initial one."""
     drift = api.emulator.drift
     drift.resort()()
     plans: list[RequestRule[Any]] = [

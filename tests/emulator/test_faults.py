@@ -36,7 +36,7 @@ SYNC = "/v2/tenants/1/sync?mode=normal"
 
 @pytest.fixture(autouse=True)
 def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """However the emulator treats a client, it is meant: the server has nothing to complain of."""
+    """Faults are intentional, so the server logs no warnings."""
     yield
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
@@ -54,7 +54,7 @@ def statuses(api: Api, count: int, path: str = "/v2/tenants") -> list[int]:
 
 
 def test_faults_come_when_they_were_said_to(api: Api) -> None:
-    """`after` requests go well, then each `every`-th fails, `times` in all."""
+    """After `after` requests, each `every`-th request fails, at most `times` times."""
     faults = api.emulator.faults
     plan = faults.add("tenants.list", Status(503), after=2, every=2, times=2)
     assert statuses(api, 8) == [200, 200, 200, 503, 200, 503, 200, 200]
@@ -63,7 +63,7 @@ def test_faults_come_when_they_were_said_to(api: Api) -> None:
 
 
 def test_a_fault_goes_on_until_it_is_removed(api: Api) -> None:
-    """Without `times` there is no end but `remove`, of one, and `clear`, of all."""
+    """Without `times`, a fault ends only with `remove` or `clear`."""
     faults = api.emulator.faults
     first = faults.add("tenants.list", Status(500))
     faults.add(None, Status(502))
@@ -78,7 +78,7 @@ def test_a_fault_goes_on_until_it_is_removed(api: Api) -> None:
 
 
 def test_chance_is_the_same_with_the_same_seed(api: Api) -> None:
-    """`probability` is the share of requests that fail; a seed makes it repeatable."""
+    """`probability` is the share of requests that fail, and a seed makes it repeatable."""
     runs = []
     for seed in (1, 1, 2):
         plan = api.emulator.faults.add("tenants.list", Status(503), probability=0.3, seed=seed)
@@ -90,7 +90,7 @@ def test_chance_is_the_same_with_the_same_seed(api: Api) -> None:
 
 
 def test_faults_of_one_operation_come_one_after_the_other(api: Api) -> None:
-    """The one added first has its turn first; those behind it do not count its requests."""
+    """The first fault that is due occurs, and later ones do not count the request."""
     api.emulator.faults.add("tenants.list", Status(503), times=2)
     api.emulator.faults.add("tenants.list", RateLimit(), after=1, times=1)
     assert statuses(api, 5) == [503, 503, 200, 429, 200]
@@ -113,7 +113,7 @@ def test_faults_of_one_operation_come_one_after_the_other(api: Api) -> None:
     ],
 )
 def test_a_fault_may_be_for_one_tenant(operation: str | None, method: str, path: str) -> None:
-    """Requests for other tenants, or for one that cannot be, are neither hit nor counted."""
+    """Requests for other or invalid tenants neither fail nor count."""
     with served() as api:
         for number in (1, 2):
             api.emulator.add_tenant(user_name=f"user{number}")
@@ -138,7 +138,7 @@ def test_looking_at_a_run_is_for_the_run_s_tenant(api: Api) -> None:
 
 
 def test_a_fault_needs_no_key_and_no_route() -> None:
-    """What stands in front of the API asks for no key, and knows no paths."""
+    """A fault occurs without a valid key and for any path."""
     with served(api_key="right") as api:
         assert statuses(api, 1) == [403]
         api.emulator.faults.add(None, Status(502))
@@ -148,7 +148,7 @@ def test_a_fault_needs_no_key_and_no_route() -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599, 401])
 def test_a_status_comes_with_a_message(api: Api, status: int) -> None:
-    """The body is JSON with a message, unless it was given."""
+    """The body is a message in JSON unless one is specified."""
     api.emulator.faults.add("tenants.list", Status(status), times=1)
     answer = api.http.get("/v2/tenants")
     assert (answer.status_code, list(answer.json())) == (status, ["message"])
@@ -161,7 +161,7 @@ def test_a_status_comes_with_a_message(api: Api, status: int) -> None:
 
 
 def test_a_rate_limit_has_any_form_of_retry_after(api: Api) -> None:
-    """Seconds, a date by the emulator's clock that is not too early, or no header at all."""
+    """It contains seconds, a date on the emulator's clock that is not too early, or is absent."""
     faults = api.emulator.faults
     for fault in (RateLimit(), RateLimit(7), RateLimit(7, as_date=True)):
         faults.add("tenants.list", fault, times=1)
@@ -184,7 +184,7 @@ def test_a_rate_limit_has_any_form_of_retry_after(api: Api) -> None:
     ],
 )
 def test_the_work_is_done_or_not(api: Api, before: Any, after: Any) -> None:
-    """A fault before the work leaves no effect, one after it exactly one; both are recorded."""
+    """A fault before the work has no effect, and one after it exactly one. Both are recorded."""
     for fault, effects in ((before, 0), (after, 1)):
         api.emulator.faults.add("tenants.sync", fault, times=1)
         send(api, SYNC, b'{"a": 1}')
@@ -202,7 +202,7 @@ def send(api: Api, path: str, body: bytes) -> None:
 
 
 def raw(api: Api, path: str) -> bytes:
-    """All that comes until the end of the connection, which may be a reset."""
+    """Return the data until the connection ends, even with a reset."""
     with closing(socket.create_connection(("127.0.0.1", api.emulator.port))) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-KEY: k\r\n\r\n".encode())
         parts = [sock.recv(65_536)]
@@ -212,7 +212,7 @@ def raw(api: Api, path: str) -> bytes:
 
 
 def test_a_reset_is_one(api: Api) -> None:
-    """The client gets no byte and no end, but a reset; the record says there was no answer."""
+    """The client receives a reset and no data, and the recorded status is 0."""
     for fault in (Reset(), Reset(after_work=True)):
         api.emulator.faults.add("tenants.list", fault, times=1)
         with pytest.raises(ConnectionResetError):
@@ -223,7 +223,7 @@ def test_a_reset_is_one(api: Api) -> None:
 
 
 def test_a_truncated_body_is_half_of_the_real_one(api: Api) -> None:
-    """Content-Length is that of the whole, half of it comes, and then the end."""
+    """Content-Length is that of the whole body, and half of it arrives before the end."""
     whole = api.http.get("/v2/tenants").content
     api.emulator.faults.add("tenants.list", Truncate())
     head, _, body = raw(api, "/v2/tenants").partition(b"\r\n\r\n")
@@ -234,7 +234,7 @@ def test_a_truncated_body_is_half_of_the_real_one(api: Api) -> None:
 
 
 def test_an_empty_body_is_cut_too(api: Api) -> None:
-    """Where the real answer has no body, one byte is promised and does not come."""
+    """If the response has no body, one byte is announced and does not arrive."""
     trigger = api.sync()
     api.clock.advance(10)
     assert api.status(trigger)
@@ -246,7 +246,7 @@ def test_an_empty_body_is_cut_too(api: Api) -> None:
 
 
 def test_a_stalled_body_lasts_until_the_client_leaves(api: Api) -> None:
-    """Half of the body comes and then nothing, until the client goes; others are served."""
+    """Half of the body arrives, then nothing until the client leaves. Others are served."""
     whole = api.http.get("/v2/tenants").content
     api.emulator.faults.add("tenants.list", Stall(), times=1)
     got = b""
@@ -260,7 +260,7 @@ def test_a_stalled_body_lasts_until_the_client_leaves(api: Api) -> None:
 
 
 def test_garbage_and_pages_say_that_all_is_well(api: Api) -> None:
-    """The status is 200; what claims to be JSON is none, and a proxy's page is HTML."""
+    """The status is 200 with invalid JSON, or with the HTML page of a proxy."""
     for fault in (Garbage(), Garbage(b"[1, 2"), ProxyPage()):
         api.emulator.faults.add("tenants.list", fault, times=1)
     answers = [api.http.get("/v2/tenants") for _ in range(3)]
@@ -274,7 +274,7 @@ def test_garbage_and_pages_say_that_all_is_well(api: Api) -> None:
 
 
 def test_latency_is_beside_other_faults(api: Api) -> None:
-    """A request that waited is answered as usual, or by the next fault that is due."""
+    """A delayed request gets its usual response, or the next fault that is due."""
     slow = api.emulator.faults.add("tenants.list", Latency(0.01))
     api.emulator.faults.add("tenants.list", Status(503), after=1)
     assert statuses(api, 2) == [200, 503]
@@ -283,7 +283,7 @@ def test_latency_is_beside_other_faults(api: Api) -> None:
 
 
 def test_latency_holds_up_no_other_request(api: Api) -> None:
-    """While one client waits, another is served; the record has them in that order."""
+    """While one client waits, another is served, and both are recorded in this order."""
     api.emulator.faults.add("tenants.list", Latency(0.5))
     slow = threading.Thread(target=statuses, args=(api, 1))
     plan = api.emulator.faults.add("integrations.list", Latency(0))
@@ -295,7 +295,7 @@ def test_latency_holds_up_no_other_request(api: Api) -> None:
 
 
 def is_out(api: Api) -> bool:
-    """Whether requests fail, on all paths alike."""
+    """Return whether requests fail, which is the same for all paths."""
     failed = []
     for path in ("/v2/tenants/1/metadata", "/v2/nothing"):
         try:
@@ -309,7 +309,7 @@ def is_out(api: Api) -> bool:
 
 @pytest.mark.parametrize("fault", [None, Status(503), ProxyPage()])
 def test_an_outage_lets_nothing_through_for_a_time(api: Api, fault: Any) -> None:
-    """It goes before other faults, and ends by the emulator's clock, or when it is removed."""
+    """It precedes other faults, and ends by the emulator's clock or when it is removed."""
     api.emulator.faults.add(None, Status(500), times=1)
     outage = api.emulator.faults.outage(60, fault)
     assert is_out(api)
@@ -327,7 +327,7 @@ def test_an_outage_lets_nothing_through_for_a_time(api: Api, fault: Any) -> None
 
 @pytest.mark.parametrize("fault", [Stall(), Latency(3600)])
 def test_stopping_does_not_wait_for_what_waits_on_purpose(fault: Any) -> None:
-    """A stalled body and an endless latency end with the emulator, at once and in silence."""
+    """A stalled body and an endless latency end with the emulator, immediately and silently."""
     errors: list[Exception] = []
 
     def get() -> None:
@@ -351,7 +351,7 @@ def test_stopping_does_not_wait_for_what_waits_on_purpose(fault: Any) -> None:
 
 
 def test_a_request_that_comes_in_pieces_is_read_whole(api: Api) -> None:
-    """A body in many parts is recorded, whether a fault answers the request or the API."""
+    """A body in several chunks is recorded, whether a fault or the API responds."""
     pieces = [b'{"name": "a', *[b"b" * 5000] * 30, b'", "integration_id": 1}']
     for fault in (Status(503), Latency(0)):
         api.emulator.faults.add("tenants.create", fault, times=1)
@@ -393,7 +393,7 @@ def test_a_request_that_comes_in_pieces_is_read_whole(api: Api) -> None:
     ],
 )
 def test_a_bad_fault_is_refused_by_name(make: Any, place: str) -> None:
-    """The error begins with the argument that is wrong, and nothing is added."""
+    """The error starts with the invalid argument, and no fault is added."""
     faults = Emulator().faults
     with pytest.raises(ValueError, match=f"^{place}: "):
         make(faults)
@@ -401,7 +401,7 @@ def test_a_bad_fault_is_refused_by_name(make: Any, place: str) -> None:
 
 
 def test_an_unknown_operation_is_told_the_known_ones() -> None:
-    """Whoever mistypes an operation sees what there is."""
+    """The error lists the operations that exist."""
     with pytest.raises(ValueError, match=r"'tenants\.lst'.* tenants\.list, tenants\.create, "):
         Emulator().faults.add("tenants.lst", Reset())
 
@@ -409,7 +409,7 @@ def test_an_unknown_operation_is_told_the_known_ones() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("fault", [Status(503, after_work=True), Reset(after_work=True), Stall()])
 async def test_a_sync_whose_answer_is_lost_is_not_sent_again(fault: Any) -> None:
-    """The client says that the outcome is unknown, and the emulator that there is one trigger."""
+    """The client reports an unknown outcome, and the emulator exactly one trigger."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url, timeout=0.5) as client:
         tenant = api.add_tenant()
         api.faults.add("tenants.sync", fault)
@@ -421,7 +421,7 @@ async def test_a_sync_whose_answer_is_lost_is_not_sent_again(fault: Any) -> None
 
 @pytest.mark.anyio
 async def test_a_walk_outlives_passing_faults() -> None:
-    """With a quarter of its requests broken in all ways, a listing still is complete."""
+    """A listing is complete even if a quarter of its requests fail in different ways."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url) as client:
         ids = [api.add_tenant().id for _ in range(50)]
         faults: list[Any] = [Status(503), Reset(), Truncate(), RateLimit(0)]

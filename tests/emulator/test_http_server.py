@@ -93,7 +93,7 @@ def test_it_can_be_started_again() -> None:
         _ = api.url
     with api:
         api.add_tenant()
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="already running"):
             api.start()
     with api, httpx.Client(base_url=api.url, headers={"x-api-key": "k"}) as http:
         assert len(http.get("/v2/tenants").json()) == 1

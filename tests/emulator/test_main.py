@@ -1,4 +1,4 @@
-"""The command that serves an emulator."""
+"""The command that runs an emulator."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from pandium.emulator.__main__ import main
 
 
 class Signalling(io.StringIO):
-    """Standard output that asks for the page, then signals, once its line is out."""
+    """Standard output that sends requests and then a signal once the line is printed."""
 
     def flush(self) -> None:
         [line] = self.getvalue().splitlines()
@@ -38,7 +38,7 @@ def run(*arguments: str) -> tuple[int, Signalling]:
 
 
 def test_the_command_serves_until_a_signal() -> None:
-    """One line with the URL, which answers; handlers of signals are as before."""
+    """It prints one line with the URL, responds, and restores the signal handlers."""
     before = signal.getsignal(signal.SIGTERM)
     code, output = run("--api-key", "k", "--seed", "demo")
     assert code == 0
@@ -49,7 +49,7 @@ def test_the_command_serves_until_a_signal() -> None:
 
 @pytest.mark.parametrize("name", ["state.json", "state.yaml"])
 def test_a_state_file_is_loaded_and_saved(tmp_path: Path, name: str) -> None:
-    """The first time it is made from the seed; later it wins over the seed."""
+    """The file is created from the seed, and later loaded instead of it."""
     path = tmp_path / name
     for before in (0, 1, 2):
         code, output = run("--seed", str(seed(tmp_path)), "--state", str(path))
@@ -65,7 +65,7 @@ def seed(folder: Path) -> Path:
 
 
 def test_time_goes_as_fast_as_is_said() -> None:
-    """So that nobody who waits for long runs has to."""
+    """With a high speed, a test need not wait for long runs."""
     code, output = run("--speed", "5000")
     assert code == 0
     assert output.speed == 5000
@@ -74,7 +74,7 @@ def test_time_goes_as_fast_as_is_said() -> None:
 def test_a_state_that_cannot_be_saved_at_the_end_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The code is 1 when the folder of the file has gone."""
+    """The exit code is 1 if the folder of the file no longer exists."""
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -108,7 +108,7 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
 def test_the_command_says_what_is_wrong(
     tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad option ends with 2 and a line that names the place, not with a traceback."""
+    """The exit code is 2, and the last line names the place without a traceback."""
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps({"integrations": [{}], "tenants": [{}, {"name": "No"}]}))
     with Emulator() as taken, pytest.raises(SystemExit) as ended:
@@ -124,7 +124,7 @@ def test_the_command_says_what_is_wrong(
 def test_the_module_is_a_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `python -m pandium.emulator --help` runs shows the options."""
+    """`python -m pandium.emulator --help` prints the options."""
     monkeypatch.setattr(sys, "argv", ["emulator", "--help"])
     with pytest.raises(SystemExit) as ended:
         # By its path, as pytest reads the modules of an installed plugin itself.
@@ -135,7 +135,7 @@ def test_the_module_is_a_command(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    """It says one line, ends with 0, has saved its state, and leaves nothing else behind."""
+    """It prints one line, exits with 0, saves its state, and leaves nothing else behind."""
     path = tmp_path / "state.json"
     command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--state", str(path)]
     pipe = subprocess.PIPE
@@ -152,7 +152,7 @@ def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def create_tenant(process: subprocess.Popen[str]) -> int:
-    """Give the status with which an emulator in a process answers."""
+    """Return the status of a response of an emulator in a process."""
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], 60)[0], "it says nothing"
     url = process.stdout.readline().split()[-1]

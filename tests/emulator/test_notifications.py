@@ -298,8 +298,8 @@ def test_a_url_that_cannot_be_sent_is_refused(url: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"events": ["run_faild"]}, "events: 'run_faild' is none of new_integration_created, "),
-        ({"events": "run_fail"}, "events: 'run_fail' is none of "),
+        ({"events": ["run_faild"]}, "events: 'run_faild' is unknown: use new_"),
+        ({"events": "run_fail"}, "events: 'run_fail' is unknown: use "),
         ({"timeout": -1}, "timeout: must be "),
         ({"timeout": "1"}, "timeout: must be "),
     ],

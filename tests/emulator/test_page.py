@@ -1,11 +1,10 @@
-"""The page: what it shows in a browser, and what it may do there."""
+"""The page: what it shows in a browser, and what the browser allows it to do."""
 
 import asyncio
 import base64
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +43,7 @@ def policy() -> dict[str, str]:
 
 
 def test_the_page_may_do_nothing_but_ask_its_own_server() -> None:
-    """Its one script and its one style are known by their hashes; nothing else loads or runs."""
+    """The policy allows only its script and its style, by their hashes."""
     rules = policy()
     for tag, name in (("script", "script-src"), ("style", "style-src")):
         [content] = re.findall(f"<{tag}[^>]*>(.*?)</{tag}>", PAGE, re.DOTALL)
@@ -56,14 +55,21 @@ def test_the_page_may_do_nothing_but_ask_its_own_server() -> None:
 
 
 def test_the_page_is_whole_in_itself() -> None:
-    """No address of another host is in it, and nothing that makes markup of text."""
+    """It contains no URL of another host, and no code that turns text into markup."""
     assert set(re.findall(r"\w+://[\w.]+", PAGE)) == {"http://www.w3.org"}  # SVG's own name
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", " style="):
         assert word not in PAGE
 
 
+def test_the_page_links_to_the_documentation_of_the_control_api() -> None:
+    """The link leads to a page that exists."""
+    assert 'href="/_emulator/docs"' in PAGE
+    with Emulator() as emulator:
+        assert httpx.get(f"{emulator.url}/_emulator/docs").status_code == 200
+
+
 def test_the_page_is_only_read() -> None:
-    """GET and HEAD; it is in no record of requests."""
+    """Only GET and HEAD are allowed, and they are not recorded."""
     with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
         assert http.get("/").headers["content-type"] == "text/html; charset=utf-8"
         assert http.head("/").status_code == 200
@@ -109,7 +115,7 @@ class Shown:
 
 @pytest.fixture
 def shown(window: "Browser", request: pytest.FixtureRequest) -> Iterator[Shown]:
-    # Its time stands still, so that no schedule of the demo begins a run.
+    # The clock does not advance, so no schedule of the demo starts a run.
     with Emulator(getattr(request, "param", "demo"), clock=ManualClock()) as emulator:
         page = Shown(emulator, window)
         with page.http:
@@ -142,12 +148,12 @@ def test_the_page_follows_what_happens(shown: Shown) -> None:
 
 @pytest.mark.browser
 def test_markup_is_shown_as_text(shown: Shown) -> None:
-    """Whatever a name, a phase or a path contains, it is read, not run."""
+    """Markup in a name, a phase or a path is displayed and not executed."""
     evil = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
     store = shown.emulator._service.store
     shown.emulator.add_integration(evil)
     tenant = shown.emulator.add_tenant("harmless", integration_id=6)
-    store.tenants[tenant.id] = replace(tenant, name=evil)  # what no rule of names lets in
+    store.tenants[tenant.id] = tenant.model_copy(update={"name": evil})  # an invalid name
     shown.emulator.runs.script(appears_after=0, phases=[(evil, 600)])
     shown.http.post(f"/v2/tenants/{tenant.id}/sync?mode=init")
     shown.http.get("/v2/<script>", params={"a": evil})
@@ -167,7 +173,7 @@ def test_markup_is_shown_as_text(shown: Shown) -> None:
     "shown", [{"integrations": [{}], "tenants": [{"paused": True}] * 10_000}], indirect=True
 )
 def test_ten_thousand_tenants_do_not_choke_it(shown: Shown) -> None:
-    """It shows the first hundred and the number of all; the others can be found."""
+    """It shows the first hundred tenants and the total, and finds the others."""
     assert len(shown.rows("tenants")) == 100
     shown.has("tenants", "100 of 10,000")
     shown.has("numbers", "10,000")
@@ -180,7 +186,7 @@ def test_ten_thousand_tenants_do_not_choke_it(shown: Shown) -> None:
 
 @pytest.mark.browser
 def test_it_can_be_read_by_day_and_by_night(shown: Shown) -> None:
-    """Each text has a contrast of 4.5 at least with its ground, in both schemes."""
+    """Each text has a contrast of at least 4.5 with its background, in both schemes."""
     for word in ("Succeeded", "Failed (Refresh)"):
         shown.emulator.runs.script(appears_after=0, phases=[(word, 0)])
         shown.http.post("/v2/tenants/1/sync?mode=init")
@@ -204,7 +210,7 @@ def test_it_can_be_read_by_day_and_by_night(shown: Shown) -> None:
 
 @pytest.mark.browser
 def test_a_run_s_triggers_and_log_are_one_click_away(shown: Shown) -> None:
-    """The run's number and a tenant's last run open them, and they follow what happens."""
+    """A run's number and a tenant's last run open a dialog, which is updated live."""
     shown.emulator.runs.script(appears_after=10, phases=[("Running", 600), ("Succeeded", 0)])
     for payload in ({"since": "2026"}, {}):
         shown.http.post("/v2/tenants/3/sync?mode=init", json=payload)
@@ -231,7 +237,7 @@ def test_a_run_s_triggers_and_log_are_one_click_away(shown: Shown) -> None:
 
 @pytest.mark.browser
 def test_archived_tenants_are_counted_apart(shown: Shown) -> None:
-    """The number of tenants is that of active ones, and the archived ones stand beside it."""
+    """The number of tenants counts active ones, and archived ones are shown beside it."""
     active = sum(not tenant.archived for tenant in shown.emulator.tenants)
     archived = len(shown.emulator.tenants) - active
     shown.has("numbers", f"+ {archived} archived\n{active}")
@@ -243,7 +249,7 @@ def test_archived_tenants_are_counted_apart(shown: Shown) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("path", ["/", "/_emulator/docs"])
 def test_a_phone_shows_the_important_columns_first(shown: Shown, path: str) -> None:
-    """Nothing is wider than the screen but a table, whose first columns are in sight."""
+    """Only tables are wider than the screen, and their first columns are visible."""
     shown.emulator.runs.script(appears_after=0, phases=[("Failed (Integration Issue)", 600)])
     shown.http.post("/v2/tenants/3/sync?mode=init")
     with shown.window.phone():
@@ -272,7 +278,7 @@ def test_the_documentation_can_be_read_by_day_and_by_night(shown: Shown) -> None
 
 @pytest.mark.browser
 def test_it_can_be_used_without_a_mouse_and_without_seeing(shown: Shown) -> None:
-    """The keyboard reaches all there is to use; each has a name; pausing holds the page still."""
+    """The keyboard reaches every control, each has a name, and pausing stops the updates."""
     names = [shown.window.press("Tab") for _ in range(7)]
     assert names == [
         "Pause updates",
@@ -301,12 +307,12 @@ def test_it_can_be_used_without_a_mouse_and_without_seeing(shown: Shown) -> None
 
 @pytest.mark.browser
 def test_it_says_when_nobody_answers_and_goes_on_later(window: "Browser") -> None:
-    """What it showed stays, until the emulator is there again."""
+    """The last data remains visible until the emulator responds again."""
     with Emulator("demo") as emulator:
         page = Shown(emulator, window)
         again = Emulator({"integrations": [{}], "tenants": [{"name": "later"}]}, port=emulator.port)
     with page.http:
-        page.has("live", "The emulator does not answer")
+        page.has("live", "The emulator does not respond")
         assert len(page.rows("tenants")) == 40
         with again:
             page.has("live", "Live")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandium.emulator import Emulator
 
 SCRIPT = Path(__file__).with_name("syncing_process.py")
-TIME_LIMIT = 120.0
+TIME_LIMIT = 600.0
 BACKENDS = itertools.cycle(["asyncio", "trio"])
 
 
@@ -33,6 +33,8 @@ class JobOptions:
     :ivar speed: the speed of the client's clock.
     :ivar began: the time at which the job began, as a timestamp.
     :ivar interval: the time after which the next tenant is due, in seconds.
+    :ivar seed: the seed of the order in which tenants that are due are synced, or ``None`` to sync
+        them in the order of their ids.
     """
 
     url: str
@@ -42,6 +44,7 @@ class JobOptions:
     speed: float = 20.0
     began: float = 0.0
     interval: float = 0.0
+    seed: int | None = None
 
 
 class SyncingProcess:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
+import httpx2
 
 import pandium
 from pandium import (
@@ -28,6 +29,7 @@ from pandium import (
     PandiumError,
     Polling,
     Progress,
+    ResponseEvent,
     Retry,
     RunFailed,
     RunResult,
@@ -66,6 +68,16 @@ async def construction() -> None:
     AsyncPandium("key", environment="sandbox", timeout=5, retry=Retry.never())
     AsyncPandium(api_key="key", base_url="https://x.example", timeout=httpx.Timeout(5))
     AsyncPandium(http_client=httpx.AsyncClient(), max_connections=3, max_response_bytes=2**20)
+    AsyncPandium(lambda: "key", requests_per_second=5, on_response=print)
+
+    async def read_key() -> str:
+        return "key"
+
+    async def on_response(event: ResponseEvent) -> None:
+        assert_type(event.headers, Mapping[str, str])
+        assert_type(event.elapsed, float)
+
+    AsyncPandium(read_key, on_response=on_response)
     assert_type(client.with_options(timeout=3, headers={"A": "b"}), AsyncPandium)
     assert_type(client.with_options(retry=Retry(attempts=6, max_elapsed=9)), AsyncPandium)
     async with client as opened:
@@ -148,9 +160,10 @@ async def connectors(client: AsyncPandium) -> None:
     assert_type(await client.connectors.xml(1, "crm", method="GET", target_url="", data=""), Any)
     assert_type(await client.connectors.disconnect(1, "crm"), Any)
     transport = client.connectors.transport(7, "crm")
-    assert_type(transport, httpx.AsyncBaseTransport)
     async with httpx.AsyncClient(transport=transport, base_url="https://x.example") as upstream:
         assert_type(await upstream.get("/v1"), httpx.Response)
+    async with httpx2.AsyncClient(transport=transport, base_url="https://x.example") as upstream2:
+        assert_type(await upstream2.get("/v1"), httpx2.Response)
 
 
 async def listings(client: AsyncPandium) -> None:

@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "_waiting": 2,
     "_transport": 3,
     "_bulk": 3,
+    "webhooks": 3,
     "_resources": 4,
     "_client": 5,
     "": 6,
@@ -54,6 +55,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
+    "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
     "tenacity": {"_transport.retry", "_waiting.policy"},
@@ -68,6 +70,7 @@ OWNERS = {
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
     "httpx": {"_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.
@@ -81,6 +84,7 @@ SHARED_BASENAMES = {
 SHARED_CLASSES = {
     *pandium.models.__all__,
     "ValidationError",
+    "RunFailed",  # an error and a notification
     "Clock",
     "Builds",
     "Connectors",
@@ -240,13 +244,22 @@ def test_no_two_unrelated_modules_share_a_name() -> None:
     assert shared == SHARED_BASENAMES
 
 
-def test_each_folder_says_what_flows_through_it() -> None:
-    """The docstring of each folder has at least two sentences."""
+def test_each_folder_states_its_purpose_and_what_flows_through_it() -> None:
+    """The docstring of each folder is one sentence of purpose, then what goes in and comes out."""
     for name, tree in MODULES.items():
         path = SOURCE / name.replace(".", "/") / "__init__.py"
         if name and path.exists():
             docstring = ast.get_docstring(tree) or ""
-            assert docstring.count(".") >= 2, f"{name}/__init__.py: {docstring!r}"
+            purpose, _, flow = docstring.partition("\n\n")
+            is_one_sentence = purpose.endswith(".") and ". " not in purpose and "\n" not in purpose
+            assert is_one_sentence, f"{name}/__init__.py: {purpose!r}"
+            assert flow.endswith("."), f"{name}/__init__.py: {flow!r}"
+
+
+@pytest.mark.parametrize("room", sorted(set(EMULATOR_LAYERS) - {"", "__main__", "_emulator"}))
+def test_the_rooms_of_the_emulator_contain_only_their_purpose(room: str) -> None:
+    """The `__init__` of a room is a docstring without code, so importing it imports nothing."""
+    assert len(MODULES[f"emulator.{room}"].body) == 1
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def test_an_environment_selects_its_host(
 def test_the_key_argument_overrides_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """``api_key`` overrides ``PANDIUM_API_KEY``, which is used if there is no argument."""
     monkeypatch.setenv("PANDIUM_API_KEY", "key-from-the-variable")
-    assert resolve_with(KEY, None, None).api_key.reveal() == KEY
-    assert resolve_with(None, None, None).api_key.reveal() == "key-from-the-variable"
+    assert revealed_key(KEY) == KEY
+    assert revealed_key(None) == "key-from-the-variable"
 
 
 def test_an_empty_key_argument_does_not_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +133,20 @@ def test_a_client_can_be_configured_by_variables_alone(monkeypatch: pytest.Monke
 # Keys
 
 
+def revealed_key(argument: str | None) -> str:
+    """Return the key of a configuration in plain text."""
+    key = resolve_with(argument, None, None).api_key
+    assert isinstance(key, Secret)
+    return key.reveal()
+
+
 @given(key=KEYS, before=st.text(" \t\r\n\x0b\x0c"), after=st.text(" \t\r\n\x0b\x0c"))
 def test_white_space_around_a_key_is_stripped(key: str, before: str, after: str) -> None:
     """White space around a key is stripped, regardless of its source."""
-    assert resolve_with(before + key + after, None, None).api_key.reveal() == key
+    assert revealed_key(before + key + after) == key
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PANDIUM_API_KEY", before + key + after)
-        assert resolve_with(None, None, None).api_key.reveal() == key
+        assert revealed_key(None) == key
 
 
 @pytest.mark.parametrize("key", ["", " ", "\n", "\t \r\n"])

@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 import pandium
-from pandium import AsyncPandium, Retry, RunResult, emulator, errors, models
+from pandium import AsyncPandium, Retry, RunResult, emulator, errors, models, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ DEPENDENCIES = {
 }
 
 
-@pytest.mark.parametrize("module", [pandium, errors, models])
+@pytest.mark.parametrize("module", [pandium, errors, models, webhooks])
 def test_all_is_sorted_and_correct(module: object) -> None:
     """``__all__`` is sorted, and each of its names exists exactly once."""
     names: list[str] = module.__all__  # type: ignore[attr-defined]
@@ -81,7 +81,7 @@ def test_public_classes_have_docstrings() -> None:
 
 
 def _docstrings() -> Iterator[tuple[str, str]]:
-    for module in (pandium, models, errors, emulator):
+    for module in (pandium, models, errors, webhooks, emulator):
         yield module.__name__, module.__doc__ or ""
     for value in _public_values():
         if inspect.isclass(value):

@@ -292,6 +292,25 @@ def test_the_body_identifies_an_upstream_error(status: int, data: Any, written: 
     assert error.status_code == status
 
 
+LITERALS = {
+    "b'caf\\xc3\\xa9'": "café",
+    "{1, 2}": [1, 2],
+    "(1, (2,))": [1, [2]],
+    "2j": "2j",
+    "...": "Ellipsis",
+    "{(1, 2): b'x', b'a': None, 3: 1.5}": {"(1, 2)": "x", "a": None, "3": 1.5},
+}
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_an_upstream_error_is_json_data(literal: str) -> None:
+    """A Python literal that JSON does not support is converted, so that it can be encoded."""
+    error = parse(500, {"detail": f"{{'data': {literal}}}"}, is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert error.data == LITERALS[literal]
+    json.dumps(error.data)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -323,6 +342,25 @@ def test_any_other_proxy_error_is_pandiums(status: int, body: Any) -> None:
     error = parse(status, body, is_proxied=True)
     assert not isinstance(error, ConnectorError)
     assert type(error) is type(parse(status))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "x" * 100_000},
+        {"detail": "x" * 100_000},
+        {"detail": [{"loc": ["a"], "msg": "x" * 90, "type": "t"}] * 1000},
+        b"x" * 100_000,
+    ],
+    ids=["message", "detail", "details", "text"],
+)
+def test_the_text_of_an_error_is_short(body: Any) -> None:
+    """A long message is kept in `message`, but shortened in the text of the exception."""
+    error = parse(400, body)
+    assert len(str(error)) < 2100
+    if isinstance(body, dict):
+        assert len(error.message) > 90_000
+        assert str(error).endswith("x...")
 
 
 def test_only_connector_calls_have_upstream_errors() -> None:

@@ -64,6 +64,10 @@ REQUESTS = [
     ("POST", f"{TENANT}/connectors/crm/soap", RetrySafety.PROXIED),
     ("POST", f"{TENANT}/connectors/crm/xml", RetrySafety.PROXIED),
     ("POST", f"{TENANT}/connectors/a%2Fb/call", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/crm/c%61ll", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors/crm/call/", RetrySafety.PROXIED),
+    ("POST", f"{TENANT}/connectors//crm%2Fcall", RetrySafety.PROXIED),
+    ("POST", f"/prefix{TENANT.upper()}/Connectors/crm/CALL", RetrySafety.PROXIED),
     ("POST", f"{TENANT}/connectors/crm/caller", RetrySafety.NOT_SENT),
     ("POST", f"{TENANT}/connectors/call", RetrySafety.NOT_SENT),
 ]

@@ -78,6 +78,7 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("path", lambda c: c.request("GET", "/v2/../../admin")),
     ("path", lambda c: c.request("GET", "/v2/%2E%2e/admin")),
     ("path", lambda c: c.request("GET", "/v2/./x")),
+    ("path", lambda c: c.request("GET", "/v2/\ud800")),
     ("path", lambda c: c.request("GET", None)),  # type: ignore[arg-type]
     ("method", lambda c: c.request(None, "/v2/x")),  # type: ignore[arg-type]
     ("headers", lambda c: c.request("GET", "/v2/x", headers=[("A", "b")])),  # type: ignore[arg-type]

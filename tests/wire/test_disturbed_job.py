@@ -31,11 +31,13 @@ class Size:
     seconds: float
     pause: float
     workers: int
+    max_concurrency: int
     speed: float
 
 
-SHORT = Size(tenants=80, seconds=14.0, pause=0.25, workers=3, speed=20.0)
-LONG = Size(tenants=2000, seconds=600.0, pause=1.0, workers=4, speed=5.0)
+SHORT = Size(tenants=80, seconds=14.0, pause=0.25, workers=3, max_concurrency=6, speed=20.0)
+# A process that is started again reads all recorded tenants. Disturb it less often.
+LONG = Size(tenants=2000, seconds=600.0, pause=2.5, workers=4, max_concurrency=10, speed=5.0)
 SIZE = LONG if os.environ.get("PANDIUM_LONG") else SHORT
 SEED = int(os.environ.get("PANDIUM_SEED") or random.randrange(10**6))
 
@@ -51,8 +53,8 @@ def add_tenants(emulator: Emulator, chance: random.Random) -> dict[int, str]:
         ends[tenant_id] = chance.choice(["Succeeded"] * 9 + ["Failed (Timeout)"])
         emulator.runs.script(
             tenant=tenant_id,
-            appears_after=chance.uniform(0, 10) / SIZE.speed,
-            phases=[("Running", chance.uniform(0, 30) / SIZE.speed), (ends[tenant_id], 0)],
+            appears_after=chance.uniform(0, 5) / SIZE.speed,
+            phases=[("Running", chance.uniform(0, 20) / SIZE.speed), (ends[tenant_id], 0)],
         )
     return ends
 
@@ -131,9 +133,10 @@ def test_a_job_survives_whatever_is_done_to_its_processes_and_files(
             emulator.url,
             str(tmp_path / "journal"),
             SIZE.tenants,
-            speed=SIZE.speed,
+            SIZE.max_concurrency,
+            SIZE.speed,
             began=time.time(),
-            interval=SIZE.seconds / SIZE.tenants,
+            interval=0.8 * SIZE.seconds / SIZE.tenants,
         )
         storm = Storm(options, SIZE.workers, SEED)
         storm.rage(SIZE.seconds, SIZE.pause)

@@ -110,6 +110,7 @@ def emulate_runs(path: Path) -> Emulator:
     return Emulator(path)
 
 
+DATE = "2026-01-01T00:00:00Z"
 RUN = {
     "tenant_id": 1,
     "integration_id": 1,
@@ -117,13 +118,12 @@ RUN = {
     "is_scheduled": False,
     "script": {"appears_after": 0, "phases": [["Succeeded", 0]], "killed_after": 600.0},
     "step": 1,
-    "history": [{"at": "2026-01-01T00:00:00Z", "phase": "Succeeded"}],
-    "status": "Succeeded",
-    "until": None,
-    "polls": 0,
-    "ended_at": "2026-01-01T00:00:00Z",
+    "started_date": DATE,
+    "history": [{"date": DATE, "phase": "Succeeded"}],
+    "phase": "Succeeded",
+    "completed_date": DATE,
 }
-TRIGGER = {"at": "2026-01-01T00:00:00Z", "mode": "normal", "source": "api", "payload": None}
+TRIGGER = {"created_date": DATE, "mode": "normal", "source": "api", "payload": {}}
 
 
 def make_run(number: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import httpx
@@ -163,6 +164,17 @@ async def test_calls_work_if_only_the_namespace_is_installed(
     httpx_mock.add_response(json={"tenant_id": 1})
     monkeypatch.delattr("opentelemetry.metrics")
     monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+@pytest.mark.usefixtures("_fresh_instruments")
+async def test_calls_work_if_opentelemetry_is_a_stub(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that another tool puts in place of OpenTelemetry does not break calls."""
+    httpx_mock.add_response(json={"tenant_id": 1})
+    monkeypatch.setitem(sys.modules, "opentelemetry", ModuleType("opentelemetry"))
     async with AsyncPandium(KEY) as client:
         assert (await client.tenants.metadata(1)).tenant_id == 1
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandium._waiting.polling import TriggerWait, WaitOptions
     from pandium._waiting.results import Counters
 
-__all__ = ["OnTriggered", "SyncOptions", "sync_each"]
+__all__ = ["NotSentError", "OnTriggered", "SyncOptions", "sync_each"]
 
 _log = logging.getLogger("pandium")
 # A separate logger, so that a program can show this warning even if it hides the others.
@@ -43,13 +43,26 @@ _RENEWAL_INTERVAL = LEASE / 4
 _LAST_SECONDS = 1.0
 
 
+class NotSentError(Exception):
+    """
+    An error of user code before a request was sent. The tenant's result has the wrapped error.
+
+    :ivar error: the error that user code raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @attrs.frozen
 class SyncOptions(Generic[T]):
     """
     The options of a bulk sync.
 
     :ivar encode_body: a function that returns the request body for an item from the source.
-    :ivar send: a function that sends the request, given a tenant id and a body.
+    :ivar send: a function that sends the request, given a tenant id and a body. It raises
+        ``NotSentError`` if user code raised an error before the request was sent.
     :ivar max_concurrency: the number of slots. A tenant occupies one until its run has ended.
     :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
     :ivar on_triggered: a callback that is called with each trigger that `send` returns and the
@@ -348,6 +361,8 @@ class BulkSync(Generic[T]):
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = getattr(error, "outcome_unknown", True)
+        if isinstance(error, NotSentError):
+            error, is_unknown = error.error, False
         # Record only the type. The message may quote the response, which can contain the payload.
         cause = type(error).__name__
         await self._record_failure(tenant_id, cause, is_unknown=is_unknown)

@@ -26,6 +26,7 @@ __all__ = [
     "connection_arguments",
     "format_option",
     "get_option",
+    "logs_option",
     "paging_options",
     "read_json",
     "read_object",
@@ -35,13 +36,23 @@ __all__ = [
     "waiting_options",
 ]
 
-# These names appear in help texts and error messages.
-COUNT = click.IntRange(min=1)
-COUNT.name = "number"
-PAGE_SIZE = click.IntRange(min=1, max=500)
-PAGE_SIZE.name = "number"
-ID = click.IntRange(min=0)
-ID.name = "number"
+
+class _WholeNumber(click.IntRange):
+    """A parameter type for integers in decimal digits. Unlike ``int``, it rejects ``1_0``."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the number and check its range."""
+        if isinstance(value, str) and ("_" in value or not value.isascii()):
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+COUNT = _WholeNumber(min=1)
+PAGE_SIZE = _WholeNumber(min=1, max=500)
+ID = _WholeNumber(min=0)
+_MAX_BYTES = 64 * 2**20  # of a text, so that a device such as /dev/zero is not read forever
 MODE = click.Choice(["init", "normal"])
 
 
@@ -78,7 +89,10 @@ def read_text(value: str) -> str:
     """
     source = value[1:] if value.startswith("@") else "the text"
     try:
-        return _read_bytes(value).decode("utf-8-sig")
+        data = _read_bytes(value)
+        if len(data) > _MAX_BYTES:
+            raise click.BadParameter(f"{source} is larger than {_MAX_BYTES >> 20} MiB")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise click.BadParameter(f"cannot read {source}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -90,10 +104,11 @@ def _read_bytes(value: str) -> bytes:
         # Undo Python's decoding of the command line, which used the locale's encoding.
         return os.fsencode(value)
     if value != "@-":
-        return Path(value[1:]).read_bytes()
+        with Path(value[1:]).open("rb") as file:
+            return file.read(_MAX_BYTES + 1)
     if sys.stdin is None:
         raise click.BadParameter("standard input is closed")
-    return sys.stdin.buffer.read()
+    return sys.stdin.buffer.read(_MAX_BYTES + 1)
 
 
 def read_json(value: str) -> Any:
@@ -205,6 +220,12 @@ format_option = _stored_option(
     "--format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
     help="Output format: a table, a JSON array, one JSON object per line, or CSV. [default: table]",
+)
+logs_option = click.option(
+    "--logs",
+    "has_logs",
+    is_flag=True,
+    help="Print the end of the log of each failed run to standard error.",
 )
 # Decorators add options in reverse order.
 _PAGING_OPTIONS = (

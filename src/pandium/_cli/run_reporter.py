@@ -27,7 +27,8 @@ class RunReporter:
     A reporter that shows a progress bar and prints a row for each finished run.
 
     ``pending`` contains the triggers whose runs have not finished. ``timed_out`` contains the
-    triggers whose runs did not finish within the time limit.
+    triggers whose runs did not finish within the time limit. ``failed`` contains the results of
+    failed runs.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class RunReporter:
         self._triggered = 0
         self.pending: dict[str, None] = {}
         self.timed_out: list[str] = []
+        self.failed: list[RunResult] = []
 
     def __enter__(self) -> Self:
         self._writer = create_writer("RunRow", get_option("format", "table"), sys.stdout)
@@ -66,6 +68,8 @@ class RunReporter:
         row = _create_row(result)
         self._outcomes[row.outcome] += 1
         self.pending.pop(row.trigger_id or "", None)
+        if row.outcome == "failed":
+            self.failed.append(result)
         if row.outcome == "timeout" and row.trigger_id:
             self.timed_out.append(row.trigger_id)
         with self._bar.hidden():

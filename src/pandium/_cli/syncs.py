@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from pandium import AsyncPandium, Trigger
+    from pandium._cli.run_logs import LogPrinter
 
 __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 
@@ -184,7 +185,11 @@ class _TriggerWriter:
 
 
 def sync_and_wait(
-    selection: SyncSelection, journal: str | None, *, retry_unknown: bool = False
+    selection: SyncSelection,
+    journal: str | None,
+    *,
+    retry_unknown: bool = False,
+    logs: LogPrinter | None = None,
 ) -> int:
     """
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
@@ -192,6 +197,7 @@ def sync_and_wait(
     :param selection: the tenants to sync and the sync settings.
     :param journal: the path of the journal file, or ``None`` to run without a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
+    :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
     :returns: the exit code.
     """
     tracker = SyncTracker(selection)
@@ -202,7 +208,7 @@ def sync_and_wait(
         option = f"--journal {shlex.quote(journal)}"
         return [f"to resume, run the same command again with {option}"]
 
-    return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints)
+    return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
 
 
 async def _report_syncs(

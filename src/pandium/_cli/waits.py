@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from pandium import AsyncPandium
+    from pandium._cli.run_logs import LogPrinter
 
     Report: TypeAlias = Callable[[AsyncPandium, RunReporter], Awaitable[None]]
     # A function that takes trigger ids and returns hints on how to resume waiting for them.
@@ -49,12 +50,15 @@ def resume_hints(triggers: Collection[str]) -> list[str]:
     return [f"to resume, run: {shlex.join(command)}"] if triggers else []
 
 
-def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
+def report_runs(
+    report: Report, get_hints: GetHints = resume_hints, logs: LogPrinter | None = None
+) -> int:
     """
     Report run outcomes. After Ctrl-C or a timeout, also print how to resume.
 
     :param report: a coroutine function that waits for the runs and passes them to the reporter.
     :param get_hints: a function that takes trigger ids and returns hints on how to resume.
+    :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
     :returns: the exit code.
     """
     reporter = RunReporter()
@@ -62,6 +66,8 @@ def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
     async def use_client(client: AsyncPandium) -> int:
         with reporter:
             await report(client, reporter)
+        if logs is not None:
+            await logs.print_logs(client, reporter.failed)
         code = reporter.finish()
         if reporter.timed_out:
             hints = "; ".join(get_hints(reporter.timed_out))
@@ -72,11 +78,12 @@ def report_runs(report: Report, get_hints: GetHints = resume_hints) -> int:
         return run(use_client)
 
 
-def wait_for_triggers(triggers: list[str]) -> int:
+def wait_for_triggers(triggers: list[str], logs: LogPrinter | None = None) -> int:
     """
     Wait for the runs started by triggers and report their outcomes.
 
     :param triggers: the trigger ids.
+    :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
     :returns: the exit code.
     """
 
@@ -88,4 +95,4 @@ def wait_for_triggers(triggers: list[str]) -> int:
             async for result in results:
                 reporter.report(result)
 
-    return report_runs(report)
+    return report_runs(report, logs=logs)

@@ -24,7 +24,7 @@ from pandium._http.errors import (
     root_os_error,
     translate,
 )
-from pandium._http.limits import RateLimitGate, RetryBudget
+from pandium._http.limits import RetryBudget
 from pandium._http.user_code import UserCodeError
 from pandium._redaction import hide_frames
 from pandium.errors import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
     from types import TracebackType
 
-    from pandium._clock import Clock
+    from pandium._http.limits import RateLimitGate
 
 __all__ = [
     "Connections",
@@ -127,7 +127,7 @@ class Connections:
         max_connections: int,
         max_response_bytes: int,
         http_client: httpx.AsyncClient | None,
-        clock: Clock,
+        gate: RateLimitGate,
         created_at: str,
     ) -> None:
         self._max_connections = max_connections
@@ -138,7 +138,7 @@ class Connections:
         self._slots: anyio.Semaphore | None = None
         self._home: object = None
         self._is_closed = False
-        self.gate = RateLimitGate(clock)
+        self.gate = gate
         self.budget = RetryBudget()
 
     def build_request(
@@ -203,7 +203,8 @@ class Connections:
         Reserve one of ``max_connections`` slots: ``async with connections.slot(60.0)``.
 
         Entering the block waits for a free slot, in order of arrival and without a timeout. It
-        then waits until the client is no longer rate limited, for at most ``max_pause`` seconds.
+        then waits until the client is no longer rate limited, for at most ``max_pause`` seconds,
+        and until the rate of the client's requests permits another one.
         """
         if self._slots is None:
             self._slots = anyio.Semaphore(self._max_connections, fast_acquire=True)
@@ -240,6 +241,7 @@ class Connections:
                 return response
             failure = self._translate(error, client, request, progress)
             cause = root_os_error(error)
+            hide_frames(error, outer)  # an error of user code is re-raised
         except BaseException as error:
             hide_frames(error, outer)
             raise

@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ __all__ = ["NoProxy", "Proxies", "create_ssl_context", "is_connectable"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PORT = 65535
+_MAX_PORT_DIGITS = 9
 
 
 class Proxies:
@@ -84,9 +86,10 @@ class NoProxy:
     """
     The hosts in `NO_PROXY`, which are accessed without a proxy.
 
-    An entry is a host name, an IPv4 or IPv6 address or network, or ``*``, which matches all hosts.
-    A host name also matches its subdomains, with or without a leading ``.`` or ``*.``. A host can
-    be followed by a port. Any other entry is ignored, because it may be meant for another tool.
+    An entry is a host name, an IPv4 or IPv6 address or network, or a pattern with ``*``, which
+    matches any characters. A host name also matches its subdomains, with or without a leading ``.``
+    or ``*.``. A host can be followed by a port, or be written as a URL. Any other entry is ignored,
+    because it may be meant for another tool.
     """
 
     def __init__(self, value: str) -> None:
@@ -102,34 +105,42 @@ class NoProxy:
         return cls(getproxies().get("no", ""))
 
     def _add(self, entry: str) -> None:
-        host, port = _split_port(entry)
-        if host == "*":
+        host, port = _split_port(entry.rpartition("://")[2].rstrip("/"))
+        if host == "*" and port is None:
             self._is_everything = True
             return
         try:
             self._networks.append((ip_network(host, strict=False), port))
         except ValueError:
-            if domain := host.removeprefix("*").removeprefix("."):
-                self._domains.append((domain, port))
+            if domain := host.removeprefix("*.").removeprefix(".").removesuffix("."):
+                self._domains.append((_to_ascii(domain), port))
 
     def matches(self, url: httpx.URL) -> bool:
         """Return whether requests to this URL bypass the proxy."""
         if self._is_everything:
             return True
-        host, port = (
-            url.host.lower().rstrip("."),
-            url.port or (443 if url.scheme == "https" else 80),
-        )
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return self._matches_host(url.raw_host.decode("ascii").lower().rstrip("."), port)
+
+    def _matches_host(self, host: str, port: int) -> bool:
+        domains = [domain for domain, wanted in self._domains if wanted in (None, port)]
+        if any("*" in domain and fnmatchcase(host, domain) for domain in domains):
+            return True
         try:
             address = ip_address(host)
         except ValueError:
-            return any(
-                (host == domain or host.endswith(f".{domain}")) and wanted in (None, port)
-                for domain, wanted in self._domains
-            )
+            return any(f".{host}".endswith(f".{domain}") for domain in domains)
         return any(
-            address in network and wanted in (None, port) for network, wanted in self._networks
+            address in network for network, wanted in self._networks if wanted in (None, port)
         )
+
+
+def _to_ascii(domain: str) -> str:
+    """Encode an international domain name as httpx does."""
+    if not domain.isascii():
+        with suppress(httpx.InvalidURL):
+            return httpx.URL(scheme="http", host=domain).raw_host.decode("ascii")
+    return domain
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
@@ -140,7 +151,8 @@ def _split_port(entry: str) -> tuple[str, int | None]:
         host, _, port = entry.partition(":")
     else:
         host, port = entry, ""
-    return host, int(port) if port.isascii() and port.isdigit() else None
+    # Python limits the number of digits that it converts.
+    return host, int(port[:_MAX_PORT_DIGITS]) if port.isascii() and port.isdigit() else None
 
 
 @cache

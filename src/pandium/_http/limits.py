@@ -5,25 +5,34 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+import anyio
+
 from pandium.errors import RateLimited
 
 if TYPE_CHECKING:
     from pandium._clock import Clock
 
-__all__ = ["RateLimitGate", "RetryBudget"]
+__all__ = ["RateLimitGate", "RequestPacer", "RetryBudget"]
 
 _TOO_MANY_REQUESTS = 429
+# The part of a second whose requests may be sent at once.
+_BURST_SECONDS = 0.1
+# A clock that is advanced by sleeping may stop just before the target time, because of rounding.
+_ROUNDING_SECONDS = 1e-6
 
 
 class RateLimitGate:
     """
     A gate that delays all requests of a client while it is rate limited.
 
+    :param clock: the client's clock.
+    :param pacer: the limit on the number of requests per second, or ``None``.
     :ivar paused_until: the time on the client's clock at which requests may be sent again.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, pacer: RequestPacer | None = None) -> None:
         self._clock = clock
+        self._pacer = pacer
         self.paused_until = -inf
 
     def pause(self, seconds: float) -> None:
@@ -32,11 +41,22 @@ class RateLimitGate:
 
     async def wait(self, max_seconds: float) -> None:
         """
-        Wait until requests may be sent.
+        Wait until a request may be sent.
 
-        :param max_seconds: the maximum time to wait, in seconds.
+        :param max_seconds: the maximum duration of a pause, in seconds.
         :raises RateLimited: immediately, if the pause lasts longer than ``max_seconds``.
         """
+        await self._wait_until_resumed(max_seconds)
+        if self._pacer is None or self._pacer.count_now():
+            return
+        await self._pacer.wait()
+        while self.paused_until > self._clock.now():
+            # The pause began while the request was waiting for its turn. Wait for another turn
+            # after the pause, because all requests that are waiting here resume at the same time.
+            await self._wait_until_resumed(max_seconds)
+            await self._pacer.wait()
+
+    async def _wait_until_resumed(self, max_seconds: float) -> None:
         while (seconds := self.paused_until - self._clock.now()) > 0:
             if seconds > max_seconds:
                 raise RateLimited(
@@ -45,6 +65,45 @@ class RateLimitGate:
                     retry_after=seconds,
                 )
             await self._clock.sleep(seconds)
+
+
+class RequestPacer:
+    """
+    A limit on the number of requests per second, in order of arrival.
+
+    After a period with fewer requests, at most a tenth of a second's worth is sent at once. A
+    request that is canceled while it waits does not count.
+
+    :param clock: the client's clock.
+    :param rate: the maximum number of requests per second.
+    """
+
+    def __init__(self, clock: Clock, rate: float) -> None:
+        self._clock = clock
+        self._interval = 1 / rate
+        self._allowance = max(0.0, _BURST_SECONDS - self._interval)
+        # The time at which the next request would be sent if there were no bursts.
+        self._next_regular = -inf
+        self._turn = anyio.Lock(fast_acquire=True)
+
+    def count_now(self) -> bool:
+        """Count a request if it may be sent now. Return whether it may."""
+        return not self._turn.locked() and self._try_to_count() <= 0
+
+    async def wait(self) -> None:
+        """Wait until the next request may be sent, and count it."""
+        async with self._turn:
+            while (seconds := self._try_to_count()) > 0:
+                await self._clock.sleep(seconds)
+
+    def _try_to_count(self) -> float:
+        """Count a request if it may be sent now. Return the delay until then, in seconds."""
+        now = self._clock.now()
+        delay = self._next_regular - self._allowance - now
+        if delay > _ROUNDING_SECONDS:
+            return delay
+        self._next_regular = max(self._next_regular, now) + self._interval
+        return 0.0
 
 
 class RetryBudget:

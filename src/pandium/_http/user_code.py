@@ -11,27 +11,29 @@ __all__ = ["UserCodeError"]
 
 class UserCodeError(Exception):
     """
-    An error that user code, such as an event hook, raised during an exchange.
+    An error that user code, such as an event hook, raised during a request.
 
     It wraps the error so that no layer mistakes it for one of the library's own, whatever its
     class. It never reaches users, because the transport re-raises the wrapped error.
 
     :ivar error: the error that user code raised.
+    :ivar may_be_sent: whether the request may have been sent.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, may_be_sent: bool = True) -> None:
         super().__init__(error)
         self.error = error
+        self.may_be_sent = may_be_sent
 
     def reraise(self) -> NoReturn:
         """
         Raise the wrapped error with its own context.
 
-        ``outcome_unknown`` is set on an error of the library. Its class says nothing about the
-        request during which user code raised it.
+        If the request may have been sent, ``outcome_unknown`` is set on an error of the library.
+        Its class says nothing about the request during which user code raised it.
         """
         context = self.error.__context__
-        if isinstance(self.error, PandiumError):
+        if self.may_be_sent and isinstance(self.error, PandiumError):
             self.error.outcome_unknown = True
         try:
             raise self.error

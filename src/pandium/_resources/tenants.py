@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
+from pandium._http.user_code import UserCodeError
 from pandium._resources.paging import create_listing, find_first
 from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
@@ -323,10 +324,17 @@ class Tenants:
         """
         return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
 
-    async def _sync(self, tenant_id: int | Tenant, mode: str, content: bytes | None) -> Trigger:
+    async def _sync(
+        self,
+        tenant_id: int | Tenant,
+        mode: str,
+        content: bytes | None,
+        *,
+        unwrap: bool = True,
+    ) -> Trigger:
         segments, params = {"tenant_id": tenant_id}, {"mode": mode}
         spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
-        return await self._transport.request_model(spec, Trigger)
+        return await self._transport.request_model(spec, Trigger, unwrap=unwrap)
 
     def sync_all(  # noqa: PLR0913 - the options are independent
         self,
@@ -407,7 +415,11 @@ class Tenants:
         """
         # Most programs never sync in bulk and do not need SQLite.
         from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415 - rarely used
-        from pandium._bulk.sync import SyncOptions, sync_each  # noqa: PLC0415 - rarely used
+        from pandium._bulk.sync import (  # noqa: PLC0415 - rarely used
+            NotSentError,
+            SyncOptions,
+            sync_each,
+        )
 
         validate_iterable("tenants", tenants)
         wait_options = self._poller.wait_options(
@@ -422,7 +434,12 @@ class Tenants:
             validate_callable("on_triggered", on_triggered)
 
         async def send(tenant_id: int, body: bytes | None) -> Trigger:
-            return await self._sync(tenant_id, mode, body)
+            try:
+                return await self._sync(tenant_id, mode, body, unwrap=False)
+            except UserCodeError as error:
+                if error.may_be_sent:
+                    error.reraise()
+                raise NotSentError(error.error) from None
 
         options = SyncOptions(
             _body_encoder(payload),

@@ -38,6 +38,7 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
 # A redirect (3xx) may be sent after the request was executed, and a 408 during its execution.
 _NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
 _MAX_MESSAGE_LENGTH = 200
+_MAX_TEXT = 2000  # of a message in the text of an exception, which may be logged for each attempt
 # Error bodies are untrusted, so they are read and searched only up to these sizes.
 _MAX_BODY = 256 * 1024
 _MAX_LITERAL = 16 * 1024
@@ -74,7 +75,7 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_for(status) if upstream is None else ConnectorError
     error = cls(
-        f"{_phrase_for(status)}: {message}" if message else _phrase_for(status),
+        f"{_phrase_for(status)}: {_shorten(message)}" if message else _phrase_for(status),
         status_code=status,
         message=message,
         details=_details_from(body),
@@ -86,6 +87,10 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
         error.data = upstream["data"]
     error.outcome_unknown = status not in _NOT_CARRIED_OUT
     return error
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= _MAX_TEXT else f"{message[:_MAX_TEXT]}..."
 
 
 def _class_for(status: int) -> type[APIError]:
@@ -152,8 +157,22 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, dict) and "data" in parsed:
-            return parsed
+            return {"data": _as_json(parsed["data"])}
     return None
+
+
+def _as_json(value: Any) -> Any:
+    """Convert a Python literal, whose depth has been limited, to a value that JSON supports."""
+    if isinstance(value, dict):
+        return {_as_text(name): _as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    is_json = value is None or isinstance(value, (str, int, float))
+    return value if is_json else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _parse_literal(text: str) -> Any:

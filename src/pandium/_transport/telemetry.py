@@ -36,9 +36,10 @@ def load_instruments() -> Any:
 
     Return `None` if OpenTelemetry is missing or broken.
     """
-    if find_spec("opentelemetry") is None:
-        return None
     try:
+        # This is faster than a failing import. It raises ValueError for a stub in `sys.modules`.
+        if find_spec("opentelemetry") is None:
+            return None
         from opentelemetry import metrics, trace  # noqa: PLC0415 - an optional dependency
 
         meter = metrics.get_meter("pandium", __version__)

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import attrs
 
+from pandium._config import KeyFunction, Secret
 from pandium._http.user_code import UserCodeError
 from pandium._redaction import RedactedLogs, hide_frames
 from pandium._serialization.convert import decode, decode_json, prepare_decoding
+from pandium._transport.events import OnResponse, ResponseEvent, notify
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety
@@ -60,11 +62,14 @@ class Transport:
     clock: Clock
     timeout: Timeout | float
     retry: Retry
+    on_response: OnResponse | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
-    async def request_model(self, spec: RequestSpec, cls: type[T]) -> T:
+    async def request_model(self, spec: RequestSpec, cls: type[T], *, unwrap: bool = True) -> T:
         """Send a request and decode the response as a model or a list of models."""
-        return await self.request(spec, lambda response: decode(response.content, cls))
+        return await self.request(
+            spec, lambda response: decode(response.content, cls), unwrap=unwrap
+        )
 
     async def request_json(self, spec: RequestSpec) -> Any:
         """Send a request and decode the response as JSON. Return `None` if it is empty."""
@@ -89,12 +94,16 @@ class Transport:
         prepare_decoding()
         load_instruments()
 
-    async def request(self, spec: RequestSpec, read: Callable[[Response], T]) -> T:
+    async def request(
+        self, spec: RequestSpec, read: Callable[[Response], T], *, unwrap: bool = True
+    ) -> T:
         """
         Send a request and return the result of calling ``read`` on the response.
 
         :param spec: the request to send.
         :param read: a function that decodes the response.
+        :param unwrap: whether to re-raise an error of user code, such as an event hook, unchanged.
+            If not, it is raised as a ``UserCodeError``.
         :raises TransportError: if no complete response was received.
         :raises APIError: if the API responded with an error.
         :raises DecodeError: if the response could not be decoded.
@@ -122,6 +131,8 @@ class Transport:
                     await send_with_retries(attempt, self.retry, spec.safety, budget, clock)
                 )
         except UserCodeError as error:
+            if not unwrap:
+                raise
             error.reraise()
         except PandiumError as error:
             self._describe(error, spec, request)
@@ -143,18 +154,31 @@ class Transport:
             params=spec.params,
             content=spec.content,
         )
-        # Set the key last, so that no frame that can raise holds it in a local variable.
-        request.headers[_KEY_HEADER] = self.config.api_key.reveal()
+        if isinstance(self.config.api_key, Secret):
+            # Set the key last, so that no frame that can raise holds it in a local variable.
+            request.headers[_KEY_HEADER] = self.config.api_key.reveal()
         return request
+
+    async def _update_key(self, request: httpx.Request, key: KeyFunction) -> None:
+        """Set the key that the user's function returns now."""
+        request.headers.pop(_KEY_HEADER, None)  # a traceback of the function can show the request
+        try:
+            secret = await key.call()
+        except Exception as error:  # noqa: BLE001 - a user-supplied function may raise anything
+            raise UserCodeError(error, may_be_sent=False) from None
+        request.headers[_KEY_HEADER] = key.accept(secret).reveal()
 
     async def _attempt(
         self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]
     ) -> Response:
         """Send a request once. Raise an error if the response is unsuccessful."""
+        key = self.config.api_key
         async with self.connections.slot(self.retry.max_elapsed):
+            if isinstance(key, KeyFunction) and not spec.is_signed:
+                await self._update_key(request, key)
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
-                with self.clock.waiting_for_io(), RedactedLogs(self.config.api_key.redact):
+                with self.clock.waiting_for_io(), RedactedLogs(key.redact):
                     response = await self.connections.exchange(request, self.timeout)
                 result = str(response.status)
             except PandiumError as error:
@@ -165,22 +189,35 @@ class Transport:
                 attempts.append(Attempt(at, self.clock.now() - began, result))
                 _log_attempt(spec, request, attempts)
         first_failure = _FIRST_ERROR if spec.accepts_redirect else _FIRST_REDIRECT
-        if _FIRST_SUCCESS <= response.status < first_failure:
-            return response
-        raise self._error_from(spec, request, response)
+        is_success = _FIRST_SUCCESS <= response.status < first_failure
+        # A 429 pauses the client now, not only after the user's function.
+        failure = None if is_success else self._error_from(spec, request, response)
+        if self.on_response is not None:
+            await notify(self.on_response, self._create_event(spec, response, attempts))
+        if failure is not None:
+            raise failure
+        return response
+
+    def _create_event(
+        self, spec: RequestSpec, response: Response, attempts: list[Attempt]
+    ) -> ResponseEvent:
+        return ResponseEvent(
+            method=spec.method,
+            path=urlsplit(spec.path).path if spec.is_signed else spec.path,
+            template=spec.template,
+            status_code=response.status,
+            headers=self.config.api_key.redact_headers(_visible_headers(spec, response)),
+            elapsed=attempts[-1].seconds,
+            attempt=len(attempts),
+        )
 
     def _error_from(
         self, spec: RequestSpec, request: httpx.Request, response: Response
     ) -> PandiumError:
-        headers, content = response.headers, response.content
-        if spec.is_signed:
-            # The storage host's response may repeat parts of the signed URL, which is a secret.
-            headers = {k: v for k, v in headers.items() if k.lower() in _RETRY_HEADERS}
-            content = b""
         error = error_from_response(
             response.status,
-            headers,
-            content,
+            _visible_headers(spec, response),
+            b"" if spec.is_signed else response.content,
             is_proxied=spec.safety is RetrySafety.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
@@ -200,6 +237,15 @@ class Transport:
 def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
     """Return the URL for errors and logs, without the query string of a signed URL."""
     return str(request.url.copy_with(query=None) if spec.is_signed else request.url)
+
+
+def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]:
+    """Return the headers for errors and events, without those that may contain a signed URL."""
+    if spec.is_signed:  # the storage host's response may repeat parts of the URL
+        return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
+    if spec.accepts_redirect:  # the signed URL is in `location`
+        return {k: v for k, v in response.headers.items() if k.lower() != "location"}
+    return response.headers
 
 
 def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """
-A stateful Pandium on a loopback socket, for tests and demonstrations.
+A stateful emulator of the Pandium API on a loopback socket, for tests and demonstrations.
 
-It shares no code with the client: it is a reading of the API of its own. The folders of this
-package are private. Import public names from `pandium.emulator`.
+It shares no code with the client, so it is an independent interpretation of the API. The folders of
+this package are private. Import public names from `pandium.emulator`.
 """
 
 from pandium.emulator._emulator import Emulator

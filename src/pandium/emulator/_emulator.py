@@ -1,4 +1,4 @@
-"""The emulator as its users see it."""
+"""The public class of the emulator."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -35,18 +35,18 @@ from pandium.emulator.testing.assertions import (
 
 class Emulator:
     """
-    A Pandium of one's own on a loopback socket.
+    A stateful emulator of the Pandium API on a loopback socket.
 
-    Use it in `with` or `async with`, on any event loop: the server has a thread of its own.
-    Entering and leaving block for some milliseconds. The state stays readable afterwards.
+    Use it in `with` or `async with`, on any event loop. The server runs in its own thread. Entering
+    and leaving the block takes a few milliseconds. The state remains readable afterwards.
 
     :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases`,
         `tenants`, `scripts` and `upstreams`, or the path of a JSON or YAML file of the same form,
         or of one that `save` wrote.
-    :param api_key: the only key that is right; without it any key is that is not empty.
-    :param port: the port; 0 lets the system pick one.
-    :param clock: another source of time: `Clock(speed=60)`, or `ManualClock()`.
-    :param state_file: where `save` writes unless it is told otherwise, and the control API.
+    :param api_key: the only API key that is accepted. By default, any key is that is not empty.
+    :param port: the port. With 0, the operating system chooses a free one.
+    :param clock: the source of time, such as `Clock(speed=60)` or `ManualClock()`.
+    :param state_file: the file that `save` and the control API write by default.
     :raises ValueError: names the place in a bad seed.
     """
 
@@ -68,16 +68,16 @@ class Emulator:
 
     def start(self) -> Self:
         """
-        Start the server, and return when it accepts connections.
+        Start the server. Return when it accepts connections.
 
         :raises OSError: the port cannot be used.
-        :raises RuntimeError: the server runs already.
+        :raises RuntimeError: the server is already running.
         """
         return self._start_in(ServerThread())
 
     def _start_in(self, thread: AbstractContextManager[ServerThread]) -> Self:
         if self._running is not None:
-            raise RuntimeError("the emulator runs already")
+            raise RuntimeError("the emulator is already running")
         with ExitStack() as stack:
             api = stack.enter_context(bind(self._wanted_port))
             storage = stack.enter_context(bind(0))
@@ -103,37 +103,38 @@ class Emulator:
         return end
 
     def stop(self) -> None:
-        """Stop the server; once more does nothing."""
+        """Stop the server. Idempotent."""
         running, self._running = self._running, None
         if running is not None:
             running.close()
 
     def reset(self) -> None:
         """
-        Put everything back as it was made: records, runs, scripts, handlers, faults, requests.
+        Restore the initial state: records, runs, scripts, handlers, faults, drift and requests.
 
-        The clock goes on.
+        The clock continues.
         """
         self._service.load(self._service.seed)
 
     def load(self, seed: Seed | None) -> None:
         """
-        Hold what a seed or a saved state says, and nothing of what was, as if made anew with it.
+        Replace the entire state with a seed or a saved state.
 
-        Dates of a saved state stay what they are; a clock that is behind them is put forward.
+        The dates of a saved state do not shift. If the clock is behind them, it is advanced.
 
-        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        :param seed: as for the class.
+        :raises ValueError: names the place of the error. The state has not changed then.
         """
         self._service.load(seed_data(seed))
 
     def save(self, path: str | PathLike[str] | None = None) -> None:
         """
-        Write integrations, releases, tenants, runs, scripts and said answers into a file.
+        Write the state to a file: records, runs, builds, scripts and fixed responses.
 
-        It is YAML if it is named so, else JSON. Without a path it is the `state_file`.
-
-        :raises OSError: the file cannot be written; what stood there before still does.
-        :raises ValueError: there is no path, or something is nested too deeply for a file.
+        :param path: the file, by default `state_file`. A name such as `state.yaml` selects YAML,
+            and any other name JSON.
+        :raises OSError: the file cannot be written. An existing file has not changed then.
+        :raises ValueError: there is no path, or a value is nested too deeply for a file.
         """
         self._service.save(None if path is None else Path(path))
 
@@ -161,14 +162,14 @@ class Emulator:
 
     @property
     def port(self) -> int:
-        """The port of the API, known since the start."""
+        """The port of the API. It is known once the emulator has been started."""
         if not self._service.port:
             raise RuntimeError("the emulator has not been started")
         return self._service.port
 
     @property
     def url(self) -> str:
-        """The base URL of the API, known since the start."""
+        """The base URL of the API. It is known once the emulator has been started."""
         return f"http://{HOST}:{self.port}"
 
     @property
@@ -188,17 +189,17 @@ class Emulator:
 
     @property
     def connectors(self) -> Connectors:
-        """The handlers that answer connector calls."""
+        """The handlers of connector calls."""
         return self._service.connectors
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong between clients and the service."""
+        """The faults that occur between clients and the service."""
         return self._service.faults
 
     @property
     def drift(self) -> Drift:
-        """What changes while a client works."""
+        """The changes that are made while a client works."""
         return self._service.drift
 
     @property
@@ -229,27 +230,30 @@ class Emulator:
 
     @property
     def storage_requests(self) -> RequestLog:
-        """The last requests to the storage of logs, which is another origin."""
+        """The last requests to the storage of logs, which has another origin."""
         return self._service.storage_requests
 
     @property
     def counts(self) -> Counter[tuple[str, str, int]]:
-        """How many requests there were by (method, template of the route, status)."""
+        """The number of requests by (method, path template, status)."""
         return self._service.requests.counts
 
     @property
     def effects(self) -> Counter[tuple[str, int]]:
-        """How often something was done by (operation, tenant), whatever the client was told."""
+        """The number of executed operations by (operation, tenant), whatever the response was."""
         return self._service.requests.effects
 
     def assert_triggered(self, tenant: int, *, times: int | None = None) -> None:
         """
-        Fail unless a tenant was triggered, or as often as `times`.
+        Fail unless a tenant was triggered.
 
-        This and what follows count since the start, or since `requests.clear()`. A trigger counts
-        when the service has taken it, whatever it answered. A failure shows the requests.
+        A trigger counts if the emulator executed it, whatever the response was. Triggers and
+        requests are counted since the start, or since `requests.clear()`. A failure shows the
+        requests.
 
-        :raises AssertionError: it is not so.
+        :param tenant: the id of the tenant.
+        :param times: the exact number of triggers. By default, at least one is required.
+        :raises AssertionError: the tenant was not triggered, or a different number of times.
         """
         __tracebackhide__ = True
         assert_triggered(self.requests, tenant, times)
@@ -260,7 +264,7 @@ class Emulator:
         assert_triggered(self.requests, tenant, 1)
 
     def assert_not_triggered(self, tenant: int | None = None) -> None:
-        """Fail if a tenant was triggered, or any."""
+        """Fail if a tenant was triggered. Without a tenant, fail if any was."""
         __tracebackhide__ = True
         assert_triggered(self.requests, tenant, 0)
 
@@ -273,16 +277,19 @@ class Emulator:
         status: int | None = None,
     ) -> None:
         """
-        Fail unless an operation such as "tenants.list" was requested, or as often as `times`.
+        Fail unless an operation was requested.
 
+        :param operation: a method of the client, such as "tenants.list".
+        :param times: the exact number of requests. By default, at least one is required.
         :param tenant: count only requests for this tenant.
-        :param status: count only requests with this answer; 0 is none.
+        :param status: count only requests with this status. 0 means that no response was sent.
+        :raises AssertionError: the operation was not requested, or a different number of times.
         """
         __tracebackhide__ = True
         assert_requested(self.requests, operation, tenant, status, times)
 
     def assert_no_errors(self) -> None:
-        """Fail if a request got no answer, or 4xx or 5xx; not for a trigger that has no run yet."""
+        """Fail if any response is missing or an error, except a 404 for a trigger without a run."""
         __tracebackhide__ = True
         assert_no_errors(self.requests)
 
@@ -300,18 +307,18 @@ class Emulator:
 
     def tenant(self, tenant_id: int) -> Tenant:
         """
-        Return a tenant as it is now.
+        Return a tenant in its current state.
 
-        :raises LookupError: there is none of this id.
+        :raises LookupError: there is no tenant with this id.
         """
         with self._service.lock:
             return self._service.store.tenant(tenant_id)
 
     def archive_tenant(self, tenant_id: int) -> Tenant:
         """
-        Archive a tenant, as somebody else might do it.
+        Archive a tenant, as another user of the API would.
 
-        :raises LookupError: there is none of this id.
+        :raises LookupError: there is no tenant with this id.
         """
         with self._service.lock:
             return self._service.store.archive(tenant_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pandium._cli.execution import output_json, output_record
-from pandium._cli.options import ID, Group, format_option, waiting_options
+from pandium._cli.options import ID, Group, format_option, logs_option, waiting_options
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium, TriggerStatus
@@ -79,8 +79,17 @@ async def log_url(client: AsyncPandium, *, run_id: int) -> str:
 
 @runs.command("wait")
 @click.argument("triggers", metavar="TRIGGER...", nargs=-1, required=True)
+@logs_option
+@click.option(
+    "--tenant",
+    "tenant_ids",
+    type=ID,
+    multiple=True,
+    help="Search the runs of this tenant for the logs. May be repeated. Without it, --logs searches"
+    " the runs of all tenants, which can take many requests.",
+)
 @waiting_options
-def wait(*, triggers: tuple[str, ...]) -> int:
+def wait(*, triggers: tuple[str, ...], has_logs: bool, tenant_ids: tuple[int, ...]) -> int:
     """
     Wait for triggered runs to finish.
 
@@ -88,6 +97,9 @@ def wait(*, triggers: tuple[str, ...]) -> int:
 
     Example: pandium-api runs wait 17 18 --wait-timeout 600
     """
-    from pandium._cli import waits
+    if tenant_ids and not has_logs:
+        raise click.UsageError("--tenant requires --logs")
+    from pandium._cli import run_logs, waits
 
-    return waits.wait_for_triggers(list(dict.fromkeys(triggers)))
+    logs = run_logs.LogPrinter(tenant_ids) if has_logs else None
+    return waits.wait_for_triggers(list(dict.fromkeys(triggers)), logs)

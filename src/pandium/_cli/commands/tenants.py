@@ -13,6 +13,7 @@ from pandium._cli.options import (
     MODE,
     Group,
     format_option,
+    logs_option,
     read_json,
     read_object,
     read_pair,
@@ -302,6 +303,7 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
     is_flag=True,
     help="Retry syncs whose outcome is unknown. May sync a tenant twice. Requires --journal.",
 )
+@logs_option
 @waiting_options
 def sync(
     *,
@@ -313,6 +315,7 @@ def sync(
     is_waiting: bool,
     journal: str | None,
     retry_unknown: bool,
+    has_logs: bool,
 ) -> int:
     """
     Sync tenants.
@@ -331,8 +334,13 @@ def sync(
         raise click.UsageError("--journal requires --wait")
     if retry_unknown and journal is None:
         raise click.UsageError("--retry-unknown requires --journal")
+    if has_logs and not is_waiting:
+        raise click.UsageError("--logs requires --wait")
     unique_ids = list(dict.fromkeys(tenant_ids))
     selection = syncs.SyncSelection(unique_ids, integration_id, mode, payload, max_concurrency)
     if not is_waiting:
         return syncs.sync(selection)
-    return syncs.sync_and_wait(selection, journal, retry_unknown=retry_unknown)
+    from pandium._cli import run_logs
+
+    logs = run_logs.LogPrinter() if has_logs else None
+    return syncs.sync_and_wait(selection, journal, retry_unknown=retry_unknown, logs=logs)

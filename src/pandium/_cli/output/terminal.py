@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["can_draw", "escape_controls", "note", "terminal_width"]
+__all__ = ["can_draw", "escape_controls", "note", "terminal_width", "write_block"]
 
 # Terminals disagree on the width of characters that modify their neighbors: joiners, variation
 # selectors, skin tones, tags, and the letter pairs that form flags.
@@ -72,4 +72,15 @@ def note(message: str) -> None:
     line = " ".join(message.splitlines())
     with suppress(OSError):
         sys.stderr.write(f"pandium-api: {escape_controls(line)}\n")
+        sys.stderr.flush()
+
+
+def write_block(text: str) -> None:
+    """
+    Print a block of text to standard error, with control characters escaped.
+
+    Errors are ignored, because there is nowhere else to report them.
+    """
+    with suppress(OSError):
+        sys.stderr.write(escape_controls(text, keep="\n\t") + "\n")
         sys.stderr.flush()

@@ -1,7 +1,8 @@
 """
 The emulated API as an ASGI application.
 
-The routes are built once for a process: each emulator puts its own service into the scope.
+All emulators of a process share the routes. Each one adds its own service to the scope of a
+request.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from pandium.emulator.state.encoding import encode
 
 
 class RouteApplication(FastAPI):
-    """The routes, and a document that names the key, which is checked before them."""
+    """The routes of the API, with an OpenAPI document that includes the authentication."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -38,7 +39,7 @@ class RouteApplication(FastAPI):
 
 @functools.cache
 def routes() -> FastAPI:
-    """Return the routes of the API, without a state of their own."""
+    """Return the routes of the API, which have no state."""
     app = RouteApplication(
         title="Pandium API",
         version="2",
@@ -76,7 +77,7 @@ class ApiApplication:
             clock=service.clock,
             drift=service.drift,
         )
-        # Only the end of the server cancels; uvicorn would log it as an error.
+        # A request is canceled only when the server stops, which uvicorn would log as an error.
         with contextlib.suppress(asyncio.CancelledError):
             try:
                 await self._respond(exchange)

@@ -1,4 +1,4 @@
-"""What the routes have in common: parameters, responses and error bodies."""
+"""The parameters, responses and error handlers that the routes share."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -29,13 +29,13 @@ NOT_FOUND: Responses = {404: {"model": ErrorMessage, "description": "Not Found"}
 INVALID: Responses = {422: {"model": HTTPValidationError, "description": "Validation Error"}}
 MESSAGE: Responses = {422: {"model": ErrorMessage, "description": "Unprocessable Content"}}
 
-# FastAPI would write into the traces of the program that is tested; versions without such a thing
-# take this for a setting of the user's.
+# Otherwise, newer versions of FastAPI would add spans to the traces of the program under test.
+# Older versions ignore the argument.
 UNTRACED: Any = dict.fromkeys(
     ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
 )
 
-# The two operations whose 422 is a message, by the reference.
+# The two operations for which the reference documents a message as the body of a 422.
 WITH_MESSAGE = frozenset({"/v2/sourcecontrol/build", "/v2/integrations/{integration_id}/sync"})
 
 
@@ -45,30 +45,30 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def encoded_response(body: bytes, status: int = 200) -> Response:
-    """Return a response with encoded JSON."""
+    """Return a JSON response with an encoded body."""
     return Response(body, status, media_type="application/json")
 
 
 async def on_missing(_request: Request, error: Exception) -> Response:
-    """Answer 404 in the service's own form."""
+    """Return a 404 with the API's own error body."""
     return json_response({"message": str(error)}, 404)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
-    """Answer 422 in FastAPI's form, or in the form that the operation has."""
+    """Return a 422 with FastAPI's error body, or with a message where the API documents one."""
     return _validation_response(
         request, _refusal_details(error) if isinstance(error, Refused) else _error_details(error)
     )
 
 
 async def on_refused(request: Request, error: HTTPException) -> Response:
-    """Answer what the framework refuses by itself."""
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # a body in no known encoding
+    """Return a response for an error that the framework raised."""
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # the encoding of the body is unknown
         problem = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error"}
         return _validation_response(request, [{**problem, "input": None}])
     methods = methods_of(request.url.path)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and methods:
-        # The framework names those of one route alone.
+        # The framework includes only the methods of a single route.
         error.headers = {"allow": ", ".join(methods)}
     return await http_exception_handler(request, error)
 
@@ -88,7 +88,7 @@ def _refusal_details(error: Refused) -> list[dict[str, Any]]:
 
 
 def _error_details(error: Exception) -> list[dict[str, Any]]:
-    # A body that is no JSON is shown as far as it is text.
+    # An invalid body is included as text.
     errors: list[dict[str, Any]] = jsonable_encoder(
         error.errors() if isinstance(error, RequestValidationError) else [],
         custom_encoder={bytes: lambda body: body.decode(errors="replace")},

@@ -1,4 +1,4 @@
-"""Builds, integrations, releases. Source: the vendor's reference."""
+"""Builds, integrations and releases, as in the vendor's reference."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -61,7 +61,7 @@ async def get_many_integrations(
 
 @router.get(integrations, response_model=s.IntegrationView, responses={**NOT_FOUND, **INVALID})
 async def get_one_integration(request: Request, integration_id: IntegrationId) -> Response:
-    """Show an integration."""
+    """Return an integration."""
     service = service_of(request)
     with service.lock:
         integration = service.store.integration(integration_id)
@@ -88,7 +88,7 @@ async def get_integration_releases(request: Request, integration_id: Integration
 async def get_default_integration_release(
     request: Request, integration_id: IntegrationId
 ) -> Response:
-    """Show the release for tenants that choose none."""
+    """Return the release of tenants that specify none."""
     service = service_of(request)
     with service.lock:
         return json_response(release_view(service.store.default_release(integration_id)))
@@ -100,7 +100,7 @@ async def get_default_integration_release(
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_latest_release(request: Request, integration_id: str) -> Response:
-    """Show the youngest release. The reference has a string for the id here."""
+    """Return the latest release. In the reference, the id is a string here."""
     if not integration_id.isdecimal():
         raise Missing(f"Integration {integration_id} not found")
     service = service_of(request)
@@ -116,7 +116,7 @@ async def get_latest_release(request: Request, integration_id: str) -> Response:
 async def get_one_integration_release(
     request: Request, integration_id: IntegrationId, release_id: int
 ) -> Response:
-    """Show a release."""
+    """Return a release."""
     service = service_of(request)
     with service.lock:
         return json_response(release_view(service.store.release(integration_id, release_id)))
@@ -135,7 +135,7 @@ async def sync_by_integration_id(
     user_name: str,
     payload: Payload = None,
 ) -> Response:
-    """Ask for a run of the tenant that a user has."""
+    """Trigger a sync of the tenant of a user."""
     service = service_of(request)
     with service.lock:
         tenant = service.store.tenant_of_user(integration_id, user_name)

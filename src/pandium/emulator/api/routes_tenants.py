@@ -1,8 +1,8 @@
 """
 Tenants and runs.
 
-Source: the vendor's reference; it names changing a tenant and showing its release without a
-shape. Listing runs and reading logs were published later.
+The source is the vendor's reference. It does not document the shapes for updating a tenant and for
+its release. Listing runs and reading logs were published later.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ async def get_many_tenants(  # noqa: PLR0913 - the parameters of the operation
 
 @router.post("/tenants", response_model=s.TenantView, responses=INVALID)
 async def create_one(request: Request, body: s.CreateTenant) -> Response:
-    """Make a tenant, paused and unconnected."""
+    """Create a tenant, which is paused and not connected."""
     service = service_of(request)
     with service.lock:
         tenant = create_tenant(service.store, body.model_dump())
@@ -71,7 +71,7 @@ async def create_one(request: Request, body: s.CreateTenant) -> Response:
 
 @router.patch(tenants, response_model=s.TenantView, responses={**NOT_FOUND, **INVALID})
 async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenant) -> Response:
-    """Change a tenant."""
+    """Update a tenant."""
     service = service_of(request)
     changes = body.model_dump(exclude_unset=True)
     with service.lock:
@@ -82,7 +82,7 @@ async def patch_tenant(request: Request, tenant_id: TenantId, body: s.PatchTenan
 
 @router.delete(tenants, response_model=dict[str, Any], responses={**NOT_FOUND, **INVALID})
 async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
-    """Archive a tenant; once more does no harm."""
+    """Archive a tenant. Idempotent."""
     service = service_of(request)
     with service.lock:
         service.store.archive(tenant_id)
@@ -96,7 +96,7 @@ async def delete_tenant(request: Request, tenant_id: TenantId) -> Response:
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_tenant_release(request: Request, tenant_id: TenantId) -> Response:
-    """Show the release that a tenant runs."""
+    """Return the release of a tenant."""
     service = service_of(request)
     with service.lock:
         return json_response(
@@ -108,7 +108,7 @@ async def get_tenant_release(request: Request, tenant_id: TenantId) -> Response:
     f"{tenants}/metadata", response_model=s.TenantMetadata, responses={**NOT_FOUND, **INVALID}
 )
 async def get_metadata(request: Request, tenant_id: TenantId) -> Response:
-    """Show the metadata of a tenant."""
+    """Return the metadata of a tenant."""
     service = service_of(request)
     with service.lock:
         return json_response(metadata_view(service.store.tenant(tenant_id)))
@@ -118,7 +118,7 @@ async def get_metadata(request: Request, tenant_id: TenantId) -> Response:
     f"{tenants}/metadata", response_model=s.TenantMetadata, responses={**NOT_FOUND, **INVALID}
 )
 async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, Any]) -> Response:
-    """Merge metadata into that of a tenant."""
+    """Merge an object into the metadata of a tenant."""
     service = service_of(request)
     with service.lock:
         tenant = service.store.patch_metadata(tenant_id, data)
@@ -135,7 +135,7 @@ async def patch_metadata(request: Request, tenant_id: TenantId, data: dict[str, 
 async def sync_by_tenant_id(
     request: Request, tenant_id: TenantId, mode: Mode, payload: Payload = None
 ) -> Response:
-    """Ask for a run."""
+    """Trigger a sync."""
     service = service_of(request)
     with service.lock:
         tenant = service.store.tenant(tenant_id)
@@ -169,7 +169,7 @@ async def get_tenant_runs(
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_run_status_from_trigger(request: Request, trigger_id: str) -> Response:
-    """Show the phase of a trigger's run."""
+    """Return the status of a trigger."""
     status = service_of(request).runs.status(trigger_id)
     if status is None:
         raise Missing(f"No run for trigger {trigger_id}")
@@ -178,7 +178,7 @@ async def get_run_status_from_trigger(request: Request, trigger_id: str) -> Resp
 
 @router.get("/runs/{run_id}/log", status_code=302, responses={**NOT_FOUND, **INVALID})
 async def get_run_log(request: Request, run_id: int) -> Response:
-    """Send the reader to the storage that has the log."""
+    """Redirect to the log storage."""
     service = service_of(request)
     if service.runs.find(run_id) is None:
         raise Missing(f"Run {run_id} not found")

@@ -1,8 +1,8 @@
 """
-The shapes of the API's OpenAPI document.
+The schemas of the API's OpenAPI document.
 
-Bodies of requests are read with them; answers are only described by them, since checking each
-record of a page would cost more than all the rest.
+They validate request bodies. Responses are not validated, because this would take more time than
+everything else.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 
 class V2RunMode(StrEnum):
-    """How a run is meant to go."""
+    """The mode of a run."""
 
     init = "init"
     normal = "normal"
@@ -63,13 +63,13 @@ def _describe_field(field: dict[str, Any], *, is_nullable: bool) -> dict[str, An
 
 
 class ErrorMessage(BaseModel):
-    """The service's own errors."""
+    """The API's own error body."""
 
     message: str
 
 
 class ValidationError(BaseModel):
-    """One thing that is wrong with a request."""
+    """A problem with a request."""
 
     loc: list[str | int]
     msg: str
@@ -79,7 +79,7 @@ class ValidationError(BaseModel):
 
 
 class HTTPValidationError(BaseModel):
-    """All that is wrong with a request."""
+    """All problems with a request."""
 
     detail: list[ValidationError] = Field(default_factory=list)
 
@@ -107,7 +107,7 @@ class ReleaseView(Release):
 
 
 class Trigger(BaseModel):
-    """What a sync is answered with."""
+    """The response to a sync."""
 
     trigger_id: str
 
@@ -119,7 +119,7 @@ class TriggerStatus(BaseModel):
 
 
 class ConnectorStatus(BaseModel):
-    """Where a tenant stands with one connector."""
+    """The connection of a tenant to one connector."""
 
     name: str
     status: str
@@ -127,7 +127,7 @@ class ConnectorStatus(BaseModel):
 
 
 class TenantAuthStatus(BaseModel):
-    """Where a tenant stands with all connectors."""
+    """The connections of a tenant."""
 
     connected: bool = False
     connectors: list[ConnectorStatus] | None = []
@@ -155,7 +155,7 @@ class TenantView(Tenant):
 
 
 class CreateTenant(BaseModel):
-    """What a tenant is made of."""
+    """The fields of a new tenant."""
 
     name: str
     integration_id: int
@@ -166,7 +166,7 @@ class CreateTenant(BaseModel):
 
 
 class PatchTenant(BaseModel):
-    """What can be changed in a tenant: the reference names the operation without a shape."""
+    """The fields of a tenant that can be updated. The reference does not document them."""
 
     name: str = Field(default_factory=str)
     configs: Object = Field(default_factory=dict)
@@ -207,19 +207,19 @@ class ProxyXmlRequestBody(BaseModel):
 
 
 class ProxyResponse(BaseModel):
-    """What the other system answered."""
+    """The response of the other system."""
 
     data: Object
 
 
 class ProxyInternalError(BaseModel):
-    """Why the proxy did not call."""
+    """The reason why the proxy did not send the call."""
 
     detail: str = Field(default_factory=str)
 
 
 class ProxyExternalError(BaseModel):
-    """The other system's failure, as text."""
+    """The error response of the other system, as a string."""
 
     detail: str = Field(default_factory=str)
 

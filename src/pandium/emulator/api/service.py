@@ -1,4 +1,4 @@
-"""One emulated service: its state, and the lock around it."""
+"""The state of an emulated service, and the lock that protects it."""
 
 import contextlib
 import hmac
@@ -32,7 +32,7 @@ from pandium.emulator.state.snapshots import EmulatorState, Snapshot, read_snaps
 from pandium.emulator.state.store import Store
 from pandium.emulator.state.window import Window, parse_window
 
-# The vendor's signed addresses are good for a quarter of an hour.
+# The vendor's signed URLs are valid for 15 minutes.
 LOG_SECONDS = 900.0
 NUMBER = re.compile(r"[0-9]{1,18}")
 SCOPE_KEY = "pandium.emulator"
@@ -71,18 +71,19 @@ class Service:
         """
         Replace the entire state with that of a seed or a saved state.
 
-        :raises ValueError: names the place of what cannot be used; nothing has changed then.
+        :raises ValueError: if the data is invalid. The message starts with the location of the
+            problem, and the state is unchanged.
         """
         with self.lock:
             self._restore(read_snapshot(data, self.clock.wall))
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.webhooks.reset()  # before the runs, whose ends must not be sent
+        self.webhooks.reset()  # first, so that replacing the runs sends no notifications
         state = snapshot.state
         now = self.clock.wall()
-        self.clock.epoch += max((state.saved_at or now) - now, timedelta())  # never backwards
+        self.clock.epoch += max((state.saved_at or now) - now, timedelta())  # never backward
         self.runs.replace(state.runs, state.scripts)
-        self.store.replace(snapshot.store)  # which tells the runs of the schedules
+        self.store.replace(snapshot.store)  # this also sets the schedules of the runs
         self.builds.replace(state.builds.scripts, state.builds.pending)
         self.connectors.clear()
         for upstream in state.upstreams:
@@ -95,7 +96,7 @@ class Service:
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Hold the lock, with all builds finished whose time has passed."""
+        """Return a context manager that holds the lock and finishes builds that are due."""
         with self.lock:
             self.builds.settle()
             yield
@@ -119,22 +120,22 @@ class Service:
         """
         Write the entire state to a file, by default to the emulator's state file.
 
-        :raises OSError: the file cannot be written.
-        :raises ValueError: there is no path, or something is nested too deeply for a file.
+        :raises OSError: if the file cannot be written.
+        :raises ValueError: if there is no path, or if the state is nested too deeply.
         """
         target = path or self.state_file
         if target is None:
-            raise ValueError("path: the emulator has no state file of its own")
+            raise ValueError("path: must be specified, because the emulator has no state_file")
         try:
             write_file(target, self.dump())
         except RecursionError:
-            raise ValueError("state: something in it is nested too deeply for a file") from None
+            raise ValueError("state: a value is nested too deeply to be saved") from None
         return target
 
     def window(
         self, skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
     ) -> Window:
-        """Return the part of a listing that a request gets, or raise Refused."""
+        """Return the part of a listing that was requested, or raise Refused."""
         return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
 
     def origin(self) -> str:
@@ -142,13 +143,13 @@ class Service:
         return f"http://{HOST}:{self.port}"
 
     def is_key(self, key: str) -> bool:
-        """Say whether a request with this key is let in."""
+        """Return whether an API key is accepted."""
         return bool(key) if self.api_key is None else key == self.api_key
 
     def tenant_of(
         self, operation: str | None, parts: Mapping[str, str], scope: Scope
     ) -> int | None:
-        """Return whom a request is for, as far as that can be known beforehand."""
+        """Return the tenant that a request concerns, if it can be known in advance."""
         numbers = {name: int(part) for name, part in parts.items() if NUMBER.fullmatch(part)}
         if operation == "integrations.sync":
             query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -166,14 +167,14 @@ class Service:
         return None
 
     def log_url(self, run_id: int) -> str:
-        """Return an address of a run's log that is good for some minutes."""
+        """Return a signed URL of a run's log, which is valid for 15 minutes."""
         expires = f"{self.clock.now() + LOG_SECONDS:.3f}"
         signature = self._sign(str(run_id), expires)
         origin = f"http://127.0.0.1:{self.storage_port}"
         return f"{origin}/logs/{run_id}?expires={expires}&signature={signature}"
 
     def has_signed(self, run_id: str, expires: str, signature: str) -> bool:
-        """Say whether an address comes from us and is still good."""
+        """Return whether the signature of a URL is valid and has not expired."""
         is_ours = hmac.compare_digest(self._sign(run_id, expires).encode(), signature.encode())
         return is_ours and self.clock.now() < float(expires)
 
@@ -182,7 +183,7 @@ class Service:
 
 
 def service_of(request: Request) -> Service:
-    """Return the service that a request has reached."""
+    """Return the service that received a request."""
     service: Service = request.scope[SCOPE_KEY]
     return service
 

@@ -1,4 +1,4 @@
-"""Records as the API shows them, and their encoding."""
+"""The JSON objects of the API, and their encoding."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -62,7 +62,7 @@ def run_view(one: Run) -> dict[str, Any]:
 
 
 def run_log(one: Run) -> str:
-    """Return the log of a run, as far as the run has come."""
+    """Return the current log of a run."""
     triggers = ", ".join(str(trigger.id) for trigger in one.triggers)
     events = [(one.history[0].date, f"triggers {triggers}")] if one.history else []
     events += [(change.date, change.phase) for change in one.history]
@@ -99,7 +99,7 @@ def _auth_view(one: Tenant, store: Store) -> dict[str, Any]:
 
 
 class TenantEncoder:
-    """Encode tenants, each of them once for as long as it stays the same."""
+    """An encoder for tenants, with a cache of the tenants that have not changed."""
 
     def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store

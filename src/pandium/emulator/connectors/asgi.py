@@ -1,4 +1,4 @@
-"""ASGI applications as the systems behind the proxy."""
+"""ASGI applications as upstreams."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pandium.emulator.connectors.upstreams import (
     UpstreamFailure,
 )
 
-# Where a target is no whole address.
+# The base of target URLs that are relative.
 BASE = httpx.URL("https://upstream")
 TYPES = {"soap": "text/xml; charset=utf-8", "xml": "application/xml; charset=utf-8"}
 PAIR = 2

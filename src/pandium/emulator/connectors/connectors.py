@@ -1,4 +1,4 @@
-"""Connector calls: who answers for the systems behind the proxy."""
+"""The handlers of connector calls, which stand for the systems behind the proxy."""
 
 import logging
 from collections.abc import Mapping
@@ -30,38 +30,40 @@ class Connectors:
 
     def register(self, connector: str, handler: Handler | ASGIApp, host: str | None = None) -> None:
         """
-        Let `handler` answer for a connector, or for one host of it only.
+        Register a handler for a connector, or for one host of it.
 
-        A handler is one of these:
+        :param connector: the name of the connector.
+        :param handler: a function or an ASGI application.
 
-        - A function of a `ConnectorRequest`. It returns what becomes JSON, or raises or returns
-          `UpstreamFailure`. A coroutine function runs on the emulator's event loop, any other
-          function in a daemon thread of its own: where it never returns, it is left behind when
-          the emulator stops.
-        - An ASGI 3 application, such as one of FastAPI or Starlette, known by its three
-          arguments. It gets the request as the proxy would send it; `request.state.pandium` is
-          the `ConnectorRequest`. JSON becomes data, any other answer one text; a status of 300
-          and above is a failure. There are no lifespan events.
-
-        :raises ValueError: names the argument that cannot be used.
+            - A function receives a `ConnectorRequest`. It returns a value that can be encoded as
+              JSON, or raises or returns an `UpstreamFailure`. A coroutine function runs in the
+              emulator's event loop. Any other function runs in its own daemon thread, which is
+              abandoned when the emulator stops.
+            - An ASGI 3 application, such as a FastAPI application, receives the request that the
+              proxy would send. `request.state.pandium` is the `ConnectorRequest`. A JSON response
+              becomes data, and any other response a string. A status of 300 or above is a failure.
+              There are no lifespan events.
+        :param host: the host, such as "crm.example.com". By default, the handler is used for all
+            hosts that have no handler of their own.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         if not isinstance(connector, str) or not connector:
             raise ValueError(f"connector: must be a name, not {connector!r}")
         if host is not None and (not isinstance(host, str) or _host(f"//{host}") != host.lower()):
-            raise ValueError(f"host: must be the name of a host alone, not {host!r}")
+            raise ValueError(f"host: must be a host name without port or path, not {host!r}")
         self._handlers[connector, host and host.lower()] = read_handler(handler)
 
     @property
     def handlers(self) -> Mapping[tuple[str, str | None], Handler]:
-        """Who answers, by connector and host."""
+        """The handlers by connector and host."""
         return dict(self._handlers)
 
     def clear(self) -> None:
-        """Forget all handlers."""
+        """Remove all handlers."""
         self._handlers.clear()
 
     def handler_of(self, tenant: Tenant, store: Store, connector: str, url: str) -> Handler | str:
-        """Return the handler of a call, or why there is none."""
+        """Return the handler of a call, or the reason why there is none."""
         states = store.connections(tenant)
         if connector not in states:
             return f"Tenant {tenant.id} has no connector {connector}"
@@ -75,7 +77,7 @@ class Connectors:
 
 
 async def call_handler(handler: Handler, request: ConnectorRequest) -> tuple[int, bytes]:
-    """Return the status and the encoded body with which the proxy answers."""
+    """Return the status and the encoded body of the proxy's response."""
     try:
         return _encode_result(await call(handler, request))
     except UpstreamFailure as failure:
@@ -90,7 +92,7 @@ async def call_handler(handler: Handler, request: ConnectorRequest) -> tuple[int
 
 def _encode_result(result: Any) -> tuple[int, bytes]:
     if isinstance(result, UpstreamFailure):
-        # The reference: a string of an object with the other system's body under "data".
+        # According to the reference, `detail` is a string of an object with the body in "data".
         return result.status, encode({"detail": str({"data": result.data})})
     return 200, encode({"data": result})
 

@@ -1,4 +1,4 @@
-"""The systems behind the proxy: functions of a call, in a thread or on the event loop."""
+"""Handlers of connector calls, which run in a thread or in the event loop."""
 
 import asyncio
 import inspect
@@ -14,7 +14,7 @@ ERROR_STATUS = range(300, 600)
 
 @dataclass(frozen=True, slots=True)
 class ConnectorRequest:
-    """What the proxy would send to the other system."""
+    """The request that the proxy would send to the upstream."""
 
     tenant_id: int
     connector: str
@@ -27,8 +27,13 @@ class ConnectorRequest:
     data: str | None = None
 
 
-class UpstreamFailure(Exception):  # noqa: N818 - the other system's answer, not a fault of ours
-    """The other system's failure: to be raised or returned by a handler."""
+class UpstreamFailure(Exception):  # noqa: N818 - a response of the upstream, not an error of the emulator
+    """
+    An error response of the upstream. A handler raises or returns it.
+
+    :param status: the status, 300 to 599.
+    :param data: the body.
+    """
 
     def __init__(self, status: int, data: Any = None) -> None:
         if status not in ERROR_STATUS:
@@ -38,15 +43,15 @@ class UpstreamFailure(Exception):  # noqa: N818 - the other system's answer, not
         self.data = data
 
 
-class Unsendable(Exception):  # noqa: N818 - the proxy's objection to a call
-    """A call that cannot be made into an HTTP request."""
+class Unsendable(Exception):  # noqa: N818 - the reason for a response of the proxy
+    """A call that cannot be converted to an HTTP request."""
 
 
 Handler = Callable[[ConnectorRequest], Any]
 
 
 async def call(handler: Handler, request: ConnectorRequest) -> Any:
-    """Return what a handler returns: on this event loop, or for plain functions in a thread."""
+    """Call a handler: in this event loop, or in a thread if it is a plain function."""
     if inspect.iscoroutinefunction(handler):
         return await handler(request)
     result = await _in_thread(partial(handler, request))
@@ -54,9 +59,9 @@ async def call(handler: Handler, request: ConnectorRequest) -> Any:
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Wait for a thread that can be left behind, unlike those of an executor."""
+    """Run a function in a thread that can be abandoned, unlike a thread of an executor."""
     done: Future[Any] = Future()
-    done.set_running_or_notify_cancel()  # whoever waits may leave, the thread still has its place
+    done.set_running_or_notify_cancel()  # the thread can set the result even if nobody waits for it
 
     def run() -> None:
         try:

@@ -48,6 +48,12 @@ MODULES = (
 @functools.cache
 def control_application() -> ASGIApp:
     """Return the application. All emulators share it, as it has no state."""
+    return RequestGuard(control_routes())
+
+
+@functools.cache
+def control_routes() -> FastAPI:
+    """Return the routes of the control API and the pages, without the protection."""
     app = FastAPI(
         title="Pandium emulator: control API",
         description="Read and change the state of the emulator, and make it fail on purpose.",
@@ -64,7 +70,7 @@ def control_application() -> ASGIApp:
         app.include_router(module.router, prefix=PREFIX, responses=COMMON_ERRORS)
     app.add_route(PAGE, page, include_in_schema=False)
     app.add_route(DOCS, docs_page, include_in_schema=False)
-    return RequestGuard(app)
+    return app
 
 
 def _name(route: APIRoute) -> str:

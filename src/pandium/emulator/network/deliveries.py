@@ -1,4 +1,4 @@
-"""The delivery of notifications: one after another, each sent once, beside the server."""
+"""Deliver notifications in the background, one after another and each only once."""
 
 import asyncio
 import math
@@ -30,17 +30,18 @@ class Notification:
 
     event_type: str
     body: Mapping[str, Any]
-    url: str = field(repr=False)  # its query may hold a secret
+    url: str = field(repr=False)  # its query may contain a secret
     timeout: float
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """
-    A notification that was sent once, and what the receiver answered.
+    A notification that was sent, and the receiver's response.
 
-    `status` is None if there was no response, and `error` then says why. `duration` is the time
-    that the delivery took, in seconds of real time.
+    :ivar status: the status of the response, or None if there was none.
+    :ivar error: the reason why there was no response, or None.
+    :ivar duration: the time that the delivery took, in seconds of real time.
     """
 
     event_type: str
@@ -51,12 +52,12 @@ class Delivery:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether the receiver answered with 2xx, as the vendor expects."""
+        """Whether the response had a 2xx status, as the vendor expects."""
         return self.status in SUCCESSES
 
 
 class Outbox:
-    """The notifications that wait to be sent, and the deliveries. Thread-safe."""
+    """The pending notifications and the deliveries. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -77,12 +78,12 @@ class Outbox:
             self._unsent += 1
 
     def take(self) -> Notification | None:
-        """Return the next notification to send, or None."""
+        """Return the next pending notification, or None."""
         with self._changed:
             return self._waiting.popleft() if self._waiting else None
 
     def record(self, notification: Notification, began: float, outcome: int | str) -> None:
-        """Record the status of the response to a notification that was taken, or the error."""
+        """Record the outcome of a delivery: the status of the response, or an error."""
         status, error = (outcome, None) if isinstance(outcome, int) else (None, outcome)
         duration = time.monotonic() - began
         event_type, body = notification.event_type, notification.body
@@ -92,12 +93,12 @@ class Outbox:
             self._changed.notify_all()
 
     def forget_deliveries(self) -> None:
-        """Remove the deliveries. Notifications that wait are sent."""
+        """Remove the deliveries. Pending notifications are still sent."""
         with self._changed:
             self._deliveries.clear()
 
     def drain(self, timeout: float) -> int:
-        """Wait until everything is sent, and return the number of notifications that are not."""
+        """Wait until everything is sent. Return the number of pending notifications."""
         with self._changed:
             self._changed.wait_for(lambda: not self._unsent, timeout)
             return self._unsent
@@ -105,11 +106,11 @@ class Outbox:
 
 class DeliveryWorker:
     """
-    Send what is in an outbox until the emulator is stopped.
+    A worker that sends the notifications of an outbox until the emulator is stopped.
 
-    :param outbox: returns the outbox, which is another one after a reset.
-    :param watch: adds what is due to the outbox, and returns the seconds until it has to be called
-        again.
+    :param outbox: a function that returns the outbox, which is replaced by a reset.
+    :param watch: a function that adds notifications that are due, and returns the number of seconds
+        until the next call, or None.
     """
 
     def __init__(self, outbox: Callable[[], Outbox], watch: Callable[[], float | None]) -> None:
@@ -119,16 +120,16 @@ class DeliveryWorker:
         self._ending = asyncio.Event()
 
     def wake(self) -> None:
-        """Look for notifications now."""
+        """Check the outbox now. Called in the event loop."""
         self._changed.set()
 
     def end(self) -> None:
-        """End as soon as everything is sent, or after a second."""
+        """Stop once everything is sent, or after one second."""
         self._ending.set()
         self._changed.set()
 
     async def run(self) -> None:
-        """Send notifications until the end. What is not sent then is recorded as an error."""
+        """Send notifications until the worker is stopped. Record the remaining ones as errors."""
         sending = asyncio.create_task(self._send_all())
         await self._ending.wait()
         await asyncio.wait([sending], timeout=GRACE)
@@ -158,14 +159,14 @@ async def _deliver(notification: Notification, outbox: Outbox) -> None:
         outcome = await _post(notification)
     except TimeoutError:
         outcome = f"no response within {notification.timeout:g} seconds"
-    except Exception as error:  # noqa: BLE001 - no failure may end the later deliveries
+    except Exception as error:  # noqa: BLE001 - a failure must not prevent later deliveries
         outcome = f"{type(error).__name__}: {error}"
     finally:
         outbox.record(notification, began, outcome)
 
 
 async def _post(notification: Notification) -> int:
-    """Send a notification on a connection of its own, and return the status of the response."""
+    """Send a notification on a new connection, and return the status of the response."""
     url = urlsplit(notification.url)
     is_tls = url.scheme == "https"
     port = url.port or (443 if is_tls else 80)
@@ -182,7 +183,7 @@ async def _post(notification: Notification) -> int:
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, float]:
-    """Return the status of a response and the length of its body, past interim responses."""
+    """Skip interim responses. Return the status of the response and the length of its body."""
     status, length = 0, math.inf
     while not status or status in INTERIM:
         status = _parse_status(await reader.readline())
@@ -202,7 +203,7 @@ def _parse_status(line: bytes) -> int:
 
 
 async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: float) -> None:
-    """Read the rest of the response, so that the receiver sees no broken connection, and close."""
+    """Read the rest of the response, then close. Otherwise the receiver would see an error."""
     try:
         with suppress(OSError):
             async with asyncio.timeout(GRACE):

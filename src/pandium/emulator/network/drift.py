@@ -59,7 +59,7 @@ class Drift:
         :param options: select some of the requests: see `RuleOptions`.
         :return: a handle. `hits` is the number of times that the change has been made, and
             `remove()` removes it.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._before.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -74,7 +74,7 @@ class Drift:
         The response shows the state before the change. The arguments and the result are those of
         `before`.
 
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._after.add(
             RequestRule(_validate_change(change), Condition(operation, **options))
@@ -87,7 +87,7 @@ class Drift:
         :param count: the number of tenants.
         :param seed: archive random tenants, the same ones for the same seed. By default, the oldest
             tenants are archived.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         chance = None if seed is None else random.Random(seed)  # noqa: S311 - no secret
@@ -109,7 +109,7 @@ class Drift:
         :param at_front: assign ids below all others, so that the tenants come first in a listing.
             By default, they have the next ids and come last.
         :param integration_id: the integration of the tenants.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         validate_count("count", count, 1)
         with self._lock:
@@ -132,7 +132,7 @@ class Drift:
         Return a change of the order of listings without `sort_by`.
 
         :param sort_by: the new order, such as "name__DESC". By default, the order is reversed.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         parse_window(0, 1, sort_by, SORTABLE)
 

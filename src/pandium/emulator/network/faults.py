@@ -202,7 +202,7 @@ class Faults:
         :param options: select some of the requests: see `RuleOptions`.
         :return: a handle. `hits` is the number of times that the fault has occurred, and `remove()`
             removes it.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         return self._rules.add(RequestRule(_validate_fault(fault), Condition(operation, **options)))
 
@@ -218,7 +218,7 @@ class Faults:
         :param fault: what happens to each request, such as `Status(503)`. By default, the
             connection is reset.
         :return: a handle, whose `remove()` ends the outage.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         ends_at = math.inf
         if seconds is not None:

@@ -68,7 +68,7 @@ class Connection:
             transport.abort()
 
     def close(self) -> None:
-        """Close the connection after the data that has been written."""
+        """Close the connection once all data has been sent."""
         for transport in self._transports:
             transport.close()
 

@@ -1,4 +1,4 @@
-"""The vendor's notifications: which event sends which body to which URL."""
+"""Send the vendor's notifications of events to a URL."""
 
 import re
 from collections.abc import Callable, Collection
@@ -23,16 +23,16 @@ EventType = Literal[
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 ACCOUNT = {"environment": "sandbox", "account_id": 1, "account_name": "Emulator"}
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
-# How often failed runs are looked for, in seconds of real time: any clock may go on unnoticed.
+# The interval at which runs are checked, in seconds of real time. A clock does not report changes.
 WATCH_INTERVAL = 0.1
 
 
 class Webhooks:
     """
-    The notifications that an emulator sends, as the vendor does: once, unsigned, to one URL.
+    The notifications that an emulator sends. As by the vendor, each is sent once and not signed.
 
-    They are sent one after another, and never delay the request that causes them. What the receiver
-    answers has no effect. A run that fails is noticed within a tenth of a second of real time.
+    They are sent one after another, and do not delay the requests that cause them. The responses
+    have no effect. A failed run is detected within a tenth of a second of real time.
     """
 
     def __init__(self, store: Store, runs: Runs, lock: RLock, origin: Callable[[], str]) -> None:
@@ -44,7 +44,7 @@ class Webhooks:
         self.reset()
 
     def reset(self) -> None:
-        """Send nothing from now on, and forget all deliveries."""
+        """Stop sending notifications, and remove all deliveries."""
         self._url: str | None = None
         self._timeout = 10.0
         self._events: frozenset[str] = frozenset()
@@ -54,15 +54,15 @@ class Webhooks:
         self, url: str | None, *, events: Collection[str] = EVENT_TYPES, timeout: float = 10.0
     ) -> None:
         """
-        Send notifications of later events to a URL, or none.
+        Send notifications of all later events to a URL.
 
-        The vendor signs nothing and sends no authentication header. It suggests a secret in the
-        URL's query, which no repr and no error contains.
+        The vendor neither signs notifications nor sends an authentication header. It suggests
+        putting a secret into the query of the URL, which is omitted from reprs and errors.
 
         :param url: an http or https URL, or None to send nothing.
         :param events: the types of the events to send, all of them by default.
         :param timeout: seconds of real time to wait for the response.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         timeout = validate_seconds("timeout", timeout)
         events = _validate_events(events)
@@ -83,11 +83,11 @@ class Webhooks:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """The notifications that were sent, with the receiver's answers, oldest first."""
+        """The notifications that were sent and their responses, oldest first."""
         return self.outbox.deliveries
 
     def clear(self) -> None:
-        """Remove all deliveries. What has not been sent yet is still sent."""
+        """Remove all deliveries. Pending notifications are still sent."""
         self.outbox.forget_deliveries()
 
     def drain(self, timeout: float = 10.0) -> None:
@@ -98,7 +98,7 @@ class Webhooks:
         example with `await asyncio.to_thread(emulator.webhooks.drain)`.
 
         :param timeout: seconds of real time.
-        :raises TimeoutError: says how many notifications have not been sent.
+        :raises TimeoutError: if notifications are still pending. The message contains their number.
         """
         self.watch()
         if unsent := self.outbox.drain(validate_seconds("timeout", timeout)):
@@ -112,7 +112,7 @@ class Webhooks:
 
         The emulator has no partners, so this does nothing else.
 
-        :raises LookupError: there is no integration with this id.
+        :raises LookupError: if there is no integration with this id.
         """
         with self._lock:
             integration = self._store.integration(integration_id)
@@ -150,7 +150,7 @@ class Webhooks:
         self._notify("run_failed", fields, run.completed_date)
 
     def watch(self) -> float | None:
-        """Find runs that have ended, and return the seconds after which to look again."""
+        """Advance the runs. Return the number of seconds until the next check, or None."""
         if self._url is None or "run_failed" not in self._events:
             return None
         self._runs.settle()
@@ -183,12 +183,12 @@ def _validate_events(events: Collection[str]) -> frozenset[str]:
     given = [events] if isinstance(events, str) else list(events)
     for event in given:
         if event not in EVENT_TYPES:
-            raise ValueError(f"events: {event!r} is none of {', '.join(EVENT_TYPES)}")
+            raise ValueError(f"events: {event!r} is unknown: use {', '.join(EVENT_TYPES)}")
     return frozenset(given)
 
 
 def _validate_url(url: str) -> str:
-    """Return a URL that can be sent as it is, or raise ValueError without its query."""
+    """Validate a URL. An error message omits the query, which may contain a secret."""
     if not isinstance(url, str):
         raise ValueError(f"url: must be a string or None, not {url!r}")
     if not _is_sendable(url):

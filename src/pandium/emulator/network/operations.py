@@ -38,7 +38,7 @@ _NAMES: dict[tuple[str, str], str] = {place: name for name, place in OPERATIONS.
 
 
 def _patterns() -> dict[tuple[str, int], list[tuple[str, re.Pattern[str]]]]:
-    """Return the patterns of paths by method and number of parts, so that few are compared."""
+    """Return the patterns of paths, indexed by method and number of path segments."""
     found: dict[tuple[str, int], list[tuple[str, re.Pattern[str]]]] = {}
     for name, (method, template) in OPERATIONS.items():
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))

@@ -1,4 +1,4 @@
-"""How a run advances: it waits, appears, goes through the phases of its script, and ends."""
+"""Advance a run through its states: waiting, each phase of its script, and ended."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ KILLED = "Failed (Timeout)"
 
 
 def later(date: datetime, seconds: float | None) -> datetime:
-    """Return the date that is so many seconds later, or NEVER."""
+    """Return the date after a number of seconds, or NEVER."""
     try:
         return NEVER if seconds is None else date + timedelta(seconds=seconds)
     except OverflowError:
@@ -32,7 +32,7 @@ def next_change(run: Run) -> datetime:
 
 
 def advance(run: Run, date: datetime) -> None:
-    """Take the step that is due, or kill the run if none is."""
+    """Start the next phase or end the run, or kill it if its time limit has been reached."""
     if (run.until or NEVER) > date:
         _set_phase(run, KILLED, date)
         run.completed_date = date

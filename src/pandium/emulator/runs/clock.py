@@ -1,4 +1,4 @@
-"""The one source of time of an emulator: that of every day, or a faster one."""
+"""The clock of an emulator, which runs in real time or faster."""
 
 import time
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -8,18 +8,18 @@ from math import inf
 import anyio
 
 NOTHING = nullcontext()
-NOT_MANUAL = "this clock goes by itself; Emulator(clock=ManualClock()) has one that is driven"
+NOT_MANUAL = "this clock runs by itself: use Emulator(clock=ManualClock()) to control the time"
 
 
 class Clock:
     """
-    Count seconds since the start, and name the date that each of them has.
+    A clock that starts at the current date and runs at a constant speed.
 
-    While one second of every day goes by, this clock goes on by `speed` of them. It has all that
-    the client asks of a clock, so that a client may sleep by it. A subclass that overrides `now`
-    drives an emulator: nothing else reads the time.
+    The emulator and the clients of a test can share it. To control the time in another way,
+    override `now` in a subclass. All other methods that return the time call it.
 
-    :raises ValueError: the speed is not finite and above 0.
+    :param speed: the number of seconds that pass in one second of real time, 1 by default.
+    :raises ValueError: if the speed is not a finite number above 0.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -29,7 +29,7 @@ class Clock:
 
     @property
     def speed(self) -> float:
-        """How fast it goes; a sleep that has begun keeps the speed at which it began."""
+        """The speed. Changing it does not affect a sleep that has already begun."""
         return self._speed
 
     @speed.setter
@@ -39,37 +39,37 @@ class Clock:
         self._speed = speed
 
     def now(self) -> float:
-        """Return the seconds since the start."""
+        """Return the time since the start, in seconds."""
         began, seconds = self._base
         return seconds + (time.monotonic() - began) * self._speed
 
     def at(self, seconds: float) -> datetime:
-        """Return the date of a moment; the same moment always has the same date."""
+        """Return the date at a number of seconds after the start."""
         return self.epoch + timedelta(seconds=seconds)
 
     def wall(self) -> datetime:
-        """Return the date of now."""
+        """Return the current date and time in UTC."""
         return self.at(self.now())
 
     def put_forward(self, seconds: float) -> None:
-        """Go on by so many seconds at once; a sleep that has begun takes no notice."""
+        """Add seconds to the current time. This does not affect a sleep that has already begun."""
         self._base = (time.monotonic(), Clock.now(self) + seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """Return once so many seconds of this clock are over."""
+        """Sleep for the given number of seconds of this clock."""
         await anyio.sleep(seconds / self._speed)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """Cancel what is within once so many seconds of this clock are over."""
+        """Return a context manager that cancels its block after this number of seconds."""
         return anyio.move_on_after(seconds / self._speed)
 
     def waiting_for_io(self) -> AbstractContextManager[object]:
-        """Do nothing: this clock waits for nobody."""
+        """Return a context manager that does nothing, because this clock never stops."""
         return NOTHING
 
     async def advance(self, seconds: float) -> None:
         """
-        Refuse: a `ManualClock` can be advanced, this one cannot.
+        Raise an error, because only a `ManualClock` can be advanced.
 
         :raises RuntimeError: always.
         """
@@ -77,15 +77,15 @@ class Clock:
 
     def autojump(self) -> AbstractAsyncContextManager[None]:
         """
-        Refuse: a `ManualClock` can skip, this one cannot.
+        Raise an error, because only a `ManualClock` can jump to the next event.
 
         :raises RuntimeError: always.
         """
-        raise RuntimeError(f"cannot skip: {NOT_MANUAL}")
+        raise RuntimeError(f"cannot jump to the next event: {NOT_MANUAL}")
 
 
 def validate_speed(speed: object) -> float:
-    """Read a speed, or raise ValueError."""
+    """Validate a speed."""
     if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < inf:
         return speed
     raise ValueError(f"speed: must be a finite number above 0, not {speed!r}")

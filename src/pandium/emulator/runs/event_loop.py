@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from trio.abc import Instrument
 
 
-# The number of turns after which a busy event loop is treated as idle: tasks may do nothing but
-# yield until the clock has advanced.
+# The number of turns after which a busy event loop is treated as idle. Otherwise, a task that
+# yields until the clock has advanced would block the clock.
 PATIENCE = 1000
-# The same if it is not known whether the loop is busy. Tasks that wake each other take fewer turns.
+# The limit for loops that do not show whether they are busy.
 PATIENCE_IF_UNKNOWN = 50
 
 
@@ -91,7 +91,7 @@ class TrioTurns:
         Run one turn, or two if the first one is quiet. Return True if nothing else is left to run.
 
         trio runs the tasks of a turn in random order. A task that was woken in the first turn may
-        therefore run after this one in the second turn.
+        therefore run only after this task in the second turn.
         """
         # trio.testing.wait_all_tasks_blocked does not return while another task only yields.
         return await self._is_quiet() and await self._is_quiet()

@@ -37,7 +37,7 @@ class Runs:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts of tenants, of integrations, and of all others."""
+        """The scripts of tenants and integrations, and the default script."""
         with self._lock:
             return list(self._scripts.values())
 
@@ -80,11 +80,12 @@ class Runs:
     @takes_fields(Script, "tenant")
     def script(self, script: Script) -> None:
         """
-        Set how new runs proceed: those of a tenant, of an integration, or all others.
+        Set the script for new runs of a tenant, of an integration, or of all others.
 
         The arguments are the fields of a `Script`. All are optional:
 
-        - `tenant` or `integration`: the id of the one whose runs follow the script.
+        - `tenant` or `integration`: the id of the tenant or integration. Without either, the script
+          becomes the default.
         - `appears_after`: the seconds from the trigger, or from the end of the run before it, until
           the run appears; 0.1 by default. A scheduled run appears at once.
         - `phases`: pairs of a status and the seconds that it lasts. During a phase whose status is
@@ -95,7 +96,8 @@ class Runs:
         Instead of seconds, `appears_after` and phases accept a number of polls, such as `Polls(3)`.
         A time of `math.inf` or `None` never ends.
 
-        :raises ValueError: names the place of what is invalid, such as `phases[0][1]`.
+        :raises ValueError: if an argument is invalid. The message starts with its location, such as
+            `phases[0][1]`.
         """
         self.set_script(script)
 
@@ -113,15 +115,15 @@ class Runs:
 
     def remove_script(self, *, tenant: int | None = None, integration: int | None = None) -> None:
         """
-        Remove the script of a tenant or of an integration. Runs that exist keep it.
+        Remove the script of a tenant or of an integration. Existing runs keep it.
 
         :param tenant: the id of the tenant.
         :param integration: the id of the integration, instead of a tenant.
-        :raises LookupError: there is no such script.
-        :raises ValueError: neither or both are specified.
+        :raises LookupError: if there is no such script.
+        :raises ValueError: if neither or both are specified.
         """
         if (tenant is None) == (integration is None):
-            raise ValueError("tenant, integration: specify one of them")
+            raise ValueError("tenant, integration: exactly one of them must be specified")
         noun = f"integration {integration}" if tenant is None else f"tenant {tenant}"
         with self._lock:
             if self._scripts.pop((tenant, integration), None) is None:
@@ -136,18 +138,18 @@ class Runs:
 
     @property
     def schedule_delay(self) -> ScheduleDelay:
-        """The randomization of schedules."""
+        """The random delay of scheduled runs."""
         return self._delay
 
     def randomize_schedules(self, within: float, seed: int = 0) -> None:
         """
-        Start each scheduled run up to so many seconds after its date, as the vendor may do.
+        Start each scheduled run at a random time after its date, as the vendor may do.
 
         Unless this is called, runs start on the minute.
 
         :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
         :param seed: the delay of a run depends only on the seed, the tenant and the date.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         delay = validate(ScheduleDelay, {"within": within, "seed": seed})
         with self._lock:

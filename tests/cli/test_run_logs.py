@@ -1,0 +1,155 @@
+"""`--logs`: the log of each failed run, under its tenant's name."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandium._cli.app import run
+from pandium._cli.run_logs import shorten_log
+from pandium.emulator import Garbage, Status
+from support.cli import FAST_POLLING, add_tenants, read_outcomes
+
+if TYPE_CHECKING:
+    from pandium.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("api_environment")
+
+SYNC = ["--wait", "--logs", "-f", "jsonl", *FAST_POLLING]
+TITLE = re.compile(r"^--- (\S+) \(tenant (\d+)\), run (\d+): (.*)$", re.MULTILINE)
+
+
+def test_the_log_of_each_failed_run_is_printed(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tenants sync --logs` prints the logs of failed runs to standard error, and no others."""
+    ids = add_tenants(emulator, "Failed (Timeout)", "Succeeded", "Failed (Refresh)")
+    assert run(["tenants", "sync", *ids, *SYNC]) == 1
+    written = capsys.readouterr()
+    assert read_outcomes(written.out) == {1: "failed", 2: "succeeded", 3: "failed"}
+    titles = sorted(TITLE.findall(written.err), key=lambda title: int(title[1]))
+    names = {tenant.id: tenant.name for tenant in emulator.tenants}
+    assert [(name, tenant, status) for name, tenant, _, status in titles] == [
+        (names[1], "1", "Failed (Timeout)"),
+        (names[3], "3", "Failed (Refresh)"),
+    ]
+    for _, _, run_id, status in titles:
+        assert f"run {run_id}: {status}\n" in written.err
+    assert written.err.endswith("pandium-api: 2 failed, 1 succeeded\n")
+
+
+def test_nothing_is_requested_if_no_run_failed(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without failed runs, `--logs` prints nothing and sends no request."""
+    [tenant] = add_tenants(emulator, "Succeeded")
+    assert run(["tenants", "sync", tenant, *SYNC]) == 0
+    assert capsys.readouterr().err == "pandium-api: 1 succeeded\n"
+    assert not any(request.path.endswith(("/runs", "/tenants")) for request in emulator.requests)
+
+
+@pytest.mark.parametrize("tenants", [[], ["--tenant", "2"], ["--tenant", "1", "--tenant", "2"]])
+def test_a_bundled_run_is_printed_once(
+    tenants: list[str], emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several triggers of one run lead to one log, whichever way the tenant is found."""
+    emulator.add_tenant("other")
+    emulator.add_tenant("acme")
+    emulator.runs.script(appears_after=0.2, phases=[("Failed (Timeout)", 0)])
+    for _ in range(3):
+        run(["tenants", "sync", "2", "-f", "jsonl"])
+    triggers = [json.loads(row)["trigger_id"] for row in capsys.readouterr().out.splitlines()]
+    assert run(["runs", "wait", *triggers, "--logs", *tenants, *FAST_POLLING]) == 1
+    [title] = TITLE.findall(capsys.readouterr().err)
+    assert title == ("acme", "2", "1", "Failed (Timeout)")
+
+
+def test_a_run_without_a_log_is_named(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If a run has no log yet, the message says how to read it later. The exit code stays."""
+    [tenant] = add_tenants(emulator, "Failed (Timeout)")
+    emulator.faults.add("runs.log", Status(404))
+    assert run(["tenants", "sync", tenant, *SYNC]) == 1
+    assert "(no log yet; to read it later, run: pandium-api runs log 1)" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_read_does_not_change_the_outcome(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors while reading a log, a run or the names are printed, and the exit code stays."""
+    [tenant] = add_tenants(emulator, "Failed (Timeout)")
+    line = ["tenants", "sync", tenant, *SYNC, "--attempts", "1"]
+    emulator.faults.add("runs.log", Garbage(), times=1)
+    emulator.faults.add("tenants.list", Status(500), times=1)
+    assert run(line) == 1
+    error = capsys.readouterr().err
+    assert "the names of the tenants could not be read: GET /v2/tenants: 500" in error
+    assert "--- tenant 1 (tenant 1), run 1: Failed (Timeout)\n(the log could not be read" in error
+    emulator.faults.add("tenants.runs", Status(500), times=1)
+    assert run(line) == 1
+    assert "the run of trigger 2 could not be found: GET" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_found_is_named(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the given tenants have no run with the trigger, a message says so."""
+    ids = add_tenants(emulator, "Failed (Timeout)", "Succeeded")
+    run(["tenants", "sync", ids[0]])
+    assert run(["runs", "wait", "1", "--logs", "--tenant", ids[1], *FAST_POLLING]) == 1
+    assert "the run of trigger 1 was not found\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tenants sync 1 --logs", "--logs requires --wait"),
+        ("runs wait 1 --tenant 1", "--tenant requires --logs"),
+    ],
+)
+def test_the_options_that_belong_together(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option without the one that it belongs to is a usage error."""
+    assert run(line.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+# Shortening
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)))
+def test_a_short_log_is_unchanged(lines: list[str]) -> None:
+    """A log of at most 100 lines and 16 KiB is printed as it is."""
+    text = "\n".join(lines[:100])
+    assert shorten_log(text) == ("\n".join(text.splitlines()), 0)
+
+
+@given(count=st.integers(101, 5000), width=st.integers(1, 1000))
+def test_a_long_log_keeps_its_end(count: int, width: int) -> None:
+    """A long log keeps whole lines from its end, within 100 lines and 16 KiB."""
+    lines = [f"{number:0{width}}" for number in range(count)]
+    end, omitted = shorten_log("\n".join(lines) + "\n")
+    kept = end.splitlines()
+    assert kept == lines[omitted:]
+    assert 0 < len(kept) <= 100
+    assert len(end) <= 16 * 1024
+    assert len(kept) == 100 or len(end) + width + 1 >= 16 * 1024
+
+
+def test_a_single_line_that_is_too_long_keeps_its_end() -> None:
+    """A line of a megabyte is shortened from its beginning."""
+    end, omitted = shorten_log("first\n" + "x" * 2**20 + "end")
+    assert (end[0], end[-4:], omitted) == ("…", "xend", 1)
+    assert len(end) <= 16 * 1024 + 1
+
+
+def test_an_empty_log_has_no_lines() -> None:
+    """An empty log stays empty."""
+    assert shorten_log("") == ("", 0)
