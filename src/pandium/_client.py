@@ -91,7 +91,7 @@ class AsyncPandium:
     :ivar builds: the operations on builds: ``create`` and ``wait``.
     :ivar connectors: the operations on connectors, which send requests to other systems with a
         tenant's credentials: ``call``, ``soap``, ``xml``, ``transport`` for clients built on
-        httpx, and ``disconnect``.
+        httpx or httpx2, and ``disconnect``.
     :ivar integrations: the operations on integrations: ``list``, ``get`` and ``sync``.
     :ivar releases: the operations on releases: ``list``, ``get``, ``default`` and ``latest``.
     :ivar runs: the operations on runs. ``status``, ``find``, ``wait``, ``as_completed`` and

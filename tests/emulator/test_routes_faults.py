@@ -177,6 +177,13 @@ def test_faults_of_a_test_in_python_are_shown_too(control: Control) -> None:
     assert control("GET", "/faults") == []
 
 
+def test_an_outage_that_ends_after_the_last_date_is_shown_without_an_end(control: Control) -> None:
+    """A test in Python may use any number of seconds, but dates end with the year 9999."""
+    for seconds in (1e12, 1e14, 1e300):
+        control.emulator.faults.outage(seconds)
+    assert [one["ends_at"] for one in control("GET", "/faults")] == [None, None, None]
+
+
 def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
     """A body that a test in Python has given may be any bytes."""
     control.emulator.faults.add(None, Status(503, body=b"\xff"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
+import httpx2
 
 import pandium
 from pandium import (
@@ -159,9 +160,10 @@ async def connectors(client: AsyncPandium) -> None:
     assert_type(await client.connectors.xml(1, "crm", method="GET", target_url="", data=""), Any)
     assert_type(await client.connectors.disconnect(1, "crm"), Any)
     transport = client.connectors.transport(7, "crm")
-    assert_type(transport, httpx.AsyncBaseTransport)
     async with httpx.AsyncClient(transport=transport, base_url="https://x.example") as upstream:
         assert_type(await upstream.get("/v1"), httpx.Response)
+    async with httpx2.AsyncClient(transport=transport, base_url="https://x.example") as upstream2:
+        assert_type(await upstream2.get("/v1"), httpx2.Response)
 
 
 async def listings(client: AsyncPandium) -> None:

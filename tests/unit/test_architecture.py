@@ -55,6 +55,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 # The modules that may import a third-party library at run time.
 OWNERS = {
     "httpx": {"_http", "_resources.connector_transport"},
+    "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
     "tenacity": {"_transport.retry", "_waiting.policy"},
@@ -69,6 +70,7 @@ OWNERS = {
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
     "httpx": {"_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.

@@ -475,7 +475,9 @@ async def test_a_failure_releases_its_slot() -> None:
     """A single slot still serves the next call after any number of failed calls."""
     async with serving() as server, a_client(server, max_connections=1) as client:
         view = client.with_options(retry=Retry.never())
-        for behavior in (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip()):
+        redirect = bad.status("302 Found", Location="https:invalid")
+        failures = (bad.close("all"), bad.garbage(), bad.half_a_body(), bad.lying_gzip(), redirect)
+        for behavior in failures:
             for _ in range(5):
                 server.play([behavior])
                 with pytest.raises(errors.PandiumError):

@@ -1,17 +1,15 @@
-"""Clients built on httpx that call an upstream through a tenant's connector."""
+"""Clients of httpx and httpx2 that call an upstream through a tenant's connector."""
 
 from __future__ import annotations
 
-import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import attrs
 import httpx
+import httpx2
 import pytest
-from notion_client import APIResponseError
-from notion_client import AsyncClient as Notion
-from notion_client.errors import RequestTimeoutError
 
 from pandium import (
     APIError,
@@ -27,9 +25,10 @@ from pandium import (
     Retry,
     ServerError,
 )
-from pandium.emulator import ConnectorRequest, UpstreamFailure
+from pandium.emulator import UpstreamFailure
 from support import KEY
 from support.servers import Misbehaving, half_a_gzip, reset, stall_before_the_answer, status
+from support.upstreams import HOST, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,26 +36,11 @@ if TYPE_CHECKING:
     from pandium.emulator import Emulator
     from support.servers import Behavior
 
+    AnyClient = httpx.AsyncClient | httpx2.AsyncClient
+
 pytestmark = pytest.mark.anyio
 
-HOST = "https://api.example.com"
 ENVELOPE = '<?xml version="1.0" encoding="UTF-8"?>\n<a>é</a>'
-
-
-@attrs.define
-class Upstream:
-    """An upstream system that records the requests it receives and returns fixed data."""
-
-    data: Any = attrs.field(factory=dict)
-    requests: list[ConnectorRequest] = attrs.field(factory=list)
-
-    async def __call__(self, request: ConnectorRequest) -> Any:
-        self.requests.append(request)
-        return self.data
-
-    @property
-    def last(self) -> ConnectorRequest:
-        return self.requests[-1]
 
 
 @pytest.fixture
@@ -67,10 +51,16 @@ def upstream(emulator: Emulator) -> Upstream:
     return registered
 
 
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> Any:
+    """Provide the library whose client uses the transport."""
+    return request.param
+
+
 @pytest.fixture
-async def http(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[httpx.AsyncClient]:
+async def http(client: AsyncPandium, upstream: Upstream, library: Any) -> AsyncIterator[AnyClient]:
     transport = client.connectors.transport(1, "crm")
-    async with httpx.AsyncClient(transport=transport, base_url=HOST) as http_client:
+    async with library.AsyncClient(transport=transport, base_url=HOST) as http_client:
         yield http_client
 
 
@@ -79,7 +69,7 @@ async def http(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[httpx.
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_request_reaches_the_upstream_unchanged(
-    http: httpx.AsyncClient, upstream: Upstream, method: str
+    http: AnyClient, upstream: Upstream, method: str
 ) -> None:
     """The upstream receives the method, URL, query and headers of the request."""
     params = {"q": "a b+c&d=é", "empty": ""}
@@ -93,17 +83,13 @@ async def test_a_request_reaches_the_upstream_unchanged(
 
 
 @pytest.mark.parametrize("body", [{"a": [1, None, 0.5, {"é": "\u2028"}]}, {"n": 2**80}, {}])
-async def test_a_json_object_is_forwarded(
-    http: httpx.AsyncClient, upstream: Upstream, body: Any
-) -> None:
+async def test_a_json_object_is_forwarded(http: AnyClient, upstream: Upstream, body: Any) -> None:
     """The upstream receives a JSON object unchanged, even an empty one."""
     await http.post("/v1/things", json=body)
     assert upstream.last.body == body
 
 
-async def test_a_streamed_json_body_is_forwarded(
-    http: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_a_streamed_json_body_is_forwarded(http: AnyClient, upstream: Upstream) -> None:
     """A JSON body from a generator is forwarded completely, with its content type."""
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -127,7 +113,7 @@ async def test_a_streamed_json_body_is_forwarded(
     ],
 )
 async def test_an_xml_body_is_sent_by_the_xml_or_soap_operation(
-    http: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str], kind: str
+    http: AnyClient, upstream: Upstream, headers: dict[str, str], kind: str
 ) -> None:
     """An XML body is sent by the XML operation, or by the SOAP operation if its headers say so."""
     await http.post("/v1", content=ENVELOPE.encode(), headers=headers)
@@ -145,16 +131,14 @@ async def test_an_xml_body_is_sent_by_the_xml_or_soap_operation(
     ],
 )
 async def test_accept_selects_the_operation_if_there_is_no_body(
-    http: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str], kind: str
+    http: AnyClient, upstream: Upstream, headers: dict[str, str], kind: str
 ) -> None:
     """A request without a body is sent by the XML operation if `Accept` names XML first."""
     await http.get("/v1", headers=headers)
     assert (upstream.last.kind, upstream.last.data) == (kind, None)
 
 
-async def test_credentials_of_the_request_are_dropped(
-    http: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_credentials_of_the_request_are_dropped(http: AnyClient, upstream: Upstream) -> None:
     """Credentials in a request are replaced with those of the tenant."""
     url_with_credentials = HOST.replace("//", "//ada:secret@")
     await http.get(f"{url_with_credentials}/v1", headers={"Proxy-Authorization": "secret"})
@@ -163,7 +147,7 @@ async def test_credentials_of_the_request_are_dropped(
     assert KEY not in repr(upstream.requests)
 
 
-async def test_connection_headers_are_dropped(http: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_connection_headers_are_dropped(http: AnyClient, upstream: Upstream) -> None:
     """Hop-by-hop headers are not forwarded. Repeated headers are joined with commas."""
     headers = [("Accept", "*/*"), ("X-Tag", "a"), ("X-Tag", "b"), ("User-Agent", "u/1")]
     await http.post("/v1", json={}, headers=headers)
@@ -217,32 +201,32 @@ REJECTED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", REJECTED)
 async def test_an_unsupported_request_is_rejected(
-    http: httpx.AsyncClient, emulator: Emulator, name: str
+    library: Any, http: AnyClient, emulator: Emulator, name: str
 ) -> None:
     """A request that the proxy cannot forward raises UnsupportedProtocol. Nothing is sent."""
     reason, options = REJECTED[name]
-    with pytest.raises(httpx.UnsupportedProtocol, match=reason) as caught:
+    with pytest.raises(library.UnsupportedProtocol, match=reason) as caught:
         await http.request(**{"method": "POST", "url": "/v1", **options})
     assert "secret" not in str(caught.value)
     assert not list(emulator.requests)
 
 
-async def test_an_unsupported_upload_is_rejected_unread(http: httpx.AsyncClient) -> None:
+async def test_an_unsupported_upload_is_rejected_unread(library: Any, http: AnyClient) -> None:
     """An unsupported body is rejected before any of it is read."""
 
     async def upload() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
 
-    with pytest.raises(httpx.UnsupportedProtocol, match="octet-stream"):
+    with pytest.raises(library.UnsupportedProtocol, match="octet-stream"):
         await http.put("/v1", content=upload(), headers={"Content-Type": "octet-stream"})
 
 
-async def test_a_body_without_a_length_is_not_lost(client: AsyncPandium) -> None:
+async def test_a_body_without_a_length_is_not_lost(library: Any, client: AsyncPandium) -> None:
     """An unsupported body is rejected even if no header announces it."""
-    stream = httpx.Request("POST", HOST, content=b"a").stream
-    request = httpx.Request("POST", HOST, stream=stream)
-    with pytest.raises(httpx.UnsupportedProtocol, match="unspecified type"):
+    stream = library.Request("POST", HOST, content=b"a").stream
+    request = library.Request("POST", HOST, stream=stream)
+    with pytest.raises(library.UnsupportedProtocol, match="unspecified type"):
         await client.connectors.transport(1, "crm").handle_async_request(request)
 
 
@@ -268,7 +252,7 @@ def test_an_invalid_connector_name_is_rejected_at_once(connector: Any) -> None:
     ],
 )
 async def test_data_becomes_a_response(
-    http: httpx.AsyncClient, upstream: Upstream, data: Any, content_type: str, content: bytes
+    http: AnyClient, upstream: Upstream, data: Any, content_type: str, content: bytes
 ) -> None:
     """The upstream's data becomes a response body with a content type derived from it."""
     upstream.data = data
@@ -289,7 +273,7 @@ async def test_data_becomes_a_response(
     ],
 )
 async def test_xml_is_returned_as_xml(
-    http: httpx.AsyncClient, upstream: Upstream, data: Any, content_type: str
+    http: AnyClient, upstream: Upstream, data: Any, content_type: str
 ) -> None:
     """Text that looks like XML is XML if XML was requested. Data that is not text is JSON."""
     upstream.data = data
@@ -301,27 +285,25 @@ async def test_xml_is_returned_as_xml(
 
 @pytest.mark.parametrize("code", [302, 401, 403, 404, 422, 429, 500, 503])
 async def test_an_error_of_the_upstream_is_a_response(
-    http: httpx.AsyncClient, upstream: Upstream, code: int
+    library: Any, http: AnyClient, upstream: Upstream, code: int
 ) -> None:
     """An upstream error is returned with its status and data and is not retried."""
     upstream.data = UpstreamFailure(code, {"error": {"code": "E7"}})
     response = await http.get("/v1")
     assert (response.status_code, response.json()) == (code, {"error": {"code": "E7"}})
-    with pytest.raises(httpx.HTTPStatusError):
+    with pytest.raises(library.HTTPStatusError):
         response.raise_for_status()
     assert len(upstream.requests) == 1
 
 
-async def test_an_error_page_of_the_upstream_is_text(
-    http: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_an_error_page_of_the_upstream_is_text(http: AnyClient, upstream: Upstream) -> None:
     """An upstream error that is not JSON is returned as text."""
     upstream.data = UpstreamFailure(502, "<html>")
     response = await http.get("/v1")
     assert (response.status_code, response.text) == (502, "<html>")
 
 
-async def test_a_lone_surrogate_is_replaced(http: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_a_lone_surrogate_is_replaced(http: AnyClient, upstream: Upstream) -> None:
     """A lone surrogate, which JSON allows and UTF-8 does not, becomes a question mark."""
     upstream.data = UpstreamFailure(500, "a\ud800b")
     assert (await http.get("/v1")).content == b"a?b"
@@ -339,6 +321,7 @@ async def test_a_lone_surrogate_is_replaced(http: httpx.AsyncClient, upstream: U
     ],
 )
 async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtures
+    library: Any,
     emulator: Emulator,
     upstream: Upstream,
     tenant: int,
@@ -349,8 +332,8 @@ async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtu
     """A request that Pandium rejects raises ProxyError, with Pandium's error as its cause."""
     async with AsyncPandium(key, base_url=emulator.url) as client:
         transport = client.connectors.transport(tenant, connector)
-        async with httpx.AsyncClient(transport=transport) as http:
-            with pytest.raises(httpx.ProxyError) as caught:
+        async with library.AsyncClient(transport=transport) as http:
+            with pytest.raises(library.ProxyError) as caught:
                 await http.get(f"{HOST}/v1")
     assert type(caught.value.__cause__) is cause
     assert str(caught.value) == str(caught.value.__cause__)
@@ -359,72 +342,72 @@ async def test_a_rejection_by_pandium_is_a_proxy_error(  # noqa: PLR0917 - fixtu
     assert not upstream.requests
 
 
-FAILURES: dict[str, tuple[Behavior, type[httpx.TransportError], type[PandiumError], bool]] = {
-    "lost": (reset("all"), httpx.ReadError, ConnectionLost, True),
-    "500": (status("500 Oops"), httpx.ReadError, ServerError, True),
-    "302": (status("302 Found"), httpx.ReadError, APIError, True),
-    "422": (status("422 Invalid"), httpx.ProxyError, APIError, False),
-    "429": (status("429 Slow", Retry_After="60"), httpx.ProxyError, RateLimited, False),
-    "no data": (status("200 OK", b"{}"), httpx.ReadError, DecodeError, True),
-    "unreadable": (half_a_gzip(), httpx.ReadError, DecodeError, True),
+FAILURES: dict[str, tuple[Behavior, str, type[PandiumError], bool]] = {
+    "lost": (reset("all"), "ReadError", ConnectionLost, True),
+    "500": (status("500 Oops"), "ReadError", ServerError, True),
+    "302": (status("302 Found"), "ReadError", APIError, True),
+    "422": (status("422 Invalid"), "ProxyError", APIError, False),
+    "429": (status("429 Slow", Retry_After="60"), "ProxyError", RateLimited, False),
+    "no data": (status("200 OK", b"{}"), "ReadError", DecodeError, True),
+    "unreadable": (half_a_gzip(), "ReadError", DecodeError, True),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_failures_are_errors_of_httpx(name: str) -> None:
+async def test_failures_are_errors_of_httpx(library: Any, name: str) -> None:
     """The class of the httpx error shows whether the request may have been executed."""
     behavior, error, cause, is_unknown = FAILURES[name]
     with Misbehaving(otherwise=behavior) as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             transport = client.connectors.transport(1, "crm")
-            async with httpx.AsyncClient(transport=transport) as http:
-                with pytest.raises(error) as caught:
+            async with library.AsyncClient(transport=transport) as http:
+                with pytest.raises(getattr(library, error)) as caught:
                     await http.post(f"{HOST}/v1", json={})
-    assert type(caught.value) is error
+    assert type(caught.value) is getattr(library, error)
     assert isinstance(caught.value.__cause__, cause)
     assert caught.value.__cause__.outcome_unknown is is_unknown
     assert server.seen == 1, "a request that may have been carried out must not be retried"
 
 
-async def test_a_request_that_was_never_sent_is_retried() -> None:
+async def test_a_request_that_was_never_sent_is_retried(library: Any) -> None:
     """A refused connection is retried, and then raises ConnectError."""
     retry = Retry(attempts=3, initial=0)
     async with AsyncPandium(KEY, base_url="http://127.0.0.1:9", retry=retry) as client:
         transport = client.connectors.transport(1, "crm")
-        async with httpx.AsyncClient(transport=transport) as http:
-            with pytest.raises(httpx.ConnectError) as caught:
+        async with library.AsyncClient(transport=transport) as http:
+            with pytest.raises(library.ConnectError) as caught:
                 await http.post(f"{HOST}/v1", json={})
     assert isinstance(caught.value.__cause__, ConnectFailed)
     assert len(caught.value.__cause__.attempts) == 3
 
 
-async def test_the_timeout_of_the_httpx_client_applies() -> None:
+async def test_the_timeout_of_the_httpx_client_applies(library: Any) -> None:
     """The timeout of the httpx client overrides that of the Pandium client."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=3600) as client:
             transport = client.connectors.transport(1, "crm")
-            async with httpx.AsyncClient(transport=transport, timeout=0.05) as http:
-                with pytest.raises(httpx.ReadTimeout) as caught:
+            async with library.AsyncClient(transport=transport, timeout=0.05) as http:
+                with pytest.raises(library.ReadTimeout) as caught:
                     await http.get(f"{HOST}/v1")
     assert isinstance(caught.value.__cause__, RequestTimeout)
 
 
-async def test_a_request_without_timeout_has_that_of_the_client() -> None:
+async def test_a_request_without_timeout_has_that_of_the_client(library: Any) -> None:
     """A request without a timeout uses the timeout of the Pandium client."""
     with Misbehaving(otherwise=stall_before_the_answer()) as server:
         async with AsyncPandium(KEY, base_url=server.url, timeout=0.05) as client:
             transport = client.connectors.transport(1, "crm")
-            with pytest.raises(httpx.ReadTimeout):
-                await transport.handle_async_request(httpx.Request("GET", HOST))
+            with pytest.raises(library.ReadTimeout):
+                await transport.handle_async_request(library.Request("GET", HOST))
 
 
-async def test_a_canceled_request_releases_its_connection() -> None:
+async def test_a_canceled_request_releases_its_connection(library: Any) -> None:
     """A canceled request ends at once and frees its connection for the next one."""
     success = status("200 OK", b'{"data": {"a": 1}}')
     with Misbehaving(stall_before_the_answer(), otherwise=success) as server:
         async with AsyncPandium(KEY, base_url=server.url, max_connections=1) as client:
             transport = client.connectors.transport(1, "crm")
-            async with httpx.AsyncClient(transport=transport, timeout=None) as http:
+            async with library.AsyncClient(transport=transport, timeout=None) as http:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(http.get, f"{HOST}/v1")
                     await server.until(lambda: server.seen == 1)
@@ -434,11 +417,11 @@ async def test_a_canceled_request_releases_its_connection() -> None:
 
 
 async def test_closing_the_transport_leaves_the_client_open(
-    client: AsyncPandium, http: httpx.AsyncClient, upstream: Upstream
+    library: Any, client: AsyncPandium, http: AnyClient, upstream: Upstream
 ) -> None:
     """Closing an httpx client or its transport does not close the Pandium client."""
     transport = client.connectors.transport(1, "crm")
-    async with transport, httpx.AsyncClient(transport=transport) as other:
+    async with transport, library.AsyncClient(transport=transport) as other:
         await other.get(f"{HOST}/v1")
     await transport.aclose()
     await http.get("/v1")
@@ -448,16 +431,16 @@ async def test_closing_the_transport_leaves_the_client_open(
 
 
 async def test_a_closed_client_raises_an_error_of_httpx(
-    client: AsyncPandium, http: httpx.AsyncClient
+    library: Any, client: AsyncPandium, http: AnyClient
 ) -> None:
     """After the Pandium client is closed, its transports raise ProxyError."""
     await client.aclose()
-    with pytest.raises(httpx.ProxyError, match="the client is closed"):
+    with pytest.raises(library.ProxyError, match="the client is closed"):
         await http.get("/v1")
 
 
 async def test_many_requests_share_the_clients_connections(
-    http: httpx.AsyncClient, emulator: Emulator
+    http: AnyClient, emulator: Emulator
 ) -> None:
     """Each of many concurrent requests gets its own response."""
     emulator.connectors.register("crm", lambda request: {"url": request.url})
@@ -473,62 +456,87 @@ async def test_many_requests_share_the_clients_connections(
 
 
 async def test_a_transport_keeps_the_options_of_a_view(
-    client: AsyncPandium, emulator: Emulator
+    library: Any, client: AsyncPandium, emulator: Emulator
 ) -> None:
     """A view's transport sends the view's headers to Pandium, but not to the upstream."""
     upstream = Upstream()
     emulator.add_tenant("acme")
     emulator.connectors.register("crm", upstream)
     view = client.with_options(headers={"X-Trace": "7"})
-    async with httpx.AsyncClient(transport=view.connectors.transport(1, "crm")) as http:
+    async with library.AsyncClient(transport=view.connectors.transport(1, "crm")) as http:
         await http.get(f"{HOST}/v1")
     assert emulator.requests[-1].headers["x-trace"] == "7"
     assert "x-trace" not in dict(upstream.last.headers or {})
 
 
-# A third-party library built on httpx
+# Clients of other libraries
 
 
-@pytest.fixture
-async def notion(client: AsyncPandium, upstream: Upstream) -> AsyncIterator[Notion]:
-    transport = client.connectors.transport(1, "crm")
-    notion_client = Notion(
-        auth="a token that is dropped",
-        client=httpx.AsyncClient(transport=transport),
-        logger=logging.getLogger("tests"),
-        timeout_ms=200,
-    )
-    yield notion_client
-    await notion_client.aclose()
-
-
-async def test_a_library_reads_and_writes_through_the_proxy(
-    notion: Notion, upstream: Upstream
+async def test_a_response_belongs_to_the_library_of_the_client(
+    library: Any, http: AnyClient
 ) -> None:
-    """A library built on httpx reads and writes through the proxy."""
-    upstream.data = {"object": "page", "id": "7"}
-    assert await notion.pages.create(parent={"page_id": "1"}, properties={}) == upstream.data
-    assert upstream.last.url == "https://api.notion.com/v1/pages"
-    assert upstream.last.body == {"parent": {"page_id": "1"}, "properties": {}}
-    assert "notion-version" in dict(upstream.last.headers or {})
-    await notion.users.list(page_size=2)
-    assert upstream.last.query_params == {"page_size": "2"}
+    """A response and its stream are those of the client's library."""
+    async with http.stream("GET", "/v1") as response:
+        assert type(response) is library.Response
+        assert isinstance(response.request, library.Request)
+        assert b"".join([chunk async for chunk in response.aiter_bytes(1)]) == b"{}"
+        with pytest.raises(library.StreamError):
+            await anext(response.aiter_raw())
 
 
-async def test_a_library_raises_its_own_errors(notion: Notion, upstream: Upstream) -> None:
-    """An upstream error becomes an error of the library."""
-    upstream.data = UpstreamFailure(404, {"code": "object_not_found", "message": "no page 7"})
-    with pytest.raises(APIResponseError, match="no page 7") as caught:
-        await notion.pages.retrieve("7")
-    assert caught.value.code == "object_not_found"
+async def test_an_error_of_an_upload_is_raised_unchanged(http: AnyClient) -> None:
+    """An error that the source of a request body raises reaches the caller unchanged."""
+
+    async def upload() -> AsyncIterator[bytes]:
+        yield b"{"
+        raise ValueError("the file is gone")
+
+    with pytest.raises(ValueError, match="the file is gone"):
+        await http.post("/v1", content=upload(), headers=JSON)
 
 
-async def test_a_library_recognizes_its_own_timeout() -> None:
-    """A request that exceeds the library's timeout raises a timeout error of the library."""
-    with Misbehaving(otherwise=stall_before_the_answer()) as server:
-        async with AsyncPandium(KEY, base_url=server.url) as client:
-            http = httpx.AsyncClient(transport=client.connectors.transport(1, "crm"))
-            notion = Notion(client=http, logger=logging.getLogger("tests"), timeout_ms=50)
-            with pytest.raises(RequestTimeoutError):
-                await notion.pages.retrieve("7")
-            await notion.aclose()
+def test_a_synchronous_client_gets_a_clear_error(library: Any, emulator: Emulator) -> None:
+    """A synchronous client raises a TypeError that names the clients to use. Nothing is sent."""
+    transport = AsyncPandium(KEY, base_url=emulator.url).connectors.transport(1, "crm")
+
+    message = r"synchronous client .* httpx2\.AsyncClient"
+    with pytest.raises(TypeError, match=message):
+        library.Client(transport=transport).get(f"{HOST}/v1")
+    with pytest.raises(TypeError, match=message):
+        library.Client(transport=transport).__enter__()
+    assert not list(emulator.requests)
+
+
+@pytest.mark.parametrize("request_", ["GET /", None, object()])
+async def test_a_request_of_another_library_is_a_clear_error(
+    client: AsyncPandium, emulator: Emulator, request_: Any
+) -> None:
+    """A request that is not one of httpx or httpx2 raises a TypeError that names its type."""
+    transport = client.connectors.transport(1, "crm")
+    with pytest.raises(TypeError, match=rf"not an object of type .*{type(request_).__name__}"):
+        await transport.handle_async_request(request_)
+    assert not list(emulator.requests)
+
+
+def test_a_transport_does_not_import_httpx2() -> None:
+    """A transport works for httpx if httpx2 is not installed."""
+    program = """
+import asyncio, sys
+sys.modules["httpx2"] = None  # importing it raises ImportError
+import httpx
+from pandium import AsyncPandium
+
+async def main():
+    async with AsyncPandium("key", base_url="http://127.0.0.1:9") as client:
+        transport = client.connectors.transport(1, "crm")
+        async with httpx.AsyncClient(transport=transport) as http:
+            await http.head("https://example.com")
+
+try:
+    asyncio.run(main())
+except httpx.UnsupportedProtocol:
+    print("unsupported")
+"""
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert output == "unsupported\n"

@@ -11,7 +11,7 @@ import respx
 from pandium import AsyncPandium
 from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool
 from support import KEY
-from support.servers import Misbehaving
+from support.servers import Misbehaving, reset
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +82,18 @@ async def test_the_limit_counts_connections_to_all_hosts() -> None:
         await pool.aclose()
         await api.until_idle()
         await storage.until_idle()
+
+
+@pytest.mark.parametrize("size", [0, 1 << 24], ids=["while reading", "while writing"])
+async def test_a_reset_connection_is_an_error_of_httpx(size: int) -> None:
+    """A connection that is reset while it is read or written raises an httpx error."""
+    with Misbehaving(reset("head")) as server:
+        pool = _Pool(1)
+        headers = [("Host", "h"), ("Content-Length", str(size))]
+        request = httpcore2.Request("POST", server.url, headers=headers, content=b"x" * size)
+        with pytest.raises(httpx.TransportError):
+            await pool.handle_async_request(request)
+        await server.until_idle()
 
 
 async def test_respx_mocks_requests_with_using_httpx() -> None:

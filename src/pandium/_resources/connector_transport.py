@@ -1,9 +1,10 @@
-"""An httpx transport that sends each request through Pandium's connector proxy."""
+"""A transport of httpx and httpx2 that sends each request through Pandium's connector proxy."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -15,12 +16,28 @@ from pandium.errors import ConnectFailed, ConnectorError, PandiumError, RequestT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from typing import Self
+
+    import httpx2
+
+    AnyHeaders = httpx.Headers | httpx2.Headers
+    AnyRequest = httpx.Request | httpx2.Request
+    AnyURL = httpx.URL | httpx2.URL
 
     # Takes the proxy operation, the encoded fields and the request's timeout or None. Returns the
     # upstream response data.
     SendToProxy = Callable[[str, bytes, httpx.Timeout | None], Awaitable[Any]]
 
-__all__ = ["ConnectorTransport"]
+    # Type checkers accept the transport for a client of either library.
+    class _EitherTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+        async def __aenter__(self) -> Self: ...
+        async def handle_async_request(self, request: Any) -> Any: ...
+
+else:
+    # httpx2 may not be installed, and its clients do not check the base class.
+    _EitherTransport = httpx.AsyncBaseTransport
+
+__all__ = ["ConnectorTransport", "UnsupportedRequestError"]
 
 _CALL, _XML, _SOAP = "call", "xml", "soap"
 # The headers in the first two rows are hop-by-hop headers (RFC 9110, section 7.6.1) or are set by
@@ -40,45 +57,96 @@ _XML_ENCODING = re.compile(r"""\A\ufeff?<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
-@attrs.frozen(eq=False)
-class ConnectorTransport(httpx.AsyncBaseTransport):
-    """
-    A transport for an ``httpx.AsyncClient`` that sends requests to the upstream system.
+class UnsupportedRequestError(Exception):
+    """The proxy cannot forward a request. Nothing was sent."""
 
-    It does not own any connections, so closing it has no effect.
+
+@attrs.frozen(eq=False)
+class ConnectorTransport(_EitherTransport):
+    """
+    A transport for an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``.
+
+    It sends the client's requests to the upstream system. Responses and errors are those of the
+    client's library. The transport does not own any connections, so closing it has no effect.
     """
 
     tenant_id: object
     connector: str
     _send: SendToProxy = attrs.field(repr=False)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         """
         Send one request through the proxy.
 
-        :raises httpx.UnsupportedProtocol: if the proxy cannot forward the request. Nothing is sent.
-        :raises httpx.TransportError: if no response is received from the upstream system.
+        The exceptions have the same names in httpx and httpx2.
+
+        :raises UnsupportedProtocol: if the proxy cannot forward the request. Nothing is sent.
+        :raises TransportError: if no response is received from the upstream system.
+        :raises TypeError: if the request is not one of httpx or httpx2. Nothing is sent.
         """
-        operation, fields = await _to_proxy_fields(request)
+        library = _library_of(request)
         try:
-            content = encode_json(fields, "the request")
-        except ValueError as error:
-            raise httpx.UnsupportedProtocol(str(error)) from None
+            operation, content = await _to_proxy_request(request)
+        except UnsupportedRequestError as error:
+            raise library.UnsupportedProtocol(str(error)) from None
         try:
             data = await self._send(operation, content, _timeout_of(request))
         except ConnectorError as error:
-            return _to_response(error.status_code, error.data, operation)
+            return _to_response(library, error.status_code, error.data, operation)
         except PandiumError as error:
-            raise _to_httpx_error(error) from error
-        return _to_response(httpx.codes.OK, data, operation)
+            raise _to_library_error(library, error) from error
+        return _to_response(library, library.codes.OK, data, operation)
+
+    def handle_request(self, _request: object) -> NoReturn:
+        """
+        Raise an error: a synchronous client cannot use the transport.
+
+        :raises TypeError: always.
+        """
+        raise TypeError(
+            "a synchronous client cannot use a connector transport: pass the transport to"
+            " httpx.AsyncClient or httpx2.AsyncClient"
+        )
+
+    def __enter__(self) -> NoReturn:
+        self.handle_request(None)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Libraries that expect a client read its attributes, such as `timeout`.
+        raise AttributeError(
+            f"a connector transport has no attribute {name!r}, because it is not a client:"
+            " pass httpx.AsyncClient(transport=…) or httpx2.AsyncClient(transport=…) instead"
+        )
+
+
+def _library_of(request: object) -> Any:
+    """Return the library whose client sends a request: the module httpx or httpx2."""
+    # A client of httpx2 has imported the module, so looking it up does not import anything.
+    for name in ("httpx", "httpx2"):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(request, library.Request):
+            return library
+    kind = f"{type(request).__module__}.{type(request).__qualname__}"
+    raise TypeError(
+        "a connector transport sends the requests of httpx.AsyncClient or httpx2.AsyncClient,"
+        f" not an object of type {kind}"
+    )
 
 
 def _reject(reason: str) -> NoReturn:
-    raise httpx.UnsupportedProtocol(f"the connector proxy does not support {reason}")
+    raise UnsupportedRequestError(f"the connector proxy does not support {reason}")
 
 
-async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]:
-    """Return the proxy operation for a request, together with its fields."""
+async def _to_proxy_request(request: AnyRequest) -> tuple[str, bytes]:
+    """Return the proxy operation for a request, together with its encoded fields."""
+    operation, fields = await _to_proxy_fields(request)
+    try:
+        return operation, encode_json(fields, "the request")
+    except ValueError as error:
+        raise UnsupportedRequestError(str(error)) from None
+
+
+async def _to_proxy_fields(request: AnyRequest) -> tuple[str, dict[str, Any]]:
     headers = request.headers
     if request.method in _REJECTED_METHODS:
         _reject(f"{request.method}, because it does not return response headers")
@@ -93,7 +161,7 @@ async def _to_proxy_fields(request: httpx.Request) -> tuple[str, dict[str, Any]]
     return operation, fields
 
 
-def _target_url(request: httpx.Request) -> str:
+def _target_url(request: AnyRequest) -> str:
     url = request.url
     if url.scheme not in ("http", "https") or not url.host:
         _reject("a URL that is not an absolute http:// or https:// URL")
@@ -104,7 +172,7 @@ def _target_url(request: httpx.Request) -> str:
     return f"{url.scheme}://{netloc}{path}"
 
 
-def _forwarded_headers(headers: httpx.Headers) -> dict[str, str]:
+def _forwarded_headers(headers: AnyHeaders) -> dict[str, str]:
     if "upgrade" in headers:
         _reject("an upgrade to another protocol")
     # httpx joins repeated headers with commas, as RFC 9110, section 5.3 allows.
@@ -115,7 +183,7 @@ def _forwarded_headers(headers: httpx.Headers) -> dict[str, str]:
     return forwarded
 
 
-def _query_params(url: httpx.URL) -> dict[str, str]:
+def _query_params(url: AnyURL) -> dict[str, str]:
     try:
         pairs = parse_qsl(url.query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
@@ -139,15 +207,15 @@ def _is_json(media_type: str) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-def _operation_for(headers: httpx.Headers) -> str:
+def _operation_for(headers: AnyHeaders) -> str:
     # A request without a body has no Content-Type, but its Accept header may specify XML.
-    media_type = _media_type(headers.get("content-type") or headers.get("accept", ""))
+    media_type = _media_type(headers.get("content-type") or headers.get("accept") or "")
     if not _is_xml(media_type):
         return _CALL
     return _SOAP if media_type == "application/soap+xml" or "soapaction" in headers else _XML
 
 
-async def _read_body(request: httpx.Request) -> bytes:
+async def _read_body(request: AnyRequest) -> bytes:
     media_type = _media_type(request.headers.get("content-type", ""))
     encoding = request.headers.get("content-encoding", "identity").lower()
     is_text = (_is_json(media_type) or _is_xml(media_type)) and encoding == "identity"
@@ -160,11 +228,11 @@ async def _read_body(request: httpx.Request) -> bytes:
     return body
 
 
-def _announces_body(headers: httpx.Headers) -> bool:
+def _announces_body(headers: AnyHeaders) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _decode_body(body: bytes, headers: httpx.Headers) -> str:
+def _decode_body(body: bytes, headers: AnyHeaders) -> str:
     if charset := _CHARSET.search(headers["content-type"]):
         _require_utf_8(charset[1])
     try:
@@ -196,33 +264,33 @@ def _check_xml(text: str) -> str:
     return text
 
 
-def _timeout_of(request: httpx.Request) -> httpx.Timeout | None:
+def _timeout_of(request: AnyRequest) -> httpx.Timeout | None:
     timeout: Mapping[str, float | None] | None = request.extensions.get("timeout")
     return None if timeout is None else httpx.Timeout(None, **timeout)
 
 
-def _to_response(status: int, data: Any, operation: str) -> httpx.Response:
+def _to_response(library: Any, status: int, data: Any, operation: str) -> Any:
     if not isinstance(data, str):
-        return _create_response(status, "application/json", json.dumps(data))
+        return _create_response(library, status, "application/json", json.dumps(data))
     is_xml = operation != _CALL and data.lstrip("\ufeff \t\r\n").startswith("<")
     media_type = "application/xml" if is_xml else "text/plain"
-    return _create_response(status, f"{media_type}; charset=utf-8", data)
+    return _create_response(library, status, f"{media_type}; charset=utf-8", data)
 
 
-def _create_response(status: int, content_type: str, text: str) -> httpx.Response:
+def _create_response(library: Any, status: int, content_type: str, text: str) -> Any:
     # JSON can contain lone surrogates, which UTF-8 cannot encode.
     content = text.encode(errors="replace")
-    return httpx.Response(status, headers={"Content-Type": content_type}, content=content)
+    return library.Response(status, headers={"Content-Type": content_type}, content=content)
 
 
-def _to_httpx_error(error: PandiumError) -> httpx.TransportError:
+def _to_library_error(library: Any, error: PandiumError) -> Any:
     # Check in this order, because clients use the class to decide whether to retry:
     # 1. the request was never sent  2. it timed out  3. it may have been executed  4. Pandium
     # rejected it
     if isinstance(error, ConnectFailed):
-        return httpx.ConnectError(str(error))
+        return library.ConnectError(str(error))
     if isinstance(error, RequestTimeout):
-        return httpx.ReadTimeout(str(error))
+        return library.ReadTimeout(str(error))
     if error.outcome_unknown:
-        return httpx.ReadError(str(error))
-    return httpx.ProxyError(str(error))
+        return library.ReadError(str(error))
+    return library.ProxyError(str(error))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pandium._http.connections import Response
+    from pandium._resources.connector_transport import ConnectorTransport
     from pandium._transport.transport import Transport
     from pandium.models import Tenant
 
@@ -213,9 +214,9 @@ class Connectors:
             RequestSpec.create("PATCH", _PATH + "/disconnect", segments)
         )
 
-    def transport(self, tenant_id: int | Tenant, connector: str) -> httpx.AsyncBaseTransport:
+    def transport(self, tenant_id: int | Tenant, connector: str) -> ConnectorTransport:
         """
-        Return a transport that lets any client built on httpx call the upstream system.
+        Return a transport that lets any client built on httpx or httpx2 call the upstream system.
 
         ```python
         transport = client.connectors.transport(tenant_id, "crm")
@@ -231,30 +232,31 @@ class Connectors:
 
         An upstream error response keeps its status. A successful response always has the status
         200. Response headers are not available, except for a ``Content-Type`` that is derived
-        from the data: JSON, XML or plain text.
+        from the data: JSON, XML or plain text. The proxy returns a response as a whole, so a
+        streamed response arrives only when it is complete.
 
         API reference:
         [Proxy Connector Call Rest](https://docs.pandium.com/reference/pandium-api#proxy-connector-call-rest)
 
-        Requests through the transport raise httpx exceptions. The ``__cause__`` of each is the
-        original ``PandiumError``.
+        Requests through the transport raise the exceptions of the client's library, httpx or
+        httpx2. The ``__cause__`` of each is the original ``PandiumError``.
 
-        - ``httpx.UnsupportedProtocol``: the proxy cannot forward the request, and nothing was
-          sent. The proxy does not support bodies other than JSON objects and XML in UTF-8 (such as
-          forms, files and compressed bodies), repeated query parameters, non-ASCII headers, a
-          ``Host`` header that differs from the URL, the methods HEAD, OPTIONS, TRACE and CONNECT,
-          or protocol upgrades.
-        - ``httpx.ConnectError``: the request did not reach Pandium.
-        - ``httpx.ProxyError``: Pandium rejected the request, for example because of an invalid API
-          key, tenant or connector, or because of a rate limit.
-        - ``httpx.ReadTimeout``: no response was received in time. The request may have been
-          executed.
-        - ``httpx.ReadError``: the response was lost or is invalid. The request may have been
-          executed.
+        - ``UnsupportedProtocol``: the proxy cannot forward the request, and nothing was sent. The
+          proxy does not support bodies other than JSON objects and XML in UTF-8 (such as forms,
+          files and compressed bodies), repeated query parameters, non-ASCII headers, a ``Host``
+          header that differs from the URL, the methods HEAD, OPTIONS, TRACE and CONNECT, or
+          protocol upgrades.
+        - ``ConnectError``: the request did not reach Pandium.
+        - ``ProxyError``: Pandium rejected the request, for example because of an invalid API key,
+          tenant or connector, or because of a rate limit.
+        - ``ReadTimeout``: no response was received in time. The request may have been executed.
+        - ``ReadError``: the response was lost or is invalid. The request may have been executed.
+        - ``TypeError``: the transport was passed to a client that is neither of the two.
 
         :param tenant_id: a ``Tenant`` or its id.
         :param connector: the connector's name.
-        :returns: a transport for ``httpx.AsyncClient``. Closing it has no effect.
+        :returns: a transport for ``httpx.AsyncClient`` or ``httpx2.AsyncClient``. Closing it has no
+            effect.
         :raises ValueError: if an argument cannot be part of a URL.
         """
         from pandium._resources.connector_transport import (  # noqa: PLC0415 - imports httpx

@@ -1,6 +1,5 @@
 """The part of a fault or change that selects requests, as JSON."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -55,8 +54,16 @@ class RuleState(BaseModel):
 
 def rule_data(rule: RequestRule[Any], clock: Clock) -> dict[str, Any]:
     """Return a rule as data, without its action."""
-    ends_at = clock.at(rule.ends_at) if math.isfinite(rule.ends_at) else None
+    ends_at = _date(clock, rule.ends_at)
     return {"id": rule.id, "hits": rule.hits, "ends_at": ends_at, **asdict(rule.condition)}
+
+
+def _date(clock: Clock, seconds: float) -> datetime | None:
+    """Return a date, or None if it is infinite or later than dates can be."""
+    try:
+        return clock.at(seconds)
+    except OverflowError:
+        return None
 
 
 def find_rule(rules: Sequence[RequestRule[A]], rule_id: int, noun: str) -> RequestRule[A]:
