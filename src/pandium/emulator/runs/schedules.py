@@ -13,7 +13,7 @@ MINUTE = 60
 @dataclass(frozen=True, slots=True)
 class ScheduleDelay:
     """
-    The time from a date of a schedule to the start of the run: random seconds, or none.
+    The random delay between a date of a schedule and the start of the run, in seconds.
 
     A delay depends only on the seed, the tenant and the date.
     """
