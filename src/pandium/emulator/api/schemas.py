@@ -25,7 +25,7 @@ class V2RunMode(StrEnum):
     normal = "normal"
 
 
-# The types in the vendor's document, which has fewer constraints than a seed.
+# The JSON Schema keywords in the vendor's document, which omits the constraints of seeds.
 STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProperties"})
 NULL = {"type": "null"}
 
