@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandium._cli.app import run
@@ -62,8 +62,7 @@ def test_a_bundled_run_is_printed_once(
     emulator.add_tenant("other")
     emulator.add_tenant("acme")
     # The first run is in progress until it is polled, so the other triggers share the next run.
-    phases = [("Running", Polls(1)), ("Failed (Timeout)", 0)]
-    emulator.runs.script(appears_after=0, phases=phases)
+    emulator.runs.script(appears_after=0, phases=[("Running", Polls(1)), ("Failed (Timeout)", 0)])
     for _ in range(4):
         run(["tenants", "sync", "2", "-f", "jsonl"])
     triggers = [json.loads(row)["trigger_id"] for row in capsys.readouterr().out.splitlines()]
@@ -127,6 +126,7 @@ def test_the_options_that_belong_together(
 # Shortening
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)))
 def test_a_short_log_is_unchanged(lines: list[str]) -> None:
     """A log of at most 100 lines and 16 KiB is printed as it is."""
@@ -134,6 +134,7 @@ def test_a_short_log_is_unchanged(lines: list[str]) -> None:
     assert shorten_log(text) == ("\n".join(text.splitlines()), 0)
 
 
+@settings(deadline=None)  # a log of five megabytes takes some time
 @given(count=st.integers(101, 5000), width=st.integers(1, 1000))
 def test_a_long_log_keeps_its_end(count: int, width: int) -> None:
     """A long log keeps whole lines from its end, within 100 lines and 16 KiB."""

@@ -73,8 +73,7 @@ async def test_bundled_triggers_lead_to_the_same_run(
     """Triggers that were combined into one run all lead to it, and to its log."""
     tenant = emulator.add_tenant()
     # The first run is in progress until it is polled, so the other triggers share the next run.
-    phases = [("Running", Polls(1)), ("Failed (Timeout)", 0)]
-    emulator.runs.script(appears_after=0, phases=phases)
+    emulator.runs.script(appears_after=0, phases=[("Running", Polls(1)), ("Failed (Timeout)", 0)])
     triggers = [await client.tenants.sync(tenant.id, mode="normal") for _ in range(4)]
     await client.runs.wait_all(triggers, poll=FAST)
     first, *others = [await client.runs.find(one, tenant_id=tenant.id) for one in triggers]
