@@ -1,4 +1,4 @@
-"""Clocks: of every day, faster, and driven by a test."""
+"""Clocks that run in real time, that run faster, and that a test advances."""
 
 import asyncio
 import math
@@ -32,7 +32,7 @@ async def tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 async def test_it_stands_still_until_it_is_advanced(clock: ManualClock) -> None:
-    """A driven clock starts at the same date always, and only advancing moves it."""
+    """A manual clock always starts at the same date, and only `advance` changes its time."""
     assert (clock.now(), clock.wall()) == (0, datetime(2026, 1, 1, tzinfo=UTC))
     await anyio.sleep(0.01)
     assert clock.now() == 0
@@ -42,8 +42,8 @@ async def test_it_stands_still_until_it_is_advanced(clock: ManualClock) -> None:
     assert clock.at(60) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-async def test_it_starts_when_it_is_told(clock: ManualClock) -> None:
-    """The start may be any date that says its offset."""
+async def test_the_start_can_be_chosen(clock: ManualClock) -> None:
+    """The start can be any date with a UTC offset."""
     start = datetime(2030, 2, 28, 23, 59, tzinfo=UTC)
     clock = ManualClock(start)
     await clock.advance(60)
@@ -55,7 +55,7 @@ async def test_it_starts_when_it_is_told(clock: ManualClock) -> None:
 async def test_sleepers_wake_in_the_order_of_their_due_times(
     clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
-    """Each wakes at its own time, again and again, in whatever order of the tasks."""
+    """Each task wakes at its due times, regardless of the order in which the tasks started."""
     woken: list[tuple[str, float]] = []
 
     async def sleeper(name: str, *naps: float) -> None:
@@ -77,7 +77,7 @@ async def test_sleepers_wake_in_the_order_of_their_due_times(
 
 
 async def test_hundreds_sleep_at_once(clock: ManualClock, tasks: anyio.abc.TaskGroup) -> None:
-    """None of many sleepers is forgotten, and all are done when advancing returns."""
+    """All of several hundred tasks have finished when `advance` returns."""
     done: list[float] = []
 
     async def sleeper(number: int) -> None:
@@ -91,10 +91,10 @@ async def test_hundreds_sleep_at_once(clock: ManualClock, tasks: anyio.abc.TaskG
     assert sorted(done) == sorted(3.0 * (1 + number % 7) for number in range(400))
 
 
-async def test_work_is_done_before_the_time_goes_on(
+async def test_io_ends_before_the_clock_advances(
     clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
-    """As long as somebody is at work, however many wait and however long it takes, time stands."""
+    """The clock does not advance while a task waits for I/O, however long that takes."""
     seen: list[tuple[str, float]] = []
 
     async def worker(name: str, seconds: float) -> None:
@@ -113,7 +113,7 @@ async def test_work_is_done_before_the_time_goes_on(
     assert sorted(seen) == [("a", 1), ("b", 1), ("c", 2), ("d", 3)]
 
 
-async def test_a_long_chain_of_tasks_ends_before_the_time_goes_on(
+async def test_a_long_chain_of_tasks_ends_before_the_clock_advances(
     clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
     """The clock does not advance while tasks wake each other, however many there are."""
@@ -138,7 +138,7 @@ async def test_a_long_chain_of_tasks_ends_before_the_time_goes_on(
     assert seen == [1] * len(events)
 
 
-async def test_many_requests_in_a_row_end_before_the_time_goes_on(
+async def test_consecutive_requests_end_before_the_clock_advances(
     clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
     """The clock does not advance between the requests of a task, however many there are."""
@@ -157,7 +157,7 @@ async def test_many_requests_in_a_row_end_before_the_time_goes_on(
     assert seen == [1] * 1_100
 
 
-async def test_time_goes_on_beside_a_task_that_only_yields(clock: ManualClock) -> None:
+async def test_a_task_that_only_yields_does_not_stop_the_clock(clock: ManualClock) -> None:
     """A task that yields until the clock has advanced does not prevent the clock from advancing."""
 
     async def yield_until(seconds: float) -> None:
@@ -172,7 +172,7 @@ async def test_time_goes_on_beside_a_task_that_only_yields(clock: ManualClock) -
     assert clock.now() == 10
 
 
-async def test_a_client_in_another_thread_holds_the_clock(clock: ManualClock) -> None:
+async def test_the_clock_waits_for_a_client_in_another_thread(clock: ManualClock) -> None:
     """The clock stands still while a thread works inside `waiting_for_io`."""
     with Emulator(clock=clock) as emulator:
         tenant = emulator.add_tenant()
@@ -190,8 +190,8 @@ async def test_a_client_in_another_thread_holds_the_clock(clock: ManualClock) ->
     assert [trigger.created_date for trigger in run.triggers] == [clock.at(0)]
 
 
-async def test_a_sleep_of_nothing_takes_no_time(clock: ManualClock) -> None:
-    """Zero or less returns at once, though nobody drives the clock."""
+async def test_a_sleep_of_zero_seconds_returns_at_once(clock: ManualClock) -> None:
+    """A sleep of zero seconds or less ends without advancing the clock."""
     for seconds in (0, -1):
         await clock.sleep(seconds)
         with clock.move_on_after(seconds) as scope:
@@ -200,16 +200,18 @@ async def test_a_sleep_of_nothing_takes_no_time(clock: ManualClock) -> None:
     assert clock.now() == 0
 
 
-async def test_however_short_a_sleep_time_goes_on(clock: ManualClock) -> None:
-    """A sleep that is lost beside the time that has passed moves the clock all the same."""
+async def test_a_very_short_sleep_advances_the_clock(clock: ManualClock) -> None:
+    """A sleep that is too short to change the time by addition still advances it."""
     await clock.advance(1e12)
     async with clock.autojump():
         await clock.sleep(1e-9)
     assert clock.now() > 1e12
 
 
-async def test_a_time_limit_is_kept(clock: ManualClock, tasks: anyio.abc.TaskGroup) -> None:
-    """What has not ended at its limit is cancelled then, and what has ended is not."""
+async def test_a_time_limit_cancels_its_block(
+    clock: ManualClock, tasks: anyio.abc.TaskGroup
+) -> None:
+    """A block is canceled at its limit, unless it has ended before."""
     ends: list[tuple[bool, float]] = []
 
     async def limited(limit: float, seconds: float) -> None:
@@ -223,8 +225,8 @@ async def test_a_time_limit_is_kept(clock: ManualClock, tasks: anyio.abc.TaskGro
     assert ends == [(True, 10), (False, 20)]
 
 
-async def test_whoever_is_cancelled_sleeps_no_more(clock: ManualClock) -> None:
-    """A cancelled sleeper leaves no due time behind, and a cancelled advance no driver."""
+async def test_a_canceled_sleep_leaves_no_timer(clock: ManualClock) -> None:
+    """After a canceled sleep or `advance`, the clock can be used as before."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, 10)
         await clock.advance(5)
@@ -238,8 +240,8 @@ async def test_whoever_is_cancelled_sleeps_no_more(clock: ManualClock) -> None:
     assert clock.now() == 6
 
 
-async def test_skipping_goes_from_one_due_time_to_the_next(clock: ManualClock) -> None:
-    """Hours pass by themselves, each sleeper at its time, and not a second more."""
+async def test_autojump_goes_from_one_due_time_to_the_next(clock: ManualClock) -> None:
+    """Each task wakes at its due time, and the clock stops at the last one."""
     woken: list[float] = []
 
     async def sleeper(seconds: float) -> None:
@@ -253,8 +255,8 @@ async def test_skipping_goes_from_one_due_time_to_the_next(clock: ManualClock) -
     assert clock.now() == 86400
 
 
-async def test_with_nothing_due_time_stands_still(clock: ManualClock) -> None:
-    """While nobody sleeps, or somebody is at work, skipping moves nothing, and goes on later."""
+async def test_autojump_waits_while_nothing_is_due(clock: ManualClock) -> None:
+    """The clock stands still while no task sleeps or one waits for I/O, and then continues."""
     async with clock.autojump():
         await anyio.wait_all_tasks_blocked()
         assert clock.now() == 0
@@ -266,8 +268,8 @@ async def test_with_nothing_due_time_stands_still(clock: ManualClock) -> None:
         assert clock.now() == 10
 
 
-async def test_errors_of_the_block_pass_as_they_are(clock: ManualClock) -> None:
-    """No group of errors reaches the test, and the clock can be driven again."""
+async def test_autojump_does_not_change_the_error_of_its_block(clock: ManualClock) -> None:
+    """An error is not wrapped in a group, and the clock can be advanced again."""
     for error in (ZeroDivisionError, KeyboardInterrupt):
         with pytest.raises(error):
             async with clock.autojump():
@@ -281,8 +283,8 @@ async def test_errors_of_the_block_pass_as_they_are(clock: ManualClock) -> None:
     assert clock.now() == 1
 
 
-async def test_one_drives_at_a_time(clock: ManualClock) -> None:
-    """Who drives a clock that is driven already is told so."""
+async def test_only_one_call_advances_the_clock(clock: ManualClock) -> None:
+    """A second `advance` or `autojump` at the same time is an error."""
     async with clock.autojump():
         with pytest.raises(RuntimeError, match="already being advanced"):
             await clock.advance(1)
@@ -293,17 +295,17 @@ async def test_one_drives_at_a_time(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "1", True, None])
-async def test_time_goes_forward_by_seconds(clock: ManualClock, seconds: Any) -> None:
-    """What is negative, not finite or no number is refused, by its name."""
+async def test_invalid_seconds_are_rejected(clock: ManualClock, seconds: Any) -> None:
+    """Seconds that are negative, not finite or not a number raise an error that names them."""
     with pytest.raises(ValueError, match=r"^seconds: "):
         await clock.advance(seconds)
     assert clock.now() == 0
 
 
-async def test_it_is_for_one_event_loop_at_a_time(
+async def test_only_one_event_loop_at_a_time_can_use_it(
     clock: ManualClock, tasks: anyio.abc.TaskGroup
 ) -> None:
-    """A second loop is refused as long as the first one uses the clock, and taken afterwards."""
+    """A second event loop can use the clock only once the first one has finished."""
     tasks.start_soon(clock.sleep, 1)
     await clock.advance(0)
     with pytest.raises(RuntimeError, match="one event loop"):
@@ -313,16 +315,16 @@ async def test_it_is_for_one_event_loop_at_a_time(
     assert clock.now() == 2
 
 
-async def test_the_client_can_sleep_by_each(clock: ManualClock) -> None:
-    """Each clock has all that the client asks of one."""
+async def test_clients_can_use_both_clocks(clock: ManualClock) -> None:
+    """Both clocks implement the protocol of the client's clock."""
     clocks: list[ClientsClock] = [clock, Clock()]
     for one in clocks:
         with one.waiting_for_io():
             assert isinstance(one.now(), float)
 
 
-async def test_a_faster_clock_shortens_what_is_slept() -> None:
-    """An hour of a clock that is fast enough is soon over, and not before its time."""
+async def test_a_faster_clock_shortens_sleeps() -> None:
+    """A sleep and a time limit of one hour end after one hour of the clock."""
     clock = Clock(speed=36_000)
     with anyio.fail_after(60):
         for wait in (clock.sleep(3600), _limited(clock, 3600)):
@@ -336,8 +338,8 @@ async def _limited(clock: Clock, seconds: float) -> None:
         await anyio.sleep_forever()
 
 
-async def test_the_speed_may_be_changed() -> None:
-    """Another speed goes on from the same moment."""
+async def test_the_speed_can_be_changed() -> None:
+    """After a change of the speed, the clock continues from the same time."""
     clock = Clock(1e6)
     while clock.now() < 1000:
         pass
@@ -349,8 +351,8 @@ async def test_the_speed_may_be_changed() -> None:
 
 
 @pytest.mark.parametrize("speed", [0, -1, math.nan, math.inf, "2", True])
-async def test_a_speed_is_above_zero(speed: Any) -> None:
-    """Any other is refused, by its name, and changes nothing."""
+async def test_an_invalid_speed_is_rejected(speed: Any) -> None:
+    """An invalid speed raises an error that names it, and changes nothing."""
     with pytest.raises(ValueError, match=r"^speed: "):
         Clock(speed)
     clock = Clock(2)
@@ -359,8 +361,8 @@ async def test_a_speed_is_above_zero(speed: Any) -> None:
     assert clock.speed == 2
 
 
-async def test_a_clock_that_goes_by_itself_is_not_driven() -> None:
-    """Advancing it, or skipping, is an error that says which clock can be driven."""
+async def test_a_real_clock_cannot_be_advanced() -> None:
+    """`advance` and `autojump` of a real clock raise an error that names `ManualClock`."""
     clock = Emulator().clock
     with pytest.raises(RuntimeError, match="ManualClock"):
         await clock.advance(1)
@@ -368,8 +370,8 @@ async def test_a_clock_that_goes_by_itself_is_not_driven() -> None:
         clock.autojump()
 
 
-def test_the_clock_of_every_day_goes_on_by_itself() -> None:
-    """Seconds grow, and a moment keeps its date."""
+def test_the_default_clock_runs_by_itself() -> None:
+    """The time increases, and a number of seconds always corresponds to the same date."""
     clock = Emulator().clock
     assert type(clock) is Clock
     before = clock.now()

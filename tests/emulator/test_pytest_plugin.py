@@ -1,4 +1,4 @@
-"""The fixtures for pytest: in this very run, and in projects of their own in child processes."""
+"""The pytest fixtures, in this run and in separate projects in child processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def code_under_test(tenant_id: int) -> RunResult:
 async def test_the_client_reaches_the_emulator(
     pandium_emulator: Emulator, pandium_client: AsyncPandium
 ) -> None:
-    """On asyncio and trio the client of the fixture talks to the emulator of the fixture."""
+    """On asyncio and trio, the fixture's client is connected to the fixture's emulator."""
     pandium_emulator.add_tenant("acme")
     names = [tenant.name async for tenant in pandium_client.tenants.list()]
     assert names == ["acme"]
@@ -61,7 +61,7 @@ async def test_the_client_reaches_the_emulator(
 async def test_the_client_is_there_for_pytest_asyncio(
     pandium_emulator: Emulator, pandium_client: AsyncPandium
 ) -> None:
-    """So it does in a test that pytest-asyncio runs."""
+    """The client works in a test that pytest-asyncio runs."""
     await pandium_client.integrations.get(1)
     assert len(pandium_emulator.requests) == 1
 
@@ -69,7 +69,7 @@ async def test_the_client_is_there_for_pytest_asyncio(
 @pytest.mark.anyio
 @pytest.mark.usefixtures("pandium_emulator")
 async def test_a_client_without_arguments_reaches_the_emulator() -> None:
-    """The environment leads a client of the code under test to the emulator, and nowhere else."""
+    """The environment variables connect a client without arguments to the emulator."""
     assert os.environ["PANDIUM_BASE_URL"].startswith("http://127.0.0.1:")
     async with AsyncPandium() as client:
         assert (await client.integrations.get(1)).id == 1
@@ -77,8 +77,8 @@ async def test_a_client_without_arguments_reaches_the_emulator() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.pandium(clock="manual")
-async def test_a_driven_clock_drives_the_code_under_test(pandium_emulator: Emulator) -> None:
-    """A client that the code under test makes by itself sleeps by the emulator's clock."""
+async def test_a_manual_clock_applies_to_the_code_under_test(pandium_emulator: Emulator) -> None:
+    """A client that the code under test creates sleeps on the emulator's clock."""
     pandium_emulator.runs.script(appears_after=3600, phases=[("Succeeded", 0)])
     tenant = pandium_emulator.add_tenant()
     async with pandium_emulator.clock.autojump():
@@ -89,24 +89,24 @@ async def test_a_driven_clock_drives_the_code_under_test(pandium_emulator: Emula
 
 @pytest.mark.anyio
 @pytest.mark.pandium(clock=1_000_000)
-async def test_a_faster_clock_hurries_the_client(pandium_emulator: Emulator) -> None:
-    """With a speed for a clock, both the runs and the client's pauses take less time."""
+async def test_a_faster_clock_applies_to_the_code_under_test(pandium_emulator: Emulator) -> None:
+    """With a speed factor, both the runs and the client's sleeps take less real time."""
     pandium_emulator.runs.script(appears_after=3600, phases=[("Succeeded", 0)])
     tenant = pandium_emulator.add_tenant()
-    # A look at the status takes some thousandths of a second, of which each is 1000 seconds here.
+    # A poll takes a few milliseconds, each of which is 1,000 seconds here.
     assert (await code_under_test(tenant.id)).elapsed > 60
 
 
 @pytest.mark.anyio
 @pytest.mark.pandium(seed="demo", api_key="one", clock="manual")
 class TestMarkers:
-    """Markers of a class, a module and a test are taken together."""
+    """The markers of a class and a test are merged."""
 
     @pytest.mark.pandium(api_key="two")
     async def test_the_closest_wins(
         self, pandium_emulator: Emulator, pandium_client: AsyncPandium
     ) -> None:
-        """Each argument comes from the closest marker that gives it."""
+        """Each argument comes from the closest marker that has it."""
         assert len(pandium_emulator.tenants) == 40
         assert pandium_emulator.clock.now() == 0
         await pandium_client.integrations.get(1)
@@ -208,9 +208,9 @@ def test_it_works_beside_pytest_asyncio_in_strict_mode(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Clients work, and are closed, in each kind of test and fixture, whatever proxy there is.
+    Clients work and are closed in each kind of test and fixture, even if a proxy is configured.
 
-    Every warning is an error there, that of an unclosed client and of an open socket among them.
+    Every warning is an error, including those about unclosed clients and sockets.
     """
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
@@ -220,7 +220,7 @@ def test_it_works_beside_pytest_asyncio_in_strict_mode(
 
 
 def test_it_works_beside_pytest_asyncio_in_auto_mode(pytester: pytest.Pytester) -> None:
-    """No marker is needed there."""
+    """In auto mode, clients work in tests and fixtures without a marker."""
     text = """
         import pytest
 
@@ -245,7 +245,7 @@ def test_it_works_beside_pytest_asyncio_in_auto_mode(pytester: pytest.Pytester) 
 
 
 def test_it_works_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
-    """Anyio's plugin is enough."""
+    """Clients work in tests of the anyio plugin if pytest-asyncio is not installed."""
     text = """
         import pytest
 
@@ -260,8 +260,8 @@ def test_it_works_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess(*options).assert_outcomes(passed=2)
 
 
-def test_processes_in_parallel_do_not_meet(pytester: pytest.Pytester) -> None:
-    """Each process of pytest-xdist has a server of its own, and each test a state of its own."""
+def test_parallel_processes_are_independent(pytester: pytest.Pytester) -> None:
+    """With pytest-xdist, each process has its own server, and each test its own state."""
     text = """
         import os
         from pathlib import Path
@@ -283,7 +283,7 @@ def test_processes_in_parallel_do_not_meet(pytester: pytest.Pytester) -> None:
 
 
 def test_requests_that_hang_do_not_reach_the_next_test(pytester: pytest.Pytester) -> None:
-    """What a test leaves under way is cut off, and the next test sees nothing of it."""
+    """Requests that are in progress when a test ends do not affect the next test."""
     text = """
         import threading
 
@@ -465,7 +465,7 @@ def test_only_the_loopback_host_has_to_be_allowed(pytester: pytest.Pytester) -> 
 
 
 def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> None:
-    """The error says which argument, and what it may be."""
+    """An invalid argument of the marker is an error that names it and the valid values."""
     text = """
         import pytest
 
@@ -509,7 +509,7 @@ def test_bad_arguments_of_the_marker_are_named(pytester: pytest.Pytester) -> Non
 def test_without_the_extra_the_error_says_what_to_install(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the emulator's libraries are missing, the tests that need them say so."""
+    """If the libraries of the emulator are missing, the error names the extra to install."""
     monkeypatch.setitem(sys.modules, "fastapi", None)
     for name in [name for name in sys.modules if name.startswith("pandium.emulator")]:
         monkeypatch.delitem(sys.modules, name)
@@ -566,8 +566,8 @@ def test_the_project_is_imported_for_the_first_test_that_uses_it(pytester: pytes
     result.assert_outcomes(passed=5)
 
 
-def test_who_does_not_use_it_does_not_pay_for_it(pytester: pytest.Pytester) -> None:
-    """In a project without these fixtures the plugin is one module, and imports no other."""
+def test_the_plugin_imports_nothing_in_other_projects(pytester: pytest.Pytester) -> None:
+    """In a project that does not use the fixtures, only the module of the plugin is imported."""
     text = """
         import sys
 

@@ -113,7 +113,8 @@ class Storm:
 
     def _replace_ended(self) -> None:
         for _ in range(self._workers - len(self.running())):
-            self.started.append(Worker(SyncingProcess(self.options)))
+            options = attrs.evolve(self.options, seed=self.chance.randrange(10**6))
+            self.started.append(Worker(SyncingProcess(options)))
 
     def choose(self) -> Worker | None:
         """Return a random process that has started, if there is one."""

@@ -33,6 +33,8 @@ class JobOptions:
     :ivar speed: the speed of the client's clock.
     :ivar began: the time at which the job began, as a timestamp.
     :ivar interval: the time after which the next tenant is due, in seconds.
+    :ivar seed: the seed of the order in which tenants that are due are synced, or ``None`` to sync
+        them in the order of their ids.
     """
 
     url: str
@@ -42,6 +44,7 @@ class JobOptions:
     speed: float = 20.0
     began: float = 0.0
     interval: float = 0.0
+    seed: int | None = None
 
 
 class SyncingProcess:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -84,11 +85,26 @@ def write_result(result: RunResult) -> None:
 
 async def tenants() -> AsyncIterator[int]:
     """Yield the ids of all tenants, each one at the time when it is due."""
-    for number in range(1, OPTIONS["tenants"] + 1):
-        early = OPTIONS["began"] + number * OPTIONS["interval"] - time.time()
+    numbers = list(range(1, OPTIONS["tenants"] + 1))
+    if OPTIONS["seed"] is not None:
+        shuffle_due(numbers)
+    for number in numbers:
+        early = due_time(number) - time.time()
         if early > 0:
             await anyio.sleep(early)
         yield number
+
+
+def due_time(number: int) -> float:
+    return float(OPTIONS["began"] + number * OPTIONS["interval"])
+
+
+def shuffle_due(numbers: list[int]) -> None:
+    """Shuffle the tenants that are due, so that recorded tenants do not all come first."""
+    count = sum(due_time(number) <= time.time() for number in numbers)
+    due = numbers[:count]
+    random.Random(OPTIONS["seed"]).shuffle(due)
+    numbers[:count] = due
 
 
 async def sync() -> None:

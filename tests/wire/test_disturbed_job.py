@@ -36,7 +36,7 @@ class Size:
 
 
 SHORT = Size(tenants=80, seconds=14.0, pause=0.25, workers=3, max_concurrency=6, speed=20.0)
-# A process that is started again reads all recorded tenants, so disturb the processes less often.
+# A process that is started again reads all recorded tenants. Disturb it less often.
 LONG = Size(tenants=2000, seconds=600.0, pause=2.5, workers=4, max_concurrency=10, speed=5.0)
 SIZE = LONG if os.environ.get("PANDIUM_LONG") else SHORT
 SEED = int(os.environ.get("PANDIUM_SEED") or random.randrange(10**6))

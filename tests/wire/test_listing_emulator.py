@@ -292,6 +292,10 @@ async def test_raw_records_have_every_field_that_was_sent() -> None:
         (b'[{"id": null}]', "[0].id"),
         (b'[{"id": [1]}]', "[0].id"),
         (b'[{"id": true}]', "[0].id"),
+        (b'[{"id": 7.0}, {"id": NaN}]', "[1].id"),
+        (b'[{"id": 9007199254740992.0}]', "[0].id"),
+        (b'[{"id": -Infinity}]', "[0].id"),
+        (b'[{"id": ' + b"9" * 5000 + b"}]", "[0].id"),
     ],
 )
 async def test_raw_records_must_be_objects_with_an_id(content: bytes, path: str) -> None:

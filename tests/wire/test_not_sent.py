@@ -248,6 +248,25 @@ async def test_an_invalid_signed_url_is_a_decode_error(
     assert "sig=1" not in str(caught.value)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("location", ["http://x:99999/", "http://[::1/", "https://a:b/"])
+@pytest.mark.parametrize("is_mine", [True, False])
+async def test_an_invalid_redirect_is_a_decode_error(
+    location: str,
+    is_mine: bool,  # noqa: FBT001
+) -> None:
+    """A redirect to an invalid URL is a `DecodeError` after one request, with any client."""
+    redirect = bad.status("302 Found", Location=location)
+    with Misbehaving(otherwise=redirect) as server:
+        async with over_httpx() as mine:
+            options: dict[str, Any] = {"http_client": mine} if is_mine else {}
+            async with AsyncPandium(KEY, base_url=server.url, retry=RETRY, **options) as client:
+                with pytest.raises(DecodeError, match="redirects to an invalid URL") as caught:
+                    await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
+    assert caught.value.outcome_unknown
+
+
 def open_tunnel(*parts: bytes) -> Callable[[anyio.abc.SocketStream], Any]:
     async def handle(stream: anyio.abc.SocketStream) -> None:
         async with stream:

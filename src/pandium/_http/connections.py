@@ -241,6 +241,7 @@ class Connections:
                 return response
             failure = self._translate(error, client, request, progress)
             cause = root_os_error(error)
+            hide_frames(error, outer)  # an error of user code is re-raised
         except BaseException as error:
             hide_frames(error, outer)
             raise

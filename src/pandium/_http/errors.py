@@ -116,7 +116,7 @@ def is_from_user_code(error: BaseException) -> bool:
             is_inside = True
         elif is_inside and not _is_of_httpx(frame):
             return True
-    return not isinstance(error, (httpx.HTTPError, httpx.StreamError))
+    return not isinstance(error, (httpx.HTTPError, httpx.StreamError, UnreadableResponseError))
 
 
 def _is_of_httpx(frame: FrameType) -> bool:

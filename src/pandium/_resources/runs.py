@@ -184,7 +184,7 @@ class Runs:
         :param classify: a function that maps a status to an ``Outcome``, to replace
             ``TriggerStatus.outcome``.
         :returns: an async context manager and async iterator of ``RunResult`` objects. Its
-            ``progress`` attribute is a ``Progress``.
+            ``progress`` attribute is a ``Progress``, which may be read from any task, at any time.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         options = self._options(poll, timeout, classify, on_status)

@@ -356,7 +356,8 @@ class Tenants:
 
         Yields one ``RunResult`` per tenant, in order of completion. A tenant that occurs more than
         once is synced once. If a sync fails, the result contains the ``error``, and the other syncs
-        continue. ``results.progress`` is a ``Progress`` with the current counts.
+        continue. ``results.progress`` is a ``Progress`` with the current counts. It may be read
+        from any task, at any time.
 
         ```python
         async with client.tenants.sync_all(

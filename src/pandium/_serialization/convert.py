@@ -33,7 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_ID_TYPES = frozenset({int, str, float})
+_ID_TYPES = frozenset({int, str})
+_MAX_EXACT = 2**53  # a double that is not smaller may stand for several integers
 # msgspec is imported by the functions that need it. At the top, it would account for a fifth of the
 # import time of pandium.
 
@@ -137,12 +138,18 @@ def decode_records(data: bytes) -> list[dict[str, Any]]:
     for index, record in enumerate(records):
         if type(record) is not dict:
             path, expected = f"[{index}]", "an object"
-        elif type(record.get("id")) not in _ID_TYPES:
+        elif not _is_id(record.get("id")):
             path, expected = f"[{index}].id", "an id"
         else:
             continue
         raise DecodeError(f"the response cannot be decoded: {path}: expected {expected}", path=path)
     return records
+
+
+def _is_id(value: object) -> bool:
+    if type(value) is float:  # NaN is not smaller than any number
+        return abs(value) < _MAX_EXACT
+    return type(value) in _ID_TYPES
 
 
 def _decode_with_stdlib(data: bytes) -> Any:

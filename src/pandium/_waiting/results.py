@@ -200,7 +200,7 @@ class RunResults(Generic[T]):
 
     @property
     def progress(self) -> Progress:
-        """A snapshot of the current progress."""
+        """A snapshot of the current progress, which may be read from any task, at any time."""
         return self._counters.progress()
 
     async def __aenter__(self) -> Self:

@@ -1,12 +1,19 @@
 """Errors of the service, before they become HTTP responses."""
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
+
+# The beginning of pydantic's messages for values, which do not contain the value.
+EXPECTATION = "Input should be"
+# pydantic's messages for these do not mention the field.
+MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,11 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Refused(
-            Problem(one["loc"], one["msg"], one["input"], one["type"]) for one in error.errors()
-        ) from None
+        raise Refused(map(_problem, error.errors())) from None
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    msg = MESSAGES.get(error["type"], error["msg"])
+    if msg.startswith(EXPECTATION):
+        msg = f"must be{msg.removeprefix(EXPECTATION)}, not {reprlib.repr(error['input'])}"
+    return Problem(error["loc"], msg, error["input"], error["type"])
