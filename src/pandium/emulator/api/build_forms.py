@@ -74,12 +74,13 @@ def parse_build(
     accepted: BuildForm, query: Mapping[str, str], given: CreateBuild
 ) -> tuple[BuildTagForm | TagForm, V2RunMode | None]:
     """
-    Return what a request asks for, and its mode.
+    Validate a request for a build. Return its body in a uniform form, and its mode.
 
-    A service that accepts one form refuses the fields of the others. A service that accepts any
-    form ignores fields that it does not know, as FastAPI does by default.
+    If only one form is accepted, fields of the other forms are rejected. If any form is accepted,
+    unknown fields are ignored, as FastAPI does by default.
 
-    :raises RequestValidationError: lists all missing, unexpected and invalid fields.
+    :raises RequestValidationError: if fields are missing, unexpected or invalid. It lists all of
+        them.
     """
     body = given.model_extra or {}
     has_tag = "tag" in body if accepted == "any" else accepted == "tag"

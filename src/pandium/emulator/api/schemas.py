@@ -25,7 +25,7 @@ class V2RunMode(StrEnum):
     normal = "normal"
 
 
-# What the vendor's document states of a value, without the limits that apply to seeds.
+# The JSON Schema keywords in the vendor's document, which omits the constraints of seeds.
 STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProperties"})
 NULL = {"type": "null"}
 
