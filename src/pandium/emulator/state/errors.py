@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
+# The most problems that the message of an error lists.
+MAX_LISTED = 20
 # The beginning of pydantic's messages for values, which do not contain the value.
 EXPECTATION = "Input should be"
 # pydantic's messages for these do not mention the field.
@@ -41,7 +43,9 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
     def __init__(self, problems: Iterable[Problem], where: str = "body") -> None:
         self.problems = tuple(problems)
         self.where = where
-        super().__init__("; ".join(map(str, self.problems)))
+        left = len(self.problems) - MAX_LISTED
+        more = f"; and {left} more" if left > 0 else ""
+        super().__init__("; ".join(map(str, self.problems[:MAX_LISTED])) + more)
 
     def under(self, *place: str | int) -> "Refused":
         """Return the same problems, with a place before theirs."""
