@@ -498,7 +498,6 @@ async def test_an_error_of_an_upload_is_raised_unchanged(http: AnyClient) -> Non
 def test_a_synchronous_client_gets_a_clear_error(library: Any, emulator: Emulator) -> None:
     """A synchronous client raises a TypeError that names the clients to use. Nothing is sent."""
     transport = AsyncPandium(KEY, base_url=emulator.url).connectors.transport(1, "crm")
-
     message = r"synchronous client .* httpx2\.AsyncClient"
     with pytest.raises(TypeError, match=message):
         library.Client(transport=transport).get(f"{HOST}/v1")
