@@ -101,6 +101,20 @@ async def test_no_secret_is_in_an_event(emulator: Emulator) -> None:
     assert events[-1].headers["x-echo"] == "key=***"
 
 
+@pytest.mark.parametrize(
+    ("key", "echo"),
+    [(KEY, KEY.upper()), ("a-%41-key-of-ours", "a-A-key-of-ours"), (KEY, f"{KEY}x")],
+)
+async def test_a_key_in_a_header_is_redacted_in_every_spelling(key: str, echo: str) -> None:
+    """A key is found in a header value that is shorter than the key, and in other cases."""
+    events: list[ResponseEvent] = []
+    with Misbehaving(status("200 OK", b"{}", X_Echo=echo)) as server:
+        client = AsyncPandium(key, base_url=server.url, on_response=events.append)
+        async with client:
+            await client.request("GET", "/v2/x")
+    assert events[0].headers["x-echo"].rstrip("x") == "***"
+
+
 async def test_a_function_that_raises_is_logged(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
