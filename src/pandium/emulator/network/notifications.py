@@ -29,7 +29,7 @@ WATCH_INTERVAL = 0.1
 
 class Webhooks:
     """
-    The notifications that an emulator sends. As by the vendor, each is sent once and not signed.
+    The notifications that an emulator sends. Like the vendor's, each is sent once and unsigned.
 
     They are sent one after another, and do not delay the requests that cause them. The responses
     have no effect. A failed run is detected within a tenth of a second of real time.
