@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandium._cli.app import run
 from pandium._cli.run_logs import shorten_log
-from pandium.emulator import Garbage, Status
+from pandium.emulator import Garbage, Polls, Status
 from support.cli import FAST_POLLING, add_tenants, read_outcomes
+from support.servers import Behavior, Misbehaving, Wire, answer
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
@@ -60,13 +61,14 @@ def test_a_bundled_run_is_printed_once(
     """Several triggers of one run lead to one log, whichever way the tenant is found."""
     emulator.add_tenant("other")
     emulator.add_tenant("acme")
-    emulator.runs.script(appears_after=0.2, phases=[("Failed (Timeout)", 0)])
-    for _ in range(3):
+    # The first run is in progress until it is polled, so the other triggers share the next run.
+    emulator.runs.script(appears_after=0, phases=[("Running", Polls(1)), ("Failed (Timeout)", 0)])
+    for _ in range(4):
         run(["tenants", "sync", "2", "-f", "jsonl"])
     triggers = [json.loads(row)["trigger_id"] for row in capsys.readouterr().out.splitlines()]
     assert run(["runs", "wait", *triggers, "--logs", *tenants, *FAST_POLLING]) == 1
-    [title] = TITLE.findall(capsys.readouterr().err)
-    assert title == ("acme", "2", "1", "Failed (Timeout)")
+    titles = sorted(TITLE.findall(capsys.readouterr().err))
+    assert titles == [("acme", "2", run_id, "Failed (Timeout)") for run_id in ("1", "2")]
 
 
 def test_a_run_without_a_log_is_named(
@@ -124,6 +126,7 @@ def test_the_options_that_belong_together(
 # Shortening
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)))
 def test_a_short_log_is_unchanged(lines: list[str]) -> None:
     """A log of at most 100 lines and 16 KiB is printed as it is."""
@@ -131,6 +134,7 @@ def test_a_short_log_is_unchanged(lines: list[str]) -> None:
     assert shorten_log(text) == ("\n".join(text.splitlines()), 0)
 
 
+@settings(deadline=None)  # a log of five megabytes takes some time
 @given(count=st.integers(101, 5000), width=st.integers(1, 1000))
 def test_a_long_log_keeps_its_end(count: int, width: int) -> None:
     """A long log keeps whole lines from its end, within 100 lines and 16 KiB."""
@@ -153,3 +157,48 @@ def test_a_single_line_that_is_too_long_keeps_its_end() -> None:
 def test_an_empty_log_has_no_lines() -> None:
     """An empty log stays empty."""
     assert shorten_log("") == ("", 0)
+
+
+# A log on a raw server, which is longer than what is printed
+
+LINES = [f"line {number}" for number in range(1, 1001)]
+TRIGGER = {"id": 17, "created_date": "2026-01-01T00:00:00Z", "source": "api", "mode": "normal"}
+
+
+def long_log(control: str) -> Behavior:
+    """Return a service whose only run failed with a long log."""
+
+    async def play(wire: Wire) -> None:
+        assert wire.request is not None
+        path = wire.request.path
+        if path.endswith("/runs/5/log"):
+            location = f"http://{wire.request.header('host')}/storage"
+            await wire.send(answer(b"", "302 Found", {"Location": location}))
+        elif path == "/storage":
+            await wire.send(answer("\n".join([*LINES, control]).encode()))
+        else:
+            await wire.send(answer(json.dumps(respond(path)).encode()))
+
+    return Behavior("a long log", play, keeps=True)
+
+
+def respond(path: str) -> object:
+    if path.endswith("/status"):
+        return {"status": "Failed (Timeout)"}
+    if path.endswith("/runs"):
+        return [{"id": 5, "mode": "normal", "triggers": [TRIGGER]}]
+    return [{"id": 7, "name": "acme"}]
+
+
+def test_a_long_log_is_shortened_from_its_beginning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last 100 lines are printed, with escapes for controls, and how to read the others."""
+    with Misbehaving(otherwise=long_log("\x1b[31mred\r")) as server:
+        monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
+        assert run(["runs", "wait", "17", "--logs", *FAST_POLLING]) == 1
+    title, more, *lines, summary = capsys.readouterr().err.splitlines()
+    assert title == "--- acme (tenant 7), run 5: Failed (Timeout)"
+    assert more == ("(901 earlier lines omitted; to read all, run: pandium-api runs log 5)")
+    assert lines == [*LINES[-99:], "\\x1b[31mred"]
+    assert summary == "pandium-api: 1 failed"

@@ -123,12 +123,92 @@ def test_failures_can_be_tested_in_a_shell_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "name"), [("js", "failures.test.mjs"), ("bash", "failures.sh")]
+    ("page", "language", "name"),
+    [
+        ("other-languages.md", "js", "failures.test.mjs"),
+        ("other-languages.md", "bash", "failures.sh"),
+        ("ci-builds.md", "bash", "ci_build.sh"),
+    ],
 )
-def test_the_excerpts_in_the_documentation_are_up_to_date(language: str, name: str) -> None:
+def test_the_excerpts_in_the_documentation_are_up_to_date(
+    page: str, language: str, name: str
+) -> None:
     """Each excerpt is a part of the example, word for word."""
-    page = (EXAMPLES.parent / "docs" / "howto" / "other-languages.md").read_text()
-    excerpts = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    text = (EXAMPLES.parent / "docs" / "howto" / page).read_text()
+    excerpts = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert excerpts
     example = (EXAMPLES / name).read_text()
     assert not [one for one in excerpts if one not in example]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Provide a git repository with one commit and a remote named origin."""
+    path = tmp_path / "repository"
+    author = ("-c", "user.name=ci", "-c", "user.email=ci@example.com")
+    for command in (
+        ("init", "--quiet", "--bare", "origin.git"),
+        ("clone", "--quiet", "origin.git", path.name),
+        ("-C", path.name, *author, "commit", "--quiet", "--allow-empty", "--message", "one"),
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    return path
+
+
+def build_in_ci(repository: Path, tag: str, tenant: int) -> subprocess.CompletedProcess[str]:
+    """Run the CI job for integration 1 on the emulator of the test."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", str(EXAMPLES / "ci_build.sh"), tag, "1", str(tenant)],
+        cwd=repository,
+        env={**os.environ, "PATH": path, "BUILD_TIMEOUT": "3"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+requires_git = pytest.mark.skipif(shutil.which("git") is None, reason="requires git")
+
+
+@requires_git
+def test_a_ci_job_builds_a_tag_and_syncs_a_tenant(
+    pandium_emulator: Emulator, repository: Path
+) -> None:
+    """The job pushes the tag, builds it, and syncs the tenant once. It does not build it again."""
+    tenant = pandium_emulator.add_tenant("test-tenant")
+    job = build_in_ci(repository, "v1.4.0", tenant.id)
+    assert job.returncode == 0, job.stderr
+    assert re.search(r"^tag +v1\.4\.0$", job.stdout, re.MULTILINE), "the release is shown"
+    pandium_emulator.assert_triggered_once(tenant.id)
+    tags = ["git", "ls-remote", "--tags", "origin"]
+    listed = subprocess.run(tags, cwd=repository, check=True, capture_output=True, text=True)
+    assert listed.stdout.endswith("refs/tags/v1.4.0\n")
+    requests = len(pandium_emulator.requests)
+    assert "already exists" in build_in_ci(repository, "v1.4.0", tenant.id).stderr
+    assert len(pandium_emulator.requests) == requests
+
+
+@requires_git
+def test_a_ci_job_fails_with_the_log_of_the_run(
+    pandium_emulator: Emulator, repository: Path
+) -> None:
+    """If the run of the test tenant fails, the job fails and prints the log of the run."""
+    tenant = pandium_emulator.add_tenant("test-tenant")
+    pandium_emulator.runs.script(phases=[("Failed (Integration Issue)", 0)])
+    job = build_in_ci(repository, "v1.4.0", tenant.id)
+    assert job.returncode == 1, job.stderr
+    assert "--- test-tenant (tenant 1), run 1: Failed (Integration Issue)\n" in job.stderr
+    assert "run 1: triggers 1\n" in job.stderr
+
+
+@requires_git
+def test_a_ci_job_fails_without_a_release(pandium_emulator: Emulator, repository: Path) -> None:
+    """If no release appears within the time limit, the job fails and does not sync the tenant."""
+    tenant = pandium_emulator.add_tenant("test-tenant")
+    pandium_emulator.builds.script(fails=True)
+    job = build_in_ci(repository, "v1.4.0", tenant.id)
+    assert job.returncode == 5, job.stderr
+    assert "v1.4.0" in job.stderr
+    pandium_emulator.assert_not_triggered(tenant.id)

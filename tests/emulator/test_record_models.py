@@ -114,6 +114,18 @@ def test_an_argument_is_given_once() -> None:
         add(colour="red")
 
 
+@pytest.mark.parametrize(
+    ("count", "end"), [(20, "tenants[19].name: must be"), (23, "; and 3 more")]
+)
+def test_a_message_lists_the_first_mistakes(count: int, end: str) -> None:
+    """The message of an error stays readable however many mistakes there are."""
+    with pytest.raises(ValueError, match="lowercase") as caught:
+        Emulator({"tenants": [{"name": "No"}] * count})
+    assert str(caught.value).count("lowercase") == 20
+    assert end in str(caught.value)
+    assert ("more" in str(caught.value)) is (count > 20)
+
+
 def test_all_mistakes_in_a_record_are_named() -> None:
     """Each error has a location, in Python and over HTTP."""
     wrong = {"name": "No", "paused": "yes", "user_schedule": "often", "connected": "crm"}

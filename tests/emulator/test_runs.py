@@ -176,7 +176,8 @@ def test_a_run_may_take_longer_than_there_are_dates() -> None:
     with served({"tenants": [{}, {}]}) as api:
         script = api.emulator.runs.script
         for tenant, seconds in ((1, 1e300), (2, math.inf)):
-            script(tenant=tenant, phases=[("Running", seconds)], killed_after=seconds)
+            phases: list[Phase] = [("Running", seconds), ("Succeeded", 0)]
+            script(tenant=tenant, phases=phases, killed_after=seconds)
         triggers = [api.sync(1), api.sync(2)]
         api.clock.advance(1e10)
         assert [api.status(one) for one in triggers] == ["Running", "Running"]

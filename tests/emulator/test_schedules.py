@@ -145,12 +145,12 @@ def test_reset_disables_randomization() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1,), "within: must be 0 to 60 seconds, not -1"),
-        ((61,), "within: must be 0 to 60 seconds, not 61"),
-        ((float("nan"),), "within: must be 0 to 60 seconds, not nan"),
-        ((True,), "within: must be 0 to 60 seconds, not True"),
-        ((5, 1.5), "seed: must be an integer, not 1.5"),
-        ((5, True), "seed: must be an integer, not True"),
+        ((-1,), "within: must be greater than or equal to 0, not -1"),
+        ((61,), "within: must be less than or equal to 60, not 61"),
+        ((float("nan"),), "within: must be less than or equal to 60, not nan"),
+        ((True,), "within: must be a valid number, not True"),
+        ((5, 1.5), "seed: must be a valid integer, not 1.5"),
+        ((5, True), "seed: must be a valid integer, not True"),
     ],
 )
 def test_an_invalid_randomization_is_refused(arguments: tuple[Any, ...], message: str) -> None:

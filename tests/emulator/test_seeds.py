@@ -73,6 +73,16 @@ def test_null_means_that_a_field_is_left_out() -> None:
             Emulator({"tenants": [{"colour": None}]})
 
 
+def test_a_record_was_last_modified_when_it_was_created() -> None:
+    """A record that is added with a date of creation has the same date of modification."""
+    date = datetime(2026, 1, 1, tzinfo=UTC)
+    emulator = Emulator({"tenants": [{"created_date": "2026-01-01", "metadata": {"a": 1}}]})
+    [tenant] = emulator.tenants
+    assert tenant.created_date == tenant.modified_date == date
+    assert tenant.metadata_created_date == tenant.metadata_modified_date == date
+    assert emulator.add_tenant().created_date > date
+
+
 def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
     """The first releases of an integration get ids that the seed does not use."""
     seed = {"integrations": [{}, {"releases": 2}], "releases": [{"id": 2, "default": True}]}

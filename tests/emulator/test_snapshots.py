@@ -198,6 +198,18 @@ def queued(api: Api) -> list[str]:
 SCHEDULED = {"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}
 
 
+def test_a_time_that_never_ends_is_null_in_a_file(tmp_path: Path) -> None:
+    """JSON has no infinity."""
+    emulator = Emulator(state_file=tmp_path / "state.json")
+    emulator.runs.script(
+        appears_after=math.inf, phases=[("Running", math.inf)], killed_after=math.inf
+    )
+    emulator.save()
+    [script] = json.loads((tmp_path / "state.json").read_text())["scripts"]
+    assert (script["appears_after"], script["killed_after"]) == (None, None)
+    assert script["phases"] == [["Running", None]]
+
+
 def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
     """A scheduled run stays ahead of others, whether it was saved waiting or in progress."""
     with served(SCHEDULED) as api:
@@ -391,7 +403,7 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.update(pandium_emulator_state=1), "pandium_emulator_state: Input should be 2"),
+        (lambda s: s.update(pandium_emulator_state=1), "pandium_emulator_state: must be 2, not 1"),
         (lambda s: s.update(saved_at="soon"), "saved_at: "),
         (lambda s: s.update(what=[]), "what: "),
         (lambda s: s["integrations"][0].update(id=0), r"integrations\[0\]\.id: "),

@@ -46,6 +46,7 @@ def example_namespace() -> Iterator[dict[str, Any]]:
         client = AsyncPandium()
         stack.callback(lambda: runner.run(client.aclose()))
         yield {
+            "__name__": "__main__",
             "_runner": runner,
             "client": client,
             "emulator": emulator,
@@ -62,7 +63,9 @@ def _set_environment(patch: pytest.MonkeyPatch, url: str) -> None:
 
 def run_example(source: str, filename: str, namespace: dict[str, Any]) -> None:
     """Run Python code that may use ``await`` at the top level."""
-    code = compile(source, filename, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    # Otherwise, this module's `from __future__ import annotations` would apply to the examples.
+    code = compile(source, filename, "exec", flags=flags, dont_inherit=True)
     result = eval(code, namespace)
     if inspect.iscoroutine(result):
         namespace["_runner"].run(result)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandium import RateLimited
+from pandium._clock import RealClock
 from pandium._http.limits import RateLimitGate, RequestPacer
 from pandium.emulator import ManualClock
 
@@ -90,6 +91,32 @@ async def test_requests_are_sent_in_order_of_arrival() -> None:
         for number in reversed(range(30)):
             tasks.start_soon(arrive, number)
     assert order == list(range(30))
+
+
+class StoppedClock(RealClock):
+    """A clock whose time is set by the test. Its sleeps never end."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_a_request_does_not_overtake_one_that_waits() -> None:
+    """A request that arrives at the moment of another one's turn waits behind it."""
+    clock = StoppedClock()
+    pacer = RequestPacer(clock, 10)
+    assert pacer.count_now()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pacer.wait)
+        await anyio.wait_all_tasks_blocked()
+        clock.time = 0.1
+        assert not pacer.count_now()
+        tasks.cancel_scope.cancel()
+    assert pacer.count_now()
 
 
 async def test_a_canceled_request_does_not_count() -> None:

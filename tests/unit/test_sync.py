@@ -552,20 +552,24 @@ async def test_results_of_another_worker_are_no_reason_to_warn(
 async def test_unknown_results_that_are_retried_are_not_recorded_ones(
     journal_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `retry_unknown`, a tenant with an unknown result is synced without a warning."""
-    world = World({1: 5.0})
+    """With `retry_unknown`, a tenant with an unknown result is synced again."""
+    world = World({1: 5.0, 2: 5.0})
 
-    async def lose(tenant_id: int, _: bytes | None) -> Trigger:
-        raise ConnectionLost(f"no response for {tenant_id}")
+    async def lose_first(tenant_id: int, body: bytes | None) -> Trigger:
+        if tenant_id == 1:
+            raise ConnectionLost("no response")
+        return await world.post(tenant_id, body)
 
-    await world.sync([1], journal_path, send=lose)
-    again = world.syncing([1], journal_path, retry_unknown=True)
+    await world.sync([1, 2], journal_path, send=lose_first)
+    again = world.syncing([1, 2], journal_path, retry_unknown=True)
     async with world.clock.autojump(), again as results:
-        [found] = [result async for result in results]
-    assert (found.outcome, results.progress.recorded) == (Outcome.SUCCEEDED, 0)
-    assert not caplog.records
-    await world.sync([1], journal_path)
+        found = by_tenant([result async for result in results])
+    assert found[1].outcome is Outcome.SUCCEEDED
+    assert results.progress.recorded == 1
     assert "already holds the results of 1 tenant(s)" in caplog.text
+    caplog.clear()
+    await world.sync([1, 2], journal_path)
+    assert "already holds the results of 2 tenant(s)" in caplog.text
 
 
 async def test_on_status_is_called_with_the_tenant() -> None:

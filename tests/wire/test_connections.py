@@ -104,6 +104,17 @@ async def test_a_response_that_times_out_is_an_unknown_outcome() -> None:
     assert len(caught.value.attempts) == 1
 
 
+async def test_a_write_that_times_out_is_an_unknown_outcome() -> None:
+    """A write timeout applies if the server does not read the request's body."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        timeout = httpx.Timeout(None, write=0.1)
+        async with AsyncPandium(KEY, base_url=url, timeout=timeout, retry=Retry.never()) as client:
+            with pytest.raises(RequestTimeout) as caught:
+                await client.tenants.update_metadata(1, {"much": "x" * (1 << 24)})
+    assert caught.value.outcome_unknown
+
+
 async def test_an_unclosed_client_warns_where_it_was_created(httpx_mock: HTTPXMock) -> None:
     """An unclosed client emits a `ResourceWarning` with file and line when garbage collected."""
     httpx_mock.add_response(json={"tenant_id": 1})

@@ -498,7 +498,6 @@ async def test_an_error_of_an_upload_is_raised_unchanged(http: AnyClient) -> Non
 def test_a_synchronous_client_gets_a_clear_error(library: Any, emulator: Emulator) -> None:
     """A synchronous client raises a TypeError that names the clients to use. Nothing is sent."""
     transport = AsyncPandium(KEY, base_url=emulator.url).connectors.transport(1, "crm")
-
     message = r"synchronous client .* httpx2\.AsyncClient"
     with pytest.raises(TypeError, match=message):
         library.Client(transport=transport).get(f"{HOST}/v1")
@@ -519,7 +518,7 @@ async def test_a_request_of_another_library_is_a_clear_error(
 
 
 def test_a_transport_does_not_import_httpx2() -> None:
-    """A transport works for httpx if httpx2 is not installed."""
+    """If httpx2 is not installed, a transport sends httpx requests and rejects all others."""
     program = """
 import asyncio, sys
 sys.modules["httpx2"] = None  # importing it raises ImportError
@@ -529,14 +528,14 @@ from pandium import AsyncPandium
 async def main():
     async with AsyncPandium("key", base_url="http://127.0.0.1:9") as client:
         transport = client.connectors.transport(1, "crm")
-        async with httpx.AsyncClient(transport=transport) as http:
-            await http.head("https://example.com")
+        for request in (httpx.Request("HEAD", "https://example.com"), object()):
+            try:
+                await transport.handle_async_request(request)
+            except Exception as error:
+                print(type(error).__name__)
 
-try:
-    asyncio.run(main())
-except httpx.UnsupportedProtocol:
-    print("unsupported")
+asyncio.run(main())
 """
     command = [sys.executable, "-c", program]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    assert output == "unsupported\n"
+    assert output.split() == ["UnsupportedProtocol", "TypeError"]

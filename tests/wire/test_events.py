@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,20 @@ async def test_no_secret_is_in_an_event(emulator: Emulator) -> None:
     assert events[-1].headers["x-echo"] == "key=***"
 
 
+@pytest.mark.parametrize(
+    ("key", "echo"),
+    [(KEY, KEY.upper()), ("a-%41-key-of-ours", "a-A-key-of-ours"), (KEY, f"{KEY}x")],
+)
+async def test_a_key_in_a_header_is_redacted_in_every_spelling(key: str, echo: str) -> None:
+    """A key is found in a header value that is shorter than the key, and in other cases."""
+    events: list[ResponseEvent] = []
+    with Misbehaving(status("200 OK", b"{}", X_Echo=echo)) as server:
+        client = AsyncPandium(key, base_url=server.url, on_response=events.append)
+        async with client:
+            await client.request("GET", "/v2/x")
+    assert events[0].headers["x-echo"].rstrip("x") == "***"
+
+
 async def test_a_function_that_raises_is_logged(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,6 +142,27 @@ async def test_a_function_that_raises_is_logged(
         assert records[0].exc_info is not None
         assert isinstance(records[0].exc_info[1], LookupError)
         assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_function_cannot_cancel_the_request(
+    is_async: bool,  # noqa: FBT001
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If a function raises the CancelledError of another task, it is logged like any error."""
+
+    def fail(_: ResponseEvent) -> None:
+        raise asyncio.CancelledError
+
+    async def fail_later(event: ResponseEvent) -> None:
+        fail(event)
+
+    emulator.add_tenant()
+    async with observed_client(emulator.url, fail_later if is_async else fail) as client:
+        assert (await client.tenants.sync(1, mode="normal")).trigger_id
+    assert "on_response failed for POST" in caplog.text
 
 
 async def test_a_slow_function_does_not_occupy_a_connection(emulator: Emulator) -> None:

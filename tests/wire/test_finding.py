@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from pandium import AsyncPandium, NotFound, Polling, Trigger
-from pandium.emulator import Emulator
+from pandium.emulator import Emulator, Polls
 from pandium.models import Tenant
 from support import KEY
 from support.servers import Behavior, Misbehaving, Wire, answer
@@ -72,15 +72,18 @@ async def test_bundled_triggers_lead_to_the_same_run(
 ) -> None:
     """Triggers that were combined into one run all lead to it, and to its log."""
     tenant = emulator.add_tenant()
-    emulator.runs.script(appears_after=0.05, phases=[("Failed (Timeout)", 0)])
-    triggers = [await client.tenants.sync(tenant.id, mode="normal") for _ in range(3)]
+    # The first run is in progress until it is polled, so the other triggers share the next run.
+    emulator.runs.script(appears_after=0, phases=[("Running", Polls(1)), ("Failed (Timeout)", 0)])
+    triggers = [await client.tenants.sync(tenant.id, mode="normal") for _ in range(4)]
     await client.runs.wait_all(triggers, poll=FAST)
-    found = [await client.runs.find(trigger, tenant_id=tenant.id) for trigger in triggers]
-    first = found[0]
+    first, *others = [await client.runs.find(one, tenant_id=tenant.id) for one in triggers]
     assert first is not None
-    assert [t.trigger_id for t in triggers] == [str(t.id) for t in first.triggers]
-    assert found == [first] * 3
-    assert "Failed (Timeout)" in await client.runs.log(first.id)
+    shared = others[0]
+    assert shared is not None
+    assert [t.trigger_id for t in triggers[1:]] == [str(t.id) for t in shared.triggers]
+    assert others == [shared] * 3
+    assert first.id != shared.id
+    assert "Failed (Timeout)" in await client.runs.log(shared.id)
 
 
 async def test_a_run_that_has_not_started_is_not_found(

@@ -191,6 +191,21 @@ async def test_current_and_earlier_keys_are_redacted() -> None:
     assert NEW not in text
 
 
+async def test_earlier_keys_are_redacted_in_events() -> None:
+    """The headers of an event contain neither the current key nor an earlier one."""
+    keys, headers = iter([OLD, NEW]), list[str]()
+    echo = status("200 OK", b"{}", X_Echo=f"{OLD} {NEW} of this request")
+    with Misbehaving(status("200 OK"), echo) as server:
+        async with AsyncPandium(
+            lambda: next(keys),
+            base_url=server.url,
+            on_response=lambda event: headers.append(event.headers.get("x-echo", "")),
+        ) as client:
+            await client.request("GET", "/v2/x")
+            await client.request("GET", "/v2/x")
+    assert headers == ["", "*** *** of this request"]
+
+
 async def test_the_storage_host_needs_no_key(emulator: Emulator) -> None:
     """The download of a log neither calls the function nor sends the key."""
     calls = 0

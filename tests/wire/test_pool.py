@@ -89,7 +89,7 @@ async def test_a_reset_connection_is_an_error_of_httpx(size: int) -> None:
     """A connection that is reset while it is read or written raises an httpx error."""
     with Misbehaving(reset("head")) as server:
         pool = _Pool(1)
-        headers = {"Host": "h", "Content-Length": str(size)}
+        headers = [("Host", "h"), ("Content-Length", str(size))]
         request = httpcore2.Request("POST", server.url, headers=headers, content=b"x" * size)
         with pytest.raises(httpx.TransportError):
             await pool.handle_async_request(request)

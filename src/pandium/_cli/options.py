@@ -44,7 +44,8 @@ class _WholeNumber(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the number and check its range."""
-        if isinstance(value, str) and ("_" in value or not value.isascii()):
+        text = str(value)
+        if "_" in text or not text.isascii():
             self.fail(f"{value!r} is not a valid number.", param, ctx)
         return super().convert(value, param, ctx)
 

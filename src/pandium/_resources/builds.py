@@ -56,6 +56,18 @@ class _BuildRequest:
     fields: dict[str, str]
     mode: str | None
 
+    @classmethod
+    def validate(
+        cls, integration_id: int, tag: str, mode: RunMode | str | None, branch: str | None
+    ) -> _BuildRequest:
+        """Validate the arguments. An argument that is ``None`` is not sent."""
+        tag = validate_text("tag", tag)
+        fields = {"build_tag": tag, "tag": tag}
+        if branch is not None:
+            fields["branch"] = validate_text("branch", branch)
+        integration_id = validate_whole_number("integration_id", integration_id)
+        return cls(integration_id, fields, None if mode is None else validate_mode(mode))
+
     def forms(self, accepted: BuildForm | None) -> list[BuildForm]:
         """Return the forms to try, in order. Omit a form that would drop the branch."""
         forms = [
@@ -128,15 +140,7 @@ class Builds:
             missing.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
-        tag = validate_text("tag", tag)
-        fields = {"build_tag": tag, "tag": tag}
-        if branch is not None:
-            fields["branch"] = validate_text("branch", branch)
-        build = _BuildRequest(
-            validate_whole_number("integration_id", integration_id),
-            fields,
-            None if mode is None else validate_mode(mode),
-        )
+        build = _BuildRequest.validate(integration_id, tag, mode, branch)
         *forms, last_form = build.forms(self._accepted.form)
         for form in forms:
             try:

@@ -73,9 +73,9 @@ OnResponse: TypeAlias = "Callable[[ResponseEvent], Awaitable[object] | object]"
 async def notify(on_response: OnResponse, event: ResponseEvent) -> None:
     """Call the user's function. An error that it raises is logged."""
     try:
-        returned = on_response(event)
-        if returned is not None and inspect.isawaitable(returned):
-            with CancellationGuard("on_response"):
+        with CancellationGuard("on_response"):
+            returned = on_response(event)
+            if returned is not None and inspect.isawaitable(returned):
                 await returned
     except Exception:  # noqa: BLE001 - a user-supplied callback may raise anything
         text = "on_response failed for %s %s; the request is not affected"

@@ -161,7 +161,6 @@ class Transport:
 
     async def _update_key(self, request: httpx.Request, key: KeyFunction) -> None:
         """Set the key that the user's function returns now."""
-        request.headers.pop(_KEY_HEADER, None)  # a traceback of the function can show the request
         try:
             secret = await key.call()
         except Exception as error:  # noqa: BLE001 - a user-supplied function may raise anything

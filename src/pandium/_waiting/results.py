@@ -48,7 +48,7 @@ class RunResult:
     polls: int
     elapsed: float
     tenant_id: int | None = None
-    _outcome: Outcome | None = attrs.field(default=None, repr=False, kw_only=True)
+    _outcome: Outcome | None = attrs.field(default=None, repr=False, kw_only=True, alias="outcome")
 
     @property
     def outcome(self) -> Outcome:

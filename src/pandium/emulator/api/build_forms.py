@@ -74,13 +74,13 @@ def parse_build(
     accepted: BuildForm, query: Mapping[str, str], given: CreateBuild
 ) -> tuple[BuildTagForm | TagForm, V2RunMode | None]:
     """
-    Validate a request and return the build and the run mode that it specifies.
+    Validate a request for a build. Return its body in a uniform form, and its mode.
 
-    A service that accepts only one form rejects the fields of the other. A service that accepts any
-    form ignores unknown fields, as FastAPI does by default.
+    If only one form is accepted, fields of the other forms are rejected. If any form is accepted,
+    unknown fields are ignored, as FastAPI does by default.
 
-    :raises RequestValidationError: if any fields are missing, unexpected or invalid. The error
-        lists all of them.
+    :raises RequestValidationError: if fields are missing, unexpected or invalid. It lists all of
+        them.
     """
     body = given.model_extra or {}
     has_tag = "tag" in body if accepted == "any" else accepted == "tag"

@@ -25,7 +25,7 @@ class V2RunMode(StrEnum):
     normal = "normal"
 
 
-# The schema keywords that the vendor's document uses. Limits on values are not among them.
+# The JSON Schema keywords in the vendor's document, which omits the constraints of seeds.
 STATED = frozenset({"type", "format", "$ref", "items", "enum", "additionalProperties"})
 NULL = {"type": "null"}
 

@@ -32,17 +32,19 @@ class Connectors:
         """
         Register a handler for a connector, or for one of its hosts.
 
+        A handler is one of these:
+
+        - A function receives a `ConnectorRequest`. It returns a value that can be encoded as JSON,
+          or raises or returns an `UpstreamFailure`. A coroutine function runs in the emulator's
+          event loop. Any other function runs in its own daemon thread, which is abandoned when the
+          emulator stops.
+        - An ASGI 3 application, such as a FastAPI application, receives the request that the proxy
+          would send. `request.state.pandium` is the `ConnectorRequest`. A JSON response becomes
+          data, and any other response a string. A status of 300 or above is a failure. There are no
+          lifespan events.
+
         :param connector: the name of the connector.
         :param handler: a function or an ASGI application.
-
-            - A function receives a `ConnectorRequest`. It returns a value that can be encoded as
-              JSON, or raises or returns an `UpstreamFailure`. A coroutine function runs in the
-              emulator's event loop. Any other function runs in its own daemon thread, which is
-              abandoned when the emulator stops.
-            - An ASGI 3 application, such as a FastAPI application, receives the request that the
-              proxy would send. `request.state.pandium` is the `ConnectorRequest`. A JSON response
-              becomes data, and any other response a string. A status of 300 or above is a failure.
-              There are no lifespan events.
         :param host: the host, such as "crm.example.com". By default, the handler is used for all
             hosts that have no handler of their own.
         :raises ValueError: if an argument is invalid. The message names it.

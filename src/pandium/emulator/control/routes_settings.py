@@ -1,6 +1,5 @@
 """The control API's routes for the page limit, random schedules and paused integrations."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -8,7 +7,7 @@ from pydantic import Field
 
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error, example
-from pandium.emulator.runs.schedules import MINUTE
+from pandium.emulator.runs.schedules import ScheduleDelay
 from pandium.emulator.state.record_models import Integration
 from pandium.emulator.state.rules import Record
 
@@ -17,18 +16,11 @@ NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 router = APIRouter(tags=["Settings"])
 
 
-class ScheduleDelayState(Record):
-    """The maximum delay of a scheduled run in seconds, and the seed of the random delays."""
-
-    within: float = Field(default=0.0, ge=0, le=MINUTE)
-    seed: int = 0
-
-
 class Settings(Record):
     """The settings of the service. A `page_limit` of null is the documented maximum of 500."""
 
     page_limit: int | None = Field(default=None, ge=1)
-    schedule_delay: ScheduleDelayState = ScheduleDelayState()
+    schedule_delay: ScheduleDelay = ScheduleDelay()
 
 
 SettingsBody = Annotated[Settings, example(page_limit=50, schedule_delay={"within": 30})]
@@ -77,5 +69,5 @@ def _pause(service: Service, integration_id: int, *, paused: bool) -> Response:
 
 
 def _settings_response(service: Service) -> Response:
-    delay = asdict(service.runs.schedule_delay)
+    delay = service.runs.schedule_delay
     return control_response({"page_limit": service.page_limit, "schedule_delay": delay})

@@ -1,4 +1,4 @@
-"""Drift: changes by others while a client works, such as between the pages of a listing."""
+"""Changes to the records while a client is working, for example between two pages."""
 
 import inspect
 import logging
@@ -129,7 +129,7 @@ class Drift:
 
     def resort(self, sort_by: str | None = None) -> Change:
         """
-        Return a change that reorders listings without `sort_by`.
+        Return a change that sets the default order of listings.
 
         :param sort_by: the new order, such as "name__DESC". By default, the order is reversed.
         :raises ValueError: if an argument is invalid. The message names it.
@@ -143,7 +143,7 @@ class Drift:
         return change
 
     def rules(self, timing: Timing) -> list[RequestRule[Change]]:
-        """Return the handles of the changes before or after requests, except removed ones."""
+        """Return the handles of the changes with a timing, except removed ones."""
         return (self._before if timing == "before" else self._after).all()
 
     def clear(self) -> None:
@@ -155,11 +155,11 @@ class Drift:
         return len(self._before) + len(self._after)
 
     def apply_before(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due before a request, or raise ChangeFailed."""
+        """Make the changes that are due before a request. Raise ChangeFailed if one fails."""
         _apply("before", self._before.take_due(operation, tenant))
 
     def apply_after(self, operation: str | None, tenant: int | None) -> None:
-        """Make the changes that are due after a request, or raise ChangeFailed."""
+        """Make the changes that are due after a request. Raise ChangeFailed if one fails."""
         _apply("after", self._after.take_due(operation, tenant))
 
     def _ids(self, count: int, *, at_front: bool) -> list[int | None]:

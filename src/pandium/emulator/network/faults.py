@@ -33,7 +33,7 @@ TEXT = re.compile(r"[\t\x20-\x7e]*")
 @dataclass(frozen=True, slots=True)
 class Latency:
     """
-    A delay before the request continues or another fault occurs.
+    A delay before the request is executed, or before another fault occurs.
 
     :param seconds: the delay in real time, regardless of the emulator's clock.
     """

@@ -85,7 +85,7 @@ class Connection:
 
 class LoopbackServer(uvicorn.Server):
     """
-    A uvicorn server that waits for a shutdown event instead of polling ten times per second.
+    A uvicorn server that sleeps until it is stopped. uvicorn itself polls ten times per second.
 
     The scope of each request contains a function that returns its `Connection`.
     """

@@ -29,11 +29,10 @@ WATCH_INTERVAL = 0.1
 
 class Webhooks:
     """
-    The notifications that an emulator sends.
+    The notifications that an emulator sends. Like the vendor's, each is sent once and unsigned.
 
-    Like the vendor's, each notification is sent once and is not signed. Notifications are sent one
-    after another and do not delay the requests that cause them. The responses have no effect. A
-    failed run is detected within a tenth of a second of real time.
+    They are sent one after another and do not delay the requests that cause them. The responses
+    have no effect. A failed run is detected within a tenth of a second of real time.
     """
 
     def __init__(self, store: Store, runs: Runs, lock: RLock, origin: Callable[[], str]) -> None:

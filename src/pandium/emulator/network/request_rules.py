@@ -19,12 +19,12 @@ class RuleOptions(TypedDict, total=False):
     The requests of an operation that a rule applies to. By default, it applies to all of them.
 
     - `after`: skip this number of requests first.
-    - `every`: of the others, apply only to every n-th request.
-    - `probability`: apply to each of those with this probability, above 0 and at most 1. `seed`
-      makes the selection reproducible.
-    - `times`: apply at most this number of times.
-    - `tenant`: count only requests for this tenant. The status of a trigger and a log belong to the
-      tenant of the run, and a sync by integration to the tenant of the user.
+    - `every`: apply the rule only to every n-th of the remaining requests.
+    - `probability`: apply it to each of these with this probability, above 0 and at most 1. The
+      choice depends only on `seed`.
+    - `times`: apply it at most this number of times.
+    - `tenant`: count only requests for this tenant. A request for a trigger's status or for a log
+      belongs to the tenant of the run, and a sync by integration to the tenant of the user.
     """
 
     after: int
@@ -63,7 +63,7 @@ class Condition:
 
 @dataclass(slots=True, eq=False)
 class RequestRule(Generic[T]):
-    """A fault or change for matching requests. `hits` is the number of times it was applied."""
+    """A fault or change for certain requests. `hits` counts how often it was applied."""
 
     action: T
     condition: Condition
@@ -141,7 +141,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request, and return the rules that apply to it, up to the first `is_last` one."""
+        """Count a request. Return the rules that are due, up to one whose action is the last."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())

@@ -11,6 +11,7 @@ from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.queues import Queue
 from pandium.emulator.runs.schedules import ScheduleDelay
 from pandium.emulator.state.arguments import takes_fields
+from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Run, RunTrigger, Tenant
 from pandium.emulator.state.scripts import Script
 
@@ -153,7 +154,7 @@ class Runs:
             the date.
         :raises ValueError: if an argument is invalid. The message names it.
         """
-        delay = ScheduleDelay(within, seed)
+        delay = validate(ScheduleDelay, {"within": within, "seed": seed})
         with self._lock:
             queues = [self._settle(queue) for queue in self._queues.values()]
             self._delay = delay

@@ -1,33 +1,26 @@
 """The dates of cron schedules, and their random delays."""
 
 import random
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cronsim import CronSim
+from pydantic import Field
+
+from pandium.emulator.state.rules import Record
 
 # The shortest time between two dates of a schedule.
 MINUTE = 60
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleDelay:
+class ScheduleDelay(Record):
     """
-    A random delay between a scheduled date and the start of the run.
+    The maximum delay of a scheduled run in seconds, and the seed of the random delays.
 
-    It depends only on the seed, the tenant and the date. It is zero unless `within` is set.
+    A delay depends only on the seed, the tenant and the date.
     """
 
-    within: float = 0.0
+    within: float = Field(default=0.0, ge=0, le=MINUTE)
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        within, seed = self.within, self.seed
-        is_number = isinstance(within, int | float) and not isinstance(within, bool)
-        if not is_number or not 0 <= within <= MINUTE:
-            raise ValueError(f"within: must be 0 to {MINUTE} seconds, not {within!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f"seed: must be an integer, not {seed!r}")
 
     def seconds(self, tenant_id: int, date: datetime) -> float:
         """Return the delay of a tenant's run at a date."""

@@ -1,12 +1,21 @@
 """Errors of the service, before they become HTTP responses."""
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
+
+# The most problems that the message of an error lists.
+MAX_LISTED = 20
+# The beginning of pydantic's messages for values, which do not contain the value.
+EXPECTATION = "Input should be"
+# pydantic's messages for these do not mention the field.
+MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,9 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
     def __init__(self, problems: Iterable[Problem], where: str = "body") -> None:
         self.problems = tuple(problems)
         self.where = where
-        super().__init__("; ".join(map(str, self.problems)))
+        left = len(self.problems) - MAX_LISTED
+        more = f"; and {left} more" if left > 0 else ""
+        super().__init__("; ".join(map(str, self.problems[:MAX_LISTED])) + more)
 
     def under(self, *place: str | int) -> "Refused":
         """Return the same problems, with a prefix for their locations."""
@@ -56,6 +67,11 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Refused(
-            Problem(one["loc"], one["msg"], one["input"], one["type"]) for one in error.errors()
-        ) from None
+        raise Refused(map(_problem, error.errors())) from None
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    msg = MESSAGES.get(error["type"], error["msg"])
+    if msg.startswith(EXPECTATION):
+        msg = f"must be{msg.removeprefix(EXPECTATION)}, not {reprlib.repr(error['input'])}"
+    return Problem(error["loc"], msg, error["input"], error["type"])

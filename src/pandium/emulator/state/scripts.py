@@ -82,7 +82,7 @@ def _validate_phases(phases: Sequence[Phase]) -> Sequence[Phase]:
         raise PydanticCustomError(
             "value_error", "must begin with a status; use appears_after for 404 before it"
         )
-    return list(phases)
+    return phases
 
 
 def _never_if_infinite(seconds: float | None) -> float | None:

@@ -97,7 +97,7 @@ def _integrations(state: EmulatorState) -> Sequence[Integration]:
 
 def _each(section: str, records: Sequence[R], add: Callable[[R], object]) -> None:
     places = list(enumerate(records))
-    if all(one.id for one in records):
+    if all(one.id for one in records):  # adding them in another order takes quadratic time
         places.sort(key=lambda place: place[1].id)
     for index, one in places:
         try:

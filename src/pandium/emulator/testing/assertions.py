@@ -13,7 +13,7 @@ SUCCESSES = range(1, 400)
 
 
 def assert_triggered(log: RequestLog, tenant: int | None, times: int | None) -> None:
-    """Fail unless a tenant, or any tenant, was triggered (`times` times, if specified)."""
+    """Fail unless a tenant was triggered `times` times, or at least once by default."""
     __tracebackhide__ = True
     effects = log.effects.copy()
     found = sum(
@@ -35,7 +35,7 @@ def assert_requested(
     status: int | None,
     times: int | None,
 ) -> None:
-    """Fail unless an operation was requested (exactly `times` times, if specified)."""
+    """Fail unless an operation was requested `times` times, or at least once by default."""
     __tracebackhide__ = True
     name = parse_operation(operation)
 
