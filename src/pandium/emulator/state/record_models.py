@@ -7,7 +7,7 @@ state, and, without its hidden fields, as the API's response. To add a field, ad
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     ConfigDict,
@@ -218,7 +218,7 @@ class Run(Record):
     date, or for a number of `polls`. `phase` is the status of the triggers, or None for 404.
     """
 
-    model_config = ConfigDict(frozen=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=False)
 
     id: Id
     mode: str
