@@ -45,7 +45,8 @@ _LAST_SECONDS = 1.0
 
 class NotSentError(Exception):
     """
-    An error of user code before a request was sent. The tenant's result has the wrapped error.
+    An error that user code raised before a request was sent. The tenant's result has the wrapped
+    error.
 
     :ivar error: the error that user code raised.
     """

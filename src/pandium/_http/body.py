@@ -27,8 +27,8 @@ class UnreadableResponseError(Exception):
     """
     The response is too large, cannot be decompressed or has an invalid redirect.
 
-    This error never reaches users, who get a `DecodeError` instead. It is a class of its own,
-    because a user-supplied transport could raise a `DecodeError` too.
+    This error never reaches users, who get a `DecodeError` instead. It is a separate class, because
+    a user-supplied transport could raise a `DecodeError` too.
     """
 
 

@@ -241,7 +241,7 @@ class Connections:
                 return response
             failure = self._translate(error, client, request, progress)
             cause = root_os_error(error)
-            hide_frames(error, outer)  # an error of user code is re-raised
+            hide_frames(error, outer)  # errors raised by user code are re-raised
         except BaseException as error:
             hide_frames(error, outer)
             raise
@@ -439,8 +439,8 @@ async def _cancelable(work: Awaitable[Response]) -> Response:
     """
     Await work, and re-raise a cancellation as an exception that cancel scopes recognize.
 
-    Some transports, such as that of pyreqwest, raise a ``CancelledError`` of their own instead. No
-    scope would catch it, so a time limit would cancel the task of the caller.
+    Some transports, such as that of pyreqwest, raise their own ``CancelledError`` instead. No scope
+    would catch it, so a time limit would cancel the task of the caller.
     """
     try:
         return await work

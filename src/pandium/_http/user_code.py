@@ -1,4 +1,4 @@
-"""Carry errors of user code through the layers that handle the library's own errors."""
+"""Pass errors raised by user code through layers that handle the library's own errors."""
 
 from __future__ import annotations
 

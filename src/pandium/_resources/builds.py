@@ -166,8 +166,8 @@ class Builds:
         """
         Wait until the release of a build is listed, and return it.
 
-        A finished build appears as a release of its integration with the same tag. The API has no
-        status of a build, so a build that fails is noticed only at the time limit. Transient
+        A finished build appears as a release of its integration with the same tag. The API does not
+        report the status of a build, so a failed build is noticed only at the time limit. Transient
         errors do not end the wait.
 
         ```python

@@ -102,8 +102,8 @@ class Transport:
 
         :param spec: the request to send.
         :param read: a function that decodes the response.
-        :param unwrap: whether to re-raise an error of user code, such as an event hook, unchanged.
-            If not, it is raised as a ``UserCodeError``.
+        :param unwrap: whether to re-raise an error raised by user code, such as an event hook,
+            unchanged. If not, it is raised as a ``UserCodeError``.
         :raises TransportError: if no complete response was received.
         :raises APIError: if the API responded with an error.
         :raises DecodeError: if the response could not be decoded.

@@ -46,7 +46,7 @@ class Connectors:
         :param connector: the name of the connector.
         :param handler: a function or an ASGI application.
         :param host: the host, such as "crm.example.com". By default, the handler is used for all
-            hosts that have no handler of their own.
+            hosts without their own handler.
         :raises ValueError: if an argument is invalid. The message names it.
         """
         if not isinstance(connector, str) or not connector:

@@ -15,7 +15,7 @@ from pandium.emulator.control.guard import PREFIX
 from pandium.emulator.control.page import html_response
 
 TEMPLATE = Path(__file__).with_name("docs_page.html")
-FRAMEWORK_TEXT = "Successful Response"  # the description of a response that has none
+FRAMEWORK_TEXT = "Successful Response"  # the framework's default description of a response
 LIMITS = {
     "minimum": "at least",
     "exclusiveMinimum": "above",

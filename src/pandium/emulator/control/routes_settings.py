@@ -49,7 +49,7 @@ async def change_settings(request: Request, body: SettingsBody) -> Response:
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
-    """Pause an integration: schedules start no runs of its tenants. Syncs still do."""
+    """Pause an integration: schedules start no runs of its tenants. Syncs still start runs."""
     return _pause(service_of(request), integration_id, paused=True)
 
 

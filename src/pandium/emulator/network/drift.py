@@ -143,7 +143,7 @@ class Drift:
         return change
 
     def rules(self, timing: Timing) -> list[RequestRule[Change]]:
-        """Return the handles of the changes with a timing, except removed ones."""
+        """Return the handles of all changes with this timing that have not been removed."""
         return (self._before if timing == "before" else self._after).all()
 
     def clear(self) -> None:

@@ -141,7 +141,7 @@ class RequestRules(Generic[T]):
         tenant: int | None,
         is_last: Callable[[T], bool] = lambda _: False,
     ) -> list[RequestRule[T]]:
-        """Count a request. Return the rules that are due, up to one whose action is the last."""
+        """Count a request. Return the rules that are due, up to the first that is the last."""
         due: list[RequestRule[T]] = []
         with self._lock:
             self._retire(self._clock.now())

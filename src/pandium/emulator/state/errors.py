@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
-# The most problems that the message of an error lists.
+# The maximum number of problems in an error message.
 MAX_LISTED = 20
-# The beginning of pydantic's messages for values, which do not contain the value.
+# pydantic's messages for invalid values start with this. They do not contain the value.
 EXPECTATION = "Input should be"
 # pydantic's messages for these do not mention the field.
 MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
