@@ -104,7 +104,7 @@ class LoopbackServer(uvicorn.Server):
             date_header=False,  # the emulator's clock need not show the real date
         )
         super().__init__(config)
-        self.ready = threading.Event()
+        self.ready: threading.Event = threading.Event()
         self._idle: IdleTasks = {}
 
     async def _serve_one(self, scope: Scope, receive: Receive, send: Send) -> None:
