@@ -28,7 +28,7 @@ _HOSTS = {
 }
 # A shorter key is not redacted, because it could match ordinary words in error messages.
 _SHORTEST_REDACTED = 8
-# The number of keys of a function that are redacted.
+# The number of most recent keys from a function that are redacted.
 _REMEMBERED_KEYS = 8
 
 
@@ -150,7 +150,7 @@ class KeyFunction:
         return headers
 
     def redact(self, value: Any) -> Any:
-        """Replace the keys that were returned last with ``***``. See `Secret.redact`."""
+        """Replace the most recently returned keys with ``***``. See `Secret.redact`."""
         for secret in tuple(self._recent):
             value = secret.redact(value)
         return value
@@ -173,7 +173,8 @@ def resolve(api_key: Secret | KeyFunction, environment: str | None, base_url: st
     """
     Resolve the configuration of a client.
 
-    :param api_key: the API key passed by the caller, which may be unset, or a function.
+    :param api_key: the API key passed by the caller, or a function that returns it. The key may be
+        unset.
     :param environment: the name of an environment, or ``None``.
     :param base_url: the base URL passed by the caller, or ``None``.
     :returns: the validated configuration.

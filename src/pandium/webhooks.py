@@ -1,5 +1,5 @@
 """
-The notifications that Pandium sends to a URL of yours, such as that a run has failed.
+The notifications that Pandium sends to your URL, for example when a run has failed.
 
     Event
     ├── IntegrationCreated              new_integration_created

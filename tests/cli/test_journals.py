@@ -1,4 +1,4 @@
-"""The journal of `tenants sync`: what it holds, and what is said if it is not a new one."""
+"""The journal of `tenants sync`: its contents, and the message if it is not a new one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_a_finished_journal_is_never_silent(
     emulator: Emulator, journal_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command with a finished journal reports its results, and says that nothing was sent."""
+    """A command with a finished journal reports its results, and states that nothing was sent."""
     ids = add_tenants(emulator, "Succeeded", "Succeeded")
     line = ["tenants", "sync", *ids, "--wait", "--journal", str(journal_path), *FAST_POLLING]
     assert run(line) == 0
@@ -126,7 +126,7 @@ def read_entries(path: Path) -> list[Any]:
 def test_show_leaves_a_journal_as_it_is(
     journal_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A journal has the same entries after `journal show`, and no file is left beside it."""
+    """A journal has the same entries after `journal show`, and no other file is left behind."""
 
     async def fill() -> None:
         async with SQLiteJournal(journal_path, JOB, CalendarClock()) as journal:

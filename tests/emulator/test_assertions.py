@@ -1,4 +1,4 @@
-"""What a test can say of the requests that an emulator got."""
+"""Assertions about the requests that an emulator received."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def api() -> Iterator[Api]:
 
 
 def failure(call: Callable[[], None]) -> str:
-    """Return the message of a failed assertion; no frame of the emulator's own shows in pytest."""
+    """Return the message of a failed assertion. pytest shows none of the emulator's frames."""
     with pytest.raises(AssertionError) as caught:
         call()
     frames = [frame for frame, _ in traceback.walk_tb(caught.tb)]
@@ -43,7 +43,7 @@ def failure(call: Callable[[], None]) -> str:
 
 
 def test_triggers_are_counted_for_each_tenant(api: Api) -> None:
-    """By tenant and by integration alike; what was refused has triggered nothing."""
+    """Syncs by tenant and by integration both count. Rejected requests do not."""
     emulator = api.emulator
     emulator.assert_not_triggered()
     api.sync(1)
@@ -61,7 +61,7 @@ def test_triggers_are_counted_for_each_tenant(api: Api) -> None:
 
 
 def test_a_trigger_counts_whatever_the_client_was_told(api: Api) -> None:
-    """A sync that was carried out counts though its answer was lost, one that was not does not."""
+    """A sync that was executed counts, even if its response was lost. Others do not count."""
     for fault in (Status(503, after_work=True), Reset(after_work=True), Status(503), Reset()):
         api.emulator.faults.add("tenants.sync", fault, times=1)
         try:
@@ -72,7 +72,7 @@ def test_a_trigger_counts_whatever_the_client_was_told(api: Api) -> None:
 
 
 def test_a_failure_shows_the_requests_that_it_is_about(api: Api) -> None:
-    """Those of the tenant, with their answers and faults, in order, without the key."""
+    """The tenant's requests are shown in order with their responses and faults, without the key."""
     api.emulator.faults.add("tenants.sync", Status(503, after_work=True), times=1)
     api.http.post("/v2/tenants/1/sync?mode=normal", json={"secret": "payload"})
     api.sync(1)
@@ -91,7 +91,7 @@ def test_a_failure_shows_the_requests_that_it_is_about(api: Api) -> None:
 
 
 def test_a_failure_without_requests_shows_the_last_ones(api: Api) -> None:
-    """Whoever expected a request sees what came instead of it."""
+    """If the expected request is missing, the last requests are shown instead."""
     text = failure(lambda: api.emulator.assert_triggered(1))
     assert text == "triggers of tenant 1: 0, not 1 or more\nno request"
     for number in range(1, 9):
@@ -104,7 +104,7 @@ def test_a_failure_without_requests_shows_the_last_ones(api: Api) -> None:
 
 
 def test_a_failure_is_short(api: Api) -> None:
-    """Many requests are cut to the last, and a long one to its beginning."""
+    """Only the last of many requests are shown, and only the beginning of a long one."""
     for number in range(30):
         api.http.get(f"/v2/tenants?user_name={number}{'x' * 500}")
     lines = failure(lambda: api.emulator.assert_requested("tenants.list", times=1)).splitlines()
@@ -116,7 +116,7 @@ def test_a_failure_is_short(api: Api) -> None:
 
 
 def test_requests_are_counted_by_operation_tenant_and_status(api: Api) -> None:
-    """Each of the three narrows what is counted; without `times` one is enough."""
+    """Each of the three restricts the count. Without `times`, one request is enough."""
     emulator = api.emulator
     emulator.assert_requested("tenants.metadata", times=0)
     for tenant in (1, 1, 2, 9):
@@ -136,7 +136,7 @@ def test_requests_are_counted_by_operation_tenant_and_status(api: Api) -> None:
 
 
 def test_errors_are_told_from_runs_that_are_not_yet_there(api: Api) -> None:
-    """404 to a trigger's status is no error; other failures are, and so is no answer."""
+    """A 404 for a trigger's status is not an error. Other failures and missing responses are."""
     api.status(api.sync(1))
     api.json("/tenants")
     api.emulator.assert_no_errors()
@@ -152,7 +152,7 @@ def test_errors_are_told_from_runs_that_are_not_yet_there(api: Api) -> None:
 
 
 def test_nothing_that_was_counted_is_forgotten() -> None:
-    """Numbers hold beyond the requests that are kept."""
+    """The counts include requests that are no longer kept."""
     emulator = Emulator()
     for _ in range(10_050):
         request = Request("GET", "/v2/tenants", "", {}, 500, b"", "*", "tenants.list")
@@ -163,7 +163,7 @@ def test_nothing_that_was_counted_is_forgotten() -> None:
 
 
 def test_what_was_done_to_a_tenant_is_counted(api: Api) -> None:
-    """Each operation that changes something counts once for its tenant, and reading never."""
+    """Each operation that changes something counts once for its tenant. Reads never count."""
     api.emulator.connectors.register("shop", lambda _: None)
     call = {"method": "GET", "target_url": "/"}
     for method, path, body in (
@@ -202,13 +202,13 @@ def test_what_was_done_to_a_tenant_is_counted(api: Api) -> None:
     ],
 )
 def test_a_bad_assertion_is_refused_by_name(call: Any, place: str) -> None:
-    """A mistyped expectation is no expectation that fails."""
+    """A mistyped expectation is an error, not a failed assertion."""
     with pytest.raises(ValueError, match=f"^{place}: "):
         call(Emulator())
 
 
 def test_the_operations_are_those_of_the_api() -> None:
-    """Every operation has a name, and every name an operation."""
+    """Every operation has a name, and every name belongs to an operation."""
     with served() as api:
         paths = api.http.get("/v2/openapi.json").json()["paths"]
     found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
@@ -216,7 +216,7 @@ def test_the_operations_are_those_of_the_api() -> None:
 
 
 def test_a_record_tells_which_operation_it_was(api: Api) -> None:
-    """Paths that begin alike are told apart, and what is none of the API has no operation."""
+    """Paths with a common prefix are distinguished, and other paths have no operation."""
     for path in ("latest", "default", "1"):
         api.http.get(f"/v2/integrations/1/releases/{path}")
     api.http.get("/v2/nothing")

@@ -33,7 +33,7 @@ def build(api: Api, query: str, body: Any) -> tuple[int, Any]:
 def test_every_known_form_starts_a_build_by_default(
     request_form: tuple[str, dict[str, Any]], mode: str | None, branch: str | None
 ) -> None:
-    """All known forms, and one with both names of the tag, get a 201 and lead to a release."""
+    """Every known form, and one with both names of the tag, returns a 201 and creates a release."""
     with served() as api:
         expected = {"integration_id": 1, "tag": "v2", "branch": branch, "mode": mode}
         assert build(api, *request_form) == (201, expected)
@@ -106,7 +106,7 @@ def test_a_service_of_one_form_names_the_fields_of_another(
     ],
 )
 def test_an_invalid_build_is_refused_with_a_message(query: str, body: Any, place: str) -> None:
-    """The 422 of builds has one message, which begins with the place of the error."""
+    """A build's 422 has a single message, which starts with the location of the error."""
     with served() as api:
         status, answer = build(api, query, body)
         assert (status, list(answer)) == (422, ["message"])
@@ -114,7 +114,7 @@ def test_an_invalid_build_is_refused_with_a_message(query: str, body: Any, place
 
 
 def test_a_number_that_json_cannot_hold_is_refused() -> None:
-    """A body with an infinite number gets a message too."""
+    """A body with an infinite number is also rejected with a message."""
     with served() as api:
         headers = {"content-type": "application/json"}
         answer = api.http.post(

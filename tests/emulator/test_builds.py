@@ -1,4 +1,4 @@
-"""Builds: when and how each becomes a release."""
+"""Builds: when and how they become releases."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def tags(api: Api, integration_id: int = 1) -> list[str | None]:
 
 
 def test_a_build_becomes_the_latest_release_when_it_finishes() -> None:
-    """The release has the build's tag and the schemas of the release before it."""
+    """The release has the build's tag and the schemas of the previous release."""
     with served() as api:
         api.emulator.add_integration(config_schema=LIMITS)
         build(api, "v9", 2)
@@ -51,7 +51,7 @@ def test_a_release_has_the_branch_of_its_build() -> None:
 
 
 def test_a_script_sets_the_time_of_a_tag() -> None:
-    """A tag follows its own script, all other tags follow the common one."""
+    """A tag follows its own script, and all other tags follow the common one."""
     with served() as api:
         api.emulator.builds.script(finishes_after=5)
         api.emulator.builds.script(tag="slow", finishes_after=60)
@@ -69,7 +69,7 @@ def test_a_script_sets_the_time_of_a_tag() -> None:
 
 
 def test_releases_have_the_dates_and_the_order_of_the_ends() -> None:
-    """Builds that finish while nobody asks have the dates at which they finished."""
+    """Releases have the dates at which their builds finished, even if nobody polled them."""
     with served() as api:
         epoch = api.clock.at(0)
         api.emulator.builds.script(tag="slow", finishes_after=60)
@@ -86,7 +86,7 @@ def test_releases_have_the_dates_and_the_order_of_the_ends() -> None:
 
 
 def test_a_failing_build_never_becomes_a_release() -> None:
-    """It is accepted, and is gone after its time."""
+    """The build is accepted, and is no longer pending after its time."""
     with served() as api:
         api.emulator.builds.script(tag="v2", finishes_after=5, fails=True)
         build(api, "v2")
@@ -98,7 +98,7 @@ def test_a_failing_build_never_becomes_a_release() -> None:
 
 
 def test_a_script_holds_for_later_builds_alone() -> None:
-    """A build that has started keeps the time that it began with."""
+    """A build that has started is not affected by a new script."""
     with served() as api:
         api.emulator.builds.script(finishes_after=5)
         build(api, "v1")
@@ -110,7 +110,7 @@ def test_a_script_holds_for_later_builds_alone() -> None:
 
 
 def test_scripts_can_be_removed() -> None:
-    """A tag without its script follows the common one; without that the default holds."""
+    """Without its own script, a tag follows the common one or, if there is none, the default."""
     builds = Emulator().builds
     builds.script(finishes_after=9)
     builds.script(tag="v1", fails=True)
@@ -123,7 +123,7 @@ def test_scripts_can_be_removed() -> None:
 
 
 def test_reset_removes_builds_scripts_and_the_accepted_form() -> None:
-    """After a reset any form is accepted, and nothing is being built."""
+    """After a reset, any form is accepted, and no builds are pending."""
     with served() as api:
         api.emulator.builds.accept("tag")
         api.emulator.builds.script(finishes_after=60)
@@ -136,7 +136,7 @@ def test_reset_removes_builds_scripts_and_the_accepted_form() -> None:
 
 
 def test_a_saved_state_has_the_builds_and_their_scripts() -> None:
-    """A build that was going on when the state was saved finishes in another emulator."""
+    """A build that was pending when the state was saved finishes in another emulator."""
     with served() as first, served() as second:
         first.emulator.builds.script(tag="slow", finishes_after=60)
         first.emulator.builds.script(tag="bad", finishes_after=60, fails=True)
@@ -164,7 +164,7 @@ def test_a_seed_can_have_scripts_of_builds() -> None:
 
 
 def test_a_saved_build_of_an_unknown_integration_is_refused() -> None:
-    """The error names the place of the build, and nothing has changed."""
+    """The error starts with the location of the build, and nothing is changed."""
     with served() as api:
         state = api.http.get("/_emulator/state").json()
         build(api, "v1")
@@ -187,7 +187,7 @@ def test_a_saved_build_of_an_unknown_integration_is_refused() -> None:
     ],
 )
 def test_an_invalid_script_is_refused(options: dict[str, Any], place: str) -> None:
-    """The error begins with the name of the argument, and the script stays as it was."""
+    """The error starts with the name of the argument, and the script is unchanged."""
     builds = Emulator().builds
     with pytest.raises(ValueError, match=f"^{place}: "):
         builds.script(**options)
@@ -195,7 +195,7 @@ def test_an_invalid_script_is_refused(options: dict[str, Any], place: str) -> No
 
 
 def test_an_unknown_form_is_refused() -> None:
-    """The error lists the forms that exist."""
+    """The error lists the valid forms."""
     builds = Emulator().builds
     with pytest.raises(ValueError, match=r"^form: must be one of any, build_tag, tag, not 'both'$"):
         builds.accept("both")  # type: ignore[arg-type]  # bad on purpose

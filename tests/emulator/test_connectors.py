@@ -39,7 +39,7 @@ class Instance:
 
 
 def test_a_handler_gets_what_was_sent() -> None:
-    """All fields of the body arrive, REST with its body, SOAP and XML with their data."""
+    """A handler receives all fields: `body` of a REST call, `data` of a SOAP or XML call."""
     seen: list[ConnectorRequest] = []
 
     def keep(request: ConnectorRequest) -> dict[str, int]:
@@ -67,7 +67,7 @@ def test_a_handler_gets_what_was_sent() -> None:
     ("handler", "data"), [(later, [URL]), (Instance(), "GET"), (lambda _: None, None)]
 )
 def test_a_handler_may_be_of_any_kind(handler: Any, data: object) -> None:
-    """Functions, coroutine functions and objects that return awaitables all answer."""
+    """Functions, coroutine functions and callable objects can all be handlers."""
     with served() as api:
         api.emulator.add_tenant()
         api.emulator.connectors.register("shop", handler)
@@ -75,7 +75,7 @@ def test_a_handler_may_be_of_any_kind(handler: Any, data: object) -> None:
 
 
 def test_a_handler_of_a_host_goes_first() -> None:
-    """The host of the URL, in any case, chooses; the others go to the general handler."""
+    """The host of the URL, in any case, selects the handler. Other hosts use the general one."""
     with served() as api:
         api.emulator.add_tenant()
         api.emulator.connectors.register("shop", lambda _: "general")
@@ -95,7 +95,7 @@ def return_failure(request: ConnectorRequest) -> UpstreamFailure:
 
 @pytest.mark.parametrize("handler", [raise_failure, return_failure])
 def test_an_upstream_s_failure_comes_as_text(handler: Any) -> None:
-    """The status is the upstream's, the detail a string of an object with its body."""
+    """The status is the upstream's, and the detail is a stringified object with its body."""
     with served() as api:
         api.emulator.add_tenant()
         api.emulator.connectors.register("shop", handler)
@@ -105,7 +105,7 @@ def test_an_upstream_s_failure_comes_as_text(handler: Any) -> None:
 
 
 def test_what_the_proxy_cannot_do_is_a_400() -> None:
-    """Unknown tenants, connectors and handlers, missing connections and fields say so."""
+    """Unknown tenants, connectors and handlers, and missing connections and fields are reported."""
     with served() as api:
         api.emulator.add_tenant(connected=["shop"])
         api.emulator.connectors.register("crm", lambda _: None)
@@ -126,7 +126,7 @@ def test_what_the_proxy_cannot_do_is_a_400() -> None:
 
 
 def test_a_broken_handler_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A test whose handler fails sees why."""
+    """If a handler fails, the reason is logged."""
     with served() as api:
         api.emulator.add_tenant()
         for handler in (lambda _: 1 / 0, lambda _: object()):
@@ -158,7 +158,7 @@ def test_a_bad_registration_is_refused_by_name() -> None:
 
 
 def test_a_function_that_tells_nothing_of_its_arguments_is_a_handler() -> None:
-    """Some functions that are written in C have no signature; they are taken as they are."""
+    """Some functions written in C have no signature. They are accepted without validation."""
     with served() as api:
         api.emulator.add_tenant()
         api.emulator.connectors.register("shop", str)
@@ -166,7 +166,7 @@ def test_a_function_that_tells_nothing_of_its_arguments_is_a_handler() -> None:
 
 
 def test_disconnecting_cuts_one_connector() -> None:
-    """The tenant shows it, and calls are refused from then on."""
+    """The tenant is shown as disconnected, and further calls are rejected."""
     with served() as api:
         api.emulator.add_tenant()
         api.emulator.connectors.register("shop", lambda _: None)
@@ -189,7 +189,7 @@ web = FastAPI()
 
 @web.api_route("/orders/{number}", methods=["GET", "PUT"])
 async def order(request: Request, number: int) -> dict[str, Any]:
-    """Tell what came, and for whom."""
+    """Return what was received, and for which tenant."""
     return {
         "number": number,
         "method": request.method,
@@ -213,7 +213,7 @@ def in_a_thread() -> int:
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """Answer as the path says: /status/content-type."""
+    """Respond as the path specifies: /status/content-type."""
     _, status, kind = scope["path"].split("/", 2)
     headers = [(b"content-type", kind.encode())]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
@@ -229,7 +229,7 @@ def with_app(api: Api, app: Any, host: str | None = None) -> None:
 
 
 def test_an_application_gets_what_was_sent() -> None:
-    """Method, address, query, headers and body arrive as the proxy would send them."""
+    """An application receives the method, URL, query, headers and body as the proxy sends them."""
     with served() as api:
         with_app(api, web)
         answer = call(
@@ -265,7 +265,7 @@ def test_an_application_gets_what_was_sent() -> None:
     [("soap", "text/xml; charset=utf-8"), ("xml", "application/xml; charset=utf-8")],
 )
 def test_an_application_gets_xml_as_it_is(kind: str, content_type: str) -> None:
-    """SOAP and XML calls carry their data unchanged, with a type unless one was given."""
+    """SOAP and XML calls send their data unchanged, with a content type unless one is specified."""
     with served() as api:
         with_app(api, web)
         shared: Any = {"method": "PUT", "target_url": "https://s.example/orders/1", "data": "<é/>"}
@@ -277,7 +277,7 @@ def test_an_application_gets_xml_as_it_is(kind: str, content_type: str) -> None:
 
 
 def test_an_application_s_answer_becomes_data() -> None:
-    """JSON of any kind is data, everything else one text, and broken JSON too."""
+    """JSON of any type becomes data. Anything else, even invalid JSON, becomes text."""
     with served() as api:
         with_app(api, bare)
         for kind in ("text/xml", "application/json"):
@@ -290,7 +290,7 @@ def test_an_application_s_answer_becomes_data() -> None:
 
 @pytest.mark.parametrize("status", [300, 302, 401, 404, 429, 500, 599])
 def test_an_application_s_failure_comes_as_text(status: int) -> None:
-    """The status is the application's, the detail a string of an object with its body."""
+    """The status is the application's, and the detail is a stringified object with its body."""
     with served() as api:
         with_app(api, bare)
         answer = call(api, target_url=f"https://s.example/{status}/text/plain")
@@ -299,7 +299,7 @@ def test_an_application_s_failure_comes_as_text(status: int) -> None:
 
 
 def test_an_application_may_serve_one_host() -> None:
-    """Hosts go to their own applications, the rest to the general handler."""
+    """A host with its own application uses it. All others use the general handler."""
     with served() as api:
         with_app(api, lambda _: "general")
         with_app(api, web, "Shop.example")
@@ -319,7 +319,7 @@ def test_an_application_may_serve_one_host() -> None:
     ],
 )
 def test_a_call_that_cannot_be_sent_is_a_400(body: dict[str, Any], word: str) -> None:
-    """What makes no HTTP request is the proxy's own refusal, and says what is wrong."""
+    """A call that is not a valid HTTP request is rejected by the proxy with the reason."""
     with served() as api:
         with_app(api, web)
         body = {"method": "GET", "target_url": URL, **body}
@@ -334,7 +334,7 @@ def test_a_call_that_cannot_be_sent_is_a_400(body: dict[str, Any], word: str) ->
 def test_a_broken_application_is_a_500_and_is_logged(
     *, is_silent: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An application that raises, or ends without an answer, says so as a handler does."""
+    """An application that raises or does not respond is reported like a failing handler."""
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         assert is_silent, "it broke"
@@ -349,7 +349,7 @@ def test_a_broken_application_is_a_500_and_is_logged(
 
 @pytest.mark.anyio
 async def test_the_client_tells_an_upstream_s_failure_from_pandium_s() -> None:
-    """Whatever fails behind the proxy is a `ConnectorError` with the other system's data."""
+    """A failure behind the proxy is a `ConnectorError` with the upstream system's data."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url) as client:
         api.add_tenant()
         api.connectors.register("shop", web)
@@ -387,7 +387,7 @@ print("stopped")
 
 
 def test_a_function_that_never_returns_holds_nothing_up() -> None:
-    """The emulator stops beside it, and the interpreter ends."""
+    """The emulator stops anyway, and the interpreter exits."""
     command = [sys.executable, "-W", "error", "-c", HANGING]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("stopped\n", "")
@@ -395,7 +395,7 @@ def test_a_function_that_never_returns_holds_nothing_up() -> None:
 
 @pytest.mark.parametrize("kind", ["coroutine", "application", "function"])
 def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None:
-    """`stop` returns where a call blocks a thread, and even where it blocks the event loop."""
+    """`stop` returns even if a call blocks a thread or the event loop."""
     begun, go_on = threading.Event(), threading.Event()
     app = FastAPI()
 

@@ -1,4 +1,4 @@
-"""Deliveries: each notification is sent once, beside the server, whatever the receiver does."""
+"""Deliveries: each notification is sent once in the background, whatever the receiver does."""
 
 import asyncio
 import json
@@ -118,7 +118,7 @@ NOT_HTTP = "ValueError: the response is not HTTP/1.1"
 def test_without_a_response_the_error_is_recorded(
     emulator: Emulator, receiver: Misbehaving, behavior: Behavior, error: str
 ) -> None:
-    """The error says what the receiver did, and nothing is sent again."""
+    """The error states what the receiver did, and the notification is not sent again."""
     receiver.play([behavior])
     delivery = deliver(emulator, f"{receiver.url}/?secret=s3", timeout=0.2)
     assert (delivery.status, delivery.is_delivered) == (None, False)
@@ -129,7 +129,7 @@ def test_without_a_response_the_error_is_recorded(
 
 
 def test_an_endless_line_is_an_error(emulator: Emulator, receiver: Misbehaving) -> None:
-    """A response whose first line does not end is not read without a limit."""
+    """A response with an endless first line is read only up to a limit."""
     receiver.play([servers.garbage(b"x" * 200_000)])
     error = deliver(emulator, receiver.url).error
     assert error is not None
@@ -137,7 +137,7 @@ def test_an_endless_line_is_an_error(emulator: Emulator, receiver: Misbehaving) 
 
 
 def test_a_refused_connection_is_an_error(emulator: Emulator) -> None:
-    """Nobody listens on the port of the URL."""
+    """If nothing listens on the port of the URL, the error is recorded."""
     with Misbehaving(is_listening=False) as receiver:
         error = deliver(emulator, receiver.url).error
     assert error is not None
@@ -145,7 +145,7 @@ def test_a_refused_connection_is_an_error(emulator: Emulator) -> None:
 
 
 def test_an_unknown_host_is_an_error(emulator: Emulator) -> None:
-    """The name of the host cannot be resolved."""
+    """If the name of the host cannot be resolved, the error is recorded."""
     error = deliver(emulator, "http://receiver.invalid/").error
     assert error is not None
     assert error.startswith("gaierror: ")
@@ -170,7 +170,7 @@ def test_a_failure_of_any_kind_ends_no_later_delivery(
 def test_https_needs_a_trusted_certificate(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An unknown certificate is an error; one that the environment trusts is accepted."""
+    """An unknown certificate is an error. One that the environment trusts is accepted."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -185,7 +185,7 @@ def test_https_needs_a_trusted_certificate(
 
 
 def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: Misbehaving) -> None:
-    """The API answers while the receiver has not, and the next notification waits."""
+    """While a receiver does not respond, the API does, and the next notification waits."""
     receiver.play([servers.stall_before_the_answer()])
     emulator.webhooks.send_to(receiver.url)
     with httpx.Client(base_url=emulator.url, headers={"x-api-key": "k"}) as http:
@@ -202,7 +202,7 @@ def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: M
 def test_notifications_are_sent_in_the_order_of_the_events(
     emulator: Emulator, receiver: Misbehaving
 ) -> None:
-    """However many there are, each is sent once, one after another."""
+    """Any number of notifications are sent once each, one after another."""
     emulator.webhooks.send_to(receiver.url)
     names = [emulator.add_tenant().name for _ in range(50)]
     emulator.webhooks.drain()
@@ -225,7 +225,7 @@ def test_events_of_several_threads_are_all_sent(emulator: Emulator, receiver: Mi
 
 
 def test_deliveries_can_be_removed(emulator: Emulator, receiver: Misbehaving) -> None:
-    """`clear` removes the deliveries; the URL stays."""
+    """`clear` removes the deliveries. The URL is kept."""
     deliver(emulator, receiver.url)
     emulator.webhooks.clear()
     assert emulator.webhooks.deliveries == []
@@ -233,7 +233,7 @@ def test_deliveries_can_be_removed(emulator: Emulator, receiver: Misbehaving) ->
 
 
 def test_stopping_sends_what_waits(receiver: Misbehaving) -> None:
-    """A receiver that answers gets all notifications of the past before the emulator stops."""
+    """A receiver that responds gets all pending notifications before the emulator stops."""
     with Emulator() as emulator:
         emulator.webhooks.send_to(receiver.url)
         for _ in range(5):
@@ -242,7 +242,7 @@ def test_stopping_sends_what_waits(receiver: Misbehaving) -> None:
 
 
 def test_stopping_ends_a_delivery_that_hangs(receiver: Misbehaving) -> None:
-    """What was not answered or not sent is recorded with the reason."""
+    """Notifications without a response, or not sent at all, are recorded with the reason."""
     receiver.play([servers.stall_before_the_answer()])
     with Emulator() as emulator:
         emulator.webhooks.send_to(receiver.url)
@@ -269,7 +269,7 @@ def test_events_before_the_start_are_sent_at_the_start(receiver: Misbehaving) ->
 
 
 def test_a_reset_forgets_what_waits(emulator: Emulator, receiver: Misbehaving) -> None:
-    """A notification that is being sent is not recorded, and those behind it are not sent."""
+    """A notification in progress is not recorded, and those after it are not sent."""
     may_answer = threading.Event()
 
     async def answer_later(wire: Wire) -> None:

@@ -24,7 +24,7 @@ with Emulator() as emulator:
 
 
 def test_the_control_api_is_imported_with_its_first_request() -> None:
-    """A program that uses the API alone does not pay for the control API's start."""
+    """A program that uses only the API does not wait for the control API to be built."""
     command = [sys.executable, "-c", PROGRAM]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     first, second = output.splitlines()

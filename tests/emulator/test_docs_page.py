@@ -73,7 +73,7 @@ def test_the_page_has_every_operation_model_and_field() -> None:
 
 
 def test_the_page_loads_nothing() -> None:
-    """Its one style is known by its hash, it has no script, and it links to the emulator alone."""
+    """Its only style is allowed by a hash. It has no script and links only to the emulator."""
     response, _ = read()
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     rules = response.headers["content-security-policy"].split("; ")
@@ -86,7 +86,7 @@ def test_the_page_loads_nothing() -> None:
 
 
 def test_the_page_is_only_read_and_not_recorded() -> None:
-    """GET and HEAD are allowed, and another site's name is refused."""
+    """GET and HEAD are allowed, and another site's name is rejected."""
     with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
         assert http.head(DOCS).status_code == 200
         assert http.post(DOCS).status_code == 405
@@ -112,7 +112,7 @@ def test_each_example_works_as_it_is_shown(command: str, tmp_path: Path) -> None
 
 
 def test_each_body_has_an_example() -> None:
-    """Where a request needs a body, the page shows a command that sends one."""
+    """If a request needs a body, the page shows a command that sends one."""
     response, document = read()
     bodies = [
         operation["operationId"]

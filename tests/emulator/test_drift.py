@@ -45,7 +45,7 @@ def test_changes_come_when_they_were_said_to(api: Api) -> None:
 
 
 def test_a_change_goes_on_until_it_is_removed(api: Api) -> None:
-    """`remove` ends one change, `clear` all of them, and what has changed remains."""
+    """`remove` ends one change and `clear` ends all. The effects of past changes remain."""
     drift = api.emulator.drift
     one = drift.before("tenants.list", drift.archive())
     drift.after(None, drift.archive())
@@ -125,7 +125,7 @@ def test_a_change_that_fails_names_its_place(
 
 
 def test_front_ids_that_run_out_are_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """If no id is available, the error is raised at once or when the change is made."""
+    """If no id is available, the error is raised immediately or when the change is made."""
     seed = {"integrations": [{}], "tenants": [{"id": 3}]}
     with served(seed) as api:
         drift = api.emulator.drift

@@ -1,4 +1,4 @@
-"""Other people's programs against the emulator: fuzzers, generated clients, curl, crowds."""
+"""Third-party programs that use the emulator: fuzzers, generated clients and curl."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Document = dict[str, Any]
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a child to its end, with no proxy between it and this machine."""
+    """Run a child process until it exits, without a proxy for the local machine."""
     return subprocess.run(
         command,
         cwd=cwd,
@@ -61,11 +61,11 @@ def nullable(schema: Document) -> Document:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-# What the vendor says in words, or leaves out, and a fuzzer has to read in the document itself.
+# Additions for what the vendor documents only in prose or omits, and a fuzzer has to know.
 
 
 def with_refusals(document: Document) -> None:
-    """Document 403: the vendor checks keys, and names no answer to a wrong one."""
+    """Document the 403. The vendor checks keys, but does not document this response."""
     schema = {"type": "object", "properties": {"detail": {"type": "string"}}}
     refusal = {"description": "Forbidden", "content": {"application/json": {"schema": schema}}}
     for methods in document["paths"].values():
@@ -74,7 +74,7 @@ def with_refusals(document: Document) -> None:
 
 
 def with_bounds(document: Document) -> None:
-    """Bound `limit`, `skip` and `sort_by` as their descriptions do."""
+    """Limit `limit`, `skip` and `sort_by` to the values in their descriptions."""
     bounds: Document = {
         "limit": {"type": "integer", "minimum": 1, "maximum": 500},
         "skip": {"type": "integer", "minimum": 0},
@@ -87,7 +87,7 @@ def with_bounds(document: Document) -> None:
 
 
 def with_rules_for_tenants(document: Document) -> None:
-    """State what the descriptions say of a name, a schedule, and a release beside a channel."""
+    """Add the descriptions' rules for names and schedules, and for a release and a channel."""
     schema = document["components"]["schemas"]["CreateTenant"]
     schema["properties"] |= {
         "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"},
@@ -102,7 +102,7 @@ def with_rules_for_tenants(document: Document) -> None:
 
 
 def with_what_exists(document: Document) -> None:
-    """Name what has to exist where no 404 is documented for what does not."""
+    """List the existing records where the document has no 404 for missing ones."""
     schemas = document["components"]["schemas"]
     schemas["CreateBuild"]["properties"]["integration_id"] = {"enum": [INTEGRATION]}
     schemas["CreateTenant"]["properties"] |= {
@@ -117,10 +117,10 @@ def with_what_exists(document: Document) -> None:
 
 def with_connections(document: Document) -> None:
     """
-    Let connector calls be for connected tenants, and have a method and an address.
+    Restrict connector calls to connected tenants, a method and a URL.
 
-    All else is the documented 400, which a fuzzer cannot know beforehand. The parameter gets a
-    name of its own, since no other operation tells of tenants that are connected.
+    The response to anything else is the documented 400, which a fuzzer cannot predict. The
+    parameter is renamed, because no other operation is restricted to connected tenants.
     """
     values = {"tenant_id": list(CONNECTED), "connector_name": ["crm"]}
     paths = document["paths"]
@@ -138,7 +138,7 @@ def with_connections(document: Document) -> None:
 
 
 def with_what_has_no_shape(document: Document) -> None:
-    """Add the change of a tenant, which the reference names without a schema."""
+    """Add the update of a tenant, which the reference lists without a schema."""
     methods = document["paths"]["/v2/tenants/{tenant_id}"]
     content = {"application/json": {"schema": {"type": "object"}}}
     methods["patch"] = {
@@ -154,7 +154,7 @@ def vendors_document() -> Document:
 
 
 def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
-    """Schemathesis finds nothing, with all of its checks, sent right and wrong, in any order."""
+    """Schemathesis finds no failures with all of its checks, for valid and invalid requests."""
     document = vendors_document()
     for adapt in (
         with_refusals,
@@ -248,7 +248,7 @@ print(tenant.id)
 
 
 def without_objects_as_defaults(node: Any) -> None:
-    """Take out each `"default": {}`, for which the generator would leave out the whole schema."""
+    """Remove each `"default": {}`, because of which the generator would omit the schema."""
     if isinstance(node, dict):
         if node.get("default") == {}:
             del node["default"]
@@ -259,7 +259,7 @@ def without_objects_as_defaults(node: Any) -> None:
 
 
 def test_a_client_that_is_generated_from_the_vendor_s_document_works(tmp_path: Path) -> None:
-    """openapi-python-client's lists, gets, creates, syncs and reads a status, both ways."""
+    """It lists, gets, creates and syncs, and reads a status, both sync and async."""
     document = vendors_document()
     without_objects_as_defaults(document)
     (tmp_path / "openapi.json").write_text(json.dumps(document))
@@ -315,7 +315,7 @@ print(answer.status)
 
 
 def http_client(method: str, url: str, body: str) -> subprocess.CompletedProcess[str]:
-    """Send a request by Python's own client in a child, which every machine has."""
+    """Send a request with Python's own client in a child process. Every machine has it."""
     return run(sys.executable, "-I", "-c", HTTP_CLIENT, method, url, KEY, body)
 
 
@@ -333,7 +333,7 @@ PROGRAMS = [http_client, *[curl] * (shutil.which("curl") is not None)]
 def test_a_program_in_another_process_works(
     program: Program,
 ) -> None:
-    """It lists, creates, syncs and reads a status over the socket, errors among them."""
+    """It lists, creates, syncs and reads a status over the socket, and receives errors."""
     with Emulator(SEED, api_key=KEY) as emulator:
         emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
 
@@ -359,7 +359,7 @@ def test_a_program_in_another_process_works(
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("fault", [Reset(), Truncate()])
 def test_a_program_in_another_process_meets_faults(program: Program, fault: Any) -> None:
-    """A broken connection is one for every client, and the next request goes well."""
+    """Every client detects a broken connection, and the next request succeeds."""
     with Emulator(SEED, api_key=KEY) as emulator:
         emulator.faults.add("tenants.list", fault, times=1)
         assert program("GET", f"{emulator.url}/v2/tenants", "").returncode != 0
@@ -373,7 +373,7 @@ PAGE = TENANTS // AT_ONCE
 
 @pytest.mark.anyio
 async def test_many_tenants_and_many_requests_at_once_lose_nothing() -> None:
-    """Of 10,000 tenants and 200 requests at once none fails, and order and state are kept."""
+    """With 10,000 tenants, 200 concurrent requests all succeed, and order and state are kept."""
     tenants = [{"id": 1 + number} for number in range(TENANTS)]
     pages: dict[int, list[int]] = {}
     triggers: dict[int, str] = {}
@@ -411,7 +411,7 @@ async def test_many_tenants_and_many_requests_at_once_lose_nothing() -> None:
 
 
 async def check_state(emulator: Emulator, triggers: dict[int, str], left: list[int]) -> None:
-    """Every sync, write and archiving has come to pass once, and nothing else."""
+    """Every sync, write and archival was executed exactly once, and nothing else changed."""
     numbers = range(AT_ONCE)
     assert len(triggers) == len(set(triggers.values())) == AT_ONCE // 4
     for tenant in triggers:

@@ -1,4 +1,4 @@
-"""Starting and stopping, the key, the record of requests."""
+"""Starting and stopping the server, the API key, and the request log."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ async def test_it_serves_on_every_event_loop() -> None:
 
 
 def test_stopping_does_not_wait_for_idle_connections() -> None:
-    """An open keep-alive connection holds nothing up, and state stays readable."""
+    """An open keep-alive connection does not delay stopping, and the state remains readable."""
     with Emulator() as api, httpx.Client(base_url=api.url) as http:
         http.get("/v2/openapi.json")
         api.add_tenant("left")
@@ -62,7 +62,7 @@ def test_stopping_does_not_wait_for_idle_connections() -> None:
 
 
 def test_stopping_closes_what_is_on_its_way_in() -> None:
-    """A client that connects in the very moment of the end leaves no socket open."""
+    """A client that connects at the moment of the shutdown leaves no socket open."""
     ports: list[int] = []
     opened = threading.Semaphore(0)
 
@@ -87,7 +87,7 @@ def test_stopping_closes_what_is_on_its_way_in() -> None:
 
 
 def test_it_can_be_started_again() -> None:
-    """A second start has another socket and the same state; a start while running is an error."""
+    """The state survives a restart, and starting a running emulator is an error."""
     api = Emulator()
     with pytest.raises(RuntimeError, match="not been started"):
         _ = api.url
@@ -100,7 +100,7 @@ def test_it_can_be_started_again() -> None:
 
 
 def test_a_port_in_use_is_a_clear_error() -> None:
-    """The error of a taken port names the port, and nothing is left behind."""
+    """The error for a port in use names the port, and nothing is left running."""
     with Emulator() as first, pytest.raises(OSError, match=f"port {first.port} of 127.0.0.1"):
         Emulator(port=first.port).start()
     assert not emulator_threads()
@@ -115,7 +115,7 @@ def test_a_chosen_port_is_kept() -> None:
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
-    """What ends the server's thread before it is ready reaches the caller."""
+    """An error that ends the server's thread before it is ready is raised to the caller."""
     closed = socket.socket()
     closed.close()
     with contextlib.closing(bind(0)) as left, ServerThread() as thread:
@@ -126,7 +126,7 @@ def test_a_server_that_cannot_start_says_why() -> None:
 
 
 def test_a_request_under_way_is_finished_before_the_end() -> None:
-    """A handler that is nearly done still answers; the connection closes then."""
+    """A handler that is almost done still responds before the connection is closed."""
     begun, go_on = threading.Event(), threading.Event()
 
     def handler(request: object) -> dict[str, int]:
@@ -185,7 +185,7 @@ def call(http: httpx.Client) -> httpx.Response:
 
 @pytest.mark.parametrize("key", [None, "", "wrong"])
 def test_only_the_right_key_is_let_in(key: str | None) -> None:
-    """A missing or wrong key is answered 403, on every path below /v2/."""
+    """The response to a missing or wrong key is a 403, on every path below /v2/."""
     with Emulator(api_key="right") as api, httpx.Client(base_url=api.url) as http:
         headers = {} if key is None else {"x-api-key": key}
         for path in ("/v2/tenants", "/v2/nothing"):
@@ -195,14 +195,14 @@ def test_only_the_right_key_is_let_in(key: str | None) -> None:
 
 
 def test_without_a_key_of_its_own_any_key_is_right() -> None:
-    """No key at all is still wrong."""
+    """A missing key is still rejected."""
     with Emulator() as api, httpx.Client(base_url=api.url) as http:
         assert http.get("/v2/tenants", headers={"x-api-key": "any"}).status_code == 200
         assert http.get("/v2/tenants").status_code == 403
 
 
 def test_unknown_paths_and_methods_are_answered_by_the_framework() -> None:
-    """404 and 405 have FastAPI's own bodies."""
+    """A 404 and a 405 have FastAPI's own bodies."""
     with served() as api:
         answer = api.http.get("/v2/nothing")
         assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
@@ -213,7 +213,7 @@ def test_unknown_paths_and_methods_are_answered_by_the_framework() -> None:
 
 
 def test_a_body_in_no_encoding_is_refused_as_any_other() -> None:
-    """Bytes that are no text get the 422 of the operation, in either of its forms."""
+    """The response to bytes that are not text is the operation's 422, in either format."""
     with served() as api:
         headers = {"content-type": "application/json"}
         for path, key in (("tenants", "detail"), ("sourcecontrol/build?mode=init", "message")):
@@ -222,7 +222,7 @@ def test_a_body_in_no_encoding_is_refused_as_any_other() -> None:
 
 
 def test_requests_are_recorded_without_secrets() -> None:
-    """A record has what was sent, the route and the status, and no key."""
+    """A record contains the request, the route and the status, but not the key."""
     with served(api_key="k") as api:
         api.http.post("/v2/tenants?a=1", json={"name": "n", "integration_id": 1})
         api.http.get("/v2/nothing")
@@ -245,7 +245,7 @@ def test_requests_are_recorded_without_secrets() -> None:
 
 
 def test_the_record_is_bounded() -> None:
-    """Old requests make room, long bodies are cut, the numbers go on."""
+    """Old requests are dropped and long bodies are truncated. The counts include all requests."""
     request_log = RequestLog(kept=2)
     for number in range(3):
         request_log.add(Request("GET", f"/{number}", "", {}, 200, b"", "*"))
@@ -257,7 +257,7 @@ def test_the_record_is_bounded() -> None:
 
 
 def test_hundreds_of_clients_at_once_lose_nothing() -> None:
-    """Records that are added while others are read are all there in the end."""
+    """Tenants that are added while others are listed are all present in the end."""
     with served() as api:
 
         def add() -> None:
@@ -274,7 +274,7 @@ def test_hundreds_of_clients_at_once_lose_nothing() -> None:
 
 
 def test_a_failure_has_a_status_of_failures() -> None:
-    """An upstream's failure with a status of success is refused."""
+    """An upstream failure with a success status is rejected."""
     with pytest.raises(ValueError, match="status"):
         UpstreamFailure(200)
 

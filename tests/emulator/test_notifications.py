@@ -52,7 +52,7 @@ def common(event_type: str, seconds: int = 0) -> dict[str, Any]:
 
 
 def test_a_new_integration_is_notified(receiver: Misbehaving) -> None:
-    """Adding an integration sends its id and name; its release sends nothing."""
+    """Adding an integration sends its id and name. Adding its release sends nothing."""
     with notified(receiver) as api:
         api.emulator.add_integration("orders")
         expected = {"integration_id": 2, "integration_name": "orders"}
@@ -60,7 +60,7 @@ def test_a_new_integration_is_notified(receiver: Misbehaving) -> None:
 
 
 def test_a_new_tenant_is_notified(receiver: Misbehaving) -> None:
-    """Creating a tenant, by the API or by the test, sends its and its integration's names."""
+    """Creating a tenant, through the API or in the test, sends its name and its integration's."""
     with notified(receiver) as api:
         api.http.post("/v2/tenants", json={"name": "acme", "integration_id": 1})
         api.emulator.add_tenant("umbrella")
@@ -81,7 +81,7 @@ ARCHIVALS: dict[str, Callable[[Api], object]] = {
 def test_an_archived_tenant_is_notified_once(
     receiver: Misbehaving, archive: Callable[[Api], object]
 ) -> None:
-    """However a tenant is archived, one notification is sent, and none if it was archived."""
+    """Archiving a tenant by any means sends one notification, or none if it was archived before."""
     with notified(receiver, {"integrations": [{}], "tenants": [{"name": "acme"}]}) as api:
         archive(api)
         archive(api)
@@ -140,7 +140,7 @@ def test_a_run_that_succeeds_is_not_notified(receiver: Misbehaving) -> None:
 
 
 def test_a_killed_and_a_scheduled_run_are_notified(receiver: Misbehaving) -> None:
-    """A run that takes too long has failed, whoever asked for it."""
+    """A run that takes too long has failed, whatever triggered it."""
     seed = {"integrations": [{}], "tenants": [{"user_schedule": "*/30 * * * *"}]}
     with notified(receiver, seed) as api:
         api.emulator.runs.script(phases=[("Running", math.inf)])
@@ -153,7 +153,7 @@ def test_a_killed_and_a_scheduled_run_are_notified(receiver: Misbehaving) -> Non
 
 
 def test_a_failed_run_is_noticed_without_any_request(receiver: Misbehaving) -> None:
-    """On a clock that goes by itself, nobody has to ask for the run."""
+    """With a real-time clock, the failure is detected even if nobody polls the run."""
     with Emulator() as emulator:
         tenant = emulator.add_tenant()
         emulator.runs.script(appears_after=0, phases=[("Running", 0.05), ("Failed", 0)])
@@ -165,7 +165,7 @@ def test_a_failed_run_is_noticed_without_any_request(receiver: Misbehaving) -> N
 
 @pytest.mark.anyio
 async def test_a_failed_run_is_noticed_on_a_manual_clock(receiver: Misbehaving) -> None:
-    """After the clock was advanced, the notification has the date of the end."""
+    """After the clock was advanced, the notification has the date at which the run ended."""
     clock = ManualClock()
     with Emulator(clock=clock) as emulator:
         tenant = emulator.add_tenant()
@@ -180,7 +180,7 @@ async def test_a_failed_run_is_noticed_on_a_manual_clock(receiver: Misbehaving) 
 
 @pytest.mark.anyio
 async def test_a_receiver_may_run_in_the_test_s_event_loop() -> None:
-    """Waiting for the deliveries in a thread leaves the loop free to answer."""
+    """While a thread waits for the deliveries, the event loop can respond."""
     with Emulator() as emulator:
         async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
             port = listener.extra(anyio.abc.SocketAttribute.local_port)
@@ -200,7 +200,7 @@ async def test_a_receiver_may_run_in_the_test_s_event_loop() -> None:
 
 
 def test_each_event_can_be_switched_on_by_itself(receiver: Misbehaving) -> None:
-    """Only the given types are sent."""
+    """Only the selected types are sent."""
     with notified(receiver, events=["tenant_archived", "new_integration_created"]) as api:
         assert api.emulator.webhooks.events == ["new_integration_created", "tenant_archived"]
         api.emulator.runs.script(appears_after=0, phases=FAILING)
@@ -214,7 +214,7 @@ def test_each_event_can_be_switched_on_by_itself(receiver: Misbehaving) -> None:
 
 
 def test_nothing_is_sent_without_a_url(receiver: Misbehaving) -> None:
-    """Before the URL is set and after it is removed, events pass unnoticed."""
+    """Before the URL is set and after it is removed, no notifications are sent."""
     with served() as api:
         webhooks = api.emulator.webhooks
         assert (webhooks.url, webhooks.events) == (None, [])
@@ -237,7 +237,7 @@ def test_another_url_gets_later_events_alone(receiver: Misbehaving) -> None:
 
 
 def test_loading_sends_nothing_and_removes_the_url(receiver: Misbehaving) -> None:
-    """Records of a seed or a state are not new; a reset restores everything, the URL too."""
+    """Records of a seed or a saved state send nothing. A reset also removes the URL."""
     with notified(receiver) as api:
         api.emulator.runs.script(appears_after=0, phases=FAILING)
         api.emulator.add_tenant()
@@ -256,7 +256,7 @@ def test_loading_sends_nothing_and_removes_the_url(receiver: Misbehaving) -> Non
 
 
 def test_the_secret_in_the_query_is_sent_and_never_shown(receiver: Misbehaving) -> None:
-    """The receiver gets the whole URL; `url`, reprs and errors do not have the query."""
+    """The receiver gets the complete URL. `url`, reprs and errors omit the query."""
     with notified(receiver) as api:
         api.emulator.add_tenant()
         api.emulator.webhooks.drain()
@@ -286,7 +286,7 @@ def test_the_secret_in_the_query_is_sent_and_never_shown(receiver: Misbehaving) 
     ],
 )
 def test_a_url_that_cannot_be_sent_is_refused(url: Any) -> None:
-    """The error names the argument, and the URL stays as it was."""
+    """The error names the argument, and the URL is unchanged."""
     webhooks = Emulator().webhooks
     webhooks.send_to("http://localhost:1/")
     with pytest.raises(ValueError, match=r"^url: must ") as caught:
@@ -313,7 +313,7 @@ def test_an_invalid_option_is_refused(options: dict[str, Any], message: str) -> 
 
 
 def test_one_type_can_be_given_as_a_string(receiver: Misbehaving) -> None:
-    """A single type needs no list."""
+    """A single type can be passed without a list."""
     with notified(receiver, events="tenant_archived") as api:
         api.emulator.add_tenant()
         assert types(api, receiver) == []

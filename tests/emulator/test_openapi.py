@@ -20,7 +20,7 @@ IGNORED = {"title", "description", "examples", "summary"}
 
 
 def resolve(node: Any, document: Document, *, is_name_map: bool = False) -> Any:
-    """Replace references by what they refer to, drop prose, and sort the required fields."""
+    """Replace references with their targets, drop prose, and sort the required fields."""
     if isinstance(node, list):
         return [resolve(item, document) for item in node]
     if not isinstance(node, dict):

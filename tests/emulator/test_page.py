@@ -237,7 +237,7 @@ def test_a_run_s_triggers_and_log_are_one_click_away(shown: Shown) -> None:
 
 @pytest.mark.browser
 def test_archived_tenants_are_counted_apart(shown: Shown) -> None:
-    """The number of tenants counts active ones, and archived ones are shown beside it."""
+    """The number of tenants counts active ones, and archived ones are shown next to it."""
     active = sum(not tenant.archived for tenant in shown.emulator.tenants)
     archived = len(shown.emulator.tenants) - active
     shown.has("numbers", f"+ {archived} archived\n{active}")

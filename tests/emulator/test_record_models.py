@@ -1,4 +1,4 @@
-"""The records: one model for each, from which every other form follows."""
+"""The records: one model for each, from which all other representations are derived."""
 
 import inspect
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_the_control_api_describes_the_fields(section: str) -> None:
 
 
 def test_a_given_record_is_added_as_it_is(section: str) -> None:
-    """A record that is complete keeps each of its fields in another emulator."""
+    """A complete record keeps all of its fields in another emulator."""
     source, target = Emulator("demo"), Emulator({})
     for integration in source.integrations:
         target.add_integration(**dict(integration) | {"releases": 0})
@@ -86,7 +86,7 @@ def test_a_given_record_is_added_as_it_is(section: str) -> None:
 
 
 def test_a_record_cannot_be_changed(section: str) -> None:
-    """A record that a test has got from an emulator stays what it was."""
+    """A record that an emulator has returned does not change later."""
     record = ADD[section](Emulator())()
     with pytest.raises(ValidationError, match="frozen"):
         record.name = "other"
@@ -127,7 +127,7 @@ def test_a_message_lists_the_first_mistakes(count: int, end: str) -> None:
 
 
 def test_all_mistakes_in_a_record_are_named() -> None:
-    """Each mistake has its place, in Python and over HTTP."""
+    """Each error has a location, in Python and over HTTP."""
     wrong = {"name": "No", "paused": "yes", "user_schedule": "often", "connected": "crm"}
     with controlled() as control:
         add: Any = control.emulator.add_tenant

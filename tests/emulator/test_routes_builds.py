@@ -18,7 +18,7 @@ DEFAULT = {"tag": None, "finishes_after": 0.1, "fails": False}
 
 
 def test_one_form_can_be_accepted_alone(control: Control) -> None:
-    """The other form is refused from then on."""
+    """The other form is rejected from then on."""
     assert control("PUT", "/builds/accept", json={"form": "build_tag"})["accept"] == "build_tag"
     assert control.api("POST", "/sourcecontrol/build", json=BUILD).status_code == 422
     control("PUT", "/builds/accept", json={"form": "any"})
@@ -42,7 +42,7 @@ def test_scripts_and_pending_builds_are_shown(control: Control) -> None:
 
 
 def test_a_script_is_removed_by_its_tag(control: Control) -> None:
-    """Without a tag, the script of all other tags is back at its default."""
+    """Without a tag, the script for all other tags is reset to the default."""
     for tag in (None, "v1"):
         control("PUT", "/builds/scripts", json={"tag": tag, "finishes_after": 9})
     changed = {"tag": None, "finishes_after": 9, "fails": False}
@@ -51,7 +51,7 @@ def test_a_script_is_removed_by_its_tag(control: Control) -> None:
 
 
 def test_what_is_invalid_is_refused_by_its_place(control: Control) -> None:
-    """The errors name the field, and nothing has changed."""
+    """The errors name the field, and nothing is changed."""
     before = control("GET", "/builds")
     assert control.refused("PUT", "/builds/accept", json={"form": "both"}) == ["form"]
     for script, place in (({"finishes_after": -1}, "finishes_after"), ({"other": 1}, "other")):

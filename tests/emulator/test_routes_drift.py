@@ -76,7 +76,7 @@ def test_archiving_at_random_is_repeatable(control: Control) -> None:
 
 
 def test_changes_are_shown_and_removed(control: Control) -> None:
-    """One by its id, or all of them; what they have changed remains."""
+    """One change is removed by its id, or all of them. Their effects remain."""
     first = add(control, {"type": "archive"}, timing="after")
     second = add(control, {"type": "archive"}, timing="before")
     assert {one["id"] for one in control("GET", "/drift")} == {first["id"], second["id"]}
@@ -91,7 +91,7 @@ def test_changes_are_shown_and_removed(control: Control) -> None:
 
 
 def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> None:
-    """A function cannot be shown as JSON, so its name is."""
+    """A function cannot be represented as JSON, so its name is shown instead."""
     control.emulator.drift.before("tenants.list", print)
     [shown] = control("GET", "/drift")
     assert shown["change"] == {"type": "function", "name": "print"}
@@ -150,7 +150,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
 def test_a_bad_change_is_refused_and_changes_nothing(
     control: Control, body: dict[str, Any], errors: dict[str, str]
 ) -> None:
-    """Each error names the place and what is wrong; no tenant is added on trial."""
+    """Each error states the location and the problem, and no tenant is added on trial."""
     found = control("POST", "/drift", 422, json=body)["errors"]
     assert [one["place"] for one in found] == list(errors)
     assert all(

@@ -62,7 +62,7 @@ def test_a_fault_is_added_shown_and_removed(control: Control) -> None:
 
 
 def test_requests_are_selected_as_in_python(control: Control) -> None:
-    """By operation or by method and path, by tenant, by the number of the request and at random."""
+    """A rule selects requests by operation or route, by tenant, by number, and at random."""
     status = {"type": "status", "status": 503}
     place = "GET /v2/tenants/{tenant_id}/metadata"
     selection = {"operation": place, "tenant": 2, "after": 1, "every": 2, "times": 2}
@@ -83,7 +83,7 @@ def test_requests_are_selected_as_in_python(control: Control) -> None:
 
 @pytest.mark.parametrize("after_work", [False, True])
 def test_a_lost_response_shows_in_the_effects(control: Control, *, after_work: bool) -> None:
-    """A connection can be reset before the work or after it, and the effects tell which it was."""
+    """A reset occurs before or after the request is executed, and the effects show which."""
     add(control, {"type": "reset", "after_work": after_work}, operation="tenants.sync")
     with pytest.raises(httpx.TransportError):
         control.api("POST", "/tenants/2/sync?mode=normal")
@@ -145,7 +145,7 @@ def test_a_rate_limit_and_a_proxy_have_their_own_responses(control: Control) -> 
 
 
 def test_an_outage_ends_by_the_clock_or_on_request(control: Control) -> None:
-    """It comes before all faults, resets connections by default, and is removed as a fault is."""
+    """An outage precedes all faults, resets connections by default, and is removed like a fault."""
     add(control, {"type": "status", "status": 500})
     outage = control("POST", "/outages", 201, json={"seconds": 60})
     assert outage["fault"] == {"type": "reset", "after_work": False}
@@ -163,7 +163,7 @@ def test_an_outage_ends_by_the_clock_or_on_request(control: Control) -> None:
 
 
 def test_faults_of_a_test_in_python_are_shown_too(control: Control) -> None:
-    """Whoever added a fault, everybody sees and removes it; a reset removes all of them."""
+    """Faults added in Python or over HTTP can be listed and removed. A reset removes all."""
     faults = control.emulator.faults
     added = [faults.add("tenants.list", fault) for fault in (Latency(0.0), RateLimit(3), Reset())]
     faults.add(None, Status(503, body=b"\xff")).remove()
@@ -185,7 +185,7 @@ def test_an_outage_that_ends_after_the_last_date_is_shown_without_an_end(control
 
 
 def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
-    """A body that a test in Python has given may be any bytes."""
+    """A body that is set in Python may consist of any bytes."""
     control.emulator.faults.add(None, Status(503, body=b"\xff"))
     [shown] = control("GET", "/faults")
     assert base64.b64decode(shown["fault"]["body_base64"]) == b"\xff"
@@ -258,7 +258,7 @@ def test_bytes_that_are_not_text_are_shown_in_base_64(control: Control) -> None:
 def test_a_bad_fault_is_refused_and_changes_nothing(
     control: Control, path: str, body: dict[str, Any], errors: dict[str, str]
 ) -> None:
-    """Each error names the place and what is wrong, and requests proceed as before."""
+    """Each error states the location and the problem, and requests are not affected."""
     content = str(body).replace("'", '"').replace("True", "true").replace("inf", "1e999")
     headers = {"content-type": "application/json"}
     response = control.http.post(f"/_emulator{path}", content=content, headers=headers)
@@ -271,7 +271,7 @@ def test_a_bad_fault_is_refused_and_changes_nothing(
 
 
 def test_effects_are_filtered_and_cleared(control: Control) -> None:
-    """By operation and tenant; they are cleared with the requests."""
+    """Effects are counted by operation and tenant, and cleared with the requests."""
     for tenant in (1, 2, 2):
         control.api("POST", f"/tenants/{tenant}/sync?mode=normal")
     control.api("PATCH", "/tenants/2/metadata", json={"a": 1})

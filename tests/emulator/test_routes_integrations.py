@@ -27,7 +27,7 @@ def test_without_a_seed_there_is_one_integration_and_no_tenant() -> None:
 
 
 def test_integrations_are_listed_in_parts() -> None:
-    """`archived`, `sort_by`, `skip` and `limit` hold for integrations too."""
+    """`archived`, `sort_by`, `skip` and `limit` also apply to integrations."""
     with served() as api:
         for name in ("b", "c", "a"):
             api.emulator.add_integration(name, archived=name == "c")
@@ -54,7 +54,7 @@ def test_integrations_are_listed_in_parts() -> None:
     ],
 )
 def test_what_does_not_exist_is_answered_with_a_message(path: str) -> None:
-    """Unknown integrations and releases, also those of others, are 404 with a message."""
+    """Unknown integrations, and releases that belong to others, are a 404 with a message."""
     with served() as api:
         api.emulator.add_integration()
         api.emulator.add_integration(releases=0)
@@ -62,7 +62,7 @@ def test_what_does_not_exist_is_answered_with_a_message(path: str) -> None:
 
 
 def test_default_and_latest_are_different_releases() -> None:
-    """A later release is the latest; it is the default one only if it is said to be."""
+    """A new release is the latest one. It is the default only if it is marked as such."""
     with served() as api:
         second = api.emulator.add_release(1, name="two", tag="v2")
         assert api.json("/integrations/1/releases/latest")["id"] == second.id
@@ -87,7 +87,7 @@ def test_default_and_latest_are_different_releases() -> None:
     ],
 )
 def test_a_bad_integration_is_refused_by_name(arguments: dict[str, Any], place: str) -> None:
-    """The error of a bad argument begins with the argument's name."""
+    """The error for an invalid argument starts with the argument's name."""
     with pytest.raises(ValueError, match=f"^{place}"):
         Emulator().add_integration(**arguments)
 
@@ -102,10 +102,12 @@ REFERENCES = [
 
 @pytest.mark.parametrize("schema", REFERENCES)
 def test_a_schema_may_refer_to_itself_alone(schema: dict[str, Any]) -> None:
-    """A reference that leads out of the schema, or nowhere in it, is refused by its text."""
+    """A reference to another document, or to a missing location, is rejected by name."""
     add_integration: Any = Emulator().add_integration
     for place in ("config_schema", "metadata_schema"):
-        with pytest.raises(ValueError, match=f"^{place}: refers to '.*', which is not in it"):
+        with pytest.raises(
+            ValueError, match=f"^{place}: refers to '.*', which is not in the schema"
+        ):
             add_integration(**{place: schema})
     inner = {"$defs": {"n": {"type": "integer"}}, "properties": {"batch": {"$ref": "#/$defs/n"}}}
     api = Emulator()
@@ -116,7 +118,7 @@ def test_a_schema_may_refer_to_itself_alone(schema: dict[str, Any]) -> None:
 
 
 def test_no_schema_makes_the_emulator_fetch_anything() -> None:
-    """A reference to an address is never followed, however it is come by."""
+    """A reference to a URL is never fetched, wherever it occurs."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         server.setblocking(False)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
@@ -135,7 +137,7 @@ def test_no_schema_makes_the_emulator_fetch_anything() -> None:
 
 
 def test_a_bad_release_is_refused_by_name() -> None:
-    """A release needs an integration that exists and schemas that are schemas."""
+    """A release requires an existing integration and valid schemas."""
     api = Emulator()
     with pytest.raises(ValueError, match=r"^integration_id"):
         api.add_release(9)
@@ -144,7 +146,7 @@ def test_a_bad_release_is_refused_by_name() -> None:
 
 
 def test_a_connector_may_be_global() -> None:
-    """A connector is a name, or a name and whether it is global."""
+    """A connector is described by its name, or by its name and whether it is global."""
     with served() as api:
         api.emulator.add_integration(connectors=["crm", Connector(name="mail", is_global=True)])
         shown = api.json("/integrations/2")["connectors"]

@@ -4,7 +4,7 @@ from support.control import controlled
 
 
 def test_a_run_is_shown_before_it_appears_and_after() -> None:
-    """The triggers are shown at once, and the log as far as the run has come."""
+    """The triggers are shown immediately, and the log up to the current phase."""
     with controlled({"integrations": [{}], "tenants": [{"name": "acme"}]}) as control:
         control(
             "PUT", "/scripts", json={"appears_after": 5, "phases": [["Running", 5], ["Done", 0]]}

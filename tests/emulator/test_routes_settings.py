@@ -20,7 +20,7 @@ DEFAULT = {"page_limit": None, "schedule_delay": {"within": 0.0, "seed": 0}}
 
 
 def test_the_page_limit_can_be_changed_and_removed(control: Control) -> None:
-    """A listing has pages of the limit, until it is null."""
+    """Pages have at most `page_limit` records until it is set to null."""
     assert control("GET", "/settings") == DEFAULT
     assert control("PATCH", "/settings", json={"page_limit": 2}) == {**DEFAULT, "page_limit": 2}
     assert len(control.api("GET", "/tenants").json()) == 2
@@ -31,7 +31,7 @@ def test_the_page_limit_can_be_changed_and_removed(control: Control) -> None:
 
 
 def test_schedules_can_be_randomized(control: Control) -> None:
-    """Runs start some seconds after the minute; another change leaves the delay alone."""
+    """Runs start some seconds after the minute. Other settings do not affect the delay."""
     delay = {"within": 30, "seed": 7}
     assert control("PATCH", "/settings", json={"schedule_delay": delay})["schedule_delay"] == delay
     assert control("PATCH", "/settings", json={"page_limit": 5})["schedule_delay"] == delay
@@ -53,7 +53,7 @@ def test_schedules_can_be_randomized(control: Control) -> None:
 def test_an_invalid_setting_is_refused_by_its_place(
     control: Control, change: dict[str, Any], place: str
 ) -> None:
-    """The errors name the field, and nothing has changed."""
+    """The errors name the field, and nothing is changed."""
     assert control.refused("PATCH", "/settings", json={"page_limit": 2, **change}) == [place]
     assert control("GET", "/settings") == DEFAULT
 

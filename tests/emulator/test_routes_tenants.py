@@ -1,4 +1,4 @@
-"""Listings, creating, changing and archiving tenants, metadata."""
+"""Listing, creating, updating and archiving tenants, and their metadata."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ def ids(api: Api, **query: Any) -> list[int]:
 
 
 def test_a_listing_is_cut_by_skip_and_limit() -> None:
-    """Pages of any size, one after another, are the whole in the order of the ids."""
+    """Consecutive pages of any size contain all tenants in the order of their ids."""
     with served() as api:
         for _ in range(205):
             api.emulator.add_tenant()
@@ -47,7 +47,7 @@ def test_bad_parameters_are_refused_in_fastapi_s_shape(query: str, place: str) -
 
 
 def test_filters_narrow_a_listing() -> None:
-    """`archived` shows the archived ones only; 0 and "" filter nothing."""
+    """`archived` selects only archived tenants. Filters of 0 and "" match all tenants."""
     with served() as api:
         api.emulator.add_integration()
         api.emulator.add_tenant(user_name="u")
@@ -62,7 +62,7 @@ def test_filters_narrow_a_listing() -> None:
 
 
 def test_sorting_is_stable() -> None:
-    """Ties stay in the order of the ids in either direction; no value comes last."""
+    """Ties are ordered by id in either direction. Tenants without a value come last."""
     with served() as api:
         for paused, schedule in ((True, None), (False, "1 * * * *"), (True, "0 * * * *")):
             api.emulator.add_tenant(paused=paused, user_schedule=schedule)
@@ -74,7 +74,7 @@ def test_sorting_is_stable() -> None:
 
 
 def test_a_listing_shows_every_change() -> None:
-    """What was listed before is listed as it is now."""
+    """A listing always shows the current state of each tenant."""
     with served() as api:
         for number in range(70):
             api.emulator.add_tenant(user_name=f"u{number}")
@@ -89,7 +89,7 @@ def test_a_listing_shows_every_change() -> None:
 
 
 def test_a_created_tenant_is_paused_and_unconnected() -> None:
-    """Creation gives the record with the integration's defaults and its schedule."""
+    """The response is the record with the integration's defaults and schedule."""
     with served() as api:
         api.emulator.add_integration(schedule="0 4 * * *")
         body = {"name": "acme-1", "integration_id": 2, "configs": {"a": 1}}
@@ -149,7 +149,7 @@ def test_a_created_tenant_is_paused_and_unconnected() -> None:
     ],
 )
 def test_a_bad_tenant_is_refused_at_its_field(field: str, value: object) -> None:
-    """Creating and changing name the field that breaks a rule, and change nothing."""
+    """The error for an invalid tenant or update names the field, and nothing is changed."""
     with served() as api:
         api.emulator.add_integration()
         api.emulator.add_release(1, config_schema=LIMITS, default=True)
@@ -177,14 +177,14 @@ def test_a_bad_tenant_is_refused_at_its_field(field: str, value: object) -> None
     ],
 )
 def test_good_schedules_are_taken(schedule: str) -> None:
-    """Lists, ranges, steps and English names are part of cron's five fields."""
+    """The five fields of a cron expression accept lists, ranges, steps and English names."""
     with served() as api:
         body = {"name": "acme", "integration_id": 1, "user_schedule": schedule}
         assert api.http.post("/v2/tenants", json=body).json()["schedule"] == schedule
 
 
 def test_a_release_and_a_channel_exclude_each_other() -> None:
-    """Giving both is refused at the release; giving one replaces the other."""
+    """Specifying both is an error of the release. Specifying one replaces the other."""
     with served() as api:
         both = {"integration_release_id": 1, "integration_release_channel": "Latest"}
         body = {"name": "acme", "integration_id": 1, **both}
@@ -203,7 +203,7 @@ def test_a_release_and_a_channel_exclude_each_other() -> None:
 
 
 def test_the_release_of_a_tenant_follows_its_choice() -> None:
-    """A pinned release, the latest one, or the integration's default one."""
+    """A tenant runs a pinned release, the latest one, or the integration's default."""
     with served() as api:
         api.emulator.add_release(1)
         for choice in ({RELEASE: 1}, {CHANNEL: "Latest"}, {}):
@@ -217,7 +217,7 @@ def test_the_release_of_a_tenant_follows_its_choice() -> None:
 
 
 def test_a_change_changes_what_is_given() -> None:
-    """A partial object changes its fields and the date; an empty one changes no field."""
+    """An update changes only its fields and the date. An empty one changes no field."""
     with served() as api:
         before = api.emulator.add_tenant("acme", paused=True, configs={"a": 1})
         api.clock.advance(10)
@@ -234,7 +234,7 @@ def test_a_change_changes_what_is_given() -> None:
 
 
 def test_deleting_archives() -> None:
-    """The tenant moves to the archived ones; doing it twice does no harm."""
+    """A deleted tenant is listed as archived. Deleting it again has no effect."""
     with served() as api:
         api.emulator.add_tenant()
         for _ in range(2):
@@ -245,7 +245,7 @@ def test_deleting_archives() -> None:
 
 
 def test_metadata_is_merged_at_the_top() -> None:
-    """A key replaces its value whole; keys that are not sent stay; dates follow."""
+    """Each key replaces its entire value, other keys are kept, and the dates are updated."""
     with served() as api:
         api.emulator.add_tenant()
         empty = {"tenant_id": 1, "data": {}, "created_date": None, "modified_date": None}
@@ -262,7 +262,7 @@ def test_metadata_is_merged_at_the_top() -> None:
 
 
 def test_metadata_that_does_not_fit_is_refused_whole() -> None:
-    """The release's schema decides; the location leads to the value."""
+    """Metadata must match the release's schema. The error has the location of the value."""
     schema = {"properties": {"a": {"properties": {"n": {"type": "integer"}}}}}
     with served() as api:
         api.emulator.add_integration(metadata_schema=schema)
@@ -275,7 +275,7 @@ def test_metadata_that_does_not_fit_is_refused_whole() -> None:
 
 
 def test_any_json_comes_back() -> None:
-    """Numbers beyond 64 bits and lone surrogates are no reason to fail."""
+    """Numbers of more than 64 bits and lone surrogates are returned unchanged."""
     with served() as api:
         api.emulator.add_tenant()
         for text in ('{"a": 123456789012345678901234567890}', '{"a": "\\ud800"}'):
@@ -306,7 +306,7 @@ def test_any_json_comes_back() -> None:
     ],
 )
 def test_a_bad_tenant_by_hand_is_refused_by_name(arguments: dict[str, Any], place: str) -> None:
-    """The error of a bad argument begins with the argument's name, and nothing is added."""
+    """The error for an invalid argument starts with its name, and nothing is added."""
     api = Emulator()
     api.add_release(1, config_schema=LIMITS, metadata_schema=LIMITS, default=True)
     with pytest.raises(ValueError, match=f"^{place}"):
@@ -315,7 +315,7 @@ def test_a_bad_tenant_by_hand_is_refused_by_name(arguments: dict[str, Any], plac
 
 
 def test_a_tenant_may_be_connected_in_part() -> None:
-    """`connected` is all, nothing, or some names; all make the tenant connected."""
+    """`connected` is all, none, or some names. Only with all is the tenant connected."""
     with served() as api:
         for connected in (True, False, ["shop"]):
             api.emulator.add_tenant(connected=connected)

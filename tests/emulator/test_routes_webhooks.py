@@ -28,7 +28,7 @@ def create(control: Control, name: str) -> None:
 
 
 def test_notifications_are_sent_and_shown(control: Control, receiver: Misbehaving) -> None:
-    """The deliveries have the bodies and the statuses; the URL is shown without its query."""
+    """The deliveries contain the bodies and statuses. The URL is shown without its query."""
     assert control("GET", "/webhooks") == {"url": None, "events": [], "deliveries": []}
     shown = control("PUT", "/webhooks", json={"url": f"{receiver.url}/hook?secret=s3"})
     assert shown["url"] == f"{receiver.url}/hook?***"
@@ -56,7 +56,7 @@ def test_events_can_be_chosen_and_switched_off(control: Control, receiver: Misbe
 
 
 def test_deliveries_can_be_removed(control: Control, receiver: Misbehaving) -> None:
-    """The URL stays."""
+    """The URL is kept."""
     control("PUT", "/webhooks", json={"url": receiver.url})
     create(control, "acme")
     control.emulator.webhooks.drain()
@@ -66,7 +66,7 @@ def test_deliveries_can_be_removed(control: Control, receiver: Misbehaving) -> N
 
 
 def test_a_partner_s_update_is_sent_on_demand(control: Control, receiver: Misbehaving) -> None:
-    """The notification names the partner; an unknown integration is a 404."""
+    """The notification names the partner. An unknown integration is a 404."""
     control("PUT", "/webhooks", json={"url": receiver.url})
     path = "/webhooks/partner-integration-updated"
     control("POST", path, 204, json={"integration_id": 1, "partner_name": "Ann's"})

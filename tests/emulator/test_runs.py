@@ -1,4 +1,4 @@
-"""Triggers, runs, logs."""
+"""Triggers, runs and logs."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def scripted(api: Api, tenants: int = 1) -> None:
 
 
 def test_a_trigger_is_unknown_until_its_run_appears() -> None:
-    """404, then each phase for its seconds, and the last word for ever."""
+    """The status is a 404, then each phase for its duration, then the last phase forever."""
     with served() as api:
         scripted(api)
         trigger = api.sync()
@@ -36,7 +36,7 @@ def test_a_trigger_is_unknown_until_its_run_appears() -> None:
 
 
 def test_triggers_while_a_run_goes_share_the_next_one() -> None:
-    """One next run takes them all, and begins after the present one has ended."""
+    """A single run takes all of them, and begins after the current one has ended."""
     with served() as api:
         scripted(api)
         first = api.sync()
@@ -85,7 +85,7 @@ def test_a_run_shows_what_started_it() -> None:
 
 
 def test_runs_are_listed_in_parts() -> None:
-    """`sort_by`, `skip` and `limit` hold for runs; runs without an end come last."""
+    """`sort_by`, `skip` and `limit` apply to runs. Runs that have not ended come last."""
     with served() as api:
         scripted(api)
         for _ in range(3):
@@ -101,7 +101,7 @@ def test_runs_are_listed_in_parts() -> None:
 
 
 def test_the_tenant_shows_its_runs() -> None:
-    """The going run, the last one that ended, and the last one that ended well."""
+    """A tenant has its current run, its last ended run, and its last successful run."""
     with served() as api:
         scripted(api)
 
@@ -129,7 +129,7 @@ def test_the_tenant_shows_its_runs() -> None:
 
 
 def test_the_most_specific_script_wins() -> None:
-    """A tenant's script goes before its integration's, and that before the one for all."""
+    """A tenant's script precedes its integration's, which precedes the default."""
     with served() as api:
         scripted(api, tenants=2)
         api.emulator.add_integration()
@@ -166,13 +166,13 @@ def test_the_most_specific_script_wins() -> None:
     ],
 )
 def test_a_bad_script_is_refused_at_its_place(arguments: dict[str, Any], place: str) -> None:
-    """The error names the argument and the place in it."""
+    """The error starts with the argument and the location in it."""
     with pytest.raises(ValueError, match=f"^{place}: "):
         Emulator().runs.script(**arguments)
 
 
 def test_a_run_may_take_longer_than_there_are_dates() -> None:
-    """A time that ends after the last date never ends, like an infinite one."""
+    """A duration beyond the last possible date is unlimited, like an infinite one."""
     with served({"tenants": [{}, {}]}) as api:
         script = api.emulator.runs.script
         for tenant, seconds in ((1, 1e300), (2, math.inf)):
@@ -185,7 +185,7 @@ def test_a_run_may_take_longer_than_there_are_dates() -> None:
 
 @pytest.mark.parametrize("number", [-1, 1.5, True, "3", None])
 def test_looks_are_a_whole_number(number: Any) -> None:
-    """Any other number of looks is refused."""
+    """Any other number of polls is rejected."""
     with pytest.raises(ValueError, match=r"^polls: "):
         Polls(number)
 
@@ -195,7 +195,7 @@ def looked(api: Api, trigger: str, times: int) -> list[str | None]:
 
 
 def test_a_run_may_go_on_by_looks() -> None:
-    """404 and each phase show to so many looks, however much time passes, and none to no look."""
+    """The 404 and each phase last for their number of polls, however much time passes."""
     with served() as api:
         phases: list[Phase] = [
             ("Pending", Polls(1)),
@@ -212,7 +212,7 @@ def test_a_run_may_go_on_by_looks() -> None:
 
 
 def test_looks_and_seconds_may_take_turns() -> None:
-    """The seconds of a phase begin with the last look at the one before."""
+    """The duration of a phase starts with the last poll of the previous one."""
     with served() as api:
         phases: list[Phase] = [
             ("Running", 5),
@@ -233,7 +233,7 @@ def test_looks_and_seconds_may_take_turns() -> None:
 
 
 def test_looks_at_what_waits_count_for_what_goes_before() -> None:
-    """Looks at any trigger of a run count for it, and so do those at a trigger behind it."""
+    """Polls of any trigger of a run count, and so do polls of triggers that wait behind it."""
     with served() as api:
         phases: list[Phase] = [("Running", Polls(2)), ("Succeeded", 0)]
         api.emulator.runs.script(appears_after=Polls(2), phases=phases)
@@ -247,7 +247,7 @@ def test_looks_at_what_waits_count_for_what_goes_before() -> None:
 
 
 def test_the_tenant_shows_what_looks_have_done() -> None:
-    """A listing of tenants is never older than the last look."""
+    """A listing of tenants includes the effects of the last poll."""
     with served() as api:
         api.emulator.runs.script(
             appears_after=Polls(1), phases=[("Running", Polls(1)), ("Done", 0)]
@@ -267,7 +267,7 @@ def test_the_tenant_shows_what_looks_have_done() -> None:
 
 
 def test_a_status_may_flicker() -> None:
-    """A word that is None is a 404, between two words or at the end; the run keeps its phase."""
+    """A status of None is a 404, between two phases or at the end. The run keeps its phase."""
     with served() as api:
         phases: list[Phase] = [
             ("Running", 1),
@@ -293,7 +293,7 @@ def test_a_status_may_flicker() -> None:
 
 
 def test_a_run_is_killed_at_ten_minutes() -> None:
-    """What is not over then fails by the vendor's word, and the next run begins."""
+    """A run that has not ended by then fails with the vendor's status, and the next one begins."""
     with served() as api:
         api.emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
         api.emulator.add_tenant()
@@ -313,7 +313,7 @@ def test_a_run_is_killed_at_ten_minutes() -> None:
 
 
 def test_a_run_that_needs_all_of_its_time_is_not_killed() -> None:
-    """What ends with the limit has ended; the limit can be another one, or none."""
+    """A run that ends exactly at the limit is not killed. The limit can be changed or disabled."""
     with served() as api:
         script = api.emulator.runs.script
         script(tenant=1, appears_after=0, phases=[("Running", 600), ("Succeeded", 0)])
@@ -347,7 +347,7 @@ def begun(api: Api, tenant: int = 1) -> list[tuple[str, str]]:
 
 
 def test_runs_begin_by_the_schedule() -> None:
-    """At each date of the cron string, in UTC, a run appears; nobody has to look at it."""
+    """At each date of the cron expression, in UTC, a run appears, even if nobody polls it."""
     with scheduled("30 */2 * * *") as api:
         assert begun(api) == []
         api.clock.advance(5 * 3600)
@@ -360,7 +360,7 @@ def test_runs_begin_by_the_schedule() -> None:
 
 
 def test_the_tenant_shows_its_scheduled_runs() -> None:
-    """The status of a tenant that nobody has touched changes when its schedule is due."""
+    """The status of an unchanged tenant changes when its schedule is due."""
     with scheduled("*/10 * * * *") as api:
 
         def shown() -> list[bool]:
@@ -375,7 +375,7 @@ def test_the_tenant_shows_its_scheduled_runs() -> None:
 
 
 def test_a_scheduled_run_goes_first() -> None:
-    """It goes before what waits, and before what has not appeared, which then waits anew."""
+    """A scheduled run precedes waiting runs and one that has not appeared, which waits again."""
     with scheduled("*/10 * * * *") as api:
         api.clock.advance(597)
         first = api.sync()  # appears at 599, ends at 603
@@ -398,7 +398,7 @@ def test_a_scheduled_run_goes_first() -> None:
 
 
 def test_scheduled_triggers_are_bundled_too() -> None:
-    """Dates that pass while a run goes share the next scheduled run."""
+    """Dates that pass while a run is in progress share the next scheduled run."""
     with scheduled("* * * * *") as api:
         api.emulator.runs.script(appears_after=0, phases=[("Running", 150)])
         api.clock.advance(211)
@@ -408,7 +408,7 @@ def test_scheduled_triggers_are_bundled_too() -> None:
 
 @pytest.mark.parametrize("state", [{"paused": True}, {"archived": True}])
 def test_only_a_tenant_that_is_active_runs_by_its_schedule(state: dict[str, bool]) -> None:
-    """Paused and archived ones do not, and what they have missed is not made up for."""
+    """Paused and archived tenants have no scheduled runs, and missed dates are skipped."""
     with scheduled("0 * * * *", **state) as api:
         api.clock.advance(3600)
         api.http.patch("/v2/tenants/1", json=dict.fromkeys(state, False))
@@ -421,7 +421,7 @@ def test_only_a_tenant_that_is_active_runs_by_its_schedule(state: dict[str, bool
 
 
 def test_the_integration_has_a_schedule_for_those_without() -> None:
-    """A tenant's own goes before it, may be changed, and other changes leave it alone."""
+    """A tenant's own schedule takes precedence. Only updates of the schedule affect it."""
     with scheduled("0 * * * *") as api:
         api.emulator.add_integration(schedule="15 * * * *")
         api.emulator.add_tenant(integration_id=2)
@@ -439,7 +439,7 @@ def test_the_integration_has_a_schedule_for_those_without() -> None:
 
 
 def test_a_script_holds_for_what_is_due_after_it() -> None:
-    """A run that was due before follows the script of then, though nobody had looked yet."""
+    """A run that was due earlier follows the script of that time, even if nobody polled it."""
     with scheduled("0 * * * *") as api:
         api.clock.advance(3601)
         api.emulator.runs.script(phases=[("Other", 1)])
@@ -449,7 +449,7 @@ def test_a_script_holds_for_what_is_due_after_it() -> None:
 
 
 def test_an_integration_s_sync_finds_the_tenant_of_a_user() -> None:
-    """The user's tenant gets the trigger; an archived one is none."""
+    """The user's tenant gets the trigger. Archived tenants are ignored."""
     with served() as api:
         api.emulator.add_tenant(user_name="u", archived=True)
         api.emulator.add_tenant(user_name="v")
@@ -466,7 +466,7 @@ def test_an_integration_s_sync_finds_the_tenant_of_a_user() -> None:
 
 
 def test_a_sync_needs_a_tenant_and_a_mode() -> None:
-    """Unknown and archived tenants are 404; a bad mode is refused in FastAPI's shape."""
+    """Unknown and archived tenants are a 404. An invalid mode is a 422 in FastAPI's format."""
     with served() as api:
         api.emulator.add_tenant(archived=True)
         api.missing("POST", "/tenants/1/sync?mode=init")
@@ -478,7 +478,7 @@ def test_a_sync_needs_a_tenant_and_a_mode() -> None:
 
 
 def test_a_log_is_kept_at_another_origin() -> None:
-    """302 to an address there, which needs no key, and shows how far the run has come."""
+    """The log is a 302 to a URL there, which needs no key and shows the run's progress."""
     with served(api_key="k") as api:
         scripted(api)
         api.sync()
@@ -502,7 +502,7 @@ def test_a_log_is_kept_at_another_origin() -> None:
 
 
 def test_the_address_of_a_log_is_good_for_a_while() -> None:
-    """It ends after fifteen minutes, and another run or signature does not pass."""
+    """It expires after fifteen minutes, and is valid for no other run or signature."""
     with served() as api:
         scripted(api)
         api.sync()

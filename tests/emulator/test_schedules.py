@@ -34,7 +34,7 @@ def seconds(api: Api, tenant: int = 1) -> list[float]:
 
 
 def test_a_paused_integration_starts_no_scheduled_runs() -> None:
-    """Schedules start nothing until the integration is resumed; missed dates are skipped."""
+    """Schedules start no runs until the integration is resumed, and missed dates are skipped."""
     with scheduled() as api:
         api.emulator.add_tenant("own", user_schedule="0 * * * *")
         api.clock.advance(600)
@@ -47,7 +47,7 @@ def test_a_paused_integration_starts_no_scheduled_runs() -> None:
 
 
 def test_only_the_paused_integration_is_affected() -> None:
-    """The schedules of other integrations' tenants go on."""
+    """The schedules of other integrations' tenants continue."""
     with scheduled() as api:
         api.emulator.pause_integration(2)
         api.clock.advance(600)
@@ -72,7 +72,7 @@ def test_a_new_tenant_of_a_paused_integration_has_no_scheduled_runs() -> None:
 
 
 def test_a_seed_and_a_saved_state_can_have_a_paused_integration() -> None:
-    """An integration is paused where it is added, and stays so in a saved state."""
+    """An integration can be added as paused, and remains paused in a saved state."""
     seed = {"integrations": [{"schedule": "* * * * *", "paused": True}], "tenants": [{}]}
     with served(seed) as api:
         assert api.emulator.add_integration(paused=True).paused
@@ -97,7 +97,7 @@ def test_schedules_are_exact_by_default() -> None:
 
 
 def test_random_delays_are_within_the_bound_and_differ() -> None:
-    """Each date of each tenant has its own delay, which is no longer than asked for."""
+    """Each date of each tenant has its own delay, which does not exceed the maximum."""
     with scheduled(tenants=2) as api:
         api.emulator.runs.randomize_schedules(30)
         api.clock.advance(3660)
@@ -107,7 +107,7 @@ def test_random_delays_are_within_the_bound_and_differ() -> None:
 
 
 def test_the_same_seed_leads_to_the_same_delays() -> None:
-    """Delays depend on the seed, not on when anybody asks for the runs."""
+    """Delays depend on the seed, not on when the runs are polled."""
     found = []
     for seed, step in ((1, 3660), (1, 61), (2, 3660)):
         with scheduled() as api:
@@ -120,7 +120,7 @@ def test_the_same_seed_leads_to_the_same_delays() -> None:
 
 
 def test_randomization_applies_to_the_next_date_at_once() -> None:
-    """A date that was chosen before is delayed too, and not at all once it is disabled."""
+    """The date that is already next is also delayed, and no longer once this is disabled."""
     with scheduled() as api:
         api.clock.advance(599)
         assert api.json("/tenants")[0]["status"]["last_run"] == {}

@@ -31,7 +31,7 @@ def check_seed(seed: Any) -> None:
 
 
 def test_a_seed_may_be_a_mapping_or_a_file(tmp_path: Path) -> None:
-    """A mapping, JSON and YAML of one form give the same state, in the order of the ids."""
+    """A mapping and its JSON and YAML files lead to the same state, in the order of the ids."""
     check_seed(SEED)
     as_json, as_yaml = tmp_path / "seed.json", tmp_path / "seed.yaml"
     as_json.write_text(json.dumps(SEED))
@@ -41,7 +41,7 @@ def test_a_seed_may_be_a_mapping_or_a_file(tmp_path: Path) -> None:
 
 
 def test_the_demo_has_tenants_in_all_states() -> None:
-    """Some integrations, dozens of tenants: paused, archived, scheduled, connected in part."""
+    """It has dozens of tenants: paused, archived, scheduled and partly connected ones."""
     emulator = Emulator("demo")
     assert len(emulator.integrations) >= 4
     assert len(emulator.tenants) >= 24
@@ -54,7 +54,7 @@ def test_the_demo_has_tenants_in_all_states() -> None:
 
 
 def test_what_a_seed_leaves_out_is_created() -> None:
-    """A record without its integration gets one, and each field without a value a default."""
+    """A missing integration is created, and each missing field gets its default."""
     seed = {"tenants": [{"name": "x"}, {"integration_id": 3}], "releases": [{"integration_id": 4}]}
     emulator = Emulator(seed)
     assert [one.id for one in emulator.integrations] == [1, 3, 4]
@@ -136,7 +136,7 @@ def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
     ],
 )
 def test_a_bad_seed_is_refused_at_its_place(tmp_path: Path, seed: Any, place: str) -> None:
-    """Section, number and field lead to what cannot be used."""
+    """The error's location consists of the section, the index and the field."""
     path = tmp_path / "seed.json"
     path.write_text(json.dumps(seed))
     with pytest.raises(ValueError, match=f"^{place}"):
@@ -163,7 +163,7 @@ def test_a_bad_seed_is_refused_at_its_place(tmp_path: Path, seed: Any, place: st
 def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, name: str, text: bytes | None, message: str
 ) -> None:
-    """The error has the path, the reason, and the line where there is one."""
+    """The error contains the path, the reason and, if known, the line."""
     path = tmp_path / name
     if text is not None:
         path.write_bytes(text)
@@ -172,13 +172,13 @@ def test_a_file_that_cannot_be_read_is_named(
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
-    """A word that is neither a seed nor a file is no path that cannot be read."""
-    with pytest.raises(ValueError, match="there is no seed 'dmeo': give 'demo' or the path"):
+    """The error for a word that is neither a seed nor a file lists the valid seeds."""
+    with pytest.raises(ValueError, match="there is no seed 'dmeo': specify 'demo' or the path"):
         Emulator("dmeo")
 
 
 def test_yaml_is_read_as_json(tmp_path: Path) -> None:
-    """Dates are text, keys are text, a mark at the beginning of the file is nothing."""
+    """Dates and keys are text, and a byte order mark is ignored."""
     path = tmp_path / "seed.yaml"
     path.write_bytes(
         b"\xef\xbb\xbfintegrations: [{config_schema: {properties: {since: {type: string}}}}]\n"
@@ -193,7 +193,7 @@ def test_yaml_is_read_as_json(tmp_path: Path) -> None:
 
 
 def test_a_seed_says_how_runs_and_upstream_systems_go() -> None:
-    """Scripts are for a tenant, an integration or all; answers for a connector or one host."""
+    """A seed has scripts for tenants, integrations or all, and responses of upstream systems."""
     seed = {
         "integrations": [{}],
         "tenants": [{}, {}],

@@ -1,4 +1,4 @@
-"""Saving and loading: what an emulator holds goes into a file and comes back."""
+"""Saving an emulator's state to a file and loading it again."""
 
 import json
 import math
@@ -97,7 +97,7 @@ acts: st.SearchStrategy[Act] = st.one_of(
 
 
 def seen(api: Api) -> list[Any]:
-    """All that a user of the API can see, but for signatures."""
+    """Return everything that a user of the API can see, except signatures."""
     paths = ["/integrations", "/integrations?archived=true", "/tenants", "/tenants?archived=true"]
     for integration in (1, 2):
         paths += [
@@ -144,7 +144,7 @@ def test_what_was_loaded_behaves_as_what_was_saved(
     before: list[Act],
     after: list[Act],
 ) -> None:
-    """Every answer is the same, then and after whatever is done to both, on clocks of their own."""
+    """All responses are the same, immediately and after any further requests to both."""
     first, second = both
     first.emulator.load(SEED)
     for act in before:
@@ -164,7 +164,7 @@ def test_what_was_loaded_behaves_as_what_was_saved(
 
 
 def test_a_state_that_was_saved_earlier_is_restored(tmp_path: Path) -> None:
-    """A file of the current version is saved again as it was loaded."""
+    """A file of the current version is saved exactly as it was loaded."""
     path = tmp_path / "state.json"
     Emulator(SAVED, clock=ManualClock()).save(path)
     assert json.loads(path.read_text()) == json.loads(SAVED.read_text())
@@ -176,7 +176,7 @@ def reloaded(api: Api, tmp_path: Path) -> None:
 
 
 def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
-    """A phase of three looks is over with the third, whenever the state was saved."""
+    """A phase of three polls ends with the third, whenever the state was saved."""
     with served({"integrations": [{}], "tenants": [{}]}) as api:
         api.emulator.runs.script(appears_after=0, phases=[("Running", Polls(3)), ("Done", 0)])
         trigger = api.sync()
@@ -188,7 +188,7 @@ def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
 
 
 def queued(api: Api) -> list[str]:
-    """Let one run go, with one that was asked for and a scheduled one behind it."""
+    """Start a run, with a triggered run and a scheduled run waiting behind it."""
     api.emulator.runs.script(appears_after=0, phases=[("Running", 90), ("Done", 0)])
     triggers = [api.sync(), api.sync()]
     api.clock.advance(60)
@@ -211,7 +211,7 @@ def test_a_time_that_never_ends_is_null_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
-    """Saved behind the one that goes, and while it goes itself; then come the others."""
+    """A scheduled run stays ahead of others, whether it was saved waiting or in progress."""
     with served(SCHEDULED) as api:
         _, waiting = queued(api)
         reloaded(api, tmp_path)
@@ -225,7 +225,7 @@ def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
 
 
 def test_the_last_of_runs_that_ended_at_once_stays_the_last(tmp_path: Path) -> None:
-    """The scheduled one went first, though its id is the higher one."""
+    """The scheduled run went first, although its id is higher."""
     with served(SCHEDULED) as api:
         api.emulator.runs.script(appears_after=0, phases=[("Running", 90)])
         api.sync()
@@ -240,7 +240,7 @@ def test_the_last_of_runs_that_ended_at_once_stays_the_last(tmp_path: Path) -> N
 
 
 def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
-    """A run that was going at the time of saving has ended, at its date, an hour later."""
+    """A run that was in progress when saved has ended at its date, an hour later."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{}]}) as api:
         api.emulator.runs.script(appears_after=1, phases=[("Running", 60), ("Succeeded", 0)])
@@ -259,7 +259,7 @@ def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
-    """Its missed dates are not made up for; the next one is kept."""
+    """Missed dates of a schedule are skipped, and the next one is kept."""
     path = tmp_path / "state.json"
     with served({"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}) as api:
         api.clock.advance(120)
@@ -275,7 +275,7 @@ def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_time_never_goes_back(tmp_path: Path) -> None:
-    """A clock that is behind the date of a state is put forward to it."""
+    """A clock that is behind the date of a saved state is advanced to it."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{}]}) as api:
         trigger = api.sync()
@@ -288,7 +288,7 @@ def test_time_never_goes_back(tmp_path: Path) -> None:
 
 
 def test_loading_begins_anew() -> None:
-    """Records, scripts, handlers and requests of before are gone; so they are after a reset."""
+    """Loading and resetting both remove records, scripts, handlers and requests."""
     with served({"integrations": [{}], "tenants": [{"name": "first"}]}) as api:
         ways: list[Callable[[], None]] = [lambda: api.emulator.load("demo"), api.emulator.reset]
         for begin_anew in ways:
@@ -307,7 +307,7 @@ def test_loading_begins_anew() -> None:
 
 
 def test_a_bad_state_changes_nothing(tmp_path: Path) -> None:
-    """Not the records, and not the clock."""
+    """Neither the records nor the clock change."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{"name": "kept"}]}) as api:
         state = api.emulator._service.dump()
@@ -322,7 +322,7 @@ def test_a_bad_state_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_data_that_a_later_release_refuses_is_restored(tmp_path: Path) -> None:
-    """Configs and metadata of a saved state need not fit the schemas of the releases."""
+    """Configs and metadata of a saved state need not match the schemas of the releases."""
     emulator = Emulator(state_file=tmp_path / "state.json")
     emulator.add_tenant(configs={"batch": 0}, metadata={"batch": 0})
     emulator.add_release(1, config_schema=LIMITS, metadata_schema=LIMITS, default=True)
@@ -333,7 +333,7 @@ def test_data_that_a_later_release_refuses_is_restored(tmp_path: Path) -> None:
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """The old file is never written to; what cannot be written leaves it, and no other."""
+    """The old file is replaced only by a complete one, and a failure leaves no other file."""
     path = tmp_path / "state.json"
     emulator = Emulator("demo", state_file=path)
     emulator.save()
@@ -355,7 +355,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_what_is_nested_too_deeply_for_a_file_is_a_clear_error(tmp_path: Path) -> None:
-    """The old file is kept, and no other is left."""
+    """The old file is kept, and no other file is left."""
     path = tmp_path / "state.json"
     emulator = Emulator(state_file=path)
     deep: dict[str, Any] = {}
@@ -368,7 +368,7 @@ def test_what_is_nested_too_deeply_for_a_file_is_a_clear_error(tmp_path: Path) -
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """Saving writes the file that a link leads to."""
+    """Saving writes to the target of a symbolic link."""
     link, target = tmp_path / "link.yaml", tmp_path / "target"
     link.symlink_to(target)
     Emulator("demo").save(link)
@@ -377,13 +377,13 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_without_a_path_there_must_be_a_state_file() -> None:
-    """The error says what is missing."""
+    """The error states what is missing."""
     with pytest.raises(ValueError, match="path: "):
         Emulator().save()
 
 
 def test_ten_thousand_tenants_come_back_in_order(tmp_path: Path) -> None:
-    """Whatever the order in the file, the order of the ids is that of the listing."""
+    """Tenants are listed in the order of their ids, whatever their order in the file."""
     path = tmp_path / "state.json"
     seed: dict[str, Any] = {"integrations": [{}], "tenants": [{}] * 10_000}
     emulator = Emulator(seed, state_file=path)
@@ -437,12 +437,12 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda s: s["runs"][0].update(integration_id=99), r"runs\[0\]\.integration_id: no"),
         (lambda s: s["runs"][0].update(triggers=[]), r"runs\[0\]\.triggers: "),
         (lambda s: s["runs"][0]["script"].update(phases=[]), r"runs\[0\]\.script\.phases: "),
-        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: is more than"),
+        (lambda s: s["runs"][0].update(step=9), r"runs\[0\]\.step: exceeds the number"),
         (lambda s: s["runs"][0].update(step=0), r"runs\[0\]\.history: "),
         (lambda s: s["runs"][0].update(history=[]), r"runs\[0\]\.history: "),
         (
             lambda s: s["runs"][0]["history"][1].update(date="2020-01-01"),
-            r"runs\[0\]\.history: must be in the order",
+            r"runs\[0\]\.history: must be in chronological",
         ),
         (
             lambda s: s["runs"][1].update(
@@ -461,12 +461,12 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 def test_a_bad_state_is_refused_at_its_place(
     change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    """Section, number and field lead to what cannot be used, or to what it refers to."""
+    """The error's location is that of the invalid value or reference."""
     with pytest.raises(ValueError, match=f"^{message}"):
         Emulator(broken(change))
 
 
 def test_a_date_without_an_offset_is_in_utc() -> None:
-    """So that all dates can be compared."""
+    """A date without an offset can be compared with all other dates."""
     state = broken(lambda s: s["tenants"][0].update(created_date="2026-01-01T00:00:00"))
     assert Emulator(state).tenants[0].created_date == datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ def ids(api: Api, path: str = "/tenants", **query: Any) -> list[int]:
 
 
 def test_a_lower_maximum_shortens_pages_without_an_error() -> None:
-    """A request for more records gets a page of the maximum; fewer records are unaffected."""
+    """A request for more records gets a page of the maximum size. Others are unaffected."""
     with served({"integrations": [{}], "tenants": [{}] * 5}) as api:
         api.emulator.page_limit = 2
         assert ids(api) == [1, 2]
@@ -25,7 +25,7 @@ def test_a_lower_maximum_shortens_pages_without_an_error() -> None:
 
 
 def test_the_maximum_holds_for_every_paged_listing() -> None:
-    """Integrations and runs have shorter pages too; releases have no pages."""
+    """Pages of integrations and runs are also shorter. Releases are not paginated."""
     with served({"integrations": [{"releases": 3}, {}], "tenants": [{}]}) as api:
         api.emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
         for _ in range(2):
@@ -38,14 +38,14 @@ def test_the_maximum_holds_for_every_paged_listing() -> None:
 
 
 def test_a_limit_above_the_documented_maximum_is_still_refused() -> None:
-    """A lower maximum changes nothing about the documented one."""
+    """A lower maximum does not change the documented one."""
     with served() as api:
         api.emulator.page_limit = 2
         assert api.refused("GET", "/tenants?limit=501") == [["query", "limit"]]
 
 
 def test_reset_restores_the_documented_maximum() -> None:
-    """After a reset there is no lower maximum."""
+    """After a reset, there is no lower maximum."""
     emulator = Emulator()
     emulator.page_limit = 2
     emulator.reset()
@@ -54,7 +54,7 @@ def test_reset_restores_the_documented_maximum() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "2"])
 def test_an_invalid_maximum_is_refused(limit: Any) -> None:
-    """The error names the attribute and the value, and the maximum stays as it was."""
+    """The error names the attribute and the value, and the maximum is unchanged."""
     emulator = Emulator()
     emulator.page_limit = 7
     with pytest.raises(ValueError, match=rf"^page_limit: must be .*, not {limit!r}$"):

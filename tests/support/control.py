@@ -17,7 +17,7 @@ OWN = "/_emulator"
 
 
 class Sent:
-    """A request as openapi-core sees it."""
+    """A request in the form that openapi-core validates."""
 
     def __init__(self, request: httpx.Request) -> None:
         self.host_url = f"http://{request.url.netloc.decode()}"
@@ -32,7 +32,7 @@ class Sent:
 
 
 class Answered:
-    """An answer as openapi-core sees it."""
+    """A response in the form that openapi-core validates."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.data = response.content
@@ -42,7 +42,7 @@ class Answered:
 
 
 class Control:
-    """A client of the control API that holds every exchange against its OpenAPI document."""
+    """A client of the control API that validates every exchange against its OpenAPI document."""
 
     def __init__(self, emulator: Emulator, http: httpx.Client) -> None:
         self.emulator = emulator

@@ -135,7 +135,7 @@ async def test_a_canceled_request_does_not_count() -> None:
 
 
 async def test_the_rate_is_kept_when_a_pause_ends() -> None:
-    """Requests that a 429 has held up do not all resume at once."""
+    """Requests that were delayed by a 429 do not all resume at the same time."""
     clock, times = ManualClock(), list[float]()
     gate = RateLimitGate(clock, RequestPacer(clock, 10))
     async with clock.autojump(), anyio.create_task_group() as tasks:

@@ -552,7 +552,7 @@ async def test_results_of_another_worker_are_no_reason_to_warn(
 async def test_unknown_results_that_are_retried_are_not_recorded_ones(
     journal_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `retry_unknown`, an unknown result is no result: its tenant is synced again."""
+    """With `retry_unknown`, a tenant with an unknown result is synced again."""
     world = World({1: 5.0, 2: 5.0})
 
     async def lose_first(tenant_id: int, body: bytes | None) -> Trigger:

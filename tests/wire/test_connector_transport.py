@@ -402,7 +402,7 @@ async def test_a_request_without_timeout_has_that_of_the_client(library: Any) ->
 
 
 async def test_a_canceled_request_releases_its_connection(library: Any) -> None:
-    """A canceled request ends at once and frees its connection for the next one."""
+    """A canceled request ends immediately and frees its connection for the next one."""
     success = status("200 OK", b'{"data": {"a": 1}}')
     with Misbehaving(stall_before_the_answer(), otherwise=success) as server:
         async with AsyncPandium(KEY, base_url=server.url, max_connections=1) as client:

@@ -60,7 +60,7 @@ async def test_every_response_is_an_event(emulator: Emulator) -> None:
 
 
 async def test_every_attempt_with_a_response_is_an_event() -> None:
-    """Each attempt is numbered. An attempt without a response is counted, but is no event."""
+    """Each attempt is numbered. An attempt without a response is counted, but has no event."""
     events: list[ResponseEvent] = []
     busy = status("503 Service Unavailable", b"", X_RateLimit_Remaining="0")
     with Misbehaving(busy, reset("all"), busy) as server:

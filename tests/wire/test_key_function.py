@@ -165,7 +165,7 @@ async def test_an_error_of_a_rotation_does_not_show_the_old_key() -> None:
 
 @pytest.mark.parametrize("key", ["", " \n", "a\nb", "ä-key", None, 7, b"bytes"])
 async def test_what_the_function_returns_is_validated(key: Any) -> None:
-    """A value that is no key is a ConfigurationError that names api_key, and nothing is sent."""
+    """A value that is not a key is a ConfigurationError that names api_key. Nothing is sent."""
     with Misbehaving() as server:
         async with AsyncPandium(lambda: key, base_url=server.url) as client:
             with pytest.raises(ConfigurationError, match="the key that api_key returned") as caught:

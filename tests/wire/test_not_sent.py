@@ -355,7 +355,7 @@ def client_that_fails(place: str, error: Exception, sent: list[httpx.Request]) -
 @pytest.mark.parametrize("error", OWN_ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("place", MALICIOUS_HOOKS)
 async def test_our_own_class_from_user_code_proves_nothing(place: str, error: PandiumError) -> None:
-    """An error of ours that user code raises is unchanged, is not retried and is no evidence."""
+    """A library error raised by user code is unchanged, is not retried and proves nothing."""
     sent: list[httpx.Request] = []
     error = copy.copy(error)
     async with client_that_fails(place, error, sent) as mine:

@@ -272,7 +272,7 @@ class Database:
         self._db = None
 
     def _try_to_empty_queue(self) -> str | None:
-        """Run all queued work. If another attempt may succeed, return what went wrong."""
+        """Run all queued work. If another attempt may succeed, return the error message."""
         try:
             self._run_queue()
         except FileLockedError:

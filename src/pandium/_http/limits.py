@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RateLimitGate", "RequestPacer", "RetryBudget"]
 
 _TOO_MANY_REQUESTS = 429
-# The part of a second whose requests may be sent at once.
+# The maximum length of a burst: the requests of this many seconds may be sent at once.
 _BURST_SECONDS = 0.1
 # A clock that is advanced by sleeping may stop just before the target time, because of rounding.
 _ROUNDING_SECONDS = 1e-6

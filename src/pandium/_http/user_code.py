@@ -30,7 +30,7 @@ class UserCodeError(Exception):
         Raise the wrapped error with its own context.
 
         If the request may have been sent, ``outcome_unknown`` is set on an error of the library.
-        Its class says nothing about the request during which user code raised it.
+        The class of the error does not show whether the request was sent.
         """
         context = self.error.__context__
         if self.may_be_sent and isinstance(self.error, PandiumError):

@@ -76,7 +76,7 @@ class _BuildRequest:
         return sorted(forms, key=lambda form: form is not accepted)  # the sort is stable
 
     def spec(self, form: BuildForm) -> RequestSpec:
-        """Return the request in one of the forms."""
+        """Return the request spec for one of the forms."""
         fields = {name: value for name, value in self.fields.items() if name in form.value}
         return RequestSpec.create(
             "POST",

@@ -34,7 +34,7 @@ __all__ = [
 T = TypeVar("T")
 
 _ID_TYPES = frozenset({int, str})
-_MAX_EXACT = 2**53  # a double that is not smaller may stand for several integers
+_MAX_EXACT = 2**53  # from here on, a double may represent several integers
 # msgspec is imported by the functions that need it. At the top, it would account for a fifth of the
 # import time of pandium.
 

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
             emulator = _emulator(given)
             with emulator:
                 if given.state is not None:
-                    emulator.save()  # report a file that cannot be written now, not at the end
+                    emulator.save()  # report an unwritable file now rather than at the end
                 print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
                 signals.get()
         except (OSError, ValueError) as error:

@@ -40,14 +40,14 @@ class Emulator:
     Use it in `with` or `async with`, on any event loop. The server runs in its own thread. Entering
     and leaving the block takes a few milliseconds. The state remains readable afterwards.
 
-    :param seed: nothing (one integration), "demo", a mapping of `integrations`, `releases`,
-        `tenants`, `scripts` and `upstreams`, or the path of a JSON or YAML file of the same form,
-        or of one that `save` wrote.
-    :param api_key: the only API key that is accepted. By default, any key is that is not empty.
+    :param seed: "demo", a mapping with `integrations`, `releases`, `tenants`, `scripts` and
+        `upstreams`, or the path of a JSON or YAML file with these keys or written by `save`. By
+        default, the emulator starts with a single integration.
+    :param api_key: the only API key that is accepted. By default, any non-empty key is accepted.
     :param port: the port. With 0, the operating system chooses a free one.
     :param clock: the source of time, such as `Clock(speed=60)` or `ManualClock()`.
-    :param state_file: the file that `save` and the control API write by default.
-    :raises ValueError: names the place in a bad seed.
+    :param state_file: the default file to which `save` and the control API write.
+    :raises ValueError: if the seed is invalid. The message starts with the location of the problem.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Emulator:
         """
         Start the server. Return when it accepts connections.
 
-        :raises OSError: the port cannot be used.
-        :raises RuntimeError: the server is already running.
+        :raises OSError: if the port cannot be used.
+        :raises RuntimeError: if the server is already running.
         """
         return self._start_in(ServerThread())
 
@@ -112,7 +112,7 @@ class Emulator:
         """
         Restore the initial state: records, runs, scripts, handlers, faults, drift and requests.
 
-        The clock continues.
+        The clock is not reset.
         """
         self._service.load(self._service.seed)
 
@@ -120,10 +120,12 @@ class Emulator:
         """
         Replace the entire state with a seed or a saved state.
 
-        The dates of a saved state do not shift. If the clock is behind them, it is advanced.
+        The dates in a saved state are kept. If the clock is behind the time of the save, it is
+        advanced to that time.
 
         :param seed: as for the class.
-        :raises ValueError: names the place of the error. The state has not changed then.
+        :raises ValueError: if the data is invalid. The message starts with the location of the
+            problem, and the state is unchanged.
         """
         self._service.load(seed_data(seed))
 
@@ -131,10 +133,10 @@ class Emulator:
         """
         Write the state to a file: records, runs, builds, scripts and fixed responses.
 
-        :param path: the file, by default `state_file`. A name such as `state.yaml` selects YAML,
-            and any other name JSON.
-        :raises OSError: the file cannot be written. An existing file has not changed then.
-        :raises ValueError: there is no path, or a value is nested too deeply for a file.
+        :param path: the file, by default `state_file`. The format is YAML for a name such as
+            `state.yaml`, and JSON for any other name.
+        :raises OSError: if the file cannot be written. An existing file is left unchanged.
+        :raises ValueError: if there is no path, or if a value is nested too deeply.
         """
         self._service.save(None if path is None else Path(path))
 
@@ -162,14 +164,14 @@ class Emulator:
 
     @property
     def port(self) -> int:
-        """The port of the API. It is known once the emulator has been started."""
+        """The port of the API, available once the emulator has started."""
         if not self._service.port:
             raise RuntimeError("the emulator has not been started")
         return self._service.port
 
     @property
     def url(self) -> str:
-        """The base URL of the API. It is known once the emulator has been started."""
+        """The base URL of the API, available once the emulator has started."""
         return f"http://{HOST}:{self.port}"
 
     @property
@@ -199,7 +201,7 @@ class Emulator:
 
     @property
     def drift(self) -> Drift:
-        """The changes that are made while a client works."""
+        """The changes to make before or after certain requests."""
         return self._service.drift
 
     @property
@@ -210,12 +212,12 @@ class Emulator:
     @property
     def page_limit(self) -> int | None:
         """
-        The most records per page, or None for the vendor's maximum of 500.
+        The maximum number of records per page. None stands for the vendor's maximum of 500.
 
         Set it to emulate a server with a lower maximum. The server does not reject a request for
         more records. It returns a shorter page.
 
-        :raises ValueError: on setting: it is not a positive integer or None.
+        :raises ValueError: if it is set to anything but a positive integer or None.
         """
         return self._service.page_limit
 
@@ -225,12 +227,12 @@ class Emulator:
 
     @property
     def requests(self) -> RequestLog:
-        """The last requests to the API."""
+        """The most recent requests to the API, oldest first."""
         return self._service.requests
 
     @property
     def storage_requests(self) -> RequestLog:
-        """The last requests to the storage of logs, which has another origin."""
+        """The most recent requests to the log storage, which has a different origin."""
         return self._service.storage_requests
 
     @property
@@ -240,20 +242,20 @@ class Emulator:
 
     @property
     def effects(self) -> Counter[tuple[str, int]]:
-        """The number of executed operations by (operation, tenant), whatever the response was."""
+        """The number of executed operations by (operation, tenant), regardless of the response."""
         return self._service.requests.effects
 
     def assert_triggered(self, tenant: int, *, times: int | None = None) -> None:
         """
         Fail unless a tenant was triggered.
 
-        A trigger counts if the emulator executed it, whatever the response was. Triggers and
-        requests are counted since the start, or since `requests.clear()`. A failure shows the
-        requests.
+        A trigger counts if the emulator executed it, regardless of the response. Triggers and
+        requests are counted since the start, or since `requests.clear()`. The error message lists
+        the requests.
 
         :param tenant: the id of the tenant.
         :param times: the exact number of triggers. By default, at least one is required.
-        :raises AssertionError: the tenant was not triggered, or a different number of times.
+        :raises AssertionError: if the tenant was not triggered, or a different number of times.
         """
         __tracebackhide__ = True
         assert_triggered(self.requests, tenant, times)
@@ -264,7 +266,7 @@ class Emulator:
         assert_triggered(self.requests, tenant, 1)
 
     def assert_not_triggered(self, tenant: int | None = None) -> None:
-        """Fail if a tenant was triggered. Without a tenant, fail if any was."""
+        """Fail if a tenant was triggered. By default, fail if any tenant was."""
         __tracebackhide__ = True
         assert_triggered(self.requests, tenant, 0)
 
@@ -283,13 +285,13 @@ class Emulator:
         :param times: the exact number of requests. By default, at least one is required.
         :param tenant: count only requests for this tenant.
         :param status: count only requests with this status. 0 means that no response was sent.
-        :raises AssertionError: the operation was not requested, or a different number of times.
+        :raises AssertionError: if the operation was not requested, or a different number of times.
         """
         __tracebackhide__ = True
         assert_requested(self.requests, operation, tenant, status, times)
 
     def assert_no_errors(self) -> None:
-        """Fail if any response is missing or an error, except a 404 for a trigger without a run."""
+        """Fail if any request failed. A 404 for a trigger without a run is not a failure."""
         __tracebackhide__ = True
         assert_no_errors(self.requests)
 
@@ -309,7 +311,7 @@ class Emulator:
         """
         Return a tenant in its current state.
 
-        :raises LookupError: there is no tenant with this id.
+        :raises LookupError: if there is no tenant with this id.
         """
         with self._service.lock:
             return self._service.store.tenant(tenant_id)
@@ -318,7 +320,7 @@ class Emulator:
         """
         Archive a tenant, as another user of the API would.
 
-        :raises LookupError: there is no tenant with this id.
+        :raises LookupError: if there is no tenant with this id.
         """
         with self._service.lock:
             return self._service.store.archive(tenant_id)
@@ -327,9 +329,9 @@ class Emulator:
         """
         Pause an integration: schedules start no runs of its tenants until it is resumed.
 
-        Syncs are executed, as for a paused tenant. The vendor does not document what they do.
+        Syncs are still executed, as for a paused tenant. The vendor does not document this case.
 
-        :raises LookupError: there is no integration with this id.
+        :raises LookupError: if there is no integration with this id.
         """
         with self._service.lock:
             return self._service.store.pause_integration(integration_id, paused=True)
@@ -338,7 +340,7 @@ class Emulator:
         """
         Resume a paused integration. Schedules continue with their next date.
 
-        :raises LookupError: there is no integration with this id.
+        :raises LookupError: if there is no integration with this id.
         """
         with self._service.lock:
             return self._service.store.pause_integration(integration_id, paused=False)
@@ -352,7 +354,7 @@ class Emulator:
         passed by keyword. The first release is the default one, unless `default_release_channel` is
         "Latest".
 
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         with self._service.settled():
             return add_integration_with_releases(self._service.store, integration)
@@ -360,12 +362,12 @@ class Emulator:
     @takes_fields(Release, "integration_id")
     def add_release(self, release: Release) -> Release:
         """
-        Add a release, which becomes the latest one of its integration.
+        Add a release, which becomes the latest release of its integration.
 
         The arguments are the fields of a `Release`. All are optional, and all but `integration_id`
         are passed by keyword. `default=True` makes it the default release as well.
 
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         with self._service.settled():
             return add_release(self._service.store, release)
@@ -376,9 +378,10 @@ class Emulator:
         Add a tenant in any state.
 
         The arguments are the fields of a `Tenant`. All are optional, and all but `name` are passed
-        by keyword. `connected` is True for all connectors, False for none, or the names of some.
+        by keyword. `connected` is True for all connectors, False for none, or a list of connector
+        names.
 
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         with self._service.settled():
             return add_tenant(self._service.store, tenant)

@@ -1,8 +1,8 @@
 """
-The known forms of a request for a build, and the validation of a request.
+Validate requests that create a build, in any of their known forms.
 
-Sources: the reference (`build_tag`, `?mode=`), a public client (`tag`, `?mode=`), and the vendor's
-later text (`tag`, `branch`, no query).
+The sources of the forms are the API reference (`build_tag`, `?mode=`), a public client (`tag`,
+`?mode=`), and the vendor's later documentation (`tag`, `branch`, no query).
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ Detail = dict[str, Any]
 
 
 class BuildTagForm(BaseModel):
-    """The body that the reference documents."""
+    """The request body in the API reference."""
 
     tag: str = Field(alias="build_tag")
     integration_id: int
@@ -27,7 +27,7 @@ class BuildTagForm(BaseModel):
 
 
 class TagForm(BaseModel):
-    """The body of the vendor's later text. The public client leaves the branch out."""
+    """The request body in the later documentation. The public client omits the branch."""
 
     tag: str
     integration_id: int
@@ -35,13 +35,13 @@ class TagForm(BaseModel):
 
 
 class BuildTagQuery(BaseModel):
-    """The query of the reference."""
+    """The query parameters in the API reference."""
 
     mode: V2RunMode
 
 
 class TagQuery(BaseModel):
-    """The query of the public client. The later text has none."""
+    """The query parameters of the public client. The later documentation has none."""
 
     mode: V2RunMode | None = None
 
@@ -52,7 +52,7 @@ def _describe_reference(schema: dict[str, Any]) -> None:
 
 
 class CreateBuild(BaseModel):
-    """A body in any form. The OpenAPI document describes the form of the reference."""
+    """A request body in any form. The OpenAPI document describes the API reference's form."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", json_schema_extra=_describe_reference

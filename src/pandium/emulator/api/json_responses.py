@@ -35,7 +35,7 @@ UNTRACED: Any = dict.fromkeys(
     ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
 )
 
-# The two operations for which the reference documents a message as the body of a 422.
+# The API reference documents a plain message as the 422 body of these two operations.
 WITH_MESSAGE = frozenset({"/v2/sourcecontrol/build", "/v2/integrations/{integration_id}/sync"})
 
 
@@ -45,24 +45,24 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def encoded_response(body: bytes, status: int = 200) -> Response:
-    """Return a JSON response with an encoded body."""
+    """Return a JSON response whose body is already encoded."""
     return Response(body, status, media_type="application/json")
 
 
 async def on_missing(_request: Request, error: Exception) -> Response:
-    """Return a 404 with the API's own error body."""
+    """Return a 404 in the API's own error format."""
     return json_response({"message": str(error)}, 404)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
-    """Return a 422 with FastAPI's error body, or with a message where the API documents one."""
+    """Return a 422 in FastAPI's error format, or with a plain message where the API uses one."""
     return _validation_response(
         request, _refusal_details(error) if isinstance(error, Refused) else _error_details(error)
     )
 
 
 async def on_refused(request: Request, error: HTTPException) -> Response:
-    """Return a response for an error that the framework raised."""
+    """Return a response for an error raised by the framework."""
     if error.status_code == HTTPStatus.BAD_REQUEST:  # the encoding of the body is unknown
         problem = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error"}
         return _validation_response(request, [{**problem, "input": None}])

@@ -1,4 +1,4 @@
-"""Connector calls, and the disconnection of a connector, which was published later."""
+"""The routes for connector calls, and for disconnecting a tenant from a connector."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ async def proxy_connector_call_xml(
 async def disconnect_tenant_connector(
     request: Request, tenant_id: TenantId, connector_name: str
 ) -> Response:
-    """Disconnect a connector of a tenant."""
+    """Disconnect a tenant from a connector."""
     service = service_of(request)
     with service.lock:
         service.store.disconnect(tenant_id, connector_name)

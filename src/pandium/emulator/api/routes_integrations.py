@@ -1,4 +1,4 @@
-"""Builds, integrations and releases, as in the vendor's reference."""
+"""The routes for builds, integrations and releases, as in the API reference."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -88,7 +88,7 @@ async def get_integration_releases(request: Request, integration_id: Integration
 async def get_default_integration_release(
     request: Request, integration_id: IntegrationId
 ) -> Response:
-    """Return the release of tenants that specify none."""
+    """Return the default release, which tenants use unless they specify another one."""
     service = service_of(request)
     with service.lock:
         return json_response(release_view(service.store.default_release(integration_id)))
@@ -100,7 +100,7 @@ async def get_default_integration_release(
     responses={**NOT_FOUND, **INVALID},
 )
 async def get_latest_release(request: Request, integration_id: str) -> Response:
-    """Return the latest release. In the reference, the id is a string here."""
+    """Return the latest release. In the API reference, this integration id is a string."""
     if not integration_id.isdecimal():
         raise Missing(f"Integration {integration_id} not found")
     service = service_of(request)
@@ -135,7 +135,7 @@ async def sync_by_integration_id(
     user_name: str,
     payload: Payload = None,
 ) -> Response:
-    """Trigger a sync of the tenant of a user."""
+    """Trigger a sync of a user's tenant."""
     service = service_of(request)
     with service.lock:
         tenant = service.store.tenant_of_user(integration_id, user_name)

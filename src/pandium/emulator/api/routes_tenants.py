@@ -1,8 +1,8 @@
 """
-Tenants and runs.
+The routes for tenants and runs, as in the API reference.
 
-The source is the vendor's reference. It does not document the shapes for updating a tenant and for
-its release. Listing runs and reading logs were published later.
+The reference does not describe the body of a tenant update or the response with a tenant's release.
+The operations that list runs and read logs were added to the reference later.
 """
 
 from typing import Any
@@ -154,7 +154,7 @@ async def get_tenant_runs(
     limit: Limit = 100,
     skip: Skip = 0,
 ) -> Response:
-    """List the runs of a tenant that have appeared."""
+    """List a tenant's runs, except those that have not appeared yet."""
     service = service_of(request)
     part = service.window(skip, limit, sort_by, SORTABLE_RUNS)
     with service.lock:

@@ -32,7 +32,7 @@ NULL = {"type": "null"}
 
 def _as_response(*required: str, optional: str = "", **defaults: Any) -> ConfigDict:
     """
-    Describe a record as the vendor's document describes a response.
+    Return a configuration that describes a record like a response in the vendor's document.
 
     :param required: the fields that are always present. All others may be null or missing.
     :param optional: a field that may be missing, but not null.
@@ -63,7 +63,7 @@ def _describe_field(field: dict[str, Any], *, is_nullable: bool) -> dict[str, An
 
 
 class ErrorMessage(BaseModel):
-    """The API's own error body."""
+    """The API's own error format."""
 
     message: str
 
@@ -209,7 +209,7 @@ class ProxyXmlRequestBody(BaseModel):
 
 
 class ProxyResponse(BaseModel):
-    """The response of the other system."""
+    """The response of the upstream system."""
 
     data: Object
 
@@ -221,7 +221,7 @@ class ProxyInternalError(BaseModel):
 
 
 class ProxyExternalError(BaseModel):
-    """The error response of the other system, as a string."""
+    """The error response of the upstream system, as a string."""
 
     detail: str = Field(default_factory=str)
 

@@ -102,7 +102,7 @@ class Service:
             yield
 
     def dump(self) -> dict[str, Any]:
-        """Return the entire state, ready for JSON."""
+        """Return the entire state as JSON-compatible data."""
         with self.settled():
             state = EmulatorState(
                 saved_at=self.clock.wall(),
@@ -135,7 +135,7 @@ class Service:
     def window(
         self, skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
     ) -> Window:
-        """Return the part of a listing that was requested, or raise Refused."""
+        """Return the requested part of a listing, or raise Refused."""
         return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
 
     def origin(self) -> str:
@@ -149,7 +149,7 @@ class Service:
     def tenant_of(
         self, operation: str | None, parts: Mapping[str, str], scope: Scope
     ) -> int | None:
-        """Return the tenant that a request concerns, if it can be known in advance."""
+        """Return the id of the tenant that a request is for, if this is known in advance."""
         numbers = {name: int(part) for name, part in parts.items() if NUMBER.fullmatch(part)}
         if operation == "integrations.sync":
             query = parse_qs(scope["query_string"].decode("latin-1"))

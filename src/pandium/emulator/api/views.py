@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @cache
 def shown_fields(record: type[Record]) -> tuple[str, ...]:
-    """Return the names of the fields that the API shows."""
+    """Return the names of the fields that the API returns."""
     return tuple(n for n, field in record.model_fields.items() if HIDDEN not in field.metadata)
 
 
 def shown(record: Record) -> dict[str, Any]:
-    """Return the fields of a record that the API shows."""
+    """Return the fields of a record that the API returns."""
     return {name: getattr(record, name) for name in shown_fields(type(record))}
 
 
 def integration_view(one: Integration, store: Store) -> dict[str, Any]:
-    """Return an integration as the API shows it."""
+    """Return an integration in the API's format."""
     return {
         **shown(one),
         "connectors": [{"name": c.name, "isGlobal": c.is_global} for c in one.systems],
@@ -36,12 +36,12 @@ def integration_view(one: Integration, store: Store) -> dict[str, Any]:
 
 
 def release_view(one: Release) -> dict[str, Any]:
-    """Return a release as the API shows it."""
+    """Return a release in the API's format."""
     return shown(one)
 
 
 def metadata_view(one: Tenant) -> dict[str, Any]:
-    """Return the metadata of a tenant as the API shows it."""
+    """Return a tenant's metadata in the API's format."""
     return {
         "tenant_id": one.id,
         "data": one.metadata,
@@ -51,7 +51,7 @@ def metadata_view(one: Tenant) -> dict[str, Any]:
 
 
 def run_view(one: Run) -> dict[str, Any]:
-    """Return a run that has appeared as the API shows it."""
+    """Return a run, which must have appeared, in the API's format."""
     started, completed = one.started_date, one.completed_date
     status = {
         "phase": one.history[-1].phase,
@@ -70,7 +70,7 @@ def run_log(one: Run) -> str:
 
 
 def tenant_view(one: Tenant, store: Store, runs: dict[str, Run | None]) -> dict[str, Any]:
-    """Return a tenant as the API shows it, with the status of its runs."""
+    """Return a tenant in the API's format, with the status of its runs."""
     status = {name: run_view(run) if run else {} for name, run in runs.items()}
     return {
         **shown(one),
@@ -99,7 +99,7 @@ def _auth_view(one: Tenant, store: Store) -> dict[str, Any]:
 
 
 class TenantEncoder:
-    """An encoder for tenants, with a cache of the tenants that have not changed."""
+    """An encoder for tenants that caches the JSON of unchanged tenants."""
 
     def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store

@@ -14,14 +14,14 @@ from pandium.emulator.connectors.upstreams import (
     UpstreamFailure,
 )
 
-# The base of target URLs that are relative.
+# The base URL for relative target URLs.
 BASE = httpx.URL("https://upstream")
 TYPES = {"soap": "text/xml; charset=utf-8", "xml": "application/xml; charset=utf-8"}
 PAIR = 2
 
 
 async def call_app(app: ASGIApp, request: ConnectorRequest) -> Any:
-    """Send a call to an application, and return its data or its failure."""
+    """Send a call to an application, and return the response data or the failure."""
 
     async def app_with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {"pandium": request}

@@ -1,4 +1,4 @@
-"""The handlers of connector calls, which stand for the systems behind the proxy."""
+"""The handlers of connector calls, which stand in for the systems behind the proxy."""
 
 import logging
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Connectors:
 
     def register(self, connector: str, handler: Handler | ASGIApp, host: str | None = None) -> None:
         """
-        Register a handler for a connector, or for one host of it.
+        Register a handler for a connector, or for one of its hosts.
 
         A handler is one of these:
 
@@ -65,7 +65,7 @@ class Connectors:
         self._handlers.clear()
 
     def handler_of(self, tenant: Tenant, store: Store, connector: str, url: str) -> Handler | str:
-        """Return the handler of a call, or the reason why there is none."""
+        """Return the handler for a call, or the reason why there is none."""
         states = store.connections(tenant)
         if connector not in states:
             return f"Tenant {tenant.id} has no connector {connector}"
@@ -94,7 +94,7 @@ async def call_handler(handler: Handler, request: ConnectorRequest) -> tuple[int
 
 def _encode_result(result: Any) -> tuple[int, bytes]:
     if isinstance(result, UpstreamFailure):
-        # According to the reference, `detail` is a string of an object with the body in "data".
+        # According to the API reference, `detail` is a stringified object with the body in "data".
         return result.status, encode({"detail": str({"data": result.data})})
     return 200, encode({"data": result})
 

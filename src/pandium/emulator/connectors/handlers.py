@@ -1,4 +1,4 @@
-"""Read the handler of a connector: a function of one request, or an ASGI application."""
+"""Accept either a function that takes a request or an ASGI application as a handler."""
 
 import inspect
 from functools import partial

@@ -1,4 +1,4 @@
-"""Handlers of connector calls, which run in a thread or in the event loop."""
+"""Run the handlers of connector calls in a thread or in the event loop."""
 
 import asyncio
 import inspect
@@ -14,7 +14,7 @@ ERROR_STATUS = range(300, 600)
 
 @dataclass(frozen=True, slots=True)
 class ConnectorRequest:
-    """The request that the proxy would send to the upstream."""
+    """The request that the proxy would send to the upstream system."""
 
     tenant_id: int
     connector: str
@@ -29,7 +29,7 @@ class ConnectorRequest:
 
 class UpstreamFailure(Exception):  # noqa: N818 - a response of the upstream, not an error of the emulator
     """
-    An error response of the upstream. A handler raises or returns it.
+    An error response from the upstream system, which a handler raises or returns.
 
     :param status: the status, 300 to 599.
     :param data: the body.

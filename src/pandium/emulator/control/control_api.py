@@ -47,16 +47,16 @@ MODULES = (
 
 @functools.cache
 def control_application() -> ASGIApp:
-    """Return the application. All emulators share it, as it has no state."""
+    """Return the application. All emulators share it, because it is stateless."""
     return RequestGuard(control_routes())
 
 
 @functools.cache
 def control_routes() -> FastAPI:
-    """Return the routes of the control API and the pages, without the protection."""
+    """Return the routes of the control API and the pages, without the request guard."""
     app = FastAPI(
         title="Pandium emulator: control API",
-        description="Read and change the state of the emulator, and make it fail on purpose.",
+        description="Read and change the state of the emulator, and inject faults.",
         version=version("pandium"),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,

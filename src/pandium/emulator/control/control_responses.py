@@ -1,4 +1,4 @@
-"""The control API's responses: JSON, and errors with their places in the request."""
+"""The control API's responses: JSON, and errors with their locations in the request."""
 
 import base64
 from collections.abc import Callable, Coroutine, Iterable
@@ -65,7 +65,7 @@ def control_response(value: object, status: int = 200) -> Response:
 
 
 def example(**body: object) -> Any:
-    """Describe a request body by an example, which the documentation shows."""
+    """Declare a request body with an example for the documentation."""
     return Body(examples=[body])
 
 
@@ -78,7 +78,7 @@ def body_data(body: bytes) -> dict[str, str | None]:
 
 
 def error_response(status: int, *errors: tuple[str, str]) -> Response:
-    """Return a response that lists errors and their places."""
+    """Return a response that lists errors and their locations."""
     return control_response(
         {"errors": [{"place": place, "message": msg} for place, msg in errors]}, status
     )
@@ -90,7 +90,7 @@ async def on_missing(_request: Request, error: Exception) -> Response:
 
 
 async def on_http(_request: Request, error: HTTPException) -> Response:
-    """Return an error of the framework in the control API's format."""
+    """Return an error raised by the framework in the control API's format."""
     if error.status_code == HTTPStatus.BAD_REQUEST:  # the body is not UTF-8 or is nested too deeply
         return error_response(422, ("body", "is not valid JSON, or is nested too deeply"))
     place = "body" if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else "path"
@@ -100,12 +100,12 @@ async def on_http(_request: Request, error: HTTPException) -> Response:
 
 
 async def on_refused(_request: Request, error: Refused) -> Response:
-    """Return a 422 with all problems and their places."""
+    """Return a 422 with all problems and their locations."""
     return error_response(422, *_places(error.problems))
 
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
-    """Return a 422 with all validation errors and their places."""
+    """Return a 422 with all validation errors and their locations."""
     return error_response(422, *_places(map(_problem, error.errors())))
 
 
@@ -115,7 +115,7 @@ def _problem(error: dict[str, Any]) -> Problem:
             (), f"is not valid JSON: {error['ctx']['error']} at position {error['loc'][-1]}", None
         )
     kind, *_ = loc = error["loc"]
-    # Below a union, pydantic inserts the name of the member, which the JSON does not have.
+    # Inside a union, pydantic inserts the name of the member, which is not part of the JSON.
     place = [part for parent, part in pairwise(loc) if parent not in UNIONS]
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         place.append("type")

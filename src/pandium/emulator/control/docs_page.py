@@ -128,7 +128,7 @@ def _body_schema(operation: Schema) -> dict[str, Any]:
 
 
 def _responses(operation: Schema) -> str:
-    """Return the responses, without the errors that every operation has."""
+    """Return the responses, without the errors that all operations have in common."""
     rows = [
         f"<dt><code>{code}</code> {_response_type(one)}</dt>{_response_text(one)}"
         for code, one in operation["responses"].items()
@@ -155,7 +155,7 @@ def _common_errors() -> str:
 
 
 def _example(operation: Schema, url: str) -> str:
-    """Return a command that sends the request, unless it needs a body that has no example."""
+    """Return a command that sends the request, unless the required body has no example."""
     schema = _body_schema(operation)
     if schema and "examples" not in schema:
         return ""

@@ -1,4 +1,4 @@
-"""The changes that drift makes, as JSON: one model per kind, distinguished by `type`."""
+"""The JSON models of drift changes: one per kind, distinguished by `type`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1, description="The number of tenants.")]
 
 
 class ArchiveChange(Record):
-    """Archive the oldest tenants, or random ones if a seed is given."""
+    """Archive the oldest tenants, or random ones if a seed is specified."""
 
     type: Literal["archive"]
     count: Count = 1
@@ -42,7 +42,7 @@ class ArchiveTenantChange(Record):
 
 
 class InsertChange(Record):
-    """Add tenants with the next ids, or with `at_front` with ids below all others."""
+    """Add tenants with the next ids or, if `at_front` is set, with ids below all others."""
 
     type: Literal["insert"]
     count: Count = 1
@@ -62,7 +62,7 @@ class AddTenantChange(Record):
     tenant: Tenant
 
     def build(self, service: Service) -> Change:
-        """Return the change, or raise Refused if such a tenant cannot be added."""
+        """Return the change, or raise Refused if the tenant cannot be added."""
         with refusing("tenant"):
             add_tenant(_copy(service.store), self.tenant)
         return _locked(service, lambda: add_tenant(service.store, self.tenant))
@@ -74,18 +74,18 @@ class AddTenantChange(Record):
 
 
 class ResortChange(Record):
-    """Change the order of listings without `sort_by`; without a new order, reverse it."""
+    """Change the order of listings without `sort_by`. By default, the order is reversed."""
 
     type: Literal["resort"]
     sort_by: str | None = Field(None, description="The new order, such as `name__DESC`.")
 
     def build(self, service: Service) -> Change:
-        """Return the change, or raise ValueError if the order does not exist."""
+        """Return the change, or raise ValueError if the order is invalid."""
         return service.drift.resort(self.sort_by)
 
 
 class FunctionChange(Record):
-    """A Python function that a test in Python has added. It cannot be added over HTTP."""
+    """A Python function that was added by a test. It cannot be added over HTTP."""
 
     type: Literal["function"]
     name: str
@@ -108,7 +108,7 @@ ChangeState = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class DescribedChange:
-    """A change that can be shown as data."""
+    """A change together with its description as JSON data."""
 
     change: Change
     data: dict[str, Any]
@@ -125,14 +125,14 @@ def build_change(given: ChangeForm, service: Service) -> DescribedChange:
 
 
 def change_data(change: Change) -> dict[str, Any]:
-    """Return a change as data."""
+    """Return the description of a change as JSON data."""
     if isinstance(change, DescribedChange):
         return change.data
     return {"type": "function", "name": getattr(change, "__qualname__", repr(change))}
 
 
 def _copy(store: Store) -> Store:
-    """Return a store with the same records, to which records can be added on trial."""
+    """Return a copy of a store, to which records can be added on trial."""
     trial = Store(store.now)
     trial.integrations = store.integrations.copy()
     trial.releases = store.releases.copy()

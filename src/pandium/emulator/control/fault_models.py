@@ -1,4 +1,4 @@
-"""The faults as JSON: one model per class, distinguished by `type`."""
+"""The JSON models of faults: one per class, distinguished by `type`."""
 
 import base64
 import binascii
@@ -63,7 +63,7 @@ class LatencyFault(Record):
 
 
 class StatusFault(BodyArguments):
-    """An error status. Without a body, the response contains a message in JSON."""
+    """An error status. By default, the response body is a JSON message."""
 
     type: Literal["status"]
     status: int = Field(ge=400, le=599)
@@ -81,7 +81,7 @@ class RateLimitFault(Record):
 
     type: Literal["rate_limit"]
     retry_after: int | None = Field(
-        None, ge=0, description="The seconds in `Retry-After`. Without it, the header is absent."
+        None, ge=0, description="The seconds in `Retry-After`. By default, there is no such header."
     )
     as_date: bool = Field(default=False, description="Send `Retry-After` as an HTTP date.")
 
@@ -91,7 +91,7 @@ class RateLimitFault(Record):
 
 
 class ResetFault(Record):
-    """A connection that is reset instead of a response."""
+    """A connection that is reset without a response."""
 
     type: Literal["reset"]
     after_work: AfterWork = False
@@ -168,7 +168,7 @@ TYPES: dict[type, str] = {
 
 
 def fault_data(fault: Fault) -> dict[str, Any]:
-    """Return a fault as data."""
+    """Return a fault as JSON data."""
     data = {one.name: getattr(fault, one.name) for one in fields(fault)}
     if isinstance(data.get("body"), bytes):
         data |= body_data(data["body"])

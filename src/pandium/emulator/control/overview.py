@@ -1,4 +1,4 @@
-"""The control API's routes for the page: the first tenants, the last runs and requests."""
+"""The control API's routes for the page: the first tenants, the latest runs and requests."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Health(BaseModel):
 
 
 class OverviewQuery(BaseModel):
-    """The maximum number of rows, and a part of the tenant's name or its id."""
+    """The maximum numbers of rows, and a search term: a tenant's id or a part of its name."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class OverviewQuery(BaseModel):
 
 
 class RunSummary(BaseModel):
-    """A run. It is `waiting` until the API shows it."""
+    """A run. Its state is `waiting` until the API lists it."""
 
     id: int
     tenant_id: int
@@ -69,7 +69,7 @@ class TenantSummary(BaseModel):
 
 
 class RequestSummary(BaseModel):
-    """A request. They are numbered from 1."""
+    """A request. Requests are numbered from 1."""
 
     number: int
     method: str
@@ -79,7 +79,7 @@ class RequestSummary(BaseModel):
 
 
 class OverviewCounts(BaseModel):
-    """The numbers of records, runs by state, and requests. `matching` are the tenants found."""
+    """The numbers of records, runs by state, and requests. `matching` counts found tenants."""
 
     integrations: int
     releases: int
@@ -95,7 +95,7 @@ class OverviewCounts(BaseModel):
 
 
 class Overview(BaseModel):
-    """The tenants by id, and the runs and requests, newest first."""
+    """The tenants in the order of their ids, and the runs and requests, newest first."""
 
     version: str
     time: datetime
@@ -114,7 +114,7 @@ async def get_health(request: Request) -> Response:
 
 @router.get("/overview", response_model=Overview)
 async def get_overview(request: Request, wanted: Annotated[OverviewQuery, Query()]) -> Response:
-    """Return the rows of the page, and the total numbers."""
+    """Return the rows of the page and the totals."""
     service = service_of(request)
     with service.lock:
         return control_response(_overview(service, wanted))

@@ -1,4 +1,4 @@
-"""The page at `/`, one file that may load and run only what it contains."""
+"""The page at `/`: a single file whose security policy blocks all external resources."""
 
 import base64
 import functools
@@ -29,7 +29,7 @@ async def page(_request: Request) -> Response:
 
 
 def html_response(text: str) -> Response:
-    """Return a page that may load and run only what it contains, and fetch from its own origin."""
+    """Return a page with a policy that allows only its inline code and its own origin."""
     headers = {"content-security-policy": _policy(text), **HEADERS}
     return Response(text, headers=headers, media_type="text/html")
 
@@ -52,7 +52,7 @@ def _policy(text: str) -> str:
 
 
 def _hashes(text: str, tag: str) -> str:
-    """Return the hash of the page's inline script or style, or forbid any if there is none."""
+    """Return the hash of the page's inline script or style, or `'none'` if there is none."""
     contents = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
     return " ".join(map(_hash, contents)) or "'none'"
 

@@ -22,7 +22,7 @@ class BuildsView(BaseModel):
 
 
 class AcceptArguments(Record):
-    """The form of a build to accept alone, or any."""
+    """The only form of a build request to accept, or `any`."""
 
     form: BuildForm
 
@@ -39,7 +39,7 @@ async def get_builds(request: Request) -> Response:
 
 @router.put("/accept", response_model=BuildsView)
 async def accept_builds(request: Request, body: AcceptBody) -> Response:
-    """Accept one form of a build alone, or any: `build_tag`, `tag` or `any`."""
+    """Accept only one form of a build request, or any: `build_tag`, `tag` or `any`."""
     service = service_of(request)
     service.builds.accept(body.form)
     return _builds_response(service)
@@ -47,7 +47,7 @@ async def accept_builds(request: Request, body: AcceptBody) -> Response:
 
 @router.put("/scripts", response_model=BuildsView)
 async def set_build_script(request: Request, body: BuildScriptBody) -> Response:
-    """Set how later builds of a tag proceed, or of all tags without a script of their own."""
+    """Set the script for future builds of a tag, or of all tags without their own script."""
     service = service_of(request)
     service.builds.set_script(body)
     return _builds_response(service)
@@ -55,7 +55,7 @@ async def set_build_script(request: Request, body: BuildScriptBody) -> Response:
 
 @router.delete("/scripts", response_model=BuildsView)
 async def remove_build_script(request: Request, tag: str | None = None) -> Response:
-    """Remove the script of a tag, or restore the default of all others."""
+    """Remove the script of a tag, or reset the script of all other tags."""
     service = service_of(request)
     service.builds.remove_script(tag)
     return _builds_response(service)

@@ -37,7 +37,7 @@ class SpeedArguments(Record):
 
 
 class ForwardArguments(Record):
-    """The number of seconds that pass at once."""
+    """The number of seconds by which to advance the clock."""
 
     seconds: float = Field(ge=0, le=YEAR)
 
@@ -62,7 +62,7 @@ async def set_speed(request: Request, body: SpeedBody) -> Response:
 
 @router.post("/clock/forward", response_model=ClockView, responses=MANUAL_CLOCK)
 async def put_forward(request: Request, body: ForwardBody) -> Response:
-    """Advance the clock at once. Runs proceed, and schedules start the runs that are due."""
+    """Advance the clock immediately. Runs proceed, and scheduled runs that are due start."""
     service = service_of(request)
     try:
         service.clock.put_forward(body.seconds)

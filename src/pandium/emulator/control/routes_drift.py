@@ -29,7 +29,7 @@ router: APIRouter = APIRouter(tags=["Drift"])
 
 
 class DriftArguments(RuleArguments):
-    """A change, and the requests that it is made before or after."""
+    """A change, and the requests before or after which it is made."""
 
     timing: Literal["before", "after"] = Field(
         description="Before the request is executed, or after it and before its response is sent."
@@ -38,7 +38,7 @@ class DriftArguments(RuleArguments):
 
 
 class DriftState(RuleArguments, RuleState):
-    """A change and how often it has been made."""
+    """A change and the number of times that it has been made."""
 
     timing: Literal["before", "after"]
     change: ChangeState
@@ -74,14 +74,14 @@ async def add_drift(request: Request, body: DriftBody) -> Response:
 
 @router.delete("/drift", status_code=204)
 async def remove_drift(request: Request) -> Response:
-    """Remove all changes. What they have changed remains."""
+    """Remove all changes. Their effects remain."""
     service_of(request).drift.clear()
     return Response(status_code=204)
 
 
 @router.get("/drift/{change_id}", response_model=DriftState, responses=NO_CHANGE)
 async def get_change(request: Request, change_id: int) -> Response:
-    """Return a change, with the number of times that it has been made."""
+    """Return a change and the number of times that it has been made."""
     service = service_of(request)
     rule = find_rule(_rules(service.drift), change_id, "change")
     return control_response(_drift_data(rule, service))
@@ -89,7 +89,7 @@ async def get_change(request: Request, change_id: int) -> Response:
 
 @router.delete("/drift/{change_id}", status_code=204, responses=NO_CHANGE)
 async def remove_change(request: Request, change_id: int) -> Response:
-    """Remove a change. What it has changed remains."""
+    """Remove a change. Its effects remain."""
     find_rule(_rules(service_of(request).drift), change_id, "change").remove()
     return Response(status_code=204)
 

@@ -26,7 +26,7 @@ router: APIRouter = APIRouter(tags=["Faults"])
 
 
 class FaultArguments(RuleArguments):
-    """A fault, and the requests that it occurs at."""
+    """A fault, and the requests that it affects."""
 
     fault: FaultForm
 
@@ -38,12 +38,12 @@ class OutageArguments(Record):
         None, ge=0, le=YEAR, description="The duration on the emulator's clock."
     )
     fault: FaultForm | None = Field(
-        None, description="What happens to each request. By default, the connection is reset."
+        None, description="The fault for each request. By default, the connection is reset."
     )
 
 
 class FaultState(FaultArguments, RuleState):
-    """A fault and how often it has occurred."""
+    """A fault and the number of times that it has occurred."""
 
 
 FaultBody = Annotated[
@@ -103,7 +103,7 @@ async def remove_faults(request: Request) -> Response:
 
 @router.get("/faults/{fault_id}", response_model=FaultState, responses=NO_FAULT)
 async def get_fault(request: Request, fault_id: int) -> Response:
-    """Return a fault or an outage, with the number of times that it has occurred."""
+    """Return a fault or an outage, and the number of times that it has occurred."""
     service = service_of(request)
     return control_response(_fault_data(_find(service, fault_id), service))
 

@@ -40,7 +40,7 @@ class RequestView(BaseModel):
 
 
 class RequestsView(BaseModel):
-    """The last matching requests, oldest first, and the number of matching and of all requests."""
+    """The latest matching requests, oldest first, and the numbers of matching and all requests."""
 
     requests: list[RequestView]
     matching: int
@@ -57,7 +57,7 @@ class RequestCount(BaseModel):
 
 
 class EffectCount(BaseModel):
-    """How often an operation was executed for a tenant."""
+    """The number of times that an operation was executed for a tenant."""
 
     operation: str
     tenant: int
@@ -65,7 +65,7 @@ class EffectCount(BaseModel):
 
 
 class EffectFilter(BaseModel):
-    """The operation and the tenant whose effects are returned. By default, all are."""
+    """The operation and the tenant to count. By default, all are counted."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -74,7 +74,7 @@ class EffectFilter(BaseModel):
 
 
 class RequestFilter(BaseModel):
-    """The requests that are returned."""
+    """The conditions for the returned requests, and their maximum number."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -90,7 +90,7 @@ class RequestFilter(BaseModel):
 
 @router.get("/requests", response_model=RequestsView)
 async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Query()]) -> Response:
-    """Return the last requests to the API. The emulator keeps 10,000 of them."""
+    """Return the latest requests to the API. The emulator keeps the last 10,000."""
     request_log = service_of(request).requests
     conditions = wanted.model_dump(exclude_none=True, exclude={"limit"})
     found = [one for one in request_log if _matches(one, conditions)]
@@ -102,7 +102,7 @@ async def get_requests(request: HTTPRequest, wanted: Annotated[RequestFilter, Qu
 
 @router.delete("/requests", status_code=204)
 async def clear_requests(request: HTTPRequest) -> Response:
-    """Clear the recorded requests, their counts and the effects."""
+    """Delete the recorded requests, and reset the counts of requests and effects."""
     service_of(request).requests.clear()
     return Response(status_code=204)
 
@@ -120,9 +120,9 @@ async def get_counts(request: HTTPRequest) -> Response:
 @router.get("/effects", response_model=list[EffectCount])
 async def get_effects(request: HTTPRequest, wanted: Annotated[EffectFilter, Query()]) -> Response:
     """
-    Return how often each operation was executed for a tenant, whatever the response was.
+    Return the number of times that each operation was executed for a tenant.
 
-    A sync whose response was lost counts. A request that was rejected does not.
+    A sync whose response was lost is counted. A rejected request is not.
     """
     service = service_of(request)
     with service.lock:
@@ -143,6 +143,6 @@ def _matches(request: Request, conditions: dict[str, Any]) -> bool:
 
 
 def request_data(request: Request) -> dict[str, Any]:
-    """Return a request as data, with a body that JSON can represent."""
+    """Return a request as JSON-compatible data."""
     data = {one.name: getattr(request, one.name) for one in fields(request)}
     return data | body_data(request.body)

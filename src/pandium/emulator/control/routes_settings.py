@@ -17,7 +17,7 @@ router: APIRouter = APIRouter(tags=["Settings"])
 
 
 class Settings(Record):
-    """How the service behaves. A `page_limit` of null is the documented maximum of 500."""
+    """The settings of the service. A `page_limit` of null is the documented maximum of 500."""
 
     page_limit: int | None = Field(default=None, ge=1)
     schedule_delay: ScheduleDelay = ScheduleDelay()
@@ -49,7 +49,7 @@ async def change_settings(request: Request, body: SettingsBody) -> Response:
     responses=NO_INTEGRATION,
 )
 async def pause_integration(request: Request, integration_id: int) -> Response:
-    """Pause an integration: schedules start no runs of its tenants. Syncs are executed."""
+    """Pause an integration: schedules start no runs of its tenants. Syncs still do."""
     return _pause(service_of(request), integration_id, paused=True)
 
 

@@ -77,7 +77,7 @@ async def replace_state(request: Request, body: SeedBody) -> Response:
 
 @router.post("/reset", response_model=EmulatorState)
 async def reset(request: Request) -> Response:
-    """Restore the state that the emulator was started with. Faults and drift are removed."""
+    """Restore the state with which the emulator started. Faults and drift are removed."""
     service = service_of(request)
     service.load(service.seed)
     return control_response(service.dump())
@@ -92,7 +92,7 @@ async def reset(request: Request) -> Response:
     },
 )
 async def save_state(request: Request) -> Response:
-    """Write the state to the file given by `--state`."""
+    """Write the state to the file specified by `--state`."""
     service = service_of(request)
     if service.state_file is None:
         return error_response(409, ("path", "the emulator was started without --state FILE"))
@@ -146,7 +146,7 @@ async def get_scripts(request: Request) -> Response:
 
 @router.put("/scripts", response_model=list[Script])
 async def set_one_script(request: Request, body: ScriptBody) -> Response:
-    """Set how new runs proceed: those of a tenant, of an integration, or all others."""
+    """Set the script for new runs of a tenant, of an integration, or of all others."""
     service = service_of(request)
     with service.lock:
         require_record(service.store.tenants, body.tenant, "tenant")
@@ -158,9 +158,9 @@ async def set_one_script(request: Request, body: ScriptBody) -> Response:
 @router.delete("/scripts", status_code=204, responses=NO_SCRIPT)
 async def remove_scripts(request: Request, subject: Annotated[ScriptSubject, Query()]) -> Response:
     """
-    Remove the script of a tenant or an integration, or all scripts if neither is given.
+    Remove the script of a tenant or an integration, or all scripts if neither is specified.
 
-    Runs that exist keep their script. New runs proceed as they do by default.
+    Existing runs keep their script.
     """
     runs = service_of(request).runs
     given = subject.model_dump(exclude_none=True)

@@ -18,7 +18,7 @@ router: APIRouter = APIRouter(prefix="/webhooks", tags=["Webhooks"])
 
 
 class WebhookArguments(Record):
-    """The URL that notifications are sent to, the types of the events, and the time limit."""
+    """The URL to which notifications are sent, the types of the events, and the time limit."""
 
     url: str
     events: list[EventType] = Field(list(EVENT_TYPES))
@@ -41,7 +41,7 @@ PartnerUpdateBody = Annotated[PartnerUpdate, example(integration_id=1)]
 
 
 class DeliveryView(BaseModel):
-    """A notification that was sent once, and the receiver's answer: a status or an error."""
+    """A notification that was sent, and the status of the response, or an error."""
 
     event_type: EventType
     body: dict[str, Any]
@@ -60,13 +60,13 @@ class WebhooksView(BaseModel):
 
 @router.get("", response_model=WebhooksView)
 async def get_webhooks(request: Request) -> Response:
-    """Return where notifications are sent to, and what the receiver answered."""
+    """Return the receiver's URL, the event types and the deliveries."""
     return _webhooks_response(service_of(request))
 
 
 @router.put("", response_model=WebhooksView)
 async def set_webhook(request: Request, body: WebhookBody) -> Response:
-    """Send notifications of later events to a URL: once, unsigned, one after another."""
+    """Send notifications of future events to a URL. Each is sent once and is not signed."""
     service = service_of(request)
     with refusing():
         service.webhooks.send_to(body.url, events=body.events, timeout=body.timeout)
@@ -75,21 +75,21 @@ async def set_webhook(request: Request, body: WebhookBody) -> Response:
 
 @router.delete("", status_code=204)
 async def remove_webhook(request: Request) -> Response:
-    """Send no notifications of later events. The deliveries are kept."""
+    """Stop sending notifications of future events. Past deliveries are kept."""
     service_of(request).webhooks.send_to(None)
     return Response(status_code=204)
 
 
 @router.delete("/deliveries", status_code=204)
 async def remove_deliveries(request: Request) -> Response:
-    """Remove all deliveries. Notifications that wait are still sent."""
+    """Remove all deliveries. Pending notifications are still sent."""
     service_of(request).webhooks.clear()
     return Response(status_code=204)
 
 
 @router.post("/partner-integration-updated", status_code=204, responses=NO_INTEGRATION)
 async def send_partner_update(request: Request, body: PartnerUpdateBody) -> Response:
-    """Send the notification that a partner has updated an integration, and change nothing."""
+    """Send a notification that a partner has updated an integration. Nothing is changed."""
     partner = body.model_dump(exclude={"integration_id"})
     service_of(request).webhooks.partner_integration_updated(body.integration_id, **partner)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The part of a fault or change that selects requests, as JSON."""
+"""The JSON models of the options that select requests for a fault or change."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ class RuleArguments(Record):
     after: int = Field(0, ge=0, description="Skip this many of the selected requests first.")
     every: int = Field(1, ge=1, description="Of the others, apply only to every n-th request.")
     probability: float = Field(
-        1.0, gt=0, le=1, description="Of those, apply to this share, which is drawn with `seed`."
+        1.0, gt=0, le=1, description="Apply to each of those with this probability."
     )
     seed: int = Field(0, description="Rules with the same seed apply to the same requests.")
     times: int | None = Field(None, ge=1, description="Apply at most this many times.")
@@ -38,28 +38,30 @@ class RuleArguments(Record):
         """
         Return the arguments that select the requests.
 
-        :raises Refused: the tenant does not exist.
+        :raises Refused: if the tenant does not exist.
         """
         require_record(store.tenants, self.tenant, "tenant")
         return self.model_dump(include=set(RuleArguments.model_fields))
 
 
 class RuleState(BaseModel):
-    """A rule's id and how often it has applied."""
+    """The id of a rule and the number of times that the rule has been applied."""
 
     id: int
-    hits: int = Field(description="How often the rule has applied.")
-    ends_at: datetime | None = Field(description="When it ends, on the emulator's clock.")
+    hits: int = Field(description="The number of times that the rule has been applied.")
+    ends_at: datetime | None = Field(
+        description="The time at which the rule ends, on the emulator's clock."
+    )
 
 
 def rule_data(rule: RequestRule[Any], clock: Clock) -> dict[str, Any]:
-    """Return a rule as data, without its action."""
+    """Return a rule as JSON data, without its action."""
     ends_at = _date(clock, rule.ends_at)
     return {"id": rule.id, "hits": rule.hits, "ends_at": ends_at, **asdict(rule.condition)}
 
 
 def _date(clock: Clock, seconds: float) -> datetime | None:
-    """Return a date, or None if it is infinite or later than dates can be."""
+    """Return a date, or None if it is infinite or out of range."""
     try:
         return clock.at(seconds)
     except OverflowError:
@@ -77,7 +79,7 @@ def find_rule(rules: Sequence[RequestRule[A]], rule_id: int, noun: str) -> Reque
 def require_record(
     records: Mapping[int, object], record_id: int | None, noun: str, *place: str
 ) -> None:
-    """Raise Refused if an id is given that no record has."""
+    """Raise Refused if an id is specified but no record has it."""
     if record_id is not None and record_id not in records:
         problem = Problem((*place, noun), f"there is no {noun} {record_id}", record_id)
         raise Refused([problem])
@@ -85,7 +87,7 @@ def require_record(
 
 @contextmanager
 def refusing(*place: str) -> Iterator[None]:
-    """Turn a ValueError whose message starts with an argument's name into Refused."""
+    """Convert a ValueError whose message starts with an argument's name to Refused."""
     try:
         yield
     except Refused as error:

@@ -108,7 +108,7 @@ class DeliveryWorker:
     """
     A worker that sends the notifications of an outbox until the emulator is stopped.
 
-    :param outbox: a function that returns the outbox, which is replaced by a reset.
+    :param outbox: a function that returns the current outbox. A reset replaces it.
     :param watch: a function that adds notifications that are due, and returns the number of seconds
         until the next call, or None.
     """

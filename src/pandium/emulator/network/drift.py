@@ -29,7 +29,7 @@ log: logging.Logger = logging.getLogger("pandium.emulator")
 
 
 class ChangeFailed(Exception):  # noqa: N818 - the name states what has failed
-    """The function of a change raised an exception."""
+    """The function that makes a change raised an exception."""
 
 
 class Drift:
@@ -56,7 +56,7 @@ class Drift:
 
         :param operation: as in `Faults.add`.
         :param change: the function.
-        :param options: select some of the requests: see `RuleOptions`.
+        :param options: the options that select requests: see `RuleOptions`.
         :return: a handle. `hits` is the number of times that the change has been made, and
             `remove()` removes it.
         :raises ValueError: if an argument is invalid. The message names it.
@@ -85,7 +85,7 @@ class Drift:
         Return a change that archives tenants.
 
         :param count: the number of tenants.
-        :param seed: archive random tenants, the same ones for the same seed. By default, the oldest
+        :param seed: the seed that determines which tenants are archived. By default, the oldest
             tenants are archived.
         :raises ValueError: if an argument is invalid. The message names it.
         """
@@ -106,8 +106,8 @@ class Drift:
         Return a change that adds tenants.
 
         :param count: the number of tenants.
-        :param at_front: assign ids below all others, so that the tenants come first in a listing.
-            By default, they have the next ids and come last.
+        :param at_front: whether to assign ids lower than all others, so that the tenants come first
+            in a listing. By default, they get the next ids and come last.
         :param integration_id: the integration of the tenants.
         :raises ValueError: if an argument is invalid. The message names it.
         """
@@ -147,7 +147,7 @@ class Drift:
         return (self._before if timing == "before" else self._after).all()
 
     def clear(self) -> None:
-        """Remove all rules. Changes that were made remain."""
+        """Remove all rules. The effects of past changes remain."""
         self._before.clear()
         self._after.clear()
 

@@ -63,7 +63,7 @@ class Exchange:
 
     @property
     def connection(self) -> Connection:
-        """The connection that the request came on."""
+        """The connection on which the request was received."""
         found: Connection = self.scope[CONNECTION]()
         return found
 
@@ -85,7 +85,7 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Record the request, and send a message with a date on the emulator's clock."""
+        """Send a message. At the start of the response, add the date and record the request."""
         if message["type"] == "http.response.start":
             self.record(message["status"])
             date = format_datetime(self.clock.wall().replace(microsecond=0), usegmt=True)
@@ -93,13 +93,13 @@ class Exchange:
         await self._send(message)
 
     def record(self, status: int = 0) -> None:
-        """Record the request, unless it has been recorded. The status is 0 without a response."""
+        """Record the request, but only once. Status 0 means that no response was sent."""
         if not self.is_recorded:
             self.is_recorded = True
             self._request_log.add(self._request(status))
 
     async def forward(self) -> None:
-        """Pass the request to the application, which responds."""
+        """Pass the request to the application, which sends the response."""
         await self._app(self.scope, self.receive, self.send)
 
     async def execute(self) -> BufferedResponse:

@@ -55,8 +55,8 @@ class Status:
     A response with an error status, such as 503.
 
     :param status: the status, 400 to 599.
-    :param after_work: execute the request first, so that only its response is lost.
-    :param body: the body. By default, it is a message in JSON.
+    :param after_work: whether to execute the request first, so that only its response is lost.
+    :param body: the body. By default, it is a JSON message.
     :param headers: additional headers.
     """
 
@@ -84,8 +84,9 @@ class RateLimit:
     """
     A 429 with or without `Retry-After`. The request is not executed.
 
-    :param retry_after: the seconds in `Retry-After`. Without it, the header is absent.
-    :param as_date: send a date on the emulator's clock instead, rounded up to a whole second.
+    :param retry_after: the number of seconds in `Retry-After`. By default, there is no such header.
+    :param as_date: whether to send a date on the emulator's clock instead, rounded up to a whole
+        second.
     """
 
     retry_after: int | None = None
@@ -114,7 +115,7 @@ class Reset:
     """
     A connection that is reset without a response.
 
-    :param after_work: execute the request first, so that only its response is lost.
+    :param after_work: whether to execute the request first, so that only its response is lost.
     """
 
     after_work: bool = field(default=False, kw_only=True)
@@ -150,7 +151,7 @@ class Garbage:
     A 200 with a body that is not valid JSON.
 
     :param body: the body.
-    :param after_work: execute the request first, so that only its response is lost.
+    :param after_work: whether to execute the request first, so that only its response is lost.
     """
 
     body: bytes = INVALID_JSON
@@ -199,7 +200,7 @@ class Faults:
         :param operation: a method of the client, such as "tenants.sync"; or an HTTP method and path
             template, such as "GET /v2/tenants/{tenant_id}/runs"; or None for all operations.
         :param fault: the fault, such as `Status(503)`.
-        :param options: select some of the requests: see `RuleOptions`.
+        :param options: the options that select requests: see `RuleOptions`.
         :return: a handle. `hits` is the number of times that the fault has occurred, and `remove()`
             removes it.
         :raises ValueError: if an argument is invalid. The message names it.
@@ -210,13 +211,13 @@ class Faults:
         self, seconds: float | None = None, fault: Fault | None = None
     ) -> RequestRule[Fault]:
         """
-        Make every request fail, until the outage ends or is removed.
+        Make every request fail until the outage ends or is removed.
 
         An outage takes precedence over all other faults. The port remains open.
 
         :param seconds: the duration on the emulator's clock. By default, it is unlimited.
-        :param fault: what happens to each request, such as `Status(503)`. By default, the
-            connection is reset.
+        :param fault: the fault for each request, such as `Status(503)`. By default, the connection
+            is reset.
         :return: a handle, whose `remove()` ends the outage.
         :raises ValueError: if an argument is invalid. The message names it.
         """

@@ -44,7 +44,7 @@ def bind(port: int) -> socket.socket:
 # The number of event loop iterations until uvicorn knows about an accepted connection.
 TURNS_OF_ACCEPT = 2
 
-# The tasks that wait on purpose, and their connections.
+# The tasks that deliberately wait, and their connections.
 IdleTasks = dict[asyncio.Task[Any], Sequence[asyncio.Transport]]
 
 
@@ -75,7 +75,7 @@ class Connection:
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
         """Allow the server to cancel this block immediately when it shuts down."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a request is always in one
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # requests always run in tasks
         self._idle[task] = self._transports
         try:
             yield
@@ -101,7 +101,7 @@ class LoopbackServer(uvicorn.Server):
             loop="asyncio",
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
-            date_header=False,  # the emulator's clock need not show the real date
+            date_header=False,  # the date must come from the emulator's clock
         )
         super().__init__(config)
         self.ready: threading.Event = threading.Event()
@@ -117,7 +117,7 @@ class LoopbackServer(uvicorn.Server):
         return Connection(found, self._idle)
 
     def end(self) -> None:
-        """End the server, from any thread."""
+        """Shut the server down. Can be called from any thread."""
         self.should_exit = True
         self._loop.call_soon_threadsafe(self._ending.set)
 
@@ -151,8 +151,8 @@ class LoopbackServer(uvicorn.Server):
             sock.close()
 
     async def _stop_accepting(self) -> None:
-        # When a server is closed, asyncio leaves connections open that it is just accepting. So
-        # stop accepting first, and run the event loop until the server knows about them.
+        # Closing a server does not close a connection that asyncio is still accepting. Therefore,
+        # stop accepting first, and run the event loop until the server knows about it.
         for server in self.servers:
             for sock in server.sockets:
                 self._loop.remove_reader(sock.fileno())
@@ -193,7 +193,7 @@ class ServerThread:
     """
     A thread with an event loop, in which any number of servers run.
 
-    If a handler of the user blocks the event loop, the thread is abandoned after a few seconds.
+    If a user's handler blocks the event loop, the thread is abandoned after a few seconds.
     """
 
     def __init__(self) -> None:
@@ -230,7 +230,7 @@ class ServerThread:
         await self._ending.wait()
 
     def run(self, worker: BackgroundWorker) -> Callable[[], None]:
-        """Run a worker beside the servers. Return a function that ends it."""
+        """Run a worker alongside the servers, and return a function that stops it."""
         done = asyncio.run_coroutine_threadsafe(worker.run(), self._loop)
 
         def stop() -> None:
@@ -240,11 +240,11 @@ class ServerThread:
         return stop
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function in the event loop, from any thread."""
+        """Call a function in the event loop. This method is thread-safe."""
         self._loop.call_soon_threadsafe(function)
 
     def serve(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> Callable[[], None]:
-        """Start a server, or raise its error. Return a function that stops it."""
+        """Start a server and return a function that stops it, or raise the server's error."""
         server = LoopbackServer(app)
         done = asyncio.run_coroutine_threadsafe(_serve(server, sockets), self._loop)
         done.add_done_callback(lambda _: server.ready.set())
@@ -269,7 +269,7 @@ async def _serve(server: LoopbackServer, sockets: Sequence[socket.socket]) -> No
     try:
         await server.serve(list(sockets))
     finally:
-        # These remain if the event loop ends first because a handler blocked it.
+        # These are still open if a handler blocked the event loop until it was stopped.
         _abort(one.transport for one in server.server_state.connections)
         for sock in sockets:
             sock.close()

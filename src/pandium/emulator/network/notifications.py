@@ -23,7 +23,7 @@ EventType = Literal[
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 ACCOUNT: dict[str, Any] = {"environment": "sandbox", "account_id": 1, "account_name": "Emulator"}
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
-# The interval at which runs are checked, in seconds of real time. A clock does not report changes.
+# Clocks do not report changes, so runs are checked at this interval, in seconds of real time.
 WATCH_INTERVAL = 0.1
 
 
@@ -31,7 +31,7 @@ class Webhooks:
     """
     The notifications that an emulator sends. Like the vendor's, each is sent once and unsigned.
 
-    They are sent one after another, and do not delay the requests that cause them. The responses
+    They are sent one after another and do not delay the requests that cause them. The responses
     have no effect. A failed run is detected within a tenth of a second of real time.
     """
 
@@ -54,13 +54,13 @@ class Webhooks:
         self, url: str | None, *, events: Collection[str] = EVENT_TYPES, timeout: float = 10.0
     ) -> None:
         """
-        Send notifications of all later events to a URL.
+        Send notifications of all future events to a URL.
 
         The vendor neither signs notifications nor sends an authentication header. It suggests
         putting a secret into the query of the URL, which is omitted from reprs and errors.
 
         :param url: an http or https URL, or None to send nothing.
-        :param events: the types of the events to send, all of them by default.
+        :param events: the types of the events to send. By default, all types are sent.
         :param timeout: seconds of real time to wait for the response.
         :raises ValueError: if an argument is invalid. The message names it.
         """
@@ -108,7 +108,7 @@ class Webhooks:
         self, integration_id: int, *, partner_id: int = 1, partner_name: str = "Partner"
     ) -> None:
         """
-        Send the notification that a partner has updated an integration.
+        Send a notification that a partner has updated an integration.
 
         The emulator has no partners, so this does nothing else.
 
@@ -122,18 +122,18 @@ class Webhooks:
             )
 
     def record_added(self, record: object) -> None:
-        """Send the notification that an integration or a tenant was created."""
+        """Send a notification that an integration or a tenant was created."""
         if isinstance(record, Integration):
             self._notify("new_integration_created", _integration_fields(record))
         elif isinstance(record, Tenant):
             self._notify("new_tenant_created", self._tenant_fields(record))
 
     def tenant_archived(self, tenant: Tenant) -> None:
-        """Send the notification that a tenant was archived."""
+        """Send a notification that a tenant was archived."""
         self._notify("tenant_archived", self._tenant_fields(tenant))
 
     def run_ended(self, run: Run) -> None:
-        """Send the notification that a run failed, if it did."""
+        """Send a notification if a run has failed."""
         if run.has_succeeded():
             return
         api, trigger = f"{self._origin()}/v2", run.triggers[-1].id

@@ -69,7 +69,7 @@ def parse_operation(given: object) -> str | None:
 
     :param given: a name, such as "tenants.list", or a method and path template, such as
         "GET /v2/tenants".
-    :raises ValueError: lists the operations that exist.
+    :raises ValueError: if there is no such operation. The message lists all operations.
     """
     if given is None or (isinstance(given, str) and given in OPERATIONS):
         return given

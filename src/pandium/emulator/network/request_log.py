@@ -51,7 +51,7 @@ class Request:
 
 
 class RequestLog(Sequence[Request]):
-    """The last requests, oldest first, and the number of all requests by kind."""
+    """The most recent requests, oldest first, and the number of all requests by kind."""
 
     def __init__(self, kept: int = MAX_REQUESTS) -> None:
         self._requests: deque[Request] = deque(maxlen=kept)
@@ -68,14 +68,14 @@ class RequestLog(Sequence[Request]):
             self.effects[request.operation, request.tenant] += 1
 
     def clear(self) -> None:
-        """Remove all requests and their counts."""
+        """Remove all requests and reset all counts."""
         self._requests.clear()
         self.counts.clear()
         self.effects.clear()
         self._kinds.clear()
 
     def total(self, of_kind: Callable[[Kind], bool]) -> int:
-        """Return the number of requests of some kinds, including those that are no longer kept."""
+        """Return the number of requests of matching kinds, even those that are no longer kept."""
         return sum(number for kind, number in self._kinds.copy().items() if of_kind(kind))
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class RequestLog(Sequence[Request]):
 
 
 def redact_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers with lower-case names, without secrets."""
+    """Return headers with lower-case names and redacted secrets."""
     return {
         name.decode("latin-1"): "***" if name in HIDDEN else value.decode("latin-1")
         for name, value in raw

@@ -37,7 +37,7 @@ class RuleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The validated options of a rule. If `operation` is None, it applies to all operations."""
+    """The validated options of a rule. If `operation` is None, all operations match."""
 
     operation: str | None = None
     after: int = 0
@@ -115,7 +115,7 @@ class RequestRules(Generic[T]):
         return len(self._rules)
 
     def add(self, rule: RequestRule[T], *, is_first: bool = False) -> RequestRule[T]:
-        """Add a rule after the others, or before them, and assign its id."""
+        """Assign an id to a rule, and add it after all others or before them."""
         with self._lock:
             rule.id = next(self._ids)
             self._rules.insert(0 if is_first else len(self._rules), rule)

@@ -11,7 +11,7 @@ KILLED = "Failed (Timeout)"
 
 
 def later(date: datetime, seconds: float | None) -> datetime:
-    """Return the date after a number of seconds, or NEVER."""
+    """Return the date plus a number of seconds, or NEVER."""
     try:
         return NEVER if seconds is None else date + timedelta(seconds=seconds)
     except OverflowError:
@@ -19,7 +19,7 @@ def later(date: datetime, seconds: float | None) -> datetime:
 
 
 def expect(run: Run, date: datetime) -> None:
-    """Make a run the next one to appear. A scheduled run appears at once."""
+    """Set when a run at the front of its queue appears. A scheduled run appears immediately."""
     _start_step(run, 0 if run.is_scheduled else run.script.appears_after, date)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trio.abc import Instrument
 
 
-# The number of turns after which a busy event loop is treated as idle. Otherwise, a task that
+# The number of iterations after which a busy event loop is treated as idle. Otherwise, a task that
 # yields until the clock has advanced would block the clock.
 PATIENCE = 1000
 # The limit for loops that do not show whether they are busy.
@@ -20,24 +20,24 @@ PATIENCE_IF_UNKNOWN = 50
 
 class Turns(Protocol):
     """
-    The turns of an event loop.
+    A runner for single iterations of an event loop.
 
-    :ivar patience: the number of turns to wait for a loop that does not become idle.
+    :ivar patience: the maximum number of iterations to wait for the loop to become idle.
     """
 
     patience: int
 
     async def run(self) -> bool:
-        """Run one turn. Return True if nothing else is left to run."""
+        """Run one iteration. Return True if nothing else is left to run."""
         ...
 
 
 @contextmanager
 def turns_of_current_loop() -> Iterator[Turns]:
     """
-    Provide the turns of the current event loop.
+    Return a context manager for running single iterations of the current event loop.
 
-    Each turn also polls the sockets of the loop, so that data sent from one task to another is
+    Each iteration also polls the loop's sockets, so that data sent from one task to another is
     noticed. Work in threads and in other processes is not.
     """
     loop = anyio.lowlevel.current_token().native_token
@@ -58,9 +58,9 @@ def turns_of_current_loop() -> Iterator[Turns]:
 
 class AsyncioTurns:
     """
-    The turns of an asyncio event loop.
+    A runner for single iterations of an asyncio event loop.
 
-    Loops that hide their queue, such as uvloop, never become idle.
+    Loops that hide their queue, such as uvloop, never appear idle.
     """
 
     def __init__(self, loop: object) -> None:
@@ -70,13 +70,13 @@ class AsyncioTurns:
         self.patience = PATIENCE if hasattr(loop, "_ready") else PATIENCE_IF_UNKNOWN
 
     async def run(self) -> bool:
-        """Run one turn. Return True if nothing else is left to run."""
+        """Run one iteration. Return True if nothing else is left to run."""
         await asyncio.sleep(0)
         return not getattr(self._loop, "_ready", True)
 
 
 class TrioTurns:
-    """The turns of a trio event loop."""
+    """A runner for single iterations of a trio event loop."""
 
     def __init__(self) -> None:
         self.patience = PATIENCE
@@ -88,10 +88,10 @@ class TrioTurns:
 
     async def run(self) -> bool:
         """
-        Run one turn, or two if the first one is quiet. Return True if nothing else is left to run.
+        Run one iteration, or two if the first one is quiet. Return True if nothing else is left.
 
-        trio runs the tasks of a turn in random order. A task that was woken in the first turn may
-        therefore run only after this task in the second turn.
+        trio runs the tasks of an iteration in random order. A task that was woken in the first one
+        may therefore run only after this task in the second one.
         """
         # trio.testing.wait_all_tasks_blocked does not return while another task only yields.
         return await self._is_quiet() and await self._is_quiet()

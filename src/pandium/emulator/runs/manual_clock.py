@@ -75,7 +75,7 @@ class ManualClock(Clock):
 
     @contextmanager
     def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
-        """Return a context manager that cancels its block once the clock has advanced so far."""
+        """Return a context manager that cancels its block after this number of seconds."""
         with anyio.CancelScope() as scope:
             if seconds > 0:
                 with self._timer(seconds, scope.cancel):

@@ -11,7 +11,7 @@ OnEnd = Callable[[Run], object]
 
 
 def _by_end(run: Run) -> tuple[datetime, datetime, bool, int]:
-    """Return a sort key for ended runs. Of two that ended together, the scheduled one was first."""
+    """Return a sort key for ended runs. If two ended together, the scheduled one comes first."""
     return run.completed_date or NEVER, run.started_date or NEVER, not run.is_scheduled, run.id
 
 
@@ -60,7 +60,7 @@ class Queue:
         return later(self._date, delay.seconds(self.tenant_id, self._date))
 
     def sort(self) -> None:
-        """Determine from the runs which of them have ended, and which one is at the front."""
+        """Find the run at the front of the queue and the last run that has ended."""
         for run in sorted(filter(Run.is_over, self.runs), key=_by_end):
             self.last = run
             self.last_successful = run if run.has_succeeded() else self.last_successful

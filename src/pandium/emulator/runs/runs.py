@@ -1,4 +1,4 @@
-"""Triggers and runs. They are brought up to date when they are read."""
+"""Triggers and runs, which are brought up to date whenever they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -86,15 +86,16 @@ class Runs:
 
         - `tenant` or `integration`: the id of the tenant or integration. Without either, the script
           becomes the default.
-        - `appears_after`: the seconds from the trigger, or from the end of the run before it, until
-          the run appears; 0.1 by default. A scheduled run appears at once.
+        - `appears_after`: the seconds from the trigger, or from the end of the previous run, until
+          the run appears; 0.1 by default. A scheduled run appears immediately.
         - `phases`: pairs of a status and the seconds that it lasts. During a phase whose status is
-          `None`, the API responds with 404. The run ends with the last phase and keeps its status.
+          `None`, the API responds with 404. The run ends with the last phase, whose status it
+          keeps.
         - `killed_after`: the seconds after which a run that has not ended is killed, with the
           status "Failed (Timeout)"; 600 by default.
 
         Instead of seconds, `appears_after` and phases accept a number of polls, such as `Polls(3)`.
-        A time of `math.inf` or `None` never ends.
+        `math.inf` and `None` stand for an unlimited time.
 
         :raises ValueError: if an argument is invalid. The message starts with its location, such as
             `phases[0][1]`.
@@ -109,7 +110,7 @@ class Runs:
             self._scripts[_subject(script)] = script
 
     def clear_scripts(self) -> None:
-        """Remove all scripts, so that new runs proceed as they do by default."""
+        """Remove all scripts, so that new runs follow the default script."""
         with self._lock:
             self._scripts = {ALL: Script()}
 
@@ -147,8 +148,10 @@ class Runs:
 
         Unless this is called, runs start on the minute.
 
-        :param within: the longest delay in seconds, at most 60; 0 disables the randomization.
-        :param seed: the delay of a run depends only on the seed, the tenant and the date.
+        :param within: the maximum delay in seconds, at most 60. A value of 0 disables the
+            randomization.
+        :param seed: the random seed. The delay of a run depends only on the seed, the tenant and
+            the date.
         :raises ValueError: if an argument is invalid. The message names it.
         """
         delay = validate(ScheduleDelay, {"within": within, "seed": seed})
@@ -252,7 +255,7 @@ class Runs:
         return queue.version if queue else 0
 
     def summary(self, tenant: int) -> tuple[dict[str, Run | None], datetime]:
-        """Return the runs in a tenant's status, and the date until which they are the same."""
+        """Return the runs in a tenant's status, and the date on which they next change."""
         with self._lock:
             if tenant not in self._queues:
                 return dict.fromkeys(RUN_FIELDS), NEVER

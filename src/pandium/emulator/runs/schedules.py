@@ -14,7 +14,7 @@ MINUTE = 60
 
 class ScheduleDelay(Record):
     """
-    The longest delay of a scheduled run in seconds, and the seed of the random delays.
+    The maximum delay of a scheduled run in seconds, and the seed of the random delays.
 
     A delay depends only on the seed, the tenant and the date.
     """
@@ -36,5 +36,5 @@ class Schedule:
         self._dates = CronSim(text, after.astimezone(UTC))
 
     def next(self) -> datetime | None:
-        """Return the next date and move on, or return None if there is none."""
+        """Advance to the next date and return it, or return None if there is none."""
         return next(self._dates, None)

@@ -1,4 +1,4 @@
-"""New records: each field that was left out gets its value."""
+"""Add records, and set the fields that were omitted."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ def add_integration(store: Store, given: Integration) -> Integration:
 
 
 def add_first_releases(store: Store, integration: Integration) -> None:
-    """Add as many releases as an integration starts with."""
+    """Add the initial releases of an integration."""
     for number in range(integration.releases):
         is_default = number == 0 and integration.default_release_channel != "Latest"
         release = Release(
@@ -36,14 +36,14 @@ def add_first_releases(store: Store, integration: Integration) -> None:
 
 
 def add_integration_with_releases(store: Store, given: Integration) -> Integration:
-    """Add an integration and the releases that it starts with."""
+    """Add an integration and its initial releases."""
     integration = add_integration(store, given)
     add_first_releases(store, integration)
     return integration
 
 
 def add_release(store: Store, given: Release) -> Release:
-    """Add a release. If it is the default one, no other release of its integration is."""
+    """Add a release. A default release replaces the integration's previous default."""
     refuse_if(*integration_problems(store, given.integration_id), *_schema_problems(given))
     key = _next_id(store.releases, given.id)
     release = _complete(store, given, id=key, name=f"release-{key}")
@@ -56,7 +56,7 @@ def add_release(store: Store, given: Release) -> Release:
 def add_build(
     store: Store, integration_id: int, tag: str, branch: str | None, date: datetime
 ) -> Release:
-    """Add the release of a finished build, with the schemas of the release before it."""
+    """Add the release of a finished build, with the schemas of the previous release."""
     before = next(reversed(store.releases_of(integration_id)), None)
     integration = store.integrations[integration_id]
     release = Release(
@@ -75,7 +75,7 @@ def add_tenant(store: Store, given: Tenant, *, check_data: bool = True) -> Tenan
     """
     Add a tenant in any state.
 
-    :param check_data: whether configs and metadata must fit the schemas of the release.
+    :param check_data: whether configs and metadata must match the schemas of the release.
     """
     refuse_if(*integration_problems(store, given.integration_id))
     key = _next_id(store.tenants, given.id)
@@ -95,7 +95,7 @@ def create_tenant(store: Store, fields: Mapping[str, Any]) -> Tenant:
 
 
 def integration_problems(store: Store, integration_id: int) -> Iterator[Problem]:
-    """Yield a problem if there is no such integration."""
+    """Yield a problem if the integration does not exist."""
     if integration_id not in store.integrations:
         yield Problem(("integration_id",), "no integration has this id", integration_id)
 

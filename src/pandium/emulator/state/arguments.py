@@ -34,7 +34,7 @@ def takes_fields(
     record: Callable[P, R], positional: str
 ) -> Callable[[Callable[[S_contra, R], T]], RecordMethod[S_contra, P, T]]:
     """
-    Call a method that takes a record with the fields of the record.
+    Return a decorator for a method that takes a record. Callers pass the record's fields instead.
 
     :param record: the class of the record.
     :param positional: the field that may be passed as a positional argument.
@@ -55,7 +55,7 @@ def takes_fields(
 
 
 def _signature(model: type[Record], positional: str) -> Signature:
-    """Return what `help` shows: the fields of the record, one of them positional."""
+    """Return the signature for `help`: the record's fields, one of which may be positional."""
     fields = dict(signature(model).parameters)
     first = fields.pop(positional).replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
     owner = Parameter("self", Parameter.POSITIONAL_ONLY)

@@ -1,4 +1,4 @@
-"""Builds: each becomes a release of its integration when the time of its script has passed."""
+"""Builds, which become releases of their integrations after the time set by a script."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,12 +13,12 @@ from pandium.emulator.state.rules import Id, Moment, Record
 from pandium.emulator.state.store import Store
 
 BuildForm = Literal["any", "build_tag", "tag"]
-# Thirty years, so that each end has a date.
+# About thirty years, so that the time at which a build finishes is a valid date.
 MAX_SECONDS = 1e9
 
 
 class BuildScript(Record):
-    """How long the builds of one tag, or all others, take, and whether they fail."""
+    """The duration and the outcome of builds of one tag, or of all other tags."""
 
     tag: str | None = None
     finishes_after: float = Field(default=0.1, ge=0, le=MAX_SECONDS)
@@ -26,7 +26,7 @@ class BuildScript(Record):
 
 
 class Build(Record):
-    """A build that has not finished. One that fails never becomes a release."""
+    """An unfinished build. A build that fails never becomes a release."""
 
     integration_id: Id
     tag: str
@@ -46,8 +46,8 @@ class Builds:
     """
     The builds of an emulator, and the scripts that they follow.
 
-    A finished build is a release of its integration with the build's tag. The API has no other sign
-    of it.
+    A successful build becomes a release of its integration, with the same tag. This is the only way
+    in which the API shows builds.
     """
 
     def __init__(self, store: Store, lock: RLock) -> None:
@@ -65,13 +65,14 @@ class Builds:
 
     def accept(self, form: BuildForm) -> None:
         """
-        Accept one form of `POST /v2/sourcecontrol/build` alone, or any form.
+        Accept only one form of `POST /v2/sourcecontrol/build`, or any form.
 
-        A request in another form gets a 422 that names the unexpected and the missing fields.
+        The response to any other form is a 422 that lists the unexpected and the missing fields.
 
-        :param form: "build_tag" is the reference's form (`build_tag` and `?mode=`), "tag" the later
-            one (`tag`, and optionally `branch` and `?mode=`), "any" accepts both (the default).
-        :raises ValueError: there is no such form.
+        :param form: "build_tag" for the API reference's form (`build_tag` and `?mode=`), "tag" for
+            the later form (`tag`, and optionally `branch` and `?mode=`), or "any" for both, which
+            is the initial setting.
+        :raises ValueError: if there is no such form.
         """
         if form not in get_args(BuildForm):
             raise ValueError(f"form: must be one of {', '.join(get_args(BuildForm))}, not {form!r}")
@@ -81,12 +82,13 @@ class Builds:
         self, *, tag: str | None = None, finishes_after: float = 0.1, fails: bool = False
     ) -> None:
         """
-        Set how builds that are requested from now on proceed.
+        Set the script for builds that are requested from now on.
 
-        :param tag: the tag of the builds; None is all tags that have no script of their own.
-        :param finishes_after: seconds of the emulator's clock from the request to the release.
+        :param tag: the tag of the builds. None stands for all tags without their own script.
+        :param finishes_after: the time from the request to the release, in seconds of the
+            emulator's clock.
         :param fails: whether the build fails, so that it never becomes a release.
-        :raises ValueError: names the invalid argument.
+        :raises ValueError: if an argument is invalid. The message names it.
         """
         given = {"tag": tag, "finishes_after": finishes_after, "fails": fails}
         self.set_script(validate(BuildScript, given))
@@ -97,14 +99,14 @@ class Builds:
             self._scripts[script.tag] = script
 
     def remove_script(self, tag: str | None) -> None:
-        """Remove the script of a tag; its builds follow the script of all others again."""
+        """Remove the script of a tag. Its future builds follow the script of all other tags."""
         with self._lock:
             self._scripts.pop(tag, None)
             self._scripts.setdefault(None, BuildScript())
 
     @property
     def scripts(self) -> list[BuildScript]:
-        """The scripts: first the one of all tags without a script of their own."""
+        """The scripts, starting with the one for all tags without their own script."""
         with self._lock:
             return list(self._scripts.values())
 
@@ -131,7 +133,7 @@ class Builds:
             self._pending.append(build)
 
     def settle(self) -> None:
-        """Turn each build whose time has passed into a release, in the order of their ends."""
+        """Finish the builds that are due, and add the releases of those that succeed."""
         if self._pending:
             with self._lock:
                 self._finish_due()

@@ -4,7 +4,7 @@ import json
 
 import msgspec
 
-# Records are encoded as objects of their fields.
+# `dict` converts a record to an object with its fields.
 _encoder = msgspec.json.Encoder(enc_hook=dict)
 
 

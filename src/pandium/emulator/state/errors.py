@@ -20,7 +20,7 @@ MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error in an input, and its place."""
+    """An error in an input, and its location."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -29,7 +29,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """The place as text, such as `tenants[0].name`."""
+        """The location as text, such as `tenants[0].name`."""
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc)
         return place.removeprefix(".")
 
@@ -48,7 +48,7 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
         super().__init__("; ".join(map(str, self.problems[:MAX_LISTED])) + more)
 
     def under(self, *place: str | int) -> "Refused":
-        """Return the same problems, with a place before theirs."""
+        """Return the same problems, with a prefix for their locations."""
         return Refused(replace(one, loc=(*place, *one.loc)) for one in self.problems)
 
 

@@ -16,9 +16,10 @@ TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 def read_file(path: Path) -> Any:
     """
-    Return the data in a JSON file, or in a YAML file if its suffix says so.
+    Return the data in a JSON or YAML file. The suffix of a YAML file is `.yaml` or `.yml`.
 
-    :raises ValueError: names the file, and the line of the error if there is one.
+    :raises ValueError: if the file cannot be read. The message names the file and, if possible, the
+        line.
     """
     name = str(path)
     try:
@@ -39,9 +40,9 @@ def read_file(path: Path) -> Any:
 
 def write_file(path: Path, data: Any) -> None:
     """
-    Write data to a JSON or YAML file, which is replaced as a whole.
+    Write data to a JSON or YAML file, which is replaced atomically.
 
-    :raises OSError: the file cannot be written. The previous file is kept.
+    :raises OSError: if the file cannot be written. The previous file is kept.
     """
     text = _to_yaml(data) if path.suffix in YAML else json.dumps(data, indent=2) + "\n"
     target = path.resolve()  # a symbolic link is kept
@@ -65,7 +66,7 @@ def _to_yaml(data: Any) -> str:
 
 
 def _parse_yaml(text: str) -> Any:
-    """Return what YAML contains, with the types of JSON only."""
+    """Parse YAML, and reject values that JSON cannot represent."""
     import yaml  # noqa: PLC0415 - as above
 
     try:

@@ -18,14 +18,14 @@ REFERENCES = ("$ref", "$dynamicRef")
 
 
 def find_schema_errors(place: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the errors in a schema. References must lead to places in the schema itself."""
+    """Yield the errors in a schema. References must point to locations within the schema."""
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
     except SchemaError as error:
-        yield Problem((place, *error.path), f"is no JSON schema: {error.message}", schema)
+        yield Problem((place, *error.path), f"is not a valid JSON schema: {error.message}", schema)
         return
     for reference in _broken_references(schema):
-        msg = f"refers to {reference!r}, which is not in it; references are never fetched"
+        msg = f"refers to {reference!r}, which is not in the schema; references are never fetched"
         yield Problem((place,), msg, schema)
 
 
@@ -46,7 +46,7 @@ def _broken_references(schema: Mapping[str, Any]) -> Iterator[str]:
 def find_data_errors(
     data: Mapping[str, Any], schema: Mapping[str, Any], place: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """Yield where data does not fit a schema."""
+    """Yield a problem for each mismatch between data and a schema."""
     try:
         for error in _validator(msgspec.json.encode(schema)).iter_errors(data):
             loc = (*place, *error.absolute_path)

@@ -101,7 +101,7 @@ class Integration(Record):
     """
     An application that tenants install.
 
-    `releases` is the number of releases that are added with it, and the schemas are theirs.
+    `releases` is the number of its initial releases, and the schemas apply to these releases.
     """
 
     id: Id = Field(default_factory=int)
@@ -127,7 +127,7 @@ class Integration(Record):
 
     @property
     def systems(self) -> list[Connector]:
-        """The connectors, without the names in their type."""
+        """The connectors. Validation has converted all names to connectors."""
         return [one for one in self.connectors if isinstance(one, Connector)]
 
 
@@ -152,8 +152,8 @@ class Tenant(Record):
     """
     An installation of an integration.
 
-    `connected` is True for all connectors, False for none, or the names of some. A connector is in
-    `connection_dates` once its connection has changed.
+    `connected` is True for all connectors, False for none, or a list of connector names. A
+    connector is in `connection_dates` once its connection has changed.
     """
 
     id: Id = Field(default_factory=int)
@@ -180,7 +180,7 @@ class Tenant(Record):
     @classmethod
     def _excludes_a_channel(cls, release_id: int | None, given: ValidationInfo) -> int | None:
         if release_id is not None and given.data.get("integration_release_channel") is not None:
-            raise PydanticCustomError("value_error", "a release excludes a channel: give only one")
+            raise PydanticCustomError("value_error", "specify a release or a channel, not both")
         return release_id
 
     def is_connected(self, connector: str) -> bool:
@@ -188,7 +188,7 @@ class Tenant(Record):
         return self.connected if isinstance(self.connected, bool) else connector in self.connected
 
     def connection_date(self, connector: str) -> datetime | None:
-        """Return when a connection last changed; None if there never was one."""
+        """Return the date on which a connection last changed, or None if it never has."""
         first = self.created_date if self.is_connected(connector) else None
         return self.connection_dates.get(connector, first)
 
@@ -212,9 +212,9 @@ class PhaseChange(Record):
 
 class Run(Record):
     """
-    A run, and how far it has come.
+    A run and its progress.
 
-    `step` is the number of phases of the script that have begun. The present one lasts `until` a
+    `step` is the number of phases of the script that have begun. The current one lasts `until` a
     date, or for a number of `polls`. `phase` is the status of the triggers, or None for 404.
     """
 
@@ -239,7 +239,7 @@ class Run(Record):
     @classmethod
     def _is_in_the_script(cls, step: int, given: ValidationInfo) -> int:
         if "script" in given.data and step > len(given.data["script"].phases):
-            raise PydanticCustomError("value_error", "is more than the script has phases")
+            raise PydanticCustomError("value_error", "exceeds the number of phases in the script")
         return step
 
     @field_validator("history")
@@ -249,29 +249,29 @@ class Run(Record):
     ) -> list[PhaseChange]:
         has_started = given.data.get("started_date") is not None
         if bool(history) is not has_started or (given.data.get("step") == 0) is has_started:
-            msg = "a run has a history, a step and a started_date once it has started, not before"
+            msg = "only a run that has started has a history, a step and a started_date"
             raise PydanticCustomError("value_error", msg)
         if given.data.get("completed_date") is not None and not history:
             raise PydanticCustomError("value_error", "a completed run has a history")
         if history != sorted(history, key=lambda change: change.date):
-            raise PydanticCustomError("value_error", "must be in the order of the dates")
+            raise PydanticCustomError("value_error", "must be in chronological order")
         return history
 
     def has_appeared(self) -> bool:
-        """Return whether the API shows it."""
+        """Return whether the API lists the run."""
         return self.started_date is not None
 
     def is_over(self) -> bool:
-        """Return whether it has ended."""
+        """Return whether the run has ended."""
         return self.completed_date is not None
 
     def has_succeeded(self) -> bool:
-        """Return whether its last phase is a success."""
+        """Return whether the last phase of the run is a success."""
         return self.history[-1].phase.casefold() in SUCCESSES
 
 
 class Upstream(Record):
-    """What the system behind a connector answers, or the system on one host of it."""
+    """The fixed response of the system behind a connector, or of one of its hosts."""
 
     connector: str = Field(min_length=1)
     host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")

@@ -43,9 +43,9 @@ def _non_nullable(model: type[BaseModel]) -> frozenset[str]:
 
 class Record(BaseModel):
     """
-    A record: fields of the right types, and no others.
+    A record, whose fields must be known and of the right types.
 
-    Null means that a field is left out, unless null is one of its values.
+    Null means that a field is missing, unless the field's type includes null.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -62,14 +62,14 @@ class Record(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return the JSON schema. Only requests are limited to the known fields."""
+        """Return the JSON schema. Unknown fields are forbidden only in requests."""
         schema = handler.resolve_ref_schema(handler(core_schema))
         if handler.mode == "serialization":
             schema.pop("additionalProperties", None)
         return schema
 
     def with_missing(self, **values: Any) -> Self:
-        """Return this record with values for the fields that were left out."""
+        """Return a copy of this record with values for the fields that were omitted."""
         missing = {name: one for name, one in values.items() if name not in self.model_fields_set}
         return self.model_copy(update=missing)
 
@@ -79,7 +79,7 @@ def _in_utc(date: datetime) -> datetime:
 
 
 def find_cron_error(schedule: str) -> str | None:
-    """Return what is wrong with a cron expression, or None."""
+    """Return a description of the error in a cron expression, or None."""
     fields = len(schedule.split())
     if fields != CRON_FIELDS:  # cronsim accepts a sixth field, for seconds
         return f"five fields are required, not {fields}"
@@ -137,7 +137,7 @@ def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Pr
 def data_problems(
     data: Mapping[str, Any], schema: Mapping[str, Any] | None, *place: str
 ) -> Iterator[Problem]:
-    """Yield where data does not fit a JSON schema."""
+    """Yield a problem for each mismatch between data and a JSON schema."""
     if schema is not None:
         from pandium.emulator.state.json_schemas import find_data_errors  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""Scripts: how runs proceed, by time or by number of polls."""
+"""Scripts, which determine the phases of runs by time or by number of polls."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ KILLED_AFTER = 600.0
 @dataclass(frozen=True, slots=True)
 class Polls:
     """
-    A number of polls of a trigger's status: what a phase may last instead of seconds.
+    The duration of a phase as a number of polls of a trigger's status instead of seconds.
 
-    `("Running", Polls(3))` is the status of three polls, and ends with the third. A poll counts for
-    the run that its trigger waits for, which is its own or the one before it.
+    With `("Running", Polls(3))`, three polls return this status, and the third one ends the phase.
+    A poll counts for the run that the trigger is waiting for: its own run or the previous one.
 
-    :raises ValueError: the number is not a whole number, or is negative.
+    :raises ValueError: if the number is not a whole number or is negative.
     """
 
     polls: int
@@ -40,7 +40,7 @@ class Polls:
             raise ValueError(f"polls: must be a whole number, zero or more, not {self.polls!r}")
 
 
-# Seconds, polls, or None for a time that never ends.
+# Seconds, polls, or None for an unlimited time.
 Span = float | Polls | None
 # None in place of a status means that the API responds with 404.
 Phase = tuple[str | None, Span]
@@ -72,7 +72,7 @@ def _parse_span(given: object) -> Span:
             return Polls(given["polls"])
     raise PydanticCustomError(
         "value_error",
-        "must be seconds, zero or more, or {example}, or null for a time that never ends",
+        "must be seconds, zero or more, or {example}, or null for an unlimited time",
         {"example": '{"polls": 3}'},
     )
 
@@ -97,7 +97,7 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Script(Record):
-    """How new runs proceed: those of a tenant, of an integration, or all others."""
+    """The script for new runs of a tenant, of an integration, or of all others."""
 
     tenant: Id | None = None
     integration: Id | None = None
@@ -109,5 +109,5 @@ class Script(Record):
     @classmethod
     def _excludes_a_tenant(cls, integration: int | None, given: ValidationInfo) -> int | None:
         if integration is not None and given.data.get("tenant") is not None:
-            raise PydanticCustomError("value_error", "give a tenant or an integration, not both")
+            raise PydanticCustomError("value_error", "specify a tenant or an integration, not both")
         return integration

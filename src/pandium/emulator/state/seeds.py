@@ -19,8 +19,10 @@ def seed_data(seed: Seed | None) -> Any:
     """
     Return the data of a seed.
 
-    :param seed: a mapping, the name "demo", or the path of a file. None is one integration.
-    :raises ValueError: names the file that cannot be read, and the line of the error.
+    :param seed: a mapping, the name "demo", or the path of a file. None stands for a single
+        integration.
+    :raises ValueError: if the file cannot be read. The message names the file and, if possible, the
+        line.
     """
     if seed is None:
         return BARE
@@ -29,7 +31,7 @@ def seed_data(seed: Seed | None) -> Any:
     if seed == "demo":
         return demo()
     if isinstance(seed, str) and NAME.fullmatch(seed) and not Path(seed).exists():
-        raise ValueError(f"there is no seed {seed!r}: give 'demo' or the path of a file")
+        raise ValueError(f"there is no seed {seed!r}: specify 'demo' or the path of a file")
     return read_file(Path(seed))
 
 

@@ -1,8 +1,8 @@
 """
-The complete state of an emulator, as JSON-ready data and back.
+Convert the complete state of an emulator to JSON-compatible data and back.
 
-A seed is a state with parts left out. A saved state has all of them. Dates are absolute: whatever
-was due while no emulator was running has happened by the time the state is loaded.
+A seed is a partial state, and a saved state is a complete one. Dates are absolute, so everything
+that became due while no emulator was running has happened when the state is loaded.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ R = TypeVar("R", Integration, Release, Tenant)
 
 
 class EmulatorState(Record):
-    """The complete state of an emulator. A seed leaves parts of it out."""
+    """The complete state of an emulator. A seed may omit parts of it."""
 
     pandium_emulator_state: Literal[2] = 2
     saved_at: Moment | None = None
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 def to_data(state: EmulatorState) -> dict[str, Any]:
-    """Return a state as data that is ready for JSON."""
+    """Return a state as JSON-compatible data."""
     data: dict[str, Any] = msgspec.to_builtins(state, enc_hook=dict)
     return data
 
@@ -62,7 +62,7 @@ def read_snapshot(data: Any, now: Callable[[], datetime]) -> Snapshot:
     """
     Return the snapshot that a seed or a saved state describes.
 
-    :raises ValueError: names the place of what is invalid.
+    :raises ValueError: if the data is invalid. The message starts with the location of the problem.
     """
     if not isinstance(data, Mapping):
         sections = ", ".join(list(EmulatorState.model_fields)[2:])
@@ -75,8 +75,8 @@ def read_snapshot(data: Any, now: Callable[[], datetime]) -> Snapshot:
 
 
 def _add_records(store: Store, state: EmulatorState) -> None:
-    """Add the records, with the integrations and releases that a seed leaves out."""
-    # Data that was valid when it was saved stays valid, whatever later releases require.
+    """Add the records, and create the integrations and releases that a seed omits."""
+    # Data that was valid when it was saved remains valid, regardless of later releases.
     is_seed = state.saved_at is None
     _each("integrations", _integrations(state), lambda one: add_integration(store, one))
     _each("releases", state.releases, lambda one: add_release(store, one))
@@ -107,7 +107,7 @@ def _each(section: str, records: Sequence[R], add: Callable[[R], object]) -> Non
 
 
 def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]:
-    """Yield ids of runs and triggers that are used twice, and references to missing records."""
+    """Yield duplicate ids of runs and triggers, and references to missing records."""
     yield from _duplicates((("runs", index), run.id) for index, run in enumerate(state.runs))
     yield from _duplicates(
         (("runs", index, "triggers", number), trigger.id)

@@ -76,12 +76,12 @@ class Store:
         return releases[-1]
 
     def default_release_id(self, integration_id: int) -> int | None:
-        """Return the id of the release that is marked as the default one, if there is one."""
+        """Return the id of the release that is marked as the default, or None."""
         marked = (one.id for one in self.releases_of(integration_id) if one.default)
         return next(marked, None)
 
     def default_release(self, integration_id: int) -> Release:
-        """Return the release of tenants that do not choose one, or raise Missing."""
+        """Return the release that tenants use by default, or raise Missing."""
         key = self.default_release_id(integration_id)
         return self.latest_release(integration_id) if key is None else self.releases[key]
 
@@ -102,7 +102,7 @@ class Store:
         return integration
 
     def change_tenant(self, tenant_id: int, changes: Mapping[str, Any]) -> Tenant:
-        """Change fields of a tenant. A release and a channel replace each other."""
+        """Change fields of a tenant. Setting a release clears the channel, and vice versa."""
         tenant = self.tenant(tenant_id)
         if changes.get(ID) is not None:
             changes = {CHANNEL: None, **changes}
@@ -117,7 +117,7 @@ class Store:
         return tenant if tenant.archived else self.put(tenant, archived=True)
 
     def patch_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> Tenant:
-        """Merge the top level of `data` into the metadata, or refuse all of it."""
+        """Merge the top level of `data` into the metadata, or raise Refused."""
         tenant = self.tenant(tenant_id)
         merged = {**tenant.metadata, **data}
         refuse_if(*self.metadata_problems(tenant, merged))
@@ -132,7 +132,7 @@ class Store:
     def metadata_problems(
         self, tenant: Tenant, data: Mapping[str, Any], *place: str
     ) -> Iterator[Problem]:
-        """Yield where metadata does not fit the schema of the tenant's release, if it has one."""
+        """Yield each mismatch between metadata and the schema of the tenant's release."""
         if self.releases_of(tenant.integration_id):
             yield from data_problems(data, self.release_of(tenant).metadata_schema, *place)
 
@@ -152,7 +152,7 @@ class Store:
         return self.put(tenant, connected=connected, connection_dates=dates)
 
     def put(self, tenant: Tenant, **changes: Any) -> Tenant:
-        """Replace a tenant with a changed one."""
+        """Replace a tenant with an updated copy."""
         tenant = tenant.model_copy(update={**changes, "modified_date": self.now()})
         is_newly_archived = tenant.archived and not self.tenants[tenant.id].archived
         self.tenants[tenant.id] = tenant
@@ -176,7 +176,7 @@ class Store:
         return record
 
     def _reschedule(self, tenant: Tenant) -> None:
-        """Report the cron string of a tenant. If it or its integration is paused, it has none."""
+        """Report a tenant's schedule, or None if the tenant or its integration is paused."""
         integration = self.integration(tenant.integration_id)
         schedule = tenant.user_schedule or integration.schedule
         is_paused = tenant.paused or integration.paused
@@ -185,7 +185,7 @@ class Store:
     def list_tenants(
         self, window: Window, *, archived: bool, integration_id: int, user_name: str
     ) -> list[Tenant]:
-        """Return one page of a listing. The values 0 and "" select all tenants."""
+        """Return one page of a listing. A filter of 0 or "" matches all tenants."""
         key = (archived, integration_id, user_name, window.field, window.descending)
         if key not in self._views:
             rows = [
@@ -201,7 +201,7 @@ class Store:
         return list(window.cut(self._views[key]))
 
     def tenant_of_user(self, integration_id: int, user_name: str) -> Tenant:
-        """Return the tenant of a user and an integration, or raise Missing."""
+        """Return a user's tenant of an integration, or raise Missing."""
         self.integration(integration_id)
         for one in self.tenants.values():
             found = (one.integration_id, one.user_name, one.archived)
@@ -211,9 +211,9 @@ class Store:
 
     def validate(self, tenant: Tenant, *, check_data: bool = True) -> Tenant:
         """
-        Return a tenant that fits the other records, or raise Refused.
+        Validate a tenant against the other records and return it, or raise Refused.
 
-        :param check_data: whether the configs must fit the schema of the release.
+        :param check_data: whether the configs must match the schema of the release.
         """
         refuse_if(*self._problems(tenant))
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
@@ -228,7 +228,7 @@ class Store:
         if tenant.integration_release_id and (
             release is None or release.integration_id != tenant.integration_id
         ):
-            msg = "is no release of the tenant's integration"
+            msg = "is not a release of the tenant's integration"
             yield Problem((ID,), msg, tenant.integration_release_id)
         known = self.connections(tenant)
         for name in [] if isinstance(tenant.connected, bool) else tenant.connected:

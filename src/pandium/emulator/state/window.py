@@ -1,4 +1,4 @@
-"""The part and the order of a listing: `skip`, `limit` and `sort_by`."""
+"""Select and sort part of a listing: `skip`, `limit` and `sort_by`."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of a listing that a request asks for, and its order."""
+    """The requested part of a listing, and its order."""
 
     skip: int
     limit: int
@@ -24,11 +24,11 @@ class Window:
     descending: bool
 
     def clamp(self, limit: int | None) -> "Window":
-        """Return the window of a server whose pages have this many rows at most."""
+        """Return the window, limited to a maximum number of rows."""
         return self if limit is None else replace(self, limit=min(self.limit, limit))
 
     def order(self, rows: Sequence[T], value: Callable[[T, str], Any]) -> Sequence[T]:
-        """Sort rows that are in the order of their ids. Rows without a value are last."""
+        """Sort rows that are ordered by id. Rows without a value come last."""
         if self.field == "id" and not self.descending:
             return rows
         filled = [row for row in rows if value(row, self.field) is not None]
