@@ -54,7 +54,9 @@ def _describe_reference(schema: dict[str, Any]) -> None:
 class CreateBuild(BaseModel):
     """A request body in any form. The OpenAPI document describes the API reference's form."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=_describe_reference)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="allow", json_schema_extra=_describe_reference
+    )
 
 
 # FastAPI cannot document a parameter as required and accept requests without it.

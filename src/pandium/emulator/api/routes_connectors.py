@@ -22,7 +22,7 @@ PROXY: Responses = {
     **INVALID,
 }
 
-router = APIRouter(prefix="/v2/tenants/{tenant_id}/connectors/{connector_name}")
+router: APIRouter = APIRouter(prefix="/v2/tenants/{tenant_id}/connectors/{connector_name}")
 
 
 @router.post("/call", response_model=s.ProxyResponse, responses=PROXY)

@@ -23,7 +23,7 @@ from pandium.emulator.state.errors import Missing
 
 SORTABLE = ("id", "name", "long_name", "type", "created_date", "modified_date", "archived")
 
-router = APIRouter(prefix="/v2")
+router: APIRouter = APIRouter(prefix="/v2")
 integrations = "/integrations/{integration_id}"
 
 

@@ -31,7 +31,7 @@ from pandium.emulator.state.store import SORTABLE
 
 SORTABLE_RUNS = ("id", "mode", "started_date", "completed_date")
 
-router = APIRouter(prefix="/v2")
+router: APIRouter = APIRouter(prefix="/v2")
 tenants = "/tenants/{tenant_id}"
 
 

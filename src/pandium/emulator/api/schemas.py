@@ -7,7 +7,7 @@ everything else.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -94,7 +94,9 @@ class ConnectorView(BaseModel):
 class IntegrationView(Integration):
     """An application."""
 
-    model_config = _as_response("id", "name", "long_name", "type", categories=[], tags=[])
+    model_config: ClassVar[ConfigDict] = _as_response(
+        "id", "name", "long_name", "type", categories=[], tags=[]
+    )
 
     connectors: list[ConnectorView] | None = None  # type: ignore[assignment]  # the API's shape
     default_release_id: int | None = None
@@ -103,7 +105,7 @@ class IntegrationView(Integration):
 class ReleaseView(Release):
     """A version of an integration."""
 
-    model_config = _as_response("id", "name", "config_version")
+    model_config: ClassVar[ConfigDict] = _as_response("id", "name", "config_version")
 
 
 class Trigger(BaseModel):
@@ -146,7 +148,7 @@ class TenantStatus(BaseModel):
 class TenantView(Tenant):
     """An installation of an integration."""
 
-    model_config = _as_response(
+    model_config: ClassVar[ConfigDict] = _as_response(
         "id", "name", optional="integration_id", configs={}, paused=True, source="api"
     )
 
@@ -235,13 +237,15 @@ class RunStatus(BaseModel):
 class RunTriggerView(RunTrigger):
     """One of the triggers of a run."""
 
-    model_config = _as_response("id", "created_date", "mode", "source", payload={})
+    model_config: ClassVar[ConfigDict] = _as_response(
+        "id", "created_date", "mode", "source", payload={}
+    )
 
 
 class RunView(Run):
     """A run."""
 
-    model_config = _as_response("id", "mode", triggers=[])
+    model_config: ClassVar[ConfigDict] = _as_response("id", "mode", triggers=[])
 
     status: RunStatus | None = None
     triggers: list[RunTriggerView] | None = None  # type: ignore[assignment]  # the API's shape

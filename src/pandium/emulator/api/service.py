@@ -52,16 +52,16 @@ class Service:
     page_limit: int | None = None
 
     def __post_init__(self) -> None:
-        self.runs = Runs(self.clock, self.lock)
-        self.store = Store(self.clock.wall, self.runs.schedule)
-        self.builds = Builds(self.store, self.lock)
-        self.connectors = Connectors()
-        self.requests = RequestLog()
-        self.storage_requests = RequestLog()
-        self.faults = Faults(self.clock)
-        self.drift = Drift(self.store, self.clock, self.lock)
-        self.tenants = TenantEncoder(self.store, self.runs)
-        self.webhooks = Webhooks(self.store, self.runs, self.lock, self.origin)
+        self.runs: Runs = Runs(self.clock, self.lock)
+        self.store: Store = Store(self.clock.wall, self.runs.schedule)
+        self.builds: Builds = Builds(self.store, self.lock)
+        self.connectors: Connectors = Connectors()
+        self.requests: RequestLog = RequestLog()
+        self.storage_requests: RequestLog = RequestLog()
+        self.faults: Faults = Faults(self.clock)
+        self.drift: Drift = Drift(self.store, self.clock, self.lock)
+        self.tenants: TenantEncoder = TenantEncoder(self.store, self.runs)
+        self.webhooks: Webhooks = Webhooks(self.store, self.runs, self.lock, self.origin)
         self.store.on_added = self.webhooks.record_added
         self.store.on_archived = self.webhooks.tenant_archived
         self.runs.on_end = self.webhooks.run_ended

@@ -19,7 +19,7 @@ from pandium.emulator.state.encoding import encode
 from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.store import Store
 
-log = logging.getLogger("pandium.emulator")
+log: logging.Logger = logging.getLogger("pandium.emulator")
 
 
 class Connectors:

@@ -155,7 +155,7 @@ FaultForm = Annotated[
     | ProxyPageFault,
     Field(discriminator="type"),
 ]
-TYPES = {
+TYPES: dict[type, str] = {
     Latency: "latency",
     Status: "status",
     RateLimit: "rate_limit",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +19,7 @@ from pandium.emulator.state.record_models import Run, Tenant
 MAX_ROWS = 500
 VERSION = version("pandium")
 
-router = APIRouter(tags=["Overview"])
+router: APIRouter = APIRouter(tags=["Overview"])
 
 
 class Health(BaseModel):
@@ -33,7 +33,7 @@ class Health(BaseModel):
 class OverviewQuery(BaseModel):
     """The maximum numbers of rows, and a search term: a tenant's id or a part of its name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     tenants: int = Query(100, ge=0, le=MAX_ROWS)
     runs: int = Query(50, ge=0, le=MAX_ROWS)

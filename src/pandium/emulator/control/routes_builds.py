@@ -10,7 +10,7 @@ from pandium.emulator.control.control_responses import control_response, example
 from pandium.emulator.state.builds import Build, BuildForm, BuildScript
 from pandium.emulator.state.rules import Record
 
-router = APIRouter(prefix="/builds", tags=["Builds"])
+router: APIRouter = APIRouter(prefix="/builds", tags=["Builds"])
 
 
 class BuildsView(BaseModel):

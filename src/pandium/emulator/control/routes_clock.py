@@ -20,7 +20,7 @@ YEAR = 366 * 86_400
 MAX_SPEED = 1_000_000
 MANUAL_CLOCK = describe_error(409, "The test that created the emulator controls its clock.")
 
-router = APIRouter(tags=["Clock"])
+router: APIRouter = APIRouter(tags=["Clock"])
 
 
 class ClockView(BaseModel):

@@ -25,7 +25,7 @@ from pandium.emulator.network.request_rules import RequestRule
 
 NO_CHANGE = describe_error(404, "There is no change with this id.")
 
-router = APIRouter(tags=["Drift"])
+router: APIRouter = APIRouter(tags=["Drift"])
 
 
 class DriftArguments(RuleArguments):

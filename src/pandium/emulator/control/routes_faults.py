@@ -22,7 +22,7 @@ from pandium.emulator.state.rules import Record
 
 NO_FAULT = describe_error(404, "There is no fault with this id.")
 
-router = APIRouter(tags=["Faults"])
+router: APIRouter = APIRouter(tags=["Faults"])
 
 
 class FaultArguments(RuleArguments):

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HTTPRequest
@@ -14,7 +14,7 @@ from pandium.emulator.control.rule_models import refusing, require_record
 from pandium.emulator.network.operations import parse_operation
 from pandium.emulator.network.request_log import MAX_REQUESTS, Request
 
-router = APIRouter(tags=["Requests"])
+router: APIRouter = APIRouter(tags=["Requests"])
 
 
 class RequestView(BaseModel):
@@ -67,7 +67,7 @@ class EffectCount(BaseModel):
 class EffectFilter(BaseModel):
     """The operation and the tenant to count. By default, all are counted."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     operation: str | None = None
     tenant: int | None = None
@@ -76,7 +76,7 @@ class EffectFilter(BaseModel):
 class RequestFilter(BaseModel):
     """The conditions for the returned requests, and their maximum number."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     method: str | None = None
     path: str | None = None

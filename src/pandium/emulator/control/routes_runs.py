@@ -12,7 +12,7 @@ from pandium.emulator.control.overview import RunSummary, run_summary
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.record_models import Run, RunTrigger
 
-router = APIRouter(tags=["Overview"])
+router: APIRouter = APIRouter(tags=["Overview"])
 
 
 class RunDetails(BaseModel):

@@ -13,7 +13,7 @@ from pandium.emulator.state.rules import Record
 
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 
-router = APIRouter(tags=["Settings"])
+router: APIRouter = APIRouter(tags=["Settings"])
 
 
 class Settings(Record):

@@ -1,6 +1,6 @@
 """The control API's routes for the state, the scripts and the upstreams."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -39,13 +39,13 @@ ScriptBody = Annotated[
 ]
 UpstreamBody = Annotated[Upstream, example(connector="crm", status=503, data="the CRM is down")]
 
-router = APIRouter(tags=["State"])
+router: APIRouter = APIRouter(tags=["State"])
 
 
 class ScriptSubject(BaseModel):
     """The tenant or the integration whose script is removed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     tenant: int | None = None
     integration: int | None = None

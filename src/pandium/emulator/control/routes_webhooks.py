@@ -14,7 +14,7 @@ from pandium.emulator.state.rules import Id, Record
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 
-router = APIRouter(prefix="/webhooks", tags=["Webhooks"])
+router: APIRouter = APIRouter(prefix="/webhooks", tags=["Webhooks"])
 
 
 class WebhookArguments(Record):

@@ -25,7 +25,7 @@ from pandium.emulator.state.window import parse_window
 Change = Callable[[], object]
 Timing = Literal["before", "after"]
 
-log = logging.getLogger("pandium.emulator")
+log: logging.Logger = logging.getLogger("pandium.emulator")
 
 
 class ChangeFailed(Exception):  # noqa: N818 - the name states what has failed

@@ -104,7 +104,7 @@ class LoopbackServer(uvicorn.Server):
             date_header=False,  # the date must come from the emulator's clock
         )
         super().__init__(config)
-        self.ready = threading.Event()
+        self.ready: threading.Event = threading.Event()
         self._idle: IdleTasks = {}
 
     async def _serve_one(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,7 +21,7 @@ EventType = Literal[
     "run_failed",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-ACCOUNT = {"environment": "sandbox", "account_id": 1, "account_name": "Emulator"}
+ACCOUNT: dict[str, Any] = {"environment": "sandbox", "account_id": 1, "account_name": "Emulator"}
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 # Clocks do not report changes, so runs are checked at this interval, in seconds of real time.
 WATCH_INTERVAL = 0.1
@@ -48,7 +48,7 @@ class Webhooks:
         self._url: str | None = None
         self._timeout = 10.0
         self._events: frozenset[str] = frozenset()
-        self.outbox = Outbox()
+        self.outbox: Outbox = Outbox()
 
     def send_to(
         self, url: str | None, *, events: Collection[str] = EVENT_TYPES, timeout: float = 10.0

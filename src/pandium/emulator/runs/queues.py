@@ -31,8 +31,8 @@ class Queue:
         self.front: Run | None = None
         self.last: Run | None = None
         self.last_successful: Run | None = None
-        self.version = 0
-        self.due = NEVER
+        self.version: int = 0
+        self.due: datetime = NEVER
         self._waiting: list[Run] = []
         self._schedule: Schedule | None = None
         self._date: datetime | None = None

@@ -41,7 +41,7 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
     """An invalid input: 422 over HTTP, a ValueError in Python."""
 
     def __init__(self, problems: Iterable[Problem], where: str = "body") -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         self.where = where
         left = len(self.problems) - MAX_LISTED
         more = f"; and {left} more" if left > 0 else ""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -46,7 +46,7 @@ Span = float | Polls | None
 Phase = tuple[str | None, Span]
 
 DEFAULT_PHASES: tuple[Phase, ...] = (("Running", 0.3), ("Succeeded", 0))
-SPAN = {
+SPAN: dict[str, Any] = {
     "anyOf": [
         {"type": "number", "minimum": 0},
         {
