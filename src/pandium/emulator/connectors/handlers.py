@@ -23,7 +23,7 @@ def read_handler(given: Any) -> Handler:
         return handler
     if _takes(given, 3):
         # Imported here because it loads httpx, which is slow.
-        from pandium.emulator.connectors.asgi import call_app  # noqa: PLC0415
+        from pandium.emulator.connectors.asgi import call_app  # noqa: PLC0415 - see above
 
         app: ASGIApp = given
         return partial(call_app, app)

@@ -21,7 +21,7 @@ class Dispatcher:
         is_storage = scope["server"][1] == self._service.storage_port
         if is_control(scope["path"]) and not is_storage:
             # Its models and routes take half as long to build as those of the API.
-            from pandium.emulator.control.control_api import control_application  # noqa: PLC0415
+            from pandium.emulator.control.control_api import control_application  # noqa: PLC0415 - see above
 
             await control_application()(scope, receive, send)
         else:

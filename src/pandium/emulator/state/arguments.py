@@ -48,7 +48,7 @@ def takes_fields(
                 fields = dict(**{positional: first}, **fields)
             return method(self, validate(model, fields))
 
-        call.__signature__ = _signature(model, positional)  # type: ignore[attr-defined]
+        call.__signature__ = _signature(model, positional)  # type: ignore[attr-defined]  # `help` reads it
         return cast("RecordMethod[S_contra, P, T]", call)
 
     return decorate
