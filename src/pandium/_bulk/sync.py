@@ -45,8 +45,9 @@ _LAST_SECONDS = 1.0
 
 class NotSentError(Exception):
     """
-    An error that user code raised before a request was sent. The tenant's result has the wrapped
-    error.
+    An error that user code raised before a request was sent.
+
+    It wraps the error of the tenant's result.
 
     :ivar error: the error that user code raised.
     """

@@ -51,7 +51,7 @@ Handler = Callable[[ConnectorRequest], Any]
 
 
 async def call(handler: Handler, request: ConnectorRequest) -> Any:
-    """Call a handler: in this event loop, or in a thread if it is a plain function."""
+    """Call a handler in this event loop or, if it is a plain function, in a thread."""
     if inspect.iscoroutinefunction(handler):
         return await handler(request)
     result = await _in_thread(partial(handler, request))

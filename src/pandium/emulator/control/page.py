@@ -29,7 +29,7 @@ async def page(_request: Request) -> Response:
 
 
 def html_response(text: str) -> Response:
-    """Return a page with a policy that allows only its inline code and its own origin."""
+    """Return a page that may run only its inline code and connect only to its own origin."""
     headers = {"content-security-policy": _policy(text), **HEADERS}
     return Response(text, headers=headers, media_type="text/html")
 
