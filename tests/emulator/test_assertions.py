@@ -60,7 +60,7 @@ def test_triggers_are_counted_for_each_tenant(api: Api) -> None:
     emulator.assert_not_triggered()
 
 
-def test_a_trigger_counts_whatever_the_client_was_told(api: Api) -> None:
+def test_a_trigger_counts_regardless_of_the_response(api: Api) -> None:
     """A sync that was executed counts, even if its response was lost. Others do not count."""
     for fault in (Status(503, after_work=True), Reset(after_work=True), Status(503), Reset()):
         api.emulator.faults.add("tenants.sync", fault, times=1)
@@ -135,7 +135,7 @@ def test_requests_are_counted_by_operation_tenant_and_status(api: Api) -> None:
     ]
 
 
-def test_errors_are_told_from_runs_that_are_not_yet_there(api: Api) -> None:
+def test_errors_are_distinguished_from_runs_that_have_not_started(api: Api) -> None:
     """A 404 for a trigger's status is not an error. Other failures and missing responses are."""
     api.status(api.sync(1))
     api.json("/tenants")
@@ -215,7 +215,7 @@ def test_the_operations_are_those_of_the_api() -> None:
     assert found == set(OPERATIONS.values())
 
 
-def test_a_record_tells_which_operation_it_was(api: Api) -> None:
+def test_a_recorded_request_has_its_operation(api: Api) -> None:
     """Paths with a common prefix are distinguished, and other paths have no operation."""
     for path in ("latest", "default", "1"):
         api.http.get(f"/v2/integrations/1/releases/{path}")

@@ -113,7 +113,7 @@ def test_an_invalid_build_is_refused_with_a_message(query: str, body: Any, place
         assert answer["message"].startswith(f"{place}: ")
 
 
-def test_a_number_that_json_cannot_hold_is_refused() -> None:
+def test_a_number_that_json_cannot_represent_is_rejected() -> None:
     """A body with an infinite number is also rejected with a message."""
     with served() as api:
         headers = {"content-type": "application/json"}

@@ -97,7 +97,7 @@ def test_a_failing_build_never_becomes_a_release() -> None:
         assert tags(api) == [None]
 
 
-def test_a_script_holds_for_later_builds_alone() -> None:
+def test_a_script_applies_only_to_later_builds() -> None:
     """A build that has started is not affected by a new script."""
     with served() as api:
         api.emulator.builds.script(finishes_after=5)

@@ -74,7 +74,7 @@ def test_a_handler_may_be_of_any_kind(handler: Any, data: object) -> None:
         assert call(api).json() == {"data": data}
 
 
-def test_a_handler_of_a_host_goes_first() -> None:
+def test_a_handler_of_a_host_takes_precedence() -> None:
     """The host of the URL, in any case, selects the handler. Other hosts use the general one."""
     with served() as api:
         api.emulator.add_tenant()
@@ -94,7 +94,7 @@ def return_failure(request: ConnectorRequest) -> UpstreamFailure:
 
 
 @pytest.mark.parametrize("handler", [raise_failure, return_failure])
-def test_an_upstream_s_failure_comes_as_text(handler: Any) -> None:
+def test_an_upstream_s_failure_becomes_text(handler: Any) -> None:
     """The status is the upstream's, and the detail is a stringified object with its body."""
     with served() as api:
         api.emulator.add_tenant()
@@ -157,7 +157,7 @@ def test_a_bad_registration_is_refused_by_name() -> None:
             connectors.register(connector, handler, host)
 
 
-def test_a_function_that_tells_nothing_of_its_arguments_is_a_handler() -> None:
+def test_a_function_without_a_signature_is_a_handler() -> None:
     """Some functions written in C have no signature. They are accepted without validation."""
     with served() as api:
         api.emulator.add_tenant()
@@ -276,7 +276,7 @@ def test_an_application_gets_xml_as_it_is(kind: str, content_type: str) -> None:
         assert data["headers"]["content-type"] == ["x/y"]
 
 
-def test_an_application_s_answer_becomes_data() -> None:
+def test_an_application_s_response_becomes_data() -> None:
     """JSON of any type becomes data. Anything else, even invalid JSON, becomes text."""
     with served() as api:
         with_app(api, bare)
@@ -289,7 +289,7 @@ def test_an_application_s_answer_becomes_data() -> None:
 
 
 @pytest.mark.parametrize("status", [300, 302, 401, 404, 429, 500, 599])
-def test_an_application_s_failure_comes_as_text(status: int) -> None:
+def test_an_application_s_failure_becomes_text(status: int) -> None:
     """The status is the application's, and the detail is a stringified object with its body."""
     with served() as api:
         with_app(api, bare)
@@ -386,7 +386,7 @@ print("stopped")
 """
 
 
-def test_a_function_that_never_returns_holds_nothing_up() -> None:
+def test_a_function_that_never_returns_delays_nothing() -> None:
     """The emulator stops anyway, and the interpreter exits."""
     command = [sys.executable, "-W", "error", "-c", HANGING]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -427,7 +427,7 @@ def test_what_blocks_does_not_keep_the_emulator_from_stopping(kind: str) -> None
     for one in threading.enumerate():
         if one.name == "pandium-emulator-handler":
             one.join()
-    gc.collect()  # a socket that was left open would be told now
+    gc.collect()  # this would warn about a socket that was left open
 
 
 def ignoring(url: str) -> None:

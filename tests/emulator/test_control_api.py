@@ -48,7 +48,7 @@ def test_it_needs_no_key_and_is_in_no_record(control: Control) -> None:
     assert control("GET", "/requests")["matching"] == 1
 
 
-def test_the_state_comes_and_goes(control: Control) -> None:
+def test_the_state_can_be_read_and_replaced(control: Control) -> None:
     """A state can be moved to another emulator, and a reset restores the initial state."""
     control("POST", "/tenants", 201, json={"name": "more"})
     state = control("GET", "/state")
@@ -227,7 +227,7 @@ def test_a_body_may_be_declared_as_json_in_any_spelling(control: Control, value:
     control("POST", "/reset")
 
 
-def test_time_goes_by_on_request() -> None:
+def test_the_clock_can_be_advanced() -> None:
     """The clock jumps and changes its speed, and everything that was due has happened."""
     with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
         control = Control(emulator, http)
@@ -375,7 +375,7 @@ def test_a_foreign_name_is_refused(control: Control, path: str, host: str) -> No
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "[::1]:8080", "127.0.0.1"])
-def test_this_machine_s_own_names_are_let_in(control: Control, host: str) -> None:
+def test_this_machine_s_own_names_are_accepted(control: Control, host: str) -> None:
     """Any port is accepted, in case the port is forwarded."""
     assert control.http.get(f"{OWN}/health", headers={"host": host}).status_code == 200
 
@@ -405,7 +405,7 @@ def test_another_site_is_refused(control: Control, name: str, value: str) -> Non
     assert control.http.get("/", headers=headers).status_code == 200
 
 
-def test_the_page_s_own_requests_are_let_in(control: Control) -> None:
+def test_the_page_s_own_requests_are_accepted(control: Control) -> None:
     """The page's own origin and URLs that the user opened are accepted."""
     own = {"origin": control.emulator.url, "sec-fetch-site": "same-origin"}
     for headers in (own, {"sec-fetch-site": "none"}):

@@ -26,7 +26,7 @@ def ids(api: Api, **query: Any) -> list[int]:
     return [one["id"] - 100 for one in api.json("/tenants", **query)]
 
 
-def test_a_change_comes_before_or_after_the_work(api: Api) -> None:
+def test_a_change_affects_this_response_or_the_next(api: Api) -> None:
     """A change before a request shows in its response, and one after it in the next one."""
     drift = api.emulator.drift
     before = drift.before("tenants.list", lambda: api.emulator.archive_tenant(100), times=1)
@@ -36,7 +36,7 @@ def test_a_change_comes_before_or_after_the_work(api: Api) -> None:
     assert (before.hits, after.hits, len(drift)) == (1, 1, 0)
 
 
-def test_changes_come_when_they_were_said_to(api: Api) -> None:
+def test_options_select_the_requests_of_a_change(api: Api) -> None:
     """Only requests of the operation count towards `after`, `every` and `times`."""
     drift = api.emulator.drift
     drift.before("tenants.list", drift.archive(), after=1, every=2, times=2)
@@ -44,7 +44,7 @@ def test_changes_come_when_they_were_said_to(api: Api) -> None:
     assert seen == [6, 6, 5, 5, 4, 4]
 
 
-def test_a_change_goes_on_until_it_is_removed(api: Api) -> None:
+def test_a_change_is_repeated_until_it_is_removed(api: Api) -> None:
     """`remove` ends one change and `clear` ends all. The effects of past changes remain."""
     drift = api.emulator.drift
     one = drift.before("tenants.list", drift.archive())
@@ -180,7 +180,7 @@ async def test_a_walk_survives_records_that_come_and_go(*, at_front: bool) -> No
 
 
 @pytest.mark.anyio
-async def test_a_walk_that_is_told_to_notices_another_order() -> None:
+async def test_a_walk_can_detect_a_changed_order() -> None:
     """If the order is reversed between two pages, `on_drift="raise"` raises."""
     async with Emulator() as api, AsyncPandium("k", base_url=api.url) as client:
         for _ in range(60):

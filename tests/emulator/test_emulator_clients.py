@@ -111,7 +111,7 @@ def with_what_exists(document: Document) -> None:
     }
     sync = document["paths"]["/v2/integrations/{integration_id}/sync"]["post"]
     for parameter in sync["parameters"]:
-        if parameter["name"] == "user_name":  # so that some syncs are carried out
+        if parameter["name"] == "user_name":  # so that some syncs are executed
             parameter["schema"] = {"enum": list(CONNECTED.values())}
 
 
@@ -325,7 +325,7 @@ def curl(method: str, url: str, body: str) -> subprocess.CompletedProcess[str]:
     return run("curl", "-sS", "-m", "30", "-X", method, *head, *data, "-w", "\n%{http_code}", url)
 
 
-# curl is not on every machine; where it is missing the law is still held by the other one.
+# Not every machine has curl. Without it, the tests run only with the other program.
 PROGRAMS = [http_client, *[curl] * (shutil.which("curl") is not None)]
 
 
@@ -381,7 +381,7 @@ async def test_many_tenants_and_many_requests_at_once_lose_nothing() -> None:
         Emulator({"integrations": [{}], "tenants": tenants}) as emulator,
         AsyncPandium("k", base_url=emulator.url, max_connections=AT_ONCE) as client,
     ):
-        # Long enough for all to have come before the first is answered.
+        # Long enough for all requests to arrive before the first response is sent.
         emulator.faults.add(None, Latency(0.2), times=AT_ONCE)
 
         async def list_page(number: int) -> None:

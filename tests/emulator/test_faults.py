@@ -53,7 +53,7 @@ def statuses(api: Api, count: int, path: str = "/v2/tenants") -> list[int]:
     return [api.http.get(path).status_code for _ in range(count)]
 
 
-def test_faults_come_when_they_were_said_to(api: Api) -> None:
+def test_options_select_the_requests_of_a_fault(api: Api) -> None:
     """After `after` requests, each `every`-th request fails, at most `times` times."""
     faults = api.emulator.faults
     plan = faults.add("tenants.list", Status(503), after=2, every=2, times=2)
@@ -62,7 +62,7 @@ def test_faults_come_when_they_were_said_to(api: Api) -> None:
     assert statuses(api, 1, "/v2/integrations") == [200]
 
 
-def test_a_fault_goes_on_until_it_is_removed(api: Api) -> None:
+def test_a_fault_is_repeated_until_it_is_removed(api: Api) -> None:
     """Without `times`, a fault ends only with `remove` or `clear`."""
     faults = api.emulator.faults
     first = faults.add("tenants.list", Status(500))
@@ -125,7 +125,7 @@ def test_a_fault_may_be_for_one_tenant(operation: str | None, method: str, path:
         assert plan.hits == 1
 
 
-def test_looking_at_a_run_is_for_the_run_s_tenant(api: Api) -> None:
+def test_status_and_log_requests_belong_to_the_run_s_tenant(api: Api) -> None:
     """A trigger's status and a run's log belong to the tenant that was triggered."""
     first, second = api.sync(1), api.sync(2)
     api.clock.advance(10)
@@ -147,7 +147,7 @@ def test_a_fault_needs_no_key_and_no_route() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599, 401])
-def test_a_status_comes_with_a_message(api: Api, status: int) -> None:
+def test_a_status_has_a_message(api: Api, status: int) -> None:
     """The body is a message in JSON unless one is specified."""
     api.emulator.faults.add("tenants.list", Status(status), times=1)
     answer = api.http.get("/v2/tenants")
@@ -282,7 +282,7 @@ def test_latency_is_beside_other_faults(api: Api) -> None:
     assert [one.fault[:7] for one in api.emulator.requests] == ["Latency", "Status("]
 
 
-def test_latency_holds_up_no_other_request(api: Api) -> None:
+def test_latency_delays_no_other_request(api: Api) -> None:
     """While one client waits, another is served, and both are recorded in this order."""
     api.emulator.faults.add("tenants.list", Latency(0.5))
     slow = threading.Thread(target=statuses, args=(api, 1))
@@ -350,7 +350,7 @@ def test_stopping_does_not_wait_for_what_waits_on_purpose(fault: Any) -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_a_request_that_comes_in_pieces_is_read_whole(api: Api) -> None:
+def test_a_request_in_several_chunks_is_read_completely(api: Api) -> None:
     """A body in several chunks is recorded, whether a fault or the API responds."""
     pieces = [b'{"name": "a', *[b"b" * 5000] * 30, b'", "integration_id": 1}']
     for fault in (Status(503), Latency(0)):
@@ -400,7 +400,7 @@ def test_a_bad_fault_is_refused_by_name(make: Any, place: str) -> None:
     assert not faults
 
 
-def test_an_unknown_operation_is_told_the_known_ones() -> None:
+def test_the_error_for_an_unknown_operation_lists_the_known_ones() -> None:
     """The error lists the operations that exist."""
     with pytest.raises(ValueError, match=r"'tenants\.lst'.* tenants\.list, tenants\.create, "):
         Emulator().faults.add("tenants.lst", Reset())

@@ -114,7 +114,7 @@ def test_a_chosen_port_is_kept() -> None:
         assert api.port == port
 
 
-def test_a_server_that_cannot_start_says_why() -> None:
+def test_a_server_that_cannot_start_raises_the_reason() -> None:
     """An error that ends the server's thread before it is ready is raised to the caller."""
     closed = socket.socket()
     closed.close()
@@ -184,7 +184,7 @@ def call(http: httpx.Client) -> httpx.Response:
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong"])
-def test_only_the_right_key_is_let_in(key: str | None) -> None:
+def test_only_the_right_key_is_accepted(key: str | None) -> None:
     """The response to a missing or wrong key is a 403, on every path below /v2/."""
     with Emulator(api_key="right") as api, httpx.Client(base_url=api.url) as http:
         headers = {} if key is None else {"x-api-key": key}
@@ -283,7 +283,7 @@ STARVED = """
 import os, resource
 from pathlib import Path
 from pandium.emulator import Emulator
-with Emulator():  # imports what is imported late
+with Emulator():  # perform all deferred imports
     pass
 used = max(map(int, os.listdir("/proc/self/fd")))
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

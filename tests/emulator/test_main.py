@@ -64,14 +64,14 @@ def seed(folder: Path) -> Path:
     return path
 
 
-def test_time_goes_as_fast_as_is_said() -> None:
+def test_the_speed_of_the_clock_can_be_set() -> None:
     """With a high speed, a test need not wait for long runs."""
     code, output = run("--speed", "5000")
     assert code == 0
     assert output.speed == 5000
 
 
-def test_a_state_that_cannot_be_saved_at_the_end_is_told(
+def test_a_state_that_cannot_be_saved_at_the_end_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is 1 if the folder of the file no longer exists."""
@@ -105,7 +105,7 @@ def test_a_state_that_cannot_be_saved_at_the_end_is_told(
         (["--host", "0.0.0.0"], "unrecognized arguments: --host"),
     ],
 )
-def test_the_command_says_what_is_wrong(
+def test_an_invalid_option_is_reported(
     tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is 2, and the last line names the place without a traceback."""
@@ -146,7 +146,7 @@ def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
             assert process.communicate(timeout=30) == ("", "")
             assert process.returncode == 0
         finally:
-            process.kill()  # else a test that fails would wait for it for ever
+            process.kill()  # otherwise, a failing test would wait for it forever
     assert [one.name for one in Emulator(path).tenants] == ["made"]
     assert list(tmp_path.iterdir()) == [path]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAGE = (Path(pandium.emulator.__file__).parent / "control" / "page.html").read_text()
 KEY = {"x-api-key": "k"}
 
-# So that it can be seen whether the page is going to do something.
+# Record the pending timers, so that a test can wait until the page has nothing left to do.
 PENDING = """
 const [set, clear] = [window.setTimeout, window.clearTimeout];
 window.pending = new Set();
@@ -306,7 +306,7 @@ def test_it_can_be_used_without_a_mouse_and_without_seeing(shown: Shown) -> None
 
 
 @pytest.mark.browser
-def test_it_says_when_nobody_answers_and_goes_on_later(window: "Browser") -> None:
+def test_it_reports_a_missing_emulator_and_continues_later(window: "Browser") -> None:
     """The last data remains visible until the emulator responds again."""
     with Emulator("demo") as emulator:
         page = Shown(emulator, window)

@@ -23,7 +23,7 @@ ADD: dict[str, Callable[[Emulator], Callable[..., Any]]] = {
     "releases": lambda emulator: emulator.add_release,
     "tenants": lambda emulator: emulator.add_tenant,
 }
-# What the API shows of a record, and derives from other records.
+# The fields of a response that the API derives from other records.
 DERIVED = {
     "integrations": {"default_release_id"},
     "releases": set[str](),

@@ -124,7 +124,7 @@ def test_no_schema_makes_the_emulator_fetch_anything() -> None:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
         with pytest.raises(ValueError, match="refers to"):
             Emulator().add_integration(config_schema={"$ref": address})
-        # Under a keyword that is none of JSON schema's, a reference shows when it is followed.
+        # A reference under an unknown keyword is not found until it is followed.
         hidden = {"$ref": "#/mine", "mine": {"$ref": address}}
         endless = {"$anchor": "me", "$ref": "#me"}
         for schema in (hidden, endless):

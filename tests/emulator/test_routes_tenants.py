@@ -40,7 +40,7 @@ def test_a_listing_is_cut_by_skip_and_limit() -> None:
         ("integration_id=x", "integration_id"),
     ],
 )
-def test_bad_parameters_are_refused_in_fastapi_s_shape(query: str, place: str) -> None:
+def test_invalid_parameters_are_rejected_in_fastapi_s_format(query: str, place: str) -> None:
     """The location of the error is the parameter in the query."""
     with served() as api:
         assert api.refused("GET", f"/tenants?{query}") == [["query", place]]
@@ -274,7 +274,7 @@ def test_metadata_that_does_not_fit_is_refused_whole() -> None:
         assert api.json("/tenants/1/metadata") == before
 
 
-def test_any_json_comes_back() -> None:
+def test_any_json_is_returned_unchanged() -> None:
     """Numbers of more than 64 bits and lone surrogates are returned unchanged."""
     with served() as api:
         api.emulator.add_tenant()

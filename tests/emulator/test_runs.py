@@ -35,7 +35,7 @@ def test_a_trigger_is_unknown_until_its_run_appears() -> None:
         assert api.status("no-number") is None
 
 
-def test_triggers_while_a_run_goes_share_the_next_one() -> None:
+def test_triggers_during_a_run_share_the_next_one() -> None:
     """A single run takes all of them, and begins after the current one has ended."""
     with served() as api:
         scripted(api)
@@ -184,17 +184,17 @@ def test_a_run_may_take_longer_than_there_are_dates() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 1.5, True, "3", None])
-def test_looks_are_a_whole_number(number: Any) -> None:
+def test_a_number_of_polls_is_a_whole_number(number: Any) -> None:
     """Any other number of polls is rejected."""
     with pytest.raises(ValueError, match=r"^polls: "):
         Polls(number)
 
 
-def looked(api: Api, trigger: str, times: int) -> list[str | None]:
+def polled(api: Api, trigger: str, times: int) -> list[str | None]:
     return [api.status(trigger) for _ in range(times)]
 
 
-def test_a_run_may_go_on_by_looks() -> None:
+def test_a_run_can_advance_by_polls() -> None:
     """The 404 and each phase last for their number of polls, however much time passes."""
     with served() as api:
         phases: list[Phase] = [
@@ -207,11 +207,11 @@ def test_a_run_may_go_on_by_looks() -> None:
         api.emulator.add_tenant()
         trigger = api.sync()
         api.clock.advance(10_000)
-        seen = looked(api, trigger, 7)
+        seen = polled(api, trigger, 7)
         assert seen == [None, None, "Pending", "Running", "Running", "Succeeded", "Succeeded"]
 
 
-def test_looks_and_seconds_may_take_turns() -> None:
+def test_phases_in_polls_and_in_seconds_can_alternate() -> None:
     """The duration of a phase starts with the last poll of the previous one."""
     with served() as api:
         phases: list[Phase] = [
@@ -223,16 +223,16 @@ def test_looks_and_seconds_may_take_turns() -> None:
         api.emulator.runs.script(appears_after=1, phases=phases)
         api.emulator.add_tenant()
         trigger = api.sync()
-        assert looked(api, trigger, 2) == [None, None]
+        assert polled(api, trigger, 2) == [None, None]
         api.clock.advance(1)
-        assert looked(api, trigger, 2) == ["Running", "Running"]
+        assert polled(api, trigger, 2) == ["Running", "Running"]
         api.clock.advance(60)
-        assert looked(api, trigger, 2) == ["Checking", "Closing"]
+        assert polled(api, trigger, 2) == ["Checking", "Closing"]
         api.clock.advance(3)
         assert api.status(trigger) == "Succeeded"
 
 
-def test_looks_at_what_waits_count_for_what_goes_before() -> None:
+def test_polls_of_a_waiting_trigger_count_for_the_run_before_it() -> None:
     """Polls of any trigger of a run count, and so do polls of triggers that wait behind it."""
     with served() as api:
         phases: list[Phase] = [("Running", Polls(2)), ("Succeeded", 0)]
@@ -241,12 +241,12 @@ def test_looks_at_what_waits_count_for_what_goes_before() -> None:
         first, second = api.sync(), api.sync()
         assert [api.status(one) for one in (first, second)] == [None, None]
         third = api.sync()
-        assert looked(api, third, 4) == [None] * 4
-        assert looked(api, first, 3) == ["Succeeded"] * 3
-        assert looked(api, third, 3) == ["Running", "Running", "Succeeded"]
+        assert polled(api, third, 4) == [None] * 4
+        assert polled(api, first, 3) == ["Succeeded"] * 3
+        assert polled(api, third, 3) == ["Running", "Running", "Succeeded"]
 
 
-def test_the_tenant_shows_what_looks_have_done() -> None:
+def test_the_tenant_shows_the_effects_of_polls() -> None:
     """A listing of tenants includes the effects of the last poll."""
     with served() as api:
         api.emulator.runs.script(
@@ -282,11 +282,11 @@ def test_a_status_may_flicker() -> None:
         assert api.status(trigger) == "Running"
         api.clock.advance(1)
         assert api.json("/tenants/1/runs")[0]["status"]["phase"] == "Running"
-        assert looked(api, trigger, 3) == [None, None, "Running"]
+        assert polled(api, trigger, 3) == [None, None, "Running"]
         api.clock.advance(1)
         assert api.status(trigger) == "Succeeded"
         api.clock.advance(1)
-        assert looked(api, trigger, 2) == [None, None]
+        assert polled(api, trigger, 2) == [None, None]
         [run] = api.json("/tenants/1/runs")
         assert (run["status"]["phase"], run["completed_date"] is None) == ("Succeeded", False)
         assert api.json("/tenants")[0]["status"]["last_successful_run"]["id"] == run["id"]
@@ -374,7 +374,7 @@ def test_the_tenant_shows_its_scheduled_runs() -> None:
         assert seen == [[False, False], [True, False], [False, True], [True, True]]
 
 
-def test_a_scheduled_run_goes_first() -> None:
+def test_a_scheduled_run_takes_precedence() -> None:
     """A scheduled run precedes waiting runs and one that has not appeared, which waits again."""
     with scheduled("*/10 * * * *") as api:
         api.clock.advance(597)
@@ -438,7 +438,7 @@ def test_the_integration_has_a_schedule_for_those_without() -> None:
         assert begun(api, 3)[0][1] == "00:45:00"
 
 
-def test_a_script_holds_for_what_is_due_after_it() -> None:
+def test_a_script_applies_only_to_runs_due_after_it() -> None:
     """A run that was due earlier follows the script of that time, even if nobody polled it."""
     with scheduled("0 * * * *") as api:
         api.clock.advance(3601)

@@ -25,11 +25,11 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 values = st.recursive(scalars | st.just("\ud800"), lambda inner: st.lists(inner, max_size=2))
 objects = st.dictionaries(st.text(max_size=3), values, max_size=2)
 words = st.sampled_from(["Running", "Succeeded", "Failed (Refresh)"])
-looks = st.integers(0, 2).map(Polls)
+poll_counts = st.integers(0, 2).map(Polls)
 phases = st.builds(
     lambda first, rest: [first, *rest],
-    st.tuples(words, eighths | looks),
-    st.lists(st.tuples(words | st.none(), eighths | looks | st.just(math.inf)), max_size=2),
+    st.tuples(words, eighths | poll_counts),
+    st.lists(st.tuples(words | st.none(), eighths | poll_counts | st.just(math.inf)), max_size=2),
 )
 
 
@@ -87,7 +87,7 @@ acts: st.SearchStrategy[Act] = st.one_of(
         set_script,
         st.sampled_from(["all", "tenant", "integration"]),
         keys,
-        appears_after=eighths | looks | st.sampled_from([math.inf, 1e300]),
+        appears_after=eighths | poll_counts | st.sampled_from([math.inf, 1e300]),
         phases=phases,
         killed_after=eighths | st.just(math.inf),
     ),
@@ -175,7 +175,7 @@ def reloaded(api: Api, tmp_path: Path) -> None:
     api.emulator.load(tmp_path / "state.json")
 
 
-def test_looks_that_are_counted_stay_counted(tmp_path: Path) -> None:
+def test_counted_polls_remain_counted(tmp_path: Path) -> None:
     """A phase of three polls ends with the third, whenever the state was saved."""
     with served({"integrations": [{}], "tenants": [{}]}) as api:
         api.emulator.runs.script(appears_after=0, phases=[("Running", Polls(3)), ("Done", 0)])
@@ -210,7 +210,7 @@ def test_a_time_that_never_ends_is_null_in_a_file(tmp_path: Path) -> None:
     assert script["phases"] == [["Running", None]]
 
 
-def test_a_scheduled_run_still_goes_first(tmp_path: Path) -> None:
+def test_a_saved_scheduled_run_still_takes_precedence(tmp_path: Path) -> None:
     """A scheduled run stays ahead of others, whether it was saved waiting or in progress."""
     with served(SCHEDULED) as api:
         _, waiting = queued(api)
@@ -239,7 +239,7 @@ def test_the_last_of_runs_that_ended_at_once_stays_the_last(tmp_path: Path) -> N
         assert api.json("/tenants")[0]["status"] == before
 
 
-def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
+def test_time_passes_while_no_emulator_is_running(tmp_path: Path) -> None:
     """A run that was in progress when saved has ended at its date, an hour later."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{}]}) as api:
@@ -258,7 +258,7 @@ def test_time_goes_on_while_nothing_runs(tmp_path: Path) -> None:
         assert datetime.fromisoformat(run["completed_date"]) == due
 
 
-def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
+def test_a_schedule_starts_nothing_while_no_emulator_is_running(tmp_path: Path) -> None:
     """Missed dates of a schedule are skipped, and the next one is kept."""
     path = tmp_path / "state.json"
     with served({"integrations": [{"schedule": "* * * * *"}], "tenants": [{}]}) as api:
@@ -274,7 +274,7 @@ def test_a_schedule_begins_nothing_while_nothing_runs(tmp_path: Path) -> None:
         assert len(api.json("/tenants/1/runs")) == 3
 
 
-def test_time_never_goes_back(tmp_path: Path) -> None:
+def test_the_clock_never_goes_back(tmp_path: Path) -> None:
     """A clock that is behind the date of a saved state is advanced to it."""
     path = tmp_path / "state.json"
     with served({"integrations": [{}], "tenants": [{}]}) as api:

@@ -24,7 +24,7 @@ def test_a_lower_maximum_shortens_pages_without_an_error() -> None:
         assert ids(api) == [1, 2, 3, 4, 5]
 
 
-def test_the_maximum_holds_for_every_paged_listing() -> None:
+def test_the_maximum_applies_to_every_paged_listing() -> None:
     """Pages of integrations and runs are also shorter. Releases are not paginated."""
     with served({"integrations": [{"releases": 3}, {}], "tenants": [{}]}) as api:
         api.emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])

@@ -47,7 +47,7 @@ class NotSentError(Exception):
     """
     An error that user code raised before a request was sent.
 
-    It wraps the error of the tenant's result.
+    The tenant's result contains the wrapped error.
 
     :ivar error: the error that user code raised.
     """
