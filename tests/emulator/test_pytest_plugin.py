@@ -458,6 +458,43 @@ def test_blocked_sockets_are_reported(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*pytest-socket blocks all sockets: mark the test with*"] * 3)
 
 
+NO_FILES = """
+    import os
+    import resource
+
+    import pytest
+
+
+    @pytest.fixture
+    def no_files():
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        yield
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+    def test_first(pandium_emulator):
+        pass
+
+
+    def test_without_files(no_files, pandium_emulator):
+        pass
+
+
+    def test_last(pandium_emulator):
+        pass
+"""
+
+
+def test_an_error_of_the_system_is_shown(pytester: pytest.Pytester) -> None:
+    """If the system refuses a socket, the test fails with the system's error, and others pass."""
+    result = project(pytester, NO_FILES).runpytest_subprocess()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*Too many open files*"])
+
+
 def test_only_the_loopback_host_has_to_be_allowed(pytester: pytest.Pytester) -> None:
     """If pytest-socket allows connections to 127.0.0.1 alone, emulator and client work."""
     result = project(pytester, SOCKETS).runpytest_subprocess("--allow-hosts=127.0.0.1")

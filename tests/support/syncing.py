@@ -47,6 +47,11 @@ class JobOptions:
     seed: int | None = None
 
 
+def unmeasured_environment() -> dict[str, str]:
+    """Return the environment without coverage's variables. It cannot save data to a full disk."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 class SyncingProcess:
     """
     A process that runs syncing_process.py, and the children that it forks.
@@ -71,6 +76,7 @@ class SyncingProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env=unmeasured_environment(),
         )
         self._has_started = threading.Event()
         self._reader = threading.Thread(target=self._read)

@@ -43,6 +43,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
 INTERNAL_SIGNALS = {
     "FileLockedError",
     "NotSentError",
+    "UnsupportedRequestError",
     "UnreadableResponseError",
     "UserCodeError",
 }

@@ -226,6 +226,7 @@ async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("code", [200, 302])
 @pytest.mark.parametrize(
     "location",
     [
@@ -238,10 +239,10 @@ async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
     ],
 )
 async def test_an_invalid_signed_url_is_a_decode_error(
-    location: str, httpx_mock: HTTPXMock
+    code: int, location: str, httpx_mock: HTTPXMock
 ) -> None:
     """An invalid log URL is a `DecodeError` that does not show the query string."""
-    httpx_mock.add_response(status_code=302, headers={"Location": location})
+    httpx_mock.add_response(status_code=code, headers={"Location": location})
     async with AsyncPandium(KEY, retry=Retry.never()) as client:
         with pytest.raises(PandiumError) as caught:
             await client.runs.log(1)
