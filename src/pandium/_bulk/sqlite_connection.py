@@ -270,6 +270,7 @@ class Database:
         with suppress(FileLockedError, PandiumError), self._hold_lock():
             self._disconnect(db)
         self._db = None
+        db.close()  # has an effect only if the lock is held by another process
 
     def _try_to_empty_queue(self) -> str | None:
         """Run all queued work. If another attempt may succeed, return the error message."""
