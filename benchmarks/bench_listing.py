@@ -99,6 +99,7 @@ def decode(rounds: int) -> None:
         "msgspec, dicts": msgspec.json.Decoder().decode,
         "msgspec, structs": peer_aiohttp.read,
         "pandium": peer_pandium.read,
+        "pandium, raw": peer_pandium.read_raw,
         "pydantic": peer_httpx.read,
         "generated client": peer_generated.read,
     }
@@ -120,6 +121,8 @@ def decode(rounds: int) -> None:
             microseconds = median(figures, "seconds") / 500 * 1e6
             ratio = median_ratio(figures, dicts, "seconds")
             print(f"{kind:>12} {name:>18} {microseconds:>12.2f} {ratio:>15.2f}")
+        raw = median_ratio(results["pandium, raw"], dicts, "seconds")
+        report_goal(f"{kind}: raw, times the dicts", 1.15, raw)
         if limit is None:
             continue
         report_goal(f"{kind}: times the dicts", limit, median_ratio(ours, dicts, "seconds"))

@@ -30,8 +30,9 @@ PATH = "/v2/runs/triggers/1/status"
 
 
 @asynccontextmanager
-async def ours(url: str, width: int) -> AsyncIterator[Any]:
-    async with AsyncPandium("key", base_url=url, max_connections=min(width, 100)) as client:
+async def ours(url: str, width: int, **options: Any) -> AsyncIterator[Any]:
+    connections = min(width, 100)
+    async with AsyncPandium("key", base_url=url, max_connections=connections, **options) as client:
         yield lambda: client.runs.status("1")
 
 
@@ -64,6 +65,10 @@ CLIENTS: dict[str, Callable[[str, int], Any]] = {
     "httpx2": lambda url, width: bare(httpx2, url, width),
     "aiohttp": with_aiohttp,
     "pandium": ours,
+    # With a callback for each response, and a rate that is never reached.
+    "pandium+": lambda url, width: ours(
+        url, width, on_response=lambda _: None, requests_per_second=1e6
+    ),
 }
 
 

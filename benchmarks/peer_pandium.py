@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pandium import AsyncPandium
-from pandium._serialization.convert import decode
+from pandium._serialization.convert import decode, decode_records
 from pandium.models import Tenant
 
 
 def read(data: bytes) -> list[Tenant]:
     return decode(data, list[Tenant])
+
+
+def read_raw(data: bytes) -> list[dict[str, Any]]:
+    """Decode a page as `listing.raw()` does."""
+    return decode_records(data)
 
 
 async def walk(url: str, page_size: int, prefetch: int) -> int:
