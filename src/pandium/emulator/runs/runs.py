@@ -48,7 +48,7 @@ class Runs:
             return list(self._by_id.values())
 
     def settle(self) -> None:
-        """Bring all runs up to date."""
+        """Update all runs."""
         with self._lock:
             now = self._clock.wall()
             for queue in self._queues.values():
@@ -183,7 +183,7 @@ class Runs:
         return self._settle(self._queues[tenant.id])
 
     def _settle(self, queue: Queue) -> Queue:
-        """Bring a queue up to date: start the scheduled runs that are due, and advance all runs."""
+        """Update a queue: start the scheduled runs that are due, and advance all runs."""
         now = self._clock.wall()
         while queue.due <= now:
             queue.settle(queue.due)
