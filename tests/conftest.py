@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the event loops, an emulator on a socket, and a client for it."""
+"""Fixtures shared by all tests, such as the event loops, an emulator, and a client for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
 from support.journals import CalendarClock, trace_statements
+from support.upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -54,6 +55,15 @@ def api_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None
 async def client(emulator: Emulator) -> AsyncIterator[AsyncPandium]:
     async with AsyncPandium(KEY, base_url=emulator.url) as open_client:
         yield open_client
+
+
+@pytest.fixture
+def upstream(emulator: Emulator) -> Upstream:
+    """Register an upstream system as the connector ``crm`` of tenant 1."""
+    emulator.add_tenant("acme")
+    registered = Upstream()
+    emulator.connectors.register("crm", registered)
+    return registered
 
 
 @pytest.fixture

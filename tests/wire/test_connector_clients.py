@@ -21,7 +21,6 @@ from pandium import AsyncPandium, ConnectionLost
 from pandium.emulator import UpstreamFailure
 from support import KEY
 from support.servers import Misbehaving, reset, stall_before_the_answer
-from support.upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,18 +29,11 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionUserMessageParam
 
     from pandium.emulator import Emulator
+    from support.upstreams import Upstream
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "a token that is dropped"
-
-
-@pytest.fixture
-def upstream(emulator: Emulator) -> Upstream:
-    emulator.add_tenant("acme")
-    registered = Upstream()
-    emulator.connectors.register("crm", registered)
-    return registered
 
 
 @pytest.fixture

@@ -43,14 +43,6 @@ pytestmark = pytest.mark.anyio
 ENVELOPE = '<?xml version="1.0" encoding="UTF-8"?>\n<a>é</a>'
 
 
-@pytest.fixture
-def upstream(emulator: Emulator) -> Upstream:
-    emulator.add_tenant("acme")
-    registered = Upstream()
-    emulator.connectors.register("crm", registered)
-    return registered
-
-
 @pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
 def library(request: pytest.FixtureRequest) -> Any:
     """Provide the library whose client uses the transport."""

@@ -458,6 +458,16 @@ async def test_a_request_that_a_hook_sends_is_not_ours(kind: str) -> None:
         assert server.arrived[SYNC] == (kind == "response")
 
 
+async def assert_raised_by_hook(hook: Callable[..., Any], text: str) -> None:
+    """Send a sync once, and check that the hook's `HTTPStatusError` reaches the caller."""
+    with Misbehaving() as server:
+        async with httpx.AsyncClient(event_hooks={"response": [hook]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.HTTPStatusError, match=text):
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("is_other_request", [False, True])
 @pytest.mark.parametrize("status", [200, 404, 429, 503])
@@ -472,12 +482,7 @@ async def test_a_response_that_a_hook_creates_is_not_the_servers(
         invented = httpx.Response(status, request=request)
         raise httpx.HTTPStatusError("invented", request=request, response=invented)
 
-    with Misbehaving() as server:
-        async with httpx.AsyncClient(event_hooks={"response": [invent]}) as mine:
-            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
-            with pytest.raises(httpx.HTTPStatusError, match="invented"):
-                await client.tenants.sync(1, mode="normal")
-        assert server.arrived[SYNC] == 1
+    await assert_raised_by_hook(invent, "invented")
 
 
 @pytest.mark.anyio
@@ -487,12 +492,7 @@ async def test_a_success_that_a_hook_rejects_is_the_users_error() -> None:
     async def reject(response: httpx.Response) -> None:
         raise httpx.HTTPStatusError("no", request=response.request, response=response)
 
-    with Misbehaving() as server:
-        async with httpx.AsyncClient(event_hooks={"response": [reject]}) as mine:
-            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
-            with pytest.raises(httpx.HTTPStatusError, match="no"):
-                await client.tenants.sync(1, mode="normal")
-        assert server.arrived[SYNC] == 1
+    await assert_raised_by_hook(reject, "no")
 
 
 @pytest.mark.anyio
