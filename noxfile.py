@@ -85,6 +85,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def postgres(session: nox.Session) -> None:
+    """Test the journal in PostgreSQL, whose programs are installed if they are missing."""
+    session.install("-e", ".[demo]", *group("test"))
+    session.run(".ci/postgres", "python", external=True)
+
+
+@nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
     """Take new screenshots for the documentation. Requires Chromium."""
     session.install("-e", ".[demo]", *group("browser"))
