@@ -22,6 +22,7 @@ _EXTRAS = {
     "rich": "cli",
     "fastapi": "emulator",
     "jsonschema": "emulator",
+    "mcp": "mcp",
     "uvicorn": "emulator",
 }
 
