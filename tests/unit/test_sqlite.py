@@ -11,7 +11,7 @@ import tempfile
 import threading
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -33,7 +33,7 @@ from support.journals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
 
 pytestmark = pytest.mark.anyio
@@ -657,7 +657,9 @@ async def test_a_task_that_waits_for_other_records_can_be_canceled(journal_path:
     assert read_entries(journal_path) == [(2, "triggered", "t"), (3, "sending", "")]
 
 
-async def record_canceled(function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+async def record_canceled(
+    function: Callable[..., Coroutine[Any, Any, object]], *arguments: object
+) -> None:
     """Call a function of a journal and cancel it once it waits for something."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(function, *arguments)
