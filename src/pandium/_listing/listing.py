@@ -155,3 +155,6 @@ class Listing(ListingOptions, Generic[T]):
         background = Background(produce, options.prefetch - 1)
         async with background as pages:
             yield Items(pages)
+
+
+Listing.__module__ = "pandium"  # as users import it
