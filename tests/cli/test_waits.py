@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("api_environment")
 
-INTERRUPTED = "pandium-api: interrupted; to resume, run: pandium-api runs wait 1\n"
+INTERRUPTED = "pandium-api: interrupted\npandium-api: to resume, run: pandium-api runs wait 1\n"
 
 
 def sync_tenants(emulator: Emulator, *final_statuses: str) -> list[str]:
