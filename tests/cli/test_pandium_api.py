@@ -90,6 +90,7 @@ def test_the_handler_of_sigint_is_restored(handler: Any, monkeypatch: pytest.Mon
         ("rich", ["tenants", "list"], "cli"),
         ("fastapi", ["demo"], "demo"),
         ("uvicorn", ["emulator"], "emulator"),
+        ("mcp", ["mcp"], "mcp"),
     ],
 )
 def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:

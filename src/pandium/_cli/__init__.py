@@ -30,6 +30,7 @@ _EXTRAS = {
     "rich": "cli",
     "fastapi": "emulator",
     "jsonschema": "emulator",
+    "mcp": "mcp",
     "uvicorn": "emulator",
 }
 

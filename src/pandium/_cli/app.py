@@ -18,6 +18,7 @@ from pandium._cli.commands.demo import demo
 from pandium._cli.commands.emulator import emulator
 from pandium._cli.commands.integrations import integrations
 from pandium._cli.commands.journal import journal
+from pandium._cli.commands.mcp import mcp
 from pandium._cli.commands.releases import releases
 from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
@@ -71,7 +72,7 @@ def app() -> None:
 
 for _command in (
     tenants, integrations, releases, runs, builds, connectors, request, watch, journal, emulator,
-    demo,
+    demo, mcp,
 ):  # fmt: skip
     app.add_command(_command)
 

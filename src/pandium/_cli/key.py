@@ -17,18 +17,19 @@ _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO if os.name == "posix" else 0
 _MAX_CHARACTERS = 65_536
 
 
-def find_key(path: str | None) -> str | None:
+def find_key(path: str | None, *, can_prompt: bool = True) -> str | None:
     """
     Return the API key from a file or a prompt, or ``None`` if ``PANDIUM_API_KEY`` is set.
 
     :param path: the path of the key file, or ``None`` if there is no key file.
+    :param can_prompt: whether to prompt for the key on a terminal.
     :raises ConfigurationError: if there is no key, or if other users have access to the file.
     """
     if path is not None:
         return _read_file(path)
     if os.environ.get("PANDIUM_API_KEY", "").strip():
         return None
-    if sys.stdin is not None and sys.stdin.isatty():
+    if can_prompt and sys.stdin is not None and sys.stdin.isatty():
         return _prompt()
     raise ConfigurationError("no API key: set PANDIUM_API_KEY or specify a file with --key-file")
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_pair",
     "read_pairs",
     "read_text",
+    "set_default_option",
     "waiting_options",
 ]
 
@@ -169,6 +170,11 @@ def _store(context: click.Context, parameter: click.Parameter, value: Any) -> No
 def get_option(name: str, default: Any = None) -> Any:
     """Return the value of a stored option, or the default if the option was not given."""
     return click.get_current_context().meta.get(f"pandium.{name}", default)
+
+
+def set_default_option(name: str, value: Any) -> None:
+    """Store the value of an option that was not given."""
+    click.get_current_context().meta.setdefault(f"pandium.{name}", value)
 
 
 def connection_arguments() -> list[str]:
