@@ -174,10 +174,11 @@ def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
     assert server.returncode == 0
 
 
-def test_ctrl_c_ends_the_server_while_it_waits_for_input(
-    emulator: Emulator, processes: list[subprocess.Popen[str]]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_while_it_waits_for_input(
+    number: signal.Signals, emulator: Emulator, processes: list[subprocess.Popen[str]]
 ) -> None:
-    """Ctrl-C ends the server even though its standard input is still open."""
+    """Ctrl-C and SIGTERM end the server even though its standard input is still open."""
     server = start(environ=api_variables(emulator.url))
     processes.append(server)
     assert server.stdin is not None
@@ -185,8 +186,8 @@ def test_ctrl_c_ends_the_server_while_it_waits_for_input(
     server.stdin.write(HELLO)
     server.stdin.flush()
     assert server.stdout.readline()
-    server.send_signal(signal.SIGINT)
-    assert server.wait(DEADLINE) == 130
+    server.send_signal(number)
+    assert server.wait(DEADLINE) == 128 + number
 
 
 # Configuration
