@@ -158,7 +158,7 @@ def test_a_long_log_is_shortened_from_its_beginning(
     with Misbehaving(otherwise=long_log("\x1b[31mred\r")) as server:
         monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
         assert run(["runs", "wait", "17", "--logs", *FAST_POLLING]) == 1
-    title, more, *lines, summary = capsys.readouterr().err.splitlines()
+    _, title, more, *lines, summary = capsys.readouterr().err.splitlines()
     assert title == "--- acme (tenant 7), run 5: Failed (Timeout)"
     assert more == ("(901 earlier lines omitted; to read all, run: pandium-api runs log 5)")
     assert lines == [*LINES[-99:], "\\x1b[31mred"]

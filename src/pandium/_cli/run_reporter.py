@@ -76,6 +76,7 @@ class RunReporter:
         if row.outcome == "timeout" and row.trigger_id:
             self.timed_out.append(row.trigger_id)
         with self._bar.hidden():
+            _note_failure(row)
             self._writer.write([row])
             sys.stdout.flush()
         self.set_triggered(self._triggered)
@@ -86,6 +87,15 @@ class RunReporter:
         counts = (f"{number} {outcome}" for outcome, number in sorted(self._outcomes.items()))
         note(", ".join(counts) or "nothing to wait for")
         return outcomes_exit_code(self._outcomes)
+
+
+def _note_failure(row: RunRow) -> None:
+    # A table may crop or omit the reason. Standard error always has all of it.
+    if row.outcome != "succeeded":
+        tenant = None if row.tenant_id is None else f"tenant {row.tenant_id}"
+        trigger = None if row.trigger_id is None else f"trigger {row.trigger_id}"
+        subject = ", ".join(filter(None, [tenant, trigger]))
+        note(f"{subject or 'sync'}: {row.outcome}: {row.error or row.status}")
 
 
 def _create_row(result: RunResult) -> RunRow:
