@@ -25,6 +25,7 @@ from support.servers import Behavior, Misbehaving, Wire, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pandium.emulator import Emulator
 
@@ -231,3 +232,15 @@ def test_the_sandbox_is_the_default(
     """The tools use the sandbox unless an option or a variable selects another API."""
     text = instructions_of(*arguments, environ={"PANDIUM_API_KEY": KEY, **variables})
     assert f"These tools use the API at {host}. " in text
+
+
+def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> None:
+    """A profile selects the API and the key of the tools, so that an agent needs one argument."""
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o400)
+    config = config_folder / "pandium-api" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[profiles.live]\nenvironment = "production"\nkey_file = "{key_file}"\n')
+    text = instructions_of("--profile", "live", environ={})
+    assert "These tools use the API at https://api.pandium.io. " in text

@@ -14,6 +14,7 @@ from pandium import AsyncPandium, PandiumError, Retry
 from pandium._cli.key import find_key
 from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
+from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._cli.signals import SignalHandler
 
 if TYPE_CHECKING:
@@ -43,9 +44,15 @@ def run(use_client: Callable[[AsyncPandium], Awaitable[int]]) -> int:
 def _client_options() -> dict[str, Any]:
     given = {name: get_option(name) for name in ("environment", "base_url", "timeout")}
     client_options = {name: value for name, value in given.items() if value is not None}
+    # The client reads the environment variables itself, and names them in its errors.
+    profile = find_profile()
+    if profile is not None and (api := find_api(profile)).source == profile.source:
+        client_options[api.name] = api.value
     if (attempts := get_option("attempts")) is not None:
         client_options["retry"] = Retry(attempts=attempts)
-    return {**client_options, "api_key": find_key(get_option("key_file"))}
+    key_file = find_key_file(profile)
+    key = find_key(None if key_file is None else key_file.value)
+    return {**client_options, "api_key": key}
 
 
 async def _run(
