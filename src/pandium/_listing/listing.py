@@ -140,6 +140,11 @@ class Listing(ListingOptions, Generic[T]):
         :raises DriftError: during the iteration, if records might be missed.
         :raises PandiumError: during the iteration, if a request fails.
         """
+        async with self._stream_pages(prefetch) as pages:
+            yield Items(pages)
+
+    def _stream_pages(self, prefetch: int | None = None) -> Background[Page[T]]:
+        """Return an iterator over pages that requests more of them in the background."""
         options = self if prefetch is None else attrs.evolve(self, prefetch=prefetch)
 
         def available() -> int:
@@ -153,5 +158,4 @@ class Listing(ListingOptions, Generic[T]):
 
         # Subtract one, because the producer also keeps a page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
-        async with background as pages:
-            yield Items(pages)
+        return background
