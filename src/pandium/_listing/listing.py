@@ -159,3 +159,6 @@ class Listing(ListingOptions, Generic[T]):
         # Subtract one, because the producer also keeps a page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
         return background
+
+
+Listing.__module__ = "pandium"  # as users import it

@@ -250,6 +250,9 @@ class SyncListing(ListingOptions, Generic[T]):
         return self._listing if loop is self._loop else None
 
 
+SyncListing.__module__ = "pandium"  # as users import it
+
+
 class SyncRunResults(Buffered[T]):
     """
     An iterator over results, in order of completion.

@@ -242,3 +242,6 @@ class Pandium:
 def _caller_location() -> str:
     frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() would read source files
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+Pandium.__module__ = "pandium"  # as users import it
