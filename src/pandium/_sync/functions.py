@@ -95,15 +95,20 @@ def run_in_thread(function: F) -> F:
 
 
 def _wrap(function: F, submit: Callable[[Callable[[], object]], Awaitable[object]]) -> F:
-    if not callable(function) or inspect.iscoroutinefunction(function):
+    if not is_plain_function(function):
         return function
-    plain: Callable[..., object] = function
+    plain = cast("Callable[..., object]", function)
 
     # This is not a coroutine function, whose code would not start in a task that was canceled.
     def wrapper(*args: object) -> Awaitable[object]:
         return submit(partial(plain, *args))
 
     return cast("F", wrapper)
+
+
+def is_plain_function(value: object) -> bool:
+    """Return whether a value can be called and is not an async function."""
+    return callable(value) and not inspect.iscoroutinefunction(value)
 
 
 class ThreadedIterator(AsyncIterator[T]):

@@ -42,6 +42,9 @@ class Buffered(Iterator[T]):
         self._loop = loop
         self._items: deque[T] = deque()
 
+    def __iter__(self) -> Self:
+        return self
+
     def __next__(self) -> T:
         while True:
             try:
@@ -148,14 +151,14 @@ class SyncListing(ListingOptions, Generic[T]):
             confirm_end=listing.confirm_end,
         )
 
-    def __iter__(self) -> ListingIterator[T]:
+    def __iter__(self) -> Iterator[T]:
         return self._iterate(None)
 
     def _iterate(self, prefetch: int | None) -> ListingIterator[T]:
         pages = self._listing._stream_pages(prefetch)  # noqa: SLF001 - internal to the package
         return ListingIterator(self._loop, pages, Items(pages).take)
 
-    def pages(self) -> ListingIterator[Page[T]]:
+    def pages(self) -> Iterator[Page[T]]:
         """
         Iterate over pages instead of records.
 

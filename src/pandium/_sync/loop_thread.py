@@ -27,6 +27,8 @@ T = TypeVar("T")
 # client waits for its thread, in seconds. Both usually take milliseconds.
 _CANCEL_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
+# How often a waiting thread checks for signals that did not wake it.
+_INTERRUPT_SECONDS = 0.5
 
 
 class LoopThread:
@@ -157,7 +159,10 @@ class _Loop:
         loop = cls(on_stop)
         try:
             loop.thread.start()
-        except BaseException:
+        except RuntimeError:  # there are too many threads
+            loop._loop.close()
+            raise
+        except BaseException:  # interrupted, possibly after the thread has started
             loop.stop()
             raise
         return loop
@@ -183,7 +188,7 @@ class _Loop:
         """Cancel a call and wait for some seconds until it has ended."""
         if call in self._calls:
             self.post(call.cancel)
-            call.wait(timeout)
+            call.wait_for(timeout)
 
     def stop(self) -> None:
         """Cancel all calls and end the loop, without waiting for it."""
@@ -259,9 +264,15 @@ class _Call(Generic[T]):
         elif self._scope is not None:
             self._scope.cancel()
 
-    def wait(self, timeout: float = -1) -> None:
-        """Wait in another thread until the function has ended, or for some seconds."""
-        self._running.acquire(timeout=timeout)
+    def wait(self) -> None:
+        """Wait in another thread until the function has ended."""
+        # Without a timeout, Ctrl-C on Windows and `_thread.interrupt_main` would have no effect.
+        while not self.wait_for(_INTERRUPT_SECONDS):
+            pass
+
+    def wait_for(self, seconds: float) -> bool:
+        """Wait in another thread for some seconds and return whether the function has ended."""
+        return self._running.acquire(timeout=seconds)
 
     def result(self) -> T:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pandium._client import AsyncPandium
@@ -76,8 +77,8 @@ class Pandium:
     :param on_response: a sync or async function that is called with a ``ResponseEvent`` after every
         attempt that received a response, including error responses. The request waits for the
         function. An error that it raises is logged and does not affect the request.
-    :param http_client: the ``httpx.AsyncClient`` with which to send requests, in the client's event
-        loop. It is neither modified nor closed.
+    :param http_client: the ``httpx.AsyncClient`` with which to send requests. It is not modified.
+        It is closed with this client, because its connections belong to the client's event loop.
     :raises ConfigurationError: if an argument or an environment variable is invalid. Nothing is
         sent.
     :ivar builds: the operations on builds: ``create`` and ``wait``.
@@ -130,7 +131,8 @@ class Pandium:
             )
         finally:
             del api_key  # tracebacks can show local variables
-        self._bind(LoopThread(client.aclose, _caller_location()), client, owns=True)
+        on_stop = partial(_close, client, http_client)
+        self._bind(LoopThread(on_stop, _caller_location()), client, owns=True)
 
     def _bind(self, loop: LoopThread, client: AsyncPandium, *, owns: bool) -> None:
         self._loop = loop
@@ -209,7 +211,7 @@ class Pandium:
         Close the client's connections and end its thread. Calling this method again has no effect.
 
         Calls that are still running in other threads are canceled and raise a ``PandiumError``.
-        Closing a view has no effect, and a user-supplied ``http_client`` stays open.
+        Closing a view has no effect.
 
         ```python
         client = Pandium()
@@ -236,7 +238,14 @@ class Pandium:
 
     def __repr__(self) -> str:
         client = getattr(self, "_client", None)  # not set if the constructor failed
-        return repr(client).replace(type(client).__name__, type(self).__name__, 1)
+        arguments = "()" if client is None else repr(client).removeprefix("AsyncPandium")
+        return type(self).__name__ + arguments
+
+
+async def _close(client: AsyncPandium, http_client: httpx.AsyncClient | None) -> None:
+    await client.aclose()
+    if http_client is not None:
+        await http_client.aclose()
 
 
 def _caller_location() -> str:
