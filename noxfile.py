@@ -88,8 +88,8 @@ def browser(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
-    """Take new screenshots for the documentation. Requires Chromium."""
-    session.install("-e", ".[demo]", *group("browser"))
+    """Take new pictures for the documentation. Requires Chromium."""
+    session.install("-e", ".[demo]", *group("test", "browser"))
     session.run("python", "tests/screenshots.py", "docs/images")
 
 

@@ -129,12 +129,15 @@ class World:
         assert not arguments
 
         async def produce(report: Any) -> None:
-            await sync_each(source, options, wait_options, self.journal(path), report)
+            journal = self.journal(path, lambda: wait_options.counters.active)
+            await sync_each(source, options, wait_options, journal, report)
 
         return RunResults(produce, wait_options.counters)
 
-    def journal(self, path: Path | None) -> SQLiteJournal:
-        return SQLiteJournal(path, {"mode": "normal"}, self.clock)
+    def journal(
+        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
+    ) -> SQLiteJournal:
+        return SQLiteJournal(path, {"mode": "normal"}, self.clock, count_active)
 
     async def sync(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
         async with self.clock.autojump(), self.syncing(source, *args, **options) as results:
@@ -775,15 +778,25 @@ async def test_a_new_tenant_takes_at_most_three_transactions(
         assert statements.count("COMMIT") <= others + 3 * size
 
 
-async def test_a_recorded_tenant_takes_one_transaction(
+async def test_a_tenant_alone_does_not_wait_for_others(journal_path: Path) -> None:
+    """With few active tenants, records are written without delay."""
+    world = World(dict.fromkeys(range(10), 1.0))
+    polling = Polling(first=1.0, minimum=1.0, jitter=0)
+    await world.sync(range(10), journal_path, 1, polling=polling)
+    assert world.clock.now() == 10 * (1 + 1)
+
+
+async def test_recorded_tenants_share_transactions(
     journal_path: Path, statements: list[str]
 ) -> None:
-    """A result in the journal is read once, and nothing is written."""
+    """A result in the journal is read once, together with others, and nothing is written."""
     world = World()
-    await world.sync(range(20), journal_path)
+    await world.sync(range(50), journal_path, 50)
     statements.clear()
-    await world.sync(range(20), journal_path)
-    assert statements.count("COMMIT") == 3 + 20
+    await world.sync(range(50), journal_path)
+    assert statements.count("COMMIT") < 3 + 50
+    reads = [text for text in statements if text.strip().startswith("SELECT state, owner")]
+    assert len(reads) == 50
 
 
 async def test_tenants_of_other_workers_are_looked_up(journal_path: Path) -> None:

@@ -14,7 +14,7 @@ from pandium._waiting.results import show_status
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -131,10 +131,18 @@ class SQLiteJournal:
     :param path: the path of the file, or ``None`` to keep the journal in memory.
     :param job: the properties of the job, such as its mode. A file with other values is rejected.
     :param clock: the clock that determines when a lease has expired.
+    :param count_active: a function that returns the number of active tenants of this worker. The
+        records of many active tenants are written together.
     """
 
-    def __init__(self, path: Path | None, job: Mapping[str, str], clock: Clock) -> None:
-        self._database = Database(path, "journal", clock)
+    def __init__(
+        self,
+        path: Path | None,
+        job: Mapping[str, str],
+        clock: Clock,
+        count_active: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._database = Database(path, "journal", clock, count_active)
         self._job = job
         self._clock = clock
         self._owner = uuid.uuid4().hex

@@ -182,3 +182,6 @@ class RecordStream(AbstractAsyncContextManager[Items[T]]):
         traceback: TracebackType | None,
     ) -> None:
         await self._background.__aexit__(exc_type, exc, traceback)
+
+
+Listing.__module__ = "pandium"  # as users import it

@@ -102,6 +102,9 @@ class Polling:
         return seconds * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load, guards nothing
 
 
+Polling.__module__ = "pandium"  # as users import it
+
+
 def _never_paused() -> float:
     return -inf
 

@@ -79,6 +79,9 @@ class RunResult:
         return self.outcome is Outcome.UNKNOWN
 
 
+RunResult.__module__ = "pandium"  # as users import it
+
+
 @attrs.frozen
 class Progress:
     """
@@ -119,6 +122,9 @@ class Progress:
     recorded: int = 0
     polls: int = 0
     seconds: float = 0.0
+
+
+Progress.__module__ = "pandium"  # as users import it
 
 
 @attrs.define(eq=False)
