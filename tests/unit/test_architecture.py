@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "_background": 1,
     "_cancellation": 0,
     "_redaction": 0,
+    "_run_log": 0,
     "errors": 1,
     "_validation": 1,
     "_config": 2,
@@ -37,7 +38,8 @@ LAYERS: dict[str, int] = {
     "_resources": 4,
     "_client": 5,
     "": 6,
-    "_cli": 7,
+    "_mcp": 7,
+    "_cli": 8,
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
@@ -66,6 +68,7 @@ OWNERS = {
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},
+    "mcp": {"_mcp.server", "_mcp.tool"},
 }
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
