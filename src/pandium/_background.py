@@ -130,6 +130,10 @@ class Background(Generic[T]):
         await anyio.lowlevel.checkpoint()
         self._items.append(item)
         self._notify()
+        await self.wait_for_room()
+
+    async def wait_for_room(self) -> None:
+        """Wait until at most ``max_waiting`` items are waiting for a consumer."""
         while self.waiting > self._max_waiting:
             await self._changed.wait()
 

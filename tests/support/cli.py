@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -80,6 +81,14 @@ def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen
         encoding="utf-8",
         env=child_environment(environ),
     )
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds. Fail after the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @attrs.define

@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "_background": 1,
     "_cancellation": 0,
     "_redaction": 0,
+    "_run_log": 0,
     "errors": 1,
     "_validation": 1,
     "_config": 2,
@@ -38,7 +39,8 @@ LAYERS: dict[str, int] = {
     "_client": 5,
     "_sync": 6,
     "": 7,
-    "_cli": 8,
+    "_mcp": 8,
+    "_cli": 9,
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
@@ -67,6 +69,7 @@ OWNERS = {
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},
+    "mcp": {"_mcp.server", "_mcp.tool"},
 }
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {

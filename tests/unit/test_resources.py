@@ -27,6 +27,7 @@ RENAMED = {
     "Items": "Iterator",
     "Listing": "SyncListing",
     "RunResults": "SyncRunResults",
+    "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncIterator": "Iterator",
     "AsyncBaseTransport": "BaseTransport",
     "__aenter__": "__enter__",

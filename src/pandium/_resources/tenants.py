@@ -454,7 +454,9 @@ class Tenants:
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
             # Each iteration needs a separate journal, because each one has its own id for leases.
-            worker_journal = SQLiteJournal(path, job, wait_options.clock)
+            worker_journal = SQLiteJournal(
+                path, job, wait_options.clock, lambda: wait_options.counters.active
+            )
             await sync_each(tenants, options, wait_options, worker_journal, report)
 
         return RunResults(produce, wait_options.counters)

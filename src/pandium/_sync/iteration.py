@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
@@ -16,6 +16,7 @@ from pandium.errors import PandiumError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from pandium._background import Background
@@ -105,6 +106,17 @@ class ListingIterator(Buffered[T]):
         if self._is_entered and not self._is_closed:
             self._loop.post(self._pages.cancel)
         self._is_closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def __del__(self) -> None:
         self.close()
@@ -221,8 +233,7 @@ class SyncListing(ListingOptions, Generic[T]):
         """
         return self._loop.call(self._listing.to_list)
 
-    @contextmanager
-    def stream(self, *, prefetch: int | None = None) -> Iterator[Iterator[T]]:
+    def stream(self, *, prefetch: int | None = None) -> AbstractContextManager[Iterator[T]]:
         """
         Iterate over records in a ``with`` block. Leaving the block cancels all requests.
 
@@ -242,11 +253,7 @@ class SyncListing(ListingOptions, Generic[T]):
         :raises DriftError: during the iteration, if records might be missed.
         :raises PandiumError: during the iteration, if a request fails.
         """
-        records = self._iterate(prefetch)
-        try:
-            yield records
-        finally:
-            records.close()
+        return self._iterate(prefetch)
 
     def in_loop(self, loop: LoopThread) -> Listing[T] | None:
         """Return the listing for code that runs in an event loop, or `None` in another one."""

@@ -135,7 +135,7 @@ class Service:
     def window(
         self, skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
     ) -> Window:
-        """Return the requested part of a listing, or raise Refused."""
+        """Return the requested part of a listing, or raise InvalidInput."""
         return parse_window(skip, limit, sort_by, fields).clamp(self.page_limit)
 
     def origin(self) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, example
 from pandium.emulator.state.builds import Build, BuildForm, BuildScript
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 
 router: APIRouter = APIRouter(prefix="/builds", tags=["Builds"])
 

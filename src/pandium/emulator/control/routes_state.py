@@ -13,7 +13,7 @@ from pandium.emulator.control.control_responses import (
     error_response,
     example,
 )
-from pandium.emulator.control.rule_models import refusing, require_record
+from pandium.emulator.control.selection_models import require_record, value_errors_at
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.record_models import (
@@ -168,7 +168,7 @@ async def remove_scripts(request: Request, subject: Annotated[ScriptSubject, Que
         runs.clear_scripts()
         return Response(status_code=204)
     try:
-        with refusing("query"):
+        with value_errors_at("query"):
             runs.remove_script(**given)
     except LookupError as error:
         raise Missing(str(error)) from None

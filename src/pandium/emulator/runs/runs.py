@@ -10,7 +10,7 @@ from pandium.emulator.runs.advancing import NEVER
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.queues import Queue
 from pandium.emulator.runs.schedules import ScheduleDelay
-from pandium.emulator.state.arguments import takes_fields
+from pandium.emulator.state.arguments import fields_as_arguments
 from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Run, RunTrigger, Tenant
 from pandium.emulator.state.scripts import Script
@@ -77,7 +77,7 @@ class Runs:
             for queue in self._queues.values():
                 queue.sort()
 
-    @takes_fields(Script, "tenant")
+    @fields_as_arguments(Script, "tenant")
     def script(self, script: Script) -> None:
         """
         Set the script for new runs of a tenant, of an integration, or of all others.

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from pandium.emulator.state.adding import add_build, integration_problems
-from pandium.emulator.state.errors import refuse_if, validate
-from pandium.emulator.state.rules import Id, Moment, Record
+from pandium.emulator.state.errors import raise_if_any, validate
+from pandium.emulator.state.record_base import Id, Moment, Record
 from pandium.emulator.state.store import Store
 
 BuildForm = Literal["any", "build_tag", "tag"]
@@ -118,9 +118,9 @@ class Builds:
             return list(self._pending)
 
     def start(self, integration_id: int, tag: str, branch: str | None) -> None:
-        """Start a build, or raise Refused."""
+        """Start a build, or raise InvalidInput."""
         with self._lock:
-            refuse_if(*integration_problems(self._store, integration_id))
+            raise_if_any(*integration_problems(self._store, integration_id))
             script = self._scripts.get(tag, self._scripts[None])
             finishes_at = self._store.now() + timedelta(seconds=script.finishes_after)
             build = Build(
