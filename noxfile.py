@@ -23,14 +23,16 @@ def group(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, *names)
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def lint(session: nox.Session) -> None:
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("typos")
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def typing(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("dev"))
     session.run("mypy")
@@ -40,13 +42,13 @@ def typing(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "pandium", "--ignoreexternal")
 
 
-@nox.session(python=[*SUPPORTED, *NEWER])
+@nox.session(python=[*SUPPORTED, *NEWER], tags=["ci"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("test"))
     session.run("pytest", *session.posargs)
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def coverage(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("test"))
     session.run("coverage", "erase")
@@ -55,7 +57,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(python=OLDEST, venv_backend="uv")
+@nox.session(python=OLDEST, venv_backend="uv", tags=["ci"])
 def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest allowed dependencies. `tests` uses the newest."""
     session.install("--resolution", "lowest-direct", "-e", ".[demo]", *group("test"))
@@ -77,14 +79,14 @@ def long(session: nox.Session) -> None:
     session.run("pytest", *paths, *session.posargs, env={"PANDIUM_LONG": "1"})
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def browser(session: nox.Session) -> None:
     """Test the emulator's page and the site in Chromium, which is installed if it is missing."""
     session.install("-e", ".[demo]", *group("test", "browser", "docs"))
     session.run(".ci/browser", "python", external=True)
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def postgres(session: nox.Session) -> None:
     """Test the journal in PostgreSQL, whose programs are installed if they are missing."""
     session.install("-e", ".[demo]", *group("test"))
@@ -93,12 +95,12 @@ def postgres(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
-    """Take new screenshots for the documentation. Requires Chromium."""
-    session.install("-e", ".[demo]", *group("browser"))
+    """Take new pictures for the documentation. Requires Chromium."""
+    session.install("-e", ".[demo]", *group("test", "browser"))
     session.run("python", "tests/screenshots.py", "docs/images")
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def docs(session: nox.Session) -> None:
     """Build the documentation site, treating warnings as errors."""
     session.install("-e", ".[demo]", *group("docs"))
@@ -117,7 +119,7 @@ DEVELOPMENT_ONLY = (".ci/", ".github/")
 INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, tags=["ci"])
 def build(session: nox.Session) -> None:
     """Build both distributions, check their contents and run the sdist's tests on the wheel."""
     shutil.rmtree(session.create_tmp())  # remove the files of the previous run
@@ -163,7 +165,7 @@ def check_names(session: nox.Session, path: Path, found: set[str], expected: set
         session.error(f"{path.name} has unexpected files {extra} and is missing {missing}")
 
 
-@nox.session(python=OLDEST, venv_backend="uv")
+@nox.session(python=OLDEST, venv_backend="uv", tags=["ci"])
 def audit(session: nox.Session) -> None:
     """Check the newest allowed dependencies for known vulnerabilities."""
     session.install("-e", ".[demo,otel]")

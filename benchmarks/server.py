@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STATUS = b'{"status":"Running"}'
+_ENDED = b'{"status":"Succeeded"}'
 _PAGE = re.compile(rb"GET /v2/tenants\?(?=\S*\bskip=(\d+))(?=\S*\blimit=(\d+))")
+_SYNC = re.compile(rb"POST /v2/tenants/(\d+)/sync[ ?]")
+_ENDED_RUN = re.compile(rb"GET /v2/runs/triggers/ended-")
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def _tenant(zone: str) -> dict[str, Any]:
@@ -55,7 +59,11 @@ def tenants(first: int, count: int, zone: str = "Z") -> bytes:
 
 
 class Protocol(asyncio.Protocol):
-    """A server for tenants, the number of tenant requests so far, and the status of a run."""
+    """
+    A server for tenants, syncs, the status of a run, and the number of tenant requests so far.
+
+    The run of a sync has succeeded as soon as it is polled. Any other run never ends.
+    """
 
     requests = 0
 
@@ -70,7 +78,12 @@ class Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.pending += data
         while (end := self.pending.find(b"\r\n\r\n")) >= 0:
-            head, self.pending = self.pending[:end], self.pending[end + 4 :]
+            head = self.pending[:end]
+            length = _LENGTH.search(head)
+            end += 4 + (int(length[1]) if length else 0)
+            if len(self.pending) < end:
+                return
+            self.pending = self.pending[end:]
             asyncio.get_running_loop().call_later(self.delay, self.respond, self.body_for(head))
 
     def body_for(self, head: bytes) -> bytes:
@@ -78,6 +91,11 @@ class Protocol(asyncio.Protocol):
             Protocol.requests += 1
             skip, limit = map(int, page.groups())
             return tenants(skip, max(0, min(limit, self.total - skip)))
+        if sync := _SYNC.match(head):
+            Protocol.requests += 1
+            return b'{"trigger_id":"ended-%s"}' % sync[1]
+        if _ENDED_RUN.match(head):
+            return _ENDED
         return b"%d" % Protocol.requests if head.startswith(b"GET /requests ") else _STATUS
 
     def respond(self, body: bytes) -> None:

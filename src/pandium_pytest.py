@@ -2,8 +2,7 @@
 pytest fixtures that provide an emulator and a client, and a marker that configures them.
 
 pytest imports this module in every project that has pandium installed. It is therefore not part of
-the package, whose `__init__` imports the whole client, and it defers its own imports until a test
-uses a fixture.
+the package, and it defers its own imports until a test uses a fixture.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take the screenshots for the documentation: `nox -s screenshots`."""
+"""Take the pictures for the documentation: `nox -s screenshots`."""
 
 import io
 import sys
@@ -9,6 +9,8 @@ from PIL import Image
 
 from pandium.emulator import Emulator
 from support.browser import browser
+from support.cli import run_on_terminal
+from support.recording import draw
 
 SCRIPTS = (
     {"tenant": 2, "appears_after": 0, "phases": [["Succeeded", 0]]},
@@ -22,7 +24,22 @@ MOST = 200_000
 
 
 def main(folder: Path) -> None:
-    """Save a screenshot of the emulator's page with the demo data and some active runs."""
+    """Save the pictures in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "demo.svg").write_text(record_demo())
+    (folder / "emulator.png").write_bytes(photograph_emulator())
+
+
+def record_demo() -> str:
+    """Run the demo on a terminal and return a picture of the screen."""
+    code, screen = run_on_terminal("demo", columns=80, lines=30)
+    if code != 0:
+        raise SystemExit(f"the demo failed with exit code {code}: {screen.text}")
+    return draw(screen, "pandium-api demo")
+
+
+def photograph_emulator() -> bytes:
+    """Return a screenshot of the emulator's page with the demo data and some active runs."""
     with (
         Emulator("demo") as emulator,
         httpx.Client(base_url=emulator.url, headers={"x-api-key": "k"}) as http,
@@ -43,8 +60,7 @@ def main(folder: Path) -> None:
         content = smaller(window.driver.get_screenshot_as_png())
     if len(content) > MOST:
         raise SystemExit(f"the picture has {len(content)} bytes, more than {MOST}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "emulator.png").write_bytes(content)
+    return content
 
 
 def smaller(content: bytes) -> bytes:

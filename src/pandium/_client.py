@@ -286,6 +286,9 @@ class AsyncPandium:
         return f"{type(self).__name__}({arguments})"
 
 
+AsyncPandium.__module__ = "pandium"  # as users import it
+
+
 def _caller_location() -> str:
     frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() would read source files
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

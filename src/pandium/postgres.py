@@ -32,6 +32,8 @@ class ConnectionString:
 
     __slots__ = ("_text", "place")
 
+    place: str
+
     def __init__(self, text: str) -> None:
         self.place = _describe_place(_parse(text))
         self._text = text
@@ -87,6 +89,12 @@ class PostgresJournal:
     """
 
     __slots__ = ("accept_failover", "dsn", "job", "lease", "name")
+
+    dsn: ConnectionString
+    job: str
+    lease: float
+    accept_failover: bool
+    name: str
 
     def __init__(
         self, dsn: str, *, job: str, lease: float = 10.0, accept_failover: bool = False

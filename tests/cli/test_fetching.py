@@ -122,7 +122,10 @@ def test_an_interrupted_listing_says_how_to_resume(
     monkeypatch.setattr(sys, "stdout", InterruptingFlush())
     with pytest.raises(KeyboardInterrupt):
         run(["tenants", "list", "--all", "--page-size", "2"])
-    assert capsys.readouterr().err == "pandium-api: interrupted; to resume, use --skip 2\n"
+    assert (
+        capsys.readouterr().err
+        == "pandium-api: interrupted\npandium-api: to resume, use --skip 2\n"
+    )
 
 
 def test_an_interrupt_before_the_first_request_needs_no_hint(

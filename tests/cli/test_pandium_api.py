@@ -90,6 +90,7 @@ def test_the_handler_of_sigint_is_restored(handler: Any, monkeypatch: pytest.Mon
         ("rich", ["tenants", "list"], "cli"),
         ("fastapi", ["demo"], "demo"),
         ("uvicorn", ["emulator"], "emulator"),
+        ("mcp", ["mcp"], "mcp"),
     ],
 )
 def test_a_missing_extra_is_one_line(module: str, arguments: list[str], extra: str) -> None:
@@ -186,12 +187,15 @@ def run_with_full_disk(
 
 @pytest.mark.parametrize("line", ["tenants list", "tenants sync 1", "tenants sync 1 --wait"])
 def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
-    """If standard output is not writable, the error is one line without a traceback."""
+    """If the output is not writable, the error is one line, and any trigger is named."""
     emulator.runs.script(appears_after=0)
     emulator.add_tenant("acme")
     done = run_with_full_disk("stdout", f"{line} -f jsonl", emulator)
     assert done.returncode == 74
-    assert done.stderr == "pandium-api: error: [Errno 28] No space left on device\n"
+    error, *hints = done.stderr.splitlines()
+    assert error == "pandium-api: error: cannot write the output: No space left on device"
+    expected = ["pandium-api: to resume, run: pandium-api runs wait 1"]
+    assert hints == (expected if "sync" in line else [])
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_time_limit_says_how_to_resume(
 ) -> None:
     """At the time limit, the exit code is 5, and the printed command waits again."""
     assert run(["builds", "wait", "1", "v 2", "--wait-timeout", "0.05"]) == 5
-    resume, error = capsys.readouterr().err.splitlines()
+    error, resume = capsys.readouterr().err.splitlines()
     assert error.startswith("pandium-api: error: no release has the tag 'v 2' after 0.05 s")
     words = shlex.split(resume.removeprefix("pandium-api: to resume, run: "))
     assert words == ["pandium-api", "builds", "wait", "1", "v 2"]
@@ -78,5 +78,5 @@ def test_ctrl_c_says_how_to_resume() -> None:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=DEADLINE)
     assert child.returncode == 130
-    hint = "interrupted; to resume, run: pandium-api builds wait 7 v2"
-    assert errors == f"pandium-api: {hint}\n"
+    hint = "pandium-api: to resume, run: pandium-api builds wait 7 v2"
+    assert errors == f"pandium-api: interrupted\n{hint}\n"

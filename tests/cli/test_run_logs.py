@@ -7,11 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pandium._cli.app import run
-from pandium._cli.run_logs import shorten_log
 from pandium.emulator import Garbage, Polls, Status
 from support.cli import FAST_POLLING, add_tenants, read_outcomes
 from support.servers import Behavior, Misbehaving, Wire, answer
@@ -123,42 +120,6 @@ def test_the_options_that_belong_together(
     assert message in capsys.readouterr().err
 
 
-# Shortening
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)))
-def test_a_short_log_is_unchanged(lines: list[str]) -> None:
-    """A log of at most 100 lines and 16 KiB is printed as it is."""
-    text = "\n".join(lines[:100])
-    assert shorten_log(text) == ("\n".join(text.splitlines()), 0)
-
-
-@settings(deadline=None)  # a log of five megabytes takes some time
-@given(count=st.integers(101, 5000), width=st.integers(1, 1000))
-def test_a_long_log_keeps_its_end(count: int, width: int) -> None:
-    """A long log keeps whole lines from its end, within 100 lines and 16 KiB."""
-    lines = [f"{number:0{width}}" for number in range(count)]
-    end, omitted = shorten_log("\n".join(lines) + "\n")
-    kept = end.splitlines()
-    assert kept == lines[omitted:]
-    assert 0 < len(kept) <= 100
-    assert len(end) <= 16 * 1024
-    assert len(kept) == 100 or len(end) + width + 1 >= 16 * 1024
-
-
-def test_a_single_line_that_is_too_long_keeps_its_end() -> None:
-    """A line of a megabyte is shortened from its beginning."""
-    end, omitted = shorten_log("first\n" + "x" * 2**20 + "end")
-    assert (end[0], end[-4:], omitted) == ("…", "xend", 1)
-    assert len(end) <= 16 * 1024 + 1
-
-
-def test_an_empty_log_has_no_lines() -> None:
-    """An empty log stays empty."""
-    assert shorten_log("") == ("", 0)
-
-
 # A log on a raw server, which is longer than what is printed
 
 LINES = [f"line {number}" for number in range(1, 1001)]
@@ -197,7 +158,7 @@ def test_a_long_log_is_shortened_from_its_beginning(
     with Misbehaving(otherwise=long_log("\x1b[31mred\r")) as server:
         monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
         assert run(["runs", "wait", "17", "--logs", *FAST_POLLING]) == 1
-    title, more, *lines, summary = capsys.readouterr().err.splitlines()
+    _, title, more, *lines, summary = capsys.readouterr().err.splitlines()
     assert title == "--- acme (tenant 7), run 5: Failed (Timeout)"
     assert more == ("(901 earlier lines omitted; to read all, run: pandium-api runs log 5)")
     assert lines == [*LINES[-99:], "\\x1b[31mred"]

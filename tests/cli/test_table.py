@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandium._cli.output.table import Table
+from pandium.emulator.network.faults import Status
 from support.cli import Screen, api_variables, run_on_terminal
 from support.records import make_integration
 
@@ -74,6 +75,36 @@ def find_column(screen: Screen, row: int, text: str) -> int:
     return next(x for x in range(len(cells)) if "".join(cells[x:]).startswith(text))
 
 
+def find_title(screen: Screen) -> int:
+    """Return the number of the row that contains the column titles."""
+    return next(y for y, row in enumerate(screen.rows) if row.startswith(("ID", "TENANT")))
+
+
+OMITTED = {
+    80: ([], ["STATUS", "ERROR"]),
+    60: (["POLLS"], ["SECONDS", "STATUS", "ERROR"]),
+    40: (["SECONDS", "POLLS", "ERROR"], ["TENANT", "TRIGGER", "OUTCOME", "STATUS"]),
+}
+
+
+@pytest.mark.parametrize("columns", OMITTED)
+def test_a_reason_is_complete_at_every_width(columns: int, emulator: Emulator) -> None:
+    """A narrow table omits the least important columns, and standard error has every reason."""
+    message = " ".join(f"word{number}" for number in range(30))
+    emulator.add_tenant("acme")
+    emulator.faults.add("tenants.sync", Status(400, body=f'{{"message": "{message}"}}'.encode()))
+    line = ["tenants", "sync", "1", "--wait"]
+    code, screen = run_on_terminal(*line, columns=columns, environ=api_variables(emulator.url))
+    assert code == 4
+    text = "".join(row.ljust(columns) for row in screen.rows)
+    assert message in text
+    title = screen.rows[find_title(screen)]
+    omitted, visible = OMITTED[columns]
+    assert [name for name in omitted if name in title] == []
+    assert [name for name in visible if name not in title] == []
+    assert ("columns omitted to fit the terminal" in text) is bool(omitted)
+
+
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
 def test_on_a_terminal_columns_are_aligned(columns: int, emulator: Emulator) -> None:
     """On terminals of any width, each record is one row and the columns are aligned."""
@@ -82,13 +113,15 @@ def test_on_a_terminal_columns_are_aligned(columns: int, emulator: Emulator) -> 
     code, screen = run_on_terminal(
         "integrations", "list", columns=columns, environ=api_variables(emulator.url)
     )
-    rows = screen.rows
+    top = find_title(screen)
+    assert bool(top) is (columns < 80)  # the omitted columns are named above the table
+    rows = screen.rows[top:]
     assert code == 0
     assert [row.split()[0] for row in rows[:8] if row] == ["ID", "1", "2", "3", "4", "5", "6", "7"]
     assert not any(rows[8:])
-    positions = {find_column(screen, y, "External") for y in range(1, 8) if "TYPE" in rows[0]}
+    positions = {find_column(screen, top + y, "External") for y in range(1, 8) if "TYPE" in rows[0]}
     assert len(positions) == (1 if "TYPE" in rows[0] else 0)
-    assert ("TYPE" in rows[0]) is (columns >= 60)
+    assert ("TYPE" in rows[0]) is True
     assert ("rocket 🚀 日本語" * 3 in screen.text) is (columns == 200)
     assert "\x1b[1m" in screen.written
 

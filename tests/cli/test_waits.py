@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("api_environment")
 
-INTERRUPTED = "pandium-api: interrupted; to resume, run: pandium-api runs wait 1\n"
+INTERRUPTED = "pandium-api: interrupted\npandium-api: to resume, run: pandium-api runs wait 1\n"
 
 
 def sync_tenants(emulator: Emulator, *final_statuses: str) -> list[str]:
@@ -60,7 +60,10 @@ def test_a_wait_takes_the_triggers_of_a_sync(
         ["2", "failed"],
     ]
     assert "Failed (Timeout)" in written.out
-    assert written.err == "pandium-api: 1 failed, 1 succeeded\n"
+    assert written.err.splitlines() == [
+        "pandium-api: trigger 2: failed: Failed (Timeout)",
+        "pandium-api: 1 failed, 1 succeeded",
+    ]
 
 
 def test_the_command_to_resume_uses_the_same_connection(

@@ -120,7 +120,7 @@ def test_the_live_table_fits_the_terminal(
     assert first.split()[:2] == ["20", "tenant-20"]
     names = [row.split()[1] for row in rows if "tenant-" in row]
     assert names == [f"tenant-{number}" for number in range(1, shown)]
-    assert (rows[-1] == "and 12 more") is (shown < 20)
+    assert rows[-1].startswith("and 12 more") is (shown < 20)
 
 
 def test_ctrl_c_leaves_the_live_table_on_the_terminal(emulator: Emulator) -> None:

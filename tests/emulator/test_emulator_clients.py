@@ -7,20 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx
 import pytest
 
 from pandium import AsyncPandium
-from pandium.emulator import Emulator, Latency, Reset, Truncate
+from pandium.emulator import Emulator, Latency
+from support.emulator_process import EmulatorProcess, emulator_process
 from support.node import requires_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Program = Callable[[str, str, str], subprocess.CompletedProcess[str]]
 
@@ -42,6 +41,37 @@ SEED = {
 }
 
 Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def started_server() -> Iterator[EmulatorProcess]:
+    with emulator_process("--api-key", KEY) as process:
+        yield process
+
+
+@pytest.fixture
+def server(started_server: EmulatorProcess) -> EmulatorProcess:
+    """Reset the server of this module to the seed, without faults, requests and scripts."""
+    started_server.control("PUT", "/state", json=SEED)
+    return started_server
+
+
+def succeed_immediately(server: EmulatorProcess) -> None:
+    script = {"appears_after": 0, "phases": [["Succeeded", 0]]}
+    server.control("PUT", "/scripts", json=script)
+
+
+def requests_of(server: EmulatorProcess, **conditions: Any) -> list[dict[str, Any]]:
+    """Return the latest requests that a server received."""
+    requests: list[dict[str, Any]] = server.control(
+        "GET", "/requests", params={"limit": 10_000, **conditions}
+    )["requests"]
+    return requests
+
+
+def assert_triggered_once(server: EmulatorProcess, tenant: int) -> None:
+    effects = server.control("GET", "/effects", params={"operation": "tenants.sync"})
+    assert effects == [{"operation": "tenants.sync", "tenant": tenant, "count": 1}]
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -153,7 +183,9 @@ def vendors_document() -> Document:
     return document
 
 
-def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
+def test_it_keeps_all_that_the_vendor_s_document_says(
+    server: EmulatorProcess, tmp_path: Path
+) -> None:
     """Schemathesis finds no failures with all of its checks, for valid and invalid requests."""
     document = vendors_document()
     for adapt in (
@@ -167,15 +199,14 @@ def test_it_keeps_all_that_the_vendor_s_document_says(tmp_path: Path) -> None:
         adapt(document)
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     (tmp_path / "config.toml").write_text(f'[auth.openapi.apiKey]\napi_key = "{KEY}"\n')
-    with Emulator(SEED, api_key=KEY) as emulator:
-        emulator.connectors.register("crm", lambda _: {"ok": True})
-        emulator.runs.script(appears_after=0)
-        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "config.toml", "run"]
-        options = ["--url", emulator.url, "--checks", "all", "--continue-on-failure"]
-        amount = ["--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
-        done = run(*command, "openapi.json", *options, *amount, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        answered = {one.operation for one in emulator.requests if 200 <= one.status < 300}
+    server.control("PUT", "/upstreams", json={"connector": "crm", "data": {"ok": True}})
+    server.control("PUT", "/scripts", json={"appears_after": 0})
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "config.toml", "run"]
+    options = ["--url", server.url, "--checks", "all", "--continue-on-failure"]
+    amount = ["--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
+    done = run(*command, "openapi.json", *options, *amount, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answered = {one["operation"] for one in requests_of(server) if 200 <= one["status"] < 300}
     assert answered >= {
         "builds.create", "connectors.call", "connectors.soap", "connectors.xml",
         "integrations.get", "integrations.list", "integrations.sync", "releases.default",
@@ -192,14 +223,16 @@ CONFORMANCE = (
 
 def test_the_control_api_keeps_its_own_document(tmp_path: Path) -> None:
     """Schemathesis finds no server error and no response that the document does not describe."""
-    with Emulator(SEED, state_file=tmp_path / "state.json") as emulator:
-        url = f"{emulator.url}/_emulator/openapi.json"
+    # Not the server of the other tests, as the requests change its clock.
+    with emulator_process("--state", str(tmp_path / "state.json")) as server:
+        server.control("PUT", "/state", json=SEED)
+        url = f"{server.url}/_emulator/openapi.json"
         options = ["--checks", CONFORMANCE, "--phases", "coverage,fuzzing"]
         # A webhook could be sent to any generated URL.
         options += ["--exclude-path-regex", "webhooks", "--continue-on-failure", "--no-color"]
         amount = ["--max-examples", str(EXAMPLES), "--seed", "1"]
         command = [sys.executable, "-m", "schemathesis.cli", "run", url]
-        done = run(*command, "--url", emulator.url, *options, *amount, cwd=tmp_path)
+        done = run(*command, "--url", server.url, *options, *amount, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -258,7 +291,9 @@ def without_objects_as_defaults(node: Any) -> None:
             without_objects_as_defaults(one)
 
 
-def test_a_client_that_is_generated_from_the_vendor_s_document_works(tmp_path: Path) -> None:
+def test_a_client_that_is_generated_from_the_vendor_s_document_works(
+    server: EmulatorProcess, tmp_path: Path
+) -> None:
     """It lists, gets, creates and syncs, and reads a status, both sync and async."""
     document = vendors_document()
     without_objects_as_defaults(document)
@@ -268,36 +303,25 @@ def test_a_client_that_is_generated_from_the_vendor_s_document_works(tmp_path: P
     files = ["--path", "openapi.json", "--output-path", "vendors", "--config", "config.yaml"]
     made = run(*command, *files, "--fail-on-warning", cwd=tmp_path)
     assert made.returncode == 0, made.stdout + made.stderr
-    with Emulator(SEED, api_key=KEY) as emulator:
-        emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
-        done = run(sys.executable, "-c", GENERATED, emulator.url, KEY, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        emulator.assert_triggered_once(int(done.stdout))
-        assert emulator.requests[-2].body == b'{"since":"2026-01-01"}'
+    succeed_immediately(server)
+    done = run(sys.executable, "-c", GENERATED, server.url, KEY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_triggered_once(server, int(done.stdout))
+    [sync] = requests_of(server, operation="tenants.sync")
+    assert sync["body"] == '{"since":"2026-01-01"}'
 
 
 @requires_node
-def test_a_program_in_javascript_builds_and_syncs() -> None:
+def test_a_program_in_javascript_builds_and_syncs(server: EmulatorProcess) -> None:
     """It lists, reads releases, builds by tag, finds the release, syncs a tenant and polls."""
-    command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--api-key", KEY]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
-        ExitStack() as stack,
-    ):
-        stack.callback(server.terminate)
-        assert server.stdout is not None
-        url = server.stdout.readline().split()[-1]
-        with httpx.Client(base_url=f"{url}/_emulator") as control:
-            control.put("/state", json=SEED).raise_for_status()
-            control.put("/scripts", json={"appears_after": {"polls": 2}}).raise_for_status()
-            done = run("node", DATA / "build_and_sync.mjs", url, KEY, str(INTEGRATION))
-            requests = control.get("/requests").json()["requests"]
+    server.control("PUT", "/scripts", json={"appears_after": {"polls": 2}})
+    done = run("node", DATA / "build_and_sync.mjs", server.url, KEY, str(INTEGRATION))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found == {"integrations": 1, "before": 1, "tenant": 71, "status": "Succeeded"}
-    [build] = [one for one in requests if one["operation"] == "builds.create"]
+    [build] = requests_of(server, operation="builds.create")
     assert json.loads(build["body"]) == {"tag": "v7", "integration_id": INTEGRATION}
-    statuses = [one["status"] for one in requests if one["operation"] == "runs.status"]
+    statuses = [one["status"] for one in requests_of(server, operation="runs.status")]
     assert statuses[:3] == [404, 404, 200]
 
 
@@ -330,40 +354,40 @@ PROGRAMS = [http_client, *[curl] * (shutil.which("curl") is not None)]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_in_another_process_works(
-    program: Program,
-) -> None:
+def test_a_program_in_another_process_works(program: Program, server: EmulatorProcess) -> None:
     """It lists, creates, syncs and reads a status over the socket, and receives errors."""
-    with Emulator(SEED, api_key=KEY) as emulator:
-        emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    succeed_immediately(server)
 
-        def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-            done = program(method, f"{emulator.url}/v2{path}", json.dumps(body) if body else "")
-            assert done.returncode == 0, done.stderr
-            text, _, status = done.stdout.strip().rpartition("\n")
-            return int(status), json.loads(text)
+    def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        done = program(method, f"{server.url}/v2{path}", json.dumps(body) if body else "")
+        assert done.returncode == 0, done.stderr
+        text, _, status = done.stdout.strip().rpartition("\n")
+        return int(status), json.loads(text)
 
-        status, tenants = ask("GET", "/tenants?limit=1")
-        assert (status, [one["id"] for one in tenants]) == (200, [71])
-        status, made = ask("POST", "/tenants", {"name": "new-one", "integration_id": INTEGRATION})
-        assert (status, made["name"]) == (200, "new-one")
-        status, trigger = ask("POST", f"/tenants/{made['id']}/sync?mode=init", {"since": "x"})
-        assert status == 202
-        status, run_status = ask("GET", f"/runs/triggers/{trigger['trigger_id']}/status")
-        assert (status, run_status) == (200, {"status": "Succeeded"})
-        assert ask("GET", "/runs/triggers/9/status")[0] == 404
-        emulator.assert_triggered_once(made["id"])
-        assert json.loads(emulator.requests[2].body) == {"since": "x"}
+    status, tenants = ask("GET", "/tenants?limit=1")
+    assert (status, [one["id"] for one in tenants]) == (200, [71])
+    status, made = ask("POST", "/tenants", {"name": "new-one", "integration_id": INTEGRATION})
+    assert (status, made["name"]) == (200, "new-one")
+    status, trigger = ask("POST", f"/tenants/{made['id']}/sync?mode=init", {"since": "x"})
+    assert status == 202
+    status, run_status = ask("GET", f"/runs/triggers/{trigger['trigger_id']}/status")
+    assert (status, run_status) == (200, {"status": "Succeeded"})
+    assert ask("GET", "/runs/triggers/9/status")[0] == 404
+    assert_triggered_once(server, made["id"])
+    [sync] = requests_of(server, operation="tenants.sync")
+    assert json.loads(sync["body"]) == {"since": "x"}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("fault", [Reset(), Truncate()])
-def test_a_program_in_another_process_meets_faults(program: Program, fault: Any) -> None:
+@pytest.mark.parametrize("fault", ["reset", "truncate"])
+def test_a_program_in_another_process_meets_faults(
+    program: Program, fault: str, server: EmulatorProcess
+) -> None:
     """Every client detects a broken connection, and the next request succeeds."""
-    with Emulator(SEED, api_key=KEY) as emulator:
-        emulator.faults.add("tenants.list", fault, times=1)
-        assert program("GET", f"{emulator.url}/v2/tenants", "").returncode != 0
-        assert program("GET", f"{emulator.url}/v2/tenants", "").returncode == 0
+    rule = {"operation": "tenants.list", "times": 1, "fault": {"type": fault}}
+    server.control("POST", "/faults", json=rule)
+    assert program("GET", f"{server.url}/v2/tenants", "").returncode != 0
+    assert program("GET", f"{server.url}/v2/tenants", "").returncode == 0
 
 
 TENANTS = 10_000

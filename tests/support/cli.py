@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +22,8 @@ from support import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from pyte.screens import Char
 
     from pandium.emulator import Emulator
 
@@ -80,6 +83,14 @@ def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen
     )
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds. Fail after the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @attrs.define
 class Screen:
     """The output of a child on a terminal and the resulting screen."""
@@ -89,15 +100,17 @@ class Screen:
     written: str = ""
 
     @property
-    def cells(self) -> list[list[str]]:
-        """The text of each cell. The cell to the right of a wide character is empty."""
+    def characters(self) -> list[list[Char]]:
+        """The text and the style of each cell."""
         screen = pyte.Screen(self.columns, self.lines)
         # pyte drops the text after a zero-width mark.
         pyte.Stream(screen).feed(self.written.replace("\u200e", ""))
-        return [
-            [line[x].data for x in range(self.columns)]
-            for line in map(screen.buffer.__getitem__, range(self.lines))
-        ]
+        return [[screen.buffer[y][x] for x in range(self.columns)] for y in range(self.lines)]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The text of each cell. The cell to the right of a wide character is empty."""
+        return [[character.data for character in line] for line in self.characters]
 
     @property
     def rows(self) -> list[str]:

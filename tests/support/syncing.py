@@ -56,11 +56,12 @@ class SyncingProcess:
     """
     A process that runs syncing_process.py, and the children that it forks.
 
+    :param variables: additional environment variables.
     :ivar lines: the JSON lines that these processes have written.
     :ivar noise: other lines, such as tracebacks.
     """
 
-    def __init__(self, options: JobOptions) -> None:
+    def __init__(self, options: JobOptions, **variables: str) -> None:
         self.lines: list[dict[str, Any]] = []
         self.noise: list[str] = []
         self.popen = subprocess.Popen(
@@ -76,7 +77,7 @@ class SyncingProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=unmeasured_environment(),
+            env=unmeasured_environment() | variables,
         )
         self._has_started = threading.Event()
         self._reader = threading.Thread(target=self._read)

@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "_background": 1,
     "_cancellation": 0,
     "_redaction": 0,
+    "_run_log": 0,
     "errors": 1,
     "_validation": 1,
     "_config": 2,
@@ -37,8 +38,10 @@ LAYERS: dict[str, int] = {
     "webhooks": 3,
     "_resources": 4,
     "_client": 5,
-    "": 6,
-    "_cli": 7,
+    "_sync": 6,
+    "": 7,
+    "_mcp": 8,
+    "_cli": 9,
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
@@ -55,7 +58,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 }
 # The modules that may import a third-party library at run time.
 OWNERS = {
-    "httpx": {"_http", "_resources.connector_transport"},
+    "httpx": {"_http", "_resources.connector_transport", "_sync.httpx_transport"},
     "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
@@ -68,11 +71,12 @@ OWNERS = {
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},
+    "mcp": {"_mcp.server", "_mcp.tool"},
 }
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
-    "httpx": {"_client", "_transport", "_resources.connectors"},
-    "httpx2": {"_resources.connector_transport"},
+    "httpx": {"_client", "_sync.sync_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport", "_sync.httpx_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.

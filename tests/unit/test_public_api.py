@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 import pandium
-from pandium import AsyncPandium, Retry, RunResult, emulator, errors, models, webhooks
+from pandium import AsyncPandium, Pandium, Retry, RunResult, emulator, errors, models, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,16 +40,30 @@ def test_all_is_sorted_and_correct(module: object) -> None:
         assert hasattr(module, name)
 
 
-def test_every_import_of_the_package_is_exported() -> None:
-    """The package exports every name that it imports and defines none itself."""
-    tree = ast.parse(SOURCE.read_text())
-    imported = {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
+def _imports_for_type_checkers() -> dict[str, str]:
+    """Return the module from which ``pandium/__init__.py`` imports each name."""
+    return {
+        alias.name: node.module or ""
+        for block in ast.parse(SOURCE.read_text()).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == set(pandium.__all__)
+
+
+def test_every_import_of_the_package_is_exported() -> None:
+    """The package exports every name that it imports for type checkers, and its version."""
+    assert {*_imports_for_type_checkers(), "__version__"} == set(pandium.__all__)
+
+
+def test_names_come_from_the_same_modules_at_run_time() -> None:
+    """At run time, each name comes from the module from which type checkers import it."""
+    imports = _imports_for_type_checkers()
+    modules = {name: module for name, module in imports.items() if module != "pandium"}
+    assert modules == pandium._MODULES
+    assert list(pandium._MODULES) == [name for name in pandium.__all__ if name in modules]
+    assert imports.keys() - modules.keys() == {"errors", "models"}
 
 
 def test_every_error_is_exported() -> None:
@@ -67,9 +81,13 @@ def test_public_names_have_public_modules(name: str) -> None:
 
 
 def test_values_can_be_pickled() -> None:
-    """Values that users may keep can be pickled."""
+    """Values that users may keep can be pickled, and loaded in a process that imported nothing."""
     for value in (Retry(), RunResult("1", None, None, 2, 3.0)):
-        assert pickle.loads(pickle.dumps(value)) == value
+        data = pickle.dumps(value)
+        assert pickle.loads(data) == value
+        assert b"pandium._" not in data, "the layout of the package may change"
+        code = f"import pickle; print(repr(pickle.loads({data!r})).replace(' ', ''))"
+        assert _run(code) == {repr(value).replace(" ", "")}
 
 
 def test_public_classes_have_docstrings() -> None:
@@ -125,6 +143,15 @@ ANY_JSON = {
     "Connectors.soap(return)",
     "Connectors.xml(return)",
     "Tenants.update(changes)",
+    # The synchronous client has the same operations.
+    "Pandium.request(json)",
+    "Pandium.request(return)",
+    "SyncBuilds.create(return)",
+    "SyncConnectors.call(return)",
+    "SyncConnectors.disconnect(return)",
+    "SyncConnectors.soap(return)",
+    "SyncConnectors.xml(return)",
+    "SyncTenants.update(changes)",
     # In the emulator, these are the responses that handlers return for another system.
     "Connectors.handler_of(return)",
     "Connectors.handlers(return)",
@@ -136,8 +163,8 @@ ANY_JSON = {
 def _public_values() -> Iterator[Any]:
     for module in (pandium, models, errors, emulator):
         yield from (getattr(module, name) for name in module.__all__)
-    client = AsyncPandium("key")
-    yield from (type(getattr(client, name)) for name in AsyncPandium.__annotations__)
+    for client in (AsyncPandium("key"), Pandium("key")):
+        yield from (type(getattr(client, name)) for name in AsyncPandium.__annotations__)
 
 
 def _functions_of(value: Any) -> Iterator[tuple[str, FunctionType]]:
@@ -202,16 +229,112 @@ def test_public_functions_are_annotated() -> None:
             assert signature.return_annotation is not signature.empty, name
 
 
-def _modules_imported_by(statement: str, *, after: str = "pass") -> set[str]:
-    code = (
-        f"import sys; {after}; before = set(sys.modules); {statement}; "
-        "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
-        "print(*sorted(new - sys.stdlib_module_names))"
-    )
+def _run(code: str) -> set[str]:
+    """Run code in a new interpreter and return the words that it prints."""
     process = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
     return set(process.stdout.split())
+
+
+def _modules_imported_by(statement: str, *, after: str = "pass") -> set[str]:
+    return _run(
+        f"import sys; {after}; before = set(sys.modules); {statement}; "
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
+        "print(*sorted(new - sys.stdlib_module_names))"
+    )
+
+
+def _own_modules_imported_by(statement: str) -> set[str]:
+    """Return the modules of this package, without the emulator's, that a statement imports."""
+    own = _run(f"import sys; {statement}; print(*sys.modules)")
+    return {
+        name.removeprefix("pandium.")
+        for name in own
+        if name.startswith("pandium") and not name.startswith("pandium.emulator")
+    }
+
+
+@pytest.mark.parametrize(
+    ("statement", "modules"),
+    [
+        ("import pandium", {"pandium", "_version"}),
+        ("from pandium import errors, PandiumError", {"pandium", "_version", "errors"}),
+        ("import pandium.emulator", {"pandium", "_version"}),
+        ("import pandium_pytest", {"pandium_pytest"}),
+    ],
+)
+def test_names_are_imported_when_they_are_used(statement: str, modules: set[str]) -> None:
+    """Importing the package, its errors, the emulator or the pytest plugin imports no client."""
+    assert _own_modules_imported_by(statement) == modules
+
+
+def test_an_emulator_that_answers_requests_has_not_imported_the_client() -> None:
+    """An emulator starts, responds and stops without importing the client."""
+    statement = (
+        "import httpx; from pandium.emulator import Emulator; emulator = Emulator('demo');"
+        "emulator.start(); url = emulator.url; headers = {'X-API-KEY': 'key'};"
+        "httpx.get(f'{url}/v2/tenants', headers=headers).raise_for_status();"
+        "httpx.get(f'{url}/_emulator/state').raise_for_status(); emulator.stop()"
+    )
+    assert _own_modules_imported_by(statement) == {"pandium", "_version"}
+
+
+def test_parsing_a_notification_imports_no_client() -> None:
+    """A service that receives notifications imports neither the client nor httpx."""
+    statement = (
+        'import sys; from pandium import webhooks; webhooks.parse(b\'{"event_type": "x"}\');'
+        "assert 'httpx' not in sys.modules"
+    )
+    imported = {name.split(".")[0] for name in _own_modules_imported_by(statement)}
+    assert imported.isdisjoint({"_client", "_http", "_resources", "_transport"})
+
+
+def test_names_are_known_before_they_are_imported() -> None:
+    """``dir(pandium)``, for completion, contains the names that have not been imported yet."""
+    assert _run("import pandium; print(*dir(pandium))") >= set(pandium.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name that does not exist is the usual error, with the name in its message."""
+    with pytest.raises(AttributeError, match="module 'pandium' has no attribute 'AsynPandium'"):
+        _ = pandium.AsynPandium  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'AsynPandium' from 'pandium'"):
+        from pandium import AsynPandium  # type: ignore[attr-defined]  # noqa: F401, PLC0415
+
+
+def test_a_dependency_that_does_not_fit_is_named() -> None:
+    """If a module fails with an AttributeError, the ImportError has this error as its cause."""
+    code = """
+import sys, types
+sys.modules["attrs"] = types.ModuleType("attrs")  # as an older version could be
+try:
+    from pandium import AsyncPandium
+except ImportError as error:
+    print(repr(error.__cause__).replace(" ", ""))
+"""
+    assert _run(code) == {"AttributeError(\"module'attrs'hasnoattribute'frozen'\")"}
+
+
+def test_threads_may_use_a_name_for_the_first_time_at_once() -> None:
+    """Threads that use the names for the first time at the same time get the same objects."""
+    code = """
+import pandium
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+barrier = Barrier(8)
+
+def get(number):
+    barrier.wait()
+    names = pandium.__all__[number:] + pandium.__all__[:number]
+    return {name: getattr(pandium, name) for name in names}
+
+with ThreadPoolExecutor(8) as pool:
+    first, *others = pool.map(get, range(0, 40, 5))
+print(all(other == first for other in others))
+"""
+    assert _run(code) == {"True"}
 
 
 def test_importing_the_package_imports_few_dependencies() -> None:

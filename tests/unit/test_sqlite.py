@@ -11,7 +11,7 @@ import tempfile
 import threading
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -20,13 +20,21 @@ import pytest
 from pandium import ConfigurationError, PandiumError
 from pandium._bulk.journal import Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
-from support.journals import JOB, MINE, NEW, adopt, claim, locked, read_entries
+from pandium.emulator import ManualClock
+from support.journals import (
+    JOB,
+    MINE,
+    NEW,
+    CalendarClock,
+    adopt,
+    claim,
+    locked,
+    read_entries,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
-
-    from support.journals import CalendarClock
 
 pytestmark = pytest.mark.anyio
 
@@ -569,6 +577,94 @@ async def test_records_that_wait_for_a_lock_share_a_transaction(
                 other.execute("ROLLBACK")
         assert statements.count("COMMIT") == 1
     assert len(read_entries(journal_path)) == 50
+
+
+class DelayClock(CalendarClock):
+    """A clock that records time limits. They expire at once, or never."""
+
+    def __init__(self, *, expires: bool) -> None:
+        super().__init__()
+        self.limits: list[float] = []
+        self._expires = expires
+
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        self.limits.append(seconds)
+        scope = anyio.CancelScope()
+        if self._expires:
+            scope.cancel()
+        return scope
+
+
+async def test_records_of_active_tenants_share_a_transaction(
+    journal_path: Path, statements: list[str]
+) -> None:
+    """A transaction begins once an eighth of the active tenants have queued work."""
+    async with (
+        SQLiteJournal(journal_path, JOB, DelayClock(expires=False), lambda: 80) as journal,
+        anyio.create_task_group() as tasks,
+    ):
+        statements.clear()
+        for tenant_id in range(9):
+            tasks.start_soon(claim, journal, tenant_id)
+        await anyio.wait_all_tasks_blocked()
+        assert statements == []
+        tasks.start_soon(claim, journal, 9)
+    assert statements.count("COMMIT") == 1 + 1  # the second one releases triggers
+    assert len(read_entries(journal_path)) == 10
+
+
+async def test_100_tenants_per_second_take_30_disk_syncs(
+    journal_path: Path, statements: list[str]
+) -> None:
+    """If 500 tenants are active and 100 of them end per second, a tenant takes 0.3 disk syncs."""
+    clock, tenants = ManualClock(), 200
+    async with SQLiteJournal(journal_path, JOB, clock, lambda: 500) as journal:
+        statements.clear()
+        async with clock.autojump(), anyio.create_task_group() as tasks:
+            for record in range(3 * tenants):  # the claim, the trigger and the end of each one
+                tasks.start_soon(claim, journal, record)
+                await clock.sleep(1 / 300)
+        transactions = statements.count("COMMIT")
+    assert len(read_entries(journal_path)) == 3 * tenants
+    assert 5 * transactions <= 0.3 * tenants  # SQLite syncs 5 times per transaction
+
+
+@pytest.mark.parametrize(
+    ("active", "limits"), [(1, []), (8, []), (15, []), (500, [0.2]), (10_000, [0.25])]
+)
+async def test_the_wait_for_other_records_is_limited(
+    journal_path: Path, active: int, limits: list[float]
+) -> None:
+    """A record waits longer for others if more tenants are active. A single one never waits."""
+    clock = DelayClock(expires=True)
+    async with SQLiteJournal(journal_path, JOB, clock, lambda: active) as journal:
+        assert await claim(journal) == MINE
+    assert clock.limits == limits
+
+
+async def test_a_task_that_waits_for_other_records_can_be_canceled(journal_path: Path) -> None:
+    """If a task is canceled while it waits for other records, the next task takes its place."""
+    clock = DelayClock(expires=False)
+    async with SQLiteJournal(journal_path, JOB, clock, lambda: 32) as journal:
+        await record_canceled(claim, journal, 1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim, journal, 2)
+            await anyio.wait_all_tasks_blocked()
+            assert read_entries(journal_path) == []
+            tasks.start_soon(claim, journal, 3)
+        assert read_entries(journal_path) == [(2, "sending", ""), (3, "sending", "")]
+        await record_canceled(journal.record_triggered, 2, "t")
+    assert read_entries(journal_path) == [(2, "triggered", "t"), (3, "sending", "")]
+
+
+async def record_canceled(
+    function: Callable[..., Coroutine[Any, Any, object]], *arguments: object
+) -> None:
+    """Call a function of a journal and cancel it once it waits for something."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(function, *arguments)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_value_that_cannot_be_stored_is_a_clear_error(

@@ -36,6 +36,7 @@ from pandium._waiting.polling import WaitOptions
 from pandium._waiting.results import Counters, RunResults
 from pandium.emulator import ManualClock
 from pandium.models import Tenant
+from support.failures import ODD_ERRORS
 from support.instants import raise_foreign_cancellation
 from support.journals import by_tenant, read_states
 
@@ -128,12 +129,15 @@ class World:
         assert not arguments
 
         async def produce(report: Any) -> None:
-            await sync_each(source, options, wait_options, self.journal(path), report)
+            journal = self.journal(path, lambda: wait_options.counters.active)
+            await sync_each(source, options, wait_options, journal, report)
 
         return RunResults(produce, wait_options.counters)
 
-    def journal(self, path: Path | None) -> SQLiteJournal:
-        return SQLiteJournal(path, {"mode": "normal"}, self.clock)
+    def journal(
+        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
+    ) -> SQLiteJournal:
+        return SQLiteJournal(path, {"mode": "normal"}, self.clock, count_active)
 
     async def sync(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
         async with self.clock.autojump(), self.syncing(source, *args, **options) as results:
@@ -297,20 +301,22 @@ async def test_a_payload_error_is_one_result(path: Path | None) -> None:
         assert set(read_states(path)) == {1, 3}
 
 
-async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), *ODD_ERRORS], ids=repr)
+async def test_an_error_of_the_source_is_raised_last(path: Path | None, error: Exception) -> None:
     """A source error is re-raised unchanged after the results of the preceding tenants."""
     world = World()
 
     async def source() -> AsyncIterator[int]:
         yield 1
         yield 2
-        raise ZeroDivisionError
+        raise error
 
     seen: list[int | None] = []
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)) as caught:
         async with world.clock.autojump(), world.syncing(source(), path, 1) as results:
             async for result in results:
                 seen.append(result.tenant_id)
+    assert caught.value is error
     assert seen == [1, 2]
 
 
@@ -772,15 +778,25 @@ async def test_a_new_tenant_takes_at_most_three_transactions(
         assert statements.count("COMMIT") <= others + 3 * size
 
 
-async def test_a_recorded_tenant_takes_one_transaction(
+async def test_a_tenant_alone_does_not_wait_for_others(journal_path: Path) -> None:
+    """With few active tenants, records are written without delay."""
+    world = World(dict.fromkeys(range(10), 1.0))
+    polling = Polling(first=1.0, minimum=1.0, jitter=0)
+    await world.sync(range(10), journal_path, 1, polling=polling)
+    assert world.clock.now() == 10 * (1 + 1)
+
+
+async def test_recorded_tenants_share_transactions(
     journal_path: Path, statements: list[str]
 ) -> None:
-    """A result in the journal is read once, and nothing is written."""
+    """A result in the journal is read once, together with others, and nothing is written."""
     world = World()
-    await world.sync(range(20), journal_path)
+    await world.sync(range(50), journal_path, 50)
     statements.clear()
-    await world.sync(range(20), journal_path)
-    assert statements.count("COMMIT") == 3 + 20
+    await world.sync(range(50), journal_path)
+    assert statements.count("COMMIT") < 3 + 50
+    reads = [text for text in statements if text.strip().startswith("SELECT state, owner")]
+    assert len(reads) == 50
 
 
 async def test_tenants_of_other_workers_are_looked_up(journal_path: Path) -> None:

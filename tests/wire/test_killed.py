@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandium.emulator import Emulator
+from support.disk_syncs import compile_shim, requires_compiler
+from support.journals import read_states
 from support.syncing import TIME_LIMIT, JobOptions, SyncingProcess
 
 if TYPE_CHECKING:
@@ -91,6 +94,31 @@ def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
         assert again.keys() == results.keys()
         assert all(again[n]["status"] == results[n]["status"] for n in results)
         assert emulator.counts.total() == before
+
+
+@requires_compiler
+def test_a_process_killed_during_a_transaction_can_be_resumed(tmp_path: Path) -> None:
+    """A process killed at any disk sync has sent no request that its journal does not contain."""
+    journal, chance, shim = tmp_path / "journal", random.Random(), compile_shim(tmp_path)
+    tenants, sending, killed = 20 * KILLS, set[int](), 0
+    with emulator_with(tenants) as emulator:
+        # With this concurrency, five records share a transaction, which takes five syncs.
+        options = JobOptions(emulator.url, str(journal), tenants, max_concurrency=40)
+        for _ in range(KILLS):
+            process = SyncingProcess(
+                options,
+                LD_PRELOAD=str(shim),
+                SYNC_DELAY_MS=str(chance.choice([0, 20])),
+                SYNC_KILL_AT=str(chance.randint(1, 60)),
+            )
+            process.wait()
+            killed += process.popen.returncode == -signal.SIGKILL
+            sending |= read_sending(journal)
+            sent = {tenant_id for _, tenant_id in emulator.effects}
+            assert sent <= set(read_states(journal) if sent else ())
+        assert killed
+        results = SyncingProcess(options).results()
+        assert check_triggers(emulator, results, tenants) == sending
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

@@ -10,10 +10,11 @@ import anyio
 from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
 from pandium._bulk.sqlite_connection import Connection, Database, Work
+from pandium._waiting.results import show_status
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -130,10 +131,18 @@ class SQLiteJournal:
     :param path: the path of the file, or ``None`` to keep the journal in memory.
     :param job: the properties of the job, such as its mode. A file with other values is rejected.
     :param clock: the clock that determines when a lease has expired.
+    :param count_active: a function that returns the number of active tenants of this worker. The
+        records of many active tenants are written together.
     """
 
-    def __init__(self, path: Path | None, job: Mapping[str, str], clock: Clock) -> None:
-        self._database = Database(path, "journal", clock)
+    def __init__(
+        self,
+        path: Path | None,
+        job: Mapping[str, str],
+        clock: Clock,
+        count_active: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._database = Database(path, "journal", clock, count_active)
         self._job = job
         self._clock = clock
         self._owner = uuid.uuid4().hex
@@ -207,7 +216,7 @@ class SQLiteJournal:
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
-        label = f"status {status!r} of tenant {tenant_id}"
+        label = f"status {show_status(status)} of tenant {tenant_id}"
         parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
         await self._record(label, _RECORD_ENDED, tenant_id=tenant_id, **parameters)
 

@@ -40,6 +40,11 @@ _LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
 # The total time that closing waits for locks, in seconds.
 _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
+# With n active tenants, a transaction begins once n / 8 of them have queued work. It waits for them
+# for at most 0.4 ms per active tenant, and never longer than 250 ms. With 500 active tenants, 63
+# records share a transaction, which takes 5 disk syncs. A single tenant never waits.
+_BATCH_FRACTION = 1 / 8
+_DELAY_PER_TENANT, _MAX_DELAY = 0.0004, 0.25
 
 
 @attrs.define(eq=False)
@@ -78,8 +83,9 @@ class Database:
     An SQLite file or an in-memory database, accessed only in transactions.
 
     Work is queued, and all queued work runs in one transaction, because each transaction has to
-    wait for the disk. If the transaction fails, records remain queued and are written by a later
-    transaction, for example once there is space on the disk again.
+    wait for the disk. The more tenants are active, the longer a transaction waits for further work.
+    If the transaction fails, records remain queued and are written by a later transaction, for
+    example once there is space on the disk again.
 
     The file uses a rollback journal instead of a write-ahead log (WAL), so after each transaction
     all data is in a single file. With a WAL, recent transactions are in a second file, and are lost
@@ -91,9 +97,17 @@ class Database:
     :param path: the path of the file, or ``None`` for an in-memory database.
     :param name: the name of the file in error messages, such as ``"journal"``.
     :param clock: the client's clock. A test clock does not advance during a transaction.
+    :param count_active: a function that returns the number of active tenants, each of which queues
+        further work sooner or later.
     """
 
-    def __init__(self, path: Path | None, name: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        name: str,
+        clock: Clock,
+        count_active: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._path = None if path is None else os.path.abspath(path)  # noqa: PTH100 - may not resolve
         self.name = name if path is None else f"{name} {self._path!r}"
         self._clock = clock
@@ -102,7 +116,11 @@ class Database:
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
         self._real_path = ""
+        self._count_active = count_active
         self._queue: deque[QueuedWork[Any]] = deque()
+        # The event is set when this number of items is queued.
+        self._batch_size = 0
+        self._is_batch_complete = anyio.Event()
         # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
         # One thread runs the queue, and another one closes the file.
@@ -181,6 +199,8 @@ class Database:
             raise PandiumError(f"{self.name} is not open")
         queued = QueuedWork(work, record)
         self._queue.append(queued)
+        if len(self._queue) >= self._batch_size:
+            self._is_batch_complete.set()
         return queued
 
     def _is_forked(self) -> bool:
@@ -192,7 +212,18 @@ class Database:
         while not queued.is_done:
             async with self._turn:
                 if not queued.is_done:
+                    await self._collect()
                     await self._run_until_unlocked(self._run_queue)
+
+    async def _collect(self) -> None:
+        """Wait a short time for other active tenants to queue work for the same transaction."""
+        active = self._count_active()
+        self._batch_size = int(active * _BATCH_FRACTION)
+        if len(self._queue) >= self._batch_size:
+            return
+        self._is_batch_complete = anyio.Event()
+        with self._clock.move_on_after(min(active * _DELAY_PER_TENANT, _MAX_DELAY)):
+            await self._is_batch_complete.wait()
 
     async def _run_until_unlocked(self, work: Callable[[], None]) -> None:
         """Run `work`, trying again for as long as another process holds the lock."""

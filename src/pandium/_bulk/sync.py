@@ -39,6 +39,9 @@ Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
 # A lease remains valid even if two renewals in a row are missed.
 _RENEWALS_PER_LEASE = 4
+# The maximum number of tenants whose entries are read at the same time, so that they can share a
+# transaction.
+_MAX_RESUMING = 100
 # The minimum time allowed for a journal write or callback, in seconds, even after the time limit.
 _LAST_SECONDS = 1.0
 
@@ -185,6 +188,7 @@ class BulkSync(Generic[T]):
         self._held_by_others: set[int] = set()
         self._has_other_workers = False
         self._reading = anyio.CancelScope()
+        self._resuming = anyio.Semaphore(_MAX_RESUMING)
         # The tenant that is being started. If the journal fails, no task reports its error.
         self._starting: int | None = None
         self._journal_error: PandiumError | None = None
@@ -201,7 +205,7 @@ class BulkSync(Generic[T]):
         if self._journal_error is not None and self._starting in self._unreported:
             await self._report_error(self._starting, self._journal_error, Outcome.UNKNOWN)
         await self._wait_until_reported()
-        return failure or self._journal_error
+        return self._journal_error if failure is None else failure  # an error may be false
 
     async def _read(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Start all tenants and return the error that the source or journal raised, if any."""
@@ -241,6 +245,7 @@ class BulkSync(Generic[T]):
         for tenant_id, state in states.items():
             if state in IN_PROGRESS and tenant_id not in deferred:
                 await self._start(tenant_id, None)
+        await self._wait_until_resumed()  # runs in progress take slots before new tenants do
         await for_each(source, self._start_item)
         for tenant_id in sorted(deferred - self._seen):
             await self._start(tenant_id, None)
@@ -264,7 +269,8 @@ class BulkSync(Generic[T]):
         self._unreported[tenant_id] = item
         self._starting = tenant_id
         if item is None or self._may_be_recorded(tenant_id):
-            await self._resume(tenant_id)
+            await self._resuming.acquire()
+            self._tasks.start_soon(self._resume_and_release, tenant_id)
         else:
             await self._begin(tenant_id, item)
         self._starting = None
@@ -273,6 +279,16 @@ class BulkSync(Generic[T]):
         # If this returns False, a transaction is saved. The claim would also find an entry, but
         # only after the tenant has taken a slot and its payload has been encoded.
         return self._has_other_workers or tenant_id in self._recorded
+
+    async def _wait_until_resumed(self) -> None:
+        for _ in range(_MAX_RESUMING):
+            await self._resuming.acquire()
+        for _ in range(_MAX_RESUMING):
+            self._resuming.release()
+
+    async def _resume_and_release(self, tenant_id: int) -> None:
+        await self._resume(tenant_id)
+        self._resuming.release()
 
     async def _resume(self, tenant_id: int) -> None:
         """Resume a tenant from its journal entry."""

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pandium._cli import exit_codes
+from pandium._cli.signals import ignore_signals
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 __all__ = ["main"]
 
+_STDERR = 2  # the file descriptor
 _EXTRAS = {
     "click": "cli",
     "rich": "cli",
     "fastapi": "emulator",
     "jsonschema": "emulator",
+    "mcp": "mcp",
     "uvicorn": "emulator",
 }
 
@@ -34,25 +43,36 @@ def main() -> int:
         code = int(import_module("pandium._cli.app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
         code = _report_missing_extra(error)
-    except KeyboardInterrupt:
-        _ignore_interrupts()
-        code = exit_codes.INTERRUPTED
-    except BrokenPipeError:
-        code = exit_codes.BROKEN_PIPE
+    except KeyboardInterrupt as interruption:
+        _ignore_signals()
+        code = exit_codes.SIGNAL + getattr(interruption, "number", signal.SIGINT)
+        _discard_blocked_output()
     _flush_streams()
     return code
 
 
-def _ignore_interrupts() -> None:
+def _ignore_signals() -> None:
     # There is nothing left to interrupt. The hook is silenced temporarily, because Python would
     # report an interrupt that arrives while the handler is being replaced.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
     sys.unraisablehook = hook
+
+
+def _discard_blocked_output() -> None:
+    """Discard buffered output if the program that reads it does not, because it may never do so."""
+    with suppress(OSError, ValueError):  # a stream without a descriptor, or a file on Windows
+        _, writable, _ = select.select([], [sys.stdout], [], 0)
+        if not writable:
+            _redirect_to_null(sys.stdout)
 
 
 def _prepare_streams() -> bool:
     """Replace standard error if it is closed. Return whether standard output is open."""
+    # Occupy closed standard streams, so that no file, such as a journal, takes their descriptors.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
     # Python sets a stream to None if it was closed when the process started.
     if sys.stderr is None:
         sys.stderr = io.StringIO()
@@ -68,8 +88,12 @@ def _flush_streams() -> None:
         try:
             stream.flush()
         except OSError:
-            with Path(os.devnull).open("wb") as devnull:
-                os.dup2(devnull.fileno(), stream.fileno())
+            _redirect_to_null(stream)
+
+
+def _redirect_to_null(stream: TextIO) -> None:
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), stream.fileno())
 
 
 def _report_missing_extra(error: ModuleNotFoundError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from pandium._cli import exit_codes
 from pandium._cli.commands.builds import builds
 from pandium._cli.commands.connectors import connectors
 from pandium._cli.commands.demo import demo
+from pandium._cli.commands.doctor import doctor
 from pandium._cli.commands.emulator import emulator
 from pandium._cli.commands.integrations import integrations
 from pandium._cli.commands.journal import journal
+from pandium._cli.commands.mcp import mcp
 from pandium._cli.commands.releases import releases
 from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
@@ -24,6 +27,7 @@ from pandium._cli.commands.tenants import tenants
 from pandium._cli.commands.watch import watch
 from pandium._cli.options import RootGroup
 from pandium._cli.output.terminal import note
+from pandium._cli.signals import SignalHandler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,17 +55,25 @@ def app() -> None:
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
       5    some runs or builds did not finish within the time limit, and none failed
-      74   a file or the output could not be read or written
-      130  interrupted by Ctrl-C
-      141  the program reading the output closed the pipe
+      74   the output, a file or a journal could not be read or written
+      129  ended by SIGHUP, for example because the terminal was closed
+      130  ended by Ctrl-C (SIGINT)
+      141  the program reading the output, such as head, closed the pipe
+      143  ended by SIGTERM, for example by systemd, docker stop or a CI system
 
-    A sync that the API rejects counts as failed (1). If it rejects all of them, the exit code is 4.
+    \b
+    If several apply, the first of these wins:
+      1. a signal (129, 130, 143)
+      2. output that cannot be written (141, 74)
+      3. an error that ended the command early (2, 3, 4, 5, 74)
+      4. the outcomes of the runs: all syncs were rejected by the API (4), some failed,
+         were rejected or are unknown (1), some did not finish in time (5), all succeeded (0)
     """  # noqa: D301 - click interprets the escape itself
 
 
 for _command in (
     tenants, integrations, releases, runs, builds, connectors, request, watch, journal, emulator,
-    demo,
+    demo, mcp, doctor,
 ):  # fmt: skip
     app.add_command(_command)
 
@@ -90,8 +102,18 @@ def run(arguments: Sequence[str]) -> int:
     """
     if instruction := os.environ.get(_COMPLETION_VARIABLE):
         return shell_complete(app, {}, _PROGRAM, _COMPLETION_VARIABLE, instruction)
+    with SignalHandler() as signals:
+        try:
+            return _invoke(arguments, signals)
+        except KeyboardInterrupt as error:
+            _report_interruption(error)
+            raise
+
+
+def _invoke(arguments: Sequence[str], signals: SignalHandler) -> int:
+    """Run a command and return the exit code. Report errors, other than signals."""
     try:
-        with app.make_context(_PROGRAM, list(arguments)) as context:
+        with app.make_context(_PROGRAM, list(arguments), obj=signals) as context:
             code: int = app.invoke(context) or exit_codes.SUCCESS
             sys.stdout.flush()
             return code
@@ -102,11 +124,34 @@ def run(arguments: Sequence[str]) -> int:
         return exit_codes.USAGE
     except click.ClickException as error:
         return _report_usage_error(error)
-    except BrokenPipeError:
-        raise
     except (pandium.PandiumError, ValueError, OSError) as error:
-        note(f"error: {_describe_error(error)}")
+        _report_error(error)
         return _error_exit_code(error)
+
+
+def _report_interruption(error: KeyboardInterrupt) -> None:
+    # Ctrl-C is a normal way to end a command such as `watch`, so do not mention it needlessly.
+    number = getattr(error, "number", signal.SIGINT)
+    if number != signal.SIGINT:
+        note(f"ended by {signal.Signals(number).name}")
+    elif _notes(error):
+        note("interrupted")
+    for hint in _notes(error):
+        note(hint)
+
+
+def _report_error(error: Exception) -> None:
+    # A reader such as `head` may close the pipe at any time, so do not mention it needlessly.
+    if not isinstance(error, BrokenPipeError):
+        note(f"error: {_describe_error(error)}")
+    elif _notes(error):
+        note("the program that reads the output has closed the pipe")
+    for hint in _notes(error):
+        note(hint)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def _report_usage_error(error: click.ClickException) -> int:
@@ -117,6 +162,8 @@ def _report_usage_error(error: click.ClickException) -> int:
 
 
 def _describe_error(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, pandium.PandiumError):
+        return f"cannot write the output: {error.strerror or error}"
     hint = _error_hint(error) if isinstance(error, pandium.PandiumError) else ""
     return f"{error} ({hint})" if hint else str(error)
 
@@ -137,11 +184,14 @@ def _error_exit_code(error: Exception) -> int:
     # 2. a time limit, before its base class PandiumError
     # 3. any other client error
     # 4. a ValueError: the client rejected an argument that the user passed as an option
-    # 5. an OSError
+    # 5. an OSError: the output could not be written
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION
     if isinstance(error, pandium.WaitTimeout):
         return exit_codes.TIMEOUT
     if isinstance(error, pandium.PandiumError):
         return exit_codes.API
-    return exit_codes.USAGE if isinstance(error, ValueError) else exit_codes.IO_ERROR
+    if isinstance(error, ValueError):
+        return exit_codes.USAGE
+    is_broken_pipe = isinstance(error, BrokenPipeError)
+    return exit_codes.BROKEN_PIPE if is_broken_pipe else exit_codes.IO_ERROR

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from pandium import AsyncPandium, Polling, RunResult, Trigger
 from pandium._cli.output.terminal import can_draw
+from pandium._cli.session import run_coroutine
 from pandium.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def run(size: Size) -> int:
     """Run the demo, print its results to standard output and return the exit code."""
     # Bypass any proxy, which could not reach an emulator on the local machine.
     os.environ["no_proxy"] = "127.0.0.1"
-    return anyio.run(_run, size)
+    return run_coroutine(_run, size)
 
 
 async def _run(size: Size) -> int:

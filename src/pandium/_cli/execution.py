@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 __all__ = ["output_json", "output_listing", "output_record"]
 
 
-def output_json(function: Function) -> Function:
-    """Print the result of a coroutine function: text unchanged, anything else as JSON."""
-    return _create_callback(function, "fetch_json")
+def output_json(*, is_write: bool = False) -> Callable[[Function], Function]:
+    """
+    Print the result of a coroutine function: text unchanged, anything else as JSON.
+
+    :param is_write: whether the function may change something, so that its response must not be
+        lost. A command with a GET ``method`` changes nothing.
+    """
+    return lambda function: _create_callback(function, "fetch_json", is_write=is_write)
 
 
-def output_record(kind: str) -> Callable[[Function], Function]:
+def output_record(kind: str, *, is_write: bool = False) -> Callable[[Function], Function]:
     """
     Print the record or list of records that a coroutine function returns.
 
     :param kind: the class name of the records.
+    :param is_write: whether the function may change something, so that its response must not be
+        lost.
     """
-    return lambda function: format_option(_create_callback(function, "fetch_record", kind))
+    return lambda function: format_option(
+        _create_callback(function, "fetch_record", kind, is_write=is_write)
+    )
 
 
 def output_listing(kind: str) -> Callable[[Function], Function]:
@@ -38,10 +47,15 @@ def output_listing(kind: str) -> Callable[[Function], Function]:
     return lambda function: paging_options(_create_callback(function, "fetch_listing", kind))
 
 
-def _create_callback(function: Function, fetch: str, *arguments: str) -> Function:
-    def callback(**options: object) -> object:
+def _create_callback(
+    function: Function, fetch: str, *arguments: str, is_write: bool = False
+) -> Function:
+    def callback(**options: Any) -> object:
         from pandium._cli import fetching  # imports the client, which --help does not need
 
-        return getattr(fetching, fetch)(partial(function, **options), *arguments)
+        call = partial(function, **options)
+        if is_write and options.get("method", "").upper() != "GET":
+            return getattr(fetching, fetch)(call, *arguments, is_write=True)
+        return getattr(fetching, fetch)(call, *arguments)
 
     return update_wrapper(callback, function)

@@ -6,8 +6,8 @@ __all__ = [
     "API",
     "BROKEN_PIPE",
     "CONFIGURATION",
-    "INTERRUPTED",
     "IO_ERROR",
+    "SIGNAL",
     "SOME_FAILED",
     "SUCCESS",
     "TIMEOUT",
@@ -16,5 +16,6 @@ __all__ = [
 
 SUCCESS, SOME_FAILED, USAGE, CONFIGURATION, API, TIMEOUT = range(6)
 IO_ERROR = 74  # EX_IOERR in sysexits.h
-# Shells report 128 + N for a command terminated by signal N, in this case SIGINT and SIGPIPE.
-INTERRUPTED, BROKEN_PIPE = 130, 141
+# Shells report 128 + N for a command terminated by signal N. A broken pipe is reported as SIGPIPE.
+SIGNAL = 128
+BROKEN_PIPE = SIGNAL + 13

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import click
 
-from pandium import PandiumError
+from pandium import PandiumError, Trigger, to_json
 from pandium._cli.options import get_option
 from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
 from pandium._cli.output.terminal import note
-from pandium._cli.session import hints_on_interrupt, run
+from pandium._cli.session import hints_on_abort, resume_hints, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,36 +26,93 @@ if TYPE_CHECKING:
 __all__ = ["fetch_found", "fetch_json", "fetch_listing", "fetch_record"]
 
 _DEFAULT_LIMIT = 100
+_MAX_CHARACTERS = 10_000  # of a response in a message
 
 
-def fetch_json(fetch: ClientCall) -> int:
+def fetch_json(fetch: ClientCall, *, is_write: bool = False) -> int:
     """
     Fetch data and print it: text unchanged, anything else as JSON.
 
     :param fetch: a coroutine function that takes the client and returns the data.
+    :param is_write: whether the request may change something.
     :returns: the exit code.
     """
-    return run(partial(_write_data, fetch))
+    command = _FetchCommand(fetch, _write_data, is_write)
+    with hints_on_abort(command.hints):
+        return run(command.run)
 
 
-async def _write_data(fetch: ClientCall, client: AsyncPandium) -> int:
-    data = await fetch(client)
+def _write_data(data: Any) -> None:
     if isinstance(data, str):
         write_text(data, sys.stdout)
     else:
         write_json(data, sys.stdout)
-    return 0
 
 
-def fetch_record(fetch: ClientCall, kind: str) -> int:
+def fetch_record(fetch: ClientCall, kind: str, *, is_write: bool = False) -> int:
     """
     Fetch a record or a list of records and print it.
 
     :param fetch: a coroutine function that takes the client and returns the record or the list.
     :param kind: the class name of the records.
+    :param is_write: whether the request may change something.
     :returns: the exit code.
     """
-    return run(partial(_write_records, fetch, kind, get_option("format", "table")))
+    write = partial(_write_records, kind, get_option("format", "table"))
+    command = _FetchCommand(fetch, write, is_write)
+    with hints_on_abort(command.hints):
+        return run(command.run)
+
+
+@attrs.define
+class _FetchCommand:
+    """
+    A request whose response is printed.
+
+    ``has_begun`` is whether the request may have been sent. ``response`` is ``None`` until it has
+    been received.
+    """
+
+    fetch: ClientCall
+    write: Callable[[Any], None]
+    is_write: bool
+    has_begun: bool = False
+    response: Any = None
+
+    async def run(self, client: AsyncPandium) -> int:
+        """Print the response and return the exit code."""
+        self.has_begun = True
+        self.response = await self.fetch(client)
+        self.write(self.response)
+        sys.stdout.flush()
+        return 0
+
+    def hints(self, error: BaseException) -> list[str]:
+        """Return what became of a request that may have changed something."""
+        if not (self.is_write and self.has_begun):
+            return []
+        if self.response is not None:
+            return _describe_response(self.response)
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        return ["the request may have been executed"] if is_interrupted else []
+
+
+def _describe_response(response: Any) -> list[str]:
+    is_model = attrs.has(type(response))
+    data = to_json(response).decode() if is_model else json.dumps(response, ensure_ascii=False)
+    lines = [f"the request was executed; the response is {data[:_MAX_CHARACTERS]}"]
+    is_trigger = isinstance(response, Trigger)
+    return [*lines, *resume_hints([response.trigger_id])] if is_trigger else lines
+
+
+def _write_records(kind: str, output_format: str, fetched: Any) -> None:
+    if isinstance(fetched, list):
+        writer = create_writer(kind, output_format, sys.stdout)
+        writer.write(fetched)
+        writer.close()
+        _note_if_empty(len(fetched))
+    else:
+        write_record(fetched, output_format, sys.stdout)
 
 
 def fetch_found(find: ClientCall, kind: str) -> int:
@@ -73,20 +131,6 @@ def fetch_found(find: ClientCall, kind: str) -> int:
         return found
 
     return fetch_record(find_or_raise, kind)
-
-
-async def _write_records(
-    fetch: ClientCall, kind: str, output_format: str, client: AsyncPandium
-) -> int:
-    fetched = await fetch(client)
-    if isinstance(fetched, list):
-        writer = create_writer(kind, output_format, sys.stdout)
-        writer.write(fetched)
-        writer.close()
-        _note_if_empty(len(fetched))
-    else:
-        write_record(fetched, output_format, sys.stdout)
-    return 0
 
 
 def _note_if_empty(written: int) -> None:
@@ -108,7 +152,7 @@ def fetch_listing(create_listing: Callable[[AsyncPandium], Listing[Any]], kind: 
     names = ("skip", "page_size", "prefetch", "on_drift")
     paging = {name: value for name in names if (value := get_option(name)) is not None}
     command = _ListingCommand(create_listing, kind, get_option("format", "table"), limit, paging)
-    with hints_on_interrupt(command.resume_hints):
+    with hints_on_abort(command.resume_hints):
         return run(command.run)
 
 
@@ -127,9 +171,14 @@ class _ListingCommand:
     paging: dict[str, Any]
     next_skip: int | None = None
 
-    def resume_hints(self) -> list[str]:
+    def resume_hints(self, error: BaseException) -> list[str]:
         """Return a hint on how to resume, if the listing has started."""
-        return [] if self.next_skip is None else [f"to resume, use --skip {self.next_skip}"]
+        # The message of one of the client's errors contains the hint. A closed pipe is normal.
+        if isinstance(error, (PandiumError, BrokenPipeError)):
+            return []
+        if self.next_skip in (None, self.paging.get("skip", 0)):  # no record was printed
+            return []
+        return [f"to resume, use --skip {self.next_skip}"]
 
     async def run(self, client: AsyncPandium) -> int:
         """Print all pages and return the exit code."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 import attrs
 
 from pandium._bulk.summary import read_summary
 from pandium._cli.output.rows import write_json, write_text
+from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def show(path: str, output_format: str) -> int:
     :param output_format: ``table`` or ``json``.
     :returns: the exit code.
     """
-    summary = anyio.run(partial(read_summary, Path(path), RealClock()))
+    summary = run_coroutine(read_summary, Path(path), RealClock())
     if output_format == "json":
         write_json(attrs.asdict(summary), sys.stdout)
     else:

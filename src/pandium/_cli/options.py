@@ -33,6 +33,7 @@ __all__ = [
     "read_pair",
     "read_pairs",
     "read_text",
+    "set_default_option",
     "waiting_options",
 ]
 
@@ -171,9 +172,14 @@ def get_option(name: str, default: Any = None) -> Any:
     return click.get_current_context().meta.get(f"pandium.{name}", default)
 
 
+def set_default_option(name: str, value: Any) -> None:
+    """Store the value of an option that was not given."""
+    click.get_current_context().meta.setdefault(f"pandium.{name}", value)
+
+
 def connection_arguments() -> list[str]:
     """Return the command-line arguments that select the same API and key."""
-    names = ("environment", "base_url", "key_file")
+    names = ("profile", "environment", "base_url", "key_file")
     given = [(name, value) for name in names if (value := get_option(name)) is not None]
     return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
 
@@ -188,6 +194,12 @@ def _connection_option(*names: str, **attributes: Any) -> click.Option:
 
 
 _CONNECTION_OPTIONS = (
+    _connection_option(
+        "--profile",
+        metavar="NAME",
+        help="Profile in the configuration file to read the environment, the base URL and the key"
+        " file from. Other options and variables override it.",
+    ),
     _connection_option(
         "--key-file",
         type=click.Path(),

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pandium import WaitTimeout
 from pandium._cli.fetching import fetch_json, fetch_record
 from pandium._cli.options import connection_arguments
 from pandium._cli.output.terminal import note
-from pandium._cli.session import hints_on_interrupt
+from pandium._cli.session import hints_on_abort
 
 if TYPE_CHECKING:
     from pandium import AsyncPandium
@@ -26,6 +25,7 @@ class BuildArguments:
     The arguments of a build command.
 
     ``is_created`` is whether the build was created, so that its release can be waited for.
+    ``is_sent`` is whether the request to create it may have been sent.
     """
 
     integration_id: int
@@ -33,9 +33,11 @@ class BuildArguments:
     mode: str | None = None
     branch: str | None = None
     is_created: bool = False
+    is_sent: bool = False
 
     async def create(self, client: AsyncPandium) -> Any:
         """Create the build and return the response."""
+        self.is_sent = True
         response = await client.builds.create(
             self.integration_id, self.tag, mode=self.mode, branch=self.branch
         )
@@ -43,15 +45,13 @@ class BuildArguments:
         return response
 
     async def wait(self, client: AsyncPandium, seconds: float) -> Release:
-        """Wait for the release and return it. After a timeout, print how to resume."""
-        try:
-            return await client.builds.wait(self.integration_id, self.tag, timeout=seconds)
-        except WaitTimeout:
-            note("; ".join(self.hints()))
-            raise
+        """Wait for the release and return it."""
+        return await client.builds.wait(self.integration_id, self.tag, timeout=seconds)
 
-    def hints(self) -> list[str]:
-        """Return a hint with the command that resumes waiting, if the build was created."""
+    def hints(self, error: BaseException) -> list[str]:
+        """Return hints on whether the build was created and how to wait for its release."""
+        if self.is_sent and not self.is_created and isinstance(error, KeyboardInterrupt):
+            return ["the build may or may not have been created"]
         command = ["pandium-api", "builds", "wait", *connection_arguments()]
         resume = shlex.join([*command, str(self.integration_id), self.tag])
         return [f"to resume, run: {resume}"] if self.is_created else []
@@ -59,7 +59,7 @@ class BuildArguments:
 
 def create(build: BuildArguments) -> int:
     """Create a build, print the response and return the exit code."""
-    return fetch_json(build.create)
+    return fetch_json(build.create, is_write=True)
 
 
 def create_and_wait(build: BuildArguments, timeout: float) -> int:
@@ -76,7 +76,7 @@ def create_and_wait(build: BuildArguments, timeout: float) -> int:
         note(f"created build {build.tag}; waiting for its release")
         return await build.wait(client, timeout)
 
-    with hints_on_interrupt(build.hints):
+    with hints_on_abort(build.hints):
         return fetch_record(create_and_find, "Release")
 
 
@@ -89,5 +89,5 @@ def wait(build: BuildArguments, timeout: float) -> int:
     :returns: the exit code.
     """
     build.is_created = True
-    with hints_on_interrupt(build.hints):
+    with hints_on_abort(build.hints):
         return fetch_record(lambda client: build.wait(client, timeout), "Release")

@@ -9,6 +9,7 @@ import attrs
 
 from pandium import NotFound, PandiumError
 from pandium._cli.output.terminal import write_block
+from pandium._run_log import shorten_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,31 +17,9 @@ if TYPE_CHECKING:
     from pandium import AsyncPandium, RunResult
     from pandium.models import Run
 
-__all__ = ["LogPrinter", "shorten_log"]
+__all__ = ["LogPrinter"]
 
-_MAX_LINES = 100
-_MAX_CHARACTERS = 16 * 1024
 _MAX_CONCURRENCY = 10
-
-
-def shorten_log(log: str) -> tuple[str, int]:
-    """
-    Return the end of a log, which usually contains the error.
-
-    :returns: the last lines, and the number of lines that were omitted. If the last line alone is
-        too long, its end.
-    """
-    lines = log.splitlines()
-    kept: list[str] = []
-    characters = 0
-    for line in reversed(lines[-_MAX_LINES:]):
-        characters += len(line) + 1
-        if characters > _MAX_CHARACTERS:
-            break
-        kept.insert(0, line)
-    if lines and not kept:
-        return f"…{lines[-1][-_MAX_CHARACTERS:]}", len(lines) - 1
-    return "\n".join(kept), len(lines) - len(kept)
 
 
 @attrs.define

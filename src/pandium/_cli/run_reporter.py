@@ -26,14 +26,15 @@ class RunReporter:
     """
     A reporter that shows a progress bar and prints a row for each finished run.
 
-    ``pending`` contains the triggers whose runs have not finished. ``timed_out`` contains the
-    triggers whose runs did not finish within the time limit. ``failed`` contains the results of
-    failed runs.
+    ``triggers`` contains all triggers. ``pending`` contains the triggers whose runs have not
+    finished. ``timed_out`` contains the triggers whose runs did not finish within the time limit.
+    ``failed`` contains the results of failed runs.
     """
 
     def __init__(self) -> None:
         self._outcomes: Counter[str] = Counter()
         self._triggered = 0
+        self.triggers: dict[str, None] = {}
         self.pending: dict[str, None] = {}
         self.timed_out: list[str] = []
         self.failed: list[RunResult] = []
@@ -54,7 +55,7 @@ class RunReporter:
 
     def add_trigger(self, trigger_id: str) -> None:
         """Add a trigger whose run is pending."""
-        self.pending[trigger_id] = None
+        self.triggers[trigger_id] = self.pending[trigger_id] = None
         self.set_triggered(self._triggered + 1)
 
     def set_triggered(self, triggered: int) -> None:
@@ -67,12 +68,15 @@ class RunReporter:
         """Print a row for a result."""
         row = _create_row(result)
         self._outcomes[row.outcome] += 1
-        self.pending.pop(row.trigger_id or "", None)
+        if row.trigger_id:  # a journal has triggers that were not added
+            self.triggers[row.trigger_id] = None
+            self.pending.pop(row.trigger_id, None)
         if row.outcome == "failed":
             self.failed.append(result)
         if row.outcome == "timeout" and row.trigger_id:
             self.timed_out.append(row.trigger_id)
         with self._bar.hidden():
+            _note_failure(row)
             self._writer.write([row])
             sys.stdout.flush()
         self.set_triggered(self._triggered)
@@ -83,6 +87,15 @@ class RunReporter:
         counts = (f"{number} {outcome}" for outcome, number in sorted(self._outcomes.items()))
         note(", ".join(counts) or "nothing to wait for")
         return outcomes_exit_code(self._outcomes)
+
+
+def _note_failure(row: RunRow) -> None:
+    # A table may crop or omit the reason. Standard error always has all of it.
+    if row.outcome != "succeeded":
+        tenant = None if row.tenant_id is None else f"tenant {row.tenant_id}"
+        trigger = None if row.trigger_id is None else f"trigger {row.trigger_id}"
+        subject = ", ".join(filter(None, [tenant, trigger]))
+        note(f"{subject or 'sync'}: {row.outcome}: {row.error or row.status}")
 
 
 def _create_row(result: RunResult) -> RunRow:

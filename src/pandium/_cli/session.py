@@ -1,84 +1,81 @@
-"""Run a coroutine function with a client, with logging and Ctrl-C handling set up."""
+"""Run a coroutine function with a client, with logging and signal handling set up."""
 
 from __future__ import annotations
 
 import logging
-import signal
+import shlex
 import sys
-import time
 from contextlib import contextmanager
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
+import click
 
-from pandium import AsyncPandium, Retry
+from pandium import AsyncPandium, PandiumError, Retry
 from pandium._cli.key import find_key
-from pandium._cli.options import get_option
+from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
+from pandium._cli.settings import find_api, find_key_file, find_profile
+from pandium._cli.signals import SignalHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
-    from types import FrameType
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
-__all__ = ["hints_on_interrupt", "run"]
+    from pandium._transport.events import OnResponse
 
-_SHUTDOWN_SECONDS = 5.0  # the time after the first Ctrl-C during which others are ignored
+__all__ = ["hints_on_abort", "is_output_error", "resume_hints", "run", "run_coroutine"]
+
+T = TypeVar("T")
+
 _logger = logging.getLogger("pandium")
 _JOURNAL_LOGGER = "pandium.journal"
 
 
-def run(use_client: Callable[[AsyncPandium], Awaitable[int]]) -> int:
+def run(
+    use_client: Callable[[AsyncPandium], Awaitable[int]],
+    *,
+    can_prompt: bool = True,
+    on_response: OnResponse | None = None,
+) -> int:
     """
     Call a coroutine function with a client configured from the command's options.
 
     :param use_client: a coroutine function that takes the client and returns the exit code.
+    :param can_prompt: whether to prompt for a missing key on a terminal.
+    :param on_response: a function for the client to call after each response.
     :returns: the exit code.
     :raises ConfigurationError: if there is no API key or another setting is invalid.
     """
-    client_options = _client_options()
+    client_options = {**_client_options(can_prompt=can_prompt), "on_response": on_response}
     with _log_to_stderr():
-        return anyio.run(_run, use_client, client_options)
+        return run_coroutine(_run, use_client, client_options)
 
 
-def _client_options() -> dict[str, Any]:
+def _client_options(*, can_prompt: bool) -> dict[str, Any]:
     given = {name: get_option(name) for name in ("environment", "base_url", "timeout")}
     client_options = {name: value for name, value in given.items() if value is not None}
+    # The client reads the environment variables itself, and names them in its errors.
+    profile = find_profile()
+    if profile is not None and (api := find_api(profile)).source == profile.source:
+        client_options[api.name] = api.value
     if (attempts := get_option("attempts")) is not None:
         client_options["retry"] = Retry(attempts=attempts)
-    return {**client_options, "api_key": find_key(get_option("key_file"))}
+    key_file = find_key_file(profile)
+    key = find_key(None if key_file is None else key_file.value, can_prompt=can_prompt)
+    return {**client_options, "api_key": key}
 
 
 async def _run(
     use_client: Callable[[AsyncPandium], Awaitable[int]], client_options: dict[str, Any]
 ) -> int:
-    with _protect_shutdown():
-        async with AsyncPandium(**client_options) as client:
-            return await use_client(client)
+    async with AsyncPandium(**client_options) as client:
+        return await use_client(client)
 
 
-@contextmanager
-def _protect_shutdown() -> Iterator[None]:
-    """Ignore Ctrl-C for a few seconds after the first one, so that shutdown can complete."""
-    previous, ignored_until = signal.getsignal(signal.SIGINT), -inf
-    if not callable(previous):  # the process ignores the signal
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal ignored_until
-        if (now := time.monotonic()) >= ignored_until:
-            ignored_until = now + _SHUTDOWN_SECONDS
-            # On the first call, asyncio's handler cancels the main task. On the second, it raises
-            # KeyboardInterrupt.
-            previous(number, frame)
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        if ignored_until == -inf:  # otherwise the event loop is still shutting down
-            signal.signal(signal.SIGINT, previous)
+def run_coroutine(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
+    """Run a coroutine function in an event loop, which the command's signal handler can cancel."""
+    context = click.get_current_context(silent=True)
+    handler = None if context is None else context.find_object(SignalHandler)
+    return (handler or SignalHandler()).run(function, *arguments)
 
 
 class _NoteHandler(logging.Handler):
@@ -110,15 +107,29 @@ def _log_to_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def hints_on_interrupt(get_hints: Callable[[], Iterable[str]]) -> Iterator[None]:
+def hints_on_abort(get_hints: Callable[[BaseException], Iterable[str]]) -> Iterator[None]:
     """
-    Print hints, such as how to resume, if Ctrl-C interrupts the block.
+    Add hints, such as how to resume, to whatever ends the block: a signal or an error.
 
-    :param get_hints: a function that returns the hints. It is called after the interrupt.
+    They are printed with the error, one per line.
+
+    :param get_hints: a function that takes the exception and returns the hints.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        if hints := "; ".join(get_hints()):
-            note(f"interrupted; {hints}")
+    except (KeyboardInterrupt, OSError, PandiumError) as error:
+        for hint in get_hints(error):
+            error.add_note(hint)
         raise
+
+
+def is_output_error(error: BaseException) -> bool:
+    """Return whether an exception means that the output could not be written."""
+    # Some of the client's errors are also subclasses of OSError.
+    return isinstance(error, OSError) and not isinstance(error, PandiumError)
+
+
+def resume_hints(triggers: Collection[str]) -> list[str]:
+    """Return a hint with the command that waits for triggers, if there are any."""
+    command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
+    return [f"to resume, run: {shlex.join(command)}"] if triggers else []

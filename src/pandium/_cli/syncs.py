@@ -17,16 +17,17 @@ from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
 from pandium._cli.output.terminal import note
 from pandium._cli.run_reporter import RunReporter, error_outcome, outcomes_exit_code
-from pandium._cli.session import hints_on_interrupt, run
-from pandium._cli.waits import create_polling, report_runs, resume_hints, wait_timeout
+from pandium._cli.session import hints_on_abort, resume_hints, run
+from pandium._cli.waits import create_polling, report_runs, wait_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
     from anyio.abc import TaskGroup
 
-    from pandium import AsyncPandium, Trigger
+    from pandium import AsyncPandium, RunResult, Trigger
     from pandium._cli.run_logs import LogPrinter
+    from pandium._waiting.results import RunResults
 
 __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 
@@ -49,32 +50,68 @@ class SyncSelection:
 
 @attrs.define
 class SyncTracker:
-    """A record of which tenants have been synced, used for the hints after Ctrl-C."""
+    """
+    A record of which tenants have been synced, used for the hints if the command ends early.
+
+    ``triggers`` contains the triggers that the API returned. After ``stop``, no more tenants are
+    started.
+    """
 
     selection: SyncSelection
+    triggers: list[str] = attrs.field(factory=list, init=False)
+    is_stopped: bool = attrs.field(default=False, init=False)
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
     # These tenants have requests in progress.
     _unknown: dict[int, None] = attrs.field(factory=dict, init=False)
     _is_listed: bool = attrs.field(default=False, init=False)
+    _on_settled: Callable[[], None] | None = attrs.field(default=None, init=False)
 
     async def tenant_ids(self, client: AsyncPandium) -> AsyncIterator[int]:
         """Yield the selected tenant ids. An integration's tenants are listed on demand."""
+        async for tenant_id in self._selected_ids(client):
+            if self.is_stopped:
+                return
+            yield tenant_id
+        self._is_listed = True
+
+    async def _selected_ids(self, client: AsyncPandium) -> AsyncIterator[int]:
         for tenant_id in self.selection.tenant_ids:
             yield tenant_id
         if self.selection.integration_id is not None:
             async for tenant_id in _list_tenants(client, self.selection.integration_id):
                 yield tenant_id
-        self._is_listed = True
 
     def start(self, tenant_id: int) -> dict[str, Any] | None:
-        """Record that a request is about to be sent and return its payload."""
+        """
+        Record that a request is about to be sent and return its payload.
+
+        :raises PandiumError: if the command is ending.
+        """
+        if self.is_stopped:
+            raise PandiumError(f"tenant {tenant_id} was not synced")
         self._started[tenant_id] = self._unknown[tenant_id] = None
         return self.selection.payload
 
-    def finish(self, tenant_id: int | None) -> None:
+    def finish(self, tenant_id: int | None, trigger: Trigger | None = None) -> None:
         """Record that the outcome of a request is known, or has been reported as unknown."""
+        if trigger is not None:
+            self.triggers.append(trigger.trigger_id)
         if tenant_id is not None:
             self._unknown.pop(tenant_id, None)
+        self._check_if_settled()
+
+    def stop(self, on_settled: Callable[[], None]) -> None:
+        """
+        Start no more tenants.
+
+        :param on_settled: a function that is called once no request is in progress.
+        """
+        self.is_stopped, self._on_settled = True, on_settled
+        self._check_if_settled()
+
+    def _check_if_settled(self) -> None:
+        if self._on_settled is not None and not self._unknown:
+            self._on_settled()
 
     def hints(self) -> list[str]:
         """Return hints on which tenants may have been synced and which were not."""
@@ -85,7 +122,7 @@ class SyncTracker:
         if not_started:
             hints.append(f"these tenants were not synced: {_join(not_started)}")
         integration_id = self.selection.integration_id
-        if integration_id is not None and not self._is_listed:
+        if integration_id is not None and self._started and not self._is_listed:
             hints.append(f"integration {integration_id} has more tenants, which were not synced")
         return hints
 
@@ -116,7 +153,13 @@ def sync(selection: SyncSelection) -> int:
     :returns: the exit code.
     """
     tracker = SyncTracker(selection)
-    with hints_on_interrupt(tracker.hints):
+
+    def get_hints(error: BaseException) -> list[str]:
+        if isinstance(error, PandiumError) and not tracker.triggers:
+            return []  # nothing has been sent, or each error has been printed
+        return [*resume_hints(tracker.triggers), *tracker.hints()]
+
+    with hints_on_abort(get_hints):
         return run(partial(_write_triggers, tracker))
 
 
@@ -135,46 +178,54 @@ class _TriggerWriter:
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
         self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
         self._outcomes: Counter[str] = Counter()
+        self._failure: Exception | None = None
 
     async def trigger_all(self) -> None:
         """
         Trigger a sync for each tenant.
 
         :raises PandiumError: if the listing fails. Tenants listed before that are still synced.
-        :raises OSError: if a trigger cannot be printed.
+        :raises OSError: if a trigger cannot be printed. No more tenants are synced.
         """
-        failure: PandiumError | None = None
-        try:
-            async with anyio.create_task_group() as tasks:
-                failure = await self._start_all(tasks)
-        except ExceptionGroup as group:  # the tasks could not print their triggers
-            raise group.exceptions[0] from None
-        if failure is not None:
-            raise failure
+        async with anyio.create_task_group() as tasks:
+            await self._start_all(tasks)
+        if self._failure is not None:
+            raise self._failure
 
-    async def _start_all(self, tasks: TaskGroup) -> PandiumError | None:
-        """Start a task for each tenant and return the listing error, if any."""
+    async def _start_all(self, tasks: TaskGroup) -> None:
         try:
             async for tenant_id in self._tracker.tenant_ids(self._client):
                 await self._slots.acquire()
                 tasks.start_soon(self._sync, tenant_id)
         except PandiumError as error:
-            return error
-        return None
+            self._failure = error
 
     async def _sync(self, tenant_id: int) -> None:
+        if not self._tracker.is_stopped:
+            try:
+                self._write(tenant_id, await self._trigger(tenant_id))
+            except OSError as error:  # wait for the other requests, so that no trigger is lost
+                self._failure = error
+                self._tracker.stop(lambda: None)
+        self._slots.release()
+
+    async def _trigger(self, tenant_id: int) -> Trigger | None:
+        """Sync a tenant and return the trigger, or ``None`` if there was an error."""
         mode, payload = self._tracker.selection.mode, self._tracker.start(tenant_id)
+        trigger = None
         try:
             trigger = await self._client.tenants.sync(tenant_id, mode=mode, payload=payload)
         except (PandiumError, ValueError) as error:
             self._outcomes[error_outcome(error)] += 1
             note(f"tenant {tenant_id}: {error}")
-        else:
+        self._tracker.finish(tenant_id, trigger)
+        return trigger
+
+    def _write(self, tenant_id: int, trigger: Trigger | None) -> None:
+        if trigger is not None:
             self._outcomes["succeeded"] += 1
             self._rows.write([TriggerRow(tenant_id, trigger.trigger_id)])
             sys.stdout.flush()
-        self._tracker.finish(tenant_id)
-        self._slots.release()
 
     def finish(self) -> int:
         """Complete the output and return the exit code."""
@@ -206,9 +257,15 @@ def sync_and_wait(
         if journal is None:
             return [*resume_hints(triggers), *tracker.hints()]
         option = f"--journal {shlex.quote(journal)}"
-        return [f"to resume, run the same command again with {option}"]
+        return [*_name(triggers), f"to resume, run the same command again with {option}"]
 
     return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
+
+
+def _name(triggers: Collection[str]) -> list[str]:
+    return (
+        [f"triggers whose runs may still be in progress: {' '.join(triggers)}"] if triggers else []
+    )
 
 
 async def _report_syncs(
@@ -219,8 +276,8 @@ async def _report_syncs(
     reporter: RunReporter,
 ) -> None:
     def on_triggered(trigger: Trigger, tenant_id: int) -> None:
-        tracker.finish(tenant_id)
         reporter.add_trigger(trigger.trigger_id)
+        tracker.finish(tenant_id, trigger)
 
     syncs = client.tenants.sync_all(
         tracker.tenant_ids(client),
@@ -234,7 +291,27 @@ async def _report_syncs(
         on_triggered=on_triggered,
     )
     async with syncs as results:
+        await _report_results(results, tracker, reporter)
+
+
+async def _report_results(
+    results: RunResults[RunResult], tracker: SyncTracker, reporter: RunReporter
+) -> None:
+    """
+    Report each result.
+
+    :raises OSError: if a result cannot be printed. No more tenants are synced, but requests in
+        progress are completed, so that no trigger is lost.
+    """
+    failure: OSError | None = None
+    with anyio.CancelScope() as scope:
         async for result in results:
             tracker.finish(result.tenant_id)
             reporter.set_triggered(results.progress.triggered)  # also counts journal entries
-            reporter.report(result)
+            try:
+                reporter.report(result)
+            except OSError as error:
+                failure = error
+                tracker.stop(scope.cancel)
+    if failure is not None:
+        raise failure

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
-from pandium import Polling
-from pandium._cli.options import connection_arguments, get_option
+from pandium import PandiumError, Polling
+from pandium._cli.options import get_option
 from pandium._cli.output.terminal import note
 from pandium._cli.run_reporter import RunReporter
-from pandium._cli.session import hints_on_interrupt, run
+from pandium._cli.session import hints_on_abort, is_output_error, resume_hints, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     # A function that takes trigger ids and returns hints on how to resume waiting for them.
     GetHints: TypeAlias = Callable[[Collection[str]], list[str]]
 
-__all__ = ["create_polling", "report_runs", "resume_hints", "wait_for_triggers", "wait_timeout"]
+__all__ = ["create_polling", "report_runs", "wait_for_triggers", "wait_timeout"]
 
 _WAIT_TIMEOUT = 1800.0
 
@@ -44,17 +43,11 @@ def wait_timeout() -> float:
     return seconds
 
 
-def resume_hints(triggers: Collection[str]) -> list[str]:
-    """Return a hint with the command that resumes waiting, if there are any triggers."""
-    command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
-    return [f"to resume, run: {shlex.join(command)}"] if triggers else []
-
-
 def report_runs(
     report: Report, get_hints: GetHints = resume_hints, logs: LogPrinter | None = None
 ) -> int:
     """
-    Report run outcomes. After Ctrl-C or a timeout, also print how to resume.
+    Report run outcomes. If the command ends early or a run times out, also print how to resume.
 
     :param report: a coroutine function that waits for the runs and passes them to the reporter.
     :param get_hints: a function that takes trigger ids and returns hints on how to resume.
@@ -74,7 +67,13 @@ def report_runs(
             note(f"some runs did not finish within the time limit; {hints}")
         return code
 
-    with hints_on_interrupt(lambda: get_hints(reporter.pending)):
+    def get_abort_hints(error: BaseException) -> list[str]:
+        if isinstance(error, PandiumError) and not reporter.triggers:
+            return []  # nothing has been sent
+        # A row that could not be written, or that nobody has read, may be any of them.
+        return get_hints(reporter.triggers if is_output_error(error) else reporter.pending)
+
+    with hints_on_abort(get_abort_hints):
         return run(use_client)
 
 

@@ -131,9 +131,12 @@ class _LiveView:
         """Return the table as text, cropped to the terminal size."""
         buffer = io.StringIO()
         visible = max(1, self._console.height - _EXTRA_LINES)
-        Table("Tenant", buffer, self._console.width - len("^C")).write(tenants[:visible])
-        hidden = len(tenants) - visible
-        return buffer.getvalue() + (f"and {hidden} more" if hidden > 0 else "")
+        hidden, omitted = len(tenants) - visible, list[str]()
+        table = Table("Tenant", buffer, self._console.width - len("^C"), omitted.extend)
+        table.write(tenants[:visible])
+        notes = [f"and {hidden} more"] if hidden > 0 else []
+        notes += [f"columns omitted: {', '.join(omitted)}"] if omitted else []
+        return buffer.getvalue() + "; ".join(notes)
 
 
 class _ChangeLog:

@@ -112,6 +112,9 @@ class Page(Generic[T]):
     drift: int = 0
 
 
+Page.__module__ = "pandium"  # as users import it
+
+
 @attrs.frozen
 class DriftRepair:
     """

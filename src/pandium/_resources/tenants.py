@@ -448,7 +448,9 @@ class Tenants:
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
             # Each iteration needs a separate journal, because each one has its own id for leases.
-            worker_journal = open_journal(job, wait_options.clock)
+            worker_journal = open_journal(
+                job, wait_options.clock, lambda: wait_options.counters.active
+            )
             await sync_each(tenants, options, wait_options, worker_journal, report)
 
         return RunResults(produce, wait_options.counters)
@@ -562,7 +564,9 @@ def _sync_spec(tenant_id: int | Tenant, mode: str, content: bytes | None) -> Req
     return RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
 
 
-def _journal_opener(journal: object) -> Callable[[Mapping[str, str], Clock], Journal]:
+def _journal_opener(
+    journal: object,
+) -> Callable[[Mapping[str, str], Clock, Callable[[], int]], Journal]:
     """Return a function that creates one worker's journal for a job."""
     # Most programs never sync in bulk and do not need a database.
     from pandium.postgres import PostgresJournal  # noqa: PLC0415 - rarely used
@@ -570,7 +574,7 @@ def _journal_opener(journal: object) -> Callable[[Mapping[str, str], Clock], Jou
     if isinstance(journal, PostgresJournal):
         from pandium._bulk.postgres_worker import PostgresWorker  # noqa: PLC0415 - rarely used
 
-        return partial(PostgresWorker, journal)
+        return lambda job, clock, _: PostgresWorker(journal, job, clock)
     from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415 - rarely used
 
     return partial(SQLiteJournal, validate_journal_path(journal))

@@ -259,3 +259,6 @@ def _unstructure(model: object) -> Any:
     if type(model) not in MODELS:
         raise TypeError(f"expected a model from pandium.models, not {type(model).__name__}")
     return _get_lenient_converter().unstructure(model)
+
+
+to_dict.__module__ = to_json.__module__ = "pandium"  # as users import them

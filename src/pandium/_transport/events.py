@@ -67,6 +67,9 @@ class ResponseEvent:
         return _rebuild, (type(self), *values.values())
 
 
+ResponseEvent.__module__ = "pandium"  # as users import it
+
+
 OnResponse: TypeAlias = "Callable[[ResponseEvent], Awaitable[object] | object]"
 
 

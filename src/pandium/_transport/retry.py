@@ -63,6 +63,9 @@ class Retry:
         return cls(attempts=1)
 
 
+Retry.__module__ = "pandium"  # as users import it
+
+
 async def send_with_retries(
     attempt: Callable[[], Awaitable[T]],
     policy: Retry,

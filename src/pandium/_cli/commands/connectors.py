@@ -52,7 +52,7 @@ def _target(method: str) -> Callable[[Any], Any]:
     metavar="JSON",
     help="Request body: a JSON object, @FILE, or @- for standard input. No body by default.",
 )
-@output_json
+@output_json(is_write=True)
 async def call(
     client: AsyncPandium,
     *,
@@ -88,7 +88,7 @@ async def call(
     metavar="TEXT",
     help="Request body: a SOAP envelope, @FILE, or @- for standard input. No body by default.",
 )
-@output_json
+@output_json(is_write=True)
 async def soap(
     client: AsyncPandium,
     *,
@@ -124,7 +124,7 @@ async def soap(
     metavar="TEXT",
     help="Request body: an XML document, @FILE, or @- for standard input. No body by default.",
 )
-@output_json
+@output_json(is_write=True)
 async def xml(
     client: AsyncPandium,
     *,
@@ -155,7 +155,7 @@ async def xml(
 @connectors.command("disconnect")
 @click.argument("tenant_id", metavar="TENANT", type=ID)
 @click.argument("connector")
-@output_json
+@output_json(is_write=True)
 async def disconnect(client: AsyncPandium, *, tenant_id: int, connector: str) -> Any:
     """
     Disconnect a tenant from a connector.

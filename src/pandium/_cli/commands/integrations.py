@@ -68,7 +68,7 @@ async def get(client: AsyncPandium, *, integration_id: int) -> Integration:
     metavar="JSON",
     help="Data to pass to the run: a JSON object, @FILE, or @- for standard input.",
 )
-@output_record("Trigger")
+@output_record("Trigger", is_write=True)
 async def sync(
     client: AsyncPandium,
     *,

@@ -40,7 +40,7 @@ __all__ = ["request"]
     metavar="JSON",
     help="Request body: JSON, @FILE, or @- for standard input. No body by default.",
 )
-@output_json
+@output_json(is_write=True)
 async def request(
     client: AsyncPandium,
     *,

@@ -53,7 +53,7 @@ def find(*, trigger: str, tenant_id: int) -> int:
 
 @runs.command("log")
 @click.argument("run_id", metavar="RUN", type=ID)
-@output_json
+@output_json()
 async def log(client: AsyncPandium, *, run_id: int) -> str:
     """
     Print a run's log.
@@ -65,7 +65,7 @@ async def log(client: AsyncPandium, *, run_id: int) -> str:
 
 @runs.command("log-url")
 @click.argument("run_id", metavar="RUN", type=ID)
-@output_json
+@output_json()
 async def log_url(client: AsyncPandium, *, run_id: int) -> str:
     """
     Print the URL of a run's log.

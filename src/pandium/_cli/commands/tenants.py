@@ -124,7 +124,7 @@ def find(*, tenant_id: int | None, name: str | None, integration_id: int | None)
 @_RELEASE
 @_CHANNEL
 @_CONFIGS
-@output_record("Tenant")
+@output_record("Tenant", is_write=True)
 async def create(
     client: AsyncPandium,
     *,
@@ -190,13 +190,13 @@ def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     from pandium._cli import fetching
 
     return fetching.fetch_record(
-        lambda client: client.tenants.update(tenant_id, **fields), "Tenant"
+        lambda client: client.tenants.update(tenant_id, **fields), "Tenant", is_write=True
     )
 
 
 @tenants.command("archive")
 @_TENANT
-@output_json
+@output_json(is_write=True)
 async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
     """
     Archive a tenant.
@@ -235,7 +235,7 @@ async def metadata(client: AsyncPandium, *, tenant_id: int) -> models.TenantMeta
 @tenants.command("update-metadata")
 @_TENANT
 @click.argument("data", metavar="JSON", type=read_object)
-@output_record("TenantMetadata")
+@output_record("TenantMetadata", is_write=True)
 async def update_metadata(
     client: AsyncPandium, *, tenant_id: int, data: dict[str, Any]
 ) -> models.TenantMetadata:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -41,13 +41,15 @@ class Bar:
     def start(self) -> None:
         """Draw the bar."""
         if self._is_drawn:
-            self._progress.start()
+            with suppress(OSError):  # the terminal has been closed
+                self._progress.start()
 
     def stop(self) -> None:
         """Remove the bar from the terminal."""
         # Versions of rich before 15 print an empty line when a bar that was never drawn is stopped.
         if self._is_drawn:
-            self._progress.stop()
+            with suppress(OSError):
+                self._progress.stop()
 
     def update(self, total: int, done: int, failed: int) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,6 +26,7 @@ class Column:
     :param min_width: the width to which the column may shrink, or ``None`` if it must not shrink.
     :param initial_width: the width to reserve in case later cells are longer than the first ones.
     :param is_number: whether to right-align the cells.
+    :param rank: the column with the highest rank is the first to be omitted on a narrow terminal.
     """
 
     title: str
@@ -32,6 +34,7 @@ class Column:
     min_width: int | None = None
     initial_width: int = 0
     is_number: bool = False
+    rank: int = 0
 
 
 def _format_minute(moment: datetime | None) -> str:
@@ -91,24 +94,12 @@ def _run_phase(run: Run) -> object:
     return None if run.status is None else run.status.phase
 
 
-def _number(attribute: str, title: str = "ID", initial_width: int = 0) -> Column:
-    return Column(
-        title,
-        lambda record: getattr(record, attribute),
-        initial_width=initial_width,
-        is_number=True,
-    )
+def _number(attribute: str, title: str = "ID", **options: Any) -> Column:
+    return Column(title, attrgetter(attribute), is_number=True, **options)
 
 
-def _text(
-    attribute: str, min_width: int | None = None, title: str = "", initial_width: int = 0
-) -> Column:
-    return Column(
-        title or attribute.upper(),
-        lambda record: getattr(record, attribute),
-        min_width,
-        initial_width,
-    )
+def _text(attribute: str, min_width: int | None = None, title: str = "", **options: Any) -> Column:
+    return Column(title or attribute.upper(), attrgetter(attribute), min_width, **options)
 
 
 # The columns by class name: first the API models, then the CLI's own rows.
@@ -116,44 +107,44 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Integration": (
         _number("id"),
         _text("name", 16),
-        _text("long_name", 9, "LONG NAME"),
+        _text("long_name", 9, "LONG NAME", rank=2),
         _text("type"),
-        Column("CONNECTORS", _connector_names, 10),
-        _number("default_release_id", "RELEASE"),
+        Column("CONNECTORS", _connector_names, 10, rank=1),
+        _number("default_release_id", "RELEASE", rank=3),
     ),
     "Release": (
         _number("id"),
         _text("name", 16),
         _text("tag", 6),
-        _text("config_version", 6, "CONFIG"),
-        _text("repository_tracking_branch", 6, "BRANCH"),
+        _text("config_version", 6, "CONFIG", rank=2),
+        _text("repository_tracking_branch", 6, "BRANCH", rank=1),
         Column("CREATED", lambda release: _format_minute(release.created_date)),
     ),
     "Run": (
         _number("id"),
-        _text("mode"),
+        _text("mode", rank=3),
         Column("PHASE", _run_phase, 8),
-        Column("STARTED", lambda run: _format_minute(run.started_date)),
-        Column("COMPLETED", lambda run: _format_minute(run.completed_date)),
+        Column("STARTED", lambda run: _format_minute(run.started_date), rank=2),
+        Column("COMPLETED", lambda run: _format_minute(run.completed_date), rank=1),
         Column("TRIGGERS", _trigger_ids, 8),
     ),
     "Tenant": (
         _number("id"),
         _text("name", 16),
-        _number("integration_id", "INTEGRATION"),
+        _number("integration_id", "INTEGRATION", rank=2),
         Column("STATE", tenant_state),
-        Column("CONNECTED", _is_connected),
-        Column("RUNNING", current_phase, 8),
+        Column("CONNECTED", _is_connected, rank=3),
+        Column("RUNNING", current_phase, 8, rank=1),
         Column("LAST RUN", last_phase, 8),
-        _text("schedule", 9),
+        _text("schedule", 9, rank=4),
     ),
     "TriggerRow": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
     "RunRow": (
         _number("tenant_id", "TENANT"),
-        _number("trigger_id", "TRIGGER", 8),
+        _number("trigger_id", "TRIGGER", initial_width=8),
         _text("outcome", initial_width=9),
-        Column("SECONDS", lambda row: f"{row.elapsed:.1f}", is_number=True),
-        _number("polls", "POLLS"),
+        Column("SECONDS", lambda row: f"{row.elapsed:.1f}", is_number=True, rank=1),
+        _number("polls", "POLLS", rank=2),
         _text("status", 8, initial_width=26),
         _text("error", 8, initial_width=20),
     ),
@@ -161,7 +152,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("AT", lambda row: _format_local_time(row.at)),
         _number("tenant_id", "TENANT"),
         _text("name", 16, initial_width=16),
-        _text("state", initial_width=8),
+        _text("state", initial_width=8, rank=1),
         _text("running", 8, initial_width=10),
         _text("last_run", 8, "LAST RUN", initial_width=26),
     ),

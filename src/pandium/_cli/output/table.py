@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from pandium._cli.output.columns import COLUMNS, Column
-from pandium._cli.output.terminal import can_draw, escape_controls
+from pandium._cli.output.terminal import can_draw, escape_controls, note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
-__all__ = ["Table"]
+__all__ = ["Table", "note_omitted"]
 
 _GAP = "  "
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
@@ -26,6 +26,12 @@ _RIGHT_TO_LEFT = re.compile(
 _LEFT_TO_RIGHT_MARK = "\u200e"
 
 
+def note_omitted(titles: Sequence[str]) -> None:
+    """Print a message with the columns that a table omits."""
+    columns = ", ".join(titles)
+    note(f"columns omitted to fit the terminal: {columns}; --format json and csv show everything")
+
+
 class Table:
     """
     A table of one kind of record.
@@ -34,38 +40,50 @@ class Table:
 
     :param kind: the class name of the records, a key of ``COLUMNS``.
     :param stream: the stream to write to.
-    :param max_width: the maximum line width, or ``None`` for no limit. Wider lines are cropped.
+    :param max_width: the maximum line width, or ``None`` for no limit. Wider cells are cropped, and
+        the least important columns are omitted.
+    :param on_omitted: a function that is called with the titles of the omitted columns, if any.
     """
 
-    def __init__(self, kind: str, stream: TextIO, max_width: int | None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        stream: TextIO,
+        max_width: int | None,
+        on_omitted: Callable[[Sequence[str]], object] = note_omitted,
+    ) -> None:
         self._columns: Sequence[Column] = COLUMNS[kind]
         self._stream = stream
         self._max_width = max_width
+        self._on_omitted = on_omitted
         self._widths: list[int] = []
 
     def write(self, records: Sequence[object]) -> None:
         """Write one line per record. The column titles precede the first record."""
-        rows = [
-            [_format_cell(column.value(record)) for column in self._columns] for record in records
-        ]
-        if rows and not self._widths:
-            self._write_titles(rows)
+        if records and not self._widths:
+            self._write_titles(records)
+        rows = map(self._format_cells, records)
         self._stream.writelines(f"{self._format_line(row)}\n" for row in rows)
 
     def close(self) -> None:
         """Do nothing, because a table has no footer."""
 
-    def _write_titles(self, rows: list[list[str]]) -> None:
+    def _format_cells(self, record: object) -> list[str]:
+        return [_format_cell(column.value(record)) for column in self._columns]
+
+    def _write_titles(self, records: Sequence[object]) -> None:
         titles = [column.title for column in self._columns]
-        self._widths = _fit_widths(
-            _natural_widths([titles, *rows], self._columns), self._columns, self._max_width
-        )
-        line = self._format_line(titles)
+        rows = [titles, *map(self._format_cells, records)]
+        widths = _fit_widths(_natural_widths(rows, self._columns), self._columns, self._max_width)
+        self._columns, self._widths = list(widths), list(widths.values())
+        visible = [column.title for column in self._columns]
+        if omitted := [title for title in titles if title not in visible]:
+            self._on_omitted(omitted)
+        line = self._format_line(visible)
         self._stream.write(f"{_BOLD}{line}{_PLAIN}\n" if can_draw(self._stream) else f"{line}\n")
 
     def _format_line(self, row: list[str]) -> str:
-        # If the last columns do not fit, there are fewer widths than columns.
-        cells = zip(row, self._columns, self._widths, strict=False)
+        cells = zip(row, self._columns, self._widths, strict=True)
         return _GAP.join(self._pad(cell, column, width) for cell, column, width in cells).rstrip()
 
     def _pad(self, cell: str, column: Column, width: int) -> str:
@@ -97,32 +115,37 @@ def _natural_widths(rows: list[list[str]], columns: Sequence[Column]) -> list[in
 
 def _fit_widths(
     natural: Sequence[int], columns: Sequence[Column], max_width: int | None
-) -> list[int]:
+) -> dict[Column, int]:
     """
-    Return column widths that fit on one line.
+    Return the columns that fit on one line, and their widths.
 
-    The widest column that may shrink is narrowed first. When no column can shrink further, the
-    last columns are dropped.
+    The widest column that may shrink is narrowed first. If no column can shrink further, the least
+    important column is omitted.
     """
-    widths = list(natural)
+    visible = dict(zip(columns, natural, strict=True))
     if max_width is None:
-        return widths
-    for index, column in enumerate(columns):
-        if column.min_width is not None:
-            widths[index] = min(widths[index], max_width)
-    while _line_width(widths) > max_width and len(widths) > 1:
-        if shrinkable := _shrinkable_columns(widths, columns):
-            widths[max(shrinkable, key=widths.__getitem__)] -= 1
-        else:
-            widths.pop()
+        return visible
+    while True:
+        widths = _shrink(visible, max_width)
+        if _line_width(widths) <= max_width or len(visible) == 1:
+            return widths
+        # Of columns with the same rank, the last one is omitted first.
+        del visible[max(reversed(visible), key=lambda column: column.rank)]
+
+
+def _shrink(natural: dict[Column, int], max_width: int) -> dict[Column, int]:
+    widths = {
+        column: width if column.min_width is None else min(width, max_width)
+        for column, width in natural.items()
+    }
+    while _line_width(widths) > max_width and (shrinkable := _shrinkable_columns(widths)):
+        widths[max(shrinkable, key=widths.__getitem__)] -= 1
     return widths
 
 
-def _shrinkable_columns(widths: list[int], columns: Sequence[Column]) -> list[int]:
-    return [
-        index for index, width in enumerate(widths) if width > (columns[index].min_width or width)
-    ]
+def _shrinkable_columns(widths: dict[Column, int]) -> list[Column]:
+    return [column for column, width in widths.items() if width > (column.min_width or width)]
 
 
-def _line_width(widths: list[int]) -> int:
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
+def _line_width(widths: dict[Column, int]) -> int:
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)

@@ -1,0 +1,46 @@
+"""Read standard input without keeping the process from ending."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import from_thread
+from anyio.lowlevel import current_token
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.lowlevel import EventLoopToken
+    from anyio.streams.memory import MemoryObjectSendStream
+
+__all__ = ["read_lines"]
+
+
+def read_lines() -> AsyncIterator[str]:
+    """
+    Return the lines of standard input.
+
+    A read from a pipe or a terminal cannot be canceled. With `anyio.wrap_file`, the process would
+    therefore ignore Ctrl-C and SIGTERM until the next line arrives. The thread of this function
+    does not have to end before the process does.
+    """
+    send, receive = anyio.create_memory_object_stream[str]()
+    arguments = (send, current_token())
+    threading.Thread(target=_forward_lines, args=arguments, daemon=True).start()
+    return receive
+
+
+def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> None:
+    # A duplicate, because the interpreter cannot exit while a thread reads from sys.stdin.
+    with (
+        suppress(anyio.BrokenResourceError, RuntimeError),  # the event loop has ended
+        os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace") as lines,
+    ):
+        for line in lines:
+            from_thread.run(send.send, line, token=token)
+        from_thread.run(send.aclose, token=token)

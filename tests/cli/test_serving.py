@@ -1,0 +1,246 @@
+"""The process of `pandium-api mcp`, started by the official client or by hand."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from support import KEY
+from support.agents import start_agent
+from support.cli import (
+    DEADLINE,
+    RUN_CHILD,
+    api_variables,
+    child_environment,
+    run_child,
+    run_on_terminal,
+)
+from support.servers import Behavior, Misbehaving, Wire, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pandium.emulator import Emulator
+
+on_both_loops = pytest.mark.anyio
+
+
+def message(method: str, number: int | None = None, **params: Any) -> str:
+    """Write a line of the protocol."""
+    call = {} if number is None else {"id": number}
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **call}) + "\n"
+
+
+HELLO = message(
+    "initialize",
+    1,
+    protocolVersion="2025-06-18",
+    capabilities={},
+    clientInfo={"name": "test", "version": "1"},
+) + message("notifications/initialized")
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """Return a list of processes that are killed after the test."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate(timeout=DEADLINE)
+
+
+def start(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN_CHILD, "mcp", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=child_environment(environ),
+    )
+
+
+def instructions_of(*arguments: str, environ: Mapping[str, str]) -> str:
+    """Start a server, say hello, and return how it introduces itself."""
+    out, errors = start(*arguments, environ=environ).communicate(HELLO, timeout=DEADLINE)
+    assert errors == ""
+    text: str = json.loads(out.splitlines()[0])["result"]["instructions"]
+    return text
+
+
+# The official client
+
+
+@on_both_loops
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agent_can_read_but_not_write(mode: str, emulator: Emulator) -> None:
+    """By default, the server offers only reading tools, in each version of the protocol."""
+    emulator.add_tenant("acme")
+    async with start_agent(emulator.url, mode=mode) as agent:
+        assert not {"sync_tenant", "create_build"} & set(await agent.tools())
+        [tenant] = (await agent.call("list_tenants"))["tenants"]
+        assert tenant["name"] == "acme"
+        assert "tenant_id or name is required" in await agent.fail("find_tenant")
+    assert {request.method for request in emulator.requests} == {"GET"}
+
+
+@on_both_loops
+async def test_an_agent_can_write_if_the_user_allows_it(emulator: Emulator) -> None:
+    """With `--allow-writes`, an agent can sync a tenant and follow its run."""
+    tenant = emulator.add_tenant("acme")
+    async with start_agent(emulator.url, "--allow-writes") as agent:
+        trigger = await agent.call("sync_tenant", tenant_id=tenant.id)
+        ended = await agent.call("wait_for_run", trigger_id=trigger["trigger_id"])
+    assert ended["outcome"] == "succeeded"
+    emulator.assert_triggered_once(tenant.id)
+
+
+@on_both_loops
+async def test_a_canceled_call_leaves_nothing_running() -> None:
+    """After an agent canceled a call, its request is closed, and the server serves other calls."""
+    stalled = Behavior("stalled", Wire.until_gone)
+    with Misbehaving(stalled, otherwise=status("404 Not Found")) as server:
+        async with start_agent(server.url) as agent:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(agent.fail, "list_tenants")
+                await server.until(lambda: server.seen == 1)
+                tasks.cancel_scope.cancel()
+            await server.until_idle()
+            assert "404 Not Found" in await agent.fail("list_integrations")
+        assert server.arrived == {("GET", "/v2/tenants"): 1, ("GET", "/v2/integrations"): 1}
+
+
+@on_both_loops
+async def test_a_service_that_is_down_is_one_sentence() -> None:
+    """If the service cannot be reached, a call fails with the URL, and the server stays up."""
+    with Misbehaving(is_listening=False) as server:
+        async with start_agent(server.url, "--attempts", "1") as agent:
+            for _ in range(2):
+                assert server.url in await agent.fail("list_tenants")
+
+
+# The process
+
+
+def test_only_the_protocol_is_on_standard_output(emulator: Emulator) -> None:
+    """Even with `--debug`, logs are on standard error, and the key is nowhere."""
+    emulator.add_tenant(KEY.replace("a-key", "key"))
+    calls = [
+        message("tools/call", 2, name="list_tenants", arguments={}),
+        message("tools/call", 3, name="get_run_log", arguments={"run_id": 9}),
+        "no JSON\n",
+    ]
+    server = start("--debug", environ=api_variables(emulator.url))
+    out, errors = server.communicate(HELLO + "".join(calls), timeout=DEADLINE)
+    assert server.returncode == 0
+    answers = {answer["id"]: answer for answer in map(json.loads, out.splitlines())}
+    assert set(answers) >= {1}
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers.values())
+    assert KEY not in out + errors
+
+
+def test_the_log_is_on_standard_error(
+    emulator: Emulator, processes: list[subprocess.Popen[str]]
+) -> None:
+    """With `--debug`, each request is logged to standard error."""
+    server = start("--debug", environ=api_variables(emulator.url))
+    processes.append(server)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(HELLO + message("tools/call", 2, name="list_tenants", arguments={}))
+    server.stdin.flush()
+    assert [json.loads(server.stdout.readline())["id"] for _ in range(2)] == [1, 2]
+    server.stdin.close()
+    server.stdin = None
+    _, errors = server.communicate(timeout=DEADLINE)
+    assert "GET /v2/tenants" in errors
+    assert KEY not in errors
+
+
+def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
+    """A server whose agent is gone ends at once, along with the call in progress."""
+    with Misbehaving(otherwise=Behavior("stalled", Wire.until_gone)) as service:
+        server = start(environ=api_variables(service.url))
+        call = message("tools/call", 2, name="list_tenants", arguments={})
+        server.communicate(HELLO + call, timeout=DEADLINE)
+        anyio.run(service.until_idle)
+    assert server.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_while_it_waits_for_input(
+    number: signal.Signals, emulator: Emulator, processes: list[subprocess.Popen[str]]
+) -> None:
+    """Ctrl-C and SIGTERM end the server even though its standard input is still open."""
+    server = start(environ=api_variables(emulator.url))
+    processes.append(server)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(HELLO)
+    server.stdin.flush()
+    assert server.stdout.readline()
+    server.send_signal(number)
+    assert server.wait(DEADLINE) == 128 + number
+
+
+# Configuration
+
+
+def test_a_missing_key_is_an_error_at_the_start() -> None:
+    """Without a key, the server ends with code 3 before it serves anything."""
+    done = run_child("mcp")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        "pandium-api: error: no API key: set PANDIUM_API_KEY or specify a file with --key-file\n"
+    )
+
+
+def test_there_is_no_prompt_for_the_key() -> None:
+    """On a terminal, a missing key is an error too, because the input is for the protocol."""
+    code, screen = run_on_terminal("mcp")
+    assert code == 3
+    assert "no API key" in screen.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "host"),
+    [
+        ([], {}, "https://api.sandbox.pandium.com"),
+        ([], {"PANDIUM_ENV": " \n"}, "https://api.sandbox.pandium.com"),
+        ([], {"PANDIUM_ENV": "production"}, "https://api.pandium.io"),
+        ([], {"PANDIUM_BASE_URL": "https://eu.example"}, "https://eu.example"),
+        (["--environment", "production"], {}, "https://api.pandium.io"),
+        (
+            ["--environment", "sandbox"],
+            {"PANDIUM_ENV": "production"},
+            "https://api.sandbox.pandium.com",
+        ),
+        (["--base-url", "https://eu.example"], {}, "https://eu.example"),
+    ],
+)
+def test_the_sandbox_is_the_default(
+    arguments: list[str], variables: dict[str, str], host: str
+) -> None:
+    """The tools use the sandbox unless an option or a variable selects another API."""
+    text = instructions_of(*arguments, environ={"PANDIUM_API_KEY": KEY, **variables})
+    assert f"These tools use the API at {host}. " in text
+
+
+def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> None:
+    """A profile selects the API and the key of the tools, so that an agent needs one argument."""
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o400)
+    config = config_folder / "pandium-api" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[profiles.live]\nenvironment = "production"\nkey_file = "{key_file}"\n')
+    text = instructions_of("--profile", "live", environ={})
+    assert "These tools use the API at https://api.pandium.io. " in text

@@ -1,0 +1,389 @@
+"""Whatever ends a command, it ends in good order, and every trigger that was sent is named."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from pandium._cli.app import run
+from pandium._cli.signals import Interruption, SignalHandler
+from pandium.emulator.network.faults import Stall
+from support.cli import (
+    DEADLINE,
+    FAST_POLLING,
+    RUN_CHILD,
+    RUN_ON_TERMINAL,
+    add_tenants,
+    api_variables,
+    child_environment,
+    sent_posts,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pandium.emulator import Emulator
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+FORMS = ["", "--wait", "--wait --journal"]
+
+
+def sync_line(form: str, folder: Path, ids: list[str]) -> list[str]:
+    """Return the command line of a sync with or without a wait and a journal."""
+    options = ["--wait", *FAST_POLLING] if "--wait" in form else []
+    journal = ["--journal", str(folder / "sync.db")] if "--journal" in form else []
+    return ["tenants", "sync", *ids, "--max-concurrency", "20", *options, *journal, "-f", "jsonl"]
+
+
+def start(
+    line: list[str], environ: dict[str, str], program: str = RUN_CHILD, **options: Any
+) -> subprocess.Popen[str]:
+    """Start a child with its standard error in a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *line],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=child_environment(environ),
+        **options,
+    )
+
+
+def named_triggers(errors: str) -> set[str]:
+    """Return the triggers that the hints on standard error name."""
+    found = re.findall(r"(?:runs wait|may still be in progress:) ([\d ]+)$", errors, re.MULTILINE)
+    return {trigger for text in found for trigger in text.split()}
+
+
+def unknown_tenants(errors: str) -> set[str]:
+    """Return the tenants that, according to standard error, may or may not have been synced."""
+    found = re.findall(r"may or may not have been synced: ([\d ]+)$", errors, re.MULTILINE)
+    return {tenant for text in found for tenant in text.split()}
+
+
+# Signals
+
+
+ENDS = [
+    *((number, "waiting", "--wait") for number in SIGNALS),
+    (signal.SIGTERM, "waiting", "--wait --journal"),
+    *((signal.SIGTERM, "sending", form) for form in FORMS),
+]
+
+
+@pytest.mark.parametrize(("number", "instant", "form"), ENDS)
+def test_every_signal_ends_a_sync_alike(
+    number: signal.Signals, instant: str, form: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    """SIGINT, SIGTERM and SIGHUP end a sync with 128 + N and name all triggers that were sent."""
+    ids = add_tenants(emulator, *["Succeeded"] * 3, seconds=1000)
+    is_sending = instant == "sending"
+    if is_sending:  # the response for the last tenant never arrives
+        rule = emulator.faults.add("tenants.sync", Stall(), tenant=3)
+    with (tmp_path / "out").open("wb") as out:
+        child = start(sync_line(form, tmp_path, ids), api_variables(emulator.url), stdout=out)
+        if is_sending:
+            wait_until(lambda: rule.hits and len(sent_posts(emulator)) >= 2)
+            wait_until(lambda: form or (tmp_path / "out").read_bytes().count(b"\n") == 2)
+        if form:
+            wait_until(lambda: len(polled(emulator)) == (2 if is_sending else 3))
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 128 + number
+    assert "Traceback" not in errors
+    assert named_triggers(errors) == ({"1", "2"} if is_sending else {"1", "2", "3"})
+    assert ("--journal" in errors) is ("--journal" in form)
+    if is_sending and "--journal" not in form:
+        assert unknown_tenants(errors) == {"3"}
+    title = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    assert errors.startswith(f"pandium-api: {title}\n")
+
+
+def polled(emulator: Emulator) -> set[str]:
+    """Return the paths that have been polled."""
+    return {request.path for request in emulator.requests if request.method == "GET"}
+
+
+def test_a_journal_resumes_a_sync_that_a_signal_ended(emulator: Emulator, tmp_path: Path) -> None:
+    """The same command waits for the runs in progress and sends nothing twice."""
+    ids = add_tenants(emulator, "Succeeded", "Succeeded", seconds=2)
+    line = sync_line("--wait --journal", tmp_path, ids)
+    child = start(line, api_variables(emulator.url), stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(polled(emulator)) == 2)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=DEADLINE)
+    resumed = start(line, api_variables(emulator.url), stdout=subprocess.PIPE)
+    out, _ = resumed.communicate(timeout=DEADLINE)
+    assert (resumed.returncode, out.count('"succeeded"')) == (0, 2)
+    assert len(sent_posts(emulator)) == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_many_signals_end_a_command_once(form: str, emulator: Emulator, tmp_path: Path) -> None:
+    """After the first signal, others of any kind do not interrupt the shutdown."""
+    ids = add_tenants(emulator, *["Succeeded"] * 3, seconds=1000)
+    rule = emulator.faults.add("tenants.sync", Stall(), tenant=3)
+    line = sync_line(form, tmp_path, ids)
+    child = start(line, api_variables(emulator.url), stdout=subprocess.DEVNULL)
+    wait_until(lambda: rule.hits and len(sent_posts(emulator)) >= 2)
+    if form:
+        wait_until(lambda: len(polled(emulator)) == 2)
+    while child.poll() is None:
+        for number in SIGNALS:
+            child.send_signal(number)
+    _, errors = child.communicate(timeout=DEADLINE)
+    # Python handles signals that arrive together in the order of their numbers.
+    assert child.returncode in {129, 130, 143}
+    assert "Traceback" not in errors
+    assert len(re.findall("interrupted|ended by", errors)) == 1
+    assert named_triggers(errors) == {"1", "2"}
+
+
+def test_a_later_signal_ends_a_command_whose_output_is_blocked(emulator: Emulator) -> None:
+    """If nobody reads the output, repeated signals end the command, which names its triggers."""
+    ids = add_tenants(emulator, "Succeeded")
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with pytest.raises(BlockingIOError):  # fill the pipe
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    child = start(["tenants", "sync", *ids], api_variables(emulator.url), stdout=writing)
+    os.close(writing)
+    wait_until(lambda: len(sent_posts(emulator)) == 1)
+    while child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    os.close(reading)
+    assert child.returncode == 143
+    assert "Traceback" not in errors
+
+
+def test_a_signal_that_is_ignored_stays_ignored(emulator: Emulator, tmp_path: Path) -> None:
+    """A command that was started with `nohup` survives SIGHUP."""
+    ids = add_tenants(emulator, "Succeeded", seconds=0.5)
+    program = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {RUN_CHILD}"
+    line = sync_line("--wait", tmp_path, ids)
+    child = start(line, api_variables(emulator.url), program, stdout=subprocess.DEVNULL)
+    wait_until(lambda: polled(emulator))
+    child.send_signal(signal.SIGHUP)
+    child.communicate(timeout=DEADLINE)
+    assert child.returncode == 0
+
+
+def test_a_closed_terminal_ends_a_wait(emulator: Emulator, tmp_path: Path) -> None:
+    """If the terminal is closed while a bar is drawn, the exit code is that of SIGHUP."""
+    ids = add_tenants(emulator, "Succeeded", seconds=1000)
+    outer, inner = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", RUN_ON_TERMINAL, *sync_line("--wait", tmp_path, ids)],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        env=child_environment(api_variables(emulator.url)),
+    )
+    os.close(inner)
+    wait_until(lambda: polled(emulator))
+    os.close(outer)
+    assert child.wait(DEADLINE) == 129
+
+
+def test_a_signal_at_the_prompt_is_not_a_traceback(emulator: Emulator) -> None:
+    """SIGTERM at the prompt for the key ends the command with 143 and restores the echo."""
+    outer, inner = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", RUN_ON_TERMINAL, "tenants", "list"],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        env=child_environment({"PANDIUM_BASE_URL": emulator.url}),
+    )
+    written = b""
+    while b"key:" not in written:
+        written += os.read(outer, 1024)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(DEADLINE) == 143
+    written += os.read(outer, 1024)
+    os.write(outer, b"visible")
+    assert b"visible" in os.read(outer, 1024)
+    assert b"Traceback" not in written
+    os.close(inner)
+    os.close(outer)
+
+
+def test_a_write_that_a_signal_ends_may_have_been_executed(emulator: Emulator) -> None:
+    """A signal during a request that changes something is reported as an unknown outcome."""
+    rule = emulator.faults.add("tenants.create", Stall())
+    line = ["tenants", "create", "acme", "1"]
+    child = start(line, api_variables(emulator.url), stdout=subprocess.DEVNULL)
+    wait_until(lambda: rule.hits)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 143
+    assert errors.splitlines() == [
+        "pandium-api: ended by SIGTERM",
+        "pandium-api: the request may have been executed",
+    ]
+
+
+# Output
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@contextmanager
+def full_device() -> Iterator[int]:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def limit_files() -> None:
+    # SQLite needs more than this for a journal.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+@contextmanager
+def limited_file() -> Iterator[int]:
+    descriptor = os.memfd_create("out")
+    yield descriptor
+    os.close(descriptor)
+
+
+OUTPUTS: dict[str, tuple[Any, int, Callable[[], None] | None]] = {
+    "closed pipe": (closed_pipe, 141, None),
+    "full device": (full_device, 74, None),
+    "file size limit": (limited_file, 74, limit_files),
+}
+
+
+@pytest.mark.parametrize("form", ["", "--wait"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_output_that_cannot_be_written_names_every_trigger(
+    output: str, form: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    """If a row cannot be written, all triggers that were sent are named, and no more are sent."""
+    ids = add_tenants(emulator, *["Succeeded"] * 40)
+    open_output, code, prepare = OUTPUTS[output]
+    line = sync_line(form, tmp_path, ids)
+    with open_output() as out:
+        child = start(line, api_variables(emulator.url), stdout=out, preexec_fn=prepare)
+        _, errors = child.communicate(timeout=DEADLINE)
+    sent = len(sent_posts(emulator))
+    assert child.returncode == code
+    assert "Traceback" not in errors
+    assert len(named_triggers(errors)) == sent < 40
+    assert unknown_tenants(errors) == set()
+    assert "these tenants were not synced" in errors
+
+
+@pytest.mark.parametrize("output", ["closed pipe", "full device"])
+def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) -> None:
+    """If the response to a request that changed something cannot be written, a message has it."""
+    emulator.add_tenant("acme", user_name="ann")
+    open_output, code, _ = OUTPUTS[output]
+    lines = {
+        "integrations sync 1 --user-name ann": ['"trigger_id":"1"', "runs wait 1"],
+        "tenants create new 1": ['"name":"new"'],
+        "request POST /v2/tenants/1/sync --param mode=init": ['"trigger_id": "2"'],
+    }
+    for line, expected in lines.items():
+        with open_output() as out:
+            child = start(line.split(), api_variables(emulator.url), stdout=out)
+            _, errors = child.communicate(timeout=DEADLINE)
+        assert child.returncode == code
+        assert all(text in errors for text in ["the request was executed", *expected])
+
+
+@pytest.mark.parametrize("line", ["integrations get 1", "request GET /v2/tenants"])
+def test_the_response_of_a_read_is_not_repeated(line: str, emulator: Emulator) -> None:
+    """If the response to a GET cannot be written, there is one message, or none for a pipe."""
+    for output, lines in (("closed pipe", 0), ("full device", 1)):
+        open_output, code, _ = OUTPUTS[output]
+        with open_output() as out:
+            child = start(line.split(), api_variables(emulator.url), stdout=out)
+            _, errors = child.communicate(timeout=DEADLINE)
+        assert (child.returncode, len(errors.splitlines())) == (code, lines)
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream() -> None:
+    """If standard streams are closed, files that are opened later get other descriptors."""
+    program = "import os; from pandium._cli import main; main(); os._exit(os.dup(0))"
+    command = ["bash", "-c", '"$0" -c "$1" --version 0<&- 2>&-', sys.executable, program]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=DEADLINE)
+    assert done.returncode == 3
+
+
+# The handler
+
+
+def test_handlers_are_restored_unless_a_signal_was_received() -> None:
+    """After the block, signals are handled as before. After a signal, they remain ignored."""
+    before = signal.getsignal(signal.SIGTERM)
+    with SignalHandler():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(Interruption) as caught, SignalHandler():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.number == signal.SIGTERM
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_wins_over_an_error_during_the_shutdown() -> None:
+    """Whatever a function raises after a signal, the signal is reported."""
+
+    async def fail() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("during the shutdown")
+
+    with pytest.raises(Interruption), SignalHandler() as handler:
+        handler.run(fail)
+
+
+def test_a_signal_wins_over_a_result() -> None:
+    """A function that returns in spite of a signal does not hide it."""
+
+    async def succeed() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    with pytest.raises(Interruption), SignalHandler() as handler:
+        handler.run(succeed)
+
+
+def test_exception_groups_are_unwrapped() -> None:
+    """The first error of a group is raised, so that it is reported on one line."""
+
+    async def fail() -> None:
+        raise ExceptionGroup("", [ExceptionGroup("", [OSError("first")]), ValueError("second")])
+
+    with pytest.raises(OSError, match="first"), SignalHandler() as handler:
+        handler.run(fail)
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_a_usage_error_has_no_hints(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error before anything is sent does not explain how to resume."""
+    assert run(["runs", "wait", "1", "--max-interval", "0.5"]) == 2
+    assert "to resume" not in capsys.readouterr().err
