@@ -60,7 +60,7 @@ def tenants(first: int, count: int, zone: str = "Z") -> bytes:
 
 class Protocol(asyncio.Protocol):
     """
-    A server for tenants, the number of tenant requests so far, syncs and the status of a run.
+    A server for tenants, syncs, the status of a run, and the number of tenant requests so far.
 
     The run of a sync has succeeded as soon as it is polled. Any other run never ends.
     """
@@ -92,6 +92,7 @@ class Protocol(asyncio.Protocol):
             skip, limit = map(int, page.groups())
             return tenants(skip, max(0, min(limit, self.total - skip)))
         if sync := _SYNC.match(head):
+            Protocol.requests += 1
             return b'{"trigger_id":"ended-%s"}' % sync[1]
         if _ENDED_RUN.match(head):
             return _ENDED

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import re
+import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
@@ -144,7 +145,10 @@ def _as_whole_number(value: object) -> int | None:
 
 
 def _as_number(value: object) -> float | None:
-    return value if isinstance(value, float) else _as_whole_number(value)
+    if isinstance(value, float):
+        return value
+    number = _as_whole_number(value)
+    return number if number is not None and abs(number) <= sys.float_info.max else None
 
 
 def validate_flag(argument: str, value: object) -> bool:

@@ -200,7 +200,7 @@ class BulkSync(Generic[T]):
         if self._journal_error is not None and self._starting in self._unreported:
             await self._report_error(self._starting, self._journal_error, Outcome.UNKNOWN)
         await self._wait_until_reported()
-        return failure or self._journal_error
+        return self._journal_error if failure is None else failure  # an error may be false
 
     async def _read(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Start all tenants and return the error that the source or journal raised, if any."""

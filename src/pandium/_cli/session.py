@@ -14,10 +14,13 @@ from pandium import AsyncPandium, PandiumError, Retry
 from pandium._cli.key import find_key
 from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
+from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._cli.signals import SignalHandler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+
+    from pandium._transport.events import OnResponse
 
 __all__ = ["hints_on_abort", "is_output_error", "resume_hints", "run", "run_coroutine"]
 
@@ -28,25 +31,38 @@ _ALWAYS_LOGGED = ("pandium.journal", "pandium.waiting")
 _WARNING_INTERVAL = 30.0  # seconds
 
 
-def run(use_client: Callable[[AsyncPandium], Awaitable[int]]) -> int:
+def run(
+    use_client: Callable[[AsyncPandium], Awaitable[int]],
+    *,
+    can_prompt: bool = True,
+    on_response: OnResponse | None = None,
+) -> int:
     """
     Call a coroutine function with a client configured from the command's options.
 
     :param use_client: a coroutine function that takes the client and returns the exit code.
+    :param can_prompt: whether to prompt for a missing key on a terminal.
+    :param on_response: a function for the client to call after each response.
     :returns: the exit code.
     :raises ConfigurationError: if there is no API key or another setting is invalid.
     """
-    client_options = _client_options()
+    client_options = {**_client_options(can_prompt=can_prompt), "on_response": on_response}
     with _log_to_stderr():
         return run_coroutine(_run, use_client, client_options)
 
 
-def _client_options() -> dict[str, Any]:
+def _client_options(*, can_prompt: bool) -> dict[str, Any]:
     given = {name: get_option(name) for name in ("environment", "base_url", "timeout")}
     client_options = {name: value for name, value in given.items() if value is not None}
+    # The client reads the environment variables itself, and names them in its errors.
+    profile = find_profile()
+    if profile is not None and (api := find_api(profile)).source == profile.source:
+        client_options[api.name] = api.value
     if (attempts := get_option("attempts")) is not None:
         client_options["retry"] = Retry(attempts=attempts)
-    return {**client_options, "api_key": find_key(get_option("key_file"))}
+    key_file = find_key_file(profile)
+    key = find_key(None if key_file is None else key_file.value, can_prompt=can_prompt)
+    return {**client_options, "api_key": key}
 
 
 async def _run(
