@@ -37,9 +37,10 @@ LAYERS: dict[str, int] = {
     "webhooks": 3,
     "_resources": 4,
     "_client": 5,
-    "": 6,
-    "_mcp": 7,
-    "_cli": 8,
+    "_sync": 6,
+    "": 7,
+    "_mcp": 8,
+    "_cli": 9,
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
@@ -56,7 +57,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 }
 # The modules that may import a third-party library at run time.
 OWNERS = {
-    "httpx": {"_http", "_resources.connector_transport"},
+    "httpx": {"_http", "_resources.connector_transport", "_sync.httpx_transport"},
     "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
@@ -72,8 +73,8 @@ OWNERS = {
 }
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
-    "httpx": {"_client", "_transport", "_resources.connectors"},
-    "httpx2": {"_resources.connector_transport"},
+    "httpx": {"_client", "_sync.sync_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport", "_sync.httpx_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.

@@ -140,6 +140,10 @@ class Listing(ListingOptions, Generic[T]):
         :raises DriftError: during the iteration, if records might be missed.
         :raises PandiumError: during the iteration, if a request fails.
         """
+        return RecordStream(self._stream_pages(prefetch))
+
+    def _stream_pages(self, prefetch: int | None = None) -> Background[Page[T]]:
+        """Return an iterator over pages that requests more of them in the background."""
         options = self if prefetch is None else attrs.evolve(self, prefetch=prefetch)
 
         async def available() -> int:
@@ -156,7 +160,7 @@ class Listing(ListingOptions, Generic[T]):
 
         # Subtract one, because the producer also keeps a page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
-        return RecordStream(background)
+        return background
 
 
 class RecordStream(AbstractAsyncContextManager[Items[T]]):

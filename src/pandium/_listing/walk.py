@@ -45,14 +45,29 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        await self._fill()
+        return self._ready.popleft()
+
+    async def take(self) -> list[T]:
+        """
+        Return all records that can be delivered without another request, and at least one.
+
+        :raises StopAsyncIteration: if there are no more records.
+        """
+        await self._fill()
+        held_back = [self._ready.pop()] if self._end is None else []
+        records, self._ready = list(self._ready), deque(held_back)
+        return records
+
+    async def _fill(self) -> None:
+        """Read pages until a record can be delivered. Raise the error that ends the iteration."""
         if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver and one to hold back
             async with self._lock:  # several tasks may share the iterator
                 while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - see above
                     await self._read_page()
-        if self._ready:
-            return self._ready.popleft()
-        end, self._end = self._end, StopAsyncIteration()
-        raise self._end if end is None else end  # an error may be false
+        if not self._ready:
+            end, self._end = self._end, StopAsyncIteration()
+            raise self._end if end is None else end  # an error may be false
 
     async def _read_page(self) -> None:
         try:
