@@ -65,6 +65,10 @@ class Transport:
     on_response: OnResponse | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
+    def without_retries(self) -> Transport:
+        """Return a transport that sends each request once, for callers that repeat it."""
+        return attrs.evolve(self, retry=attrs.evolve(self.retry, attempts=1))
+
     async def request_model(self, spec: RequestSpec, cls: type[T], *, unwrap: bool = True) -> T:
         """Send a request and decode the response as a model or a list of models."""
         return await self.request(
