@@ -113,7 +113,7 @@ async def test_a_client_syncs_with_a_journal_in_postgresql(
     emulator.runs.script(appears_after=0, phases=[("Running", 0.1), ("Succeeded", 0)])
     tenants = [emulator.add_tenant().id for _ in range(20)]
     journal = PostgresJournal(postgres_dsn, job="nightly", lease=1)
-    found: list[list[int | None]] = []
+    found: list[list[int]] = []
 
     async def sync() -> None:
         polling = Polling(first=0.05, minimum=0.05, rate=200)
