@@ -19,7 +19,7 @@ PACKAGE = "pandium.emulator" if EMULATOR else "pandium"
 TABLE = "EMULATOR_LAYERS" if EMULATOR else "LAYERS"
 TOP = PACKAGE.rpartition(".")[2]
 # The heights of the labels beside the layers.
-ASIDE = {} if EMULATOR else {"emulator": 5, "pandium_pytest": 8}
+ASIDE = {} if EMULATOR else {"emulator": 5, "pandium_pytest": 9}
 # Each text has its own background, so that it is readable in light and dark color schemes.
 STYLE = """\
 text { font: 12px ui-monospace, Consolas, "DejaVu Sans Mono", monospace; text-anchor: middle; \

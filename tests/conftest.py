@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
 from support.journals import CalendarClock, trace_statements
+from support.postgres import Server
 from support.upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+_databases = itertools.count(1)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -27,6 +31,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PANDIUM_API_KEY", "PANDIUM_ENV", "PANDIUM_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder that commands use as the user's configuration folder."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +99,23 @@ def statements() -> Iterator[list[str]]:
     traced: list[str] = []
     with trace_statements(traced.append):
         yield traced
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """Return a server for the tests that do not stop it."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Server) -> str:
+    """Return the connection string of a new database."""
+    return postgres_server.create_database(f"test_{next(_databases)}")
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """Return a server that the test may stop."""
+    with Server() as running:
+        yield running

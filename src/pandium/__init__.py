@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pandium._listing.cursor import Page
     from pandium._listing.listing import Listing
     from pandium._serialization.convert import to_dict, to_json
+    from pandium._sync.iteration import SyncListing
+    from pandium._sync.sync_client import Pandium
     from pandium._transport.events import ResponseEvent
     from pandium._transport.retry import Retry
     from pandium._waiting.polling import Polling
@@ -70,6 +72,7 @@ __all__ = [
     "NotFound",
     "Outcome",
     "Page",
+    "Pandium",
     "PandiumError",
     "Polling",
     "Progress",
@@ -82,6 +85,7 @@ __all__ = [
     "RunMode",
     "RunResult",
     "ServerError",
+    "SyncListing",
     "TransportError",
     "Trigger",
     "TriggerStatus",
@@ -113,6 +117,7 @@ _MODULES = {
     "NotFound": "pandium.errors",
     "Outcome": "pandium.models",
     "Page": "pandium._listing.cursor",
+    "Pandium": "pandium._sync.sync_client",
     "PandiumError": "pandium.errors",
     "Polling": "pandium._waiting.polling",
     "Progress": "pandium._waiting.results",
@@ -125,6 +130,7 @@ _MODULES = {
     "RunMode": "pandium.models",
     "RunResult": "pandium._waiting.results",
     "ServerError": "pandium.errors",
+    "SyncListing": "pandium._sync.iteration",
     "TransportError": "pandium.errors",
     "Trigger": "pandium.models",
     "TriggerStatus": "pandium.models",

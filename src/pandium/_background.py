@@ -82,12 +82,16 @@ class Background(Generic[T]):
     ) -> None:
         if not self._is_entered:
             raise RuntimeError("this context manager has not been entered")
-        self._is_left = True
-        self._scope.cancel()
+        self.cancel()
         await self._wait_until_finished()
         error, self._error = self._error, None
         if error is not None and not isinstance(error, Exception):
             raise error  # for example, KeyboardInterrupt
+
+    def cancel(self) -> None:
+        """Cancel the background task without waiting for it to end. Further iteration fails."""
+        self._is_left = True
+        self._scope.cancel()
 
     async def _wait_until_finished(self) -> None:
         # A native asyncio cancellation can interrupt the shield. Keep waiting until the task ends.
@@ -126,6 +130,10 @@ class Background(Generic[T]):
         await anyio.lowlevel.checkpoint()
         self._items.append(item)
         self._notify()
+        await self.wait_for_room()
+
+    async def wait_for_room(self) -> None:
+        """Wait until at most ``max_waiting`` items are waiting for a consumer."""
         while self.waiting > self._max_waiting:
             await self._changed.wait()
 

@@ -400,7 +400,9 @@ def hide_frames(error: BaseException, outer: BaseException | None = None) -> Non
             continue
         seen.add(id(current))
         is_cancellation = not isinstance(current, Exception)
-        current.__traceback__ = None if is_cancellation else _visible_frames(current.__traceback__)
+        visible = None if is_cancellation else _visible_frames(current.__traceback__)
+        # The attribute of a frozen dataclass cannot be set.
+        BaseException.with_traceback(current, visible)
         pending += current.__cause__, current.__context__
         if isinstance(current, BaseExceptionGroup):
             pending += current.exceptions

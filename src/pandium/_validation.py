@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import re
+import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
@@ -144,7 +145,10 @@ def _as_whole_number(value: object) -> int | None:
 
 
 def _as_number(value: object) -> float | None:
-    return value if isinstance(value, float) else _as_whole_number(value)
+    if isinstance(value, float):
+        return value
+    number = _as_whole_number(value)
+    return number if number is not None and abs(number) <= sys.float_info.max else None
 
 
 def validate_flag(argument: str, value: object) -> bool:
@@ -380,5 +384,5 @@ def validate_journal_path(journal: object) -> Path | None:
         return None
     path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
     if not isinstance(path, str) or not path:
-        raise ValueError(f"journal must be a file path, not {journal!r}")
+        raise ValueError(f"journal must be a file path or a PostgresJournal, not {journal!r}")
     return Path(path)

@@ -17,13 +17,14 @@ No example of a notification has been published. Every field but ``event_type`` 
 which case it is ``None``.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-from pandium._serialization.convert import decode, decode_json, encode_json
+from pandium._serialization.convert import decode, decode_json
 from pandium.errors import DecodeError
 
 __all__ = [
@@ -211,8 +212,16 @@ def _encode(body: object) -> bytes:
     if isinstance(body, str):
         return body.encode(errors="surrogatepass")
     if isinstance(body, Mapping):
-        return encode_json(dict(body), "body")
+        return _encode_mapping(body)
     raise ValueError(f"body must be bytes, text or a mapping, not {type(body).__name__}")
+
+
+def _encode_mapping(body: Mapping[Any, Any]) -> bytes:
+    # Unlike `encode_json`, accept what JSON decoders accept: NaN, infinity and lone surrogates.
+    try:
+        return json.dumps(dict(body)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"body cannot be encoded as JSON: {error}") from None
 
 
 def _parse_unknown(content: bytes, event_type: str, data: dict[str, Any]) -> UnknownEvent:

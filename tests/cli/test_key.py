@@ -60,7 +60,15 @@ def test_a_key_file_can_be_a_pipe() -> None:
 
 
 @pytest.mark.usefixtures("_no_key")
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o777, 0o601])
+@pytest.mark.parametrize("mode", [0o400, 0o440])
+def test_a_mounted_key_file_is_accepted(mode: int, tmp_path: Path) -> None:
+    """A secret that Kubernetes mounts, which only its group can read, is accepted."""
+    path = write_key_file(tmp_path, KEY, mode)
+    assert run([*LIST_TENANTS, "--key-file", path]) == 0
+
+
+@pytest.mark.usefixtures("_no_key")
+@pytest.mark.parametrize("mode", [0o640, 0o444, 0o460, 0o604, 0o620, 0o777, 0o601])
 def test_a_key_file_with_access_for_others_is_refused(
     mode: int, tmp_path: Path, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

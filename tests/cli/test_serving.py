@@ -25,6 +25,7 @@ from support.servers import Behavior, Misbehaving, Wire, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pandium.emulator import Emulator
 
@@ -174,10 +175,11 @@ def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
     assert server.returncode == 0
 
 
-def test_ctrl_c_ends_the_server_while_it_waits_for_input(
-    emulator: Emulator, processes: list[subprocess.Popen[str]]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_while_it_waits_for_input(
+    number: signal.Signals, emulator: Emulator, processes: list[subprocess.Popen[str]]
 ) -> None:
-    """Ctrl-C ends the server even though its standard input is still open."""
+    """Ctrl-C and SIGTERM end the server even though its standard input is still open."""
     server = start(environ=api_variables(emulator.url))
     processes.append(server)
     assert server.stdin is not None
@@ -185,8 +187,8 @@ def test_ctrl_c_ends_the_server_while_it_waits_for_input(
     server.stdin.write(HELLO)
     server.stdin.flush()
     assert server.stdout.readline()
-    server.send_signal(signal.SIGINT)
-    assert server.wait(DEADLINE) == 130
+    server.send_signal(number)
+    assert server.wait(DEADLINE) == 128 + number
 
 
 # Configuration
@@ -230,3 +232,15 @@ def test_the_sandbox_is_the_default(
     """The tools use the sandbox unless an option or a variable selects another API."""
     text = instructions_of(*arguments, environ={"PANDIUM_API_KEY": KEY, **variables})
     assert f"These tools use the API at {host}. " in text
+
+
+def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> None:
+    """A profile selects the API and the key of the tools, so that an agent needs one argument."""
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o400)
+    config = config_folder / "pandium-api" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[profiles.live]\nenvironment = "production"\nkey_file = "{key_file}"\n')
+    text = instructions_of("--profile", "live", environ={})
+    assert "These tools use the API at https://api.pandium.io. " in text

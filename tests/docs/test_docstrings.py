@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 import pandium
-from pandium import AsyncPandium, webhooks
+from pandium import AsyncPandium, Pandium, webhooks
+from pandium._sync.iteration import SyncRunResults
 from pandium._waiting.results import RunResults
 from support import KEY
 from support.examples import example_namespace, run_example
@@ -40,10 +41,11 @@ def exported(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 
 def resources() -> Iterator[tuple[str, type]]:
-    """Yield the class of each attribute of a client."""
-    for name, value in vars(AsyncPandium(KEY)).items():
-        if not name.startswith("_"):
-            yield f"client.{name}", type(value)
+    """Yield the class of each attribute of each client."""
+    for client, prefix in ((AsyncPandium(KEY), "client"), (Pandium(KEY), "sync client")):
+        for name, value in vars(client).items():
+            if not name.startswith("_"):
+                yield f"{prefix}.{name}", type(value)
 
 
 def methods_of(name: str, cls: type) -> Iterator[tuple[str, object]]:
@@ -57,7 +59,7 @@ def methods_of(name: str, cls: type) -> Iterator[tuple[str, object]]:
 def public_objects() -> Iterator[tuple[str, object]]:
     """Yield everything that users import, call or iterate over."""
     found = [*exported(pandium), *exported(webhooks), *resources()]
-    found.append(("pandium.RunResults", RunResults))
+    found += ("pandium.RunResults", RunResults), ("pandium.SyncRunResults", SyncRunResults)
     for name, value in found:
         yield name, value
         if inspect.isclass(value):
@@ -87,7 +89,9 @@ def sections() -> set[str]:
 
 CODE_BLOCKS = code_blocks()
 OPERATIONS = dict(item for name, cls in resources() for item in methods_of(name, cls))
-CLIENT_METHODS = dict(methods_of("client", AsyncPandium))
+CLIENT_METHODS = dict(
+    [*methods_of("client", AsyncPandium), *methods_of("sync client", Pandium)],
+)
 SECTIONS = sections()
 
 
@@ -113,6 +117,8 @@ def test_each_example_runs(name: str) -> None:
         ids = names["_runner"].run(ids_of_a_run(names["client"], names["tenant_id"]))
         public = {public_name: getattr(pandium, public_name) for public_name in pandium.__all__}
         names.update(public, httpx=httpx, **ids)
+        if name.startswith(("sync client", "pandium.Sync", "pandium.Pandium")):
+            names["client"] = names["_sync_client"]
         run_example(CODE_BLOCKS[name], f"<docstring of {name}>", names)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +15,12 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+
+import pandium
+import pandium.emulator
+from pandium import AsyncPandium, models, webhooks
+from support import KEY
+from support.contrasts import CONTRASTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +54,43 @@ HAS_COPY_BUTTONS = "return document.querySelectorAll('.highlight [data-md-type=c
 SAYS_COPIED = "return document.querySelector('.md-dialog--active')?.innerText.includes('Copied')"
 READ_CLIPBOARD = "navigator.clipboard.readText().then(arguments[0], (e) => arguments[0](String(e)))"
 PALETTE = "document.querySelector('[data-md-component=palette] label:not([hidden])')?.title"
+CUT_OFF = """
+return [...document.querySelectorAll('.doc-signature code')]
+  .filter((code) => code.scrollWidth > code.clientWidth + 1).map((code) => code.innerText);
+"""
+OVERFLOW = "return document.documentElement.scrollWidth - innerWidth"
+IS_FOUND = """
+return [...document.querySelectorAll('.md-search-result__link')]
+  .some((link) => link.href.endsWith('#' + arguments[0]));
+"""
+SEARCH = """
+const field = document.querySelector('.md-search__input');
+field.value = arguments[0];
+field.dispatchEvent(new Event('keyup'));
+"""
+ENOUGH = 4.5  # the contrast that WCAG 2 requires of text
+# Texts in front of a translucent color, or outside the screen.
+UNMEASURED = {"Skip to content", "Made with", "Material for MkDocs"}
+SAMPLE = ("", "tutorial/", "howto/errors/", "reference/operations/", "emulator-server/")
 
 pytestmark = pytest.mark.browser
+
+
+def public_names() -> set[str]:
+    """Return the anchor of everything that users import or call, which is its public path."""
+    modules = (models, pandium.errors, webhooks, pandium.emulator)
+    names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
+    elsewhere = {"__version__", "errors", "models", *models.__all__, *pandium.errors.__all__}
+    names |= {f"pandium.{name}" for name in set(pandium.__all__) - elsewhere}
+    for name, value in vars(AsyncPandium(KEY)).items():
+        if not name.startswith("_"):
+            methods = inspect.getmembers(type(value), inspect.isfunction)
+            operations = [method for method, _ in methods if not method.startswith("_")]
+            names |= {f"pandium.AsyncPandium.{name}.{operation}" for operation in operations}
+    return names - {"pandium.emulator.Phase"} | {"phase"}  # a type, described in a section
+
+
+PUBLIC_NAMES = sorted(public_names())
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -184,6 +227,88 @@ def test_the_search_finds_pages(site: Site) -> None:
     site.settle()
     found = site.window.script("return document.querySelector('article').innerText")
     assert "journal" in found.lower()
+
+
+def test_each_public_name_is_in_the_reference(built: Path) -> None:
+    """Every public name has an entry in the reference under its public path, which has a text."""
+    index = json.loads((built / "search" / "search_index.json").read_text())
+    entries = {entry["location"].partition("#")[2]: entry["text"] for entry in index["docs"]}
+    assert not [name for name in PUBLIC_NAMES if not entries.get(name)]
+
+
+def test_llms_txt_lists_each_page(built: Path) -> None:
+    """`llms.txt` begins with a title and a summary, and links every page of the site once."""
+    text = (built / "llms.txt").read_text()
+    assert re.match(r"# \S.*\n\n> \S", text)
+    links = re.findall(r"\]\((.*)\)$", text, re.MULTILINE)
+    pages = [path.parent.relative_to(built).as_posix() for path in built.rglob("index.html")]
+    assert sorted(link.strip("./") for link in links) == sorted(page.strip(".") for page in pages)
+
+
+def test_no_internal_name_is_in_the_reference(built: Path) -> None:
+    """No heading of the reference has the path of a private module."""
+    for page in (built / "reference").rglob("index.html"):
+        assert not re.findall(r'<h\d id="pandium\._[^"]*"', page.read_text()), page
+
+
+def test_the_search_finds_each_public_name(site: Site) -> None:
+    """A search for a public name lists its entry in the reference among the first results."""
+    site.window.driver.find_element("css selector", ".md-search__input").click()
+    for name in PUBLIC_NAMES:
+        site.window.script(SEARCH, name.removeprefix("pandium.").removeprefix("AsyncPandium."))
+        site.window.until(IS_FOUND, name)
+
+
+def test_signatures_are_not_cut_off(site: Site) -> None:
+    """Every signature in the reference fits its box, on a desktop and on a phone."""
+    cut_off = []
+    for url in site.window.script(PAGES):
+        if "/reference/" in url:
+            site.open(url.removeprefix(site.address))
+            cut_off += site.window.script(CUT_OFF)
+            with site.window.phone():
+                cut_off += site.window.script(CUT_OFF)
+    assert not cut_off
+
+
+def test_no_page_is_wider_than_a_phone(site: Site) -> None:
+    """On a phone, no page has to be scrolled sideways."""
+    urls = site.window.script(PAGES)
+    with site.window.phone():
+        wide = []
+        for url in urls:
+            site.open(url.removeprefix(site.address))
+            if site.window.script(OVERFLOW) > 0:
+                wide.append(url)
+    assert not wide
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_have_enough_contrast(site: Site, scheme: str) -> None:
+    """Every text has the contrast that WCAG 2 requires, in both color schemes."""
+    site.window.prefer(scheme)
+    site.window.script("localStorage.clear()")
+    for path in SAMPLE:
+        site.open(path)
+        low = [
+            (text, contrast)
+            for text, contrast in site.window.script(CONTRASTS)
+            if contrast < ENOUGH and text.strip() not in UNMEASURED
+        ]
+        assert low == []
+
+
+def test_the_keyboard_suffices(site: Site) -> None:
+    """The first key leads to the content, and a search needs no pointer."""
+    assert site.window.press("Tab") == "Skip to content"
+    body = site.window.driver.switch_to.active_element
+    body.send_keys("/")
+    site.window.until("return document.activeElement.matches('.md-search__input')")
+    site.window.driver.switch_to.active_element.send_keys("journal")
+    site.window.until("return document.querySelector('.md-search-result__link')")
+    site.window.driver.switch_to.active_element.send_keys("\n")
+    site.window.until("return location.href.split(/[?#]/)[0] !== arguments[0]", site.address)
+    site.settle()
 
 
 def test_code_can_be_copied(site: Site) -> None:

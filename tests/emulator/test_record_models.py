@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pandium.emulator import Connector, Emulator, Integration, Release, Tenant
 from pandium.emulator.api.views import shown_fields
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 from support.control import controlled
 from support.emulating import served
 

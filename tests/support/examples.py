@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pandium import AsyncPandium
+from pandium import AsyncPandium, Pandium
 from pandium._clock import use_clock
 from pandium.emulator import Clock, Emulator
 
@@ -45,9 +45,12 @@ def example_namespace() -> Iterator[dict[str, Any]]:
         runner = stack.enter_context(asyncio.Runner())
         client = AsyncPandium()
         stack.callback(lambda: runner.run(client.aclose()))
+        sync_client = Pandium()
+        stack.callback(sync_client.close)
         yield {
             "__name__": "__main__",
             "_runner": runner,
+            "_sync_client": sync_client,
             "client": client,
             "emulator": emulator,
             "integration_id": tenant.integration_id,

@@ -397,6 +397,18 @@ FAULTS: dict[str, Fault] = {
         },
         send_huge_errors,
     ),
+    "a text that is searched is hostile": Fault(
+        {
+            "wire/test_creating_builds.py": "test_another_422_is_raised_at_once",
+            "unit/test_redaction.py": "test_a_megabyte_of_quotes_is_logged_in_linear_time",
+        }
+    ),
+    "a compressed body never ends and has no content": Fault(
+        {"wire/test_body.py": "test_an_invalid_or_oversized_body_is_a_decode_error"}
+    ),
+    "a status is huge": Fault(
+        {"wire/test_waiting.py": "test_a_long_status_is_shortened_in_messages"}
+    ),
     "one response to a poll is odd": Fault(
         {"wire/test_waiting_faults.py": "test_an_odd_response_is_waited_out"}, send_odd_responses
     ),
@@ -465,6 +477,9 @@ FAULTS: dict[str, Fault] = {
         },
         lambda scenario: scenario.chance.choice([cancel_steps, cancel_steps_natively])(scenario),
     ),
+    "a consumer is canceled while there is no room for more": Fault(
+        {"unit/test_background.py": "test_a_stream_without_room_is_idle_whatever_is_canceled"}
+    ),
     "several tasks share an iterator": Fault(
         {
             "unit/test_background.py": "test_consumers_share_the_items",
@@ -489,6 +504,17 @@ FAULTS: dict[str, Fault] = {
         },
         use_a_hook_that_raises,
     ),
+    "an error of user code is frozen or false": Fault(
+        {
+            "wire/test_not_sent.py": "test_an_odd_error_of_a_hook_is_the_users",
+            "wire/test_key_function.py": "test_an_error_of_the_function_is_raised_unchanged",
+            "unit/test_walk.py": "test_other_exceptions_are_raised_unchanged",
+            "unit/test_sync.py": "test_an_error_of_the_source_is_raised_last",
+        }
+    ),
+    "a number is too large for a float": Fault(
+        {"unit/test_validation.py": "test_an_invalid_argument_is_named"}
+    ),
     "ids are integers of another type": Fault(
         {"wire/test_sync_all.py": "test_integers_of_other_types_are_ids"}, use_other_integers
     ),
@@ -506,7 +532,15 @@ FAULTS: dict[str, Fault] = {
         }
     ),
     "the journal is deleted or replaced": Fault(
-        {"unit/test_sqlite.py": "test_a_file_that_is_gone_is_noticed"}, move_the_journal
+        {
+            "unit/test_sqlite.py": "test_a_file_that_is_gone_is_noticed",
+            "unit/test_file_identity.py": (
+                "test_a_journal_that_is_lost_while_in_use_is_not_begun_anew"
+                " test_the_journal_of_a_killed_process_is_not_begun_anew"
+            ),
+            "wire/test_killed.py": "test_a_journal_that_is_moved_away_is_not_begun_anew",
+        },
+        move_the_journal,
     ),
     "the journal is overwritten": Fault(
         {"unit/test_file_identity.py": "test_a_file_that_is_overwritten_is_noticed"}

@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "errors": 1,
     "_validation": 1,
     "_config": 2,
+    "postgres": 2,
     "_serialization": 2,
     "_http": 2,
     "_listing": 2,
@@ -37,9 +38,10 @@ LAYERS: dict[str, int] = {
     "webhooks": 3,
     "_resources": 4,
     "_client": 5,
-    "": 6,
-    "_mcp": 7,
-    "_cli": 8,
+    "_sync": 6,
+    "": 7,
+    "_mcp": 8,
+    "_cli": 9,
 }
 # The layers of the emulator's folders and top-level modules.
 EMULATOR_LAYERS: dict[str, int] = {
@@ -56,7 +58,7 @@ EMULATOR_LAYERS: dict[str, int] = {
 }
 # The modules that may import a third-party library at run time.
 OWNERS = {
-    "httpx": {"_http", "_resources.connector_transport"},
+    "httpx": {"_http", "_resources.connector_transport", "_sync.httpx_transport"},
     "httpx2": set[str](),
     "httpcore": {"_http.pool"},
     "httpcore2": {"_http.pool"},
@@ -65,6 +67,7 @@ OWNERS = {
     "msgspec": {"_serialization"},
     "opentelemetry": {"_transport.telemetry"},
     "sqlite3": {"_bulk.sqlite_connection"},
+    "psycopg": {"postgres", "_bulk.postgres_connection"},
     "fastapi": set[str](),
     "rich": {"_cli"},
     "click": {"_cli"},
@@ -72,8 +75,8 @@ OWNERS = {
 }
 # The modules that may also import a library for annotations: users pass or receive its types.
 ANNOTATORS = {
-    "httpx": {"_client", "_transport", "_resources.connectors"},
-    "httpx2": {"_resources.connector_transport"},
+    "httpx": {"_client", "_sync.sync_client", "_transport", "_resources.connectors"},
+    "httpx2": {"_resources.connector_transport", "_sync.httpx_transport"},
     "sqlite3": {"_bulk.file_identity"},
 }
 # The same thing in two places: a command and its resource, or errors and their translation.

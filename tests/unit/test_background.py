@@ -159,6 +159,39 @@ async def test_each_streamed_record_is_delivered_once_whatever_is_canceled(
         assert [tenant.id for tenant in received] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("anyio_backend", "interrupt"),
+    [("asyncio", by_scope), ("trio", by_scope), ("asyncio", by_task)],
+)
+async def test_a_stream_without_room_is_idle_whatever_is_canceled(interrupt: Interrupt) -> None:
+    """A stream whose consumer was canceled at any instant waits for the next one.
+
+    It used to run in a loop that could not be canceled.
+    """
+    client = mocked_client(5)
+    interrupted = [False]
+    for instants in every_instant():
+        received: list[Any] = []
+        with instants.watch():
+            async with tenants_of(client).stream(prefetch=1) as tenants:
+                interrupted.append(await interrupt(instants, tenants.__anext__, received.append))
+                await take_steps(300)  # the request of the next page ends
+                before = instants.passed
+                await take_steps(300)
+                steps = instants.passed - before
+                received += [tenant async for tenant in tenants]  # a loop would end here, too
+        assert steps < 320
+        assert [tenant.id for tenant in received] == [0, 1, 2, 3, 4]
+        if interrupted[-2] and not interrupted[-1]:
+            break
+    assert any(interrupted)
+
+
+async def take_steps(count: int) -> None:
+    for _ in range(count):
+        await anyio.lowlevel.checkpoint()
+
+
 # Leaving the block
 
 

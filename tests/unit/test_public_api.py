@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 import pandium
-from pandium import AsyncPandium, Retry, RunResult, emulator, errors, models, webhooks
+from pandium import AsyncPandium, Pandium, Retry, RunResult, emulator, errors, models, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +143,15 @@ ANY_JSON = {
     "Connectors.soap(return)",
     "Connectors.xml(return)",
     "Tenants.update(changes)",
+    # The synchronous client has the same operations.
+    "Pandium.request(json)",
+    "Pandium.request(return)",
+    "SyncBuilds.create(return)",
+    "SyncConnectors.call(return)",
+    "SyncConnectors.disconnect(return)",
+    "SyncConnectors.soap(return)",
+    "SyncConnectors.xml(return)",
+    "SyncTenants.update(changes)",
     # In the emulator, these are the responses that handlers return for another system.
     "Connectors.handler_of(return)",
     "Connectors.handlers(return)",
@@ -154,8 +163,8 @@ ANY_JSON = {
 def _public_values() -> Iterator[Any]:
     for module in (pandium, models, errors, emulator):
         yield from (getattr(module, name) for name in module.__all__)
-    client = AsyncPandium("key")
-    yield from (type(getattr(client, name)) for name in AsyncPandium.__annotations__)
+    for client in (AsyncPandium("key"), Pandium("key")):
+        yield from (type(getattr(client, name)) for name in AsyncPandium.__annotations__)
 
 
 def _functions_of(value: Any) -> Iterator[tuple[str, FunctionType]]:

@@ -36,6 +36,7 @@ from pandium._waiting.polling import WaitOptions
 from pandium._waiting.results import Counters, RunResults
 from pandium.emulator import ManualClock
 from pandium.models import Tenant
+from support.failures import ODD_ERRORS
 from support.instants import raise_foreign_cancellation
 from support.journals import by_tenant, read_states
 
@@ -300,20 +301,22 @@ async def test_a_payload_error_is_one_result(path: Path | None) -> None:
         assert set(read_states(path)) == {1, 3}
 
 
-async def test_an_error_of_the_source_is_raised_last(path: Path | None) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), *ODD_ERRORS], ids=repr)
+async def test_an_error_of_the_source_is_raised_last(path: Path | None, error: Exception) -> None:
     """A source error is re-raised unchanged after the results of the preceding tenants."""
     world = World()
 
     async def source() -> AsyncIterator[int]:
         yield 1
         yield 2
-        raise ZeroDivisionError
+        raise error
 
     seen: list[int | None] = []
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)) as caught:
         async with world.clock.autojump(), world.syncing(source(), path, 1) as results:
             async for result in results:
                 seen.append(result.tenant_id)
+    assert caught.value is error
     assert seen == [1, 2]
 
 

@@ -37,6 +37,8 @@ async def _wrap(value: Any) -> Any:
     return value
 
 
+# The first poll is so late that a test would not end if it were sent before the error.
+LATE = Polling(first=1e6)
 INVALID_CALLS: list[tuple[str, Operation]] = [
     ("mode", lambda c: c.tenants.sync(1, mode="full")),
     ("mode", lambda c: c.tenants.sync(1, mode="Normal")),
@@ -48,7 +50,10 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("tag", lambda c: c.builds.wait(1, "")),
     ("timeout", lambda c: c.builds.wait(1, "v1", timeout=-1)),
     ("poll", lambda c: c.builds.wait(1, "v1", poll=None)),  # type: ignore[arg-type]
-    ("integration_id", lambda c: c.builds.wait(None, "v1")),  # type: ignore[arg-type]
+    ("integration_id", lambda c: c.builds.wait(None, "v1", poll=LATE)),  # type: ignore[arg-type]
+    ("integration_id", lambda c: c.builds.wait(-1, "v1", poll=LATE)),
+    ("timeout", lambda c: c.runs.wait("1", timeout=10**400)),
+    ("timeout", lambda c: _wrap(c.tenants.sync_all([1], mode="init", timeout=10**400))),
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name"))),
     ("sort_by", lambda c: _wrap(c.tenants.list(sort_by="name__asc"))),
     ("sort_by", lambda c: _wrap(c.integrations.list(sort_by="__ASC"))),
@@ -148,6 +153,8 @@ async def test_an_invalid_argument_is_named(argument: str, operation: Operation)
         ("timeout", {"timeout": float("nan")}),
         ("timeout", {"timeout": "30"}),
         ("timeout", {"timeout": True}),
+        ("timeout", {"timeout": 10**400}),
+        ("requests_per_second", {"requests_per_second": 10**400}),
         ("max_connections", {"max_connections": 0}),
         ("max_connections", {"max_connections": 1.5}),
         ("retry", {"retry": None}),
@@ -164,6 +171,8 @@ def test_an_invalid_option_of_the_client_is_named(argument: str, options: dict[s
     [
         ("first", {"first": -1}),
         ("factor", {"factor": float("nan")}),
+        ("factor", {"factor": 10**400}),
+        ("minimum", {"minimum": 10**400, "maximum": 10**400}),
         ("minimum", {"minimum": 20}),
         ("maximum", {"maximum": float("inf")}),
         ("jitter", {"jitter": 1}),

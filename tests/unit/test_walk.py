@@ -12,6 +12,7 @@ import pytest
 from pandium import Listing, NotFound, ServerError
 from pandium._listing.cursor import PageRequest
 from pandium._listing.walk import fetch_window
+from support.failures import ODD_ERRORS
 from support.listings import (
     READERS,
     RecordServer,
@@ -234,16 +235,21 @@ async def test_an_iterator_ends_after_its_error(iterate: Any) -> None:
 
 
 @pytest.mark.parametrize("read", READERS)
-async def test_other_exceptions_are_raised_unchanged(read: Any) -> None:
-    """An exception that is not the library's own is raised unchanged after the preceding pages."""
+@pytest.mark.parametrize("error", [ZeroDivisionError(), *ODD_ERRORS], ids=repr)
+async def test_other_exceptions_are_raised_unchanged(read: Any, error: Exception) -> None:
+    """An exception that is not the library's own is raised unchanged after the preceding pages.
+
+    This includes an exception that is false.
+    """
 
     async def gate(skip: int) -> None:
         if skip == 27:
-            raise ZeroDivisionError
+            raise error
 
     seen: list[int] = []
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)) as caught:
         await read(RecordServer(100, gate=gate).listing(page_size=10), seen)
+    assert caught.value is error
     assert seen == list(range(28))
 
 

@@ -133,6 +133,15 @@ def test_a_body_of_another_type_is_a_value_error() -> None:
         webhooks.parse({"event_type": object()})
 
 
+@pytest.mark.parametrize(
+    "body", [{"run_id": float("nan")}, {"run_status": "\ud800"}, {"other": float("inf")}]
+)
+def test_whatever_a_framework_decodes_is_accepted(body: dict[str, Any]) -> None:
+    """A mapping with numbers or text that JSON lacks is handled in the same way as its bytes."""
+    body["event_type"] = "tenant_archived"
+    assert webhooks.parse(body) == webhooks.parse(json.dumps(body))
+
+
 @given(body=st.binary(max_size=200) | st.text(max_size=200))
 def test_no_body_is_an_unexpected_error(body: bytes | str) -> None:
     """Whatever a sender sends, the result is an event or a DecodeError."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+PADDED = b'{"tenant_id":1%s}'
+
+
 class ChunkedBody(httpx.AsyncByteStream):
     def __init__(self, content: bytes, size: int = 1000) -> None:
         self._content = content
@@ -86,6 +89,9 @@ async def test_consecutive_gzip_members_are_one_body(
         (gzip.compress(b" " * 3_000, mtime=0) * 2, encoded_as("gzip")),
         ((gzip.compress(b'{"tenant_id":1}', mtime=0) * 2)[:-9], encoded_as("gzip")),
         (b"x" * 10_000_000, {}),
+        (gzip.compress(b"") * 1_000, encoded_as("gzip")),
+        (gzip.compress(b'{"tenant_id":1}') + b"\0" * 10_000, encoded_as("gzip")),
+        (gzip.compress(b'{"tenant_id":1}') + b"x" * 10_000, encoded_as("gzip")),
     ],
 )
 async def test_an_invalid_or_oversized_body_is_a_decode_error(
@@ -98,6 +104,24 @@ async def test_an_invalid_or_oversized_body_is_a_decode_error(
             await client.tenants.metadata(1)
     assert len(caught.value.attempts) == 1
     assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("size", [100, 4000 - len(PADDED)])
+async def test_the_overhead_of_a_compression_does_not_count(
+    httpx_mock: HTTPXMock, size: int
+) -> None:
+    """A compressed body may be larger than its content, for example if it has many parts."""
+    compressor = zlib.compressobj(level=0)
+    text = PADDED % (b" " * size)
+    parts = [
+        compressor.compress(text[at : at + 10]) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        for at in range(0, len(text), 10)
+    ]
+    body = b"".join([*parts, compressor.flush()])
+    assert len(body) > 1.9 * len(text)
+    httpx_mock.add_response(stream=ChunkedBody(body), headers=encoded_as("deflate"))
+    async with AsyncPandium(KEY, max_response_bytes=4000) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
 
 
 async def test_the_size_limit_applies_to_mocked_bodies(httpx_mock: HTTPXMock) -> None:

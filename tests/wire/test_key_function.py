@@ -20,6 +20,7 @@ from pandium import (
     Retry,
     ServerError,
 )
+from support.failures import ODD_ERRORS
 from support.journals import by_tenant
 from support.servers import Behavior, Misbehaving, Wire, answer, status
 
@@ -115,7 +116,13 @@ class VaultError(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [VaultError("sealed"), ConnectFailed("no vault"), ServerError("down", status_code=503)]
+    "error",
+    [
+        VaultError("sealed"),
+        ConnectFailed("no vault"),
+        ServerError("down", status_code=503),
+        *ODD_ERRORS,
+    ],
 )
 async def test_an_error_of_the_function_is_raised_unchanged(error: Exception) -> None:
     """The error reaches the caller as it is, whatever its class. Nothing is sent or retried."""

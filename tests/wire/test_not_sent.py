@@ -29,6 +29,7 @@ from pandium import (
 from support import KEY
 from support import servers as bad
 from support.engines import ENGINES, over_httpx
+from support.failures import ODD_ERRORS
 from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ async def test_the_class_of_an_exception_proves_nothing(
         ssl.SSLError("handshake"),
         ExceptionGroup("several", [OSError("first"), ValueError("second")]),
         ExceptionGroup("nested", [ExceptionGroup("", [KeyError("deep")])]),
+        *ODD_ERRORS,
     ],
     ids=repr,
 )
@@ -220,6 +222,18 @@ async def test_an_error_of_a_hook_is_the_users(kind: str) -> None:
         with pytest.raises(LookupError, match="of the hook"):
             await client.tenants.sync(1, mode="normal")
     assert len(requests) == (kind == "response")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", ODD_ERRORS, ids=repr)
+@pytest.mark.parametrize("place", ["request", "response", "auth before", "auth after"])
+async def test_an_odd_error_of_a_hook_is_the_users(place: str, error: Exception) -> None:
+    """An exception that is frozen or false reaches the caller unchanged, too."""
+    async with client_that_fails(place, error, []) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(type(error)) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value is error
 
 
 # Invalid ports and hosts

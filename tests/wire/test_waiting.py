@@ -195,6 +195,20 @@ async def test_an_unknown_status_is_logged_once(
         assert (await client.runs.wait(trigger, classify=classify)).status == "Pondering"
 
 
+@pytest.mark.parametrize("status", ["odd " * 10_000, "failed " * 10_000])
+async def test_a_long_status_is_shortened_in_messages(
+    emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture, status: str
+) -> None:
+    """Errors and log records quote only the beginning of a status, which the server chooses."""
+    script(emulator, (status, 2 * HOUR), ("Succeeded", 0))
+    trigger = await sync(emulator, client)
+    async with emulator.clock.autojump():
+        with pytest.raises((WaitTimeout, RunFailed)) as caught:
+            await client.runs.wait(trigger, timeout=60, raise_on_failure=True)
+    assert repr(status[:200] + "...") in str(caught.value)
+    assert status[:300] not in str(caught.value) + caplog.text
+
+
 async def test_at_most_a_hundred_unknown_statuses_are_logged(
     emulator: Emulator, client: AsyncPandium, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import anyio
 from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
 from pandium._bulk.sqlite_connection import Connection, Database, Work
+from pandium._waiting.results import show_status
 from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -151,6 +152,16 @@ class SQLiteJournal:
         """The name of the journal in messages."""
         return self._database.name
 
+    @property
+    def lease(self) -> float:
+        """The number of seconds after which a lease expires unless its owner renews it."""
+        return LEASE
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this worker may send. The disk of a process does not become unreachable."""
+        return True
+
     async def __aenter__(self) -> Self:
         await self._database.open(self._prepare)
         return self
@@ -205,7 +216,7 @@ class SQLiteJournal:
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
-        label = f"status {status!r} of tenant {tenant_id}"
+        label = f"status {show_status(status)} of tenant {tenant_id}"
         parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
         await self._record(label, _RECORD_ENDED, tenant_id=tenant_id, **parameters)
 

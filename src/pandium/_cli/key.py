@@ -14,6 +14,8 @@ __all__ = ["find_key"]
 
 # On Windows, files have no permission bits for groups and others.
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO if os.name == "posix" else 0
+# Kubernetes mounts the files of a secret with this mode if the container does not run as root.
+_MOUNTED = stat.S_IRUSR | stat.S_IRGRP
 _MAX_CHARACTERS = 65_536
 
 
@@ -51,7 +53,7 @@ def _read_private_text(path: str) -> str:
     with Path(path).open(encoding="utf-8-sig") as file:  # Windows editors add a byte order mark
         # Check the open file, because the file at this path can be replaced at any time.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & _ACCESS_BY_OTHERS:
+        if mode & _ACCESS_BY_OTHERS and mode != _MOUNTED:
             raise ConfigurationError(
                 f"other users have access to the key file {path} (mode {mode:04o}):"
                 f" run chmod 600 on it"

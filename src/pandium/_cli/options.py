@@ -179,7 +179,7 @@ def set_default_option(name: str, value: Any) -> None:
 
 def connection_arguments() -> list[str]:
     """Return the command-line arguments that select the same API and key."""
-    names = ("environment", "base_url", "key_file")
+    names = ("profile", "environment", "base_url", "key_file")
     given = [(name, value) for name in names if (value := get_option(name)) is not None]
     return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
 
@@ -194,6 +194,12 @@ def _connection_option(*names: str, **attributes: Any) -> click.Option:
 
 
 _CONNECTION_OPTIONS = (
+    _connection_option(
+        "--profile",
+        metavar="NAME",
+        help="Profile in the configuration file to read the environment, the base URL and the key"
+        " file from. Other options and variables override it.",
+    ),
     _connection_option(
         "--key-file",
         type=click.Path(),

@@ -18,6 +18,10 @@ _log = logging.getLogger("pandium")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _MAX_ENCODINGS = 2  # a response with more is likely an attack on the client's CPU time
 _MAX_PART = 2**20
+# The maximum size of a compressed body, relative to that of its content. A server can send a
+# compressed body without end that has no content, such as empty gzip members.
+_MAX_OVERHEAD = 2
+_MAX_HEADERS = 1024
 _ZLIB_HEADER = 2  # the length of the header, in bytes
 # Values that some servers and storage hosts send, although the body is not compressed.
 _UNCHANGED = frozenset({"identity", "none", "utf-8", "aws-chunked"})
@@ -44,6 +48,7 @@ class BoundedBody:
         self._parts: list[bytes] = []
         self._remaining = max_bytes
         self._max_bytes = max_bytes
+        self._received = 0
 
     async def read(self, response: httpx.Response) -> bytes:
         """
@@ -58,7 +63,7 @@ class BoundedBody:
         chunks = response.aiter_raw()
         try:
             async for chunk in chunks:
-                self._feed(chunk)
+                self._feed_raw(chunk)
         except UnreadableResponseError:
             # Exhaust the generators. Trio warns about any that are left to the garbage collector.
             await response.aclose()
@@ -72,6 +77,12 @@ class BoundedBody:
         """Return the part of the body that has been read so far."""
         return b"".join(self._parts)
 
+    def _feed_raw(self, chunk: bytes) -> None:
+        self._received += len(chunk)
+        if self._received > _MAX_OVERHEAD * self._max_bytes + _MAX_HEADERS:
+            raise self._too_large()
+        self._feed(chunk)
+
     def _feed(self, chunk: bytes, stage: int = 0) -> None:
         if stage < len(self._decoders):
             for part in self._decoders[stage].feed(chunk, _MAX_PART):
@@ -81,7 +92,10 @@ class BoundedBody:
         self._remaining -= len(chunk)
         if self._remaining < 0:
             self._remaining = 0
-            raise UnreadableResponseError(f"the response is larger than {self._max_bytes} bytes")
+            raise self._too_large()
+
+    def _too_large(self) -> UnreadableResponseError:
+        return UnreadableResponseError(f"the response is larger than {self._max_bytes} bytes")
 
     def _finish(self) -> bytes:
         if any(decoder.is_truncated for decoder in self._decoders):

@@ -87,8 +87,9 @@ def validate_timeout(value: object) -> httpx.Timeout | float:
     """
     if isinstance(value, httpx.Timeout):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf:
-        return float(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and 0 < value <= sys.float_info.max:  # type: ignore[operator]  # a number
+        return float(value)  # type: ignore[arg-type]  # a number
     raise ConfigurationError(
         f"timeout must be a positive number of seconds or an httpx.Timeout, not {value!r}"
     )

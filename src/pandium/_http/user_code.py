@@ -38,4 +38,5 @@ class UserCodeError(Exception):
         try:
             raise self.error
         finally:
-            self.error.__context__ = context
+            # The attribute of a frozen dataclass cannot be set in the usual way.
+            object.__setattr__(self.error, "__context__", context)

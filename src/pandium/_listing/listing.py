@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -14,7 +14,8 @@ from pandium._listing.cursor import ConfirmEnd, ListingOptions, OnDrift, Page
 from pandium._listing.walk import Fetch, Items, Pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
 
 __all__ = ["ConfirmEnd", "Fetch", "Listing", "OnDrift", "Page"]
 
@@ -119,8 +120,7 @@ class Listing(ListingOptions, Generic[T]):
         """
         return [item async for item in self]
 
-    @asynccontextmanager
-    async def stream(self, *, prefetch: int | None = None) -> AsyncIterator[Items[T]]:
+    def stream(self, *, prefetch: int | None = None) -> AbstractAsyncContextManager[Items[T]]:
         """
         Iterate over records while requesting more pages in the background.
 
@@ -140,9 +140,16 @@ class Listing(ListingOptions, Generic[T]):
         :raises DriftError: during the iteration, if records might be missed.
         :raises PandiumError: during the iteration, if a request fails.
         """
+        return RecordStream(self._stream_pages(prefetch))
+
+    def _stream_pages(self, prefetch: int | None = None) -> Background[Page[T]]:
+        """Return an iterator over pages that requests more of them in the background."""
         options = self if prefetch is None else attrs.evolve(self, prefetch=prefetch)
 
-        def available() -> int:
+        async def available() -> int:
+            # If a consumer is canceled after `send` has returned, the page that it was going to
+            # take is waiting again, and there may be no room for another one.
+            await background.wait_for_room()
             return options.prefetch - background.waiting
 
         async def produce(send: Callable[[Page[T]], Awaitable[None]]) -> None:
@@ -153,8 +160,32 @@ class Listing(ListingOptions, Generic[T]):
 
         # Subtract one, because the producer also keeps a page until the buffer has room.
         background = Background(produce, options.prefetch - 1)
-        async with background as pages:
-            yield Items(pages)
+        return background
+
+
+class RecordStream(AbstractAsyncContextManager[Items[T]]):
+    """
+    The context manager that ``Listing.stream`` returns.
+
+    A generator function decorated with ``asynccontextmanager`` was rejected, because it replaces
+    an error of the block whose attributes cannot be set.
+
+    :param background: the background task that produces the pages.
+    """
+
+    def __init__(self, background: Background[Page[T]]) -> None:
+        self._background = background
+
+    async def __aenter__(self) -> Items[T]:
+        return Items(await self._background.__aenter__())
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._background.__aexit__(exc_type, exc, traceback)
 
 
 Listing.__module__ = "pandium"  # as users import it

@@ -45,14 +45,29 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        await self._fill()
+        return self._ready.popleft()
+
+    async def take(self) -> list[T]:
+        """
+        Return all records that can be delivered without another request, and at least one.
+
+        :raises StopAsyncIteration: if there are no more records.
+        """
+        await self._fill()
+        held_back = [self._ready.pop()] if self._end is None else []
+        records, self._ready = list(self._ready), deque(held_back)
+        return records
+
+    async def _fill(self) -> None:
+        """Read pages until a record can be delivered. Raise the error that ends the iteration."""
         if len(self._ready) < 2:  # noqa: PLR2004 - one to deliver and one to hold back
             async with self._lock:  # several tasks may share the iterator
                 while len(self._ready) < 2 and self._end is None:  # noqa: PLR2004 - see above
                     await self._read_page()
-        if self._ready:
-            return self._ready.popleft()
-        end, self._end = self._end, StopAsyncIteration()
-        raise end or self._end
+        if not self._ready:
+            end, self._end = self._end, StopAsyncIteration()
+            raise self._end if end is None else end  # an error may be false
 
     async def _read_page(self) -> None:
         try:
@@ -71,8 +86,8 @@ class Pages(Generic[T]):
     :param fetch: a function that requests one page, given ``skip`` and ``limit``.
     :param key: a function that returns the unique key of a record.
     :param options: the paging arguments.
-    :param available: a function that returns the number of pages that may be requested now.
-        Default: always ``prefetch``.
+    :param available: a function that waits until a page may be requested, and returns how many may
+        be. Default: always ``prefetch``.
     """
 
     def __init__(
@@ -80,12 +95,12 @@ class Pages(Generic[T]):
         fetch: Fetch[T],
         key: Callable[[T], object],
         options: ListingOptions,
-        available: Callable[[], int] | None = None,
+        available: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._fetch = fetch
         self._cursor = Cursor(options, key)
         self._prefetch = options.prefetch
-        self._available = available or (lambda: options.prefetch)
+        self._available = available
         self._width = 1
         # Letting the request after a short page finish is the cheapest way to confirm the end.
         self._pages_beyond_end = 0 if options.confirm_end is False else 1
@@ -111,7 +126,8 @@ class Pages(Generic[T]):
         return self._ready.popleft()
 
     async def _read_window(self) -> None:
-        requests = self._cursor.next_requests(min(self._width, self._available()))
+        count = self._prefetch if self._available is None else await self._available()
+        requests = self._cursor.next_requests(min(self._width, count))
         results = await fetch_window(self._fetch, requests, self._pages_beyond_end)
         try:
             await self._accept_window(requests, results)

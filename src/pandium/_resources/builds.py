@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from pandium._resources.releases import Releases
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_mode, validate_text, validate_whole_number
@@ -18,7 +19,6 @@ from pandium.errors import NotFound, ValidationError, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
-    from pandium._resources.releases import Releases
     from pandium._resources.trigger_status import StatusPoller
     from pandium._transport.transport import Transport
     from pandium.models import Release, RunMode
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["AcceptedForm", "Builds"]
 
 _PATH = "/v2/sourcecontrol/build"
-# How Pydantic, JSON Schema and similar validators report a field that they do not expect.
+# How Pydantic, JSON Schema and similar validators report a field that they do not expect. The text
+# is the server's, so the repetition is bounded.
 _UNEXPECTED_FIELD = re.compile(
     r"extra_forbidden"
     r"|\b(extra|unexpected|unknown|unrecognized|additional|unsupported)"
     r" (field|input|key|propert|parameter|argument)"
-    r"|\b(field|input|key|property|parameter|argument)\b.* not (permitted|allowed|expected)"
+    r"|\b(field|input|key|property|parameter|argument)\b.{0,80} not (permitted|allowed|expected)"
 )
 
 
@@ -190,7 +191,9 @@ class Builds:
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
         tag = validate_text("tag", tag)
-        search = _ReleaseSearch(self._releases, integration_id, tag)
+        integration_id = validate_whole_number("integration_id", integration_id)
+        releases = Releases(self._transport.without_retries())  # polling repeats the request
+        search = _ReleaseSearch(releases, integration_id, tag)
         options = self._poller.wait_options(
             poll=poll,
             timeout=timeout,

@@ -37,7 +37,7 @@ else:
     # httpx2 may not be installed, and its clients do not check the base class.
     _EitherTransport = httpx.AsyncBaseTransport
 
-__all__ = ["ConnectorTransport", "UnsupportedRequestError"]
+__all__ = ["ConnectorTransport", "UnsupportedRequestError", "has_unsupported_body"]
 
 _CALL, _XML, _SOAP = "call", "xml", "soap"
 # The headers in the first two rows are hop-by-hop headers (RFC 9110, section 7.6.1) or are set by
@@ -104,8 +104,8 @@ class ConnectorTransport(_EitherTransport):
         :raises TypeError: always.
         """
         raise TypeError(
-            "a synchronous client cannot use a connector transport: pass the transport to"
-            " httpx.AsyncClient or httpx2.AsyncClient"
+            "a synchronous client cannot use the connector transport of an AsyncPandium: pass the"
+            " transport to httpx.AsyncClient or httpx2.AsyncClient"
         )
 
     def __enter__(self) -> NoReturn:
@@ -128,7 +128,7 @@ def _library_of(request: object) -> Any:
             return library
     kind = f"{type(request).__module__}.{type(request).__qualname__}"
     raise TypeError(
-        "a connector transport sends the requests of httpx.AsyncClient or httpx2.AsyncClient,"
+        "a connector transport sends the requests of a client of httpx or httpx2,"
         f" not an object of type {kind}"
     )
 
@@ -216,16 +216,29 @@ def _operation_for(headers: AnyHeaders) -> str:
 
 
 async def _read_body(request: AnyRequest) -> bytes:
-    media_type = _media_type(request.headers.get("content-type", ""))
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    is_text = (_is_json(media_type) or _is_xml(media_type)) and encoding == "identity"
     # Do not read a body that is going to be rejected, because it may be a large upload.
-    is_announced = _announces_body(request.headers)
-    body = b"" if is_announced and not is_text else await request.aread()
-    if (body or is_announced) and not is_text:
-        kind = media_type or "unspecified type" if encoding == "identity" else encoding
+    is_rejected = has_unsupported_body(request)
+    body = b"" if is_rejected else await request.aread()
+    if is_rejected or (body and not _is_text(request.headers)):
+        encoding = _encoding(request.headers)
+        media_type = _media_type(request.headers.get("content-type", "")) or "unspecified type"
+        kind = media_type if encoding == "identity" else encoding
         _reject(f"a body of {kind}, only JSON objects and XML")
     return body
+
+
+def has_unsupported_body(request: AnyRequest) -> bool:
+    """Return whether the headers of a request announce a body that the proxy cannot forward."""
+    return _announces_body(request.headers) and not _is_text(request.headers)
+
+
+def _is_text(headers: AnyHeaders) -> bool:
+    media_type = _media_type(headers.get("content-type", ""))
+    return (_is_json(media_type) or _is_xml(media_type)) and _encoding(headers) == "identity"
+
+
+def _encoding(headers: AnyHeaders) -> str:
+    return headers.get("content-encoding", "identity").lower()
 
 
 def _announces_body(headers: AnyHeaders) -> bool:

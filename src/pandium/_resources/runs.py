@@ -12,7 +12,7 @@ from pandium._resources.trigger_status import StatusPoller, default_outcome
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_iterable, validate_trigger_id
 from pandium._waiting.polling import Polling
-from pandium._waiting.results import RunResult, RunResults
+from pandium._waiting.results import RunResult, RunResults, show_status
 from pandium._waiting.scheduler import wait_for_all, wait_for_each, wait_for_run
 from pandium.errors import DecodeError, RunFailed
 from pandium.models import Outcome, Run, Trigger, TriggerStatus
@@ -113,7 +113,8 @@ class Runs:
         )
         status = await wait_for_run(trigger_id, options)
         if raise_on_failure and classify(status) is Outcome.FAILED:
-            text = f"the run of trigger {trigger_id} failed with status {status.status!r}"
+            shown = show_status(status.status)
+            text = f"the run of trigger {trigger_id} failed with status {shown}"
             raise RunFailed(text, trigger_id=trigger_id, status=status)
         return status
 

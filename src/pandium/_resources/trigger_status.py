@@ -11,7 +11,7 @@ import attrs
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_callable, validate_instance, validate_seconds
 from pandium._waiting.polling import Polling, WaitOptions
-from pandium._waiting.results import Counters
+from pandium._waiting.results import Counters, show_status
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class StatusPoller:
         timeout = validate_seconds("timeout", timeout, allow_infinity=True)
         validate_callable("classify", classify)
         return WaitOptions(
-            poll_status=self.poll,
+            # Polling repeats the request anyway, and retries would hide the error until they end.
+            poll_status=StatusPoller(self._transport.without_retries()).poll,
             clock=clock,
             polling=poll,
             timeout=timeout,
@@ -91,9 +92,10 @@ class StatusPoller:
         )
 
     def _log_unknown(self, status: TriggerStatus) -> None:
-        if status.status not in self._logged and len(self._logged) < _MAX_LOGGED_STATUSES:
-            self._logged.add(status.status)
-            _log.warning("unknown run status %r is treated as active", status.status)
+        shown = show_status(status.status)
+        if shown not in self._logged and len(self._logged) < _MAX_LOGGED_STATUSES:
+            self._logged.add(shown)
+            _log.warning("unknown run status %s is treated as active", shown)
 
 
 def _with_args(

@@ -20,8 +20,8 @@ from pandium._validation import (
     validate_rate,
     validate_seconds,
 )
-from pandium._waiting.results import RunResult
-from pandium.errors import APIError, NotFound, PandiumError, WaitTimeout
+from pandium._waiting.results import RunResult, show_status
+from pandium.errors import APIError, NotFound, PandiumError, RequestTimeout, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ class TriggerWait:
         except PandiumError as error:
             self._record_error(error)
             raise
+        self.last_error = RequestTimeout("there was no response before the time limit of the wait")
         return None
 
     def _until_expired(self) -> AbstractContextManager[anyio.CancelScope]:
@@ -261,13 +262,13 @@ class TriggerWait:
                 if inspect.isawaitable(returned):
                     await returned
             if scope.cancelled_caught:
-                text = "on_status did not finish in time for trigger %s (%r) and was canceled"
-                _log.warning(text, self.trigger_id, status.status)
+                text = "on_status did not finish in time for trigger %s (%s) and was canceled"
+                _log.warning(text, self.trigger_id, show_status(status.status))
 
     def timeout_error(self) -> WaitTimeout:
         """Return the error for a wait that has reached its time limit."""
         last = self.last_status
-        seen = "no status yet" if last is None else f"last status {last.status!r}"
+        seen = "no status yet" if last is None else f"last status {show_status(last.status)}"
         cause = "" if self.last_error is None else f"; the last poll failed: {self.last_error}"
         error = WaitTimeout(
             f"the run of trigger {self.trigger_id} did not end within {self.options.timeout:g} s"

@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.models import TriggerStatus
 
-__all__ = ["Counters", "Progress", "RunResult", "RunResults"]
+__all__ = ["Counters", "Progress", "RunResult", "RunResults", "show_status"]
 
 T = TypeVar("T")
+
+_MAX_SHOWN = 200
+
+
+def show_status(status: str) -> str:
+    """Return a status for messages: quoted and shortened, because it is the server's text."""
+    return repr(status if len(status) <= _MAX_SHOWN else f"{status[:_MAX_SHOWN]}...")
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from pandium.emulator.network.faults import (
 )
 from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import Request, RequestLog
-from pandium.emulator.network.request_rules import RequestRule
+from pandium.emulator.network.request_selection import RequestRule
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.manual_clock import ManualClock
 from pandium.emulator.runs.runs import Runs

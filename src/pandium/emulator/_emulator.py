@@ -18,11 +18,11 @@ from pandium.emulator.network.faults import Faults
 from pandium.emulator.network.http_server import HOST, ServerThread, bind
 from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import RequestLog
-from pandium.emulator.network.request_rules import validate_count
+from pandium.emulator.network.request_selection import validate_count
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
-from pandium.emulator.state.arguments import takes_fields
+from pandium.emulator.state.arguments import fields_as_arguments
 from pandium.emulator.state.builds import Builds
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.seeds import Seed, seed_data
@@ -345,7 +345,7 @@ class Emulator:
         with self._service.lock:
             return self._service.store.pause_integration(integration_id, paused=False)
 
-    @takes_fields(Integration, "name")
+    @fields_as_arguments(Integration, "name")
     def add_integration(self, integration: Integration) -> Integration:
         """
         Add an integration with its first releases.
@@ -359,7 +359,7 @@ class Emulator:
         with self._service.settled():
             return add_integration_with_releases(self._service.store, integration)
 
-    @takes_fields(Release, "integration_id")
+    @fields_as_arguments(Release, "integration_id")
     def add_release(self, release: Release) -> Release:
         """
         Add a release, which becomes the latest release of its integration.
@@ -372,7 +372,7 @@ class Emulator:
         with self._service.settled():
             return add_release(self._service.store, release)
 
-    @takes_fields(Tenant, "name")
+    @fields_as_arguments(Tenant, "name")
     def add_tenant(self, tenant: Tenant) -> Tenant:
         """
         Add a tenant in any state.

@@ -20,8 +20,8 @@ def mcp(*, allow_writes: bool) -> int:
     Offer the API as tools to AI agents.
 
     Starts a server for the Model Context Protocol on standard input and output. An agent starts it
-    by itself. By default, the tools only read, and they use the sandbox, unless --environment,
-    --base-url, PANDIUM_ENV or PANDIUM_BASE_URL is set.
+    by itself. The tools only read, unless --allow-writes is given. They use the sandbox, unless an
+    option, PANDIUM_ENV, PANDIUM_BASE_URL or the profile selects another API.
 
     Example: pandium-api mcp --environment production --key-file pandium.key
     """

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from pandium.emulator.api.schemas import ErrorMessage, HTTPValidationError, V2RunMode
 from pandium.emulator.network.operations import methods_of
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.errors import Missing, Refused
+from pandium.emulator.state.errors import InvalidInput, Missing
 
 IntegrationId = Annotated[int, Path()]
 TenantId = Annotated[int, Path()]
@@ -57,7 +57,8 @@ async def on_missing(_request: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Return a 422 in FastAPI's error format, or with a plain message where the API uses one."""
     return _validation_response(
-        request, _refusal_details(error) if isinstance(error, Refused) else _error_details(error)
+        request,
+        _refusal_details(error) if isinstance(error, InvalidInput) else _error_details(error),
     )
 
 
@@ -80,7 +81,7 @@ def _validation_response(request: Request, errors: list[dict[str, Any]]) -> Resp
     return json_response({"detail": errors}, 422)
 
 
-def _refusal_details(error: Refused) -> list[dict[str, Any]]:
+def _refusal_details(error: InvalidInput) -> list[dict[str, Any]]:
     return [
         {"type": one.kind, "loc": (error.where, *one.loc), "msg": one.msg, "input": one.value}
         for one in error.problems
@@ -98,7 +99,7 @@ def _error_details(error: Exception) -> list[dict[str, Any]]:
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     Missing: on_missing,
-    Refused: on_invalid,
+    InvalidInput: on_invalid,
     RequestValidationError: on_invalid,
     HTTPException: on_refused,
 }

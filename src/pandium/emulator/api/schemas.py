@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pandium.emulator.api.views import shown_fields
+from pandium.emulator.state.record_base import Record
 from pandium.emulator.state.record_models import Integration, Release, Run, RunTrigger, Tenant
-from pandium.emulator.state.rules import Record
 
 Object = dict[str, Any]
 

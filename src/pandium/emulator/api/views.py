@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pandium.emulator.runs.advancing import NEVER
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.encoding import encode
+from pandium.emulator.state.record_base import HIDDEN, Record
 from pandium.emulator.state.record_models import Integration, Release, Run, Tenant
-from pandium.emulator.state.rules import HIDDEN, Record
 from pandium.emulator.state.store import Store
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from pandium.emulator.api.json_responses import Responses
 from pandium.emulator.state.encoding import encode
-from pandium.emulator.state.errors import Missing, Problem, Refused
+from pandium.emulator.state.errors import InvalidInput, Missing, Problem
 
 # Browsers must not store a response, show it on another site, or run it as a script.
 HEADERS = {
@@ -99,7 +99,7 @@ async def on_http(_request: Request, error: HTTPException) -> Response:
     return response
 
 
-async def on_refused(_request: Request, error: Refused) -> Response:
+async def on_refused(_request: Request, error: InvalidInput) -> Response:
     """Return a 422 with all problems and their locations."""
     return error_response(422, *_places(error.problems))
 
@@ -137,6 +137,6 @@ def _places(problems: Iterable[Problem]) -> list[tuple[str, str]]:
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     Missing: on_missing,
     HTTPException: on_http,
-    Refused: on_refused,
+    InvalidInput: on_refused,
     RequestValidationError: on_invalid,
 }

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_serializer
 
 from pandium.emulator.api.service import Service
-from pandium.emulator.control.rule_models import refusing, require_record
+from pandium.emulator.control.selection_models import require_record, value_errors_at
 from pandium.emulator.network.drift import Change
 from pandium.emulator.state.adding import add_tenant
+from pandium.emulator.state.record_base import Id, Record
 from pandium.emulator.state.record_models import Tenant
-from pandium.emulator.state.rules import Id, Record
 from pandium.emulator.state.store import Store
 
 Count = Annotated[int, Field(ge=1, description="The number of tenants.")]
@@ -36,7 +36,7 @@ class ArchiveTenantChange(Record):
     tenant: Id
 
     def build(self, service: Service) -> Change:
-        """Return the change, or raise Refused if the tenant does not exist."""
+        """Return the change, or raise InvalidInput if the tenant does not exist."""
         require_record(service.store.tenants, self.tenant, "tenant")
         return _locked(service, lambda: service.store.archive(self.tenant))
 
@@ -62,8 +62,8 @@ class AddTenantChange(Record):
     tenant: Tenant
 
     def build(self, service: Service) -> Change:
-        """Return the change, or raise Refused if the tenant cannot be added."""
-        with refusing("tenant"):
+        """Return the change, or raise InvalidInput if the tenant cannot be added."""
+        with value_errors_at("tenant"):
             add_tenant(_copy(service.store), self.tenant)
         return _locked(service, lambda: add_tenant(service.store, self.tenant))
 
@@ -119,8 +119,8 @@ class DescribedChange:
 
 
 def build_change(given: ChangeForm, service: Service) -> DescribedChange:
-    """Return the change that a model describes, or raise Refused or ValueError."""
-    with service.lock, refusing("change"):
+    """Return the change that a model describes, or raise InvalidInput or ValueError."""
+    with service.lock, value_errors_at("change"):
         return DescribedChange(given.build(service), given.model_dump())
 
 

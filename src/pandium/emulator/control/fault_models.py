@@ -20,7 +20,7 @@ from pandium.emulator.network.faults import (
     Status,
     Truncate,
 )
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 
 AfterWork = Annotated[
     bool, Field(description="Execute the request first, so that only its response is lost.")

@@ -13,7 +13,7 @@ from pandium.emulator.control.control_responses import (
     error_response,
     example,
 )
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 
 # A longer jump would start too many scheduled runs.
 YEAR = 366 * 86_400

@@ -13,15 +13,15 @@ from pandium.emulator.control.drift_models import (
     build_change,
     change_data,
 )
-from pandium.emulator.control.rule_models import (
+from pandium.emulator.control.selection_models import (
     RuleArguments,
     RuleState,
     find_rule,
-    refusing,
     rule_data,
+    value_errors_at,
 )
 from pandium.emulator.network.drift import Change, Drift
-from pandium.emulator.network.request_rules import RequestRule
+from pandium.emulator.network.request_selection import RequestRule
 
 NO_CHANGE = describe_error(404, "There is no change with this id.")
 
@@ -67,7 +67,7 @@ async def add_drift(request: Request, body: DriftBody) -> Response:
         selection = body.selection(service.store)
     change = build_change(body.change, service)
     add = service.drift.before if body.timing == "before" else service.drift.after
-    with refusing():
+    with value_errors_at():
         rule = add(change=change, **selection)
     return control_response(_drift_data(rule, service), 201)
 

@@ -9,16 +9,16 @@ from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.control.fault_models import FaultForm, fault_data
 from pandium.emulator.control.routes_clock import YEAR
-from pandium.emulator.control.rule_models import (
+from pandium.emulator.control.selection_models import (
     RuleArguments,
     RuleState,
     find_rule,
-    refusing,
     rule_data,
+    value_errors_at,
 )
 from pandium.emulator.network.faults import Fault
-from pandium.emulator.network.request_rules import RequestRule
-from pandium.emulator.state.rules import Record
+from pandium.emulator.network.request_selection import RequestRule
+from pandium.emulator.state.record_base import Record
 
 NO_FAULT = describe_error(404, "There is no fault with this id.")
 
@@ -73,9 +73,9 @@ async def add_fault(request: Request, body: FaultBody) -> Response:
     service = service_of(request)
     with service.lock:
         selection = body.selection(service.store)
-    with refusing("fault"):
+    with value_errors_at("fault"):
         fault = body.fault.build()
-    with refusing():
+    with value_errors_at():
         rule = service.faults.add(fault=fault, **selection)
     return control_response(_fault_data(rule, service), 201)
 
@@ -88,7 +88,7 @@ async def start_outage(request: Request, body: OutageBody) -> Response:
     An outage takes precedence over faults. To end it, delete it as a fault.
     """
     service = service_of(request)
-    with refusing("fault"):
+    with value_errors_at("fault"):
         fault = body.fault.build() if body.fault else None
     rule = service.faults.outage(body.seconds, fault)
     return control_response(_fault_data(rule, service), 201)

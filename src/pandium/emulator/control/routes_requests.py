@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pandium.emulator.api.service import service_of
 from pandium.emulator.control.control_responses import body_data, control_response
-from pandium.emulator.control.rule_models import refusing, require_record
+from pandium.emulator.control.selection_models import require_record, value_errors_at
 from pandium.emulator.network.operations import parse_operation
 from pandium.emulator.network.request_log import MAX_REQUESTS, Request
 
@@ -127,7 +127,7 @@ async def get_effects(request: HTTPRequest, wanted: Annotated[EffectFilter, Quer
     service = service_of(request)
     with service.lock:
         require_record(service.store.tenants, wanted.tenant, "tenant", "query")
-    with refusing("query"):
+    with value_errors_at("query"):
         operation = parse_operation(wanted.operation)
     return control_response(
         [

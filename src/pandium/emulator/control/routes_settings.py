@@ -8,8 +8,8 @@ from pydantic import Field
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.runs.schedules import ScheduleDelay
+from pandium.emulator.state.record_base import Record
 from pandium.emulator.state.record_models import Integration
-from pandium.emulator.state.rules import Record
 
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
 

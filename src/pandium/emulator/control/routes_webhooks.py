@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 
 from pandium.emulator.api.service import Service, service_of
 from pandium.emulator.control.control_responses import control_response, describe_error, example
-from pandium.emulator.control.rule_models import refusing
+from pandium.emulator.control.selection_models import value_errors_at
 from pandium.emulator.network.notifications import EVENT_TYPES, EventType
-from pandium.emulator.state.rules import Id, Record
+from pandium.emulator.state.record_base import Id, Record
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 NO_INTEGRATION = describe_error(404, "There is no integration with this id.")
@@ -68,7 +68,7 @@ async def get_webhooks(request: Request) -> Response:
 async def set_webhook(request: Request, body: WebhookBody) -> Response:
     """Send notifications of future events to a URL. Each is sent once and is not signed."""
     service = service_of(request)
-    with refusing():
+    with value_errors_at():
         service.webhooks.send_to(body.url, events=body.events, timeout=body.timeout)
     return _webhooks_response(service)
 

@@ -8,7 +8,7 @@ from itertools import count
 from threading import RLock
 from typing import Literal, Unpack
 
-from pandium.emulator.network.request_rules import (
+from pandium.emulator.network.request_selection import (
     Condition,
     RequestRule,
     RequestRules,

@@ -12,7 +12,7 @@ from http.client import responses
 from typing import Unpack
 
 from pandium.emulator.network.exchange import BufferedResponse, Exchange
-from pandium.emulator.network.request_rules import (
+from pandium.emulator.network.request_selection import (
     Condition,
     RequestRule,
     RequestRules,

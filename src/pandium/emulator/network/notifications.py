@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pandium.emulator.network.deliveries import Delivery, Notification, Outbox
-from pandium.emulator.network.request_rules import validate_seconds
+from pandium.emulator.network.request_selection import validate_seconds
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.record_models import Integration, Run, Tenant
 from pandium.emulator.state.store import Store

@@ -10,7 +10,7 @@ from pandium.emulator.runs.advancing import NEVER
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.queues import Queue
 from pandium.emulator.runs.schedules import ScheduleDelay
-from pandium.emulator.state.arguments import takes_fields
+from pandium.emulator.state.arguments import fields_as_arguments
 from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_models import Run, RunTrigger, Tenant
 from pandium.emulator.state.scripts import Script
@@ -34,6 +34,7 @@ class Runs:
         self._scripts: dict[Subject, Script] = {ALL: Script()}
         self._delay = ScheduleDelay()
         self.on_end: Callable[[Run], object] = lambda _: None
+        self.validate_script: Callable[[Script], object] = lambda _: None
 
     @property
     def scripts(self) -> list[Script]:
@@ -77,7 +78,7 @@ class Runs:
             for queue in self._queues.values():
                 queue.sort()
 
-    @takes_fields(Script, "tenant")
+    @fields_as_arguments(Script, "tenant")
     def script(self, script: Script) -> None:
         """
         Set the script for new runs of a tenant, of an integration, or of all others.
@@ -103,8 +104,9 @@ class Runs:
         self.set_script(script)
 
     def set_script(self, script: Script) -> None:
-        """Set a script."""
+        """Set a script, or raise InvalidInput if its tenant or integration does not exist."""
         with self._lock:
+            self.validate_script(script)
             for queue in self._queues.values():
                 self._settle(queue)
             self._scripts[_subject(script)] = script

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from cronsim import CronSim
 from pydantic import Field
 
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 
 # The shortest time between two dates of a schedule.
 MINUTE = 60

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pandium.emulator.state.errors import Problem, refuse_if, validate
+from pandium.emulator.state.errors import Problem, raise_if_any, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
-from pandium.emulator.state.rules import schema_problems
+from pandium.emulator.state.schema_rules import schema_problems
+from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.store import Store
 
 R = TypeVar("R", Integration, Release, Tenant)
@@ -14,7 +15,7 @@ R = TypeVar("R", Integration, Release, Tenant)
 
 def add_integration(store: Store, given: Integration) -> Integration:
     """Add an integration, without releases."""
-    refuse_if(*_schema_problems(given))
+    raise_if_any(*_schema_problems(given))
     key = _next_id(store.integrations, given.id)
     integration = _complete(store, given, id=key, name=f"integration-{key}")
     long_name = integration.name.replace("-", " ").title()
@@ -44,7 +45,7 @@ def add_integration_with_releases(store: Store, given: Integration) -> Integrati
 
 def add_release(store: Store, given: Release) -> Release:
     """Add a release. A default release replaces the integration's previous default."""
-    refuse_if(*integration_problems(store, given.integration_id), *_schema_problems(given))
+    raise_if_any(*integration_problems(store, given.integration_id), *_schema_problems(given))
     key = _next_id(store.releases, given.id)
     release = _complete(store, given, id=key, name=f"release-{key}")
     if release.default:
@@ -77,7 +78,7 @@ def add_tenant(store: Store, given: Tenant, *, check_data: bool = True) -> Tenan
 
     :param check_data: whether configs and metadata must match the schemas of the release.
     """
-    refuse_if(*integration_problems(store, given.integration_id))
+    raise_if_any(*integration_problems(store, given.integration_id))
     key = _next_id(store.tenants, given.id)
     tenant = _complete(store, given, id=key, name=f"tenant-{key}")
     tenant = store.validate(tenant, check_data=check_data)
@@ -85,7 +86,7 @@ def add_tenant(store: Store, given: Tenant, *, check_data: bool = True) -> Tenan
         date = tenant.created_date
         tenant = tenant.with_missing(metadata_created_date=date, metadata_modified_date=date)
         if check_data:
-            refuse_if(*store.metadata_problems(tenant, given.metadata, "metadata"))
+            raise_if_any(*store.metadata_problems(tenant, given.metadata, "metadata"))
     return store.add(store.tenants, tenant)
 
 
@@ -100,6 +101,15 @@ def integration_problems(store: Store, integration_id: int) -> Iterator[Problem]
         yield Problem(("integration_id",), "no integration has this id", integration_id)
 
 
+def script_problems(store: Store, script: Script) -> Iterator[Problem]:
+    """Yield a problem if the tenant or the integration of a script does not exist."""
+    if script.tenant is not None and script.tenant not in store.tenants:
+        yield Problem(("tenant",), f"there is no tenant {script.tenant}", script.tenant)
+    if script.integration is not None and script.integration not in store.integrations:
+        msg = f"there is no integration {script.integration}"
+        yield Problem(("integration",), msg, script.integration)
+
+
 def _complete(store: Store, given: R, **values: Any) -> R:
     date = given.created_date if "created_date" in given.model_fields_set else store.now()
     return given.with_missing(created_date=date, modified_date=date, **values)
@@ -111,5 +121,5 @@ def _schema_problems(given: Integration | Release) -> Iterator[Problem]:
 
 
 def _next_id(records: dict[int, Any], wanted: int) -> int:
-    refuse_if(*[Problem(("id",), "is taken", wanted)] * (wanted in records))
+    raise_if_any(*[Problem(("id",), "is taken", wanted)] * (wanted in records))
     return wanted or next(reversed(records), 0) + 1

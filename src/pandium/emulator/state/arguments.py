@@ -6,7 +6,7 @@ from inspect import Parameter, Signature, signature
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pandium.emulator.state.errors import validate
-from pandium.emulator.state.rules import Record
+from pandium.emulator.state.record_base import Record
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -30,7 +30,7 @@ class RecordMethod(Protocol[S_contra, P, T_co]):
     def __get__(self, instance: S_contra, owner: object, /) -> RecordCall[P, T_co]: ...
 
 
-def takes_fields(
+def fields_as_arguments(
     record: Callable[P, R], positional: str
 ) -> Callable[[Callable[[S_contra, R], T]], RecordMethod[S_contra, P, T]]:
     """

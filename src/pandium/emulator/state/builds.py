@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from pandium.emulator.state.adding import add_build, integration_problems
-from pandium.emulator.state.errors import refuse_if, validate
-from pandium.emulator.state.rules import Id, Moment, Record
+from pandium.emulator.state.errors import raise_if_any, validate
+from pandium.emulator.state.record_base import Id, Moment, Record
 from pandium.emulator.state.store import Store
 
 BuildForm = Literal["any", "build_tag", "tag"]
@@ -98,11 +98,21 @@ class Builds:
         with self._lock:
             self._scripts[script.tag] = script
 
-    def remove_script(self, tag: str | None) -> None:
-        """Remove the script of a tag. Its future builds follow the script of all other tags."""
+    def clear_scripts(self) -> None:
+        """Remove all scripts, so that new builds follow the default script."""
         with self._lock:
-            self._scripts.pop(tag, None)
-            self._scripts.setdefault(None, BuildScript())
+            self._scripts = {None: BuildScript()}
+
+    def remove_script(self, tag: str) -> None:
+        """
+        Remove the script of a tag. Existing builds keep it.
+
+        :param tag: the tag.
+        :raises LookupError: if there is no such script.
+        """
+        with self._lock:
+            if self._scripts.pop(tag, None) is None:
+                raise LookupError(f"tag {tag!r} has no script")
 
     @property
     def scripts(self) -> list[BuildScript]:
@@ -118,9 +128,9 @@ class Builds:
             return list(self._pending)
 
     def start(self, integration_id: int, tag: str, branch: str | None) -> None:
-        """Start a build, or raise Refused."""
+        """Start a build, or raise InvalidInput."""
         with self._lock:
-            refuse_if(*integration_problems(self._store, integration_id))
+            raise_if_any(*integration_problems(self._store, integration_id))
             script = self._scripts.get(tag, self._scripts[None])
             finishes_at = self._store.now() + timedelta(seconds=script.finishes_after)
             build = Build(

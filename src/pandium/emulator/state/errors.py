@@ -37,7 +37,7 @@ class Problem:
         return f"{self.place}: {self.msg}"
 
 
-class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
+class InvalidInput(ValueError):  # noqa: N818 - it is a response, not a failure
     """An invalid input: 422 over HTTP, a ValueError in Python."""
 
     def __init__(self, problems: Iterable[Problem], where: str = "body") -> None:
@@ -47,15 +47,15 @@ class Refused(ValueError):  # noqa: N818 - it is a response, not a failure
         more = f"; and {left} more" if left > 0 else ""
         super().__init__("; ".join(map(str, self.problems[:MAX_LISTED])) + more)
 
-    def under(self, *place: str | int) -> "Refused":
+    def under(self, *place: str | int) -> "InvalidInput":
         """Return the same problems, with a prefix for their locations."""
-        return Refused(replace(one, loc=(*place, *one.loc)) for one in self.problems)
+        return InvalidInput(replace(one, loc=(*place, *one.loc)) for one in self.problems)
 
 
-def refuse_if(*problems: Problem) -> None:
-    """Raise Refused if there are problems."""
+def raise_if_any(*problems: Problem) -> None:
+    """Raise InvalidInput if there are problems."""
     if problems:
-        raise Refused(problems)
+        raise InvalidInput(problems)
 
 
 class Missing(LookupError):  # noqa: N818 - it is a response, not a failure
@@ -63,11 +63,11 @@ class Missing(LookupError):  # noqa: N818 - it is a response, not a failure
 
 
 def validate(model: type[M], data: Mapping[str, Any]) -> M:
-    """Validate data with a model, or raise Refused."""
+    """Validate data with a model, or raise InvalidInput."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise Refused(map(_problem, error.errors())) from None
+        raise InvalidInput(map(_problem, error.errors())) from None
 
 
 def _problem(error: ErrorDetails) -> Problem:

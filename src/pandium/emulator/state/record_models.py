@@ -21,18 +21,14 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pandium.emulator.state.rules import (
+from pandium.emulator.state.record_base import Cron, Hidden, Id, Moment, Object, Record
+from pandium.emulator.state.scripts import Script
+from pandium.emulator.state.tenant_rules import (
     Channel,
     Connected,
-    Cron,
-    Hidden,
-    Id,
-    Moment,
-    Object,
-    Record,
+    ReleaseWithoutChannel,
     TenantName,
 )
-from pandium.emulator.state.scripts import Script
 
 SUCCESSES = frozenset({"succeeded", "success", "successful", "completed"})
 
@@ -167,7 +163,7 @@ class Tenant(Record):
     user_schedule: Cron | None = None
     source: str = "api"
     integration_release_channel: Channel | None = None
-    integration_release_id: Id | None = None
+    integration_release_id: ReleaseWithoutChannel = None
     user_name: Hidden[str | None] = None
     connected: Hidden[Connected] = True
     connection_dates: Hidden[dict[str, Moment]] = Field(default_factory=dict)
@@ -175,13 +171,6 @@ class Tenant(Record):
     metadata: Hidden[Object] = Field(default_factory=dict)
     metadata_created_date: Hidden[Moment | None] = None
     metadata_modified_date: Hidden[Moment | None] = None
-
-    @field_validator("integration_release_id")
-    @classmethod
-    def _excludes_a_channel(cls, release_id: int | None, given: ValidationInfo) -> int | None:
-        if release_id is not None and given.data.get("integration_release_channel") is not None:
-            raise PydanticCustomError("value_error", "specify a release or a channel, not both")
-        return release_id
 
     def is_connected(self, connector: str) -> bool:
         """Return whether a connector of the integration is connected."""

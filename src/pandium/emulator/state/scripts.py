@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pandium.emulator.state.rules import Id, Record
+from pandium.emulator.state.record_base import Id, Record
 
 # The vendor kills a run after ten minutes.
 KILLED_AFTER = 600.0

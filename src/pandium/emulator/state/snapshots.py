@@ -19,11 +19,12 @@ from pandium.emulator.state.adding import (
     add_release,
     add_tenant,
     integration_problems,
+    script_problems,
 )
 from pandium.emulator.state.builds import BuildsState
-from pandium.emulator.state.errors import Problem, Refused, refuse_if, validate
+from pandium.emulator.state.errors import InvalidInput, Problem, raise_if_any, validate
+from pandium.emulator.state.record_base import Moment, Record
 from pandium.emulator.state.record_models import Integration, Release, Run, Tenant, Upstream
-from pandium.emulator.state.rules import Moment, Record
 from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.store import Store
 
@@ -66,11 +67,11 @@ def read_snapshot(data: Any, now: Callable[[], datetime]) -> Snapshot:
     """
     if not isinstance(data, Mapping):
         sections = ", ".join(list(EmulatorState.model_fields)[2:])
-        raise Refused([Problem(("seed",), f"must be an object with {sections}", data)])
+        raise InvalidInput([Problem(("seed",), f"must be an object with {sections}", data)])
     state = validate(EmulatorState, dict(data))
     store = Store(now)
     _add_records(store, state)
-    refuse_if(*_reference_problems(state, store))
+    raise_if_any(*_reference_problems(state, store))
     return Snapshot(state, store)
 
 
@@ -102,7 +103,7 @@ def _each(section: str, records: Sequence[R], add: Callable[[R], object]) -> Non
     for index, one in places:
         try:
             add(one)
-        except Refused as error:
+        except InvalidInput as error:
             raise error.under(section, index) from None
 
 
@@ -117,6 +118,9 @@ def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]
     for index, run in enumerate(state.runs):
         for problem in _of_run(run, store):
             yield replace(problem, loc=("runs", index, *problem.loc))
+    for index, script in enumerate(state.scripts):
+        for problem in script_problems(store, script):
+            yield replace(problem, loc=("scripts", index, *problem.loc))
     for index, build in enumerate(state.builds.pending):
         for problem in integration_problems(store, build.integration_id):
             yield replace(problem, loc=("builds", "pending", index, *problem.loc))

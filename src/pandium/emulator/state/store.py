@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pandium.emulator.state.errors import Missing, Problem, refuse_if, validate
+from pandium.emulator.state.errors import Missing, Problem, raise_if_any, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
-from pandium.emulator.state.rules import data_problems
+from pandium.emulator.state.schema_rules import data_problems
+from pandium.emulator.state.tenant_rules import connector_problems, release_problems
 from pandium.emulator.state.window import Window
 
 ID = "integration_release_id"
@@ -117,10 +118,10 @@ class Store:
         return tenant if tenant.archived else self.put(tenant, archived=True)
 
     def patch_metadata(self, tenant_id: int, data: Mapping[str, Any]) -> Tenant:
-        """Merge the top level of `data` into the metadata, or raise Refused."""
+        """Merge the top level of `data` into the metadata, or raise InvalidInput."""
         tenant = self.tenant(tenant_id)
         merged = {**tenant.metadata, **data}
-        refuse_if(*self.metadata_problems(tenant, merged))
+        raise_if_any(*self.metadata_problems(tenant, merged))
         date = self.now()
         return self.put(
             tenant,
@@ -211,29 +212,21 @@ class Store:
 
     def validate(self, tenant: Tenant, *, check_data: bool = True) -> Tenant:
         """
-        Validate a tenant against the other records and return it, or raise Refused.
+        Validate a tenant against the other records and return it, or raise InvalidInput.
 
         :param check_data: whether the configs must match the schema of the release.
         """
-        refuse_if(*self._problems(tenant))
+        releases = [one.id for one in self.releases_of(tenant.integration_id)]
+        raise_if_any(
+            *release_problems(tenant.integration_release_id, releases),
+            *connector_problems(tenant.connected, self.connections(tenant)),
+        )
         if tenant.integration_release_id is None and tenant.integration_release_channel is None:
             tenant = tenant.model_copy(update={CHANNEL: "Default"})
-        if check_data and self.releases_of(tenant.integration_id):
+        if check_data and releases:
             schema = self.release_of(tenant).config_schema
-            refuse_if(*data_problems(tenant.configs, schema, "configs"))
+            raise_if_any(*data_problems(tenant.configs, schema, "configs"))
         return tenant
-
-    def _problems(self, tenant: Tenant) -> Iterator[Problem]:
-        release = self.releases.get(tenant.integration_release_id or 0)
-        if tenant.integration_release_id and (
-            release is None or release.integration_id != tenant.integration_id
-        ):
-            msg = "is not a release of the tenant's integration"
-            yield Problem((ID,), msg, tenant.integration_release_id)
-        known = self.connections(tenant)
-        for name in [] if isinstance(tenant.connected, bool) else tenant.connected:
-            if name not in known:
-                yield Problem(("connected",), f"the integration has no connector {name!r}", name)
 
 
 def _find(records: Mapping[int, R], key: int, noun: str) -> R:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pandium.emulator.state.errors import Problem, Refused
+from pandium.emulator.state.errors import InvalidInput, Problem
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
@@ -44,7 +44,7 @@ class Window:
 def parse_window(
     skip: int | None, limit: int | None, sort_by: str | None, fields: Collection[str]
 ) -> Window:
-    """Parse the parameters of a listing, or raise Refused."""
+    """Parse the parameters of a listing, or raise InvalidInput."""
     skip = 0 if skip is None else skip
     limit = DEFAULT_LIMIT if limit is None else limit
     match = SORT.fullmatch(sort_by or "id__ASC")
@@ -59,7 +59,7 @@ def parse_window(
         msg = f"must be {{field}}__ASC or {{field}}__DESC; fields: {', '.join(fields)}"
         problems.append(Problem(("sort_by",), msg, sort_by))
     if match is None or problems:
-        raise Refused(problems, where="query")
+        raise InvalidInput(problems, where="query")
     return Window(skip, limit, match[1], match[2] == "DESC")
 
 

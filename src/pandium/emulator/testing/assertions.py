@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pandium.emulator.network.operations import SYNCS, parse_operation
 from pandium.emulator.network.request_log import Kind, Request, RequestLog
-from pandium.emulator.network.request_rules import validate_count
+from pandium.emulator.network.request_selection import validate_count
 
 MAX_LISTED = 20
 MAX_LAST = 5

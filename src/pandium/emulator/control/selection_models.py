@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
-from pandium.emulator.network.request_rules import RequestRule
+from pandium.emulator.network.request_selection import RequestRule
 from pandium.emulator.runs.clock import Clock
-from pandium.emulator.state.errors import Missing, Problem, Refused
-from pandium.emulator.state.rules import Id, Record
+from pandium.emulator.state.errors import InvalidInput, Missing, Problem
+from pandium.emulator.state.record_base import Id, Record
 from pandium.emulator.state.store import Store
 
 A = TypeVar("A")
@@ -38,7 +38,7 @@ class RuleArguments(Record):
         """
         Return the arguments that select the requests.
 
-        :raises Refused: if the tenant does not exist.
+        :raises InvalidInput: if the tenant does not exist.
         """
         require_record(store.tenants, self.tenant, "tenant")
         return self.model_dump(include=set(RuleArguments.model_fields))
@@ -79,19 +79,19 @@ def find_rule(rules: Sequence[RequestRule[A]], rule_id: int, noun: str) -> Reque
 def require_record(
     records: Mapping[int, object], record_id: int | None, noun: str, *place: str
 ) -> None:
-    """Raise Refused if an id is specified but no record has it."""
+    """Raise InvalidInput if an id is specified but no record has it."""
     if record_id is not None and record_id not in records:
         problem = Problem((*place, noun), f"there is no {noun} {record_id}", record_id)
-        raise Refused([problem])
+        raise InvalidInput([problem])
 
 
 @contextmanager
-def refusing(*place: str) -> Iterator[None]:
-    """Convert a ValueError whose message starts with an argument's name to Refused."""
+def value_errors_at(*place: str) -> Iterator[None]:
+    """Convert a ValueError whose message starts with an argument's name to InvalidInput."""
     try:
         yield
-    except Refused as error:
+    except InvalidInput as error:
         raise error.under(*place) from None
     except ValueError as error:
         argument, _, message = str(error).partition(": ")
-        raise Refused([Problem((*place, argument), message, None)]) from None
+        raise InvalidInput([Problem((*place, argument), message, None)]) from None

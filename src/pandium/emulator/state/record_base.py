@@ -1,10 +1,8 @@
-"""The base class of all records, and the rules for the values of their fields."""
+"""The base class of all records, and the types of fields that several records have."""
 
-import re
-from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -13,19 +11,15 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    PlainValidator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pandium.emulator.state.errors import Problem
-
 T = TypeVar("T")
 
 CRON_FIELDS = 5
 SOME_DATE = datetime(2026, 1, 1, tzinfo=UTC)
-TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 # Marks a field that is not part of the API's response.
 HIDDEN = object()
@@ -96,49 +90,8 @@ def _validate_cron(schedule: str) -> str:
     return schedule
 
 
-def _validate_tenant_name(name: str) -> str:
-    if not TENANT_NAME.fullmatch(name):
-        raise PydanticCustomError(
-            "value_error",
-            "must be lowercase letters, digits and '-', and neither begin nor end with '-'",
-        )
-    return name
-
-
-def _validate_connected(given: object) -> bool | list[str]:
-    if isinstance(given, bool):
-        return given
-    if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
-        return list(given)
-    raise PydanticCustomError("value_error", "must be true, false, or the names of connectors")
-
-
 Object = dict[str, Any]
 Id = Annotated[int, Field(ge=1)]
-Channel = Literal["Latest", "Default"]
 Cron = Annotated[str, AfterValidator(_validate_cron)]
 # A date without an offset is in UTC.
 Moment = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
-TenantName = Annotated[str, AfterValidator(_validate_tenant_name)]
-Connected = Annotated[
-    bool | list[str],
-    PlainValidator(_validate_connected, json_schema_input_type=bool | list[str]),
-]
-
-
-def schema_problems(place: str, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Yield the errors in a JSON schema, which may refer only to itself."""
-    if schema is not None:
-        from pandium.emulator.state.json_schemas import find_schema_errors  # noqa: PLC0415 - most records have no schema
-
-        yield from find_schema_errors(place, schema)
-
-
-def data_problems(
-    data: Mapping[str, Any], schema: Mapping[str, Any] | None, *place: str
-) -> Iterator[Problem]:
-    """Yield a problem for each mismatch between data and a JSON schema."""
-    if schema is not None:
-        from pandium.emulator.state.json_schemas import find_data_errors  # noqa: PLC0415 - as above
-
-        yield from find_data_errors(data, schema, place)

@@ -1,4 +1,4 @@
-"""Rules that select requests for a fault or a change, by number or at random."""
+"""Rules that select the requests that a fault or a change applies to."""
 
 import math
 import random

@@ -1,0 +1,129 @@
+"""The synchronous client has everything that the asynchronous one has, with the same signatures."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pandium import AsyncPandium, Listing, Pandium, SyncListing
+from pandium._resources.connector_transport import ConnectorTransport
+from pandium._sync import resources
+from pandium._sync.httpx_transport import SyncConnectorTransport
+from pandium._sync.iteration import SyncRunResults
+from pandium._waiting.results import RunResults
+from support import KEY
+
+ROOT = Path(__file__).parents[2]
+# The names that differ, in annotations and of methods.
+RENAMED = {
+    "AsyncPandium": "Pandium",
+    "ConnectorTransport": "SyncConnectorTransport",
+    "Items": "Iterator",
+    "Listing": "SyncListing",
+    "RunResults": "SyncRunResults",
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncIterator": "Iterator",
+    "AsyncBaseTransport": "BaseTransport",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "aclose": "close",
+    "handle_async_request": "handle_request",
+}
+
+
+def renamed(text: str) -> str:
+    text = text.replace("Pages[T]", "Iterator[Page[T]]")
+    return re.sub(r"\w+", lambda word: RENAMED.get(word[0], word[0]), text)
+
+
+def pairs() -> dict[str, tuple[type, type]]:
+    """Return each class of the asynchronous client with its synchronous counterpart."""
+    with Pandium(KEY) as client:
+        found: dict[str, tuple[type, type]] = {"Pandium": (AsyncPandium, Pandium)}
+        asynchronous = AsyncPandium(KEY)
+        for name in AsyncPandium.__annotations__:
+            found[name] = type(getattr(asynchronous, name)), type(getattr(client, name))
+    found["Listing"] = Listing, SyncListing
+    found["RunResults"] = RunResults, SyncRunResults
+    return found
+
+
+def methods_of(cls: type) -> dict[str, Any]:
+    """Return the public methods of a class, and those that Python calls, such as `__iter__`."""
+    special = {*RENAMED, *RENAMED.values(), "__init__"}
+    return {
+        name: member.fget if isinstance(member, property) else inspect.unwrap(member)
+        for cls in reversed(cls.__mro__)
+        for name, member in vars(cls).items()
+        if (inspect.isfunction(member) or isinstance(member, property))
+        and (not name.startswith("_") or name in special)
+        and cls.__module__.startswith("pandium")
+    }
+
+
+PAIRS = pairs()
+METHODS = [
+    (name, method)
+    for name, (asynchronous, _) in PAIRS.items()
+    for method in methods_of(asynchronous)
+    if not (method == "__init__" and name != "Pandium")
+]
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_each_method_has_the_same_signature(name: str, method: str) -> None:
+    """Each method exists in both clients, with the same arguments, defaults and annotations."""
+    asynchronous, synchronous = (methods_of(cls) for cls in PAIRS[name])
+    counterpart = renamed(method)
+    assert counterpart in synchronous, f"{name} has no method {counterpart}"
+    assert not inspect.iscoroutinefunction(synchronous[counterpart])
+    expected = inspect.signature(asynchronous[method])
+    found = inspect.signature(synchronous[counterpart])
+    assert str(found) == renamed(str(expected))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_synchronous_classes_have_no_other_methods(name: str) -> None:
+    """The synchronous client has no public method that the asynchronous one lacks."""
+    asynchronous, synchronous = (methods_of(cls).keys() for cls in PAIRS[name])
+    own = {"of", "in_loop"} | ({"__init__"} if name != "Pandium" else set())
+    assert synchronous - own <= {renamed(method) for method in asynchronous}
+
+
+def test_the_transports_have_the_same_methods() -> None:
+    """The transports for both kinds of httpx clients accept the same."""
+    for cls in (ConnectorTransport, SyncConnectorTransport):
+        assert {"handle_request", "handle_async_request", "__getattr__"} <= vars(cls).keys()
+
+
+def test_the_generated_module_is_up_to_date() -> None:
+    """The synchronous resources are what tools/generate_sync.py generates now."""
+    command = [sys.executable, str(ROOT / "tools" / "generate_sync.py")]
+    generated = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=60
+    ).stdout
+    assert generated == Path(resources.__file__).read_text()
+
+
+def test_the_documentation_speaks_of_synchronous_code() -> None:
+    """No docstring of the synchronous operations has an asynchronous example or mentions tasks."""
+    text = Path(resources.__file__).read_text()
+    for allowed in ("sync or async function", "iterable or async iterable", "sync or async\n"):
+        text = text.replace(allowed, "")
+    assert re.findall(r"\b(await|async \w+|AsyncPandium|AsyncClient|tasks?)\b", text) == []
+
+
+def test_the_attributes_are_the_same() -> None:
+    """Both clients have the same attributes, which are also annotated."""
+    names = list(AsyncPandium.__annotations__)
+    assert list(Pandium.__annotations__) == names
+    expected = {name: f"Sync{AsyncPandium.__annotations__[name]}" for name in names}
+    assert Pandium.__annotations__ == expected
