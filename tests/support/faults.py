@@ -590,7 +590,12 @@ FAULTS: dict[str, Fault] = {
         echo_the_key,
     ),
     "a report shows local variables": Fault(
-        {"wire/test_secrets.py": "test_no_traceback_has_the_key_in_a_local_variable"}
+        {
+            "wire/test_secrets.py": (
+                "test_no_traceback_has_the_key_in_a_local_variable"
+                " test_no_traceback_has_a_signed_url_in_a_local_variable"
+            )
+        }
     ),
     "a lower library logs a signed URL": Fault(
         {"wire/test_mocking.py": "test_no_logger_writes_a_signed_url"}

@@ -18,7 +18,7 @@ from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
-from pandium._transport.spec import RequestSpec, RetrySafety
+from pandium._transport.spec import RequestSpec, RetrySafety, SignedURL
 from pandium._transport.telemetry import load_instruments, observe_call
 from pandium._version import __version__
 from pandium.errors import Attempt, ConfigurationError, DecodeError, PandiumError, RateLimited
@@ -81,7 +81,7 @@ class Transport:
             spec, lambda response: decode_json(response.content) if response.content else None
         )
 
-    async def download(self, url: str) -> bytes:
+    async def download(self, url: SignedURL) -> bytes:
         """Download a signed URL from another host, without the API key or the user's headers."""
         spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT, is_signed=True)
         return await self.request(spec, lambda response: response.content)
