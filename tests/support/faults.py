@@ -359,6 +359,9 @@ FAULTS: dict[str, Fault] = {
         {"wire/test_not_sent.py": "test_the_class_of_an_exception_proves_nothing"},
         use_another_engine,
     ),
+    "the response redirects to another host": Fault(
+        {"wire/test_not_sent.py": "test_a_redirect_is_not_followed"}
+    ),
     "a proxy refuses the tunnel": Fault(
         {
             "wire/test_not_sent.py": "test_a_tunnel_that_fails_was_never_sent",
@@ -576,6 +579,12 @@ FAULTS: dict[str, Fault] = {
                 "test_a_killed_process_can_be_resumed"
                 " test_a_killed_and_a_suspended_process_harm_no_other"
             )
+        }
+    ),
+    "no thread can be started": Fault(
+        {
+            "unit/test_sqlite.py": "test_closing_needs_no_thread test_a_journal_needs_a_thread",
+            "wire/test_connections.py": "test_a_client_needs_no_thread",
         }
     ),
     "there is no journal file": Fault(

@@ -89,7 +89,8 @@ class Transport:
     async def prepare(self) -> None:
         """Do the slow part of the first request in a thread to avoid blocking the event loop."""
         if not self.connections.is_prepared:
-            with self.clock.waiting_for_io():
+            # If the process has too many threads, the request does the same on the event loop.
+            with self.clock.waiting_for_io(), suppress(RuntimeError):
                 await anyio.to_thread.run_sync(self._prepare)
 
     def _prepare(self) -> None:
