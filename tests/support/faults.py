@@ -409,6 +409,9 @@ FAULTS: dict[str, Fault] = {
     "a compressed body never ends and has no content": Fault(
         {"wire/test_body.py": "test_an_invalid_or_oversized_body_is_a_decode_error"}
     ),
+    "a trigger id cannot be used": Fault(
+        {"wire/test_sync_all.py": "test_an_unusable_trigger_id_is_one_unknown_result"}
+    ),
     "a status is huge": Fault(
         {"wire/test_waiting.py": "test_a_long_status_is_shortened_in_messages"}
     ),

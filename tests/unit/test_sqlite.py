@@ -227,6 +227,15 @@ async def test_a_missing_directory_is_a_clear_error(
         assert str(parent) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+async def test_an_impossible_name_is_a_clear_error(
+    tmp_path: Path, calendar: CalendarClock, name: str
+) -> None:
+    """A path that no file can have is a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match="journal '"):
+        await SQLiteJournal(tmp_path / name, JOB, calendar).__aenter__()
+
+
 @contextmanager
 def without_root() -> Iterator[None]:
     """Run as another user if the tests run as root, which ignores permissions."""

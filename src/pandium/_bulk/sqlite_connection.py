@@ -264,7 +264,8 @@ class Database:
             self._connect(":memory:", prepare)
             return
         # Resolve symbolic links, so that a link and its target share one lock file.
-        path = os.path.realpath(self._path)
+        with self._translate_errors(ConfigurationError):
+            path = os.path.realpath(self._path)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")

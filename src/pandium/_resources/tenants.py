@@ -9,7 +9,7 @@ import attrs
 
 from pandium._http.user_code import UserCodeError
 from pandium._resources.paging import create_listing, find_first
-from pandium._resources.trigger_status import StatusPoller, default_outcome
+from pandium._resources.trigger_status import StatusPoller, decode_trigger, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
@@ -28,7 +28,7 @@ from pandium._validation import (
 )
 from pandium._waiting.polling import Polling
 from pandium._waiting.results import RunResult, RunResults
-from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
+from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
+    from pandium.models import Trigger
 
     Given: TypeAlias = Mapping[str, Any] | None
     Payload: TypeAlias = Given | Callable[["T"], Given | Awaitable[Given]]
@@ -334,7 +335,7 @@ class Tenants:
     ) -> Trigger:
         segments, params = {"tenant_id": tenant_id}, {"mode": mode}
         spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
-        return await self._transport.request_model(spec, Trigger, unwrap=unwrap)
+        return await self._transport.request(spec, decode_trigger, unwrap=unwrap)
 
     def sync_all(  # noqa: PLR0913 - the options are independent
         self,

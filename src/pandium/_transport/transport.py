@@ -69,11 +69,9 @@ class Transport:
         """Return a transport that sends each request once, for callers that repeat it."""
         return attrs.evolve(self, retry=attrs.evolve(self.retry, attempts=1))
 
-    async def request_model(self, spec: RequestSpec, cls: type[T], *, unwrap: bool = True) -> T:
+    async def request_model(self, spec: RequestSpec, cls: type[T]) -> T:
         """Send a request and decode the response as a model or a list of models."""
-        return await self.request(
-            spec, lambda response: decode(response.content, cls), unwrap=unwrap
-        )
+        return await self.request(spec, lambda response: decode(response.content, cls))
 
     async def request_json(self, spec: RequestSpec) -> Any:
         """Send a request and decode the response as JSON. Return `None` if it is empty."""
