@@ -15,6 +15,7 @@ from pandium._cli import exit_codes
 from pandium._cli.commands.builds import builds
 from pandium._cli.commands.connectors import connectors
 from pandium._cli.commands.demo import demo
+from pandium._cli.commands.doctor import doctor
 from pandium._cli.commands.emulator import emulator
 from pandium._cli.commands.integrations import integrations
 from pandium._cli.commands.journal import journal
@@ -72,7 +73,7 @@ def app() -> None:
 
 for _command in (
     tenants, integrations, releases, runs, builds, connectors, request, watch, journal, emulator,
-    demo, mcp,
+    demo, mcp, doctor,
 ):  # fmt: skip
     app.add_command(_command)
 

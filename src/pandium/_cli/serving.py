@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from pandium._cli.key import find_key
 from pandium._cli.options import set_default_option
 from pandium._cli.session import run
-from pandium._cli.settings import DEFAULT, find_api, find_key_file, find_profile
+from pandium._cli.settings import DEFAULT, find_api, find_profile
 from pandium._mcp.server import serve
 
 __all__ = ["serve_tools"]
@@ -20,10 +19,7 @@ def serve_tools(*, allow_writes: bool) -> int:
     :param allow_writes: whether to offer the tools that change something.
     :raises ConfigurationError: if there is no API key or another setting is invalid.
     """
-    profile = find_profile()
-    key_file = find_key_file(profile)
-    # Standard input carries the protocol, so there can be no prompt.
-    find_key(None if key_file is None else key_file.value, can_prompt=False)
-    if find_api(profile).source == DEFAULT:
+    if find_api(find_profile()).source == DEFAULT:
         set_default_option("environment", "sandbox")
-    return run(partial(serve, allow_writes=allow_writes))
+    # Standard input carries the protocol, so there can be no prompt.
+    return run(partial(serve, allow_writes=allow_writes), can_prompt=False)

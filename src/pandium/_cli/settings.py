@@ -55,7 +55,9 @@ def find_api(profile: Profile | None) -> Setting:
         ("environment", selected.environment, selected.source),
         ("environment", "production", DEFAULT),
     )
-    return next(Setting(*candidate) for candidate in candidates if candidate[1] is not None)
+    return next(
+        Setting(name, value, source) for name, value, source in candidates if value is not None
+    )
 
 
 def find_key_file(profile: Profile | None) -> Setting | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Network, IPv6Network
 
-__all__ = ["NoProxy", "Proxies", "create_ssl_context", "is_connectable"]
+__all__ = ["NoProxy", "Proxies", "create_ssl_context", "find_proxy", "is_connectable"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PORT = 65535
@@ -59,6 +59,16 @@ class Proxies:
         """Return the proxy through which to access a URL, or ``None``."""
         proxy = self._by_scheme.get(url.scheme) or self._by_scheme.get("all")
         return None if proxy is None or self._no_proxy.matches(url) else proxy
+
+
+def find_proxy(url: str) -> str | None:
+    """
+    Return the proxy through which to access a URL, without its user name and password.
+
+    :raises ConfigurationError: if the URL of a proxy is invalid.
+    """
+    proxy = Proxies.from_environment().for_url(httpx.URL(url))
+    return None if proxy is None else str(proxy.url)
 
 
 def _parse_proxy(variable: str, value: str) -> httpx.Proxy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ChangeRow", "RunRow", "TriggerRow"]
+__all__ = ["ChangeRow", "CheckRow", "RunRow", "TriggerRow"]
 
 
 @attrs.frozen
@@ -48,3 +48,17 @@ class ChangeRow:
     state: str
     running: str
     last_run: str
+
+
+@attrs.frozen
+class CheckRow:
+    """
+    Something that the `doctor` command checked.
+
+    ``is_ok`` is whether it is in order, and ``source`` where a setting comes from.
+    """
+
+    check: str
+    is_ok: bool
+    detail: str
+    source: str | None = None

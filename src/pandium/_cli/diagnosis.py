@@ -1,0 +1,134 @@
+"""Run the `doctor` command: check the configuration and the connection."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pandium import ConfigurationError, PandiumError
+from pandium._cli import exit_codes
+from pandium._cli.options import get_option
+from pandium._cli.output.records import CheckRow
+from pandium._cli.output.rows import create_writer, write_text
+from pandium._cli.profiles import config_path
+from pandium._cli.session import run
+from pandium._cli.settings import find_api, find_key_file, find_profile
+from pandium._http.environment import find_proxy
+
+if TYPE_CHECKING:
+    from pandium import AsyncPandium, ResponseEvent
+    from pandium._cli.profiles import Profile
+
+__all__ = ["diagnose"]
+
+# The Date header has a resolution of one second, and the response takes some time.
+_SMALLEST_OFFSET = timedelta(seconds=2)
+
+
+def diagnose() -> int:
+    """
+    Check the configuration and the connection, print the results, and return the exit code.
+
+    :raises ConfigurationError: if the profile is invalid.
+    """
+    diagnosis = _Diagnosis(find_profile())
+    diagnosis.check_settings()
+    try:
+        code = run(diagnosis.check_service, can_prompt=False, on_response=diagnosis.observe)
+    except ConfigurationError as error:
+        diagnosis.add("configuration", str(error), is_ok=False)
+        code = exit_codes.CONFIGURATION
+    diagnosis.write()
+    return code
+
+
+@attrs.define
+class _Diagnosis:
+    """
+    The results of all checks.
+
+    :ivar clock: a comparison of the service's clock with the local one, once it has responded.
+    """
+
+    profile: Profile | None
+    clock: str = "unknown, because the service has not responded"
+    _rows: list[CheckRow] = attrs.field(factory=list, init=False)
+
+    def add(
+        self, check: str, detail: str, source: str | None = None, *, is_ok: bool = True
+    ) -> None:
+        """Add the result of a check."""
+        self._rows.append(CheckRow(check, is_ok, detail, source))
+
+    def check_settings(self) -> None:
+        """Add what is known without a client."""
+        if self.profile is not None:
+            self.add("profile", self.profile.name, str(config_path()))
+        api = find_api(self.profile)
+        self.add(api.name.replace("_url", " URL"), api.value, api.source)
+        key_file = find_key_file(self.profile)
+        if key_file is not None:
+            self.add("key", f"in {key_file.value}", key_file.source)
+
+    async def check_service(self, client: AsyncPandium) -> int:
+        """Add the results of a request, and return the exit code."""
+        if find_key_file(self.profile) is None:
+            self.add("key", "in an environment variable", "PANDIUM_API_KEY")
+        url = client._transport.config.base_url  # noqa: SLF001 - has no public access
+        self.add("host", url)
+        self.add("proxy", find_proxy(url) or "none", "the environment")
+        try:
+            await client.request("GET", "/v2/integrations", params={"limit": 1})
+        except PandiumError as error:
+            self.add("service", str(error), is_ok=False)
+            return exit_codes.API
+        else:
+            self.add("service", "responds, and accepts the key")
+            return exit_codes.SUCCESS
+        finally:
+            self.add("clock", self.clock)
+
+    def observe(self, event: ResponseEvent) -> None:
+        """Compare the clocks when a response arrives."""
+        self.clock = _compare_clocks(event.headers.get("date"), datetime.now(UTC))
+
+    def write(self) -> None:
+        """Print the results."""
+        if (output_format := get_option("format", "table")) == "table":
+            write_text("\n".join(map(_format_row, self._rows)), sys.stdout)
+            return
+        writer = create_writer("CheckRow", output_format, sys.stdout)
+        writer.write(self._rows)
+        writer.close()
+
+
+def _format_row(row: CheckRow) -> str:
+    source = "" if row.source is None else f" (from {row.source})"
+    mark = "" if row.is_ok else "FAILED: "
+    return f"{row.check + ':':<15}{mark}{row.detail}{source}"
+
+
+def _compare_clocks(date: str | None, now: datetime) -> str:
+    try:
+        service = parsedate_to_datetime(date or "")
+    except ValueError:
+        return "unknown, because the response has no valid Date header"
+    if service.tzinfo is None:
+        service = service.replace(tzinfo=UTC)
+    offset = service - now
+    if abs(offset) < _SMALLEST_OFFSET:
+        return "the same as on this machine, within 2 s"
+    direction = "ahead of" if offset > timedelta() else "behind"
+    return f"{_format_duration(abs(offset))} {direction} this machine"
+
+
+def _format_duration(duration: timedelta) -> str:
+    seconds = round(duration.total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds} s"
