@@ -110,15 +110,16 @@ def test_a_script_applies_only_to_later_builds() -> None:
 
 
 def test_scripts_can_be_removed() -> None:
-    """Without its own script, a tag follows the common one or, if there is none, the default."""
+    """Without its own script, a tag follows the one for all others, or else the default one."""
     builds = Emulator().builds
     builds.script(finishes_after=9)
     builds.script(tag="v1", fails=True)
     assert builds.scripts == [BuildScript(finishes_after=9), BuildScript(tag="v1", fails=True)]
     builds.remove_script("v1")
-    builds.remove_script("none such")
     assert builds.scripts == [BuildScript(finishes_after=9)]
-    builds.remove_script(None)
+    with pytest.raises(LookupError, match="tag 'v1' has no script"):
+        builds.remove_script("v1")
+    builds.clear_scripts()
     assert builds.scripts == [BuildScript()]
 
 

@@ -41,13 +41,24 @@ def test_scripts_and_pending_builds_are_shown(control: Control) -> None:
     }
 
 
-def test_a_script_is_removed_by_its_tag(control: Control) -> None:
-    """Without a tag, the script for all other tags is reset to the default."""
-    for tag in (None, "v1"):
+def test_one_script_or_all_scripts_are_removed(control: Control) -> None:
+    """With a tag, only its script is removed. Without one, all are, as for runs."""
+    for tag in (None, "v1", "v2"):
         control("PUT", "/builds/scripts", json={"tag": tag, "finishes_after": 9})
-    changed = {"tag": None, "finishes_after": 9, "fails": False}
-    assert control("DELETE", "/builds/scripts", params={"tag": "v1"})["scripts"] == [changed]
-    assert control("DELETE", "/builds/scripts")["scripts"] == [DEFAULT]
+    changed = [{"tag": tag, "finishes_after": 9, "fails": False} for tag in (None, "v2")]
+    control("DELETE", "/builds/scripts", 204, params={"tag": "v1"})
+    assert control("GET", "/builds")["scripts"] == changed
+    control("DELETE", "/builds/scripts", 204)
+    assert control("GET", "/builds")["scripts"] == [DEFAULT]
+
+
+def test_a_script_that_does_not_exist_cannot_be_removed(control: Control) -> None:
+    """An unknown tag is a 404, and an unknown parameter a 422. Both leave the scripts."""
+    control("PUT", "/builds/scripts", json={"finishes_after": 9})
+    before = control("GET", "/builds")
+    assert control.refused("DELETE", "/builds/scripts?tag=v1", 404) == ["path"]
+    assert control.refused("DELETE", "/builds/scripts?tags=v1") == ["query.tags"]
+    assert control("GET", "/builds") == before
 
 
 def test_what_is_invalid_is_refused_by_its_place(control: Control) -> None:

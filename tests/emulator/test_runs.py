@@ -314,15 +314,13 @@ def test_a_run_is_killed_at_ten_minutes() -> None:
 
 def test_a_run_that_needs_all_of_its_time_is_not_killed() -> None:
     """A run that ends exactly at the limit is not killed. The limit can be changed or disabled."""
-    with served() as api:
+    with served({"tenants": [{}] * 4}) as api:
         script = api.emulator.runs.script
         script(tenant=1, appears_after=0, phases=[("Running", 600), ("Succeeded", 0)])
         script(tenant=2, appears_after=0, phases=[("Running", 9)], killed_after=5)
         endless = [("Running", 7200), ("Succeeded", 0)]
         script(tenant=3, appears_after=0, phases=endless, killed_after=math.inf)
         script(tenant=4, appears_after=0, phases=[("Running", Polls(9))])
-        for _ in range(4):
-            api.emulator.add_tenant()
         triggers = [api.sync(tenant) for tenant in (1, 2, 3, 4)]
         api.clock.advance(600)
         killed = "Failed (Timeout)"
@@ -436,6 +434,16 @@ def test_the_integration_has_a_schedule_for_those_without() -> None:
             "01:15:00",
         ]
         assert begun(api, 3)[0][1] == "00:45:00"
+
+
+@pytest.mark.parametrize("subject", ["tenant", "integration"])
+def test_a_script_for_an_unknown_record_is_an_error(subject: str) -> None:
+    """The error names the tenant or the integration, and no script is added."""
+    runs = Emulator().runs
+    before = runs.scripts
+    with pytest.raises(ValueError, match=f"^{subject}: there is no {subject} 99$"):
+        runs.script(**{subject: 99})  # type: ignore[call-overload]  # any field
+    assert runs.scripts == before
 
 
 def test_a_script_applies_only_to_runs_due_after_it() -> None:

@@ -115,6 +115,8 @@ def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
         ({"tenants": [{"connected": ["x"]}]}, r"tenants\[0\]\.connected: .*no connector 'x'"),
         ({"scripts": [{"tenant": 1, "integration": 1}]}, r"scripts\[0\]\.integration: .*not both"),
         ({"scripts": [{"tenant": 0}]}, r"scripts\[0\]\.tenant: "),
+        ({"scripts": [{}, {"tenant": 9}]}, r"scripts\[1\]\.tenant: there is no tenant 9"),
+        ({"scripts": [{"integration": 9}]}, r"scripts\[0\]\.integration: .*no integration 9"),
         ({"scripts": [{}, {"phases": []}]}, r"scripts\[1\]\.phases: "),
         ({"scripts": [{"phases": [["a", -1]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),
         ({"scripts": [{"phases": [["a", True]]}]}, r"scripts\[0\]\.phases\[0\]\[1\]: "),

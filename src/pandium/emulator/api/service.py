@@ -25,9 +25,11 @@ from pandium.emulator.network.notifications import Webhooks
 from pandium.emulator.network.request_log import EFFECT_KEY, RequestLog
 from pandium.emulator.runs.clock import Clock
 from pandium.emulator.runs.runs import Runs
+from pandium.emulator.state.adding import script_problems
 from pandium.emulator.state.builds import Builds, BuildsState
-from pandium.emulator.state.errors import Missing
+from pandium.emulator.state.errors import Missing, raise_if_any
 from pandium.emulator.state.files import write_file
+from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.snapshots import EmulatorState, Snapshot, read_snapshot, to_data
 from pandium.emulator.state.store import Store
 from pandium.emulator.state.window import Window, parse_window
@@ -65,7 +67,11 @@ class Service:
         self.store.on_added = self.webhooks.record_added
         self.store.on_archived = self.webhooks.tenant_archived
         self.runs.on_end = self.webhooks.run_ended
+        self.runs.validate_script = self._require_subject
         self._secret = secrets.token_bytes(16)
+
+    def _require_subject(self, script: Script) -> None:
+        raise_if_any(*script_problems(self.store, script))
 
     def load(self, data: Any) -> None:
         """

@@ -1,14 +1,17 @@
 """The control API's routes for builds."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
 
 from pandium.emulator.api.service import Service, service_of
-from pandium.emulator.control.control_responses import control_response, example
+from pandium.emulator.control.control_responses import control_response, describe_error, example
 from pandium.emulator.state.builds import Build, BuildForm, BuildScript
+from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.record_base import Record
+
+NO_SCRIPT = describe_error(404, "The tag has no script.")
 
 router: APIRouter = APIRouter(prefix="/builds", tags=["Builds"])
 
@@ -19,6 +22,14 @@ class BuildsView(BaseModel):
     accept: BuildForm
     scripts: list[BuildScript]
     pending: list[Build]
+
+
+class BuildScriptSubject(BaseModel):
+    """The tag whose script is removed."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    tag: str | None = None
 
 
 class AcceptArguments(Record):
@@ -53,12 +64,24 @@ async def set_build_script(request: Request, body: BuildScriptBody) -> Response:
     return _builds_response(service)
 
 
-@router.delete("/scripts", response_model=BuildsView)
-async def remove_build_script(request: Request, tag: str | None = None) -> Response:
-    """Remove the script of a tag, or reset the script of all other tags."""
-    service = service_of(request)
-    service.builds.remove_script(tag)
-    return _builds_response(service)
+@router.delete("/scripts", status_code=204, responses=NO_SCRIPT)
+async def remove_build_scripts(
+    request: Request, subject: Annotated[BuildScriptSubject, Query()]
+) -> Response:
+    """
+    Remove the script of a tag, or all scripts if no tag is specified.
+
+    Existing builds keep their script.
+    """
+    builds = service_of(request).builds
+    if subject.tag is None:
+        builds.clear_scripts()
+        return Response(status_code=204)
+    try:
+        builds.remove_script(subject.tag)
+    except LookupError as error:
+        raise Missing(str(error)) from None
+    return Response(status_code=204)
 
 
 def _builds_response(service: Service) -> Response:

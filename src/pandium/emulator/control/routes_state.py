@@ -13,7 +13,7 @@ from pandium.emulator.control.control_responses import (
     error_response,
     example,
 )
-from pandium.emulator.control.selection_models import require_record, value_errors_at
+from pandium.emulator.control.selection_models import value_errors_at
 from pandium.emulator.state.adding import add_integration_with_releases, add_release, add_tenant
 from pandium.emulator.state.errors import Missing
 from pandium.emulator.state.record_models import (
@@ -148,10 +148,7 @@ async def get_scripts(request: Request) -> Response:
 async def set_one_script(request: Request, body: ScriptBody) -> Response:
     """Set the script for new runs of a tenant, of an integration, or of all others."""
     service = service_of(request)
-    with service.lock:
-        require_record(service.store.tenants, body.tenant, "tenant")
-        require_record(service.store.integrations, body.integration, "integration")
-        service.runs.set_script(body)
+    service.runs.set_script(body)
     return await get_scripts(request)
 
 

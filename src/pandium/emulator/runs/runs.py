@@ -34,6 +34,7 @@ class Runs:
         self._scripts: dict[Subject, Script] = {ALL: Script()}
         self._delay = ScheduleDelay()
         self.on_end: Callable[[Run], object] = lambda _: None
+        self.validate_script: Callable[[Script], object] = lambda _: None
 
     @property
     def scripts(self) -> list[Script]:
@@ -103,8 +104,9 @@ class Runs:
         self.set_script(script)
 
     def set_script(self, script: Script) -> None:
-        """Set a script."""
+        """Set a script, or raise InvalidInput if its tenant or integration does not exist."""
         with self._lock:
+            self.validate_script(script)
             for queue in self._queues.values():
                 self._settle(queue)
             self._scripts[_subject(script)] = script

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pandium.emulator.state.errors import Problem, raise_if_any, validate
 from pandium.emulator.state.record_models import Integration, Release, Tenant
 from pandium.emulator.state.schema_rules import schema_problems
+from pandium.emulator.state.scripts import Script
 from pandium.emulator.state.store import Store
 
 R = TypeVar("R", Integration, Release, Tenant)
@@ -98,6 +99,15 @@ def integration_problems(store: Store, integration_id: int) -> Iterator[Problem]
     """Yield a problem if the integration does not exist."""
     if integration_id not in store.integrations:
         yield Problem(("integration_id",), "no integration has this id", integration_id)
+
+
+def script_problems(store: Store, script: Script) -> Iterator[Problem]:
+    """Yield a problem if the tenant or the integration of a script does not exist."""
+    if script.tenant is not None and script.tenant not in store.tenants:
+        yield Problem(("tenant",), f"there is no tenant {script.tenant}", script.tenant)
+    if script.integration is not None and script.integration not in store.integrations:
+        msg = f"there is no integration {script.integration}"
+        yield Problem(("integration",), msg, script.integration)
 
 
 def _complete(store: Store, given: R, **values: Any) -> R:

@@ -98,11 +98,21 @@ class Builds:
         with self._lock:
             self._scripts[script.tag] = script
 
-    def remove_script(self, tag: str | None) -> None:
-        """Remove the script of a tag. Its future builds follow the script of all other tags."""
+    def clear_scripts(self) -> None:
+        """Remove all scripts, so that new builds follow the default script."""
         with self._lock:
-            self._scripts.pop(tag, None)
-            self._scripts.setdefault(None, BuildScript())
+            self._scripts = {None: BuildScript()}
+
+    def remove_script(self, tag: str) -> None:
+        """
+        Remove the script of a tag. Existing builds keep it.
+
+        :param tag: the tag.
+        :raises LookupError: if there is no such script.
+        """
+        with self._lock:
+            if self._scripts.pop(tag, None) is None:
+                raise LookupError(f"tag {tag!r} has no script")
 
     @property
     def scripts(self) -> list[BuildScript]:

@@ -19,6 +19,7 @@ from pandium.emulator.state.adding import (
     add_release,
     add_tenant,
     integration_problems,
+    script_problems,
 )
 from pandium.emulator.state.builds import BuildsState
 from pandium.emulator.state.errors import InvalidInput, Problem, raise_if_any, validate
@@ -117,6 +118,9 @@ def _reference_problems(state: EmulatorState, store: Store) -> Iterator[Problem]
     for index, run in enumerate(state.runs):
         for problem in _of_run(run, store):
             yield replace(problem, loc=("runs", index, *problem.loc))
+    for index, script in enumerate(state.scripts):
+        for problem in script_problems(store, script):
+            yield replace(problem, loc=("scripts", index, *problem.loc))
     for index, build in enumerate(state.builds.pending):
         for problem in integration_problems(store, build.integration_id):
             yield replace(problem, loc=("builds", "pending", index, *problem.loc))
