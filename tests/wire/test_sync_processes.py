@@ -81,6 +81,13 @@ def test_an_unclosed_client_only_warns(url: str, name: str, lines: list[str]) ->
     assert UNCLOSED.fullmatch(err), err
 
 
+def test_an_unclosed_client_that_resolved_a_name_only_warns(url: str) -> None:
+    """The same applies if the event loop has threads of its own, which look up host names."""
+    out, err, code = run(url.replace("127.0.0.1", "localhost"), "exit_unclosed")
+    assert (out, code) == (["True"], 0)
+    assert UNCLOSED.fullmatch(err), err
+
+
 def test_a_function_that_blocks_does_not_block_the_end(emulator: Emulator) -> None:
     """A process ends although a function that it passed to the client never returns."""
     emulator.add_tenant()
