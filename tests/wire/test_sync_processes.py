@@ -26,8 +26,10 @@ UNCLOSED = re.compile(
 
 
 def start(url: str, name: str) -> subprocess.Popen[str]:
+    # Python 3.12 warns about each fork of a process with threads.
+    warnings = ("-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning")
     return subprocess.Popen(
-        [sys.executable, "-W", "always::ResourceWarning", str(SCRIPT), url, name],
+        [sys.executable, *warnings, str(SCRIPT), url, name],
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
