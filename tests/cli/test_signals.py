@@ -63,7 +63,7 @@ def start(
 
 def named_triggers(errors: str) -> set[str]:
     """Return the triggers that the hints on standard error name."""
-    found = re.findall(r"(?:runs wait|may still be in progress:) ([\d ]+)$", errors, re.MULTILINE)
+    found = re.findall(r"(?:runs wait|triggers that were sent:) ([\d ]+)$", errors, re.MULTILINE)
     return {trigger for text in found for trigger in text.split()}
 
 

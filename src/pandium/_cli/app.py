@@ -55,7 +55,7 @@ def app() -> None:
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
       5    some runs or builds did not finish within the time limit, and none failed
-      74   the output, a file or a journal could not be read or written
+      74   the output or a journal could not be read or written
       129  ended by SIGHUP, for example because the terminal was closed
       130  ended by Ctrl-C (SIGINT)
       141  the program reading the output, such as head, closed the pipe
@@ -180,11 +180,14 @@ def _error_hint(error: pandium.PandiumError) -> str:
 
 def _error_exit_code(error: Exception) -> int:
     # These cases are checked in order:
-    # 1. a ConfigurationError, before its base class ValueError
-    # 2. a time limit, before its base class PandiumError
-    # 3. any other client error
-    # 4. a ValueError: the client rejected an argument that the user passed as an option
-    # 5. an OSError: the output could not be written
+    # 1. an error of a journal, whose message begins with its name
+    # 2. a ConfigurationError, before its base class ValueError
+    # 3. a time limit, before its base class PandiumError
+    # 4. any other client error
+    # 5. a ValueError: the client rejected an argument that the user passed as an option
+    # 6. an OSError: the output could not be written
+    if isinstance(error, pandium.PandiumError) and str(error).startswith("journal "):
+        return exit_codes.IO_ERROR
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION
     if isinstance(error, pandium.WaitTimeout):

@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from pandium import PandiumError
+from pandium._cli.journals import note_resumption
 from pandium._cli.options import get_option
 from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
@@ -263,9 +264,7 @@ def sync_and_wait(
 
 
 def _name(triggers: Collection[str]) -> list[str]:
-    return (
-        [f"triggers whose runs may still be in progress: {' '.join(triggers)}"] if triggers else []
-    )
+    return [f"triggers that were sent: {' '.join(triggers)}"] if triggers else []
 
 
 async def _report_syncs(
@@ -275,6 +274,9 @@ async def _report_syncs(
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
+    if journal is not None:
+        await note_resumption(journal)
+
     def on_triggered(trigger: Trigger, tenant_id: int) -> None:
         reporter.add_trigger(trigger.trigger_id)
         tracker.finish(tenant_id, trigger)

@@ -8,7 +8,7 @@ from pandium import PandiumError, Polling
 from pandium._cli.options import get_option
 from pandium._cli.output.terminal import note
 from pandium._cli.run_reporter import RunReporter
-from pandium._cli.session import hints_on_abort, is_output_error, resume_hints, run
+from pandium._cli.session import hints_on_abort, resume_hints, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -70,8 +70,10 @@ def report_runs(
     def get_abort_hints(error: BaseException) -> list[str]:
         if isinstance(error, PandiumError) and not reporter.triggers:
             return []  # nothing has been sent
-        # A row that could not be written, or that nobody has read, may be any of them.
-        return get_hints(reporter.triggers if is_output_error(error) else reporter.pending)
+        # After Ctrl-C, all other rows have been printed. Otherwise, any row or record of a journal
+        # may be missing.
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        return get_hints(reporter.pending if is_interrupted else reporter.triggers)
 
     with hints_on_abort(get_abort_hints):
         return run(use_client)
