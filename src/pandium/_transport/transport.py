@@ -179,6 +179,8 @@ class Transport:
         async with self.connections.slot(self.retry.max_elapsed):
             if isinstance(key, KeyFunction) and not spec.is_signed:
                 await self._update_key(request, key)
+            if spec.before_attempt is not None:
+                spec.before_attempt()
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(key.redact):
