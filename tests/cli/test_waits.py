@@ -10,9 +10,11 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from pandium._cli.app import run
+from pandium._cli.app import app, run
+from pandium._cli.waits import create_polling
 from support import KEY
 from support.cli import (
     DEADLINE,
@@ -138,3 +140,23 @@ def test_an_outage_is_one_line_that_says_why(capsys: pytest.CaptureFixture[str])
     assert "failed: GET http://127.0.0.1:1/v2/runs/triggers/" in first
     assert len(reasons) == 3
     assert all("the last poll failed: GET http://127.0.0.1:1/" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("options", "minimum", "maximum"),
+    [
+        ([], 1.0, 15.0),
+        (["--max-interval", "0.5"], 0.5, 0.5),
+        (["--min-interval", "20"], 20.0, 20.0),
+        (["--min-interval", "2", "--max-interval", "3"], 2.0, 3.0),
+    ],
+)
+def test_an_interval_does_not_conflict_with_the_default_of_the_other(
+    options: list[str], minimum: float, maximum: float
+) -> None:
+    """If only one interval is given, the other follows it."""
+    group = app.commands["runs"]
+    assert isinstance(group, click.Group)
+    with group.commands["wait"].make_context("wait", ["1", *options]):
+        polling = create_polling()
+    assert (polling.minimum, polling.maximum) == (minimum, maximum)

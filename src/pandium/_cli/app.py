@@ -25,7 +25,7 @@ from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
 from pandium._cli.commands.tenants import tenants
 from pandium._cli.commands.watch import watch
-from pandium._cli.options import RootGroup
+from pandium._cli.options import RootGroup, decode_arguments
 from pandium._cli.output.terminal import note
 from pandium._cli.signals import SignalHandler
 
@@ -113,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: Sequence[str], signals: SignalHandler) -> int:
     """Run a command and return the exit code. Report errors, other than signals."""
     try:
-        with app.make_context(_PROGRAM, list(arguments), obj=signals) as context:
+        with app.make_context(_PROGRAM, decode_arguments(arguments), obj=signals) as context:
             code: int = app.invoke(context) or exit_codes.SUCCESS
             sys.stdout.flush()
             return code
@@ -171,6 +171,8 @@ def _describe_error(error: Exception) -> str:
 def _error_hint(error: pandium.PandiumError) -> str:
     if error.resume_skip:
         return f"to resume, use --skip {error.resume_skip}"
+    if isinstance(error, pandium.RateLimited) and error.retry_after is not None:
+        return f"the API accepts requests again in {error.retry_after:.0f} s"
     if isinstance(error, pandium.AuthenticationError):
         return "check the API key and the environment"
     if error.outcome_unknown and error.method != "GET":

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from pandium.errors import PandiumError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -17,13 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNT",
+    "FILE",
     "ID",
     "MODE",
     "SECONDS",
     "Command",
     "Group",
     "RootGroup",
+    "as_path",
     "connection_arguments",
+    "decode_arguments",
     "format_option",
     "get_option",
     "logs_option",
@@ -83,6 +88,34 @@ class _PositiveNumber(click.types.FloatParamType):
 SECONDS = _PositiveNumber()
 
 
+def decode_arguments(arguments: Iterable[str]) -> list[str]:
+    """Decode the command line as UTF-8 in any locale. Python used the locale's encoding."""
+    return [_decode(argument) for argument in arguments]
+
+
+def _decode(argument: str) -> str:
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:  # it is in the locale's encoding
+        return argument
+
+
+def as_path(text: str) -> str:
+    """Return a path with the bytes of a decoded argument, in Python's encoding of file names."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+class _FilePath(click.Path):
+    """A parameter type for the path of a file, which may not exist."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(as_path(value), param, ctx)
+
+
+FILE = _FilePath()
+
+
 def read_text(value: str) -> str:
     """
     Return the text, or read it from a file (``@FILE``) or standard input (``@-``).
@@ -103,10 +136,9 @@ def read_text(value: str) -> str:
 
 def _read_bytes(value: str) -> bytes:
     if not value.startswith("@"):
-        # Undo Python's decoding of the command line, which used the locale's encoding.
-        return os.fsencode(value)
+        return value.encode("utf-8", "surrogateescape")
     if value != "@-":
-        with Path(value[1:]).open("rb") as file:
+        with Path(as_path(value[1:])).open("rb") as file:
             return file.read(_MAX_BYTES + 1)
     if sys.stdin is None:
         raise click.BadParameter("standard input is closed")
@@ -202,7 +234,7 @@ _CONNECTION_OPTIONS = (
     ),
     _connection_option(
         "--key-file",
-        type=click.Path(),
+        type=FILE,
         help="Read the API key from this file. Other users must not have access to it.",
     ),
     _connection_option(
@@ -301,8 +333,27 @@ def waiting_options(function: Function) -> Function:
     return function
 
 
+def _name_options(text: str, context: click.Context) -> str:
+    """Replace the name of the client's argument at the start of a message with the option's."""
+    name, space, rest = text.partition(" ")
+    for parameter in context.command.params:
+        if parameter.name == name:
+            is_option = isinstance(parameter, click.Option)
+            return (parameter.opts[-1] if is_option else name.upper()) + space + rest
+    return text
+
+
 class Command(click.Command):
     """A command that sends requests. Accepts the connection options."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A ``ValueError`` of the client is a usage error."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            if isinstance(error, PandiumError):  # a ConfigurationError
+                raise
+            raise click.UsageError(_name_options(str(error), ctx), ctx) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's parameters, the connection options and ``--help``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from pandium import PandiumError, Polling
 from pandium._cli.options import get_option
 from pandium._cli.output.terminal import note
@@ -28,12 +30,17 @@ _WAIT_TIMEOUT = 1800.0
 
 def create_polling() -> Polling:
     """Return the polling policy configured by the command's options."""
-    given = {
-        "first": get_option("min_interval"),
-        "minimum": get_option("min_interval"),
-        "maximum": get_option("max_interval"),
-        "rate": get_option("poll_rate"),
-    }
+    minimum, maximum = get_option("min_interval"), get_option("max_interval")
+    if minimum is not None and maximum is not None and minimum > maximum:
+        text = f"--min-interval ({minimum:g}) must be at most --max-interval ({maximum:g})"
+        raise click.UsageError(text)
+    # If only one is given, the default of the other must not conflict with it.
+    if minimum is None and maximum is not None:
+        minimum = min(maximum, Polling().minimum)
+    elif maximum is None and minimum is not None:
+        maximum = max(minimum, Polling().maximum)
+    rate = get_option("poll_rate")
+    given = {"first": minimum, "minimum": minimum, "maximum": maximum, "rate": rate}
     return Polling(**{name: value for name, value in given.items() if value is not None})
 
 

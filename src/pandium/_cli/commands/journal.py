@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pandium._cli.options import FILE
+
 __all__ = ["journal"]
 
 
@@ -13,7 +15,7 @@ def journal() -> None:
 
 
 @journal.command("show", cls=click.Command)
-@click.argument("file", type=click.Path())
+@click.argument("file", type=FILE)
 @click.option(
     "-f",
     "--format",

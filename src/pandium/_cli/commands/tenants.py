@@ -9,6 +9,7 @@ import click
 from pandium._cli.execution import output_json, output_listing, output_record
 from pandium._cli.options import (
     COUNT,
+    FILE,
     ID,
     MODE,
     Group,
@@ -294,7 +295,7 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
 )
 @click.option(
     "--journal",
-    type=click.Path(),
+    type=FILE,
     help="Record progress in this file, so that an interrupted job can be"
     " resumed. Requires --wait.",
 )
