@@ -60,7 +60,7 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize(
-    ("module", "code"), [("pandium.models", -signal.SIGINT), ("pandium._cli.app", 130)]
+    ("module", "code"), [("pandium._cli", -signal.SIGINT), ("pandium._cli.app", 130)]
 )
 def test_ctrl_c_during_the_start_shows_no_traceback(module: str, code: int) -> None:
     """While the package is being imported, SIGINT ends the process. Later, the exit code is 130."""

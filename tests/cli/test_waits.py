@@ -10,11 +10,13 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
+import anyio
 import click
 import pytest
 
 from pandium._cli.app import app, run
-from pandium._cli.waits import create_polling
+from pandium._cli.run_reporter import RunReporter
+from pandium._cli.waits import create_polling, suspect_unseen
 from support import KEY
 from support.cli import (
     DEADLINE,
@@ -64,6 +66,7 @@ def test_a_wait_takes_the_triggers_of_a_sync(
     assert "Failed (Timeout)" in written.out
     assert written.err.splitlines() == [
         "pandium-api: trigger 2: failed: Failed (Timeout)",
+        "pandium-api: to print the logs of the failed runs, run: pandium-api runs wait --logs 2",
         "pandium-api: 1 failed, 1 succeeded",
     ]
 
@@ -160,3 +163,29 @@ def test_an_interval_does_not_conflict_with_the_default_of_the_other(
     with group.commands["wait"].make_context("wait", ["1", *options]):
         polling = create_polling()
     assert (polling.minimum, polling.maximum) == (minimum, maximum)
+
+
+@pytest.mark.parametrize("seen", [[], ["18"], ["17", "18"]])
+def test_a_trigger_without_a_run_is_suspected(
+    seen: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trigger for which no run has appeared after some time is named, once."""
+    reporter = RunReporter()
+    reporter.pending.update({"17": None, "18": None})
+    anyio.run(suspect_unseen, 0, reporter, seen)
+    suspected = [trigger for trigger in ("17", "18") if trigger not in seen]
+    text = f"no run has appeared after 0 s for: {' '.join(suspected)}; check"
+    assert (text in capsys.readouterr().err) is bool(suspected)
+
+
+def test_a_failure_says_how_to_get_the_log(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a failed run, the printed command prints its log."""
+    ids = add_tenants(emulator, "Failed (Timeout)", "Succeeded")
+    assert run(["tenants", "sync", *ids, "--wait", *FAST_POLLING]) == 1
+    _, _, command = capsys.readouterr().err.splitlines()[1].rpartition("run: ")
+    expected = ["pandium-api", "runs", "wait", "--logs", "--tenant", "1"]
+    assert shlex.split(command)[:-1] == expected
+    assert run([*shlex.split(command)[1:], *FAST_POLLING]) == 1
+    assert "Failed (Timeout)" in capsys.readouterr().err

@@ -44,6 +44,14 @@ def app() -> None:
     """
     Work with the Pandium API.
 
+    \b
+    Terms:
+      integration  code that moves data between systems, published as releases
+      tenant       one customer's installation of an integration
+      sync         a request to run a tenant's integration now; it returns a trigger
+      trigger      the id of a sync, with which its run can be waited for
+      run          one execution of an integration for a tenant, with a status and a log
+
     The API key is read from --key-file, PANDIUM_API_KEY or a prompt. PANDIUM_ENV and
     PANDIUM_BASE_URL set the defaults for --environment and --base-url.
 
