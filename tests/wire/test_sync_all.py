@@ -17,6 +17,7 @@ from pandium import (
     AsyncPandium,
     ConfigurationError,
     ConnectionLost,
+    DecodeError,
     NotFound,
     Polling,
     Retry,
@@ -24,6 +25,7 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
+from pandium._clock import RealClock, use_clock
 from support import KEY, servers
 from support.journals import by_tenant, locked, read_states
 from support.servers import Misbehaving
@@ -354,3 +356,71 @@ async def test_the_results_can_be_entered_once(client: AsyncPandium) -> None:
         assert [result async for result in results] == []
     with pytest.raises(RuntimeError, match="entered"):
         await syncing.__aenter__()
+
+
+@pytest.mark.parametrize(
+    "trigger_id", ["", "..", "\ud800", "x" * 70_000], ids=["empty", "dots", "surrogate", "long"]
+)
+async def test_an_unusable_trigger_id_is_one_unknown_result(
+    tmp_path: Path, trigger_id: str
+) -> None:
+    """A sync whose trigger id cannot be part of a URL was executed, and does not stop the job."""
+    journal = tmp_path / "journal"
+
+    async def play(wire: servers.Wire) -> None:
+        is_odd = wire.request is not None and wire.request.path.endswith("/2/sync")
+        body = json.dumps({"trigger_id": trigger_id if is_odd else "t", "status": "Succeeded"})
+        await wire.send(servers.answer(body.encode()))
+
+    with Misbehaving(otherwise=servers.Behavior("odd ids", play, keeps=True)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            options: dict[str, Any] = {"mode": "normal", "journal": journal, "poll": FAST}
+            async with client.tenants.sync_all([1, 2, 3], **options) as results:
+                found = by_tenant([result async for result in results])
+            for call in (
+                client.tenants.sync(2, mode="normal"),
+                client.integrations.sync(2, user_name="ann", mode="normal"),
+            ):
+                with pytest.raises(DecodeError, match="trigger_id") as caught:
+                    await call
+                assert (caught.value.path, caught.value.outcome_unknown) == ("trigger_id", True)
+    assert isinstance(found[2].error, DecodeError)
+    assert [found[tenant_id].status for tenant_id in (1, 3)] == [TriggerStatus("Succeeded")] * 2
+    assert read_states(journal) == {1: "succeeded", 2: "unknown", 3: "succeeded"}
+
+
+class LimitClock(RealClock):
+    """A clock that records time limits."""
+
+    def __init__(self) -> None:
+        self.limits: list[float] = []
+
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        self.limits.append(seconds)
+        return super().move_on_after(seconds)
+
+
+@pytest.mark.parametrize(("max_concurrency", "is_shared"), [(40, True), (5, False)])
+async def test_records_of_many_active_tenants_share_transactions(
+    emulator: Emulator,
+    journal_path: Path,
+    max_concurrency: int,
+    is_shared: bool,  # noqa: FBT001
+) -> None:
+    """With many active tenants, a record waits a few milliseconds for others, but not with few."""
+    tenants = [emulator.add_tenant().id for _ in range(40)]
+    clock = LimitClock()
+    with use_clock(clock):
+        client = AsyncPandium(KEY, base_url=emulator.url)
+    async with (
+        client,
+        client.tenants.sync_all(
+            tenants,
+            mode="normal",
+            journal=journal_path,
+            max_concurrency=max_concurrency,
+            poll=FAST,
+        ) as results,
+    ):
+        assert len([result async for result in results]) == len(tenants)
+    assert any(limit <= 40 * 0.0004 for limit in clock.limits) == is_shared
