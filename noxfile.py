@@ -86,6 +86,13 @@ def browser(session: nox.Session) -> None:
     session.run(".ci/browser", "python", external=True)
 
 
+@nox.session(python=OLDEST, tags=["ci"])
+def postgres(session: nox.Session) -> None:
+    """Test the journal in PostgreSQL, whose programs are installed if they are missing."""
+    session.install("-e", ".[demo]", *group("test"))
+    session.run(".ci/postgres", "python", external=True)
+
+
 @nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
     """Take new pictures for the documentation. Requires Chromium."""

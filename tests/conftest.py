@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
 from support.journals import CalendarClock, trace_statements
+from support.postgres import Server
 from support.upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+_databases = itertools.count(1)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -95,3 +99,23 @@ def statements() -> Iterator[list[str]]:
     traced: list[str] = []
     with trace_statements(traced.append):
         yield traced
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """Return a server for the tests that do not stop it."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Server) -> str:
+    """Return the connection string of a new database."""
+    return postgres_server.create_database(f"test_{next(_databases)}")
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """Return a server that the test may stop."""
+    with Server() as running:
+        yield running

@@ -384,5 +384,5 @@ def validate_journal_path(journal: object) -> Path | None:
         return None
     path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
     if not isinstance(path, str) or not path:
-        raise ValueError(f"journal must be a file path, not {journal!r}")
+        raise ValueError(f"journal must be a file path or a PostgresJournal, not {journal!r}")
     return Path(path)

@@ -277,7 +277,9 @@ class WaitTimeout(PandiumError, TimeoutError):
     """
     A run did not end before the ``timeout`` expired. It may still be active.
 
-    If the last poll failed, its error is the ``__cause__``, without the response body.
+    If the last poll failed, for example because the server could not be reached, the message names
+    its error, and ``__cause__`` is that error without the response body. Otherwise, ``__cause__``
+    is ``None``: the run was still active, or had not been created yet.
 
     :ivar trigger_id: the trigger's id, which can be passed to ``runs.wait`` again.
     :ivar last_status: the last known status, or ``None`` if no run existed yet.

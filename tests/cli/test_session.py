@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from pandium._cli import session
 from pandium._cli.app import run
 from support import KEY
 from support.cli import Terminal
@@ -89,3 +90,32 @@ def test_an_ignored_sigint_stays_ignored(httpx_mock: HTTPXMock) -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def test_an_outage_does_not_flood_a_terminal(
+    httpx_mock: HTTPXMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, similar warnings about retries are printed once, and the others counted."""
+    httpx_mock.add_response(status_code=503, headers={"Retry-After": "0"}, is_reusable=True)
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run(["tenants", "list", "--attempts", "4"]) == 4
+    warning, error = stream.getvalue().splitlines()
+    assert "retrying in" in warning
+    assert error.startswith("pandium-api: error:")
+
+
+def test_a_repeated_warning_states_how_many_were_omitted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After half a minute, a similar warning is printed, with the number of omitted ones."""
+    handler = session._NoteHandler(logging.WARNING)
+    for seconds in (0, 1, 29, 31, 62):
+        record = logging.LogRecord("pandium", logging.WARNING, "", 0, "late %d", (seconds,), None)
+        record.created = 1000 + seconds
+        handler.handle(record)
+    assert capsys.readouterr().err.splitlines() == [
+        "pandium-api: late 0",
+        "pandium-api: late 31 (2 similar warnings omitted)",
+        "pandium-api: late 62",
+    ]

@@ -128,3 +128,13 @@ def test_ctrl_c_leaves_a_usable_terminal(emulator: Emulator) -> None:
     assert "━" not in screen.text
     assert screen.written.rindex("\x1b[?25h") > screen.written.rindex("\x1b[?25l")
     assert "Traceback" not in screen.written
+
+
+def test_an_outage_is_one_line_that_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the server is down, one line explains it, and so does the reason of each timeout."""
+    line = ["runs", "wait", "1", "2", "3", *FAST_POLLING, "--wait-timeout", "0.5"]
+    assert run([*line, "--base-url", "http://127.0.0.1:1", "-f", "jsonl"]) == 5
+    first, *reasons, _, _ = capsys.readouterr().err.splitlines()
+    assert "failed: GET http://127.0.0.1:1/v2/runs/triggers/" in first
+    assert len(reasons) == 3
+    assert all("the last poll failed: GET http://127.0.0.1:1/" in reason for reason in reasons)

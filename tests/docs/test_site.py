@@ -18,7 +18,7 @@ import pytest
 
 import pandium
 import pandium.emulator
-from pandium import AsyncPandium, models, webhooks
+from pandium import AsyncPandium, Pandium, models, webhooks
 from support import KEY
 from support.contrasts import CONTRASTS
 
@@ -82,12 +82,19 @@ def public_names() -> set[str]:
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
     elsewhere = {"__version__", "errors", "models", *models.__all__, *pandium.errors.__all__}
     names |= {f"pandium.{name}" for name in set(pandium.__all__) - elsewhere}
-    for name, value in vars(AsyncPandium(KEY)).items():
-        if not name.startswith("_"):
-            methods = inspect.getmembers(type(value), inspect.isfunction)
-            operations = [method for method, _ in methods if not method.startswith("_")]
-            names |= {f"pandium.AsyncPandium.{name}.{operation}" for operation in operations}
+    names |= operations(AsyncPandium(KEY)) | operations(Pandium(KEY))
     return names - {"pandium.emulator.Phase"} | {"phase"}  # a type, described in a section
+
+
+def operations(client: AsyncPandium | Pandium) -> set[str]:
+    """Return the public path of each operation of a client."""
+    resources = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+    return {
+        f"pandium.{type(client).__name__}.{resource}.{name}"
+        for resource, value in resources.items()
+        for name, _ in inspect.getmembers(type(value), inspect.isfunction)
+        if not name.startswith("_")
+    }
 
 
 PUBLIC_NAMES = sorted(public_names())
@@ -255,7 +262,10 @@ def test_the_search_finds_each_public_name(site: Site) -> None:
     """A search for a public name lists its entry in the reference among the first results."""
     site.window.driver.find_element("css selector", ".md-search__input").click()
     for name in PUBLIC_NAMES:
-        site.window.script(SEARCH, name.removeprefix("pandium.").removeprefix("AsyncPandium."))
+        words = [
+            word for word in name.split(".") if word not in ("pandium", "AsyncPandium", "Pandium")
+        ]
+        site.window.script(SEARCH, " ".join(words or ["Pandium"]))
         site.window.until(IS_FOUND, name)
 
 

@@ -532,7 +532,15 @@ FAULTS: dict[str, Fault] = {
         }
     ),
     "the journal is deleted or replaced": Fault(
-        {"unit/test_sqlite.py": "test_a_file_that_is_gone_is_noticed"}, move_the_journal
+        {
+            "unit/test_sqlite.py": "test_a_file_that_is_gone_is_noticed",
+            "unit/test_file_identity.py": (
+                "test_a_journal_that_is_lost_while_in_use_is_not_begun_anew"
+                " test_the_journal_of_a_killed_process_is_not_begun_anew"
+            ),
+            "wire/test_killed.py": "test_a_journal_that_is_moved_away_is_not_begun_anew",
+        },
+        move_the_journal,
     ),
     "the journal is overwritten": Fault(
         {"unit/test_file_identity.py": "test_a_file_that_is_overwritten_is_noticed"}

@@ -60,6 +60,127 @@ def test_no_claim_is_lost_with_the_files_beside_a_journal(journal_path: Path) ->
             assert third.call("claim", 2) == HELD
 
 
+def move(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+LOSSES = [move, delete, empty]
+
+
+async def assert_interrupted(path: Path, calendar: CalendarClock) -> None:
+    """Assert that a lost journal is not begun anew until its lock file is deleted."""
+    before = sorted(path.parent.iterdir())
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="shows that a job used it") as caught:
+            await SQLiteJournal(path, JOB, calendar).__aenter__()
+        assert str(path) in str(caught.value)
+    assert sorted(path.parent.iterdir()) == before
+    path.with_name("journal-lock").unlink()
+    async with SQLiteJournal(path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+async def test_a_journal_that_is_lost_while_in_use_is_not_begun_anew(
+    journal_path: Path, calendar: CalendarClock, lose: Callable[[Path], None]
+) -> None:
+    """A worker that starts after the others have ended does not repeat their claims."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        lose(journal_path)
+    await assert_interrupted(journal_path, calendar)
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+async def test_the_journal_of_a_killed_process_is_not_begun_anew(
+    journal_path: Path, calendar: CalendarClock, lose: Callable[[Path], None]
+) -> None:
+    """The same applies if all workers were killed."""
+    with JournalProcess(journal_path) as killed:
+        killed.kill()
+    lose(journal_path)
+    await assert_interrupted(journal_path, calendar)
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+@pytest.mark.parametrize("is_used_again", [True, False])
+async def test_a_worker_that_closes_the_journal_does_not_unprotect_it(
+    journal_path: Path,
+    calendar: CalendarClock,
+    lose: Callable[[Path], None],
+    *,
+    is_used_again: bool,
+) -> None:
+    """The same applies if another worker closed the journal before it was lost."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        async with SQLiteJournal(journal_path, JOB, calendar) as other:
+            assert await claim(other, 1) == MINE
+        if is_used_again:
+            await journal.renew()
+            lose(journal_path)
+            await assert_interrupted(journal_path, calendar)
+        else:
+            lose(journal_path)
+    if not is_used_again:
+        await assert_interrupted(journal_path, calendar)
+
+
+async def test_a_lost_journal_can_be_restored(journal_path: Path, calendar: CalendarClock) -> None:
+    """Once the file is back, the job can be resumed, and the lock file is deleted at the end."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        move(journal_path)
+    journal_path.with_name("moved").rename(journal_path)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == NOT_MINE
+    assert list(journal_path.parent.iterdir()) == [journal_path]
+
+
+async def test_a_journal_that_is_refused_stays_protected(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """Opening the journal of an interrupted job for another job does not unprotect it."""
+    with JournalProcess(journal_path) as killed:
+        killed.kill()
+    with pytest.raises(ConfigurationError, match="belongs to a job"):
+        await SQLiteJournal(journal_path, {"mode": "init"}, calendar).__aenter__()
+    delete(journal_path)
+    await assert_interrupted(journal_path, calendar)
+
+
+async def test_a_file_with_the_name_of_a_lock_file_is_kept(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A journal whose lock file would be another file is refused, and the file is not changed."""
+    other = journal_path.with_name("journal-lock")
+    async with SQLiteJournal(other, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+    content = other.read_bytes()
+    with pytest.raises(ConfigurationError, match="is not a lock file"):
+        await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+    assert other.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"The journal beside"])
+async def test_a_lock_file_without_a_complete_mark_proves_nothing(
+    journal_path: Path, calendar: CalendarClock, content: bytes
+) -> None:
+    """A process that was killed before it created the journal does not prevent a new one."""
+    journal_path.with_name("journal-lock").write_bytes(content)
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        delete(journal_path)
+    await assert_interrupted(journal_path, calendar)
+
+
 def test_no_claim_is_lost_if_the_file_is_read(journal_path: Path) -> None:
     """A process may read its own journal, which drops the locks held by SQLite."""
     with JournalProcess(journal_path) as reading:

@@ -8,22 +8,41 @@ import anyio
 import pytest
 
 from pandium._bulk.journal import LEASE, Entry, Journal, State
+from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._bulk.sqlite import SQLiteJournal
-from support.journals import JOB, MINE, NEW, NOT_MINE, adopt, claim
+from pandium.postgres import PostgresJournal
+from support.journals import JOB, MINE, NEW, NOT_MINE, CalendarClock, adopt, claim
+from support.postgres import expire_leases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from support.journals import CalendarClock
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def open_journal(journal_path: Path, calendar: CalendarClock) -> Callable[[], Journal]:
+def open_journal(kind: str, request: pytest.FixtureRequest) -> Callable[[], Journal]:
     """Return a function that creates another worker's journal for the same job."""
-    return lambda: SQLiteJournal(journal_path, JOB, calendar)
+    if kind == "postgres":
+        settings = PostgresJournal(request.getfixturevalue("postgres_dsn"), job="nightly")
+        return lambda: PostgresWorker(settings, JOB, CalendarClock())
+    path, calendar = map(request.getfixturevalue, ("journal_path", "calendar"))
+    return lambda: SQLiteJournal(path, JOB, calendar)
+
+
+@pytest.fixture
+def advance(kind: str, request: pytest.FixtureRequest) -> Callable[[float], None]:
+    """Return a function that advances the clock by which leases expire, in seconds."""
+    if kind == "postgres":
+        dsn = request.getfixturevalue("postgres_dsn")
+        return lambda seconds: expire_leases(dsn, seconds)
+    calendar: CalendarClock = request.getfixturevalue("calendar")
+    return calendar.advance
 
 
 async def test_a_tenant_is_claimed_by_one_worker(open_journal: Callable[[], Journal]) -> None:
@@ -69,68 +88,68 @@ async def test_states_are_those_of_all_entries(open_journal: Callable[[], Journa
 
 
 async def test_a_request_is_unknown_once_its_lease_has_expired(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """A request belongs to its owner while the lease is renewed. After that, it is unknown."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
-        calendar.advance(LEASE - 1)
+        advance(LEASE - 1)
         assert await one.renew() == set()
-        calendar.advance(LEASE - 1)
+        advance(LEASE - 1)
         assert await adopt(two) == NOT_MINE
         assert await two.renew() == {1}
-        calendar.advance(2)
+        advance(2)
         assert await two.renew() == set()
         assert (await claim(two)).state is State.UNKNOWN
         assert await two.states() == {1: State.UNKNOWN}
 
 
 async def test_a_trigger_is_adopted_once_its_lease_has_expired(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """The trigger of a suspended worker can be adopted by any other worker, but only by one."""
     async with open_journal() as one, open_journal() as two, open_journal() as three:
         await claim(one)
         await one.record_triggered(1, "t")
         assert await adopt(two) == Entry(State.TRIGGERED, trigger_id="t")
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         assert await adopt(two) == Entry(State.TRIGGERED, is_mine=True, trigger_id="t")
         assert await adopt(three) == Entry(State.TRIGGERED, trigger_id="t")
         assert await one.renew() == {1}
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         assert (await adopt(three)).is_mine
 
 
 async def test_a_trigger_renews_the_lease(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """Recording a trigger gives its owner a new lease."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
-        calendar.advance(LEASE - 1)
+        advance(LEASE - 1)
         await one.record_triggered(1, "t")
-        calendar.advance(LEASE - 1)
+        advance(LEASE - 1)
         assert not (await adopt(two)).is_mine
 
 
 async def test_a_lease_of_a_wrong_clock_has_expired(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """A lease that ends far in the future counts as expired, for a trigger and for a request."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
         await one.record_triggered(1, "t")
         await claim(one, 2)
-        calendar.advance(-1)
+        advance(-1)
         assert not (await adopt(two)).is_mine
         assert await adopt(two, 2) == NOT_MINE
-        calendar.advance(-10_000)
+        advance(-10_000)
         assert (await adopt(two)).is_mine
         assert (await adopt(two, 2)).state is State.UNKNOWN
 
 
 async def test_an_unknown_outcome_is_claimed_only_on_demand(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """With `retry_unknown`, one worker claims a request with an unknown outcome."""
     async with open_journal() as one, open_journal() as two:
@@ -142,7 +161,7 @@ async def test_an_unknown_outcome_is_claimed_only_on_demand(
         assert await claim(two, 1, retry_unknown=True) == MINE
         assert await claim(one, 1, retry_unknown=True) == NOT_MINE
         assert await claim(two, 2, retry_unknown=True) == NOT_MINE
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         assert await adopt(two, 2, retry_unknown=True) == NEW
         assert await claim(two, 2, retry_unknown=True) == MINE
 
@@ -163,7 +182,7 @@ async def test_a_retry_that_was_not_sent_changes_nothing(
 
 
 async def test_a_trigger_is_never_claimed_again(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """No worker can claim a tenant that has a trigger, even with `retry_unknown`."""
     async with open_journal() as one, open_journal() as two:
@@ -171,19 +190,19 @@ async def test_a_trigger_is_never_claimed_again(
             await claim(one, tenant_id)
             await one.record_triggered(tenant_id, f"t{tenant_id}")
         await one.record_ended(2, "t2", State.FAILED, "Failed (Timeout)")
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         assert (await claim(two, 1, retry_unknown=True)).state is State.TRIGGERED
         expected = Entry(State.FAILED, trigger_id="t2", status="Failed (Timeout)")
         assert await claim(two, 2, retry_unknown=True) == expected
 
 
 async def test_a_former_owner_overwrites_nothing(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """A worker can no longer write to an entry that another worker has claimed."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         assert await claim(two, retry_unknown=True) == MINE
         await one.record_triggered(1, "late")
         await one.record_unknown(1, "late")
@@ -213,13 +232,13 @@ async def test_no_record_removes_a_trigger(open_journal: Callable[[], Journal]) 
 
 
 async def test_a_late_response_replaces_unknown(
-    open_journal: Callable[[], Journal], calendar: CalendarClock
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
 ) -> None:
     """If the owner of an expired request receives its response after all, it is recorded."""
     async with open_journal() as one, open_journal() as two:
         for tenant_id in (1, 2):
             await claim(one, tenant_id)
-        calendar.advance(LEASE + 1)
+        advance(LEASE + 1)
         for tenant_id in (1, 2):
             assert (await adopt(two, tenant_id)).state is State.UNKNOWN
         await one.record_triggered(1, "t1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from pandium import (
@@ -22,6 +23,7 @@ from pandium import (
 )
 from pandium._waiting.policy import PollPolicy
 from pandium._waiting.polling import TriggerWait
+from pandium.emulator import ManualClock
 from support.runs import scripted_run
 
 RETRIED: list[Exception] = [
@@ -95,11 +97,33 @@ def test_nothing_of_the_retry_library_escapes(outcome: Outcome | Exception) -> N
 
 @pytest.mark.parametrize("error", RETRIED, ids=name)
 def test_transient_errors_are_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """Each transient error is logged once with the trigger's id. A 404 is not logged."""
+    """A transient error is logged with the trigger's id. A 404 is not logged."""
     PollPolicy().decide(new_wait(), error)
     is_404 = isinstance(error, NotFound)
-    expected = [] if is_404 else [f"polling trigger 7 failed: {error}"]
+    expected = [] if is_404 else [f"polling trigger 7 failed: {error}; polling continues"]
     assert caplog.messages == expected
+
+
+@pytest.mark.anyio
+async def test_an_outage_is_logged_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors of one kind are logged once a minute for all triggers, and the others are counted."""
+    clock = ManualClock()
+    policy, first = PollPolicy(), new_wait(clock=clock)
+    second = attrs.evolve(first, trigger_id="8")
+    for wait in (first, second, first):
+        policy.decide(wait, ConnectFailed("refused"))
+    policy.decide(second, ServerError("down", status_code=503))
+    policy.decide(second, ServerError("broken", status_code=500))
+    async with clock.autojump():
+        await clock.sleep(61)
+    policy.decide(second, ConnectFailed("refused"))
+    more = " (and 2 more polls since the last warning)"
+    assert caplog.messages == [
+        "polling trigger 7 failed: refused; polling continues",
+        f"polling trigger 8 failed: down; polling continues{more}",
+        "polling trigger 8 failed: broken; polling continues",
+        "polling trigger 8 failed: refused; polling continues",
+    ]
 
 
 @pytest.mark.anyio

@@ -158,6 +158,29 @@ def test_the_files_beside_a_journal_can_be_deleted(tmp_path: Path, number: int) 
             check_triggers(emulator, process.results(), tenants)
 
 
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_journal_that_is_moved_away_is_not_begun_anew(tmp_path: Path, number: int) -> None:
+    """All processes stop, even one that starts afterwards, until the journal is back."""
+    journal, moved, tenants = tmp_path / "journal", tmp_path / "moved", 80
+    with emulator_with(tenants) as emulator:
+        processes = [start(emulator, journal, tenants) for _ in range(2)]
+        for process in processes:
+            process.wait_for_request(emulator)
+        time.sleep(random.uniform(0, LONGEST_LIFE))
+        journal.rename(moved)
+        processes.append(start(emulator, journal, tenants))
+        for process in processes:
+            process.wait()
+        processes.append(start(emulator, journal, tenants))
+        processes[-1].wait()
+        failures = [line["failed"] for process in processes for line in process.lines[-1:]]
+        assert all("deleted or replaced" in text for text in failures[:1])
+        assert all("shows that a job used it" in text for text in failures[2:])
+        assert not journal.exists()
+        moved.rename(journal)
+        check_triggers(emulator, start(emulator, journal, tenants).results(), tenants)
+
+
 @pytest.mark.parametrize("action", ["fork", "read"])
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_process_may_fork_and_read_its_journal(tmp_path: Path, action: str, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from pandium import (
     ConnectFailed,
     Polling,
     RateLimited,
+    RequestTimeout,
     Retry,
     ServerError,
     TriggerStatus,
@@ -30,6 +32,7 @@ from pandium.emulator import (
     Status,
     Truncate,
 )
+from support.servers import Misbehaving, stall_before_the_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -310,3 +313,40 @@ async def test_a_sync_that_was_not_sent_is_sent_on_resuming(tmp_path: Path) -> N
         for tenant_id in results:
             emulator.assert_triggered_once(tenant_id)
             emulator.assert_requested("tenants.sync", tenant=tenant_id, times=1)
+
+
+# The cause of a timeout
+
+FAST = Polling(first=0.05, minimum=0.05, maximum=0.05)
+
+
+async def test_a_server_that_is_down_is_the_cause_of_a_timeout() -> None:
+    """If no connection can be made, ``WaitTimeout`` names the host and has that error as cause."""
+    with Misbehaving() as server:
+        url = server.url
+    async with AsyncPandium("key", base_url=url) as client:
+        with pytest.raises(WaitTimeout, match="the last poll failed: GET http://127") as caught:
+            await client.runs.wait("1", timeout=0.3, poll=FAST)
+    assert isinstance(caught.value.__cause__, ConnectFailed)
+    assert caught.value.polls > 1  # the client does not retry within a poll
+
+
+async def test_a_server_that_does_not_respond_is_the_cause_of_a_timeout() -> None:
+    """A poll that is canceled at the time limit is the cause of ``WaitTimeout``."""
+    with Misbehaving(stall_before_the_answer(), otherwise=stall_before_the_answer()) as server:
+        async with AsyncPandium("key", base_url=server.url) as client:
+            with pytest.raises(WaitTimeout, match="the last poll failed: there was no") as caught:
+                await client.runs.wait("1", timeout=0.1, poll=FAST)
+    assert isinstance(caught.value.__cause__, RequestTimeout)
+
+
+async def test_an_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """If the server is down, many waits log one warning on ``pandium.waiting``."""
+    with Misbehaving() as server:
+        url = server.url
+    async with AsyncPandium("key", base_url=url) as client:
+        results = await client.runs.wait_all(range(1, 6), timeout=0.3, poll=FAST)
+    assert {type(result.error) for result in results} == {WaitTimeout}
+    [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert record.name == "pandium.waiting"
+    assert record.getMessage().endswith("; polling continues")

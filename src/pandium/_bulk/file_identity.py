@@ -9,12 +9,18 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pandium.errors import PandiumError
+from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["FileIdentity", "create_revision", "validate_regular_files", "validate_single_name"]
+__all__ = [
+    "FileIdentity",
+    "create_revision",
+    "validate_not_lost",
+    "validate_regular_files",
+    "validate_single_name",
+]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4  # the index of this field on each line
@@ -51,6 +57,26 @@ def _is_regular_or_missing(path: str) -> bool:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except OSError:  # SQLite reports a file that it cannot access
         return True
+
+
+def validate_not_lost(path: Path, name: str, lock_path: str) -> None:
+    """
+    Validate that the journal of an interrupted job still exists.
+
+    A new journal in its place would not list the tenants that were triggered.
+
+    :param path: the path of the journal.
+    :param name: the name of the journal in error messages.
+    :param lock_path: the path of its lock file, which shows that it was in use.
+    :raises ConfigurationError: if it does not exist or is empty.
+    """
+    if path.exists() and path.stat().st_size:
+        return
+    raise ConfigurationError(
+        f"{name} is missing or empty, but {lock_path!r} shows that a job used it and was"
+        " interrupted. A new journal would send its requests again: restore the file, or delete"
+        f" {lock_path!r} to begin a new job"
+    )
 
 
 def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) -> None:

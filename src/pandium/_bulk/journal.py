@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IN_PROGRESS", "LEASE", "Entry", "Journal", "State"]
 
-# The number of seconds after which a lease expires unless its owner renews it.
+# The number of seconds after which a lease in an SQLite journal expires.
 LEASE = 10.0
 
 
@@ -63,6 +63,16 @@ class Journal(Protocol):
     @property
     def name(self) -> str:
         """The name of the journal in messages, such as ``journal '/var/jobs/nightly.db'``."""
+        ...
+
+    @property
+    def lease(self) -> float:
+        """The number of seconds after which a lease expires unless its owner renews it."""
+        ...
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this worker may send. It may not if its leases could have expired."""
         ...
 
     async def __aenter__(self) -> Self:

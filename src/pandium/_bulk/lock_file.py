@@ -24,6 +24,8 @@ _FIRST_PAUSE = 0.001
 # The maximum time that a fork waits for a transaction, in seconds. Without a limit, a thread that
 # forks within its own transaction would deadlock.
 _FORK_TIMEOUT = 5.0
+# The content of a lock file whose database exists.
+_MARK = b"The journal beside this file is in use.\n"
 
 
 class FileLockedError(Exception):
@@ -71,7 +73,7 @@ _process_lock.register()
 
 class LockFile:
     """
-    An empty file next to a database file, which is locked during each transaction.
+    A file next to a database file, which is locked during each transaction.
 
     SQLite's own locks are not sufficient on POSIX systems. They belong to the process, so the
     operating system drops them when any code in the process closes the database file, for example
@@ -80,11 +82,16 @@ class LockFile:
 
     The lock file is opened for each transaction and may be deleted at any time.
 
+    The file is empty until it is marked, which shows that the database existed. The mark remains
+    if the database is moved away while it is in use, or if all processes that use it are killed.
+
     :param path: the path of the lock file.
+    :ivar is_marked: whether the file was marked when it was locked.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.is_marked = False
 
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
@@ -93,7 +100,7 @@ class LockFile:
 
         :param timeout: the maximum time to wait for another process, in seconds.
         :raises FileLockedError: if another process still holds the lock.
-        :raises OSError: if the file cannot be created or locked.
+        :raises OSError: if the file cannot be created or locked, or is not a lock file.
         """
         with _process_lock:
             descriptor = self._acquire(time.monotonic() + timeout)
@@ -102,6 +109,13 @@ class LockFile:
             finally:
                 if descriptor is not None:  # pragma: no branch - None on Windows only
                     _release(descriptor)
+
+    def mark(self) -> None:
+        """Write that the database exists, if possible. The caller must hold the lock."""
+        if self.is_marked:
+            return
+        with suppress(OSError), open(self._path, "r+b") as file:  # noqa: PTH123 - fails if missing
+            file.write(_MARK)
 
     def remove(self) -> None:
         """Delete the lock file. The caller must hold the lock."""
@@ -127,7 +141,7 @@ class LockFile:
         descriptor = os.open(self._path, flags, 0o666)
         is_locked = False
         try:
-            self._require_regular(descriptor)
+            self._validate(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If the file was deleted after it was opened, other processes will lock a new file.
             is_locked = os.path.samestat(os.fstat(descriptor), Path(self._path).stat())
@@ -138,9 +152,13 @@ class LockFile:
                 os.close(descriptor)
         return descriptor if is_locked else None
 
-    def _require_regular(self, descriptor: int) -> None:
+    def _validate(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{self._path!r} is not a regular file")
+        content = os.pread(descriptor, len(_MARK) + 1, 0)
+        if not _MARK.startswith(content):
+            raise OSError(f"{self._path!r} is not a lock file")
+        self.is_marked = content == _MARK
 
 
 def _release(descriptor: int) -> None:

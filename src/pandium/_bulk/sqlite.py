@@ -152,6 +152,16 @@ class SQLiteJournal:
         """The name of the journal in messages."""
         return self._database.name
 
+    @property
+    def lease(self) -> float:
+        """The number of seconds after which a lease expires unless its owner renews it."""
+        return LEASE
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this worker may send. The disk of a process does not become unreachable."""
+        return True
+
     async def __aenter__(self) -> Self:
         await self._database.open(self._prepare)
         return self

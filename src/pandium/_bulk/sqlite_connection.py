@@ -19,7 +19,12 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from pandium._bulk.file_identity import FileIdentity, validate_regular_files, validate_single_name
+from pandium._bulk.file_identity import (
+    FileIdentity,
+    validate_not_lost,
+    validate_regular_files,
+    validate_single_name,
+)
 from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium.errors import ConfigurationError, PandiumError
 
@@ -256,12 +261,15 @@ class Database:
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
-        self._lock_file = LockFile(f"{path}-lock")
+        self._lock_file = lock_file = LockFile(f"{path}-lock")
         self._real_path = path
         with self._hold_lock(ConfigurationError):
             validate_single_name(Path(path), self.name, ConfigurationError)
+            if lock_file.is_marked:
+                validate_not_lost(Path(path), self.name, f"{path}-lock")
             self._connect(path, prepare)
             self._identity = FileIdentity(Path(self._path), self.name)
+            lock_file.mark()
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
         # Several threads use the connection, but only one at a time runs a transaction. The
@@ -283,7 +291,15 @@ class Database:
         with closing(db), suppress(sqlite3.Error):
             if self._identity is not None:  # this deletes the rollback journal
                 db.execute("PRAGMA journal_mode = DELETE")
-        if self._lock_file is not None:
+        self._leave_lock_file()
+
+    def _leave_lock_file(self) -> None:
+        """Delete the lock file, unless the file is gone, was overwritten or cannot be opened."""
+        if self._lock_file is None:
+            return
+        if self._error is not None:  # closing, too, runs a transaction
+            self._lock_file.mark()
+        elif self._identity is not None or not self._lock_file.is_marked:
             self._lock_file.remove()
 
     def _close(self, last: Work[object]) -> None:
@@ -381,6 +397,8 @@ class Database:
                     db.execute("ROLLBACK")
         if self._identity is not None and revision is not None:
             self._identity.accept(revision)
+        if self._identity is not None and self._lock_file is not None:
+            self._lock_file.mark()  # another process may have deleted it while closing
         return result
 
     @contextmanager

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from pandium._bulk.journal import IN_PROGRESS, LEASE, State
+from pandium._bulk.journal import IN_PROGRESS, State
 from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult
@@ -38,7 +38,7 @@ OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
 Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
 # A lease remains valid even if two renewals in a row are missed.
-_RENEWAL_INTERVAL = LEASE / 4
+_RENEWALS_PER_LEASE = 4
 # The maximum number of tenants whose entries are read at the same time, so that they can share a
 # transaction.
 _MAX_RESUMING = 100
@@ -60,14 +60,19 @@ class NotSentError(Exception):
         self.error = error
 
 
+class LeaseExpiredError(Exception):
+    """A request was not sent, because its lease could have expired. It never reaches users."""
+
+
 @attrs.frozen
 class SyncOptions(Generic[T]):
     """
     The options of a bulk sync.
 
     :ivar encode_body: a function that returns the request body for an item from the source.
-    :ivar send: a function that sends the request, given a tenant id and a body. It raises
-        ``NotSentError`` if user code raised an error before the request was sent.
+    :ivar send: a function that sends the request, given a tenant id, a body, and a function to call
+        just before each attempt, which may raise an error. It raises ``NotSentError`` if user code
+        raised an error before the request was sent.
     :ivar max_concurrency: the number of slots. A tenant occupies one until its run has ended.
     :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
     :ivar on_triggered: a callback that is called with each trigger that `send` returns and the
@@ -75,7 +80,7 @@ class SyncOptions(Generic[T]):
     """
 
     encode_body: Callable[[T], Awaitable[bytes | None]]
-    send: Callable[[int, bytes | None], Awaitable[Trigger]]
+    send: Callable[[int, bytes | None, Callable[[], None]], Awaitable[Trigger]]
     max_concurrency: int
     retry_unknown: bool
     on_triggered: OnTriggered | None = None
@@ -341,10 +346,20 @@ class BulkSync(Generic[T]):
         try:
             with CancellationGuard("payload"):
                 body = await self._options.encode_body(item)
-            entry = await self._claim(tenant_id)
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
-            self._slots.release()
-            await self._report_error(tenant_id, error, Outcome.FAILED, began)
+            await self._not_claimed(tenant_id, error, began)
+        else:
+            await self._claim_and_send(tenant_id, body, began)
+
+    async def _not_claimed(self, tenant_id: int, error: Exception, began: float) -> None:
+        self._slots.release()
+        await self._report_error(tenant_id, error, Outcome.FAILED, began)
+
+    async def _claim_and_send(self, tenant_id: int, body: bytes | None, began: float) -> None:
+        try:
+            entry = await self._claim(tenant_id)
+        except PandiumError as error:
+            await self._not_claimed(tenant_id, error, began)
             return
         if entry.is_mine and entry.state is State.SENDING:
             await self._send(tenant_id, body, began)
@@ -368,7 +383,9 @@ class BulkSync(Generic[T]):
             await anyio.lowlevel.checkpoint_if_cancelled()
             is_sent = True
             with CancellationGuard("the request"):
-                trigger = await self._options.send(tenant_id, body)
+                trigger = await self._options.send(tenant_id, body, self._validate_lease)
+        except LeaseExpiredError:
+            await self._claim_again(tenant_id, body, began)
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
@@ -376,6 +393,15 @@ class BulkSync(Generic[T]):
             raise
         else:
             await self._triggered(tenant_id, trigger, began)
+
+    def _validate_lease(self) -> None:
+        if not self._journal.holds_lease:
+            raise LeaseExpiredError
+
+    async def _claim_again(self, tenant_id: int, body: bytes | None, began: float) -> None:
+        """Claim a tenant again whose lease could have expired before its request was sent."""
+        await self._record(self._journal.record_not_sent(tenant_id))
+        await self._claim_and_send(tenant_id, body, began)
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = getattr(error, "outcome_unknown", True)
@@ -456,7 +482,7 @@ class BulkSync(Generic[T]):
     async def _renew_leases(self) -> None:
         """Renew our leases and resume tenants that other workers no longer hold."""
         while True:
-            await self._clock.sleep(_RENEWAL_INTERVAL)
+            await self._clock.sleep(self._journal.lease / _RENEWALS_PER_LEASE)
             held: set[int] = set()
             try:
                 held = await self._journal.renew()

@@ -27,7 +27,8 @@ __all__ = ["hints_on_abort", "is_output_error", "resume_hints", "run", "run_coro
 T = TypeVar("T")
 
 _logger = logging.getLogger("pandium")
-_JOURNAL_LOGGER = "pandium.journal"
+_ALWAYS_LOGGED = ("pandium.journal", "pandium.waiting")
+_WARNING_INTERVAL = 30.0  # seconds
 
 
 def run(
@@ -79,8 +80,33 @@ def run_coroutine(function: Callable[..., Awaitable[T]], *arguments: object) -> 
 
 
 class _NoteHandler(logging.Handler):
+    """
+    A handler that prints each record to standard error.
+
+    A warning about a retry is omitted if a similar one was printed recently. Otherwise, an outage
+    would cause a warning for each attempt of each request.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._printed_at: dict[str, float] = {}
+        self._omitted = 0
+
     def emit(self, record: logging.LogRecord) -> None:
-        note(self.format(record))
+        if not (self.level > logging.DEBUG and self._is_repeated(record)):
+            more = f" ({self._omitted} similar warnings omitted)" if self._omitted else ""
+            self._omitted = 0
+            note(self.format(record) + more)
+
+    def _is_repeated(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or record.name != _logger.name:
+            return False
+        last = self._printed_at.setdefault(record.msg, record.created)
+        is_repeated = last != record.created and record.created - last < _WARNING_INTERVAL
+        self._omitted += is_repeated
+        if not is_repeated:
+            self._printed_at[record.msg] = record.created
+        return is_repeated
 
 
 @contextmanager
@@ -88,14 +114,14 @@ def _log_to_stderr() -> Iterator[None]:
     """
     Log errors to standard error, plus warnings on a terminal and everything with --debug.
 
-    A warning about the journal is always logged, because without it an old journal looks like
-    success.
+    Two kinds of warnings are always logged: about the journal, because without them an old journal
+    looks like success, and about failed polls, because otherwise an outage looks like a slow run.
     """
     is_debug, previous_level = get_option("debug", False), _logger.level
     handler = _NoteHandler(logging.DEBUG if is_debug else logging.WARNING)
     if not (is_debug or sys.stderr.isatty()):
         handler.addFilter(
-            lambda record: record.levelno >= logging.ERROR or record.name == _JOURNAL_LOGGER
+            lambda record: record.levelno >= logging.ERROR or record.name in _ALWAYS_LOGGED
         )
     _logger.setLevel(logging.DEBUG if is_debug else previous_level)
     _logger.addHandler(handler)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from pandium._resources.releases import Releases
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_mode, validate_text, validate_whole_number
@@ -18,7 +19,6 @@ from pandium.errors import NotFound, ValidationError, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
-    from pandium._resources.releases import Releases
     from pandium._resources.trigger_status import StatusPoller
     from pandium._transport.transport import Transport
     from pandium.models import Release, RunMode
@@ -192,7 +192,8 @@ class Builds:
         """
         tag = validate_text("tag", tag)
         integration_id = validate_whole_number("integration_id", integration_id)
-        search = _ReleaseSearch(self._releases, integration_id, tag)
+        releases = Releases(self._transport.without_retries())  # polling repeats the request
+        search = _ReleaseSearch(releases, integration_id, tag)
         options = self._poller.wait_options(
             poll=poll,
             timeout=timeout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
+    from pandium._bulk.journal import Journal
     from pandium._bulk.sync import OnTriggered
+    from pandium._clock import Clock
     from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
+    from pandium.postgres import PostgresJournal
 
     Given: TypeAlias = Mapping[str, Any] | None
     Payload: TypeAlias = Given | Callable[["T"], Given | Awaitable[Given]]
@@ -322,19 +326,8 @@ class Tenants:
         :returns: the trigger, which can be passed to ``runs.wait``.
         :raises NotFound: if the tenant does not exist.
         """
-        return await self._sync(tenant_id, validate_mode(mode), _payload_json(payload))
-
-    async def _sync(
-        self,
-        tenant_id: int | Tenant,
-        mode: str,
-        content: bytes | None,
-        *,
-        unwrap: bool = True,
-    ) -> Trigger:
-        segments, params = {"tenant_id": tenant_id}, {"mode": mode}
-        spec = RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
-        return await self._transport.request_model(spec, Trigger, unwrap=unwrap)
+        spec = _sync_spec(tenant_id, validate_mode(mode), _payload_json(payload))
+        return await self._transport.request_model(spec, Trigger)
 
     def sync_all(  # noqa: PLR0913 - the options are independent
         self,
@@ -342,7 +335,7 @@ class Tenants:
         *,
         mode: RunMode | str,
         payload: Payload[T] = None,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | PostgresJournal | None = None,
         max_concurrency: int = 10,
         poll: Polling = Polling(),  # noqa: B008 - frozen
         timeout: float = 1800.0,
@@ -387,8 +380,8 @@ class Tenants:
         :param mode: the run mode, ``"init"`` or ``"normal"``.
         :param payload: the JSON-serializable mapping to pass to every run, or a sync or async
             function that takes an item of ``tenants`` and returns a mapping for its run.
-        :param journal: the path of an SQLite file in which to record progress. It is created if it
-            does not exist.
+        :param journal: the path of an SQLite file in which to record progress, which is created if
+            it does not exist, or a ``PostgresJournal``, which many hosts can share.
         :param max_concurrency: the maximum number of active tenants. A tenant is active from when
             its request is sent until its run ends.
         :param poll: the polling settings, including the maximum rate across all runs.
@@ -414,8 +407,6 @@ class Tenants:
             in the same way. A cancellation that belongs to another task is replaced with a
             ``RuntimeError``.
         """
-        # Most programs never sync in bulk and do not need SQLite.
-        from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415 - rarely used
         from pandium._bulk.sync import (  # noqa: PLC0415 - rarely used
             NotSentError,
             SyncOptions,
@@ -434,9 +425,12 @@ class Tenants:
         if on_triggered is not None:
             validate_callable("on_triggered", on_triggered)
 
-        async def send(tenant_id: int, body: bytes | None) -> Trigger:
+        async def send(
+            tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
+        ) -> Trigger:
+            spec = attrs.evolve(_sync_spec(tenant_id, mode, body), before_attempt=before_attempt)
             try:
-                return await self._sync(tenant_id, mode, body, unwrap=False)
+                return await self._transport.request_model(spec, Trigger, unwrap=False)
             except UserCodeError as error:
                 if error.may_be_sent:
                     error.reraise()
@@ -450,12 +444,12 @@ class Tenants:
             on_triggered,
         )
         job = {"mode": mode, "base_url": self._transport.config.base_url}
-        path = validate_journal_path(journal)
+        open_journal = _journal_opener(journal)
 
         async def produce(report: Callable[[RunResult], Awaitable[None]]) -> None:
             # Each iteration needs a separate journal, because each one has its own id for leases.
-            worker_journal = SQLiteJournal(
-                path, job, wait_options.clock, lambda: wait_options.counters.active
+            worker_journal = open_journal(
+                job, wait_options.clock, lambda: wait_options.counters.active
             )
             await sync_each(tenants, options, wait_options, worker_journal, report)
 
@@ -563,6 +557,27 @@ class Tenants:
             on_drift=on_drift,
             confirm_end=confirm_end,
         )
+
+
+def _sync_spec(tenant_id: int | Tenant, mode: str, content: bytes | None) -> RequestSpec:
+    segments, params = {"tenant_id": tenant_id}, {"mode": mode}
+    return RequestSpec.create("POST", _PATH + "/sync", segments, params=params, content=content)
+
+
+def _journal_opener(
+    journal: object,
+) -> Callable[[Mapping[str, str], Clock, Callable[[], int]], Journal]:
+    """Return a function that creates one worker's journal for a job."""
+    # Most programs never sync in bulk and do not need a database.
+    from pandium.postgres import PostgresJournal  # noqa: PLC0415 - rarely used
+
+    if isinstance(journal, PostgresJournal):
+        from pandium._bulk.postgres_worker import PostgresWorker  # noqa: PLC0415 - rarely used
+
+        return lambda job, clock, _: PostgresWorker(journal, job, clock)
+    from pandium._bulk.sqlite import SQLiteJournal  # noqa: PLC0415 - rarely used
+
+    return partial(SQLiteJournal, validate_journal_path(journal))
 
 
 def _payload_json(payload: object) -> bytes | None:

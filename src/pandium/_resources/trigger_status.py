@@ -79,7 +79,8 @@ class StatusPoller:
         timeout = validate_seconds("timeout", timeout, allow_infinity=True)
         validate_callable("classify", classify)
         return WaitOptions(
-            poll_status=self.poll,
+            # Polling repeats the request anyway, and retries would hide the error until they end.
+            poll_status=StatusPoller(self._transport.without_retries()).poll,
             clock=clock,
             polling=poll,
             timeout=timeout,

@@ -65,6 +65,10 @@ class Transport:
     on_response: OnResponse | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
+    def without_retries(self) -> Transport:
+        """Return a transport that sends each request once, for callers that repeat it."""
+        return attrs.evolve(self, retry=attrs.evolve(self.retry, attempts=1))
+
     async def request_model(self, spec: RequestSpec, cls: type[T], *, unwrap: bool = True) -> T:
         """Send a request and decode the response as a model or a list of models."""
         return await self.request(
@@ -175,6 +179,8 @@ class Transport:
         async with self.connections.slot(self.retry.max_elapsed):
             if isinstance(key, KeyFunction) and not spec.is_signed:
                 await self._update_key(request, key)
+            if spec.before_attempt is not None:
+                spec.before_attempt()
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(key.redact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
 from pandium.errors import (
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PollPolicy"]
 
-_log = logging.getLogger("pandium")
+# A separate logger, so that a program can show these warnings even if it hides the others.
+_log = logging.getLogger("pandium.waiting")
+
+_LOG_INTERVAL = 60.0  # seconds
 
 _TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # any redirect, and Request Timeout
 
@@ -38,13 +42,14 @@ class PollPolicy:
     def __init__(self) -> None:
         import tenacity  # noqa: PLC0415 - slow to import, and most programs never wait for runs
 
+        self._log = TransientErrorLog()
         self._new_state = tenacity.RetryCallState
         self._sleep_action = tenacity.DoSleep
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(_is_active) | tenacity.retry_if_exception(_is_retryable),
             wait=lambda state: _wait_of(state).next_delay(),
             stop=lambda state: _wait_of(state).is_overdue(),
-            after=_log_transient_error,
+            after=self._log_error,
             retry_error_callback=_raise_timeout,
         )
 
@@ -67,6 +72,40 @@ class PollPolicy:
         action = self._retrying.iter(state)
         return float(action) if isinstance(action, self._sleep_action) else None
 
+    def _log_error(self, state: RetryCallState) -> None:
+        error = _error_of(state)
+        if error is not None and not isinstance(error, NotFound):
+            self._log.add(_wait_of(state), error)
+
+
+class TransientErrorLog:
+    """
+    A log of failed polls that remains short during an outage.
+
+    An error is logged as a warning unless one of the same kind, for any trigger, was logged within
+    the last minute.
+    """
+
+    def __init__(self) -> None:
+        self._logged_at: dict[object, float] = {}
+        self._omitted = 0
+
+    def add(self, wait: TriggerWait, error: BaseException) -> None:
+        """
+        Log an error, or count it.
+
+        :param wait: the trigger whose poll failed.
+        :param error: the error that the poll raised.
+        """
+        kind, now = (type(error), getattr(error, "status_code", None)), wait.options.clock.now()
+        if now - self._logged_at.get(kind, -inf) < _LOG_INTERVAL:
+            self._omitted += 1
+            return
+        more = f" (and {self._omitted} more polls since the last warning)" if self._omitted else ""
+        self._logged_at[kind], self._omitted = now, 0
+        polled = wait.options.polled.format(wait.trigger_id)
+        _log.warning("polling %s failed: %s; polling continues%s", polled, error, more)
+
 
 def _wait_of(state: RetryCallState) -> TriggerWait:
     wait: TriggerWait = state.args[0]
@@ -87,13 +126,6 @@ def _is_retryable(error: BaseException) -> bool:
     if isinstance(error, (NotFound, TransportError, ServerError, RateLimited, DecodeError)):
         return True
     return isinstance(error, APIError) and error.status_code in _TRANSIENT_STATUS_CODES
-
-
-def _log_transient_error(state: RetryCallState) -> None:
-    error = _error_of(state)
-    if error is not None and not isinstance(error, NotFound):
-        wait = _wait_of(state)
-        _log.warning("polling %s failed: %s", wait.options.polled.format(wait.trigger_id), error)
 
 
 def _raise_timeout(state: RetryCallState) -> NoReturn:

@@ -21,7 +21,7 @@ from pandium._validation import (
     validate_seconds,
 )
 from pandium._waiting.results import RunResult, show_status
-from pandium.errors import APIError, NotFound, PandiumError, WaitTimeout
+from pandium.errors import APIError, NotFound, PandiumError, RequestTimeout, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ class TriggerWait:
         except PandiumError as error:
             self._record_error(error)
             raise
+        self.last_error = RequestTimeout("there was no response before the time limit of the wait")
         return None
 
     def _until_expired(self) -> AbstractContextManager[anyio.CancelScope]:

@@ -1,0 +1,543 @@
+"""Run PostgreSQL transactions in worker threads, and wait out the loss of the connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from copy import copy
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+import psycopg
+
+from pandium.errors import ConfigurationError, PandiumError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pandium._clock import Clock
+    from pandium.postgres import PostgresJournal
+
+__all__ = ["PostgresDatabase", "Statements", "Work"]
+
+T = TypeVar("T")
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_log = logging.getLogger("pandium")
+
+# The oldest major version that PostgreSQL's session settings below require.
+_OLDEST_VERSION = 12
+# The pause between attempts while the server cannot be reached, in seconds.
+_PAUSE = 0.25
+# The number of leases for which an outage is waited out. Others have adopted our triggers long
+# before, but a server that is restarted or replaced comes back.
+_OUTAGE_LEASES = 12
+# The time limits of a transaction and of a connection attempt, and the total time that closing
+# waits, in seconds.
+_ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
+# Notice within seconds that a host is gone. The connection string can override these settings.
+_CONNECTION_DEFAULTS = {
+    "application_name": "pandium",
+    "keepalives_idle": "2",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "8000",
+}
+# The settings are for the transaction and not for the session, so that they also apply behind a
+# connection pooler. Without synchronous_commit, a server that crashes could lose a claim whose
+# request has been sent. A suspended host must not block the others for longer than the timeouts.
+_SETTINGS = (
+    b"BEGIN ISOLATION LEVEL READ COMMITTED",
+    b"""
+    SELECT set_config('synchronous_commit', 'on', true),
+        set_config('idle_in_transaction_session_timeout', '5s', true),
+        set_config('lock_timeout', '5s', true)
+    """,
+)
+_SELECT_IDENTITY = b"""
+    SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+    FROM pg_control_system()
+"""
+# The SQLSTATE codes of failures that pass: another attempt may succeed.
+_TRANSIENT_CLASSES = frozenset({"08"})
+_TRANSIENT_CODES = frozenset(
+    {
+        "25006",  # read_only_sql_transaction: a replica that has not been promoted yet
+        "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "53300",  # too_many_connections
+        "55P03",  # lock_not_available
+        "57014",  # query_canceled
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P05",  # idle_session_timeout
+    }
+)
+_CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+_HINTS = {
+    "25006": "connect to the primary, for example with target_session_attrs=read-write",
+    "42501": "grant the role CREATE on the schema, or create the tables with another role",
+}
+
+
+# The connections of parent processes. Closing them would end the parent's session.
+_abandoned: list[object] = []
+
+
+class UnreachableError(Exception):
+    """The server cannot be reached for now. This error never reaches users."""
+
+
+class Statements:
+    """
+    The statements of one transaction.
+
+    They are sent in a pipeline, without waiting for their results, so that a transaction takes
+    three round trips however many tenants it concerns.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> Rows:
+        """Send a statement. Its rows can be fetched once all statements have been sent."""
+        return Rows(self._connection.execute(statement.encode(), parameters))
+
+
+class Rows:
+    """The rows that a statement returns."""
+
+    def __init__(self, cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
+        self._cursor = cursor
+
+    def fetch(self) -> list[tuple[Any, ...]]:
+        """Wait for the rows and return them."""
+        return self._cursor.fetchall()
+
+
+# Work sends its statements and returns a function that fetches its result.
+Work: TypeAlias = "Callable[[Statements], Callable[[], T]]"
+
+
+@attrs.define(eq=False)
+class PendingWork(Generic[T]):
+    """
+    Work to run in a transaction, and its result.
+
+    :ivar work: the work, which may run several times. If the connection is lost during a commit, it
+        is unknown whether the transaction was committed, so work must be idempotent.
+    :ivar order: the tenant's id. Transactions lock the rows of tenants in this order, because two
+        of them would block each other otherwise.
+    :ivar record: a description of what the work records, or ``None`` if the task that queued the
+        work can queue it again. A record that cannot be written remains queued.
+    :ivar is_discarded: whether the task that queued the work no longer needs it.
+    :ivar is_done: whether the work has succeeded or failed.
+    """
+
+    work: Work[T]
+    order: int
+    record: str | None = None
+    is_discarded: bool = False
+    is_done: bool = False
+    _result: T | None = None
+    _error: PandiumError | None = None
+
+    def succeed(self, result: T) -> None:
+        self._result, self.is_done = result, True
+
+    def fail(self, error: PandiumError) -> None:
+        self._error, self.is_done = error, True
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise copy(self._error)  # other tasks raise the same error
+        return self._result  # type: ignore[return-value]  # set if there is no error
+
+
+class PostgresDatabase:
+    """
+    One worker's connection to a PostgreSQL database, which is opened again if it is lost.
+
+    Work is queued, and all queued work runs in one transaction, because each transaction has to
+    wait for the server's disk. If the connection is lost, the work remains queued and runs again
+    once the server can be reached. If the transaction fails for another reason, only records remain
+    queued.
+
+    Each transaction begins with a statement that updates the row of this worker. That statement
+    waits for an earlier transaction of this worker whose connection was lost, so no transaction
+    takes effect after a later one.
+
+    :param settings: the connection string and the name of the journal.
+    :param clock: the client's clock.
+    :ivar revision: the number of this worker's last transaction that was confirmed.
+    """
+
+    def __init__(self, settings: PostgresJournal, clock: Clock) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._clock = clock
+        self._process_id = os.getpid()
+        self._connection: Connection | None = None
+        # A second reference to the connection's socket, with which a timer can interrupt a thread.
+        self._socket: socket.socket | None = None
+        self._prepare: Callable[[Statements, str], None]
+        self._check: Work[int]
+        self._is_open = False
+        self.revision = 0
+        # The error after which nothing may be written any more.
+        self._fatal: PandiumError | None = None
+        self._queue: deque[PendingWork[Any]] = deque()
+        # One task at a time runs the queue. The other tasks wait until their work is done.
+        self._turn = anyio.Lock()
+        # One thread at a time uses the connection: the one that runs the queue, or that closes it.
+        self._thread_lock = threading.Lock()
+        self._limiter = anyio.CapacityLimiter(2)
+        self._unreachable_since: float | None = None
+        self._last_error: str = ""
+        self._valid_until = 0.0
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the leases of this worker have certainly not expired."""
+        return time.monotonic() < self._valid_until
+
+    async def open(
+        self,
+        prepare: Callable[[Statements, str], None],
+        check: Work[int],
+    ) -> None:
+        """
+        Connect to the database and prepare it.
+
+        :param prepare: a function that creates or validates the tables and registers this worker,
+            or validates that it is still registered. It is called after each connection attempt
+            that succeeds, with the identity of the server.
+        :param check: the work with which each transaction begins. It renews the lease and returns
+            the revision, which becomes ``revision`` once the transaction is committed.
+        :raises ConfigurationError: if the database cannot be used.
+        """
+        self._prepare, self._check = prepare, check
+        try:
+            await self._run_in_thread(self._open)
+        except BaseException:
+            await self.close(None)
+            raise
+
+    async def close(self, last: Work[object] | None) -> None:
+        """
+        Run the remaining work and disconnect, even if the task is canceled.
+
+        :param last: the work to run before disconnecting. Its errors are ignored.
+        """
+        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
+            _abandoned.append((self._connection, self._socket))
+            self._connection = self._socket = None
+            return
+        # Start the thread before the first `await`. If anyio started it, a second `Task.cancel()`
+        # could cancel the task first, because a shield does not block it.
+        thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
+        thread.start()
+        with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
+            await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
+
+    async def run(self, work: Work[T], order: int) -> T:
+        """
+        Run work in a transaction and return its result once the transaction is committed.
+
+        If the task is canceled, the transaction may or may not have been committed.
+
+        :raises PandiumError: if the database cannot be used.
+        """
+        pending = self.queue(work, order)
+        try:
+            await self._wait(pending)
+        finally:
+            pending.is_discarded = True
+        return pending.result()
+
+    async def write(self, work: Work[object], order: int, record: str) -> None:
+        """
+        Write a record in a transaction, even if the task is canceled.
+
+        After a cancellation or an error, the record remains queued. It is written by a later
+        transaction, at the latest when the database is closed.
+
+        :param record: a description of the record, which is logged if the record is lost.
+        :raises PandiumError: if the database cannot be used.
+        """
+        pending = self.queue(work, order, record)
+        await self._wait(pending)
+        pending.result()
+
+    def queue(self, work: Work[T], order: int, record: str | None = None) -> PendingWork[T]:
+        """Queue work to run in the next transaction or when the database is closed."""
+        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
+            raise PandiumError(
+                f"{self.name} was opened before this process was forked, so this process sends no"
+                " more requests: call sync_all after forking"
+            )
+        if not self._is_open:
+            raise PandiumError(f"{self.name} is not open")
+        pending = PendingWork(work, order, record)
+        self._queue.append(pending)
+        return pending
+
+    def fail(self, reason: str) -> PandiumError:
+        """Prevent all further transactions, and return the error to raise."""
+        self._fatal = PandiumError(f"{self.name} {reason}")
+        return self._fatal
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process_id
+
+    async def _wait(self, pending: PendingWork[Any]) -> None:
+        while not pending.is_done:
+            async with self._turn:
+                if not pending.is_done:
+                    await self._run_when_reachable()
+
+    async def _run_when_reachable(self) -> None:
+        """Run the queue, and try again for as long as the server cannot be reached."""
+        while True:
+            with suppress(UnreachableError):
+                await self._run_in_thread(self._run_queue)
+                return
+            with self._clock.waiting_for_io():
+                await anyio.sleep(_PAUSE)
+
+    async def _run_in_thread(self, work: Callable[[], None]) -> None:
+        with self._clock.waiting_for_io():
+            await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+    # The methods below run in a worker thread
+
+    def _open(self) -> None:
+        with self._thread_lock:
+            try:
+                self._connect(_ATTEMPT_TIMEOUT)
+                self._is_open = True
+            except UnreachableError:
+                pass
+        if not self._is_open:
+            raise ConfigurationError(self._last_error)
+
+    def _close(self, last: Work[object] | None) -> None:
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
+        with self._thread_lock:
+            if self._is_open and last is not None:
+                self._queue.append(PendingWork(last, 0, record=""))
+                self._empty_queue(deadline)
+            self._is_open = False
+            self._disconnect()
+
+    def _empty_queue(self, deadline: float) -> None:
+        """Run all queued work, and warn of records that cannot be written by the deadline."""
+        while (time_left := deadline - time.monotonic()) > 0:
+            with suppress(UnreachableError):
+                self._run_batch(max(time_left, 1.0))
+            if self._fatal is not None or not self._lost_records():
+                break
+            time.sleep(_PAUSE)
+        if records := self._lost_records():
+            text = "%s; %d records were not written: %s"
+            _log.warning(text, self._last_error, len(records), ", ".join(records))
+
+    def _lost_records(self) -> list[str]:
+        return [pending.record for pending in self._queue if pending.record]
+
+    def _run_queue(self) -> None:
+        with self._thread_lock:
+            self._run_batch(_ATTEMPT_TIMEOUT)
+
+    def _run_batch(self, timeout: float) -> None:
+        """
+        Run all queued work in one transaction. If the transaction fails, all of the work fails.
+
+        :raises UnreachableError: if the server cannot be reached. The work remains queued.
+        """
+        batch = self._take_queued()
+        try:
+            results = self._transaction([pending.work for pending in batch], timeout)
+        except UnreachableError:
+            if not self._is_outage_too_long():
+                self._queue.extendleft(reversed(batch))
+                raise
+            self._fail_batch(batch, PandiumError(self._last_error))
+        except PandiumError as error:
+            self._fail_batch(batch, error)
+        else:
+            self._unreachable_since = None
+            for pending, result in zip(batch, results, strict=True):
+                pending.succeed(result)
+
+    def _take_queued(self) -> list[PendingWork[Any]]:
+        taken = [self._queue.popleft() for _ in range(len(self._queue))]
+        needed = [pending for pending in taken if not pending.is_discarded]
+        return sorted(needed, key=lambda one: one.order)  # keeps the work of each tenant in order
+
+    def _fail_batch(self, batch: list[PendingWork[Any]], error: PandiumError) -> None:
+        self._last_error = str(error)
+        self._queue.extendleft(one for one in reversed(batch) if one.record is not None)
+        for pending in batch:
+            pending.fail(error)
+
+    def _is_outage_too_long(self) -> bool:
+        now = time.monotonic()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+            _log.warning("%s; trying again", self._last_error)
+        return now - self._unreachable_since > _OUTAGE_LEASES * self._settings.lease
+
+    def _transaction(self, works: list[Work[Any]], timeout: float) -> list[Any]:
+        if self._fatal is not None:
+            raise copy(self._fatal)
+        began = time.monotonic()
+        connection = self._connection or self._connect(timeout)
+        results = self._attempt(lambda: self._execute(connection, works, timeout), PandiumError)
+        self._valid_until = began + self._settings.lease
+        return results
+
+    def _execute(self, connection: Connection, works: list[Work[Any]], timeout: float) -> list[Any]:
+        with self._interrupt_after(timeout):
+            revision, *results = _run_in_pipeline(connection, [self._check, *works])
+            # Send this last. If the connection is lost before, nothing has been committed.
+            connection.execute(b"COMMIT")
+        self.revision = revision
+        return results
+
+    def _connect(self, timeout: float) -> Connection:
+        return self._attempt(lambda: self._open_connection(timeout), ConfigurationError)
+
+    def _open_connection(self, timeout: float) -> Connection:
+        self._connection = connection = psycopg.connect(
+            **self._connection_parameters(timeout), autocommit=True
+        )
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        with self._interrupt_after(timeout):
+            self._validate_server(connection)
+            self._prepare(Statements(connection), _read_identity(connection))
+        return connection
+
+    def _connection_parameters(self, timeout: float) -> dict[str, Any]:
+        # Only frames of psycopg hold the result in a local variable, because it has the password.
+        return {
+            **_CONNECTION_DEFAULTS,
+            "connect_timeout": str(int(min(timeout, _CONNECT_TIMEOUT))),
+            **self._settings.dsn.parameters(),
+            "client_encoding": "UTF8",
+        }
+
+    def _validate_server(self, connection: Connection) -> None:
+        major = connection.info.server_version // 10_000
+        encoding = connection.info.parameter_status("server_encoding")
+        if major < _OLDEST_VERSION:
+            raise ConfigurationError(
+                f"{self.name}: the server is PostgreSQL {major}, and {_OLDEST_VERSION} is the"
+                " oldest version that is supported"
+            )
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"{self.name}: the encoding of the database is {encoding}, and UTF8 is required"
+            )
+
+    @contextmanager
+    def _interrupt_after(self, seconds: float) -> Iterator[None]:
+        """
+        Return a context manager that shuts the connection down if its block takes too long.
+
+        The time limits of TCP detect a host that is gone, but not a server that hangs.
+        """
+        timer = threading.Timer(seconds, _shut_down, args=(self._socket,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _attempt(self, work: Callable[[], T], error_type: type[PandiumError]) -> T:
+        """Return the result of ``work``. After an error, disconnect and translate the error."""
+        failure: Exception
+        try:
+            return work()
+        except PandiumError:
+            self._disconnect()
+            raise
+        except (psycopg.Error, OSError) as error:
+            failure = self._translate(error, error_type)
+        # Raise the error here, so that it has no context. Frames of psycopg hold the password.
+        self._disconnect()
+        raise failure
+
+    def _translate(self, error: Exception, error_type: type[PandiumError]) -> Exception:
+        code = getattr(error, "sqlstate", None)
+        text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+        text = self._settings.dsn.redact(" ".join(text.split()))
+        hint = f" ({_HINTS[code]})" if code in _HINTS else ""
+        self._last_error = f"{self.name}: {text}{hint}"
+        is_transient = isinstance(error, _CONNECTION_ERRORS)
+        if code is not None:
+            is_transient = code in _TRANSIENT_CODES or code[:2] in _TRANSIENT_CLASSES
+        return UnreachableError() if is_transient else error_type(self._last_error)
+
+    def _disconnect(self) -> None:
+        for resource in (self._connection, self._socket):
+            if resource is not None:
+                resource.close()
+        self._connection = self._socket = None
+
+
+def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any]:
+    """Begin a transaction and run work in it. The first work must succeed before the others run."""
+    failure: Exception | None = None
+    first, *others = works
+    results: list[Any] = []
+    try:
+        with connection.pipeline():
+            try:
+                statements = Statements(connection)
+                for setting in _SETTINGS:
+                    connection.execute(setting)
+                results.append(first(statements)())
+                fetches = [work(statements) for work in others]
+                results += [fetch() for fetch in fetches]
+            except (psycopg.Error, PandiumError) as error:
+                failure = error  # the pipeline would log it if it ended with another error
+    except psycopg.Error as error:
+        failure = failure or error
+    if failure is not None:
+        raise failure
+    return results
+
+
+def _read_identity(connection: Connection) -> str:
+    """
+    Return a text that changes if the server is replaced, or ``""`` if it cannot be read.
+
+    It consists of the identifier of the database cluster and the timeline, which is incremented
+    whenever a replica is promoted or a backup is restored.
+    """
+    [[is_replica]] = connection.execute(b"SELECT pg_is_in_recovery()").fetchall()
+    if is_replica:
+        # Do not wait until it is promoted, because its timeline changes at that time.
+        raise psycopg.errors.ReadOnlySqlTransaction("the server is a read-only replica")
+    try:
+        [[identity]] = connection.execute(_SELECT_IDENTITY).fetchall()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
+        return ""
+    return str(identity)
+
+
+def _shut_down(connected: socket.socket) -> None:
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,497 @@
+"""How a worker deals with a PostgreSQL server that it cannot use, or that it loses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import psycopg
+import pytest
+
+from pandium import ConfigurationError, PandiumError
+from pandium._bulk.journal import State
+from pandium._bulk.postgres_worker import PostgresWorker
+from pandium._clock import RealClock
+from pandium.postgres import PostgresJournal
+from support.journals import JOB, MINE, NOT_MINE, adopt, claim
+from support.postgres import (
+    PASSWORD,
+    URL_PASSWORD,
+    PostgresProxy,
+    Server,
+    expire_leases,
+    old_server,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+LEASE = 1.0
+
+
+def worker(dsn: str, *, job: str = "nightly", lease: float = 10.0) -> PostgresWorker:
+    return PostgresWorker(PostgresJournal(dsn, job=job, lease=lease), JOB, RealClock())
+
+
+def execute(dsn: str, *statements: str) -> None:
+    with closing(psycopg.connect(dsn, autocommit=True)) as db:
+        for statement in statements:
+            db.execute(statement.encode())
+
+
+def read_states(dsn: str) -> dict[int, str]:
+    with closing(psycopg.connect(dsn)) as db:
+        return dict(db.execute("SELECT tenant_id, state FROM pandium_syncs").fetchall())
+
+
+# Servers that cannot be used
+
+
+def wrong_password(server: Server, dsn: str) -> str:
+    return dsn.replace(URL_PASSWORD, "letmein")
+
+
+def unknown_host(server: Server, dsn: str) -> str:
+    return dsn.replace("127.0.0.1", "no-such-host.invalid")
+
+
+def missing_database(server: Server, dsn: str) -> str:
+    return dsn.replace("/test_", "/no_")
+
+
+def closed_port(server: Server, dsn: str) -> str:
+    return dsn.replace(f":{server.port}/", ":1/")
+
+
+def no_permission(server: Server, dsn: str) -> str:
+    with server.connect() as db, suppress(psycopg.errors.DuplicateObject):
+        db.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    return dsn.replace("jobs:", "guest:")
+
+
+def no_connection_left(server: Server, dsn: str) -> str:
+    with server.connect() as db:
+        name = dsn.rpartition("/")[2]
+        db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0".encode())
+    return dsn
+
+
+def read_only(server: Server, dsn: str) -> str:
+    return f"{dsn}?options=-cdefault_transaction_read_only%3Don"
+
+
+def other_encoding(server: Server, dsn: str) -> str:
+    with server.connect() as db:
+        db.execute("DROP DATABASE IF EXISTS latin")
+        db.execute("CREATE DATABASE latin ENCODING latin1 TEMPLATE template0 OWNER jobs")
+    return dsn.rpartition("/")[0] + "/latin"
+
+
+def newer_tables(server: Server, dsn: str) -> str:
+    execute(dsn, "CREATE TABLE pandium_schema (version integer)")
+    execute(dsn, "INSERT INTO pandium_schema VALUES (99)")
+    return dsn
+
+
+UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
+    (wrong_password, "password authentication failed"),
+    (unknown_host, "no-such-host.invalid"),
+    (missing_database, 'database "no_[0-9]+" does not exist'),
+    (closed_port, "refused"),
+    (no_permission, "permission denied for schema public .grant the role CREATE"),
+    (no_connection_left, "too many connections"),
+    (read_only, "read-only transaction .connect to the primary"),
+    (other_encoding, "encoding of the database is LATIN1, and UTF8 is required"),
+    (newer_tables, "was written by a newer version"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), UNUSABLE)
+async def test_a_server_that_cannot_be_used_is_a_clear_error(
+    postgres_server: Server,
+    postgres_dsn: str,
+    change: Callable[[Server, str], str],
+    message: str,
+) -> None:
+    """Opening a journal raises a ConfigurationError that names it and the reason, but no secret."""
+    dsn = change(postgres_server, postgres_dsn)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        async with worker(dsn):
+            pass
+    assert str(caught.value).startswith("journal 'nightly' in database '")
+    assert_no_secret(caught.value)
+
+
+def assert_no_secret(error: BaseException) -> None:
+    """Assert that nothing of psycopg and no password is reachable from an error."""
+    secrets = {PASSWORD, URL_PASSWORD, "letmein"}
+    seen: list[BaseException | None] = [error]
+    for current in seen:
+        if current is None:
+            continue
+        assert not isinstance(current, psycopg.Error)
+        assert not any(secret in str(current) for secret in secrets)
+        seen += current.__cause__, current.__context__
+        traceback = current.__traceback__
+        while traceback is not None:
+            if "/pandium/" in traceback.tb_frame.f_code.co_filename:
+                shown = repr(traceback.tb_frame.f_locals)
+                assert not any(secret in shown for secret in secrets), shown
+            traceback = traceback.tb_next
+
+
+async def test_an_old_server_is_a_clear_error() -> None:
+    """A server that is too old is rejected before anything is sent to it."""
+    with old_server() as port:
+        dsn = f"host=127.0.0.1 port={port} user=jobs sslmode=disable gssencmode=disable"
+        with pytest.raises(ConfigurationError, match="PostgreSQL 11, and 12 is the oldest"):
+            async with worker(dsn):
+                pass
+
+
+async def test_a_role_that_may_not_create_tables_uses_those_that_exist(
+    postgres_server: Server, postgres_dsn: str
+) -> None:
+    """Once the tables exist, a role needs only permissions on them."""
+    async with worker(postgres_dsn):
+        pass
+    guest = no_permission(postgres_server, postgres_dsn)
+    execute(
+        postgres_dsn,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest",
+    )
+    async with worker(guest) as journal:
+        assert await claim(journal) == MINE
+
+
+# Transactions that fail
+
+
+async def test_a_full_disk_is_a_clear_error(postgres_dsn: str) -> None:
+    """Without space, a claim fails, and a record is written once there is space again."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal, 1)
+        execute(postgres_dsn, *FILL_DISK)
+        with pytest.raises(PandiumError, match="No space left") as caught:
+            await claim(journal, 2)
+        assert_no_secret(caught.value)
+        with pytest.raises(PandiumError, match="No space left"):
+            await journal.record_triggered(1, "t1")
+        execute(postgres_dsn, FREE_DISK)
+        assert await claim(journal, 3) == MINE
+        assert await journal.states() == {1: State.TRIGGERED, 3: State.SENDING}
+
+
+FILL_DISK = (
+    """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+    END $$
+    """,
+    "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON pandium_syncs EXECUTE FUNCTION fail()",
+)
+FREE_DISK = "DROP TRIGGER full_disk ON pandium_syncs"
+
+
+async def test_records_that_are_lost_are_named(
+    postgres_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that cannot be written until the journal is closed is named in a warning."""
+    async with worker(postgres_dsn) as journal:
+        for tenant_id in (1, 2):
+            await claim(journal, tenant_id)
+        execute(postgres_dsn, *FILL_DISK)
+        for write in (journal.record_triggered(1, "t1"), journal.record_unknown(2, "lost")):
+            with pytest.raises(PandiumError, match="No space left"):
+                await write
+    [warning] = [record.getMessage() for record in caplog.records if "written" in record.msg]
+    assert warning.endswith(
+        "2 records were not written: trigger t1 of tenant 1, unknown outcome of tenant 2"
+    )
+
+
+async def test_transactions_wait_for_the_disk_of_the_server(
+    postgres_server: Server, postgres_dsn: str
+) -> None:
+    """Each transaction is on disk when it ends, even if the role's default is otherwise."""
+    async with worker(postgres_dsn):
+        pass
+    execute(
+        postgres_dsn,
+        """
+        CREATE FUNCTION require_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            ASSERT current_setting('synchronous_commit') = 'on'; RETURN NEW;
+        END $$
+        """,
+        "CREATE TRIGGER require_sync BEFORE INSERT OR UPDATE ON pandium_syncs"
+        " FOR EACH ROW EXECUTE FUNCTION require_sync()",
+    )
+    dsn = f"{postgres_dsn}?options=-csynchronous_commit%3Doff"
+    async with worker(dsn) as journal:
+        assert await claim(journal) == MINE
+        await journal.record_triggered(1, "t")
+
+
+# Connections that are lost
+
+
+async def test_a_lost_connection_is_opened_again(
+    postgres_server: Server, postgres_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the server ends the session, the next transaction opens another one."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal, 1)
+        end_sessions(postgres_server)
+        await journal.record_triggered(1, "t")
+        assert await claim(journal, 2) == MINE
+        assert await journal.states() == {1: State.TRIGGERED, 2: State.SENDING}
+    [warning] = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage().endswith("; trying again")
+
+
+def end_sessions(server: Server) -> None:
+    with server.connect() as db:
+        db.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'pandium'"
+        )
+
+
+def lose_commit(action: str) -> Callable[[bytes], str]:
+    """Return a function that loses the first commit that contains a statement on a tenant."""
+    remaining = [action]
+
+    def lose(data: bytes) -> str:
+        return remaining.pop() if b"COMMIT\0" in data and remaining else ""
+
+    return lose
+
+
+class CutOff:
+    """A worker whose connection is lost at its next commit and cannot be opened again."""
+
+    def __init__(self, proxy: PostgresProxy, action: str) -> None:
+        self._proxy = proxy
+        self._action = action
+        self._is_lost = threading.Event()
+        proxy.lose = self._lose
+
+    def _lose(self, data: bytes) -> str:
+        if self._is_lost.is_set():
+            return "before"
+        if b"COMMIT\0" in data:
+            self._is_lost.set()
+            return self._action
+        return ""
+
+    async def wait(self) -> None:
+        await anyio.to_thread.run_sync(self._is_lost.wait)
+
+    def heal(self) -> None:
+        self._proxy.lose = lambda _: ""
+
+
+@pytest.fixture
+def proxy(postgres_server: Server) -> Iterator[PostgresProxy]:
+    with PostgresProxy(postgres_server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy_dsn(postgres_server: Server, postgres_dsn: str, proxy: PostgresProxy) -> str:
+    return postgres_dsn.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+
+
+async def wait_for_state(dsn: str, tenant_id: int, state: str) -> None:
+    while read_states(dsn).get(tenant_id) != state:  # noqa: ASYNC110 - another process
+        await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("retry_unknown", [False, True])
+@pytest.mark.parametrize("action", ["before", "after"])
+async def test_a_claim_whose_commit_is_lost_is_confirmed(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy, action: str, *, retry_unknown: bool
+) -> None:
+    """A worker finds out whether its claim was committed, and claims the tenant once."""
+    async with worker(postgres_dsn) as other, worker(proxy_dsn) as journal:
+        await claim(other, 1)
+        await other.record_unknown(1, "lost")
+        await claim(journal, 7)
+        proxy.lose = lose_commit(action)
+        tenant_id = 1 if retry_unknown else 2
+        assert await claim(journal, tenant_id, retry_unknown=retry_unknown) == MINE
+        assert proxy.connections == 2
+        assert await claim(other, tenant_id, retry_unknown=retry_unknown) == NOT_MINE
+
+
+@pytest.mark.parametrize("retry_unknown", [False, True])
+async def test_a_claim_that_others_found_expired_is_confirmed(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy, *, retry_unknown: bool
+) -> None:
+    """A claim that expires while its commit is unknown is still its owner's, who sent nothing."""
+    entries = []
+    async with worker(postgres_dsn) as other, worker(proxy_dsn) as journal:
+        await claim(other, 1)
+        await other.record_unknown(1, "lost")
+        tenant_id = 1 if retry_unknown else 2
+        cut_off = CutOff(proxy, "after")
+
+        async def claim_it() -> None:
+            entries.append(await claim(journal, tenant_id, retry_unknown=retry_unknown))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim_it)
+            await cut_off.wait()
+            await wait_for_state(postgres_dsn, tenant_id, "sending")
+            expire_leases(postgres_dsn, 11)
+            assert (await claim(other, tenant_id)).state is State.UNKNOWN
+            cut_off.heal()
+    assert entries == [MINE]
+
+
+async def test_a_claim_that_another_worker_made_meanwhile_is_not_ours(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy
+) -> None:
+    """If a commit is lost and another worker claims the tenant, it belongs to that worker."""
+    entries = []
+    async with worker(postgres_dsn) as other, worker(proxy_dsn) as journal:
+        cut_off = CutOff(proxy, "before")
+
+        async def claim_it() -> None:
+            entries.append(await claim(journal))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim_it)
+            await cut_off.wait()
+            assert await claim(other) == MINE
+            cut_off.heal()
+    assert entries == [NOT_MINE]
+
+
+@pytest.mark.parametrize("action", ["before", "after"])
+async def test_a_canceled_claim_is_deleted(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy, action: str
+) -> None:
+    """If a task is canceled while its claim is in doubt, the tenant can be claimed by others."""
+    async with worker(postgres_dsn) as other, worker(proxy_dsn) as journal:
+        cut_off = CutOff(proxy, action)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim, journal)
+            await cut_off.wait()
+            if action == "after":
+                await wait_for_state(postgres_dsn, 1, "sending")
+            tasks.cancel_scope.cancel()
+        cut_off.heal()
+        await journal.renew()
+        assert await claim(other) == MINE
+
+
+async def test_a_server_that_is_restarted_is_waited_for(own_server: Server) -> None:
+    """While the server is down, transactions wait, and the lease is not relied on once it ends."""
+    dsn = own_server.create_database("jobs")
+    async with worker(dsn, lease=LEASE) as journal:
+        await claim(journal, 1)
+        assert journal.holds_lease
+        await anyio.to_thread.run_sync(own_server.stop, "immediate")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(journal.record_triggered, 1, "t")
+            while journal.holds_lease:  # noqa: ASYNC110 - no event: time passes
+                await anyio.sleep(0.05)
+            await anyio.to_thread.run_sync(own_server.start)
+        assert journal.holds_lease
+        assert await journal.states() == {1: State.TRIGGERED}
+
+
+async def test_a_server_that_stays_away_is_an_error(own_server: Server) -> None:
+    """After some leases, what waits for the server fails. Records are named when it closes."""
+    dsn = own_server.create_database("jobs")
+    async with worker(dsn, lease=LEASE) as journal:
+        await claim(journal, 1)
+        await anyio.to_thread.run_sync(own_server.stop)
+        errors: list[PandiumError] = []
+
+        async def expect_error(write: Any) -> None:
+            with pytest.raises(PandiumError, match="refused") as caught:
+                await write
+            errors.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(expect_error, journal.record_triggered(1, "t"))
+            tasks.start_soon(expect_error, claim(journal, 2))
+        assert len(errors) == 2
+        for error in errors:
+            assert_no_secret(error)
+        await anyio.to_thread.run_sync(own_server.start)
+    assert read_states(dsn) == {1: "triggered"}
+
+
+async def test_closing_does_not_wait_for_a_server_that_hangs(
+    proxy_dsn: str, proxy: PostgresProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A journal is closed within seconds even if the server does not respond."""
+    with anyio.fail_after(60):
+        async with worker(proxy_dsn) as journal:
+            await claim(journal)
+            proxy.lose = lambda _: "hang"
+    assert caplog.text.count("; trying again") == 1
+
+
+# Tasks, threads and processes
+
+
+async def test_a_record_is_written_even_if_canceled(postgres_dsn: str) -> None:
+    """A record of a canceled task is written when the journal is closed."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await journal.record_triggered(1, "t")
+    assert read_states(postgres_dsn) == {1: "triggered"}
+
+
+async def test_a_closed_journal_is_a_clear_error(postgres_dsn: str) -> None:
+    """A journal that is not open raises an error that names it."""
+    journal = worker(postgres_dsn)
+    async with journal:
+        await claim(journal)
+    with pytest.raises(PandiumError, match="is not open"):
+        await claim(journal)
+
+
+async def test_a_forked_child_does_not_use_the_connection_of_its_parent(postgres_dsn: str) -> None:
+    """In a child, the journal raises an error. The parent's connection stays usable."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal, 1)
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                journal._database.queue(lambda _: lambda: None, 0)
+            except PandiumError as error:
+                os.write(writer, str(error).encode())
+            finally:
+                os._exit(0)
+        assert b"before this process was forked" in os.read(reader, 10_000)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it has ended
+        os.close(reader)
+        os.close(writer)
+        assert await adopt(journal, 1) == MINE
+
+
+def test_nothing_is_left_open(postgres_server: Server, postgres_dsn: str) -> None:
+    """Closing a journal closes its sockets and ends its session."""
+    before = set(Path("/proc/self/fd").iterdir())
+
+    async def use() -> None:
+        async with worker(postgres_dsn) as journal:
+            await claim(journal)
+
+    anyio.run(use)
+    assert set(Path("/proc/self/fd").iterdir()) <= before

@@ -1,0 +1,147 @@
+"""The journal in PostgreSQL: its tables, jobs and texts, and servers that lost transactions."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import anyio
+import psycopg
+import pytest
+
+from pandium import ConfigurationError, PandiumError
+from pandium._bulk.journal import Entry, State
+from pandium._bulk.postgres_worker import PostgresWorker
+from pandium._clock import RealClock
+from pandium.postgres import PostgresJournal
+from support.journals import JOB, MINE, NEW, adopt, claim
+
+if TYPE_CHECKING:
+    from support.postgres import Server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+def worker(
+    dsn: str, *, job: str = "nightly", mode: str = "normal", accept_failover: bool = False
+) -> PostgresWorker:
+    settings = PostgresJournal(dsn, job=job, accept_failover=accept_failover)
+    return PostgresWorker(settings, {**JOB, "mode": mode}, RealClock())
+
+
+async def test_jobs_share_the_tables(postgres_dsn: str) -> None:
+    """Two jobs in the same tables know nothing of each other's tenants."""
+    async with worker(postgres_dsn) as one, worker(postgres_dsn, job="weekly") as two:
+        await claim(one, 1)
+        assert await adopt(two, 1) == NEW
+        assert await claim(two, 1) == MINE
+        await one.record_triggered(1, "t1")
+        await two.record_ended(1, "t1", State.FAILED, "Failed")
+        assert await two.renew() == set()
+        assert await one.states() == {1: State.TRIGGERED}
+        assert await two.states() == {1: State.SENDING}
+
+
+async def test_a_job_keeps_its_properties(postgres_dsn: str) -> None:
+    """A job that was begun with another mode raises an error that shows both."""
+    async with worker(postgres_dsn):
+        pass
+    with pytest.raises(ConfigurationError, match="a job with mode 'normal', not 'init'"):
+        async with worker(postgres_dsn, mode="init"):
+            pass
+    async with worker(postgres_dsn, job="weekly", mode="init"):
+        pass
+
+
+async def test_a_text_is_stored_as_far_as_possible(postgres_dsn: str) -> None:
+    """Characters that PostgreSQL cannot store are replaced, and a long text is shortened."""
+    async with worker(postgres_dsn) as journal:
+        for tenant_id, text in ((1, "a\0b\ud800"), (2, "x" * 5000)):
+            await claim(journal, tenant_id)
+            await journal.record_unknown(tenant_id, text)
+        assert await adopt(journal, 1) == Entry(State.UNKNOWN, error="a\ufffdb\ufffd")
+        assert await adopt(journal, 2) == Entry(State.UNKNOWN, error="x" * 2000)
+
+
+@pytest.mark.parametrize("trigger_id", ["a\0b", "\ud800", "x" * 5000])
+async def test_a_trigger_that_cannot_be_stored_is_an_error(
+    postgres_dsn: str, trigger_id: str
+) -> None:
+    """A trigger is never stored under another id. Other records are not affected."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal, 1)
+        with pytest.raises(PandiumError, match="cannot store the trigger id"):
+            await journal.record_triggered(1, trigger_id)
+        assert await claim(journal, 2) == MINE
+
+
+async def test_the_key_and_the_payload_have_no_column(postgres_dsn: str) -> None:
+    """The tables have only the columns that the documentation names."""
+    async with worker(postgres_dsn):
+        pass
+    with closing(psycopg.connect(postgres_dsn)) as db:
+        found = db.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'pandium_syncs'"
+        ).fetchall()
+    assert {name for (name,) in found} == {
+        *("job_id", "tenant_id", "state", "owner", "claim"),
+        *("trigger_id", "status", "error", "is_retry"),
+    }
+
+
+async def test_workers_create_the_tables_once(postgres_dsn: str) -> None:
+    """If many workers open a journal in an empty database at once, all of them can use it."""
+    opened = []
+
+    async def open_and_claim() -> None:
+        async with worker(postgres_dsn) as journal:
+            opened.append((await claim(journal)).is_mine)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(open_and_claim)
+    assert sorted(opened) == [False] * 7 + [True]
+
+
+# Servers that lost transactions
+
+
+async def test_a_worker_stops_if_its_last_transaction_is_missing(own_server: Server) -> None:
+    """A worker whose server is replaced with an older copy stops before it sends anything again."""
+    dsn = own_server.create_database("jobs")
+    async with worker(dsn) as journal:
+        await claim(journal, 1)
+        await anyio.to_thread.run_sync(own_server.stop)
+        with own_server.copy() as copied:
+            await anyio.to_thread.run_sync(own_server.start)
+            assert await claim(journal, 2) == MINE  # not in the copy
+            await anyio.to_thread.run_sync(own_server.stop, "immediate")
+            await anyio.to_thread.run_sync(copied.start)
+            for write in (claim(journal, 2), claim(journal, 3), journal.record_triggered(2, "t")):
+                with pytest.raises(PandiumError, match="has lost its last transactions"):
+                    await write
+
+
+@pytest.mark.parametrize("accept_failover", [False, True])
+async def test_a_worker_stops_after_a_failover(
+    own_server: Server, *, accept_failover: bool
+) -> None:
+    """After a failover, a worker and its job stop, unless the user accepts the failover."""
+    dsn = own_server.create_database("jobs")
+    async with worker(dsn, accept_failover=accept_failover) as journal:
+        await claim(journal, 1)
+        await anyio.to_thread.run_sync(own_server.stop)
+        await anyio.to_thread.run_sync(own_server.promote)
+        if accept_failover:
+            assert await claim(journal, 2) == MINE
+        else:
+            with pytest.raises(PandiumError, match="is on another server since a failover"):
+                await claim(journal, 2)
+    if not accept_failover:
+        with pytest.raises(ConfigurationError, match="a server that has failed over since"):
+            async with worker(dsn):
+                pass
+        async with worker(dsn, accept_failover=True) as journal:
+            assert await claim(journal, 2) == MINE
+        async with worker(dsn) as journal:  # the job belongs to the new server from now on
+            assert await claim(journal, 3) == MINE
