@@ -1,7 +1,8 @@
 """
 Run every code block in README.md and docs/ as a test. Each page has a separate emulator.
 
-The blocks of a page run in order and share a namespace. If a block defines tests, they also run
+The blocks of a page run in order and share a namespace. A block that begins with the name of a
+file, such as `# sync.py`, is saved under this name instead. If a block defines tests, they also run
 under pytest, in a separate project that contains all tests from the page up to that point. Shell
 blocks run in the page's temporary directory, with the variables that earlier blocks have set. Lines
 that only install packages are skipped. An error status makes curl fail.
@@ -40,7 +41,8 @@ xfail_strict = true
 asyncio_mode = strict
 asyncio_default_fixture_loop_scope = function
 """
-ASSIGNMENTS = re.compile(r"[a-z]+=[^ ]+( [a-z]+=[^ ]+| [a-z]+='[^']*')*$")
+ASSIGNMENTS = re.compile(r"(export )?\w+=[^ ]+( \w+=[^ ]+| \w+='[^']*')*$")
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
 INSTALLS = ("pip install", "python3 -m venv", "#")
 
 
@@ -55,6 +57,9 @@ def tear_down(names: dict[str, Any]) -> None:
 
 
 def run_python(example: Example) -> None:
+    if name := FILE_NAME.match(example.parsed):
+        Path(name[1]).write_text(example.parsed)
+        return
     # Leading blank lines make the line numbers in tracebacks match those of the page.
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
     run_example(source, example.path, example.namespace)

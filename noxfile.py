@@ -94,6 +94,14 @@ def postgres(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def airflow(session: nox.Session) -> None:
+    """Test the example for Airflow with a real one. Requires PostgreSQL's programs."""
+    session.install("-e", ".[demo,postgres]", "apache-airflow-core>=3")
+    session.install("psutil", "pytest", "pytest-asyncio", "sybil", "trio")
+    session.run("pytest", "-m", "postgres", "tests/postgres/test_airflow_example.py")
+
+
+@nox.session(python=OLDEST)
 def screenshots(session: nox.Session) -> None:
     """Take new pictures for the documentation. Requires Chromium."""
     session.install("-e", ".[demo]", *group("test", "browser"))

@@ -35,17 +35,8 @@ SOURCE = HERE.parent / "src"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 IS_ROOT = os.geteuid() == 0
 SERVER_USER = "postgres" if IS_ROOT else None  # the server refuses to run as root
-HEADS = (
-    "code",
-    "journal",
-    "sync ms",
-    "processes",
-    "at once",
-    "tenants/s",
-    "ratio",
-    "CPU ms",
-    "syncs",
-)
+ROW = "{:>9} {:>9} {:>7} {:>8} {:>10} {:>7} {:>10} {:>6} {:>7} {:>8}"
+HEADS = ("code", "journal", "API ms", "sync ms", "processes", "active", "tenants/s", "ratio")
 
 
 class Syncs:
@@ -108,6 +99,7 @@ class Case:
     A journal, and how it is used.
 
     :ivar journal: ``none``, ``sqlite`` or ``postgres``.
+    :ivar latency: the time until the API responds to a request, in milliseconds.
     :ivar delay: the additional duration of each disk sync, in milliseconds.
     :ivar processes: the number of processes that share the work.
     :ivar width: the maximum number of active tenants in each process.
@@ -115,6 +107,7 @@ class Case:
     """
 
     journal: str
+    latency: int
     delay: int
     processes: int
     width: int
@@ -123,7 +116,10 @@ class Case:
     def measure(self, tenants: int) -> dict[str, float]:
         """Return the tenants per second, the CPU time and the disk syncs per tenant."""
         # /tmp may be in memory, where a disk sync does nothing.
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as name, serving(0.001) as url:
+        with (
+            tempfile.TemporaryDirectory(dir="/var/tmp") as name,
+            serving(self.latency / 1000) as url,
+        ):
             directory = Path(name)
             directory.chmod(0o755)
             syncs = Syncs(directory)
@@ -186,12 +182,10 @@ class Case:
 
 def report(case: Case, found: dict[str, float], base: float) -> None:
     code = "now" if case.source == SOURCE else case.source.parent.name
-    print(
-        f"{code:>9} {case.journal:>9} {case.delay:>8} {case.processes:>10} {case.width:>8}"
-        f" {found['tenants/s']:>10.0f} {found['tenants/s'] / base:>6.2f} {found['CPU ms']:>7.2f}"
-        f" {found['syncs']:>7.3f}",
-        flush=True,
-    )
+    speed, cpu, syncs = found["tenants/s"], found["CPU ms"], found["syncs"]
+    figures = f"{speed:.0f}", f"{speed / base:.2f}", f"{cpu:.2f}", f"{syncs:.3f}"
+    settings = case.latency, case.delay, case.processes, case.width
+    print(ROW.format(code, case.journal, *settings, *figures), flush=True)
 
 
 def main() -> None:
@@ -200,16 +194,20 @@ def main() -> None:
     parser.add_argument("--journals", nargs="*", default=["none", "sqlite", "postgres"])
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 3, 4])
     parser.add_argument("--widths", type=int, nargs="*", default=[500])
+    parser.add_argument(
+        "--latencies", type=int, nargs="*", default=[1], help="of API responses, in ms"
+    )
     parser.add_argument("--delays", type=int, nargs="*", default=[0], help="of disk syncs, in ms")
     parser.add_argument("--clones", type=Path, nargs="*", default=[], help="of other versions")
     options = parser.parse_args()
     sources = [SOURCE, *(path / "src" for path in options.clones)]
-    print(("{:>9} {:>9} {:>8} {:>10} {:>8} {:>10} {:>6} {:>7} {:>7}").format(*HEADS))
-    for delay, width in itertools.product(options.delays, options.widths):
+    print(ROW.format(*HEADS, "CPU ms", "syncs"))
+    settings = itertools.product(options.latencies, options.delays, options.widths)
+    for latency, delay, width in settings:
         base = 0.0
         for choice in itertools.product(options.processes, options.journals, sources):
             processes, journal, source = choice
-            case = Case(journal, delay, processes, width, source.resolve())
+            case = Case(journal, latency, delay, processes, width, source.resolve())
             found = case.measure(options.tenants)
             base = base or found["tenants/s"]
             report(case, found, base)

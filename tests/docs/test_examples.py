@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,78 +15,9 @@ import pytest
 from support.node import requires_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pandium.emulator import Emulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SYNC = "/v2/tenants/{tenant_id}/sync"
-
-
-@pytest.fixture
-def populated_emulator(pandium_emulator: Emulator) -> Emulator:
-    pandium_emulator.runs.script(appears_after=0.2, phases=[("Running", 1.0), ("Succeeded", 0)])
-    for _ in range(40):
-        pandium_emulator.add_tenant()
-    return pandium_emulator
-
-
-@pytest.fixture
-def job(populated_emulator: Emulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["1", "--journals", str(tmp_path / "journals"), "--workers", "2"]
-    arguments += ["--poll-rate", "100"]
-    command = [sys.executable, str(EXAMPLES / "dask_sync.py"), *arguments]
-    # The fixture `pandium_emulator` has set the environment variables for the key and the URL.
-    with subprocess.Popen(
-        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
-    ) as process:
-        yield process
-        process.kill()
-
-
-def find_workers(job: subprocess.Popen[str]) -> set[int]:
-    """Return the ids of the processes that run a share, which have its journal open."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            files = {str(file.readlink()) for file in (process / "fd").iterdir()}
-        except OSError:
-            continue
-        if any(re.search(r"/journals/\d+\.db$", file) for file in files):
-            found.add(int(process.name))
-    return found - {job.pid}
-
-
-def test_two_workers_share_the_tenants(
-    job: subprocess.Popen[str], populated_emulator: Emulator
-) -> None:
-    """Two workers trigger each tenant once, and all results are returned."""
-    out, err = job.communicate(timeout=120)
-    assert (out, job.returncode) == ("40 of 40 tenants succeeded\n", 0), err
-    for tenant in populated_emulator.tenants:
-        populated_emulator.assert_triggered_once(tenant.id)
-
-
-def test_a_worker_that_is_killed_is_replaced(
-    job: subprocess.Popen[str], populated_emulator: Emulator
-) -> None:
-    """Another worker resumes a killed worker's share, and no tenant is triggered twice."""
-    while not any(route == SYNC for _, route, _ in populated_emulator.counts):
-        assert job.poll() is None
-        time.sleep(0.01)
-    os.kill(min(find_workers(job)), signal.SIGKILL)
-    out, err = job.communicate(timeout=120)
-    # Tenants whose request was in progress are reported and not triggered again.
-    unknown = set(re.findall(r"^(\d+) .*may have been triggered", err, re.MULTILINE))
-    assert out == f"{40 - len(unknown)} of 40 tenants succeeded\n", err
-    assert len(unknown) <= 10
-    for tenant in populated_emulator.tenants:
-        if str(tenant.id) not in unknown:
-            populated_emulator.assert_triggered_once(tenant.id)
-    assert (
-        sum(number for (_, route, _), number in populated_emulator.counts.items() if route == SYNC)
-        <= 40
-    )
 
 
 def run_example(*command: str) -> str:

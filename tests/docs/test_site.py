@@ -82,6 +82,7 @@ def public_names() -> set[str]:
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
     elsewhere = {"__version__", "errors", "models", *models.__all__, *pandium.errors.__all__}
     names |= {f"pandium.{name}" for name in set(pandium.__all__) - elsewhere}
+    names.add("pandium.postgres.PostgresJournal")
     names |= operations(AsyncPandium(KEY)) | operations(Pandium(KEY))
     return names - {"pandium.emulator.Phase"} | {"phase"}  # a type, described in a section
 

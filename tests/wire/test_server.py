@@ -70,6 +70,7 @@ async def test_invalid_arguments_are_named_and_nothing_is_sent(
         message = await agent.fail("sync_tenant", tenant="acme")
     assert "tenant is not an argument" in message
     assert "tenant_id is required" in message
+    assert "executed" not in message
     assert len(emulator.requests) == 0
 
 

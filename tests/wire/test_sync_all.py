@@ -24,6 +24,7 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
+from pandium._clock import RealClock, use_clock
 from support import KEY, servers
 from support.journals import by_tenant, locked, read_states
 from support.servers import Misbehaving
@@ -354,3 +355,40 @@ async def test_the_results_can_be_entered_once(client: AsyncPandium) -> None:
         assert [result async for result in results] == []
     with pytest.raises(RuntimeError, match="entered"):
         await syncing.__aenter__()
+
+
+class LimitClock(RealClock):
+    """A clock that records time limits."""
+
+    def __init__(self) -> None:
+        self.limits: list[float] = []
+
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        self.limits.append(seconds)
+        return super().move_on_after(seconds)
+
+
+@pytest.mark.parametrize(("max_concurrency", "is_shared"), [(40, True), (5, False)])
+async def test_records_of_many_active_tenants_share_transactions(
+    emulator: Emulator,
+    journal_path: Path,
+    max_concurrency: int,
+    is_shared: bool,  # noqa: FBT001
+) -> None:
+    """With many active tenants, a record waits a few milliseconds for others, but not with few."""
+    tenants = [emulator.add_tenant().id for _ in range(40)]
+    clock = LimitClock()
+    with use_clock(clock):
+        client = AsyncPandium(KEY, base_url=emulator.url)
+    async with (
+        client,
+        client.tenants.sync_all(
+            tenants,
+            mode="normal",
+            journal=journal_path,
+            max_concurrency=max_concurrency,
+            poll=FAST,
+        ) as results,
+    ):
+        assert len([result async for result in results]) == len(tenants)
+    assert any(limit <= 40 * 0.0004 for limit in clock.limits) == is_shared

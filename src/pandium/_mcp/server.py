@@ -157,4 +157,6 @@ def _text(text: str) -> TextContent:
 
 
 def _may_have_run(error: Exception) -> bool:
-    return not isinstance(error, PandiumError) or error.outcome_unknown
+    if isinstance(error, PandiumError):
+        return error.outcome_unknown
+    return not isinstance(error, ValueError)  # an invalid argument, so nothing was sent
