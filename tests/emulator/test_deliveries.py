@@ -204,7 +204,7 @@ def test_a_receiver_that_hangs_delays_no_other_receiver(
 ) -> None:
     """A notification to another URL is sent while the first receiver does not respond."""
     receiver.play([servers.stall_before_the_answer()])
-    emulator.webhooks.send_to(receiver.url)
+    emulator.webhooks.send_to(receiver.url, timeout=600)
     emulator.add_tenant()
     receiver._wait(lambda: receiver.seen == 1)
     with Misbehaving() as other:
