@@ -12,7 +12,8 @@ import pytest
 from pandium._cli.app import run
 from pandium.emulator import Status
 from support import KEY
-from support.servers import Behavior, Misbehaving, Wire, answer
+from support.openapi import DOCUMENTS, read_document
+from support.servers import Behavior, Misbehaving, Wire, answer, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,3 +197,77 @@ def test_a_small_difference_is_shown_in_seconds(
         monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
         _, rows = diagnose(capsys)
     assert rows["clock"]["detail"].endswith(" s ahead of this machine")
+
+
+# Schemas
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_a_service_that_does_not_differ_ends_with_code_0(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service's own document is fetched and compared with the client."""
+    assert run(["doctor", "--schema"]) == 0
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err == "pandium-api: the service and the client do not differ\n"
+    assert [request.path for request in emulator.requests] == ["/v2/openapi.json"]
+
+
+def serving_document(document: object) -> Behavior:
+    async def play(wire: Wire) -> None:
+        await wire.send(answer(json.dumps(document).encode()))
+
+    return Behavior("a document", play, keeps=True)
+
+
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_difference_is_one_line(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each difference is a line with its meaning, and the exit code is 1."""
+    with Misbehaving(otherwise=serving_document(read_document(name))) as server:
+        monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
+        assert run(["doctor", "--schema"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert run(["doctor", "--schema", "--format", "jsonl"]) == 1
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    line = (
+        "GET /v2/tenants/{tenant_id}/release: the service does not document this operation;"
+        " client.tenants.release may fail with 404"
+    )
+    assert line in lines
+    assert [f"{row['where']}: {row['difference']}; {row['meaning']}" for row in rows] == lines
+
+
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize(
+    ("behavior", "message"),
+    [
+        (status("404 Not Found"), "GET /v2/openapi.json: 404 Not Found"),
+        (serving_document(["text"]), "/v2/openapi.json is not an OpenAPI document"),
+    ],
+)
+def test_a_service_without_a_document_ends_with_code_4(
+    behavior: Behavior,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the document cannot be fetched or is something else, the error says so."""
+    with Misbehaving(otherwise=behavior) as server:
+        monkeypatch.setenv("PANDIUM_BASE_URL", server.url)
+        assert run(["doctor", "--schema"]) == 4
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_without_a_difference_there_is_still_a_header(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a difference, CSV has its header and JSON is an empty array."""
+    assert run(["doctor", "--schema", "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "where,difference,meaning\n"
+    assert run(["doctor", "--schema", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []

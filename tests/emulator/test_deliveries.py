@@ -192,7 +192,7 @@ def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: M
         for name in ("first", "second"):
             tenant = {"name": name, "integration_id": 1}
             assert http.post("/v2/tenants", json=tenant).status_code == 200
-        receiver._wait(lambda: receiver.seen == 1)
+        receiver.wait_until(lambda: receiver.seen == 1)
         assert http.get("/v2/tenants").status_code == 200
     assert emulator.webhooks.deliveries == []
     with pytest.raises(TimeoutError, match=r"^2 notifications have not been sent after 0 seconds$"):
@@ -263,11 +263,11 @@ def test_stopping_ends_a_delivery_that_hangs(receiver: Misbehaving) -> None:
         emulator.webhooks.send_to(receiver.url)
         for _ in range(3):
             emulator.add_tenant()
-        receiver._wait(lambda: receiver.seen == 1)
+        receiver.wait_until(lambda: receiver.seen == 1)
     results = [(one.status, one.error) for one in emulator.webhooks.deliveries]
     assert results == [(None, "the emulator was stopped")] * 3
     assert receiver.seen == 1
-    receiver._wait(lambda: not receiver.open)
+    receiver.wait_until(lambda: not receiver.open)
 
 
 def test_events_before_the_start_are_sent_at_the_start(receiver: Misbehaving) -> None:
@@ -295,7 +295,7 @@ def test_a_reset_forgets_what_waits(emulator: Emulator, receiver: Misbehaving) -
     emulator.webhooks.send_to(receiver.url)
     for _ in range(3):
         emulator.add_tenant()
-    receiver._wait(lambda: receiver.seen == 1)
+    receiver.wait_until(lambda: receiver.seen == 1)
     emulator.reset()
     may_answer.set()
     assert deliver(emulator, receiver.url).status == 200

@@ -161,7 +161,7 @@ def test_a_failed_run_is_noticed_without_any_request(receiver: Misbehaving) -> N
         emulator.runs.script(appears_after=0, phases=[("Running", 0.05), ("Failed", 0)])
         emulator.webhooks.send_to(receiver.url)
         emulator.runs.trigger(tenant, mode="normal", source="api", payload=None)
-        receiver._wait(lambda: len(receiver.requests) == 1)
+        receiver.wait_until(lambda: len(receiver.requests) == 1)
         assert json.loads(receiver.requests[0].body or b"")["run_status"] == "Failed"
 
 

@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "_sync": 6,
     "": 7,
     "_mcp": 8,
+    "_schema": 8,
     "_cli": 9,
 }
 # The layers of the emulator's folders and top-level modules.

@@ -160,7 +160,11 @@ class Database:
             # Start the thread before the first `await`. If anyio started it, a second
             # `Task.cancel()` could cancel the task first, because a shield does not block it.
             thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the process has too many threads
+                self._close(last)
+                return
             with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
                 await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
 
@@ -247,8 +251,11 @@ class Database:
         if self._path is None:
             work()
             return
-        with self._clock.waiting_for_io():
-            await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        try:
+            with self._clock.waiting_for_io():
+                await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        except RuntimeError as error:  # the process has too many threads
+            raise PandiumError(f"{self.name}: {error}") from None
 
     # The methods below run in a worker thread, except for an in-memory database
 
@@ -257,7 +264,8 @@ class Database:
             self._connect(":memory:", prepare)
             return
         # Resolve symbolic links, so that a link and its target share one lock file.
-        path = os.path.realpath(self._path)
+        with self._translate_errors(ConfigurationError):
+            path = os.path.realpath(self._path)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")

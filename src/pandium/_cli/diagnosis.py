@@ -1,29 +1,37 @@
-"""Run the `doctor` command: check the configuration and the connection."""
+"""Run the `doctor` command: check the configuration, the connection and the schemas."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from pandium import ConfigurationError, PandiumError
 from pandium._cli import exit_codes
 from pandium._cli.options import get_option
-from pandium._cli.output.records import CheckRow
+from pandium._cli.output.records import CheckRow, DifferenceRow
 from pandium._cli.output.rows import create_writer, write_text
+from pandium._cli.output.terminal import note
 from pandium._cli.profiles import config_path
 from pandium._cli.session import run
 from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._http.environment import find_proxy
+from pandium._schema.comparison import compare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pandium import AsyncPandium, ResponseEvent
     from pandium._cli.profiles import Profile
 
-__all__ = ["diagnose"]
+__all__ = ["compare_schemas", "diagnose"]
+
+T = TypeVar("T")
+
+_DOCUMENT = "/v2/openapi.json"
 
 # The Date header has a resolution of one second, and the response takes some time.
 _SMALLEST_OFFSET = timedelta(seconds=2)
@@ -98,12 +106,31 @@ class _Diagnosis:
 
     def write(self) -> None:
         """Print the results."""
-        if (output_format := get_option("format", "table")) == "table":
-            write_text("\n".join(map(_format_row, self._rows)), sys.stdout)
-            return
-        writer = create_writer("CheckRow", output_format, sys.stdout)
-        writer.write(self._rows)
+        _write_rows("CheckRow", self._rows, _format_row)
+
+
+def compare_schemas() -> int:
+    """Print how the service's own description of its API differs, and return the exit code."""
+    return run(_compare_schemas)
+
+
+async def _compare_schemas(client: AsyncPandium) -> int:
+    found = await compare(await client.request("GET", _DOCUMENT))
+    rows = [DifferenceRow(one.where, one.difference, one.meaning) for one in found]
+    _write_rows("DifferenceRow", rows, lambda row: f"{row.where}: {row.difference}; {row.meaning}")
+    if not rows:
+        note("the service and the client do not differ")
+    return exit_codes.SOME_FAILED if rows else exit_codes.SUCCESS
+
+
+def _write_rows(kind: str, rows: Sequence[T], format_row: Callable[[T], str]) -> None:
+    """Print rows in the selected format. The table has whole lines, however long they are."""
+    if (output_format := get_option("format", "table")) != "table":
+        writer = create_writer(kind, output_format, sys.stdout)
+        writer.write(rows)
         writer.close()
+    elif rows:
+        write_text("\n".join(map(format_row, rows)), sys.stdout)
 
 
 def _format_row(row: CheckRow) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from functools import partial
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pandium import AsyncPandium, RunResult, Trigger
     from pandium._cli.run_logs import LogPrinter
     from pandium._waiting.results import RunResults
+    from pandium.postgres import PostgresJournal
 
 __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 
@@ -237,7 +237,8 @@ class _TriggerWriter:
 
 def sync_and_wait(
     selection: SyncSelection,
-    journal: str | None,
+    journal: str | PostgresJournal | None,
+    option: str | None,
     *,
     retry_unknown: bool = False,
     logs: LogPrinter | None = None,
@@ -246,7 +247,8 @@ def sync_and_wait(
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
 
     :param selection: the tenants to sync and the sync settings.
-    :param journal: the path of the journal file, or ``None`` to run without a journal.
+    :param journal: the journal, or ``None`` to run without a journal.
+    :param option: the options with which the job can be resumed, if there is a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
     :returns: the exit code.
@@ -254,9 +256,8 @@ def sync_and_wait(
     tracker = SyncTracker(selection)
 
     def get_hints(triggers: Collection[str]) -> list[str]:
-        if journal is None:
+        if option is None:
             return [*resume_hints(triggers), *tracker.hints()]
-        option = f"--journal {shlex.quote(journal)}"
         return [*_name(triggers), f"to resume, run the same command again with {option}"]
 
     return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
@@ -270,7 +271,7 @@ def _name(triggers: Collection[str]) -> list[str]:
 
 async def _report_syncs(
     tracker: SyncTracker,
-    journal: str | None,
+    journal: str | PostgresJournal | None,
     retry_unknown: bool,  # noqa: FBT001 - functools.partial passes it by position
     client: AsyncPandium,
     reporter: RunReporter,

@@ -294,9 +294,16 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
 )
 @click.option(
     "--journal",
-    type=click.Path(),
-    help="Record progress in this file, so that an interrupted job can be"
-    " resumed. Requires --wait.",
+    metavar="FILE|URL",
+    help="Record progress in this file or PostgreSQL database, so that an interrupted job can be"
+    " resumed and processes can share it. Requires --wait.",
+)
+@click.option("--job", metavar="NAME", help="Name of the job in a PostgreSQL journal.")
+@click.option(
+    "--accept-failover",
+    is_flag=True,
+    help="Continue a job although the PostgreSQL server has failed over. If the new server lacks"
+    " the last transactions, tenants may be synced twice.",
 )
 @click.option(
     "--retry-unknown",
@@ -314,6 +321,8 @@ def sync(
     max_concurrency: int,
     is_waiting: bool,
     journal: str | None,
+    job: str | None,
+    accept_failover: bool,
     retry_unknown: bool,
     has_logs: bool,
 ) -> int:
@@ -322,16 +331,18 @@ def sync(
 
     Without --wait, prints the trigger of each sync, which can be passed to pandium-api runs wait.
     With --wait, prints a row for each run as it finishes. To resume an interrupted job that used
-    --journal, run the same command again. No tenant is synced twice.
+    --journal, run the same command again. No tenant is synced twice. Commands that use the same
+    PostgreSQL journal and --job share the work, on any number of hosts.
 
     Example: pandium-api tenants sync --integration 42 --wait --journal sync.db
     """
-    from pandium._cli import syncs
+    from pandium._cli import journals, syncs
 
     if bool(tenant_ids) == (integration_id is not None):
         raise click.UsageError("specify either tenant ids or --integration")
     if journal is not None and not is_waiting:
         raise click.UsageError("--journal requires --wait")
+    opened = journals.open_journal(journal, job, accept_failover=accept_failover)
     if retry_unknown and journal is None:
         raise click.UsageError("--retry-unknown requires --journal")
     if has_logs and not is_waiting:
@@ -343,4 +354,5 @@ def sync(
     from pandium._cli import run_logs
 
     logs = run_logs.LogPrinter() if has_logs else None
-    return syncs.sync_and_wait(selection, journal, retry_unknown=retry_unknown, logs=logs)
+    option = None if journal is None else journals.resume_option(journal, job)
+    return syncs.sync_and_wait(selection, opened, option, retry_unknown=retry_unknown, logs=logs)

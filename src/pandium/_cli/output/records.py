@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ChangeRow", "CheckRow", "RunRow", "TriggerRow"]
+__all__ = ["ChangeRow", "CheckRow", "DifferenceRow", "RunRow", "TriggerRow"]
 
 
 @attrs.frozen
@@ -62,3 +62,16 @@ class CheckRow:
     is_ok: bool
     detail: str
     source: str | None = None
+
+
+@attrs.frozen
+class DifferenceRow:
+    """
+    A difference between the service's own description of its API and the client.
+
+    ``where`` is an operation or a field of a model, and ``meaning`` what it means for the user.
+    """
+
+    where: str
+    difference: str
+    meaning: str

@@ -1,0 +1,228 @@
+"""Read the OpenAPI document of the service."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+
+from pandium.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Schema: TypeAlias = dict[str, Any]
+    Key: TypeAlias = tuple[str, str]  # the HTTP method, and the path without names
+
+__all__ = ["Document", "ServiceOperation", "ServiceParameter", "View", "normalize_path"]
+
+_METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+_MAX_REFERENCES = 20  # in a row, because a document may contain a cycle
+_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
+
+
+def normalize_path(path: str) -> str:
+    """Return a path template without the names of its parameters, which may differ."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+@attrs.frozen
+class View:
+    """
+    A schema without references, null and alternatives.
+
+    :ivar kinds: the JSON types, such as ``integer``, or ``date-time``. Empty for any type.
+    :ivar is_nullable: whether null is valid.
+    :ivar values: the only valid values of a text, or ``None``.
+    :ivar schema: all other keywords, of all alternatives.
+    """
+
+    kinds: frozenset[str]
+    is_nullable: bool
+    values: frozenset[str] | None
+    schema: Schema
+
+    @property
+    def properties(self) -> dict[str, Schema]:
+        """The fields of an object."""
+        found: dict[str, Schema] = _as_dict(self.schema.get("properties"))
+        return found
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The names of the fields that are always present."""
+        return frozenset(_as_list(self.schema.get("required")))
+
+
+@attrs.frozen
+class ServiceParameter:
+    """
+    A part of a request that the service accepts.
+
+    :ivar view: its schema.
+    :ivar is_required: whether the service rejects a request without it.
+    """
+
+    view: View
+    is_required: bool
+
+
+@attrs.frozen
+class ServiceOperation:
+    """
+    An operation of the service.
+
+    :ivar name: the HTTP method and the path, such as ``GET /v2/tenants``.
+    :ivar segments: the parameters in the path, in order.
+    :ivar parameters: the parameters by place, such as ``query``, and name.
+    :ivar body: the schema of the body, or ``None`` if there is no body.
+    :ivar is_body_required: whether the service rejects a request without a body.
+    :ivar response: the schema of a successful response. It allows any value if there is none.
+    """
+
+    name: str
+    segments: list[View]
+    parameters: dict[tuple[str, str], ServiceParameter]
+    body: View | None
+    is_body_required: bool
+    response: View
+
+
+class Document:
+    """
+    An OpenAPI document.
+
+    :param data: the decoded JSON.
+    :raises DecodeError: if it is not an OpenAPI document.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if not (isinstance(data, dict) and isinstance(data.get("paths"), dict)):
+            raise DecodeError("/v2/openapi.json is not an OpenAPI document")
+        self._data = data
+        servers = _as_list(data.get("servers")) or [{}]
+        # The paths are relative to the path of the server, if it has one.
+        self._prefix = urlsplit(str(_as_dict(servers[0]).get("url", ""))).path.rstrip("/")
+
+    def operations(self) -> dict[Key, ServiceOperation]:
+        """Return the operations by method and normalized path."""
+        return {
+            (method.upper(), normalize_path(self._prefix + path)): self._read(
+                f"{method.upper()} {self._prefix}{path}", _as_dict(operation), methods
+            )
+            for path, methods in self._data["paths"].items()
+            for method, operation in _as_dict(methods).items()
+            if method in _METHODS
+        }
+
+    def key_headers(self) -> list[str]:
+        """Return the names of the headers for API keys, in lower case."""
+        components = _as_dict(self._data.get("components"))
+        schemes = map(_as_dict, _as_dict(components.get("securitySchemes")).values())
+        return [str(one.get("name")).lower() for one in schemes if one.get("type") == "apiKey"]
+
+    def view(self, schema: Any) -> View:
+        """Resolve a schema."""
+        own = self._resolve(schema)
+        alternatives = list(self._alternatives(own))
+        kinds = frozenset[str]().union(*(_kinds(one) for one in alternatives))
+        is_any = any(not _kinds(one) for one in alternatives)
+        values = [_values(one) for one in alternatives if _kinds(one) != {"null"}]
+        merged: Schema = {}
+        for one in (*reversed(alternatives), own):
+            merged |= one
+        return View(
+            frozenset() if is_any else kinds - {"null"},
+            "null" in kinds,
+            None if not values or None in values else frozenset().union(*filter(None, values)),
+            merged,
+        )
+
+    def _alternatives(self, schema: Schema) -> Iterator[Schema]:
+        branches = [*_as_list(schema.get("anyOf")), *_as_list(schema.get("oneOf"))]
+        if not branches:
+            yield schema
+        for branch in branches:
+            yield from self._alternatives(self._resolve(branch))
+
+    def _resolve(self, schema: Any, depth: int = _MAX_REFERENCES) -> Schema:
+        """Follow references, and merge what has to hold together."""
+        own = dict(_as_dict(schema))
+        parts = _as_list(own.pop("allOf", None))
+        if "$ref" in own:
+            parts = [*parts, self._find(str(own.pop("$ref")))]
+        if depth:
+            for part in parts:
+                own = {**self._resolve(part, depth - 1), **own}
+        return own
+
+    def _find(self, reference: str) -> Any:
+        node: Any = self._data
+        for name in reference.removeprefix("#/").split("/"):
+            node = _as_dict(node).get(name.replace("~1", "/").replace("~0", "~"))
+        return node
+
+    def _read(self, name: str, operation: Schema, shared: Any) -> ServiceOperation:
+        given = [
+            *_as_list(_as_dict(shared).get("parameters")),
+            *_as_list(operation.get("parameters")),
+        ]
+        parameters = {(str(p.get("in")), str(p.get("name"))): p for p in map(self._resolve, given)}
+        found = {
+            place: ServiceParameter(self.view(p.get("schema")), p.get("required") is True)
+            for place, p in parameters.items()
+        }
+        body = self._resolve(operation.get("requestBody"))
+        names = re.findall(r"\{([^}]*)\}", name)
+        anything = ServiceParameter(self.view({}), is_required=True)
+        return ServiceOperation(
+            name,
+            [found.get(("path", one), anything).view for one in names],
+            {place: p for place, p in found.items() if place[0] != "path"},
+            self.view(_content_schema(body)) if body else None,
+            body.get("required") is True,
+            self.view(_content_schema(self._success(operation))),
+        )
+
+    def _success(self, operation: Schema) -> Schema:
+        responses = _as_dict(operation.get("responses"))
+        successful = sorted(code for code in responses if code[:1] in ("2", "3"))
+        return self._resolve(responses[successful[0]]) if successful else {}
+
+
+def _content_schema(part: Schema) -> Any:
+    """Return the schema of a body or a response, which has one for each media type."""
+    content = _as_dict(part.get("content"))
+    return _as_dict(content.get("application/json")).get("schema")
+
+
+def _kinds(schema: Schema) -> frozenset[str]:
+    """Return the JSON types of a schema. A date-time is a type of its own."""
+    given = schema.get("type")
+    types = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+    if not types:
+        return frozenset(_JSON_TYPES[type(v)] for v in _enum(schema) if type(v) in _JSON_TYPES)
+    is_date = schema.get("format") == "date-time"
+    return frozenset("date-time" if one == "string" and is_date else one for one in types)
+
+
+def _values(schema: Schema) -> frozenset[str] | None:
+    texts = frozenset(value for value in _enum(schema) if isinstance(value, str))
+    return texts or None
+
+
+def _enum(schema: Schema) -> list[Any]:
+    return [schema["const"]] if "const" in schema else _as_list(schema.get("enum"))
+
+
+# A document that is partly invalid is read as far as possible.
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
