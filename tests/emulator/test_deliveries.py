@@ -206,11 +206,11 @@ def test_a_receiver_that_hangs_delays_no_other_receiver(
     receiver.play([servers.stall_before_the_answer()])
     emulator.webhooks.send_to(receiver.url, timeout=600)
     emulator.add_tenant()
-    receiver._wait(lambda: receiver.seen == 1)
+    receiver.wait_until(lambda: receiver.seen == 1)
     with Misbehaving() as other:
         emulator.webhooks.send_to(other.url)
         emulator.add_tenant()
-        other._wait(lambda: other.seen == 1)
+        other.wait_until(lambda: other.seen == 1)
     assert (receiver.seen, other.seen) == (1, 1)
 
 
