@@ -219,6 +219,10 @@ def test_a_request_sends_parameters_headers_and_json(
 
 
 INVALID = [
+    ("tenants list --columns id", "--columns requires --format csv"),
+    ("integrations sync 1 --user-name ann -f csv --columns x", "no column 'x'; there are trigger"),
+    ("tenants sync 1 -f csv --columns tenant", "no column 'tenant'; there are tenant_id, trigger"),
+    ("tenants sync 1 --wait -f csv --columns x", "no column 'x'; there are tenant_id, trigger_id"),
     ("tenants sync", "specify either tenant ids or --integration"),
     ("tenants sync 1 --integration 1", "specify either tenant ids or --integration"),
     ("tenants sync 1 --journal a.db", "--journal requires --wait"),
@@ -362,3 +366,15 @@ def test_archiving_asks_on_a_terminal(
     emulator.requests.clear()
     assert run(["tenants", "archive", "1", "--yes"]) == 0
     assert [request.method for request in emulator.requests] == ["DELETE"]
+
+
+def test_csv_is_flat_and_has_the_chosen_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nested records become columns with dots, of which `--columns` selects some, in its order."""
+    assert run(["tenants", "list", "-f", "csv"]) == 0
+    header = capsys.readouterr().out.splitlines()[0].split(",")
+    assert "status.auth.connected" in header
+    assert "status" not in header
+    columns = ["--columns", "name,id,status.auth.connected"]
+    assert run(["tenants", "list", "-f", "csv", *columns]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["name,id,status.auth.connected", "acme,1,true"]

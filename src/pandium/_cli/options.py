@@ -224,7 +224,11 @@ def connection_arguments() -> list[str]:
 
 def _stored_option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     """Return a decorator that adds an option whose value `get_option` returns."""
-    return click.option(*names, callback=_store, expose_value=False, **attributes)
+    return click.option(*names, **{"callback": _store, **attributes}, expose_value=False)
+
+
+def _store_columns(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    _store(context, parameter, None if value is None else value.split(","))
 
 
 def _connection_option(*names: str, **attributes: Any) -> click.Option:
@@ -272,12 +276,30 @@ _CONNECTION_OPTIONS = (
         help="Log each request, its status and its duration to standard error.",
     ),
 )
-format_option = _stored_option(
-    "-f",
-    "--format",
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="Output format: a table, a JSON array, one JSON object per line, or CSV. [default: table]",
+_FORMAT_OPTIONS = (
+    _stored_option(
+        "--columns",
+        metavar="NAME,...",
+        callback=_store_columns,
+        help="Columns of CSV, such as id,name,status.auth.connected. [default: all]",
+    ),
+    _stored_option(
+        "-f",
+        "--format",
+        type=click.Choice(["table", "json", "jsonl", "csv"]),
+        help="Output format: a table, a JSON array, one JSON object per line, or CSV."
+        " [default: table]",
+    ),
 )
+
+
+def format_option(function: Function) -> Function:
+    """Add the options that select how records are printed."""
+    for add_option in _FORMAT_OPTIONS:
+        function = add_option(function)
+    return function
+
+
 logs_option = click.option(
     "--logs",
     "has_logs",

@@ -177,7 +177,9 @@ class _TriggerWriter:
         self._tracker = tracker
         self._client = client
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
-        self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
+        self._rows = create_writer(
+            "TriggerRow", get_option("format", "table"), sys.stdout, get_option("columns")
+        )
         self._outcomes: Counter[str] = Counter()
         self._failure: Exception | None = None
 
