@@ -228,13 +228,16 @@ def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders)
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_on_the_reference_page(operation: str, senders: Senders) -> None:
-    """The reference page contains the attribute of the client that has the operation's method."""
-    page = (ROOT / "docs/reference/operations.md").read_text()
-    names = {f"::: pandium.AsyncPandium.{name.partition('.')[0]}" for name in senders[operation]}
-    assert names & set(page.splitlines()), (
-        f"{operation} is not on the reference page:"
-        f" add one of {sorted(names)} to docs/reference/operations.md"
-    )
+    """The reference page of each client contains the resource of each client method."""
+    resources = {name.partition(".")[0] for name in senders[operation]}
+    for client, path in (
+        ("AsyncPandium", "docs/reference/operations.md"),
+        ("Pandium", "docs/reference/sync-client.md"),
+    ):
+        lines = set((ROOT / path).read_text().splitlines())
+        assert {f"::: pandium.{client}.{name}" for name in resources} & lines, (
+            f"{operation} is not on the reference page: add its resource to {path}"
+        )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -42,6 +42,7 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
 # Exceptions that the package itself catches, so that they never reach users.
 INTERNAL_SIGNALS = {
     "FileLockedError",
+    "Interruption",
     "LeaseExpiredError",
     "NotSentError",
     "UnreachableError",
