@@ -199,10 +199,25 @@ def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: M
         emulator.webhooks.drain(timeout=0)
 
 
+def test_a_receiver_that_hangs_delays_no_other_receiver(
+    emulator: Emulator, receiver: Misbehaving
+) -> None:
+    """A notification to another URL is sent while the first receiver does not respond."""
+    receiver.play([servers.stall_before_the_answer()])
+    emulator.webhooks.send_to(receiver.url, timeout=600)
+    emulator.add_tenant()
+    receiver.wait_until(lambda: receiver.seen == 1)
+    with Misbehaving() as other:
+        emulator.webhooks.send_to(other.url)
+        emulator.add_tenant()
+        other.wait_until(lambda: other.seen == 1)
+    assert (receiver.seen, other.seen) == (1, 1)
+
+
 def test_notifications_are_sent_in_the_order_of_the_events(
     emulator: Emulator, receiver: Misbehaving
 ) -> None:
-    """Any number of notifications are sent once each, one after another."""
+    """A receiver gets any number of notifications once each, one after another."""
     emulator.webhooks.send_to(receiver.url)
     names = [emulator.add_tenant().name for _ in range(50)]
     emulator.webhooks.drain()
@@ -285,3 +300,15 @@ def test_a_reset_forgets_what_waits(emulator: Emulator, receiver: Misbehaving) -
     may_answer.set()
     assert deliver(emulator, receiver.url).status == 200
     assert receiver.seen == 2
+
+
+def test_a_reset_ends_the_wait_for_what_it_removes(receiver: Misbehaving) -> None:
+    """`drain` returns once pending notifications have been removed by a reset."""
+    emulator = Emulator()  # not started, so nothing is sent
+    emulator.webhooks.send_to(receiver.url)
+    emulator.add_tenant()
+    draining = threading.Thread(target=emulator.webhooks.drain, args=[60])
+    draining.start()
+    emulator.reset()
+    draining.join(30)
+    assert not draining.is_alive()

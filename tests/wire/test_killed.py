@@ -132,7 +132,7 @@ def test_the_files_beside_a_journal_can_be_deleted(tmp_path: Path, number: int) 
 
 def test_a_journal_that_is_moved_away_is_not_begun_anew(tmp_path: Path) -> None:
     """All processes stop, even one that starts afterwards, until the journal is back."""
-    journal, moved, tenants = tmp_path / "journal", tmp_path / "moved", 80
+    journal, moved, tenants = tmp_path / "journal", tmp_path / "moved", 24
     with emulator_with(tenants) as emulator:
         processes = [start(emulator, journal, tenants) for _ in range(2)]
         for process in processes:
