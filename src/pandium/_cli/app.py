@@ -44,8 +44,8 @@ def app() -> None:
     """
     Work with the Pandium API.
 
-    The API key is read from --key-file, PANDIUM_API_KEY or a prompt. PANDIUM_ENV and
-    PANDIUM_BASE_URL set the defaults for --environment and --base-url.
+    The API key is read from --key-file, PANDIUM_API_KEY, the key file of --profile, or a prompt.
+    PANDIUM_ENV and PANDIUM_BASE_URL set the defaults for --environment and --base-url.
 
     \b
     Exit codes:
