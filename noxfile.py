@@ -94,11 +94,12 @@ def postgres(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
-def airflow(session: nox.Session) -> None:
-    """Test the example for Airflow with a real one. Requires PostgreSQL's programs."""
-    session.install("-e", ".[demo,postgres]", "apache-airflow-core>=3")
+def workflows(session: nox.Session) -> None:
+    """Test the examples for Airflow and Celery. Requires PostgreSQL's programs."""
+    session.install("-e", ".[demo,postgres]", "apache-airflow-core>=3", "celery>=5.4")
     session.install("psutil", "pytest", "pytest-asyncio", "sybil", "trio")
-    session.run("pytest", "-m", "postgres", "tests/postgres/test_airflow_example.py")
+    examples = [f"tests/postgres/test_{name}_example.py" for name in ("airflow", "celery")]
+    session.run("pytest", "-m", "postgres", *examples)
 
 
 @nox.session(python=OLDEST)

@@ -12,7 +12,7 @@ from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
 from support.journals import CalendarClock, trace_statements
-from support.postgres import Server
+from support.postgres import PostgresProxy, Server
 from support.upstreams import Upstream
 
 if TYPE_CHECKING:
@@ -119,3 +119,16 @@ def own_server() -> Iterator[Server]:
     """Return a server that the test may stop."""
     with Server() as running:
         yield running
+
+
+@pytest.fixture
+def proxy(postgres_server: Server) -> Iterator[PostgresProxy]:
+    """Return a proxy for the server, which can lose connections."""
+    with PostgresProxy(postgres_server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy_dsn(postgres_server: Server, postgres_dsn: str, proxy: PostgresProxy) -> str:
+    """Return the connection string of a new database, through the proxy."""
+    return postgres_dsn.replace(f":{postgres_server.port}/", f":{proxy.port}/")

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         Trigger,
         TriggerStatus,
     )
+    from pandium.postgres import PostgresJournal
 
 __all__ = [{exports}]
 '''

@@ -58,7 +58,13 @@ CUT_OFF = """
 return [...document.querySelectorAll('.doc-signature code')]
   .filter((code) => code.scrollWidth > code.clientWidth + 1).map((code) => code.innerText);
 """
-OVERFLOW = "return document.documentElement.scrollWidth - innerWidth"
+BEYOND_THE_EDGE = """
+const scrolls = (node) => /auto|scroll/.test(getComputedStyle(node).overflowX);
+const inScrollArea = (node) => node && (scrolls(node) || inScrollArea(node.parentElement));
+const article = document.querySelector("article");
+return [...article.querySelectorAll("*")].filter((node) =>
+  node.getBoundingClientRect().right > screen.width + 1 && !inScrollArea(node));
+"""
 IS_FOUND = """
 return [...document.querySelectorAll('.md-search-result__link')]
   .some((link) => link.href.endsWith('#' + arguments[0]));
@@ -283,13 +289,13 @@ def test_signatures_are_not_cut_off(site: Site) -> None:
 
 
 def test_no_page_is_wider_than_a_phone(site: Site) -> None:
-    """On a phone, no page has to be scrolled sideways."""
+    """On a phone, nothing is cut off. Only tables and code are scrolled sideways."""
     urls = site.window.script(PAGES)
     with site.window.phone():
         wide = []
         for url in urls:
             site.open(url.removeprefix(site.address))
-            if site.window.script(OVERFLOW) > 0:
+            if site.window.script(BEYOND_THE_EDGE):
                 wide.append(url)
     assert not wide
 

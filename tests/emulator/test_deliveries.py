@@ -192,17 +192,32 @@ def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: M
         for name in ("first", "second"):
             tenant = {"name": name, "integration_id": 1}
             assert http.post("/v2/tenants", json=tenant).status_code == 200
-        receiver._wait(lambda: receiver.seen == 1)
+        receiver.wait_until(lambda: receiver.seen == 1)
         assert http.get("/v2/tenants").status_code == 200
     assert emulator.webhooks.deliveries == []
     with pytest.raises(TimeoutError, match=r"^2 notifications have not been sent after 0 seconds$"):
         emulator.webhooks.drain(timeout=0)
 
 
+def test_a_receiver_that_hangs_delays_no_other_receiver(
+    emulator: Emulator, receiver: Misbehaving
+) -> None:
+    """A notification to another URL is sent while the first receiver does not respond."""
+    receiver.play([servers.stall_before_the_answer()])
+    emulator.webhooks.send_to(receiver.url, timeout=600)
+    emulator.add_tenant()
+    receiver.wait_until(lambda: receiver.seen == 1)
+    with Misbehaving() as other:
+        emulator.webhooks.send_to(other.url)
+        emulator.add_tenant()
+        other.wait_until(lambda: other.seen == 1)
+    assert (receiver.seen, other.seen) == (1, 1)
+
+
 def test_notifications_are_sent_in_the_order_of_the_events(
     emulator: Emulator, receiver: Misbehaving
 ) -> None:
-    """Any number of notifications are sent once each, one after another."""
+    """A receiver gets any number of notifications once each, one after another."""
     emulator.webhooks.send_to(receiver.url)
     names = [emulator.add_tenant().name for _ in range(50)]
     emulator.webhooks.drain()
@@ -248,11 +263,11 @@ def test_stopping_ends_a_delivery_that_hangs(receiver: Misbehaving) -> None:
         emulator.webhooks.send_to(receiver.url)
         for _ in range(3):
             emulator.add_tenant()
-        receiver._wait(lambda: receiver.seen == 1)
+        receiver.wait_until(lambda: receiver.seen == 1)
     results = [(one.status, one.error) for one in emulator.webhooks.deliveries]
     assert results == [(None, "the emulator was stopped")] * 3
     assert receiver.seen == 1
-    receiver._wait(lambda: not receiver.open)
+    receiver.wait_until(lambda: not receiver.open)
 
 
 def test_events_before_the_start_are_sent_at_the_start(receiver: Misbehaving) -> None:
@@ -280,8 +295,20 @@ def test_a_reset_forgets_what_waits(emulator: Emulator, receiver: Misbehaving) -
     emulator.webhooks.send_to(receiver.url)
     for _ in range(3):
         emulator.add_tenant()
-    receiver._wait(lambda: receiver.seen == 1)
+    receiver.wait_until(lambda: receiver.seen == 1)
     emulator.reset()
     may_answer.set()
     assert deliver(emulator, receiver.url).status == 200
     assert receiver.seen == 2
+
+
+def test_a_reset_ends_the_wait_for_what_it_removes(receiver: Misbehaving) -> None:
+    """`drain` returns once pending notifications have been removed by a reset."""
+    emulator = Emulator()  # not started, so nothing is sent
+    emulator.webhooks.send_to(receiver.url)
+    emulator.add_tenant()
+    draining = threading.Thread(target=emulator.webhooks.drain, args=[60])
+    draining.start()
+    emulator.reset()
+    draining.join(30)
+    assert not draining.is_alive()

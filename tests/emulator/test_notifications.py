@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.abc
+import httpx
 import pytest
 
 from pandium.emulator import Emulator, ManualClock
@@ -159,7 +161,7 @@ def test_a_failed_run_is_noticed_without_any_request(receiver: Misbehaving) -> N
         emulator.runs.script(appears_after=0, phases=[("Running", 0.05), ("Failed", 0)])
         emulator.webhooks.send_to(receiver.url)
         emulator.runs.trigger(tenant, mode="normal", source="api", payload=None)
-        receiver._wait(lambda: len(receiver.requests) == 1)
+        receiver.wait_until(lambda: len(receiver.requests) == 1)
         assert json.loads(receiver.requests[0].body or b"")["run_status"] == "Failed"
 
 
@@ -318,3 +320,80 @@ def test_one_type_can_be_given_as_a_string(receiver: Misbehaving) -> None:
         api.emulator.add_tenant()
         assert types(api, receiver) == []
         assert api.emulator.webhooks.events == ["tenant_archived"]
+
+
+class Receiver:
+    """A receiver in the event loop of the test, which records the time of each notification."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.received: list[tuple[float, str]] = []
+        self.url = ""
+
+    async def handle(self, stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            request = await stream.receive()
+            while not request.endswith(b"}"):
+                request += await stream.receive()
+            await anyio.sleep(0.02)  # real time, in which the clock must not advance
+            event_type = json.loads(request.partition(b"\r\n\r\n")[2])["event_type"]
+            self.received.append((self.clock.now(), event_type))
+            await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+@asynccontextmanager
+async def receiving(clock: ManualClock) -> AsyncIterator[Receiver]:
+    receiver = Receiver(clock)
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        receiver.url = f"http://127.0.0.1:{port}/"
+        tasks.start_soon(listener.serve, receiver.handle)
+        yield receiver
+        tasks.cancel_scope.cancel()
+
+
+async def advance(clock: ManualClock) -> None:
+    await clock.advance(60)
+
+
+async def jump(clock: ManualClock) -> None:
+    async with clock.autojump():
+        await clock.sleep(60)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pass_time", [advance, jump])
+async def test_a_manual_clock_waits_for_notifications(
+    pass_time: Callable[[ManualClock], Awaitable[None]],
+) -> None:
+    """Each notification is delivered at the time of its event, even to the test's event loop."""
+    clock = ManualClock()
+    seed: dict[str, Any] = {"integrations": [{}], "tenants": [{}, {}]}
+    with Emulator(seed, clock=clock) as emulator:
+        async with receiving(clock) as receiver, httpx.AsyncClient(base_url=emulator.url) as http:
+            emulator.webhooks.send_to(receiver.url)
+            emulator.runs.script(tenant=1, appears_after=2, phases=FAILING)
+            emulator.runs.script(tenant=2, appears_after=9, phases=FAILING)
+            for tenant in (1, 2):
+                path = f"/v2/tenants/{tenant}/sync?mode=normal"
+                assert (await http.post(path, headers={"x-api-key": "k"})).is_success
+            emulator.archive_tenant(1)
+            await pass_time(clock)
+            expected = [(0, "tenant_archived"), (7, "run_failed"), (14, "run_failed")]
+            assert receiver.received == expected
+            assert clock.now() == 60
+
+
+@pytest.mark.anyio
+async def test_a_manual_clock_does_not_wait_for_a_stopped_emulator() -> None:
+    """Once the emulator has stopped, its pending notifications do not block the clock."""
+    clock = ManualClock()
+    with Emulator(clock=clock) as emulator:
+        pass
+    emulator.webhooks.send_to("http://127.0.0.1:9/")
+    emulator.add_tenant()
+    await clock.advance(60)
+    assert clock.now() == 60

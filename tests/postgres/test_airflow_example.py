@@ -1,4 +1,4 @@
-"""examples/airflow_trigger.py in Airflow, which `nox -s airflow` installs."""
+"""examples/airflow_trigger.py in Airflow, which `nox -s workflows` installs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
 
-pytest.importorskip("airflow", reason="requires Airflow: run nox -s airflow")
+pytest.importorskip("airflow", reason="requires Airflow: run nox -s workflows")
 pytestmark = pytest.mark.postgres
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -29,7 +29,7 @@ from support.postgres import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -297,17 +297,6 @@ class CutOff:
 
     def heal(self) -> None:
         self._proxy.lose = lambda _: ""
-
-
-@pytest.fixture
-def proxy(postgres_server: Server) -> Iterator[PostgresProxy]:
-    with PostgresProxy(postgres_server.port) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy_dsn(postgres_server: Server, postgres_dsn: str, proxy: PostgresProxy) -> str:
-    return postgres_dsn.replace(f":{postgres_server.port}/", f":{proxy.port}/")
 
 
 async def wait_for_state(dsn: str, tenant_id: int, state: str) -> None:

@@ -31,7 +31,8 @@ async def over_aiohttp() -> AsyncIterator[httpx.AsyncClient]:
 @asynccontextmanager
 async def over_pyreqwest() -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        ClientBuilder().build() as engine,
+        # By default, this engine follows redirects itself and sends all headers to their targets.
+        ClientBuilder().follow_redirects(False).build() as engine,
         httpx.AsyncClient(transport=HttpxTransport(engine)) as client,
     ):
         yield client

@@ -359,6 +359,9 @@ FAULTS: dict[str, Fault] = {
         {"wire/test_not_sent.py": "test_the_class_of_an_exception_proves_nothing"},
         use_another_engine,
     ),
+    "the response redirects to another host": Fault(
+        {"wire/test_not_sent.py": "test_a_redirect_is_not_followed"}
+    ),
     "a proxy refuses the tunnel": Fault(
         {
             "wire/test_not_sent.py": "test_a_tunnel_that_fails_was_never_sent",
@@ -405,6 +408,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "a compressed body never ends and has no content": Fault(
         {"wire/test_body.py": "test_an_invalid_or_oversized_body_is_a_decode_error"}
+    ),
+    "a trigger id cannot be used": Fault(
+        {"wire/test_sync_all.py": "test_an_unusable_trigger_id_is_one_unknown_result"}
     ),
     "a status is huge": Fault(
         {"wire/test_waiting.py": "test_a_long_status_is_shortened_in_messages"}
@@ -578,6 +584,12 @@ FAULTS: dict[str, Fault] = {
             )
         }
     ),
+    "no thread can be started": Fault(
+        {
+            "unit/test_sqlite.py": "test_closing_needs_no_thread test_a_journal_needs_a_thread",
+            "wire/test_connections.py": "test_a_client_needs_no_thread",
+        }
+    ),
     "there is no journal file": Fault(
         {"unit/test_sqlite.py": "test_a_journal_in_memory_needs_no_thread"}
     ),
@@ -590,7 +602,12 @@ FAULTS: dict[str, Fault] = {
         echo_the_key,
     ),
     "a report shows local variables": Fault(
-        {"wire/test_secrets.py": "test_no_traceback_has_the_key_in_a_local_variable"}
+        {
+            "wire/test_secrets.py": (
+                "test_no_traceback_has_the_key_in_a_local_variable"
+                " test_no_traceback_has_a_signed_url_in_a_local_variable"
+            )
+        }
     ),
     "a lower library logs a signed URL": Fault(
         {"wire/test_mocking.py": "test_no_logger_writes_a_signed_url"}

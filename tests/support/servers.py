@@ -116,9 +116,10 @@ class InThread(ABC):
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds."""
         if not condition():
-            await anyio.to_thread.run_sync(self._wait, condition)
+            await anyio.to_thread.run_sync(self.wait_until, condition)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, in a test that is not async."""
         with self._changed:
             assert self._changed.wait_for(condition, _PATIENCE)
 

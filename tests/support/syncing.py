@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pandium.emulator import Emulator
+
 if TYPE_CHECKING:
-    from pandium.emulator import Emulator
+    from collections.abc import Iterator, Sequence
 
 SCRIPT = Path(__file__).with_name("syncing_process.py")
 TIME_LIMIT = 600.0
@@ -33,6 +35,8 @@ class JobOptions:
     :ivar speed: the speed of the client's clock.
     :ivar began: the time at which the job began, as a timestamp.
     :ivar interval: the time after which the next tenant is due, in seconds.
+    :ivar job: the name of the job, if ``journal`` is the connection string of a database.
+    :ivar lease: the duration of a lease in such a database, in seconds.
     :ivar seed: the seed of the order in which tenants that are due are synced, or ``None`` to sync
         them in the order of their ids.
     """
@@ -45,6 +49,8 @@ class JobOptions:
     began: float = 0.0
     interval: float = 0.0
     seed: int | None = None
+    job: str | None = None
+    lease: float = 10.0
 
 
 def unmeasured_environment() -> dict[str, str]:
@@ -61,11 +67,12 @@ class SyncingProcess:
     :ivar noise: other lines, such as tracebacks.
     """
 
-    def __init__(self, options: JobOptions, **variables: str) -> None:
+    def __init__(self, options: JobOptions, prefix: Sequence[str] = (), **variables: str) -> None:
         self.lines: list[dict[str, Any]] = []
         self.noise: list[str] = []
         self.popen = subprocess.Popen(
             [
+                *prefix,
                 sys.executable,
                 "-W",
                 "error",
@@ -173,3 +180,37 @@ def results_of(pid: int, lines: list[dict[str, Any]]) -> dict[int, dict[str, Any
 
 def count_posts(emulator: Emulator) -> int:
     return sum(count for (method, *_), count in dict(emulator.counts).items() if method == "POST")
+
+
+@contextmanager
+def emulator_with(tenants: int) -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        for _ in range(tenants):
+            emulator.add_tenant()
+        for tenant_id in range(1, tenants + 1, 3):  # the other runs appear later and take longer
+            emulator.runs.script(tenant=tenant_id, appears_after=0.02, phases=[("Succeeded", 0)])
+        yield emulator
+
+
+def count_triggers(emulator: Emulator, tenant_id: int) -> int:
+    """Return the number of a tenant's triggers, once all of its runs have appeared."""
+    return sum(len(run.triggers) for run in emulator.runs.of(tenant_id))
+
+
+def check_triggers(
+    emulator: Emulator, results: dict[int, dict[str, Any]], count: int, times: int = 1
+) -> set[int]:
+    """
+    Assert that each tenant was triggered once or is unknown, and return the unknown ones.
+
+    :param times: the number of jobs, each of which triggers each tenant once.
+    """
+    assert set(results) == set(range(1, count + 1))
+    unknown = {tenant_id for tenant_id, result in results.items() if result["unknown"]}
+    for tenant_id, result in results.items():
+        triggers = count_triggers(emulator, tenant_id)
+        if tenant_id in unknown:
+            assert triggers <= times, result
+        else:
+            assert (result["status"], triggers) == ("Succeeded", times), result
+    return unknown

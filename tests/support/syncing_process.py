@@ -30,6 +30,7 @@ import tenacity  # noqa: F401 - as above
 
 from pandium import AsyncPandium, PandiumError, Polling, RunResult
 from pandium._clock import RealClock, use_clock
+from pandium.postgres import PostgresJournal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,6 +108,13 @@ def shuffle_due(numbers: list[int]) -> None:
     numbers[:count] = due
 
 
+def open_journal() -> str | PostgresJournal:
+    journal: str = OPTIONS["journal"]
+    if OPTIONS["job"] is None:
+        return journal
+    return PostgresJournal(journal, job=OPTIONS["job"], lease=OPTIONS["lease"])
+
+
 async def sync() -> None:
     with use_clock(FastClock()):
         client = AsyncPandium("key", base_url=OPTIONS["url"])
@@ -115,7 +123,7 @@ async def sync() -> None:
         async with client.tenants.sync_all(
             tenants(),
             mode="normal",
-            journal=OPTIONS["journal"],
+            journal=open_journal(),
             max_concurrency=OPTIONS["max_concurrency"],
             poll=Polling(first=1.0, minimum=1.0, maximum=4.0),
         ) as results:

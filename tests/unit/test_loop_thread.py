@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import signal
@@ -12,18 +11,18 @@ import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from pandium import PandiumError
-from pandium._sync.loop_thread import LoopThread
+from pandium._sync.loop_thread import LoopThread, _Call
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 10.0
 variable: ContextVar[str] = ContextVar("variable", default="unset")
@@ -71,11 +70,12 @@ def test_a_call_returns_the_result_of_the_function(loop: LoopThread) -> None:
 
 
 def test_the_thread_starts_with_the_first_call() -> None:
-    """A client that was never used has no thread, and closing it starts none."""
-    before = background_threads()
+    """A client that was never used has no thread, and once closed it starts none."""
     thread = LoopThread(nothing, "a place")
     thread.close()
-    assert background_threads() == before
+    with pytest.raises(PandiumError, match="the client is closed"):
+        thread.call(nothing)
+    assert background_threads() == []
 
 
 def test_a_call_raises_the_error_of_the_function(loop: LoopThread) -> None:
@@ -224,28 +224,24 @@ def test_closing_cancels_the_calls_of_other_threads(loop: LoopThread) -> None:
     assert waiting.ended.is_set()
 
 
-def test_closing_cancels_background_tasks_and_then_calls_on_stop() -> None:
-    """What runs in the background is canceled before the connections are closed."""
+def test_closing_leaves_blocks_and_then_calls_on_stop() -> None:
+    """Blocks that are still open are left before the connections are closed."""
     events: list[str] = []
-    tasks: list[asyncio.Task[None]] = []
 
-    async def run() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            events.append("canceled")
+    class Block:
+        async def __aenter__(self) -> None:
+            events.append("entered")
 
-    async def start() -> None:
-        tasks.append(asyncio.get_running_loop().create_task(run()))
-        await anyio.lowlevel.checkpoint()
+        async def __aexit__(self, *_: object) -> None:
+            events.append("left")
 
     async def stop() -> None:
         events.append("stopped")
 
-    thread = LoopThread(stop, "a place")
-    thread.call(start)
+    thread, block = LoopThread(stop, "a place"), Block()
+    thread.call(lambda: thread.enter(block))
     thread.close()
-    assert events == ["canceled", "stopped"]
+    assert events == ["entered", "left", "stopped"]
 
 
 def test_closing_ends_the_thread(loop: LoopThread) -> None:
@@ -316,3 +312,92 @@ def test_a_thread_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
             thread.call(nothing)
     thread.call(nothing)
     thread.close()
+
+
+def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ctrl-C arrives while the thread starts, it ends, and the next call starts another."""
+    thread, real = LoopThread(nothing, "a place"), threading.Thread.start
+
+    def interrupted(started: threading.Thread) -> None:
+        real(started)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            thread.call(nothing)
+    until(lambda: background_threads() == [])
+    thread.call(nothing)
+    thread.close()
+
+
+def test_a_call_that_is_interrupted_before_it_starts_never_runs(loop: LoopThread) -> None:
+    """If the event loop is busy when Ctrl-C arrives, the function is not called later."""
+    busy, release = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    async def run() -> None:
+        await anyio.lowlevel.checkpoint()
+        ran.append("ran")
+
+    def block() -> None:
+        busy.set()
+        assert release.wait(PATIENCE)
+
+    loop.call(nothing)
+    assert loop._loop is not None
+    queue = loop._loop._loop._ready  # type: ignore[attr-defined]  # private
+    loop.post(block)
+    assert busy.wait(PATIENCE)
+    before = len(queue)
+
+    def interrupt() -> None:
+        until(lambda: len(queue) == before + 1)  # the call has been submitted
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: len(queue) == before + 2)  # it has been canceled
+        release.set()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        loop.call(run)
+    loop.call(nothing)
+    assert ran == []
+
+
+def test_an_interrupted_submission_leaves_nothing(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Ctrl-C arrives just before the function is handed over, the call ends at once."""
+    loop.call(nothing)
+    assert loop._loop is not None
+    event_loop = loop._loop._loop
+    real, interrupts = event_loop.call_soon_threadsafe, [KeyboardInterrupt]
+
+    def interrupted(function: Callable[[], object]) -> object:
+        if interrupts:
+            raise interrupts.pop()
+        return real(function)
+
+    monkeypatch.setattr(event_loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.call(nothing)
+    assert loop._loop._calls == set()
+    loop.call(nothing)
+
+
+def test_a_call_that_never_starts_does_not_delay_closing(loop: LoopThread) -> None:
+    """If a thread was interrupted between registering a call and starting it, closing works."""
+    loop.call(nothing)
+    assert loop._loop is not None
+    pending = _Call(nothing, loop._loop)
+    loop._loop._calls.add(cast("_Call[object]", pending))
+    loop.close()
+    assert background_threads() == []
+    assert pending.wait_for(PATIENCE)
+
+
+def test_it_works_without_sniffio(loop: LoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call succeeds if sniffio, which anyio does not require, is not imported."""
+    loop.call(nothing)
+    monkeypatch.delitem(sys.modules, "sniffio", raising=False)
+    loop.call(nothing)

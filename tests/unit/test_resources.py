@@ -6,12 +6,15 @@ import inspect
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 
-from pandium import AsyncPandium, Listing, Pandium, SyncListing
+from pandium import AsyncPandium, Listing, Pandium, PandiumError, SyncListing
 from pandium._resources.connector_transport import ConnectorTransport
 from pandium._sync import resources
 from pandium._sync.httpx_transport import SyncConnectorTransport
@@ -127,3 +130,98 @@ def test_the_attributes_are_the_same() -> None:
     assert list(Pandium.__annotations__) == names
     expected = {name: f"Sync{AsyncPandium.__annotations__[name]}" for name in names}
     assert Pandium.__annotations__ == expected
+
+
+# A value for each required argument of a method, by argument name.
+ARGUMENTS: dict[str, Any] = {
+    "connector": "crm",
+    "data": {"a": "b"},
+    "integration_id": 7,
+    "method": "GET",
+    "mode": "normal",
+    "name": "acme",
+    "release_id": 8,
+    "run_id": 9,
+    "tag": "v1",
+    "target_url": "https://api.example.com",
+    "tenant_id": 10,
+    "tenants": [10, 11],
+    "trigger": "12",
+    "triggers": ["12", "13"],
+    "user_name": "ada",
+}
+# Values for optional arguments.
+OPTIONS: dict[str, Any] = {
+    "archived": True,
+    "body": {"a": 1},
+    "branch": "main",
+    "configs": {"b": 2},
+    "headers": {"c": "d"},
+    "limit": 3,
+    "page_size": 2,
+    "payload": {"d": 4},
+    "query_params": {"e": "f"},
+    "skip": 5,
+    "sort_by": "id__DESC",
+    "user_schedule": "0 * * * *",
+}
+OPERATIONS = [(name, method) for name, method in METHODS if name[0].islower()]
+
+
+def arguments_of(method: Any) -> dict[str, Any]:
+    """Return a value for each required argument and for each optional one that is sent."""
+    parameters = inspect.signature(method).parameters
+    values = {name: ARGUMENTS[name] for name in parameters if name in ARGUMENTS}
+    values |= {name: OPTIONS[name] for name in parameters if name in OPTIONS}
+    return values | ({"paused": True} if "changes" in parameters else {})
+
+
+class Recorder:
+    """A server that rejects all requests and records them."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, bytes]] = []
+        self.http_client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append((request.method, str(request.url), request.content))
+        return httpx.Response(401)
+
+
+async def send(name: str, method: str) -> list[tuple[str, str, bytes]]:
+    """Call a method of the asynchronous client and return the requests."""
+    recorder = Recorder()
+    async with AsyncPandium(KEY, http_client=recorder.http_client) as client:
+        function = getattr(getattr(client, name), method)
+        with suppress(PandiumError):
+            result = function(**arguments_of(function))
+            if isinstance(result, RunResults):
+                async with result:
+                    [_ async for _ in result]
+            elif isinstance(result, Listing):
+                await result.to_list()
+            elif inspect.isawaitable(result):
+                await result
+    return sorted(recorder.sent)
+
+
+def send_sync(name: str, method: str) -> list[tuple[str, str, bytes]]:
+    """Call a method of the synchronous client and return the requests."""
+    recorder = Recorder()
+    with Pandium(KEY, http_client=recorder.http_client) as client, suppress(PandiumError):
+        function = getattr(getattr(client, name), method)
+        result = function(**arguments_of(function))
+        if isinstance(result, SyncRunResults):
+            with result:
+                list(result)
+        elif isinstance(result, SyncListing):
+            result.to_list()
+    return sorted(recorder.sent)
+
+
+@pytest.mark.parametrize(("name", "method"), OPERATIONS)
+def test_each_method_sends_the_same_requests(name: str, method: str) -> None:
+    """Each synchronous operation passes all of its arguments on to the asynchronous one."""
+    sent = send_sync(name, method)
+    assert sent == anyio.run(send, name, method)
+    assert bool(sent) is (method != "transport")

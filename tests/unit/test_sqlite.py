@@ -227,6 +227,15 @@ async def test_a_missing_directory_is_a_clear_error(
         assert str(parent) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+async def test_an_impossible_name_is_a_clear_error(
+    tmp_path: Path, calendar: CalendarClock, name: str
+) -> None:
+    """A path that no file can have is a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match="journal '"):
+        await SQLiteJournal(tmp_path / name, JOB, calendar).__aenter__()
+
+
 @contextmanager
 def without_root() -> Iterator[None]:
     """Run as another user if the tests run as root, which ignores permissions."""
@@ -548,6 +557,38 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
             await calendar.wait_for_work(2)
             await journal.__aexit__(None, None, None)
     assert errors == [f"journal {str(journal_path)!r} is not open"]
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """Prevent the process from starting threads."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        yield
+
+
+async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:
+    """If no thread can be started, the records that are queued are written all the same."""
+    journal = await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+    await claim(journal)
+    with locked(journal_path) as other:
+        await record_canceled(journal.record_triggered, 1, "t")
+        other.execute("ROLLBACK")
+    with no_more_threads():
+        await journal.__aexit__(None, None, None)
+    assert read_entries(journal_path) == [(1, "triggered", "t")]
+    assert list(journal_path.parent.iterdir()) == [journal_path]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio may have an idle thread
+async def test_a_journal_needs_a_thread(journal_path: Path, calendar: CalendarClock) -> None:
+    """If no thread can be started for a transaction, this is a PandiumError."""
+    with no_more_threads(), pytest.raises(PandiumError, match="can't start new thread"):
+        await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
 
 
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(

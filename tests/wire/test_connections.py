@@ -164,3 +164,28 @@ def test_entering_the_block_imports_modules_in_a_thread(emulator: Emulator, back
     """From `async with` to the first response, no import blocks the event loop."""
     command = [sys.executable, "-c", IMPORTS, KEY, emulator.url, backend]
     assert subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout == "[]\n"
+
+
+WITHOUT_THREADS = """
+import sys, threading
+import anyio
+from pandium import AsyncPandium
+
+def fail(_):
+    raise RuntimeError("can't start new thread")
+
+async def main():
+    threading.Thread.start = fail
+    async with AsyncPandium(sys.argv[1], base_url=sys.argv[2]) as client:
+        print(await client.tenants.list().first())
+
+anyio.run(main, backend=sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_needs_no_thread(emulator: Emulator, backend: str) -> None:
+    """If no thread can be started, the first request imports modules on the event loop."""
+    command = [sys.executable, "-c", WITHOUT_THREADS, KEY, emulator.url, backend]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert output == "None\n"

@@ -7,19 +7,19 @@ import random
 import signal
 import sqlite3
 import time
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pandium.emulator import Emulator
 from support.disk_syncs import compile_shim, requires_compiler
 from support.journals import read_states
-from support.syncing import TIME_LIMIT, JobOptions, SyncingProcess
+from support.syncing import TIME_LIMIT, JobOptions, SyncingProcess, check_triggers, emulator_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from pandium.emulator import Emulator
 
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
 KILLS = 100 if IS_LONG else 12
@@ -34,21 +34,6 @@ def start(emulator: Emulator, journal: Path, tenants: int) -> SyncingProcess:
     return SyncingProcess(JobOptions(emulator.url, str(journal), tenants))
 
 
-@contextmanager
-def emulator_with(tenants: int) -> Iterator[Emulator]:
-    with Emulator() as emulator:
-        for _ in range(tenants):
-            emulator.add_tenant()
-        for tenant_id in range(1, tenants + 1, 3):  # the other runs appear later and take longer
-            emulator.runs.script(tenant=tenant_id, appears_after=0.02, phases=[("Succeeded", 0)])
-        yield emulator
-
-
-def count_triggers(emulator: Emulator, tenant_id: int) -> int:
-    """Return the number of a tenant's triggers, once all of its runs have appeared."""
-    return sum(len(run.triggers) for run in emulator.runs.of(tenant_id))
-
-
 def read_sending(journal: Path) -> set[int]:
     """Return the tenants whose request may be in progress, according to the journal."""
     if not journal.exists():
@@ -58,19 +43,6 @@ def read_sending(journal: Path) -> set[int]:
             return {n for (n,) in db.execute("SELECT tenant_id FROM syncs WHERE state = 'sending'")}
         except sqlite3.OperationalError:  # killed before the tables were created
             return set()
-
-
-def check_triggers(emulator: Emulator, results: dict[int, dict[str, Any]], count: int) -> set[int]:
-    """Assert that each tenant was triggered once or is unknown, and return the unknown ones."""
-    assert set(results) == set(range(1, count + 1))
-    unknown = {tenant_id for tenant_id, result in results.items() if result["unknown"]}
-    for tenant_id, result in results.items():
-        triggers = count_triggers(emulator, tenant_id)
-        if tenant_id in unknown:
-            assert triggers <= 1, result
-        else:
-            assert (result["status"], triggers) == ("Succeeded", 1), result
-    return unknown
 
 
 def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
@@ -158,23 +130,22 @@ def test_the_files_beside_a_journal_can_be_deleted(tmp_path: Path, number: int) 
             check_triggers(emulator, process.results(), tenants)
 
 
-@pytest.mark.parametrize("number", range(ROUNDS))
-def test_a_journal_that_is_moved_away_is_not_begun_anew(tmp_path: Path, number: int) -> None:
+def test_a_journal_that_is_moved_away_is_not_begun_anew(tmp_path: Path) -> None:
     """All processes stop, even one that starts afterwards, until the journal is back."""
-    journal, moved, tenants = tmp_path / "journal", tmp_path / "moved", 80
+    journal, moved, tenants = tmp_path / "journal", tmp_path / "moved", 24
     with emulator_with(tenants) as emulator:
         processes = [start(emulator, journal, tenants) for _ in range(2)]
         for process in processes:
             process.wait_for_request(emulator)
-        time.sleep(random.uniform(0, LONGEST_LIFE))
         journal.rename(moved)
         processes.append(start(emulator, journal, tenants))
         for process in processes:
             process.wait()
         processes.append(start(emulator, journal, tenants))
         processes[-1].wait()
-        failures = [line["failed"] for process in processes for line in process.lines[-1:]]
-        assert all("deleted or replaced" in text for text in failures[:1])
+        failures = [process.lines[-1]["failed"] for process in processes]
+        # One of the first two may have been so slow that it had yet to open the journal.
+        assert any("deleted or replaced" in text for text in failures[:2])
         assert all("shows that a job used it" in text for text in failures[2:])
         assert not journal.exists()
         moved.rename(journal)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from pandium import (
+    APIError,
     AsyncPandium,
     ConfigurationError,
     ConnectFailed,
@@ -69,6 +70,23 @@ async def test_a_lost_response_never_causes_a_second_post(engine: str, name: str
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
             with pytest.raises(TransportError) as caught:
                 await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+    assert server.arrived[SYNC] == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("line", ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+async def test_a_redirect_is_not_followed(engine: str, line: str) -> None:
+    """With any `http_client`, the target of a redirect receives neither the request nor the key."""
+    with Misbehaving() as target:
+        redirect = bad.status(line, Location=f"{target.url}/v2/tenants/1/sync")
+        with Misbehaving(otherwise=redirect) as server:
+            async with ENGINES[engine]() as mine:
+                client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+                with pytest.raises(APIError) as caught:
+                    await client.tenants.sync(1, mode="normal")
+        assert target.seen == 0
     assert caught.value.outcome_unknown
     assert server.arrived[SYNC] == 1
 

@@ -383,6 +383,46 @@ def test_no_traceback_has_the_key_in_a_local_variable(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("failure", ["error", "redirect", "encoding", "lost", "reset at once"])
+def test_no_traceback_has_a_signed_url_in_a_local_variable(
+    server: Misbehaving, failure: str, backend: str
+) -> None:
+    """No frame of a failed download of a log contains the query of its URL."""
+    signed = f"{server.url}/log?signature={HEAD_KEY}"
+    server.play([bad.status("302 Found", Location=signed)], otherwise=FAILURES[failure])
+
+    async def run() -> None:
+        options: dict[str, Any] = {"base_url": server.url, "retry": Retry(attempts=2, initial=0)}
+        async with AsyncPandium("another-key-0123456789", **options) as client:
+            with pytest.raises(errors.PandiumError) as caught:
+                await fail(client, lambda client: client.runs.log(1))
+        assert caught.value.url == f"{server.url}/log"
+
+    anyio.run(run, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_traceback_of_a_hook_has_a_signed_url_in_a_local_variable(
+    server: Misbehaving, backend: str
+) -> None:
+    """If a hook raises an error during the download, our frames do not contain the query."""
+    signed = f"{server.url}/log?signature={HEAD_KEY}"
+    server.play([bad.status("302 Found", Location=signed)])
+
+    async def hook(response: httpx.Response) -> None:
+        if response.url.path == "/log":
+            raise HOOK_ERROR
+
+    async def run() -> None:
+        async with httpx.AsyncClient(event_hooks={"response": [hook]}) as mine:
+            client = AsyncPandium("another-key-0123", base_url=server.url, http_client=mine)
+            with pytest.raises(ValueError, match="a hook's own"):
+                await fail(client, lambda client: client.runs.log(1))
+
+    anyio.run(run, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_traceback_of_misuse_has_the_key_in_a_local_variable(backend: str) -> None:
     """No frame of a call that is rejected before it is sent contains the key."""
     with Misbehaving(is_listening=False) as absent:

@@ -17,6 +17,7 @@ from pandium import (
     AsyncPandium,
     ConfigurationError,
     ConnectionLost,
+    DecodeError,
     NotFound,
     Polling,
     Retry,
@@ -355,6 +356,37 @@ async def test_the_results_can_be_entered_once(client: AsyncPandium) -> None:
         assert [result async for result in results] == []
     with pytest.raises(RuntimeError, match="entered"):
         await syncing.__aenter__()
+
+
+@pytest.mark.parametrize(
+    "trigger_id", ["", "..", "\ud800", "x" * 70_000], ids=["empty", "dots", "surrogate", "long"]
+)
+async def test_an_unusable_trigger_id_is_one_unknown_result(
+    tmp_path: Path, trigger_id: str
+) -> None:
+    """A sync whose trigger id cannot be part of a URL was executed, and does not stop the job."""
+    journal = tmp_path / "journal"
+
+    async def play(wire: servers.Wire) -> None:
+        is_odd = wire.request is not None and wire.request.path.endswith("/2/sync")
+        body = json.dumps({"trigger_id": trigger_id if is_odd else "t", "status": "Succeeded"})
+        await wire.send(servers.answer(body.encode()))
+
+    with Misbehaving(otherwise=servers.Behavior("odd ids", play, keeps=True)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            options: dict[str, Any] = {"mode": "normal", "journal": journal, "poll": FAST}
+            async with client.tenants.sync_all([1, 2, 3], **options) as results:
+                found = by_tenant([result async for result in results])
+            for call in (
+                client.tenants.sync(2, mode="normal"),
+                client.integrations.sync(2, user_name="ann", mode="normal"),
+            ):
+                with pytest.raises(DecodeError, match="trigger_id") as caught:
+                    await call
+                assert (caught.value.path, caught.value.outcome_unknown) == ("trigger_id", True)
+    assert isinstance(found[2].error, DecodeError)
+    assert [found[tenant_id].status for tenant_id in (1, 3)] == [TriggerStatus("Succeeded")] * 2
+    assert read_states(journal) == {1: "succeeded", 2: "unknown", 3: "succeeded"}
 
 
 class LimitClock(RealClock):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pandium._bulk.postgres_connection import Statements
 
-__all__ = ["open_job", "prepare_tables"]
+__all__ = ["has_tables", "open_job", "prepare_tables"]
 
 _LOCK = 0x50414E44  # "PAND", the advisory lock under which the tables are created
 # The statements that upgrade the tables to each version, from version 1. Never change an entry
@@ -107,9 +107,14 @@ def prepare_tables(db: Statements, name: str) -> None:
         raise ConfigurationError(f"{name} was written by a newer version of pandium")
 
 
-def _read_version(db: Statements) -> int:
+def has_tables(db: Statements) -> bool:
+    """Return whether the tables exist."""
     # Not to_regclass, which would not see a table that was created while waiting for the lock.
-    if not db.execute(_FIND_TABLE).fetch():
+    return bool(db.execute(_FIND_TABLE).fetch())
+
+
+def _read_version(db: Statements) -> int:
+    if not has_tables(db):
         return 0
     [[version]] = db.execute("SELECT version FROM pandium_schema").fetch()
     return int(version)

@@ -1,4 +1,4 @@
-"""Summarize what a journal in an SQLite file holds."""
+"""Summaries of journals, and how to read that of a journal in an SQLite file."""
 
 from __future__ import annotations
 

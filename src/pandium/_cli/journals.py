@@ -1,40 +1,125 @@
-"""Show what a journal holds."""
+"""Open the journals that options name, and show what a journal holds."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import attrs
+import click
 
 from pandium._bulk.summary import read_summary
+from pandium._cli.options import as_path
 from pandium._cli.output.rows import write_json, write_text
+from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
+from pandium.postgres import PostgresJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pandium._bulk.summary import JournalSummary, LeaseHolder
 
-__all__ = ["show"]
+__all__ = ["note_resumption", "open_journal", "resume_option", "show"]
+
+_WORDS = {
+    "sending": "being sent",
+    "triggered": "waiting for their runs",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "unknown": "with an unknown outcome",
+}
+_SCHEMES = ("postgresql://", "postgres://")
 
 
-def show(path: str, output_format: str) -> int:
+def open_journal(
+    journal: str | None, job: str | None, *, accept_failover: bool = False
+) -> str | PostgresJournal | None:
+    """
+    Return the journal to pass to ``sync_all``.
+
+    :param journal: a file or a PostgreSQL URL, or ``None`` to run without a journal.
+    :param job: the name of the job, which a PostgreSQL URL requires and a file does not have.
+    :param accept_failover: whether to continue the job on another server.
+    """
+    is_url = journal is not None and journal.startswith(_SCHEMES)
+    if journal is None or not is_url:
+        if job is not None or accept_failover:
+            option = "--accept-failover" if job is None else "--job"
+            raise click.UsageError(f"{option} requires the URL of a PostgreSQL journal")
+        return None if journal is None else as_path(journal)
+    if job is None:
+        raise click.UsageError("a PostgreSQL journal requires --job")
+    return PostgresJournal(journal, job=job, accept_failover=accept_failover)
+
+
+def resume_option(journal: str, job: str | None) -> str:
+    """Return the options with which a job can be resumed, without the password of a URL."""
+    if job is None:
+        return f"--journal {shlex.quote(journal)}"
+    url = urlsplit(journal)
+    host = url.netloc.rpartition("@")[2]
+    user = "" if url.username is None else f"{url.username}@"
+    query = urlencode([pair for pair in parse_qsl(url.query) if "password" not in pair[0]])
+    shown = url._replace(netloc=user + host, query=query).geturl()
+    return f"--journal {shlex.quote(shown)} --job {shlex.quote(job)}"
+
+
+def show(journal: str, job: str | None, output_format: str) -> int:
     """
     Print a summary of a journal.
 
-    :param path: the path of the journal's file.
+    :param journal: the journal's file or PostgreSQL URL.
+    :param job: the name of the job in a PostgreSQL journal.
     :param output_format: ``table`` or ``json``.
     :returns: the exit code.
     """
-    summary = run_coroutine(read_summary, Path(path), RealClock())
+    summary = _read_summary(open_journal(journal, job) or journal)
     if output_format == "json":
         write_json(attrs.asdict(summary), sys.stdout)
     else:
         write_text("\n".join(_describe(summary)), sys.stdout)
     return 0
+
+
+async def note_resumption(path: str) -> None:
+    """
+    Print what an existing journal knows about an interrupted job, and how long to wait for it.
+
+    :param path: the path of the journal's file. If it does not exist, nothing is printed.
+    """
+    file = Path(path)
+    if _is_new(file):
+        return
+    summary = await read_summary(file, RealClock())
+    counts = [f"{number} {_WORDS[state]}" for state, number in summary.states.items() if number]
+    if counts:
+        note(f"resuming journal {path}: {', '.join(counts)}")
+    held = [holder for holder in summary.owners if holder.owner and holder.seconds_left > 0]
+    if held:
+        tenants = sum(holder.tenants for holder in held)
+        seconds = ceil(max(holder.seconds_left for holder in held))
+        note(
+            f"{tenants} of them belong to another process. If it was killed, its lease expires in"
+            f" {seconds} s, and this command continues with them"
+        )
+
+
+def _is_new(file: Path) -> bool:
+    return not file.is_file() or not file.stat().st_size
+
+
+def _read_summary(journal: str | PostgresJournal) -> JournalSummary:
+    if isinstance(journal, str):
+        return run_coroutine(read_summary, Path(journal), RealClock())
+    from pandium._bulk.postgres_summary import read_postgres_summary
+
+    return run_coroutine(read_postgres_summary, journal, RealClock())
 
 
 def _describe(summary: JournalSummary) -> Iterator[str]:

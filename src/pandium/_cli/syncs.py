@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from functools import partial
@@ -12,6 +11,7 @@ import anyio
 import attrs
 
 from pandium import PandiumError
+from pandium._cli.journals import note_resumption
 from pandium._cli.options import get_option
 from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pandium import AsyncPandium, RunResult, Trigger
     from pandium._cli.run_logs import LogPrinter
     from pandium._waiting.results import RunResults
+    from pandium.postgres import PostgresJournal
 
 __all__ = ["SyncSelection", "sync", "sync_and_wait"]
 
@@ -176,7 +177,9 @@ class _TriggerWriter:
         self._tracker = tracker
         self._client = client
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
-        self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
+        self._rows = create_writer(
+            "TriggerRow", get_option("format", "table"), sys.stdout, get_option("columns")
+        )
         self._outcomes: Counter[str] = Counter()
         self._failure: Exception | None = None
 
@@ -237,7 +240,8 @@ class _TriggerWriter:
 
 def sync_and_wait(
     selection: SyncSelection,
-    journal: str | None,
+    journal: str | PostgresJournal | None,
+    option: str | None,
     *,
     retry_unknown: bool = False,
     logs: LogPrinter | None = None,
@@ -246,7 +250,8 @@ def sync_and_wait(
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
 
     :param selection: the tenants to sync and the sync settings.
-    :param journal: the path of the journal file, or ``None`` to run without a journal.
+    :param journal: the journal, or ``None`` to run without a journal.
+    :param option: the options with which the job can be resumed, if there is a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
     :returns: the exit code.
@@ -254,27 +259,27 @@ def sync_and_wait(
     tracker = SyncTracker(selection)
 
     def get_hints(triggers: Collection[str]) -> list[str]:
-        if journal is None:
+        if option is None:
             return [*resume_hints(triggers), *tracker.hints()]
-        option = f"--journal {shlex.quote(journal)}"
         return [*_name(triggers), f"to resume, run the same command again with {option}"]
 
     return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
 
 
 def _name(triggers: Collection[str]) -> list[str]:
-    return (
-        [f"triggers whose runs may still be in progress: {' '.join(triggers)}"] if triggers else []
-    )
+    return [f"triggers that were sent: {' '.join(triggers)}"] if triggers else []
 
 
 async def _report_syncs(
     tracker: SyncTracker,
-    journal: str | None,
+    journal: str | PostgresJournal | None,
     retry_unknown: bool,  # noqa: FBT001 - functools.partial passes it by position
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
+    if isinstance(journal, str):
+        await note_resumption(journal)
+
     def on_triggered(trigger: Trigger, tenant_id: int) -> None:
         reporter.add_trigger(trigger.trigger_id)
         tracker.finish(tenant_id, trigger)

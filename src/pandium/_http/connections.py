@@ -108,8 +108,11 @@ def validate_http_client(value: object) -> None:
         raise ConfigurationError("http_client is closed")
 
 
-class _SignedURL(httpx.URL):
-    """A URL whose query string is a secret."""
+class _SignedRequest(httpx.Request):
+    """A request for a URL whose query string is a secret, which its ``repr`` does not show."""
+
+    def __repr__(self) -> str:
+        return f"<Request({self.method!r}, {str(self.url.copy_with(query=None))!r})>"
 
 
 class Connections:
@@ -183,12 +186,11 @@ class Connections:
         extensions = {"timeout": self._phase_timeouts(timeout)}
         request: httpx.Request | None = None
         with suppress(httpx.InvalidURL, ValueError):
-            parsed = httpx.Request("GET", url, headers=headers, extensions=extensions)
+            parsed = _SignedRequest("GET", url, headers=headers, extensions=extensions)
             if is_connectable(parsed.url):
                 request = parsed
         if request is None:
             raise DecodeError("the response redirects to an invalid URL")
-        request.url = _SignedURL(request.url)
         return request
 
     def _phase_timeouts(self, timeout: httpx.Timeout | float) -> dict[str, float | None]:
@@ -267,7 +269,7 @@ class Connections:
             # credentials, cookies and hooks. respx patches `_transport_for_url`.
             transport = client._transport_for_url(request.url)  # noqa: SLF001 - not public
             return transport.handle_async_request(request)
-        if isinstance(request.url, _SignedURL):
+        if isinstance(request, _SignedRequest):
             # The client may have credentials. Do not send them to the storage host.
             return client.send(request, auth=None, stream=True, follow_redirects=False)
         return client.send(request, stream=True, follow_redirects=False)

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pandium._resources.paging import create_listing
+from pandium._resources.trigger_status import decode_trigger
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_mode, validate_sort_by, validate_text
-from pandium.models import Integration, RunMode, Trigger
+from pandium.models import Integration, RunMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._transport.transport import Transport
+    from pandium.models import Trigger
 
 __all__ = ["Integrations"]
 
@@ -137,4 +139,4 @@ class Integrations:
             },
             content=None if payload is None else encode_json_object(payload, "payload"),
         )
-        return await self._transport.request_model(spec, Trigger)
+        return await self._transport.request(spec, decode_trigger)

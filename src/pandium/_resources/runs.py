@@ -9,7 +9,7 @@ import attrs
 
 from pandium._resources.paging import create_listing, find_first
 from pandium._resources.trigger_status import StatusPoller, default_outcome
-from pandium._transport.spec import RequestSpec
+from pandium._transport.spec import RequestSpec, SignedURL
 from pandium._validation import validate_iterable, validate_trigger_id
 from pandium._waiting.polling import Polling
 from pandium._waiting.results import RunResult, RunResults, show_status
@@ -276,7 +276,8 @@ class Runs:
         :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
         """
-        content = await self._transport.download(await self.log_url(run_id))
+        url = SignedURL(await self.log_url(run_id))
+        content = await self._transport.download(url)
         return content.decode(errors="replace")
 
     def _log_spec(self, run_id: int) -> RequestSpec:

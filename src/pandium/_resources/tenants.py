@@ -10,7 +10,7 @@ import attrs
 
 from pandium._http.user_code import UserCodeError
 from pandium._resources.paging import create_listing, find_first
-from pandium._resources.trigger_status import StatusPoller, default_outcome
+from pandium._resources.trigger_status import StatusPoller, decode_trigger, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
 from pandium._validation import (
@@ -29,7 +29,7 @@ from pandium._validation import (
 )
 from pandium._waiting.polling import Polling
 from pandium._waiting.results import RunResult, RunResults
-from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata, Trigger
+from pandium.models import Release, ReleaseChannel, Run, RunMode, Tenant, TenantMetadata
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify
+    from pandium.models import Trigger
     from pandium.postgres import PostgresJournal
 
     Given: TypeAlias = Mapping[str, Any] | None
@@ -327,7 +328,7 @@ class Tenants:
         :raises NotFound: if the tenant does not exist.
         """
         spec = _sync_spec(tenant_id, validate_mode(mode), _payload_json(payload))
-        return await self._transport.request_model(spec, Trigger)
+        return await self._transport.request(spec, decode_trigger)
 
     def sync_all(  # noqa: PLR0913 - the options are independent
         self,
@@ -430,7 +431,7 @@ class Tenants:
         ) -> Trigger:
             spec = attrs.evolve(_sync_spec(tenant_id, mode, body), before_attempt=before_attempt)
             try:
-                return await self._transport.request_model(spec, Trigger, unwrap=False)
+                return await self._transport.request(spec, decode_trigger, unwrap=False)
             except UserCodeError as error:
                 if error.may_be_sent:
                     error.reraise()

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import attrs
 
+from pandium._serialization.convert import decode
 from pandium._transport.spec import RequestSpec
-from pandium._validation import validate_callable, validate_instance, validate_seconds
+from pandium._validation import (
+    encode_path_segment,
+    validate_callable,
+    validate_instance,
+    validate_seconds,
+)
 from pandium._waiting.polling import Polling, WaitOptions
 from pandium._waiting.results import Counters, show_status
-from pandium.models import Outcome, TriggerStatus
+from pandium.errors import DecodeError
+from pandium.models import Outcome, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
+    from pandium._http.connections import Response
     from pandium._transport.transport import Transport
     from pandium._waiting.polling import Classify, TriggerWait
 
-__all__ = ["OnStatus", "OnStatusOf", "StatusPoller", "default_outcome"]
+__all__ = ["OnStatus", "OnStatusOf", "StatusPoller", "decode_trigger", "default_outcome"]
 
 K = TypeVar("K")
 OnStatus: TypeAlias = Callable[[TriggerStatus], Awaitable[None] | None]
@@ -27,12 +36,28 @@ OnStatusOf: TypeAlias = Callable[[TriggerStatus, K], Awaitable[None] | None]
 # Each unknown status is logged once. The limit prevents a server that makes up statuses from
 # flooding the log.
 _MAX_LOGGED_STATUSES = 100
+_MAX_ID = 1000
 _log = logging.getLogger("pandium")
 
 
 def default_outcome(status: TriggerStatus) -> Outcome:
     """Return ``status.outcome``, which follows the vendor's documentation."""
     return status.outcome
+
+
+def decode_trigger(response: Response) -> Trigger:
+    """
+    Decode the response to a sync.
+
+    :raises DecodeError: if it has no trigger id, or one that cannot be part of a URL.
+    """
+    trigger = decode(response.content, Trigger)
+    with suppress(ValueError):
+        if len(encode_path_segment("trigger_id", trigger.trigger_id)) <= _MAX_ID:
+            return trigger
+    raise DecodeError(
+        "the response cannot be decoded: trigger_id: expected an id", path="trigger_id"
+    )
 
 
 @attrs.frozen

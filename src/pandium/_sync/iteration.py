@@ -48,11 +48,10 @@ class Buffered(Iterator[T]):
 
     def __next__(self) -> T:
         while True:
-            try:
+            with suppress(IndexError):
                 return self._items.popleft()
-            except IndexError:
-                if not self._loop.call(self._fill):
-                    raise StopIteration from None
+            if not self._loop.call(self._fill):
+                raise StopIteration
 
     async def _fill(self) -> bool:
         try:
@@ -98,7 +97,7 @@ class ListingIterator(Buffered[T]):
     async def _fetch(self) -> list[T]:
         if not self._is_entered:
             self._is_entered = True
-            await self._pages.__aenter__()
+            await self._loop.enter(self._pages)
         return await self._fetch_items()
 
     def close(self) -> None:
@@ -298,7 +297,7 @@ class SyncRunResults(Buffered[T]):
         return self._results.progress
 
     def __enter__(self) -> Self:
-        self._loop.call(self._results.__aenter__)
+        self._loop.call(lambda: self._loop.enter(self._results))
         return self
 
     def __exit__(

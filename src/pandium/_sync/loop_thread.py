@@ -18,6 +18,7 @@ from pandium.errors import PandiumError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["LoopThread"]
 
@@ -29,6 +30,7 @@ _CANCEL_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 # How often a waiting thread checks for signals that did not wake it.
 _INTERRUPT_SECONDS = 0.5
+_CLOSED = "the client is closed"
 
 
 class LoopThread:
@@ -78,6 +80,14 @@ class LoopThread:
             raise
         return call.result()
 
+    async def enter(self, block: AbstractAsyncContextManager[object]) -> None:
+        """
+        Enter a block, which is left when the client is closed. Must be called in the event loop.
+
+        The block may also be left before that, at any time and in any task.
+        """
+        await self._start().enter(block)
+
     def post(self, function: Callable[[], None]) -> None:
         """Call a function in the event loop without waiting, unless the loop has ended."""
         if self._loop is not None and self._pid == os.getpid():
@@ -108,9 +118,9 @@ class LoopThread:
                 " process"
             )
         with self._lock:
-            if self._is_closed:
-                raise PandiumError("the client is closed")
             if self._loop is None:
+                if self._is_closed:
+                    raise PandiumError(_CLOSED)
                 self._loop = _Loop.start(self._on_stop)
                 _open_threads.add(self)
             return self._loop
@@ -129,11 +139,14 @@ class LoopThread:
 
 
 _open_threads: WeakSet[LoopThread] = WeakSet()
+_is_exiting = False
 
 
 @atexit.register
 def _close_all() -> None:
     """End the threads of all clients that are still open when the interpreter exits."""
+    global _is_exiting  # noqa: PLW0603 - the state of the interpreter
+    _is_exiting = True
     for thread in tuple(_open_threads):
         try:
             thread._abandon()  # noqa: SLF001 - same module
@@ -148,6 +161,7 @@ class _Loop:
         self._on_stop = on_stop
         self._lock = RLock()  # a signal handler may make a call while its thread holds the lock
         self._calls: set[_Call[object]] = set()
+        self._blocks: WeakSet[AbstractAsyncContextManager[object]] = WeakSet()
         self._is_stopping = False
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
@@ -175,7 +189,7 @@ class _Loop:
         """
         with self._lock:
             if self._is_stopping:
-                raise PandiumError("the client is closed")
+                raise PandiumError(_CLOSED)
             self._calls.add(cast("_Call[object]", call))
             self._loop.call_soon_threadsafe(call.start)
 
@@ -183,6 +197,11 @@ class _Loop:
         """Call a function in the loop without waiting, unless the loop has ended."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
+
+    async def enter(self, block: AbstractAsyncContextManager[object]) -> None:
+        """Enter a block, which is left when the loop ends."""
+        self._blocks.add(block)
+        await block.__aenter__()
 
     def cancel(self, call: _Call[T], timeout: float) -> None:
         """Cancel a call and wait for some seconds until it has ended."""
@@ -209,18 +228,11 @@ class _Loop:
         calls = tuple(self._calls)
         for call in calls:
             call.cancel()
-        await _finished({call.task for call in calls if call.task is not None})
-        # Listings and waits that the user has not finished run in the background.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await _finished(others)
+        for call in calls:
+            await call.ended()
+        for block in tuple(self._blocks):
+            await block.__aexit__(None, None, None)
         await self._on_stop()
-
-
-async def _finished(tasks: set[asyncio.Task[None]]) -> None:
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 class _Call(Generic[T]):
@@ -229,7 +241,7 @@ class _Call(Generic[T]):
     def __init__(self, function: Callable[[], Awaitable[T]], loop: _Loop) -> None:
         self._function = function
         self._loop = loop
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._scope: anyio.CancelScope | None = None
         self._result: list[T] = []
         self._error: BaseException | None = None
@@ -239,7 +251,7 @@ class _Call(Generic[T]):
 
     def start(self) -> None:
         """Start the function in the event loop, with the context variables of the caller."""
-        self.task = asyncio.get_running_loop().create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         _declare_asyncio()
@@ -254,15 +266,23 @@ class _Call(Generic[T]):
 
     def _end(self) -> None:
         self._loop.forget(self)
-        self._running.release()
+        # When the interpreter exits, only daemon threads can be waiting. They are about to be
+        # stopped, and an error in one of them would be printed.
+        if not _is_exiting:
+            self._running.release()
 
     def cancel(self) -> None:
         """Cancel the function. Must be called in the event loop."""
         self._is_canceled = True
-        if self.task is None:  # the caller was interrupted before it could start the function
+        if self._task is None:  # the caller was interrupted before it could start the function
             self._end()
         elif self._scope is not None:
             self._scope.cancel()
+
+    async def ended(self) -> None:
+        """Wait in the event loop until the function has ended."""
+        if self._task is not None:
+            await self._task
 
     def wait(self) -> None:
         """Wait in another thread until the function has ended."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Trigger,
         TriggerStatus,
     )
+    from pandium.postgres import PostgresJournal
 
 __all__ = [
     "SyncBuilds",
@@ -1042,7 +1043,7 @@ class SyncTenants:
         *,
         mode: RunMode | str,
         payload: Payload[T] = None,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | PostgresJournal | None = None,
         max_concurrency: int = 10,
         poll: Polling = Polling(),
         timeout: float = 1800.0,
@@ -1087,8 +1088,8 @@ class SyncTenants:
         :param mode: the run mode, ``"init"`` or ``"normal"``.
         :param payload: the JSON-serializable mapping to pass to every run, or a sync or async
             function that takes an item of ``tenants`` and returns a mapping for its run.
-        :param journal: the path of an SQLite file in which to record progress. It is created if it
-            does not exist.
+        :param journal: the path of an SQLite file in which to record progress, which is created if
+            it does not exist, or a ``PostgresJournal``, which many hosts can share.
         :param max_concurrency: the maximum number of active tenants. A tenant is active from when
             its request is sent until its run ends.
         :param poll: the polling settings, including the maximum rate across all runs.

@@ -13,7 +13,7 @@ from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportErr
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["RequestSpec", "RetrySafety"]
+__all__ = ["RequestSpec", "RetrySafety", "SignedURL"]
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_MANY_REQUESTS = 429
@@ -39,6 +39,15 @@ class RetrySafety(Enum):
         if self is RetrySafety.IDEMPOTENT:
             return isinstance(error, TransportError)
         return isinstance(error, ConnectFailed)
+
+
+class SignedURL(str):
+    """A URL whose query string is a secret, which its ``repr`` does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(f"{self.partition('?')[0]}?***")
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
 from pandium._transport.responses import error_from_response
 from pandium._transport.retry import Retry, send_with_retries
-from pandium._transport.spec import RequestSpec, RetrySafety
+from pandium._transport.spec import RequestSpec, RetrySafety, SignedURL
 from pandium._transport.telemetry import load_instruments, observe_call
 from pandium._version import __version__
 from pandium.errors import Attempt, ConfigurationError, DecodeError, PandiumError, RateLimited
@@ -69,11 +69,9 @@ class Transport:
         """Return a transport that sends each request once, for callers that repeat it."""
         return attrs.evolve(self, retry=attrs.evolve(self.retry, attempts=1))
 
-    async def request_model(self, spec: RequestSpec, cls: type[T], *, unwrap: bool = True) -> T:
+    async def request_model(self, spec: RequestSpec, cls: type[T]) -> T:
         """Send a request and decode the response as a model or a list of models."""
-        return await self.request(
-            spec, lambda response: decode(response.content, cls), unwrap=unwrap
-        )
+        return await self.request(spec, lambda response: decode(response.content, cls))
 
     async def request_json(self, spec: RequestSpec) -> Any:
         """Send a request and decode the response as JSON. Return `None` if it is empty."""
@@ -81,7 +79,7 @@ class Transport:
             spec, lambda response: decode_json(response.content) if response.content else None
         )
 
-    async def download(self, url: str) -> bytes:
+    async def download(self, url: SignedURL) -> bytes:
         """Download a signed URL from another host, without the API key or the user's headers."""
         spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT, is_signed=True)
         return await self.request(spec, lambda response: response.content)
@@ -89,7 +87,8 @@ class Transport:
     async def prepare(self) -> None:
         """Do the slow part of the first request in a thread to avoid blocking the event loop."""
         if not self.connections.is_prepared:
-            with self.clock.waiting_for_io():
+            # If the process has too many threads, the request does the same on the event loop.
+            with self.clock.waiting_for_io(), suppress(RuntimeError):
                 await anyio.to_thread.run_sync(self._prepare)
 
     def _prepare(self) -> None:

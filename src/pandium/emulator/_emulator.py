@@ -95,8 +95,10 @@ class Emulator:
         worker = DeliveryWorker(lambda: webhooks.outbox, webhooks.watch)
         stop = server.run(worker)
         webhooks.wake = partial(server.call, worker.wake)
+        detach = self.clock.attach(webhooks)
 
         def end() -> None:
+            detach()
             webhooks.wake = lambda: None
             stop()
 

@@ -13,7 +13,8 @@ def journal() -> None:
 
 
 @journal.command("show", cls=click.Command)
-@click.argument("file", type=click.Path())
+@click.argument("journal", metavar="FILE|URL")
+@click.option("--job", metavar="NAME", help="Name of the job in a PostgreSQL journal.")
 @click.option(
     "-f",
     "--format",
@@ -22,7 +23,7 @@ def journal() -> None:
     default="table",
     help="Output format: a table, or a JSON object. [default: table]",
 )
-def show(*, file: str, output_format: str) -> int:
+def show(*, journal: str, job: str | None, output_format: str) -> int:
     """
     Show what a journal holds.
 
@@ -33,4 +34,4 @@ def show(*, file: str, output_format: str) -> int:
     """
     from pandium._cli import journals
 
-    return journals.show(file, output_format)
+    return journals.show(journal, job, output_format)

@@ -1,4 +1,4 @@
-"""Deliver notifications in the background, one after another and each only once."""
+"""Deliver notifications in the background, each only once and in order to each receiver."""
 
 import asyncio
 import math
@@ -61,7 +61,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Notification] = deque()
+        self._waiting: dict[str, deque[Notification]] = {}  # by the URL of the receiver
         self._deliveries: deque[Delivery] = deque(maxlen=MAX_DELIVERIES)
         self._unsent = 0
 
@@ -74,13 +74,33 @@ class Outbox:
     def put(self, notification: Notification) -> None:
         """Add a notification."""
         with self._changed:
-            self._waiting.append(notification)
+            self._waiting.setdefault(notification.url, deque()).append(notification)
             self._unsent += 1
 
-    def take(self) -> Notification | None:
-        """Return the next pending notification, or None."""
+    @property
+    def is_pending(self) -> bool:
+        """Whether a notification has not been sent, or is being sent."""
+        return self._unsent > 0
+
+    def receivers(self) -> list[str]:
+        """Return the URLs for which there are pending notifications."""
         with self._changed:
-            return self._waiting.popleft() if self._waiting else None
+            return list(self._waiting)
+
+    def take(self, url: str) -> Notification | None:
+        """Return the next pending notification for a URL, or None."""
+        with self._changed:
+            if waiting := self._waiting.get(url):
+                return waiting.popleft()
+            self._waiting.pop(url, None)
+            return None
+
+    def discard(self) -> None:
+        """Remove the pending notifications. Those that are being sent are not affected."""
+        with self._changed:
+            self._unsent -= sum(map(len, self._waiting.values()))
+            self._waiting.clear()
+            self._changed.notify_all()
 
     def record(self, notification: Notification, began: float, outcome: int | str) -> None:
         """Record the outcome of a delivery: the status of the response, or an error."""
@@ -97,7 +117,7 @@ class Outbox:
         with self._changed:
             self._deliveries.clear()
 
-    def drain(self, timeout: float) -> int:
+    def drain(self, timeout: float | None = None) -> int:
         """Wait until everything is sent. Return the number of pending notifications."""
         with self._changed:
             self._changed.wait_for(lambda: not self._unsent, timeout)
@@ -117,7 +137,8 @@ class DeliveryWorker:
         self._outbox = outbox
         self._watch = watch
         self._changed = asyncio.Event()
-        self._ending = asyncio.Event()
+        self._is_ending = False
+        self._senders: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
         """Check the outbox now. Called in the event loop."""
@@ -125,31 +146,42 @@ class DeliveryWorker:
 
     def end(self) -> None:
         """Stop once everything is sent, or after one second."""
-        self._ending.set()
+        self._is_ending = True
         self._changed.set()
 
     async def run(self) -> None:
         """Send notifications until the worker is stopped. Record the remaining ones as errors."""
-        sending = asyncio.create_task(self._send_all())
-        await self._ending.wait()
-        await asyncio.wait([sending], timeout=GRACE)
-        sending.cancel()
-        with suppress(asyncio.CancelledError):
-            await sending
-        outbox = self._outbox()
-        while notification := outbox.take():
-            outbox.record(notification, time.monotonic(), STOPPED)
-
-    async def _send_all(self) -> None:
-        while True:
+        while not self._is_ending:
             self._changed.clear()
             pause = self._watch()
-            while notification := (outbox := self._outbox()).take():
-                await _deliver(notification, outbox)
-            if self._ending.is_set():
-                return
+            self._start_senders()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
+        self._watch()
+        self._start_senders()
+        await self._stop_senders()
+
+    def _start_senders(self) -> None:
+        for url in self._outbox().receivers():
+            if url not in self._senders:
+                self._senders[url] = asyncio.create_task(self._send_to(url))
+
+    async def _send_to(self, url: str) -> None:
+        while notification := (outbox := self._outbox()).take(url):
+            await _deliver(notification, outbox)
+        del self._senders[url]
+
+    async def _stop_senders(self) -> None:
+        senders = list(self._senders.values())
+        if senders:
+            await asyncio.wait(senders, timeout=GRACE)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+        outbox = self._outbox()
+        for url in outbox.receivers():
+            while notification := outbox.take(url):
+                outbox.record(notification, time.monotonic(), STOPPED)
 
 
 async def _deliver(notification: Notification, outbox: Outbox) -> None:

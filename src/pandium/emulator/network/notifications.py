@@ -7,8 +7,11 @@ from threading import RLock
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from anyio import to_thread
+
 from pandium.emulator.network.deliveries import Delivery, Notification, Outbox
 from pandium.emulator.network.request_selection import validate_seconds
+from pandium.emulator.runs.advancing import NEVER
 from pandium.emulator.runs.runs import Runs
 from pandium.emulator.state.record_models import Integration, Run, Tenant
 from pandium.emulator.state.store import Store
@@ -31,8 +34,9 @@ class Webhooks:
     """
     The notifications that an emulator sends. Like the vendor's, each is sent once and unsigned.
 
-    They are sent one after another and do not delay the requests that cause them. The responses
-    have no effect. A failed run is detected within a tenth of a second of real time.
+    Each receiver gets them one after another, in the order of the events. They do not delay the
+    requests that cause them, and the responses have no effect. A failed run is detected within a
+    tenth of a second of real time, or, on a `ManualClock`, before the clock advances any further.
     """
 
     def __init__(self, store: Store, runs: Runs, lock: RLock, origin: Callable[[], str]) -> None:
@@ -41,14 +45,16 @@ class Webhooks:
         self._lock = lock
         self._origin = origin
         self.wake: Callable[[], object] = lambda: None
+        self.outbox: Outbox = Outbox()
         self.reset()
 
     def reset(self) -> None:
-        """Stop sending notifications, and remove all deliveries."""
+        """Stop sending notifications, and remove all deliveries and pending notifications."""
         self._url: str | None = None
         self._timeout = 10.0
         self._events: frozenset[str] = frozenset()
-        self.outbox: Outbox = Outbox()
+        self.outbox.discard()
+        self.outbox = Outbox()
 
     def send_to(
         self, url: str | None, *, events: Collection[str] = EVENT_TYPES, timeout: float = 10.0
@@ -151,10 +157,25 @@ class Webhooks:
 
     def watch(self) -> float | None:
         """Advance the runs. Return the number of seconds until the next check, or None."""
-        if self._url is None or "run_failed" not in self._events:
+        if not self._reports_runs():
             return None
         self._runs.settle()
         return WATCH_INTERVAL
+
+    def next_due(self) -> datetime:
+        """Return the next date at which a run changes, or NEVER if this sends no notifications."""
+        return self._runs.next_change() if self._reports_runs() else NEVER
+
+    async def finish(self) -> bool:
+        """Send all notifications of past events, and return whether there were any."""
+        self.watch()
+        if not self.outbox.is_pending:
+            return False
+        await to_thread.run_sync(self.outbox.drain, abandon_on_cancel=True)
+        return True
+
+    def _reports_runs(self) -> bool:
+        return self._url is not None and "run_failed" in self._events
 
     def _notify(
         self, event_type: EventType, fields: dict[str, Any], at: datetime | None = None

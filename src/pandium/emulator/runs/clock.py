@@ -1,14 +1,28 @@
 """The clock of an emulator, which runs in real time or faster."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from math import inf
+from typing import Protocol
 
 import anyio
 
 NOTHING = nullcontext()
 NOT_MANUAL = "this clock runs by itself: use Emulator(clock=ManualClock()) to control the time"
+
+
+class DueWork(Protocol):
+    """Work outside the event loop that becomes due as a clock advances."""
+
+    def next_due(self) -> datetime:
+        """Return the next date at which there may be work."""
+        ...
+
+    async def finish(self) -> bool:
+        """Do the work that is due, and return whether there was any."""
+        ...
 
 
 class Clock:
@@ -66,6 +80,10 @@ class Clock:
     def waiting_for_io(self) -> AbstractContextManager[object]:
         """Return a context manager that does nothing, because this clock never stops."""
         return NOTHING
+
+    def attach(self, _work: DueWork) -> Callable[[], None]:
+        """Do nothing, because this clock does not wait. Return a function that does nothing."""
+        return lambda: None
 
     async def advance(self, seconds: float) -> None:
         """

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio.lowlevel
 
-from pandium.emulator.runs.clock import Clock
+from pandium.emulator.runs.clock import Clock, DueWork
 from pandium.emulator.runs.event_loop import turns_of_current_loop
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,8 +27,11 @@ class ManualClock(Clock):
     to the next due time, it waits until no task of the event loop can run and no request of a
     client that uses this clock is in progress.
 
-    The clock cannot detect work in threads, in other processes or on other servers. Put such work
-    into a `with clock.waiting_for_io()` block.
+    Before the clock advances, all notifications of past events are delivered. A receiver that
+    sleeps on this clock before it responds blocks the clock until the delivery times out.
+
+    The clock cannot detect other work in threads, in other processes or on other servers. Put such
+    work into a `with clock.waiting_for_io()` block.
 
     Only one event loop can use the clock at a time.
 
@@ -49,6 +53,7 @@ class ManualClock(Clock):
         self._change: anyio.Event | None = None
         self._is_advancing = False
         self._loop: object = None
+        self._work: list[DueWork] = []
 
     def now(self) -> float:
         """Return the time since the start, in seconds."""
@@ -96,6 +101,11 @@ class ManualClock(Clock):
             self._io_waits -= 1
             self._notify()
 
+    def attach(self, work: DueWork) -> Callable[[], None]:
+        """Finish work before the clock advances, until the returned function is called."""
+        self._work.append(work)
+        return partial(self._work.remove, work)
+
     async def advance(self, seconds: float) -> None:
         """
         Advance the clock, and return once everything that was due has been done.
@@ -106,10 +116,10 @@ class ManualClock(Clock):
         """
         target = self._seconds + _validate_seconds(seconds)
         with self._advancing():
-            await self._wait_until_idle()
-            while self._next_due() <= target:
-                self._wake_next()
-                await self._wait_until_idle()
+            await self._finish()
+            while (due := self._next_event()) <= target:
+                self._advance_to(due)
+                await self._finish()
             self._seconds = target
 
     def autojump(self) -> AbstractAsyncContextManager[None]:
@@ -125,9 +135,9 @@ class ManualClock(Clock):
 
     async def _jump(self) -> None:
         while True:
-            await self._wait_until_idle()
+            await self._finish()
             if self._next_due() < math.inf:
-                self._wake_next()
+                self._advance_to(self._next_event())
             else:
                 await self._next_change()
 
@@ -143,6 +153,12 @@ class ManualClock(Clock):
             yield
         finally:
             self._is_advancing = False
+
+    async def _finish(self) -> None:
+        """Return once everything that is due has been done, in the event loop and outside it."""
+        await self._wait_until_idle()
+        while any([await work.finish() for work in self._work]):
+            await self._wait_until_idle()
 
     async def _wait_until_idle(self) -> None:
         """Wait until no I/O is in progress and no other task can run."""
@@ -171,9 +187,15 @@ class ManualClock(Clock):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else math.inf
 
-    def _wake_next(self) -> None:
-        """Advance to the next due time, and call the callbacks that are due."""
-        self._seconds = self._next_due()
+    def _next_event(self) -> float:
+        """Return the time of the next timer, or of earlier work outside the event loop."""
+        dates = (work.next_due() for work in self._work)
+        seconds = ((date - self.epoch).total_seconds() for date in dates)
+        return min((self._next_due(), *seconds))
+
+    def _advance_to(self, seconds: float) -> None:
+        """Advance to a time, and call the callbacks that are due."""
+        self._seconds = seconds
         while self._next_due() <= self._seconds:
             _, number = heapq.heappop(self._due)
             self._callbacks.pop(number)()

@@ -56,6 +56,11 @@ class Runs:
                 if queue.next_change() <= now:
                     self._settle(queue)
 
+    def next_change(self) -> datetime:
+        """Return the next date at which a run changes without a poll, or NEVER."""
+        with self._lock:
+            return min((queue.next_change() for queue in self._queues.values()), default=NEVER)
+
     def _report_end(self, run: Run) -> None:
         self.on_end(run)
 
