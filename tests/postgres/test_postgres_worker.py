@@ -152,7 +152,7 @@ async def test_a_replica_is_a_clear_error(own_server: Server) -> None:
     dsn = own_server.create_database("jobs")
     await anyio.to_thread.run_sync(own_server.stop)
     await anyio.to_thread.run_sync(own_server.start_as_replica)
-    with pytest.raises(ConfigurationError, match="is a read-only replica .connect to the primary"):
+    with pytest.raises(ConfigurationError, match="is a read-only replica"):
         async with worker(dsn):
             pass
 
