@@ -102,6 +102,16 @@ def test_an_unknown_outcome_is_mentioned(
 
 
 @pytest.mark.usefixtures("_key")
+def test_a_rate_limit_says_how_long_it_lasts(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A 429 that is not retried states when the API accepts requests again."""
+    httpx_mock.add_response(status_code=429, headers={"Retry-After": "100"})
+    assert run(LIST_TENANTS) == 4
+    assert capsys.readouterr().err.endswith("(the API accepts requests again in 100 s)\n")
+
+
+@pytest.mark.usefixtures("_key")
 def test_the_outcome_of_a_get_is_not_mentioned(
     httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,20 @@ import pytest
 
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._cli.app import run
-from support.cli import FAST_POLLING, add_tenants, sent_posts
+from support.cli import (
+    DEADLINE,
+    FAST_POLLING,
+    add_tenants,
+    api_variables,
+    run_child,
+    sent_posts,
+    start_child,
+    wait_until,
+)
 from support.journals import JOB, CalendarClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pandium.emulator import Emulator
@@ -39,11 +51,12 @@ def test_a_finished_journal_is_never_silent(
     assert capsys.readouterr().err == "pandium-api: 2 succeeded\n"
     emulator.requests.clear()
     assert run(line) == 0
-    warning, summary = capsys.readouterr().err.splitlines()
+    resuming, warning, summary = capsys.readouterr().err.splitlines()
     assert warning == (
         f"pandium-api: journal {str(journal_path)!r} already holds the results of 2 tenant(s), and"
         " nothing is sent for them; use a new journal for each job"
     )
+    assert resuming == f"pandium-api: resuming journal {journal_path}: 2 succeeded"
     assert summary == "pandium-api: 2 succeeded"
     assert sent_posts(emulator) == []
 
@@ -106,13 +119,17 @@ def set_leases(path: Path, until: float) -> None:
 def test_show_does_not_create_or_change_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that does not exist, is empty or is something else is a configuration error."""
+    """A file that does not exist, is empty or is something else ends with exit code 74."""
     empty, text = tmp_path / "empty", tmp_path / "text"
     empty.touch()
     text.write_text("not a database, but a text that is long enough to be one")
     before = sorted(tmp_path.iterdir())
-    for name, reason in (("missing", "does not exist"), ("empty", "is empty"), ("text", "text'")):
-        assert run(["journal", "show", str(tmp_path / name)]) == 3
+    for name, reason in (
+        ("missing", "does not exist"),
+        ("empty", "is empty"),
+        ("text", "is not a journal"),
+    ):
+        assert run(["journal", "show", str(tmp_path / name)]) == 74
         assert reason in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
     assert text.read_text().startswith("not a database")
@@ -137,3 +154,54 @@ def test_show_leaves_a_journal_as_it_is(
     show(journal_path, capsys)
     assert read_entries(journal_path) == before
     assert list(journal_path.parent.iterdir()) == [journal_path]
+
+
+# Failures and resumption
+
+
+def limit_file_size(size: int) -> Callable[[], None]:
+    """Return a function that limits the size of the files that a child writes, as a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize(("size", "sent"), [(0, 0), (4096, 0), (40_000, 1)])
+def test_a_full_disk_is_one_sentence(
+    size: int, sent: int, emulator: Emulator, journal_path: Path
+) -> None:
+    """If the journal cannot be written, at the start or later, the exit code is 74."""
+    add_tenants(emulator, *["Succeeded"] * 400, seconds=100)
+    line = ["tenants", "sync", "--integration", "1", "--max-concurrency", "400", "-f", "jsonl"]
+    line += ["--wait", "--journal", str(journal_path), "--wait-timeout", "1", *FAST_POLLING]
+    child = start_child(
+        *line, environ=api_variables(emulator.url), preexec_fn=limit_file_size(size)
+    )
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 74
+    assert "Traceback" not in errors
+    assert "error: journal" in errors
+    assert "disk" in errors
+    posts = len(sent_posts(emulator))
+    assert (posts > 0) is bool(sent)
+    named = re.findall(r"triggers that were sent: (.*)$", errors, re.MULTILINE)
+    assert len(" ".join(named).split()) == posts
+
+
+def test_a_job_that_was_killed_says_what_it_waits_for(
+    emulator: Emulator, journal_path: Path
+) -> None:
+    """After SIGKILL, the same command states what the journal knows and when the lease expires."""
+    ids = add_tenants(emulator, "Succeeded", "Succeeded", seconds=3)
+    line = ["tenants", "sync", *ids, "--wait", "--journal", str(journal_path), *FAST_POLLING]
+    child = start_child(*line, environ=api_variables(emulator.url))
+    polls = {f"/v2/runs/triggers/{number}/status" for number in (1, 2)}
+    wait_until(lambda: polls <= {request.path for request in emulator.requests})
+    child.kill()
+    child.communicate(timeout=DEADLINE)
+    resumed = run_child(*line, environ=api_variables(emulator.url))
+    resuming, held, *_ = resumed.stderr.splitlines()
+    assert resuming.endswith(f"resuming journal {journal_path}: 2 waiting for their runs")
+    found = re.search(r"2 of them belong .* lease expires in (\d+) s", held)
+    assert found is not None
+    assert 0 < int(found[1]) <= 10
+    assert resumed.returncode == 0
+    assert len(sent_posts(emulator)) == 2

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import pytest
 
 import pandium
 import pandium_api
 from pandium._cli import main
+from pandium._cli.options import decode_arguments
 from support import KEY
 from support.cli import (
     DEADLINE,
@@ -58,7 +60,7 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize(
-    ("module", "code"), [("pandium.models", -signal.SIGINT), ("pandium._cli.app", 130)]
+    ("module", "code"), [("pandium._cli", -signal.SIGINT), ("pandium._cli.app", 130)]
 )
 def test_ctrl_c_during_the_start_shows_no_traceback(module: str, code: int) -> None:
     """While the package is being imported, SIGINT ends the process. Later, the exit code is 130."""
@@ -246,6 +248,41 @@ def test_text_is_utf_8_in_every_locale(
     subprocess.run(command, check=True, input=content, env=environ, timeout=60)
     [body] = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
     assert body == f'{{"name":"{NAME}"}}'.encode()
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("output_format", ["json", "jsonl", "csv"])
+def test_output_for_programs_is_utf_8_in_every_locale(
+    output_format: str, locale: str, emulator: Emulator
+) -> None:
+    """JSON, JSON Lines and CSV are UTF-8 in every locale."""
+    emulator.add_integration("orders", long_name=NAME)
+    command = [sys.executable, "-m", "pandium_api", "integrations", "list", "-f", output_format]
+    environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environ, timeout=60)
+    assert NAME in done.stdout.decode()
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_arguments_are_utf_8_in_every_locale(
+    locale: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    """Names and the paths of files on the command line are UTF-8 in every locale."""
+    emulator.add_tenant("acme", user_name=NAME)
+    path = tmp_path / f"{NAME}.json"
+    path.write_text("{}")
+    command: list[str | bytes] = [sys.executable, "-m", "pandium_api", "integrations", "sync", "1"]
+    command += ["--user-name", NAME.encode(), "--payload", f"@{path}".encode()]
+    environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
+    subprocess.run(command, check=True, env=environ, timeout=60)
+    [request] = emulator.requests
+    assert (parse_qs(request.query)["user_name"], request.body) == ([NAME], b"{}")
+
+
+@pytest.mark.parametrize("argument", ["caf\u00e9", "\ud800", "a\udce9b"])
+def test_an_argument_that_is_not_utf_8_is_kept(argument: str) -> None:
+    """An argument in another encoding reaches the command as Python decoded it."""
+    assert decode_arguments([argument]) == [argument]
 
 
 def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Path) -> None:

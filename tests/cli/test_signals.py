@@ -63,7 +63,7 @@ def start(
 
 def named_triggers(errors: str) -> set[str]:
     """Return the triggers that the hints on standard error name."""
-    found = re.findall(r"(?:runs wait|may still be in progress:) ([\d ]+)$", errors, re.MULTILINE)
+    found = re.findall(r"(?:runs wait|triggers that were sent:) ([\d ]+)$", errors, re.MULTILINE)
     return {trigger for text in found for trigger in text.split()}
 
 
@@ -90,8 +90,8 @@ def test_every_signal_ends_a_sync_alike(
     """SIGINT, SIGTERM and SIGHUP end a sync with 128 + N and name all triggers that were sent."""
     ids = add_tenants(emulator, *["Succeeded"] * 3, seconds=1000)
     is_sending = instant == "sending"
-    if is_sending:  # the response for the last tenant never arrives
-        rule = emulator.faults.add("tenants.sync", Stall(), tenant=3)
+    # The response for the last tenant never arrives, or there is no such fault.
+    rule = emulator.faults.add("tenants.sync", Stall(), tenant=3 if is_sending else 99)
     with (tmp_path / "out").open("wb") as out:
         child = start(sync_line(form, tmp_path, ids), api_variables(emulator.url), stdout=out)
         if is_sending:
@@ -385,5 +385,5 @@ def test_exception_groups_are_unwrapped() -> None:
 @pytest.mark.usefixtures("api_environment")
 def test_a_usage_error_has_no_hints(capsys: pytest.CaptureFixture[str]) -> None:
     """An error before anything is sent does not explain how to resume."""
-    assert run(["runs", "wait", "1", "--max-interval", "0.5"]) == 2
+    assert run(["runs", "wait", " "]) == 2
     assert "to resume" not in capsys.readouterr().err

@@ -332,17 +332,26 @@ def test_a_refused_sync_has_no_trigger(
         assert {row["tenant_id"]: row["trigger_id"] for row in rows} == {"99": "", "1": "1"}
 
 
-@pytest.mark.parametrize("name", ["text", "missing/sync.db"])
-def test_an_unusable_journal_is_a_configuration_error(
+UNUSABLE = {
+    "text": "is not a journal, but another kind of file",
+    "folder": "is a directory: specify a file",
+    "missing/sync.db": "directory does not exist",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_unusable_journal_is_one_sentence(
     name: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the path cannot be a journal, nothing is sent and the exit code is 3."""
+    """If the path cannot be a journal, nothing is sent and the exit code is 74."""
+    (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("this text is not a journal, although it is long\n" * 100)
     ids = add_tenants(emulator, "Succeeded")
-    assert run(["tenants", "sync", *ids, "--wait", "--journal", str(tmp_path / name)]) == 3
+    assert run(["tenants", "sync", *ids, "--wait", "--journal", str(tmp_path / name)]) == 74
     written = capsys.readouterr()
     assert (written.out, written.err.count("\n")) == ("", 1)
     assert name in written.err
+    assert UNUSABLE[name] in written.err
     assert sent_posts(emulator) == []
 
 

@@ -10,9 +10,13 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
+import anyio
+import click
 import pytest
 
-from pandium._cli.app import run
+from pandium._cli.app import app, run
+from pandium._cli.run_reporter import RunReporter
+from pandium._cli.waits import create_polling, suspect_unseen
 from support import KEY
 from support.cli import (
     DEADLINE,
@@ -62,6 +66,7 @@ def test_a_wait_takes_the_triggers_of_a_sync(
     assert "Failed (Timeout)" in written.out
     assert written.err.splitlines() == [
         "pandium-api: trigger 2: failed: Failed (Timeout)",
+        "pandium-api: to print the logs of the failed runs, run: pandium-api runs wait --logs 2",
         "pandium-api: 1 failed, 1 succeeded",
     ]
 
@@ -138,3 +143,49 @@ def test_an_outage_is_one_line_that_says_why(capsys: pytest.CaptureFixture[str])
     assert "failed: GET http://127.0.0.1:1/v2/runs/triggers/" in first
     assert len(reasons) == 3
     assert all("the last poll failed: GET http://127.0.0.1:1/" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("options", "minimum", "maximum"),
+    [
+        ([], 1.0, 15.0),
+        (["--max-interval", "0.5"], 0.5, 0.5),
+        (["--min-interval", "20"], 20.0, 20.0),
+        (["--min-interval", "2", "--max-interval", "3"], 2.0, 3.0),
+    ],
+)
+def test_an_interval_does_not_conflict_with_the_default_of_the_other(
+    options: list[str], minimum: float, maximum: float
+) -> None:
+    """If only one interval is given, the other follows it."""
+    group = app.commands["runs"]
+    assert isinstance(group, click.Group)
+    with group.commands["wait"].make_context("wait", ["1", *options]):
+        polling = create_polling()
+    assert (polling.minimum, polling.maximum) == (minimum, maximum)
+
+
+@pytest.mark.parametrize("seen", [[], ["18"], ["17", "18"]])
+def test_a_trigger_without_a_run_is_suspected(
+    seen: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trigger for which no run has appeared after some time is named, once."""
+    reporter = RunReporter()
+    reporter.pending.update({"17": None, "18": None})
+    anyio.run(suspect_unseen, 0, reporter, seen)
+    suspected = [trigger for trigger in ("17", "18") if trigger not in seen]
+    text = f"no run has appeared after 0 s for: {' '.join(suspected)}; check"
+    assert (text in capsys.readouterr().err) is bool(suspected)
+
+
+def test_a_failure_says_how_to_get_the_log(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a failed run, the printed command prints its log."""
+    ids = add_tenants(emulator, "Failed (Timeout)", "Succeeded")
+    assert run(["tenants", "sync", *ids, "--wait", *FAST_POLLING]) == 1
+    _, _, command = capsys.readouterr().err.splitlines()[1].rpartition("run: ")
+    expected = ["pandium-api", "runs", "wait", "--logs", "--tenant", "1"]
+    assert shlex.split(command)[:-1] == expected
+    assert run([*shlex.split(command)[1:], *FAST_POLLING]) == 1
+    assert "Failed (Timeout)" in capsys.readouterr().err

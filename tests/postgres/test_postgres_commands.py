@@ -91,9 +91,9 @@ def test_show_names_the_owners_and_the_unknown_tenants(
 
 
 def test_show_creates_nothing(postgres_dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A job that does not exist is a configuration error, with or without tables."""
+    """A job that does not exist ends with exit code 74, with or without tables."""
     line = ["journal", "show", postgres_dsn, "--job", "nightly"]
-    assert run(line) == 3
+    assert run(line) == 74
     assert "journal 'nightly' in database" in (written := capsys.readouterr().err)
     assert "does not exist" in written
 
@@ -102,7 +102,7 @@ def test_show_creates_nothing(postgres_dsn: str, capsys: pytest.CaptureFixture[s
             pass
 
     anyio.run(create_other_job)
-    assert run(line) == 3
+    assert run(line) == 74
 
 
 @pytest.mark.anyio

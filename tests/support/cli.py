@@ -71,7 +71,9 @@ def run_child(
     )
 
 
-def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
+def start_child(
+    *arguments: str, environ: Mapping[str, str], **options: Any
+) -> subprocess.Popen[str]:
     """Start a child whose output is read by the test."""
     return subprocess.Popen(
         [sys.executable, "-c", RUN_CHILD, *arguments],
@@ -80,6 +82,7 @@ def start_child(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env=child_environment(environ),
+        **options,
     )
 
 

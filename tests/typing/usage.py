@@ -26,6 +26,7 @@ from pandium import (
     Listing,
     Outcome,
     Page,
+    Pandium,
     PandiumError,
     Polling,
     Progress,
@@ -33,6 +34,7 @@ from pandium import (
     Retry,
     RunFailed,
     RunResult,
+    SyncListing,
     TransportError,
     Trigger,
     TriggerStatus,
@@ -228,6 +230,41 @@ async def log_status(status: TriggerStatus) -> None:
 async def trigger_all(client: AsyncPandium) -> AsyncIterator[Trigger]:
     async for tenant in client.tenants.list():
         yield await client.tenants.sync(tenant.id, mode="normal")
+
+
+def synchronous(client: Pandium, triggers: list[Trigger]) -> None:
+    assert_type(client.request("GET", "/v2/tenants"), Any)
+    assert_type(client.with_options(timeout=3.0), Pandium)
+    assert_type(client.integrations.get(1), Integration)
+    assert_type(client.releases.list(1), list[Release])
+    assert_type(client.tenants.find(name="acme"), Tenant | None)
+    assert_type(client.tenants.sync(1, mode="normal"), Trigger)
+    assert_type(client.runs.wait(triggers[0], on_status=print), TriggerStatus)
+    assert_type(client.runs.wait_all(trigger.trigger_id for trigger in triggers), list[RunResult])
+    listing = client.tenants.list(limit=3)
+    assert_type(listing, SyncListing[Tenant])
+    assert_type(listing.raw(), SyncListing[dict[str, Any]])
+    assert_type(listing.first(), Tenant | None)
+    assert_type(listing.to_list(), list[Tenant])
+    for tenant in listing:
+        assert_type(tenant, Tenant)
+    for page in listing.pages():
+        assert_type(page, Page[Tenant])
+    with listing.stream(prefetch=2) as tenants:
+        for tenant in tenants:
+            assert_type(tenant, Tenant)
+    with client.runs.as_completed(iter(triggers)) as results:
+        for result in results:
+            assert_type(result, RunResult)
+    with client.tenants.sync_all(
+        listing, mode="normal", payload=lambda tenant: {"name": tenant.name}
+    ) as results:
+        assert_type(results.progress, Progress)
+    transport = client.connectors.transport(1, "crm")
+    with httpx.Client(transport=transport) as http:
+        assert_type(http.get("https://api.example.com"), httpx.Response)
+    with httpx2.Client(transport=transport) as http2:
+        assert_type(http2.get("https://api.example.com"), httpx2.Response)
 
 
 async def errors(client: AsyncPandium) -> None:

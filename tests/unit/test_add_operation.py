@@ -228,14 +228,16 @@ def test_an_operation_can_fail_in_the_emulator(operation: str, senders: Senders)
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_on_the_reference_page(operation: str, senders: Senders) -> None:
-    """The reference page contains the class of each client method."""
-    page = (ROOT / "docs/reference/operations.md").read_text()
-    classes = {type(method.__self__) for method in senders[operation].values()}
-    names = {f"::: {cls.__module__}.{cls.__qualname__}" for cls in classes}
-    assert names & set(page.splitlines()), (
-        f"{operation} is not on the reference page:"
-        " add its resource class to docs/reference/operations.md"
-    )
+    """The reference page of each client contains the resource of each client method."""
+    resources = {name.partition(".")[0] for name in senders[operation]}
+    for client, path in (
+        ("AsyncPandium", "docs/reference/operations.md"),
+        ("Pandium", "docs/reference/sync-client.md"),
+    ):
+        lines = set((ROOT / path).read_text().splitlines())
+        assert {f"::: pandium.{client}.{name}" for name in resources} & lines, (
+            f"{operation} is not on the reference page: add its resource to {path}"
+        )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

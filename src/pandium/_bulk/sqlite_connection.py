@@ -38,13 +38,22 @@ __all__ = ["Connection", "Database", "Work"]
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[Connection], T]"
 
-_log = logging.getLogger("pandium")
+# A separate logger, so that a program can show these warnings even if it hides the others.
+_log = logging.getLogger("pandium.journal")
 
 # The time that a thread waits for a lock per attempt, and the pause between attempts, in seconds.
 _LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
 # The total time that closing waits for locks, in seconds.
 _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
+# What SQLite's errors mean for a user, by their primary code.
+_REASONS = {
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check the path and your permissions",
+    sqlite3.SQLITE_FULL: "cannot be written, because the disk is full",
+    sqlite3.SQLITE_IOERR: "cannot be read or written, because the disk failed or is full",
+    sqlite3.SQLITE_NOTADB: "is not a journal, but another kind of file: use a new file",
+    sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its directory",
+}
 # With n active tenants, a transaction begins once n / 8 of them have queued work. It waits for them
 # for at most 0.4 ms per active tenant, and never longer than 250 ms. With 500 active tenants, 63
 # records share a transaction, which takes 5 disk syncs. A single tenant never waits.
@@ -269,6 +278,8 @@ class Database:
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
             raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
+        if os.path.isdir(path):  # noqa: PTH112 - see above
+            raise ConfigurationError(f"{self.name} is a directory: specify a file")
         self._lock_file = lock_file = LockFile(f"{path}-lock")
         self._real_path = path
         with self._hold_lock(ConfigurationError):
@@ -428,4 +439,12 @@ class Database:
             code = getattr(error, "sqlite_errorcode", 0)
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise FileLockedError from None
-            raise error_type(f"{self.name}: {error}") from None
+            raise error_type(_describe_error(self.name, error)) from None
+
+
+def _describe_error(name: str, error: Exception) -> str:
+    reason = _REASONS.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE)
+    if reason is not None:
+        return f"{name} {reason}"
+    # An OSError concerns the lock file, whose path would only confuse.
+    return f"{name}: {getattr(error, 'strerror', None) or error}"

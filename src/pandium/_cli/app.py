@@ -25,7 +25,7 @@ from pandium._cli.commands.request import request
 from pandium._cli.commands.runs import runs
 from pandium._cli.commands.tenants import tenants
 from pandium._cli.commands.watch import watch
-from pandium._cli.options import RootGroup
+from pandium._cli.options import RootGroup, decode_arguments
 from pandium._cli.output.terminal import note
 from pandium._cli.signals import SignalHandler
 
@@ -44,6 +44,14 @@ def app() -> None:
     """
     Work with the Pandium API.
 
+    \b
+    Terms:
+      integration  code that moves data between systems, published as releases
+      tenant       one customer's installation of an integration
+      sync         a request to run a tenant's integration now; it returns a trigger
+      trigger      the id of a sync, with which its run can be waited for
+      run          one execution of an integration for a tenant, with a status and a log
+
     The API key is read from --key-file, PANDIUM_API_KEY or a prompt. PANDIUM_ENV and
     PANDIUM_BASE_URL set the defaults for --environment and --base-url.
 
@@ -55,7 +63,7 @@ def app() -> None:
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
       5    some runs or builds did not finish within the time limit, and none failed
-      74   the output, a file or a journal could not be read or written
+      74   the output or a journal could not be read or written
       129  ended by SIGHUP, for example because the terminal was closed
       130  ended by Ctrl-C (SIGINT)
       141  the program reading the output, such as head, closed the pipe
@@ -113,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: Sequence[str], signals: SignalHandler) -> int:
     """Run a command and return the exit code. Report errors, other than signals."""
     try:
-        with app.make_context(_PROGRAM, list(arguments), obj=signals) as context:
+        with app.make_context(_PROGRAM, decode_arguments(arguments), obj=signals) as context:
             code: int = app.invoke(context) or exit_codes.SUCCESS
             sys.stdout.flush()
             return code
@@ -171,6 +179,8 @@ def _describe_error(error: Exception) -> str:
 def _error_hint(error: pandium.PandiumError) -> str:
     if error.resume_skip:
         return f"to resume, use --skip {error.resume_skip}"
+    if isinstance(error, pandium.RateLimited) and error.retry_after is not None:
+        return f"the API accepts requests again in {error.retry_after:.0f} s"
     if isinstance(error, pandium.AuthenticationError):
         return "check the API key and the environment"
     if error.outcome_unknown and error.method != "GET":
@@ -180,11 +190,14 @@ def _error_hint(error: pandium.PandiumError) -> str:
 
 def _error_exit_code(error: Exception) -> int:
     # These cases are checked in order:
-    # 1. a ConfigurationError, before its base class ValueError
-    # 2. a time limit, before its base class PandiumError
-    # 3. any other client error
-    # 4. a ValueError: the client rejected an argument that the user passed as an option
-    # 5. an OSError: the output could not be written
+    # 1. an error of a journal, whose message begins with its name
+    # 2. a ConfigurationError, before its base class ValueError
+    # 3. a time limit, before its base class PandiumError
+    # 4. any other client error
+    # 5. a ValueError: the client rejected an argument that the user passed as an option
+    # 6. an OSError: the output could not be written
+    if isinstance(error, pandium.PandiumError) and str(error).startswith("journal "):
+        return exit_codes.IO_ERROR
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION
     if isinstance(error, pandium.WaitTimeout):

@@ -126,7 +126,7 @@ async def _compare_schemas(client: AsyncPandium) -> int:
 def _write_rows(kind: str, rows: Sequence[T], format_row: Callable[[T], str]) -> None:
     """Print rows in the selected format. The table has whole lines, however long they are."""
     if (output_format := get_option("format", "table")) != "table":
-        writer = create_writer(kind, output_format, sys.stdout)
+        writer = create_writer(kind, output_format, sys.stdout, get_option("columns"))
         writer.write(rows)
         writer.close()
     elif rows:

@@ -12,7 +12,13 @@ import click
 
 from pandium import PandiumError, Trigger, to_json
 from pandium._cli.options import get_option
-from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
+from pandium._cli.output.rows import (
+    create_writer,
+    validate_columns,
+    write_json,
+    write_record,
+    write_text,
+)
 from pandium._cli.output.terminal import note
 from pandium._cli.session import hints_on_abort, resume_hints, run
 
@@ -58,7 +64,9 @@ def fetch_record(fetch: ClientCall, kind: str, *, is_write: bool = False) -> int
     :param is_write: whether the request may change something.
     :returns: the exit code.
     """
-    write = partial(_write_records, kind, get_option("format", "table"))
+    output_format = get_option("format", "table")
+    validate_columns(kind, output_format, get_option("columns"))  # before anything is sent
+    write = partial(_write_records, kind, output_format)
     command = _FetchCommand(fetch, write, is_write)
     with hints_on_abort(command.hints):
         return run(command.run)
@@ -107,12 +115,12 @@ def _describe_response(response: Any) -> list[str]:
 
 def _write_records(kind: str, output_format: str, fetched: Any) -> None:
     if isinstance(fetched, list):
-        writer = create_writer(kind, output_format, sys.stdout)
+        writer = create_writer(kind, output_format, sys.stdout, get_option("columns"))
         writer.write(fetched)
         writer.close()
         _note_if_empty(len(fetched))
     else:
-        write_record(fetched, output_format, sys.stdout)
+        write_record(fetched, output_format, sys.stdout, get_option("columns"))
 
 
 def fetch_found(find: ClientCall, kind: str) -> int:
@@ -186,7 +194,7 @@ class _ListingCommand:
         fetch_limit = None if self.limit is None else self.limit + 1
         listing = attrs.evolve(self.create_listing(client), limit=fetch_limit, **self.paging)
         self.next_skip, written, has_more = listing.skip, 0, False
-        writer = create_writer(self.kind, self.output_format, sys.stdout)
+        writer = create_writer(self.kind, self.output_format, sys.stdout, get_option("columns"))
         async for page in listing.pages():
             records = page.items if self.limit is None else page.items[: self.limit - written]
             has_more = len(records) < len(page.items)

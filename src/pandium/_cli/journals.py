@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -12,7 +13,9 @@ import attrs
 import click
 
 from pandium._bulk.summary import read_summary
+from pandium._cli.options import as_path
 from pandium._cli.output.rows import write_json, write_text
+from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
@@ -22,8 +25,15 @@ if TYPE_CHECKING:
 
     from pandium._bulk.summary import JournalSummary, LeaseHolder
 
-__all__ = ["open_journal", "resume_option", "show"]
+__all__ = ["note_resumption", "open_journal", "resume_option", "show"]
 
+_WORDS = {
+    "sending": "being sent",
+    "triggered": "waiting for their runs",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "unknown": "with an unknown outcome",
+}
 _SCHEMES = ("postgresql://", "postgres://")
 
 
@@ -42,7 +52,7 @@ def open_journal(
         if job is not None or accept_failover:
             option = "--accept-failover" if job is None else "--job"
             raise click.UsageError(f"{option} requires the URL of a PostgreSQL journal")
-        return journal
+        return None if journal is None else as_path(journal)
     if job is None:
         raise click.UsageError("a PostgreSQL journal requires --job")
     return PostgresJournal(journal, job=job, accept_failover=accept_failover)
@@ -75,6 +85,33 @@ def show(journal: str, job: str | None, output_format: str) -> int:
     else:
         write_text("\n".join(_describe(summary)), sys.stdout)
     return 0
+
+
+async def note_resumption(path: str) -> None:
+    """
+    Print what an existing journal knows about an interrupted job, and how long to wait for it.
+
+    :param path: the path of the journal's file. If it does not exist, nothing is printed.
+    """
+    file = Path(path)
+    if _is_new(file):
+        return
+    summary = await read_summary(file, RealClock())
+    counts = [f"{number} {_WORDS[state]}" for state, number in summary.states.items() if number]
+    if counts:
+        note(f"resuming journal {path}: {', '.join(counts)}")
+    held = [holder for holder in summary.owners if holder.owner and holder.seconds_left > 0]
+    if held:
+        tenants = sum(holder.tenants for holder in held)
+        seconds = ceil(max(holder.seconds_left for holder in held))
+        note(
+            f"{tenants} of them belong to another process. If it was killed, its lease expires in"
+            f" {seconds} s, and this command continues with them"
+        )
+
+
+def _is_new(file: Path) -> bool:
+    return not file.is_file() or not file.stat().st_size
 
 
 def _read_summary(journal: str | PostgresJournal) -> JournalSummary:

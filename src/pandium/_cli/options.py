@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from pandium.errors import PandiumError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -17,13 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNT",
+    "FILE",
     "ID",
     "MODE",
     "SECONDS",
     "Command",
     "Group",
     "RootGroup",
+    "as_path",
     "connection_arguments",
+    "decode_arguments",
     "format_option",
     "get_option",
     "logs_option",
@@ -46,9 +51,15 @@ class _WholeNumber(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the number and check its range."""
         text = str(value)
-        if "_" in text or not text.isascii():
+        if not (text.isascii() and text.lstrip("-").isdigit()):
             self.fail(f"{value!r} is not a valid number.", param, ctx)
-        return super().convert(value, param, ctx)
+        number = int(text)
+        if not (self.min or 0) <= number <= (self.max or number):
+            self.fail(f"{number} is not in the range {super()._describe_range()}.", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return ""  # the help texts describe the range where it matters
 
 
 COUNT = _WholeNumber(min=1)
@@ -83,6 +94,34 @@ class _PositiveNumber(click.types.FloatParamType):
 SECONDS = _PositiveNumber()
 
 
+def decode_arguments(arguments: Iterable[str]) -> list[str]:
+    """Decode the command line as UTF-8 in any locale. Python used the locale's encoding."""
+    return [_decode(argument) for argument in arguments]
+
+
+def _decode(argument: str) -> str:
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:  # it is in the locale's encoding
+        return argument
+
+
+def as_path(text: str) -> str:
+    """Return a path with the bytes of a decoded argument, in Python's encoding of file names."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+class _FilePath(click.Path):
+    """A parameter type for the path of a file, which may not exist."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(as_path(value), param, ctx)
+
+
+FILE = _FilePath()
+
+
 def read_text(value: str) -> str:
     """
     Return the text, or read it from a file (``@FILE``) or standard input (``@-``).
@@ -103,10 +142,9 @@ def read_text(value: str) -> str:
 
 def _read_bytes(value: str) -> bytes:
     if not value.startswith("@"):
-        # Undo Python's decoding of the command line, which used the locale's encoding.
-        return os.fsencode(value)
+        return value.encode("utf-8", "surrogateescape")
     if value != "@-":
-        with Path(value[1:]).open("rb") as file:
+        with Path(as_path(value[1:])).open("rb") as file:
             return file.read(_MAX_BYTES + 1)
     if sys.stdin is None:
         raise click.BadParameter("standard input is closed")
@@ -186,7 +224,11 @@ def connection_arguments() -> list[str]:
 
 def _stored_option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     """Return a decorator that adds an option whose value `get_option` returns."""
-    return click.option(*names, callback=_store, expose_value=False, **attributes)
+    return click.option(*names, **{"callback": _store, **attributes}, expose_value=False)
+
+
+def _store_columns(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    _store(context, parameter, None if value is None else value.split(","))
 
 
 def _connection_option(*names: str, **attributes: Any) -> click.Option:
@@ -202,7 +244,7 @@ _CONNECTION_OPTIONS = (
     ),
     _connection_option(
         "--key-file",
-        type=click.Path(),
+        type=FILE,
         help="Read the API key from this file. Other users must not have access to it.",
     ),
     _connection_option(
@@ -219,21 +261,45 @@ _CONNECTION_OPTIONS = (
         "--timeout",
         type=SECONDS,
         metavar="SECONDS",
-        help="Time limit for each attempt of a request, in seconds. [default: 30]",
+        help="Maximum time for one attempt of a request, in seconds. [default: 30]",
     ),
     _connection_option(
-        "--attempts", type=COUNT, help="Maximum number of attempts per request. [default: 4]"
+        "--attempts",
+        type=COUNT,
+        help="Maximum number of times that a request is sent if it fails and may be repeated."
+        " [default: 4]",
     ),
     _connection_option(
-        "--debug", is_flag=True, default=None, help="Log all requests to standard error."
+        "--debug",
+        is_flag=True,
+        default=None,
+        help="Log each request, its status and its duration to standard error.",
     ),
 )
-format_option = _stored_option(
-    "-f",
-    "--format",
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="Output format: a table, a JSON array, one JSON object per line, or CSV. [default: table]",
+_FORMAT_OPTIONS = (
+    _stored_option(
+        "--columns",
+        metavar="NAME,...",
+        callback=_store_columns,
+        help="Columns of CSV, such as id,name,status.auth.connected. [default: all]",
+    ),
+    _stored_option(
+        "-f",
+        "--format",
+        type=click.Choice(["table", "json", "jsonl", "csv"]),
+        help="Output format: a table, a JSON array, one JSON object per line, or CSV."
+        " [default: table]",
+    ),
 )
+
+
+def format_option(function: Function) -> Function:
+    """Add the options that select how records are printed."""
+    for add_option in _FORMAT_OPTIONS:
+        function = add_option(function)
+    return function
+
+
 logs_option = click.option(
     "--logs",
     "has_logs",
@@ -250,33 +316,42 @@ _PAGING_OPTIONS = (
         " pages again, fail, or ignore the change. [default: repair]",
     ),
     _stored_option(
-        "--prefetch", type=COUNT, help="Maximum number of concurrent requests. [default: 8]"
+        "--prefetch",
+        type=COUNT,
+        help="Maximum number of pages to request at the same time. [default: 8]",
     ),
     _stored_option(
-        "--page-size", type=PAGE_SIZE, help="Number of records per request. [default: 500]"
+        "--page-size", type=PAGE_SIZE, help="Number of records per page, 1 to 500. [default: 500]"
     ),
-    _stored_option("--skip", type=ID, help="Number of records to skip. [default: 0]"),
-    _stored_option("--limit", type=COUNT, help="Maximum number of records. [default: 100]"),
-    _stored_option("--all", is_flag=True, default=None, help="List all records."),
+    _stored_option(
+        "--skip",
+        type=ID,
+        help="Number of records to skip at the beginning, to continue a listing. [default: 0]",
+    ),
+    _stored_option("--limit", type=COUNT, help="Maximum number of records to list. [default: 100]"),
+    _stored_option(
+        "--all", is_flag=True, default=None, help="List all records, however many there are."
+    ),
 )
 _WAITING_OPTIONS = (
     format_option,
     _stored_option(
         "--poll-rate",
         type=SECONDS,
-        help="Maximum number of polls per second, across all runs. [default: 20]",
+        help="Maximum number of status requests per second, for all runs together. [default: 20]",
     ),
     _stored_option(
         "--max-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Maximum time between polls of the same run, in seconds. [default: 15]",
+        help="Maximum time between two status requests for a run, in seconds. [default: 15]",
     ),
     _stored_option(
         "--min-interval",
         type=SECONDS,
         metavar="SECONDS",
-        help="Minimum time between polls of the same run, in seconds. [default: 1]",
+        help="Minimum time between two status requests for a run, in seconds. The time grows"
+        " while a run goes on. [default: 1]",
     ),
     _stored_option(
         "--wait-timeout",
@@ -301,8 +376,74 @@ def waiting_options(function: Function) -> Function:
     return function
 
 
+# What the arguments of all commands mean, by name.
+ARGUMENTS = {
+    "connector": "Name of a connector, as listed by: pandium-api integrations list",
+    "data": "A JSON object, @FILE to read it from a file, or @- for standard input.",
+    "file": "Path of a journal, which a command created with --journal.",
+    "integration_id": "Id of an integration, as listed by: pandium-api integrations list",
+    "method": "HTTP method, such as GET or POST.",
+    "name": "Name of the new tenant: lower-case letters, digits and hyphens.",
+    "path": "Path of the endpoint, such as /v2/tenants.",
+    "release_id": "Id of a release, as listed by: pandium-api releases list INTEGRATION",
+    "run_id": "Id of a run, as listed by: pandium-api tenants runs TENANT",
+    "tag": "Git tag to build, such as v1.4.0.",
+    "target_url": "URL of the external system to call.",
+    "tenant_id": "Id of a tenant, as listed by: pandium-api tenants list",
+    "tenant_ids": "Ids of tenants, as listed by: pandium-api tenants list",
+    "tenants": "Ids of tenants, as listed by: pandium-api tenants list",
+    "trigger": "Id of a trigger, as printed by: pandium-api tenants sync",
+    "triggers": "Ids of triggers, as printed by: pandium-api tenants sync",
+}
+
+
+def _name_options(text: str, context: click.Context) -> str:
+    """Replace the name of the client's argument at the start of a message with the option's."""
+    name, space, rest = text.partition(" ")
+    for parameter in context.command.params:
+        if parameter.name == name:
+            is_option = isinstance(parameter, click.Option)
+            return (parameter.opts[-1] if is_option else name.upper()) + space + rest
+    return text
+
+
+def _describe(
+    described: set[click.Parameter], parameters: Iterable[click.Parameter], ctx: click.Context
+) -> list[tuple[str, str]]:
+    """Return the names and the help texts of some of a command's options."""
+    options = (one for one in parameters if isinstance(one, click.Option) and one in described)
+    records = [one.get_help_record(ctx) for one in options]
+    return [record for record in records if record is not None]
+
+
 class Command(click.Command):
     """A command that sends requests. Accepts the connection options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the arguments, the command's own options and the connection options."""
+        parameters = self.get_params(ctx)
+        arguments = [one for one in parameters if isinstance(one, click.Argument)]
+        sections = {
+            "Arguments": [
+                (one.make_metavar(ctx).strip("[].").split("]")[0], ARGUMENTS[one.name or ""])
+                for one in arguments
+            ],
+            "Options": _describe(set(parameters) - set(_CONNECTION_OPTIONS), parameters, ctx),
+            "Connection options": _describe(set(_CONNECTION_OPTIONS), parameters, ctx),
+        }
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A ``ValueError`` of the client is a usage error."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            if isinstance(error, PandiumError):  # a ConfigurationError
+                raise
+            raise click.UsageError(_name_options(str(error), ctx), ctx) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's parameters, the connection options and ``--help``."""

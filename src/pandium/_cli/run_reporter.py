@@ -40,7 +40,9 @@ class RunReporter:
         self.failed: list[RunResult] = []
 
     def __enter__(self) -> Self:
-        self._writer = create_writer("RunRow", get_option("format", "table"), sys.stdout)
+        self._writer = create_writer(
+            "RunRow", get_option("format", "table"), sys.stdout, get_option("columns")
+        )
         self._bar = Bar()
         self._bar.start()
         return self

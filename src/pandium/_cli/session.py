@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pandium._transport.events import OnResponse
 
-__all__ = ["hints_on_abort", "is_output_error", "resume_hints", "run", "run_coroutine"]
+__all__ = ["hints_on_abort", "resume_hints", "run", "run_coroutine"]
 
 T = TypeVar("T")
 
@@ -147,12 +147,6 @@ def hints_on_abort(get_hints: Callable[[BaseException], Iterable[str]]) -> Itera
         for hint in get_hints(error):
             error.add_note(hint)
         raise
-
-
-def is_output_error(error: BaseException) -> bool:
-    """Return whether an exception means that the output could not be written."""
-    # Some of the client's errors are also subclasses of OSError.
-    return isinstance(error, OSError) and not isinstance(error, PandiumError)
 
 
 def resume_hints(triggers: Collection[str]) -> list[str]:

@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from pandium import PandiumError
+from pandium._cli.journals import note_resumption
 from pandium._cli.options import get_option
 from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
@@ -176,7 +177,9 @@ class _TriggerWriter:
         self._tracker = tracker
         self._client = client
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
-        self._rows = create_writer("TriggerRow", get_option("format", "table"), sys.stdout)
+        self._rows = create_writer(
+            "TriggerRow", get_option("format", "table"), sys.stdout, get_option("columns")
+        )
         self._outcomes: Counter[str] = Counter()
         self._failure: Exception | None = None
 
@@ -264,9 +267,7 @@ def sync_and_wait(
 
 
 def _name(triggers: Collection[str]) -> list[str]:
-    return (
-        [f"triggers whose runs may still be in progress: {' '.join(triggers)}"] if triggers else []
-    )
+    return [f"triggers that were sent: {' '.join(triggers)}"] if triggers else []
 
 
 async def _report_syncs(
@@ -276,6 +277,9 @@ async def _report_syncs(
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
+    if isinstance(journal, str):
+        await note_resumption(journal)
+
     def on_triggered(trigger: Trigger, tenant_id: int) -> None:
         reporter.add_trigger(trigger.trigger_id)
         tracker.finish(tenant_id, trigger)

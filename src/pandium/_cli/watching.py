@@ -147,7 +147,9 @@ class _ChangeLog:
         self._last_seen: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._writer = create_writer("ChangeRow", self._output_format, sys.stdout)
+        self._writer = create_writer(
+            "ChangeRow", self._output_format, sys.stdout, get_option("columns")
+        )
         return self
 
     def __exit__(

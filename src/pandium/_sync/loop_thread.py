@@ -220,8 +220,12 @@ class _Loop:
         self._calls.discard(cast("_Call[object]", call))
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        runner = asyncio.Runner(loop_factory=lambda: self._loop)
+        try:
             runner.run(self._serve())
+        finally:
+            # Closing a runner starts a thread, which fails when the interpreter exits.
+            (self._loop if _is_exiting else runner).close()
 
     async def _serve(self) -> None:
         await self._stopped.wait()

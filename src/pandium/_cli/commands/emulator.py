@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pandium._cli.options import as_path
+
 __all__ = ["emulator"]
 
 
@@ -16,4 +18,4 @@ def emulator(*, arguments: tuple[str, ...]) -> int:
     """Run an emulator of the Pandium API."""
     from pandium.emulator.__main__ import main
 
-    return main(arguments, program="pandium-api emulator")
+    return main([as_path(argument) for argument in arguments], program="pandium-api emulator")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,7 +44,9 @@ _CONFIGS = click.option(
     help="Configuration of the tenant: a JSON object, @FILE, or @- for standard input.",
 )
 _SCHEDULE = click.option(
-    "--user-schedule", metavar="CRON", help="Sync on the schedule given by this cron expression."
+    "--user-schedule",
+    metavar="CRON",
+    help='Sync on the schedule given by this cron expression, such as "0 6 * * *".',
 )
 _SORT = click.option(
     "--sort-by",
@@ -59,6 +62,14 @@ def _read_fields(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) 
             raise click.BadParameter(f"{name} was specified twice")
         fields[name] = read_json(value)
     return fields
+
+
+def _confirm_archiving(context: click.Context, _: click.Parameter, is_confirmed: bool) -> None:  # noqa: FBT001 - click passes it by position
+    if is_confirmed or context.resilient_parsing or sys.stdin is None or not sys.stdin.isatty():
+        return
+    tenant_id = context.params["tenant_id"]
+    if not click.confirm(f"Archive tenant {tenant_id}? This cannot be undone.", err=True):
+        raise click.UsageError("the tenant was not archived")
 
 
 @click.group(cls=Group)
@@ -196,12 +207,19 @@ def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
 
 @tenants.command("archive")
 @_TENANT
+@click.option(
+    "--yes",
+    callback=_confirm_archiving,
+    expose_value=False,
+    is_flag=True,
+    help="Archive the tenant without asking. Only a terminal is asked.",
+)
 @output_json(is_write=True)
 async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
     """
     Archive a tenant.
 
-    This cannot be undone. Prints the response as JSON.
+    This cannot be undone. On a terminal, asks for confirmation first. Prints the response as JSON.
 
     Example: pandium-api tenants archive 7
     """
@@ -284,7 +302,8 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
     type=COUNT,
     default=10,
     show_default=True,
-    help="Maximum number of tenants to process at the same time.",
+    help="Maximum number of tenants to sync at the same time. With --wait, a tenant counts"
+    " until its run has ended.",
 )
 @click.option(
     "--wait",
@@ -295,8 +314,9 @@ def runs(client: AsyncPandium, *, tenant_id: int, sort_by: str | None) -> Listin
 @click.option(
     "--journal",
     metavar="FILE|URL",
-    help="Record progress in this file or PostgreSQL database, so that an interrupted job can be"
-    " resumed and processes can share it. Requires --wait.",
+    help="Record progress in this file, which is created if necessary, or in this PostgreSQL"
+    " database, so that an interrupted job can be resumed and"
+    " processes can share it. Requires --wait.",
 )
 @click.option("--job", metavar="NAME", help="Name of the job in a PostgreSQL journal.")
 @click.option(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-__all__ = ["RowWriter", "create_writer", "write_json", "write_record", "write_text"]
+__all__ = [
+    "RowWriter",
+    "column_names",
+    "create_writer",
+    "validate_columns",
+    "write_json",
+    "write_record",
+    "write_text",
+]
 
 _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
 # JSON allows these characters unescaped. However, C1 controls and bidirectional marks affect
@@ -40,24 +48,31 @@ class RowWriter(Protocol):
         ...
 
 
-def create_writer(kind: str, output_format: str, stream: TextIO) -> RowWriter:
+def create_writer(
+    kind: str, output_format: str, stream: TextIO, columns: Sequence[str] | None = None
+) -> RowWriter:
     """
     Create a writer for records of one kind.
 
     :param kind: the class name of the records.
     :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
     :param stream: the stream to write to.
+    :param columns: the columns of CSV, all by default.
+    :raises ValueError: if there is no such column.
     """
+    validate_columns(kind, output_format, columns)
     if output_format == "table":
         _configure(stream)
         return Table(kind, stream, terminal_width(stream))
     _configure(stream, encoding="utf-8", newline="")
     if output_format == "csv":
-        return _CsvWriter(_field_names(kind), stream)
+        return _CsvWriter(columns or column_names(kind), stream)
     return _JsonLinesWriter(stream) if output_format == "jsonl" else _JsonArrayWriter(stream)
 
 
-def write_record(record: object, output_format: str, stream: TextIO) -> None:
+def write_record(
+    record: object, output_format: str, stream: TextIO, columns: Sequence[str] | None = None
+) -> None:
     """
     Write a single record.
 
@@ -72,7 +87,7 @@ def write_record(record: object, output_format: str, stream: TextIO) -> None:
     elif output_format == "json":
         write_json(_to_dict(record), stream)
     else:
-        writer = create_writer(type(record).__name__, output_format, stream)
+        writer = create_writer(type(record).__name__, output_format, stream, columns)
         writer.write([record])
         writer.close()
 
@@ -106,9 +121,22 @@ def _to_dict(record: Any) -> dict[str, Any]:
     return attrs.asdict(record) if isinstance(record, _ROW_TYPES) else pandium.to_dict(record)
 
 
-def _field_names(kind: str) -> list[str]:
-    model = getattr(records, kind, None) or getattr(pandium.models, kind)
-    return [field.name for field in attrs.fields(model)]
+def validate_columns(kind: str, output_format: str, columns: Sequence[str] | None) -> None:
+    """
+    Validate the columns of CSV.
+
+    :param kind: the class name of the records.
+    :param output_format: the output format, of which only ``csv`` has columns to choose.
+    :param columns: the columns, or ``None`` for all.
+    :raises ValueError: if there is no such column, or if the format is not CSV.
+    """
+    if columns is None:
+        return
+    if output_format != "csv":
+        raise ValueError("--columns requires --format csv")
+    known = column_names(kind)
+    if unknown := [name for name in columns if name not in known]:
+        raise ValueError(f"--columns: no column {unknown[0]!r}; there are {', '.join(known)}")
 
 
 def _to_json(record: Any) -> str:
@@ -173,19 +201,26 @@ class _JsonArrayWriter:
 
 
 class _CsvWriter:
-    """A writer for CSV with a header line. Objects and arrays are encoded as JSON."""
+    """
+    A writer for CSV with a header line.
 
-    def __init__(self, field_names: list[str], stream: TextIO) -> None:
+    A nested record is flattened into columns such as ``status.auth.connected``. Objects without a
+    fixed set of fields, and arrays, are encoded as JSON.
+    """
+
+    def __init__(self, columns: Sequence[str], stream: TextIO) -> None:
+        self._columns = columns
         self._is_terminal = stream.isatty()
         self._plain = csv.writer(stream, lineterminator="\n")
         # Python 3.11 does not quote a lone carriage return, which parsers treat as the end of a
         # line.
         self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._plain.writerow(field_names)
+        self._plain.writerow(columns)
 
     def write(self, records: Sequence[Any]) -> None:
         for record in records:
-            cells = [_format_cell(value) for value in _to_dict(record).values()]
+            data = _to_dict(record)
+            cells = [_format_cell(_find(data, column)) for column in self._columns]
             if self._is_terminal:
                 cells = [escape_controls(cell, keep="\n") for cell in cells]
             writer = self._quoted if any("\r" in cell for cell in cells) else self._plain
@@ -193,3 +228,25 @@ class _CsvWriter:
 
     def close(self) -> None:
         """Do nothing, because CSV has no end marker."""
+
+
+def column_names(kind: str) -> list[str]:
+    """Return the names of the CSV columns for a kind of record, with those of nested records."""
+    return list(_leaf_names(getattr(records, kind, None) or getattr(pandium.models, kind)))
+
+
+def _leaf_names(model: type[Any], prefix: str = "") -> Iterator[str]:
+    types = get_type_hints(model)
+    for field in attrs.fields(model):
+        options = (types[field.name], *get_args(types[field.name]))
+        nested = next((one for one in options if isinstance(one, type) and attrs.has(one)), None)
+        if nested is None or get_origin(types[field.name]) is list:
+            yield prefix + field.name
+        else:
+            yield from _leaf_names(nested, f"{prefix}{field.name}.")
+
+
+def _find(data: Any, path: str) -> Any:
+    for name in path.split("."):
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
