@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 
 from pandium._mcp.server import create_server
 from support.cli import RUN_CHILD, api_variables, child_environment
@@ -68,5 +68,5 @@ async def start_agent(url: str, *arguments: str, mode: str = "auto") -> AsyncIte
         args=["-c", RUN_CHILD, "mcp", *arguments],
         env=child_environment(api_variables(url)),
     )
-    async with Client(server, mode=mode) as agent:
+    async with Client(stdio_client(server), mode=mode) as agent:
         yield Agent(agent)

@@ -755,6 +755,19 @@ CHANGES: dict[str, tuple[Change, list[Line]]] = {
         ),
         [],
     ),
+    "keywords beside a reference": (
+        lambda document: (
+            document["components"]["schemas"].update(Paused={"type": "boolean", "default": False}),
+            field(TENANT, "paused", **{"$ref": "#/components/schemas/Paused"}, default=True)(
+                document
+            ),
+        ),
+        [],
+    ),
+    "a wider type of a parameter": (
+        parameter("/v2/tenants", "get", name="integration_id", schema={"type": "number"}),
+        [],
+    ),
     "a prefix in the URL of the server": (
         lambda document: document.update(
             servers=[{"url": "https://api.example/v2"}],

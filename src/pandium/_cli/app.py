@@ -52,8 +52,8 @@ def app() -> None:
       trigger      the id of a sync, with which its run can be waited for
       run          one execution of an integration for a tenant, with a status and a log
 
-    The API key is read from --key-file, PANDIUM_API_KEY or a prompt. PANDIUM_ENV and
-    PANDIUM_BASE_URL set the defaults for --environment and --base-url.
+    The API key is read from --key-file, PANDIUM_API_KEY, the key file of --profile, or a prompt.
+    PANDIUM_ENV and PANDIUM_BASE_URL set the defaults for --environment and --base-url.
 
     \b
     Exit codes:
