@@ -48,7 +48,7 @@ COMMANDS = [
     ("tenants list --integration 1 --user-name ann", "GET /v2/tenants"),
     ("tenants find 1 --integration 1", "GET /v2/tenants"),
     ("tenants find --name acme", "GET /v2/tenants"),
-    ("tenants create new 1 --release-channel Latest --configs {}", "POST /v2/tenants"),
+    ("tenants create 1 new --release-channel Latest --configs {}", "POST /v2/tenants"),
     ("tenants update 1 --paused --set archived=true", "PATCH /v2/tenants/1"),
     ("tenants archive 1", "DELETE /v2/tenants/1"),
     ("tenants release 1", "GET /v2/tenants/1/release"),
@@ -243,8 +243,8 @@ INVALID = [
     ("tenants list --sort-by name", "--sort-by must be '<field>__ASC'"),
     ("tenants list --page-size 501", "501 is not in the range 1<=x<=500"),
     ("tenants list --format xml", "'xml' is not one of"),
-    ("tenants create A 1", "NAME must be lower-case letters"),
-    ("tenants create a 1 --release-id 1 --release-channel Latest", "mutually exclusive"),
+    ("tenants create 1 A", "NAME must be lower-case letters"),
+    ("tenants create 1 a --release-id 1 --release-channel Latest", "mutually exclusive"),
     ("tenants update 1", "specify at least one field"),
     ("tenants update 1 --set archived", "must have the form NAME=VALUE, not 'archived'"),
     ("connectors call 1 shop u --query =1", "must have the form NAME=VALUE, not '=1'"),
@@ -378,3 +378,25 @@ def test_csv_is_flat_and_has_the_chosen_columns(capsys: pytest.CaptureFixture[st
     assert run(["tenants", "list", "-f", "csv", *columns]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["name,id,status.auth.connected", "acme,1,true"]
+
+
+# What comes first on a command line: the record that contains the others, then what is in it.
+ORDER = [
+    *("integration_id", "tenant_id", "tenant_ids", "release_id", "connector", "run_id"),
+    *("triggers", "trigger", "name", "tag", "method", "path", "target_url", "data"),
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_arguments_have_the_same_order_in_all_commands(name: str) -> None:
+    """A record precedes what it contains, and ids precede other values."""
+    arguments = [one.name for one in ALL_COMMANDS[name].params if isinstance(one, click.Argument)]
+    if len(arguments) > 1:
+        assert arguments == sorted(arguments, key=lambda argument: ORDER.index(argument or ""))
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if name not in ("demo", "mcp")])
+def test_every_command_that_prints_data_has_a_format(name: str) -> None:
+    """Each command that prints records or data accepts `--format`."""
+    options = {option for parameter in ALL_COMMANDS[name].params for option in parameter.opts}
+    assert "--format" in options

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pandium._cli.app import run
 from pandium._cli.output.records import RunRow, TriggerRow
-from pandium._cli.output.rows import create_writer, write_json, write_record, write_text
+from pandium._cli.output.rows import create_writer, write_data, write_json, write_record, write_text
 from pandium.models import Tenant, TenantMetadata
 from support.cli import Terminal
 from support.records import HOSTILE, make_integration
@@ -184,3 +184,37 @@ def test_numbers_that_json_lacks_become_null(value: float) -> None:
         "a": [None, {"b": None}],
         "c": 1.5,
     }
+
+
+DATA = {
+    "json": '{\n  "a": {\n    "b": "é"\n  },\n  "c": null\n}\n',
+    "jsonl": '{"a": {"b": "é"}, "c": null}\n',
+    "csv": '"a.b","c"\n"é",""\n',
+    "table": "a.b  é\nc\n",
+}
+
+
+@pytest.mark.parametrize("output_format", DATA)
+def test_data_without_known_fields_has_every_format(output_format: str) -> None:
+    """An object is JSON, a line of JSON, a row of CSV, or a line for each field."""
+    out = io.StringIO()
+    write_data({"a": {"b": "é"}, "c": None}, output_format, out)
+    assert out.getvalue() == DATA[output_format]
+
+
+def test_an_array_has_a_line_for_each_item() -> None:
+    """JSON Lines and CSV have a line for each item, with all fields that occur in any of them."""
+    items = [{"a": 1}, {"b": math.nan}, 2, []]
+    lines, rows = io.StringIO(), io.StringIO()
+    write_data(items, "jsonl", lines)
+    assert lines.getvalue() == '{"a": 1}\n{"b": null}\n2\n[]\n'
+    write_data(items, "csv", rows)
+    assert list(csv.DictReader(io.StringIO(rows.getvalue()))) == [
+        {"a": "1", "b": "", "value": ""},
+        {"a": "", "b": "", "value": ""},
+        {"a": "", "b": "", "value": "2"},
+        {"a": "", "b": "", "value": "[]"},
+    ]
+    empty = io.StringIO()
+    write_data([], "table", empty)
+    assert empty.getvalue() == ""

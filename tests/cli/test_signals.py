@@ -226,7 +226,7 @@ def test_a_signal_at_the_prompt_is_not_a_traceback(emulator: Emulator) -> None:
 def test_a_write_that_a_signal_ends_may_have_been_executed(emulator: Emulator) -> None:
     """A signal during a request that changes something is reported as an unknown outcome."""
     rule = emulator.faults.add("tenants.create", Stall())
-    line = ["tenants", "create", "acme", "1"]
+    line = ["tenants", "create", "1", "acme"]
     child = start(line, api_variables(emulator.url), stdout=subprocess.DEVNULL)
     wait_until(lambda: rule.hits)
     child.send_signal(signal.SIGTERM)
@@ -302,7 +302,7 @@ def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) ->
     open_output, code, _ = OUTPUTS[output]
     lines = {
         "integrations sync 1 --user-name ann": ['"trigger_id":"1"', "runs wait 1"],
-        "tenants create new 1": ['"name":"new"'],
+        "tenants create 1 new": ['"name":"new"'],
         "request POST /v2/tenants/1/sync --param mode=init": ['"trigger_id": "2"'],
     }
     for line, expected in lines.items():

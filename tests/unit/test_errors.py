@@ -42,7 +42,10 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
 # Exceptions that the package itself catches, so that they never reach users.
 INTERNAL_SIGNALS = {
     "FileLockedError",
+    "Interruption",
+    "LeaseExpiredError",
     "NotSentError",
+    "UnreachableError",
     "UnsupportedRequestError",
     "UnreadableResponseError",
     "UserCodeError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pandium._cli.options import format_option, paging_options
+from pandium._cli.options import data_format_option, format_option, paging_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,9 @@ def output_json(*, is_write: bool = False) -> Callable[[Function], Function]:
     :param is_write: whether the function may change something, so that its response must not be
         lost. A command with a GET ``method`` changes nothing.
     """
-    return lambda function: _create_callback(function, "fetch_json", is_write=is_write)
+    return lambda function: data_format_option(
+        _create_callback(function, "fetch_json", is_write=is_write)
+    )
 
 
 def output_record(kind: str, *, is_write: bool = False) -> Callable[[Function], Function]:

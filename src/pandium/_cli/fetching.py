@@ -15,7 +15,7 @@ from pandium._cli.options import get_option
 from pandium._cli.output.rows import (
     create_writer,
     validate_columns,
-    write_json,
+    write_data,
     write_record,
     write_text,
 )
@@ -43,16 +43,17 @@ def fetch_json(fetch: ClientCall, *, is_write: bool = False) -> int:
     :param is_write: whether the request may change something.
     :returns: the exit code.
     """
-    command = _FetchCommand(fetch, _write_data, is_write)
+    write = partial(_write_data, get_option("format", "json"))
+    command = _FetchCommand(fetch, write, is_write)
     with hints_on_abort(command.hints):
         return run(command.run)
 
 
-def _write_data(data: Any) -> None:
+def _write_data(output_format: str, data: Any) -> None:
     if isinstance(data, str):
         write_text(data, sys.stdout)
     else:
-        write_json(data, sys.stdout)
+        write_data(data, output_format, sys.stdout)
 
 
 def fetch_record(fetch: ClientCall, kind: str, *, is_write: bool = False) -> int:

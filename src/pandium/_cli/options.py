@@ -28,6 +28,7 @@ __all__ = [
     "RootGroup",
     "as_path",
     "connection_arguments",
+    "data_format_option",
     "decode_arguments",
     "format_option",
     "get_option",
@@ -290,6 +291,15 @@ _FORMAT_OPTIONS = (
         help="Output format: a table, a JSON array, one JSON object per line, or CSV."
         " [default: table]",
     ),
+)
+
+
+data_format_option = _stored_option(
+    "-f",
+    "--format",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    help="Output format of data: JSON, one line of JSON per item, a line per field (table), or CSV."
+    " Text, such as a log or XML, is printed unchanged. [default: json]",
 )
 
 

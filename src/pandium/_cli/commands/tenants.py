@@ -129,8 +129,8 @@ def find(*, tenant_id: int | None, name: str | None, integration_id: int | None)
 
 
 @tenants.command("create")
-@click.argument("name")
 @click.argument("integration_id", metavar="INTEGRATION", type=ID)
+@click.argument("name")
 @_SCHEDULE
 @_RELEASE
 @_CHANNEL
@@ -151,7 +151,7 @@ async def create(
 
     The new tenant is paused, and none of its connectors are connected.
 
-    Example: pandium-api tenants create acme 42 --release-channel Default
+    Example: pandium-api tenants create 42 acme --release-channel Default
     """
     return await client.tenants.create(
         name,

@@ -25,6 +25,7 @@ __all__ = [
     "column_names",
     "create_writer",
     "validate_columns",
+    "write_data",
     "write_json",
     "write_record",
     "write_text",
@@ -97,6 +98,35 @@ def write_json(data: Any, stream: TextIO) -> None:
     _configure(stream, encoding="utf-8", newline="")
     data = replace_non_finite(data)
     stream.write(_escape_unsafe(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
+
+
+def write_data(data: Any, output_format: str, stream: TextIO) -> None:
+    """
+    Write the data of a response, whose fields are not known in advance.
+
+    JSON Lines and CSV have a line for each item of an array. A table has a line for each field. An
+    item that is not an object is a field called ``value``.
+    """
+    if output_format == "json":
+        write_json(data, stream)
+        return
+    _configure(stream, encoding="utf-8", newline="")
+    data = replace_non_finite(data)
+    items = data if isinstance(data, list) else [data]
+    if output_format == "jsonl":
+        lines = (json.dumps(item, ensure_ascii=False) for item in items)
+        stream.writelines(f"{_escape_unsafe(line)}\n" for line in lines)
+        return
+    flat = [dict(_flatten(item if isinstance(item, dict) else {"value": item})) for item in items]
+    names = list(dict.fromkeys(name for fields in flat for name in fields))
+    if output_format == "csv":
+        writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(flat)
+    else:
+        width = max(map(len, names), default=0)
+        lines = (f"{name:<{width}}  {text}".rstrip() for one in flat for name, text in one.items())
+        stream.writelines(f"{line}\n" for line in lines)
 
 
 def write_text(text: str, stream: TextIO) -> None:
