@@ -155,7 +155,9 @@ def test_clocks_may_be_an_hour_apart(postgres_dsn: str) -> None:
     with emulator_with(tenants) as emulator:
         job = options(emulator, postgres_dsn, tenants)
         killed, *others = (
-            SyncingProcess(job, prefix=["faketime", "-f", shift]) for shift in ("+1h", "-1h", "+0h")
+            # Not the program `faketime`, which starts a child that would not be killed.
+            SyncingProcess(job, LD_PRELOAD=str(FAKETIME[0]), FAKETIME=shift)
+            for shift in ("+1h", "-1h", "+0h")
         )
         for process in (killed, *others):
             process.wait_for_request(emulator)
