@@ -145,3 +145,23 @@ async def test_a_worker_stops_after_a_failover(
             assert await claim(journal, 2) == MINE
         async with worker(dsn) as journal:  # the job belongs to the new server from now on
             assert await claim(journal, 3) == MINE
+
+
+async def test_a_replica_is_a_clear_error(own_server: Server) -> None:
+    """A server that is a read-only replica is rejected, because its timeline could still change."""
+    dsn = own_server.create_database("jobs")
+    await anyio.to_thread.run_sync(own_server.stop)
+    await anyio.to_thread.run_sync(own_server.start_as_replica)
+    with pytest.raises(ConfigurationError, match="is a read-only replica"):
+        async with worker(dsn):
+            pass
+
+
+async def test_a_role_that_may_not_identify_the_server_can_use_it(
+    postgres_server: Server, postgres_dsn: str
+) -> None:
+    """If the identity of the server cannot be read, the journal can be used without it."""
+    with postgres_server.connect(postgres_dsn.rpartition("/")[2]) as db:
+        db.execute("REVOKE EXECUTE ON FUNCTION pg_control_system FROM public")
+    async with worker(postgres_dsn) as journal:
+        assert await claim(journal) == MINE

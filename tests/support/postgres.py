@@ -135,10 +135,14 @@ class Server:
         finally:
             copied.remove()
 
-    def promote(self) -> None:
-        """Start the stopped server as a replica and promote it, which begins a new timeline."""
+    def start_as_replica(self) -> None:
+        """Start the stopped server as a replica."""
         self._write("data/standby.signal", "")
         self.start()
+
+    def promote(self) -> None:
+        """Start the stopped server as a replica and promote it, which begins a new timeline."""
+        self.start_as_replica()
         run(self.program("pg_ctl"), "-D", self.data, "-w", "promote")
 
     @contextmanager

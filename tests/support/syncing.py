@@ -37,6 +37,7 @@ class JobOptions:
     :ivar interval: the time after which the next tenant is due, in seconds.
     :ivar job: the name of the job, if ``journal`` is the connection string of a database.
     :ivar lease: the duration of a lease in such a database, in seconds.
+    :ivar requests_per_second: the rate of the client, and of the job if it has one.
     :ivar seed: the seed of the order in which tenants that are due are synced, or ``None`` to sync
         them in the order of their ids.
     """
@@ -51,6 +52,7 @@ class JobOptions:
     seed: int | None = None
     job: str | None = None
     lease: float = 10.0
+    requests_per_second: float | None = None
 
 
 def unmeasured_environment() -> dict[str, str]:
@@ -156,6 +158,7 @@ class SyncingProcess:
         self.wait()
         assert not self.noise
         assert self.popen.returncode == 0
+        assert [line["failed"] for line in self.lines if "failed" in line] == []
         return results_by_process(self.lines)[self.popen.pid]
 
 

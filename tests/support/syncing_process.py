@@ -117,7 +117,11 @@ def open_journal() -> str | PostgresJournal:
 
 async def sync() -> None:
     with use_clock(FastClock()):
-        client = AsyncPandium("key", base_url=OPTIONS["url"])
+        client = AsyncPandium(
+            "key",
+            base_url=OPTIONS["url"],
+            requests_per_second=OPTIONS["requests_per_second"],
+        )
     async with client:
         write(started=True)
         async with client.tenants.sync_all(

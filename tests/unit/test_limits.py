@@ -175,3 +175,31 @@ async def test_infinity_is_no_limit() -> None:
         for _ in range(100):
             tasks.start_soon(partial(send, gate, clock, times))
     assert set(times) == {times[0]}
+
+
+async def test_bulk_jobs_leave_a_share_of_the_rate() -> None:
+    """The smallest share of several jobs applies. With 0, requests wait until it is larger."""
+    clock, times = ManualClock(), list[float]()
+    gate = RateLimitGate(clock, RequestPacer(clock, 10))
+    gate.set_share("one", 0.5)
+    gate.set_share("two", 0.0)
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(send, gate, clock, times)
+        await clock.sleep(5)
+        assert times == []
+        gate.set_share("two", 1.0)
+    assert times == pytest.approx([5.0, 5.2, 5.4])
+    gate.set_share("one", 1.0)
+    async with clock.autojump():
+        for _ in range(3):
+            await send(gate, clock, times)
+    assert times[3:] == pytest.approx([5.6, 5.7, 5.8])
+
+
+async def test_a_share_without_a_rate_changes_nothing() -> None:
+    """A client without a rate has nothing to share."""
+    gate = RateLimitGate(ManualClock())
+    gate.set_share("job", 0.0)
+    with anyio.fail_after(5):
+        await gate.wait(1.0)

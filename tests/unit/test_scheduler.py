@@ -396,6 +396,35 @@ async def test_the_rate_limits_the_polls_of_one_trigger() -> None:
     assert runs.poll_times()[-1] == pytest.approx(20, abs=0.3)
 
 
+async def test_a_share_of_the_rate_may_be_used() -> None:
+    """Polls are as far apart as the share of the rate requires. With 0, they wait."""
+    clock, polls = ManualClock(), list[float]()
+
+    async def poll(_: str) -> TriggerStatus:
+        polls.append(clock.now())
+        return TriggerStatus("Running")
+
+    options = WaitOptions(
+        poll_status=poll,
+        clock=clock,
+        polling=Polling(first=1, factor=0, minimum=1, maximum=1, jitter=0, rate=1),
+        timeout=1000,
+        classify=lambda _: Outcome.ACTIVE,
+        counters=Counters(clock),
+    )
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        scheduler = Scheduler(options, tasks, lambda *_: pytest.fail("no run ends"))
+        scheduler.set_share(0.0)
+        scheduler.add(0, "t", 0.0)
+        tasks.start_soon(scheduler.run)
+        await clock.sleep(10)
+        assert polls == []
+        scheduler.set_share(0.25)
+        await clock.sleep(9)
+        tasks.cancel_scope.cancel()
+    assert polls == pytest.approx([10, 14, 18])
+
+
 async def test_a_low_rate_may_leave_no_last_poll() -> None:
     """If the rate allows no poll at the time limit, the wait ends without one."""
     runs = scripted_run((0, None))

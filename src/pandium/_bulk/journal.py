@@ -10,10 +10,12 @@ import attrs
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["IN_PROGRESS", "LEASE", "Entry", "Journal", "State"]
+__all__ = ["IN_PROGRESS", "LEASE", "RENEWALS_PER_LEASE", "Entry", "Journal", "State"]
 
 # The number of seconds after which a lease in an SQLite journal expires.
 LEASE = 10.0
+# A lease remains valid even if two renewals in a row are missed.
+RENEWALS_PER_LEASE = 4
 
 
 class State(StrEnum):
@@ -66,8 +68,13 @@ class Journal(Protocol):
         ...
 
     @property
-    def lease(self) -> float:
-        """The number of seconds after which a lease expires unless its owner renews it."""
+    def renewal_interval(self) -> float:
+        """The number of seconds until the leases have to be renewed."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """The share of the job's request rate that this worker may use, from 0 to 1."""
         ...
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from pandium._bulk.journal import IN_PROGRESS, Entry, State
+from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements, Work
 from pandium._bulk.postgres_schema import open_job, prepare_tables
 from pandium.errors import PandiumError
@@ -30,12 +30,27 @@ __all__ = ["PostgresWorker"]
 _MAX_TEXT_LENGTH = 2000
 # PostgreSQL cannot store NUL, and no encoding can represent a lone surrogate.
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+# While workers come and go, the lease is renewed more often, so that the rate is soon divided.
+_UNSETTLED_RENEWALS = 10
 _BEFORE_TENANTS = -1  # in the order of the work of a transaction
 
 _REGISTER = """
     INSERT INTO pandium_workers (owner, job_id, lease, expires)
     VALUES (%(owner)s, %(job_id)s, %(lease)s * interval '1 second',
         clock_timestamp() + %(lease)s * interval '1 second')
+"""
+# Workers divide the rate one after the other. Otherwise, two of them could take the same share.
+_LOCK_SHARES = "SELECT FROM pandium_jobs WHERE id = %(job_id)s FOR NO KEY UPDATE"
+# The shares of the live workers add up to at most 1. A worker stores a smaller share only after it
+# has begun to use it, and uses a larger one only after it has stored it.
+_DIVIDE_RATE = """
+    UPDATE pandium_workers SET share = greatest(%(share)s, least(1.0 / (number + 1), 1 - taken))
+    FROM (
+        SELECT count(*) AS number, coalesce(sum(share), 0) AS taken FROM pandium_live_workers
+        WHERE job_id = %(job_id)s AND owner <> %(owner)s AND NOT is_closed
+    ) AS others
+    WHERE owner = %(owner)s
+    RETURNING share::float, (1.0 / (number + 1))::float
 """
 # This locks the worker's row, so a transaction whose connection was lost ends before the next one.
 _RENEW_LEASE = """
@@ -151,12 +166,20 @@ class PostgresWorker:
         self._job_id = 0
         self._server = ""
         self._claims = itertools.count(1)
-        self.lease = settings.lease
+        # The share of the rate that is used now, that is stored, and that this worker aims at.
+        self.share = self._stored_share = self._target_share = 0.0
 
     @property
     def name(self) -> str:
         """The name of the journal in messages."""
         return self._settings.name
+
+    @property
+    def renewal_interval(self) -> float:
+        """The number of seconds until the lease has to be renewed."""
+        interval = self._settings.lease / RENEWALS_PER_LEASE
+        is_settled = self.share == self._stored_share == self._target_share
+        return interval if is_settled else interval / _UNSETTLED_RENEWALS
 
     @property
     def holds_lease(self) -> bool:
@@ -165,6 +188,11 @@ class PostgresWorker:
 
     async def __aenter__(self) -> Self:
         await self._database.open(self._prepare, self._check)
+        try:
+            await self.renew()
+        except BaseException:
+            await self._database.close(self._release_all)
+            raise
         return self
 
     async def __aexit__(
@@ -229,8 +257,24 @@ class PostgresWorker:
 
     async def renew(self) -> set[int]:
         """Renew this worker's lease and return the ids of tenants held by other workers."""
-        rows = await self._run(_SELECT_HELD_BY_OTHERS, _BEFORE_TENANTS)
-        return {tenant_id for (tenant_id,) in rows}
+        if not self.holds_lease:
+            self.share = 0.0  # other workers may have taken our share
+        parameters = self._parameters() | {"share": self.share}
+
+        def work(db: Statements) -> Callable[[], set[int]]:
+            db.execute(_LOCK_SHARES, parameters)
+            shares = db.execute(_DIVIDE_RATE, parameters)
+            held = db.execute(_SELECT_HELD_BY_OTHERS, parameters)
+
+            def read() -> set[int]:
+                [(self._stored_share, self._target_share)] = shares.fetch()
+                return {tenant_id for (tenant_id,) in held.fetch()}
+
+            return read
+
+        held = await self._database.run(work, _BEFORE_TENANTS)
+        self.share = min(self._stored_share, self._target_share)
+        return held
 
     async def _run(self, statement: str, order: int) -> list[tuple[Any, ...]]:
         return await self._database.run(
@@ -306,7 +350,7 @@ class PostgresWorker:
             self._properties,
             accept_failover=self._settings.accept_failover,
         )
-        db.execute(_REGISTER, self._parameters() | {"lease": self.lease})
+        db.execute(_REGISTER, self._parameters() | {"lease": self._settings.lease})
         db.execute("COMMIT")
         self._server = server
 

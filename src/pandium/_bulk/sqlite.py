@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.file_identity import create_revision
-from pandium._bulk.journal import IN_PROGRESS, LEASE, Entry, State
+from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
 from pandium.errors import ConfigurationError
@@ -153,9 +153,14 @@ class SQLiteJournal:
         return self._database.name
 
     @property
-    def lease(self) -> float:
-        """The number of seconds after which a lease expires unless its owner renews it."""
-        return LEASE
+    def renewal_interval(self) -> float:
+        """The number of seconds until the leases have to be renewed."""
+        return LEASE / RENEWALS_PER_LEASE
+
+    @property
+    def share(self) -> float:
+        """The share of the request rate, which this journal does not divide."""
+        return 1.0
 
     @property
     def holds_lease(self) -> bool:

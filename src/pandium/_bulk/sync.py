@@ -37,8 +37,6 @@ T = TypeVar("T", bound=int | Tenant)
 OnTriggered: TypeAlias = "Callable[[Trigger, int], Awaitable[None] | None]"
 Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 
-# A lease remains valid even if two renewals in a row are missed.
-_RENEWALS_PER_LEASE = 4
 # The maximum number of tenants whose entries are read at the same time, so that they can share a
 # transaction.
 _MAX_RESUMING = 100
@@ -77,6 +75,8 @@ class SyncOptions(Generic[T]):
     :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
     :ivar on_triggered: a callback that is called with each trigger that `send` returns and the
         tenant's id, or ``None``.
+    :ivar set_share: a function that is called with the share of the client's request rate that this
+        process may use.
     """
 
     encode_body: Callable[[T], Awaitable[bytes | None]]
@@ -84,6 +84,7 @@ class SyncOptions(Generic[T]):
     max_concurrency: int
     retry_unknown: bool
     on_triggered: OnTriggered | None = None
+    set_share: Callable[[float], None] = lambda _: None
 
 
 async def sync_each(
@@ -115,6 +116,8 @@ async def sync_each(
         # Ordinary errors become results. Only exceptions such as KeyboardInterrupt leave the task
         # group, which wraps them.
         raise group.exceptions[0] from None
+    finally:
+        options.set_share(1.0)
     if failure is not None:
         raise failure
 
@@ -196,6 +199,7 @@ class BulkSync(Generic[T]):
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Sync all tenants and return the error that the source or journal raised, if any."""
         failure: Exception | None = None
+        self._apply_share()
         self._tasks.start_soon(self._scheduler.run)
         self._tasks.start_soon(self._renew_leases)
         with self._reading:
@@ -482,16 +486,21 @@ class BulkSync(Generic[T]):
     async def _renew_leases(self) -> None:
         """Renew our leases and resume tenants that other workers no longer hold."""
         while True:
-            await self._clock.sleep(self._journal.lease / _RENEWALS_PER_LEASE)
+            await self._clock.sleep(self._journal.renewal_interval)
             held: set[int] = set()
             try:
                 held = await self._journal.renew()
             except PandiumError as error:
                 self._stop_sending(error)
+            self._apply_share()
             released = self._held_by_others - held
             self._held_by_others -= released
             for tenant_id in sorted(released):
                 self._tasks.start_soon(self._resume, tenant_id)
+
+    def _apply_share(self) -> None:
+        self._scheduler.set_share(self._journal.share)
+        self._options.set_share(self._journal.share)
 
     async def _record(self, write: Awaitable[None], seconds: float | None = None) -> None:
         """

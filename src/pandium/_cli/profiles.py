@@ -96,20 +96,21 @@ def _validate(settings: Any, name: str, path: Path) -> Profile:
     if not isinstance(settings, dict):
         raise ConfigurationError(f"profiles.{name} in {path} must be a table")
     for setting, value in settings.items():
-        if setting not in _SETTINGS:
-            known = ", ".join(_SETTINGS)
-            raise ConfigurationError(
-                f"profiles.{name}.{setting} in {path} is not a setting (settings: {known})"
-            )
-        if not (isinstance(value, str) and value.strip()):
-            raise ConfigurationError(f"profiles.{name}.{setting} in {path} must be a text")
-    if (environment := settings.get("environment", "production")) not in _ENVIRONMENTS:
-        raise ConfigurationError(
-            f"profiles.{name}.environment in {path} must be production or sandbox,"
-            f" not {environment!r}"
-        )
+        if reason := _find_mistake(setting, value):
+            raise ConfigurationError(f"profiles.{name}.{setting} in {path} {reason}")
     profile = Profile(name, **settings)
     return attrs.evolve(profile, key_file=_resolve(profile.key_file, path))
+
+
+def _find_mistake(setting: str, value: object) -> str | None:
+    """Return what is wrong with a setting, or ``None``."""
+    if setting not in _SETTINGS:
+        return f"is not a setting (settings: {', '.join(_SETTINGS)})"
+    if not (isinstance(value, str) and value.strip()):
+        return "must be a text"
+    if setting == "environment" and value not in _ENVIRONMENTS:
+        return f"must be production or sandbox, not {value!r}"
+    return None
 
 
 def _resolve(key_file: str | None, path: Path) -> str | None:

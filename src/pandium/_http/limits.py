@@ -33,7 +33,21 @@ class RateLimitGate:
     def __init__(self, clock: Clock, pacer: RequestPacer | None = None) -> None:
         self._clock = clock
         self._pacer = pacer
+        self._shares: dict[object, float] = {}
         self.paused_until = -inf
+
+    def set_share(self, job: object, share: float) -> None:
+        """
+        Set the share of the rate that a bulk job leaves to this client.
+
+        :param job: the job. If there are several, the smallest share applies.
+        :param share: from 0, which stops all requests, to 1, which removes the limit of the job.
+        """
+        self._shares[job] = share
+        if share == 1:
+            del self._shares[job]
+        if self._pacer is not None:
+            self._pacer.set_share(min(self._shares.values(), default=1.0))
 
     def pause(self, seconds: float) -> None:
         """Pause for the given number of seconds, unless a longer pause is already in effect."""
@@ -80,11 +94,19 @@ class RequestPacer:
 
     def __init__(self, clock: Clock, rate: float) -> None:
         self._clock = clock
-        self._interval = 1 / rate
-        self._allowance = max(0.0, _BURST_SECONDS - self._interval)
+        self._rate = rate
         # The time at which the next request would be sent if there were no bursts.
         self._next_regular = -inf
+        self._resumed = anyio.Event()
+        self.set_share(1.0)
         self._turn = anyio.Lock(fast_acquire=True)
+
+    def set_share(self, share: float) -> None:
+        """Set the share of the rate that may be used. With a share of 0, requests wait."""
+        self._interval = 1 / (self._rate * share) if share else inf
+        self._allowance = max(0.0, _BURST_SECONDS - self._interval)
+        self._resumed.set()
+        self._resumed = anyio.Event()
 
     def count_now(self) -> bool:
         """Count a request if it may be sent now. Return whether it may."""
@@ -94,10 +116,15 @@ class RequestPacer:
         """Wait until the next request may be sent, and count it."""
         async with self._turn:
             while (seconds := self._try_to_count()) > 0:
-                await self._clock.sleep(seconds)
+                if seconds == inf:
+                    await self._resumed.wait()
+                else:
+                    await self._clock.sleep(seconds)
 
     def _try_to_count(self) -> float:
         """Count a request if it may be sent now. Return the delay until then, in seconds."""
+        if self._interval == inf:
+            return inf
         now = self._clock.now()
         delay = self._next_regular - self._allowance - now
         if delay > _ROUNDING_SECONDS:

@@ -443,6 +443,7 @@ class Tenants:
             validate_whole_number("max_concurrency", max_concurrency),
             validate_flag("retry_unknown", retry_unknown),
             on_triggered,
+            partial(self._transport.connections.gate.set_share, object()),
         )
         job = {"mode": mode, "base_url": self._transport.config.base_url}
         open_journal = _journal_opener(journal)

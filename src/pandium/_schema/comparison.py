@@ -10,7 +10,12 @@ import attrs
 from pandium._http.connections import Response
 from pandium._resources.builds import BuildForm
 from pandium._schema.document import Document, ServiceParameter, normalize_path
-from pandium._schema.model_comparison import Difference, ModelComparison, describe_kinds
+from pandium._schema.model_comparison import (
+    SAMPLES,
+    Difference,
+    ModelComparison,
+    describe_kinds,
+)
 from pandium._schema.recording import FREE_BODY, Argument, Reader, describe_client
 from pandium.errors import DecodeError
 
@@ -104,7 +109,7 @@ class _Comparison:
         if "object" in view.kinds:
             schemas = {name: view.properties.get(name) for name in view.required}
             return {name: self._sample(self._document.view(s)) for name, s in schemas.items()}
-        return [] if "array" in view.kinds else None
+        return SAMPLES[min(view.kinds)] if view.kinds & SAMPLES.keys() else None
 
 
 @attrs.frozen

@@ -165,26 +165,30 @@ class Document:
         return node
 
     def _read(self, name: str, operation: Schema, shared: Any) -> ServiceOperation:
-        given = [
-            *_as_list(_as_dict(shared).get("parameters")),
-            *_as_list(operation.get("parameters")),
-        ]
-        parameters = {(str(p.get("in")), str(p.get("name"))): p for p in map(self._resolve, given)}
-        found = {
-            place: ServiceParameter(self.view(p.get("schema")), p.get("required") is True)
-            for place, p in parameters.items()
-        }
+        parameters = self._parameters(operation, _as_dict(shared))
         body = self._resolve(operation.get("requestBody"))
-        names = re.findall(r"\{([^}]*)\}", name)
         anything = ServiceParameter(self.view({}), is_required=True)
+        names = re.findall(r"\{([^}]*)\}", name)
         return ServiceOperation(
             name,
-            [found.get(("path", one), anything).view for one in names],
-            {place: p for place, p in found.items() if place[0] != "path"},
+            [parameters.get(("path", one), anything).view for one in names],
+            {place: p for place, p in parameters.items() if place[0] != "path"},
             self.view(_content_schema(body)) if body else None,
             body.get("required") is True,
             self.view(_content_schema(self._success(operation))),
         )
+
+    def _parameters(
+        self, operation: Schema, shared: Schema
+    ) -> dict[tuple[str, str], ServiceParameter]:
+        """Return the parameters of an operation, including those of its path."""
+        given = [*_as_list(shared.get("parameters")), *_as_list(operation.get("parameters"))]
+        return {
+            (str(p.get("in")), str(p.get("name"))): ServiceParameter(
+                self.view(p.get("schema")), p.get("required") is True
+            )
+            for p in map(self._resolve, given)
+        }
 
     def _success(self, operation: Schema) -> Schema:
         responses = _as_dict(operation.get("responses"))

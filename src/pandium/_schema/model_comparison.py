@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pandium._schema.document import Document, View
 
-__all__ = ["Difference", "ModelComparison", "describe_kinds"]
+__all__ = ["SAMPLES", "Difference", "ModelComparison", "describe_kinds"]
 
 _KINDS: dict[Any, str] = {
     bool: "boolean",
@@ -30,7 +30,7 @@ _KINDS: dict[Any, str] = {
     dict: "object",
     list: "array",
 }
-_SAMPLES: dict[str, Any] = {
+SAMPLES: dict[str, Any] = {
     "boolean": True,
     "integer": 1,
     "number": 1.5,
@@ -179,8 +179,8 @@ class _FieldComparison:
 
     def _compare_kinds(self, view: View) -> None:
         expected = _kind(strip_none(self.field.type))
-        kinds = view.kinds or frozenset(_SAMPLES)
-        outcomes = {self._outcome_of(_SAMPLES.get(kind)) for kind in kinds}
+        kinds = view.kinds or frozenset(SAMPLES)
+        outcomes = {self._outcome_of(SAMPLES.get(kind)) for kind in kinds}
         text = f"the type is {describe_kinds(view.kinds)}, the client has {expected}"
         self._add(text, _NOT_DECODED if _NOT_DECODED in outcomes else _READ_ANYWAY)
 
@@ -245,7 +245,7 @@ def _decode_data(data: dict[str, Any], model: type) -> Any:
 def _sample_of(model: type) -> dict[str, Any]:
     """Return the smallest response that the client decodes as a model."""
     return {
-        renamed_fields(model).get(field.name, field.name): _SAMPLES[_kind(field.type)]
+        renamed_fields(model).get(field.name, field.name): SAMPLES[_kind(field.type)]
         for field in attrs.fields(model)
         if field.default is attrs.NOTHING
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from pandium import models
 from pandium._client import AsyncPandium
 from pandium._listing.listing import Listing
 from pandium._resources.builds import AcceptedForm
@@ -137,7 +138,9 @@ class _Recorder:
         self.requests.append(_RecordedRequest(spec, Any))
 
     async def request(self, spec: RequestSpec, read: Callable[[Any], Any]) -> None:
-        self.requests.append(_RecordedRequest(spec, Reader(read)))
+        model = getattr(models, str(inspect.signature(read).return_annotation), None)
+        is_model = model is not None and attrs.has(model)
+        self.requests.append(_RecordedRequest(spec, model if is_model else Reader(read)))
 
 
 class _Method:

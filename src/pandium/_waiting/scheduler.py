@@ -174,6 +174,7 @@ class Scheduler:
         self._in_flight = 0
         self._max_in_flight = max(_MIN_IN_FLIGHT, options.polling.rate)
         self._next_start = -inf
+        self._share = 1.0
         self._is_closed = False
         self._sleep_scope: anyio.CancelScope | None = None
 
@@ -195,6 +196,11 @@ class Scheduler:
                 sorted(self._unexpired.items(), key=lambda item: item[0].began)
             )
         self._push(wait, wait.next_delay())
+
+    def set_share(self, share: float) -> None:
+        """Set the share of the poll rate that may be used. With a share of 0, polls wait."""
+        self._share = share
+        self._wake()
 
     def close(self) -> None:
         """Stop accepting triggers, so that ``run`` returns once the last wait has ended."""
@@ -231,14 +237,14 @@ class Scheduler:
     def _next_due(self) -> float:
         while self._queue and not self._queue[0][-1].is_queued:
             heapq.heappop(self._queue)
-        if not self._queue or self._in_flight >= self._max_in_flight:
+        if not self._queue or self._in_flight >= self._max_in_flight or not self._share:
             return inf
         return max(self._queue[0][0], self._next_start)
 
     def _start_poll(self, now: float) -> None:
         wait = heapq.heappop(self._queue)[-1]
         wait.is_queued = False
-        self._next_start = now + 1 / self._options.polling.rate
+        self._next_start = now + 1 / (self._options.polling.rate * self._share)
         self._in_flight += 1
         self._tasks.start_soon(self._poll_once, wait)
 

@@ -1,0 +1,102 @@
+"""How the workers of a job in PostgreSQL divide its request rate."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from pandium._bulk.postgres_worker import PostgresWorker
+from pandium._clock import RealClock
+from pandium.emulator import Emulator
+from pandium.postgres import PostgresJournal
+from support.journals import JOB
+from support.postgres import expire_leases
+from support.syncing import JobOptions, SyncingProcess, check_triggers
+
+if TYPE_CHECKING:
+    from support.postgres import PostgresProxy
+
+LEASE = 1.0
+
+
+def worker(dsn: str, job: str = "nightly") -> PostgresWorker:
+    return PostgresWorker(PostgresJournal(dsn, job=job, lease=LEASE), JOB, RealClock())
+
+
+pytestmark = pytest.mark.postgres
+
+
+async def renew_until_settled(*workers: PostgresWorker) -> list[float]:
+    """Renew the leases of all workers in turn until each has its share, and return the shares."""
+    for _ in range(10):
+        for one in workers:
+            await one.renew()
+            assert sum(other.share for other in workers) <= 1 + 1e-9
+    return [round(one.share, 9) for one in workers]
+
+
+@pytest.mark.anyio
+async def test_workers_divide_the_rate_as_they_come_and_go(postgres_dsn: str) -> None:
+    """The shares of the live workers add up to 1 in the end, and to no more at any time."""
+    async with worker(postgres_dsn) as one:
+        assert (one.share, one.renewal_interval) == (1.0, LEASE / 4)
+        async with worker(postgres_dsn) as two, worker(postgres_dsn, "weekly") as other:
+            assert (one.share, two.share, other.share) == (1.0, 0.0, 1.0)
+            assert two.renewal_interval < LEASE / 4  # so that it does not wait for long
+            assert await renew_until_settled(one, two) == [0.5, 0.5]
+            async with worker(postgres_dsn) as three:
+                shares = await renew_until_settled(one, two, three)
+                assert shares == [round(1 / 3, 9)] * 3
+            assert await renew_until_settled(one, two) == [0.5, 0.5]
+        assert await renew_until_settled(one) == [1.0]
+        assert one.renewal_interval == LEASE / 4
+
+
+@pytest.mark.anyio
+async def test_the_share_of_a_dead_worker_is_divided(postgres_dsn: str) -> None:
+    """A worker that does not renew its lease loses its share, and has none when it returns."""
+    async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:
+        assert await renew_until_settled(one, two) == [0.5, 0.5]
+        expire_leases(postgres_dsn, 2 * LEASE)
+        while two.holds_lease:  # noqa: ASYNC110 - no event: time passes
+            await anyio.sleep(0.05)
+        assert await renew_until_settled(one) == [1.0]
+        await two.renew()
+        assert two.share == 0.0
+        assert await renew_until_settled(one, two) == [0.5, 0.5]
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_cannot_register_its_share_is_closed(
+    proxy_dsn: str, proxy: PostgresProxy
+) -> None:
+    """If opening a journal is canceled after the connection was made, nothing is left open."""
+    proxy.lose = lambda data: "hang" if b"UPDATE pandium_workers" in data else ""
+    with anyio.move_on_after(1):
+        async with worker(proxy_dsn):
+            pass
+    proxy.lose = lambda _: ""
+
+
+def test_processes_together_keep_the_rate_of_the_job(postgres_dsn: str) -> None:
+    """The requests of three processes together take as long as the rate of one client requires."""
+    tenants, rate, processes = 45, 6.0, 3
+    with Emulator() as emulator:
+        for _ in range(tenants):
+            emulator.add_tenant()
+        emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+        job = JobOptions(
+            emulator.url, postgres_dsn, tenants, speed=1.0, job="nightly", lease=LEASE,
+            requests_per_second=rate,
+        )  # fmt: skip
+        began = time.monotonic()
+        for process in [SyncingProcess(job) for _ in range(processes)]:
+            assert check_triggers(emulator, process.results(), tenants) == set()
+        # A slow machine only makes this longer. Each process may begin with a burst, and its first
+        # request needs no pause.
+        bursts = processes * (0.1 * rate + 1)
+        assert time.monotonic() - began >= (emulator.counts.total() - bursts) / rate
+        assert emulator.counts.total() >= 2 * tenants
