@@ -77,7 +77,10 @@ class World:
     posting: int = 0
     most_posting: int = 0
 
-    async def post(self, tenant_id: int, body: bytes | None) -> Trigger:
+    async def post(
+        self, tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
+    ) -> Trigger:
+        before_attempt()
         self.before_post(tenant_id)
         self.posts.append((self.clock.now(), tenant_id))
         self.bodies[tenant_id] = body
@@ -150,6 +153,25 @@ class World:
                 async with self.syncing(source, path) as results:
                     assert [result async for result in results] == []
             assert scope.cancelled_caught
+
+
+class ExpiringJournal(SQLiteJournal):
+    """A journal whose lease could have expired just before the first two requests."""
+
+    checks = 0
+
+    @property
+    def holds_lease(self) -> bool:
+        self.checks += 1
+        return self.checks > 2
+
+
+class ExpiringWorld(World):
+    def journal(
+        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
+    ) -> SQLiteJournal:
+        self.expiring = ExpiringJournal(path, {"mode": "normal"}, self.clock, count_active)
+        return self.expiring
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -335,8 +357,8 @@ async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, p
     async def on_triggered(_: Trigger, tenant_id: int) -> None:
         await fail_at("on_triggered", tenant_id)
 
-    async def send(tenant_id: int, body: bytes | None) -> Trigger:
-        trigger = await world.post(tenant_id, body)
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
+        trigger = await world.post(tenant_id, body, before_attempt)
         await fail_at("request", tenant_id)
         return trigger
 
@@ -477,12 +499,12 @@ async def test_the_total_is_known_after_an_error_of_the_source() -> None:
 async def test_each_result_is_counted_by_its_outcome(path: Path | None) -> None:
     """The outcome of a result is how its run ended, and the progress counts the outcomes."""
 
-    async def send(tenant_id: int, body: bytes | None) -> Trigger:
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
         if tenant_id == 2:
             raise ConnectionLost("no response")
         if tenant_id == 3:
             raise NotFound("no such tenant", status_code=404)
-        return await world.post(tenant_id, body)
+        return await world.post(tenant_id, body, before_attempt)
 
     world = World({1: 5.0, 9: 5.0, 4: math.inf})
     found = by_tenant(await world.sync([1, 2, 3, 4, 9], path, send=send))
@@ -561,10 +583,10 @@ async def test_unknown_results_that_are_retried_are_not_recorded_ones(
     """With `retry_unknown`, a tenant with an unknown result is synced again."""
     world = World({1: 5.0, 2: 5.0})
 
-    async def lose_first(tenant_id: int, body: bytes | None) -> Trigger:
+    async def lose_first(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
         if tenant_id == 1:
             raise ConnectionLost("no response")
-        return await world.post(tenant_id, body)
+        return await world.post(tenant_id, body, before_attempt)
 
     await world.sync([1, 2], journal_path, send=lose_first)
     again = world.syncing([1, 2], journal_path, retry_unknown=True)
@@ -1417,3 +1439,11 @@ async def test_on_triggered_is_canceled_at_the_time_limit(
     [result] = await world.sync([1], path, on_triggered=on_triggered, timeout=0.5)
     assert result.trigger_id == "t1"
     assert "on_triggered did not finish in time for trigger t1" in caplog.text
+
+
+async def test_a_request_whose_lease_could_have_expired_is_claimed_again(path: Path | None) -> None:
+    """A request is not sent while its lease could have expired. It is sent under a new claim."""
+    world = ExpiringWorld({1: 5.0})
+    [result] = await world.sync([1], path)
+    assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
+    assert world.expiring.checks == 3
