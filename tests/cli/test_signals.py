@@ -385,5 +385,5 @@ def test_exception_groups_are_unwrapped() -> None:
 @pytest.mark.usefixtures("api_environment")
 def test_a_usage_error_has_no_hints(capsys: pytest.CaptureFixture[str]) -> None:
     """An error before anything is sent does not explain how to resume."""
-    assert run(["runs", "wait", " "]) == 2
+    assert run(["runs", "wait", ""]) == 2
     assert "to resume" not in capsys.readouterr().err

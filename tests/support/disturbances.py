@@ -301,10 +301,10 @@ DISTURBANCES: dict[str, Callable[[Storm], None]] = {
 
 # The errors with which a process may end, and what must have been done for each of them.
 ERRORS = {
-    "disk I/O error": "fill the disk",
-    "database or disk is full": "fill the disk",
-    "unable to open database file": "forbid access",
-    "attempt to write a readonly database": "forbid access",
+    "the disk failed or is full": "fill the disk",
+    "because the disk is full": "fill the disk",
+    "cannot be opened": "forbid access",
+    "is not writable": "forbid access",
     "Permission denied": "forbid access",
     "has 2 names (hard links)": "make a hard link",
 }

@@ -108,13 +108,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
-    (write_text, "file is not a database"),
-    (write_truncated_database, "file is not a database"),
+    (write_text, "is not a journal, but another kind of file"),
+    (write_truncated_database, "is not a journal, but another kind of file"),
     (create_other_database, "not a journal"),
     (create_database_of_other_application, "not a journal"),
     (create_newer_journal, "newer version"),
     (create_journal_without_tables, "no such table"),
-    (Path.mkdir, "not a regular file"),
+    (Path.mkdir, "is a directory"),
 ]
 
 
