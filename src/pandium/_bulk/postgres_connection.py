@@ -7,16 +7,15 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager, suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
-import attrs
 import psycopg
 
+from pandium._bulk.work_queue import QueuedWork, WorkQueue
 from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
@@ -125,43 +124,10 @@ class Rows:
         return self._cursor.fetchall()
 
 
-# Work sends its statements and returns a function that fetches its result.
+# Work sends its statements and returns a function that fetches its result. Work must be idempotent,
+# because it may run several times. If the connection is lost during a commit, it is unknown whether
+# the transaction was committed.
 Work: TypeAlias = "Callable[[Statements], Callable[[], T]]"
-
-
-@attrs.define(eq=False)
-class PendingWork(Generic[T]):
-    """
-    Work to run in a transaction, and its result.
-
-    :ivar work: the work, which may run several times. If the connection is lost during a commit, it
-        is unknown whether the transaction was committed, so work must be idempotent.
-    :ivar order: the tenant's id. Transactions lock the rows of tenants in this order, because two
-        of them would block each other otherwise.
-    :ivar record: a description of what the work records, or ``None`` if the task that queued the
-        work can queue it again. A record that cannot be written remains queued.
-    :ivar is_discarded: whether the task that queued the work no longer needs it.
-    :ivar is_done: whether the work has succeeded or failed.
-    """
-
-    work: Work[T]
-    order: int
-    record: str | None = None
-    is_discarded: bool = False
-    is_done: bool = False
-    _result: T | None = None
-    _error: PandiumError | None = None
-
-    def succeed(self, result: T) -> None:
-        self._result, self.is_done = result, True
-
-    def fail(self, error: PandiumError) -> None:
-        self._error, self.is_done = error, True
-
-    def result(self) -> T:
-        if self._error is not None:
-            raise copy(self._error)  # other tasks raise the same error
-        return self._result  # type: ignore[return-value]  # set if there is no error
 
 
 class PostgresDatabase:
@@ -196,7 +162,7 @@ class PostgresDatabase:
         self.revision = 0
         # The error after which nothing may be written any more.
         self._fatal: PandiumError | None = None
-        self._queue: deque[PendingWork[Any]] = deque()
+        self._queue: WorkQueue[Work[Any]] = WorkQueue()
         # One task at a time runs the queue. The other tasks wait until their work is done.
         self._turn = anyio.Lock()
         # One thread at a time uses the connection: the one that runs the queue, or that closes it.
@@ -279,7 +245,7 @@ class PostgresDatabase:
         await self._wait(pending)
         pending.result()
 
-    def queue(self, work: Work[T], order: int, record: str | None = None) -> PendingWork[T]:
+    def queue(self, work: Work[T], order: int, record: str | None = None) -> QueuedWork[Work[T], T]:
         """Queue work to run in the next transaction or when the database is closed."""
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             raise PandiumError(
@@ -288,7 +254,7 @@ class PostgresDatabase:
             )
         if not self._is_open:
             raise PandiumError(f"{self.name} is not open")
-        pending = PendingWork(work, order, record)
+        pending: QueuedWork[Work[T], T] = QueuedWork(work, record, order)
         self._queue.append(pending)
         return pending
 
@@ -300,7 +266,7 @@ class PostgresDatabase:
     def _is_forked(self) -> bool:
         return os.getpid() != self._process_id
 
-    async def _wait(self, pending: PendingWork[Any]) -> None:
+    async def _wait(self, pending: QueuedWork[Work[Any], Any]) -> None:
         while not pending.is_done:
             async with self._turn:
                 if not pending.is_done:
@@ -335,7 +301,7 @@ class PostgresDatabase:
         deadline = time.monotonic() + _CLOSE_TIMEOUT
         with self._thread_lock:
             if self._is_open and last is not None:
-                self._queue.append(PendingWork(last, 0, record=""))
+                self._queue.append(QueuedWork(last, record=""))
                 self._empty_queue(deadline)
             self._is_open = False
             self._disconnect()
@@ -345,15 +311,12 @@ class PostgresDatabase:
         while (time_left := deadline - time.monotonic()) > 0:
             with suppress(UnreachableError):
                 self._run_batch(max(time_left, 1.0))
-            if self._fatal is not None or not self._lost_records():
+            if self._fatal is not None or not self._queue.lost_records():
                 break
             time.sleep(_PAUSE)
-        if records := self._lost_records():
+        if records := self._queue.lost_records():
             text = "%s; %d records were not written: %s"
             _log.warning(text, self._last_error, len(records), ", ".join(records))
-
-    def _lost_records(self) -> list[str]:
-        return [pending.record for pending in self._queue if pending.record]
 
     def _run_queue(self) -> None:
         with self._thread_lock:
@@ -365,12 +328,14 @@ class PostgresDatabase:
 
         :raises UnreachableError: if the server cannot be reached. The work remains queued.
         """
-        batch = self._take_queued()
+        # Transactions lock the rows of tenants in the same order. Otherwise, two transactions could
+        # block each other. The sort is stable, so it keeps the work of each tenant in order.
+        batch = sorted(self._queue.take(), key=lambda pending: pending.order)
         try:
             results = self._transaction([pending.work for pending in batch], timeout)
         except UnreachableError:
             if not self._is_outage_too_long():
-                self._queue.extendleft(reversed(batch))
+                self._queue.put_back(batch)
                 raise
             self._fail_batch(batch, PandiumError(self._last_error))
         except PandiumError as error:
@@ -380,16 +345,9 @@ class PostgresDatabase:
             for pending, result in zip(batch, results, strict=True):
                 pending.succeed(result)
 
-    def _take_queued(self) -> list[PendingWork[Any]]:
-        taken = [self._queue.popleft() for _ in range(len(self._queue))]
-        needed = [pending for pending in taken if not pending.is_discarded]
-        return sorted(needed, key=lambda one: one.order)  # keeps the work of each tenant in order
-
-    def _fail_batch(self, batch: list[PendingWork[Any]], error: PandiumError) -> None:
+    def _fail_batch(self, batch: list[QueuedWork[Work[Any], Any]], error: PandiumError) -> None:
         self._last_error = str(error)
-        self._queue.extendleft(one for one in reversed(batch) if one.record is not None)
-        for pending in batch:
-            pending.fail(error)
+        self._queue.fail(batch, error)
 
     def _is_outage_too_long(self) -> bool:
         now = time.monotonic()

@@ -7,17 +7,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from contextlib import closing, contextmanager, suppress
-from copy import copy
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
-import attrs
 
 from pandium._bulk.file_identity import (
     FileIdentity,
@@ -26,6 +23,7 @@ from pandium._bulk.file_identity import (
     validate_single_name,
 )
 from pandium._bulk.lock_file import FileLockedError, LockFile
+from pandium._bulk.work_queue import QueuedWork, WorkQueue
 from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
@@ -59,37 +57,6 @@ _REASONS = {
 # records share a transaction, which takes 5 disk syncs. A single tenant never waits.
 _BATCH_FRACTION = 1 / 8
 _DELAY_PER_TENANT, _MAX_DELAY = 0.0004, 0.25
-
-
-@attrs.define(eq=False)
-class QueuedWork(Generic[T]):
-    """
-    Work to run in a transaction, and its result.
-
-    :ivar record: a description of what the work records, or ``None`` if the task that queued the
-        work can queue it again. A record that cannot be written remains queued.
-    :ivar is_discarded: whether the task that queued the work no longer needs it. The work may
-        already be running.
-    :ivar is_done: whether the work has succeeded or failed.
-    """
-
-    work: Work[T]
-    record: str | None = None
-    is_discarded: bool = False
-    is_done: bool = False
-    _result: T | None = None
-    _error: PandiumError | None = None
-
-    def succeed(self, result: T) -> None:
-        self._result, self.is_done = result, True
-
-    def fail(self, error: PandiumError) -> None:
-        self._error, self.is_done = error, True
-
-    def result(self) -> T:
-        if self._error is not None:
-            raise copy(self._error)  # other tasks raise the same error
-        return self._result  # type: ignore[return-value]  # set if there is no error
 
 
 class Database:
@@ -131,7 +98,7 @@ class Database:
         self._lock_file: LockFile | None = None
         self._real_path = ""
         self._count_active = count_active
-        self._queue: deque[QueuedWork[Any]] = deque()
+        self._queue: WorkQueue[Work[Any]] = WorkQueue()
         # The event is set when this number of items is queued.
         self._batch_size = 0
         self._is_batch_complete = anyio.Event()
@@ -206,7 +173,7 @@ class Database:
         await self._wait(queued)
         queued.result()
 
-    def queue(self, work: Work[T], record: str | None = None) -> QueuedWork[T]:
+    def queue(self, work: Work[T], record: str | None = None) -> QueuedWork[Work[T], T]:
         """Queue work to run in the next transaction or when the file is closed."""
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
             raise PandiumError(
@@ -215,7 +182,7 @@ class Database:
             )
         if self._db is None:
             raise PandiumError(f"{self.name} is not open")
-        queued = QueuedWork(work, record)
+        queued: QueuedWork[Work[T], T] = QueuedWork(work, record)
         self._queue.append(queued)
         if len(self._queue) >= self._batch_size:
             self._is_batch_complete.set()
@@ -224,7 +191,7 @@ class Database:
     def _is_forked(self) -> bool:
         return os.getpid() != self._process_id
 
-    async def _wait(self, queued: QueuedWork[Any]) -> None:
+    async def _wait(self, queued: QueuedWork[Work[Any], Any]) -> None:
         if self._path is None:
             self._run_queue()
         while not queued.is_done:
@@ -346,16 +313,13 @@ class Database:
             return f"{self.name} is still locked"
         except PandiumError as error:  # the lock file cannot be created
             self._error = error
-        return str(self._error) if self._lost_records() else None
-
-    def _lost_records(self) -> list[str]:
-        return [queued.record for queued in self._queue if queued.record]
+        return str(self._error) if self._queue.lost_records() else None
 
     def _is_file_lost(self) -> bool:
         return self._identity is not None and self._identity.is_lost()
 
     def _warn_of_lost_records(self, reason: str) -> None:
-        if records := self._lost_records():
+        if records := self._queue.lost_records():
             text = "%s; %d records were not written: %s"
             _log.warning(text, reason, len(records), ", ".join(records))
 
@@ -366,22 +330,20 @@ class Database:
         :raises FileLockedError: if another process holds the lock. The work remains queued.
         """
         with self._hold_lock():
-            batch = self._take_queued()
+            batch = self._queue.take()
             try:
                 finish = self._transaction(lambda db: [self._attempt(db, one) for one in batch])
             except FileLockedError:
-                self._queue.extendleft(reversed(batch))
+                self._queue.put_back(batch)
                 raise
             except PandiumError as error:
                 self._error = error
-                self._queue.extendleft(one for one in reversed(batch) if one.record is not None)
-                for queued in batch:
-                    queued.fail(error)
+                self._queue.fail(batch, error)
             else:
                 for set_result in finish:
                     set_result()
 
-    def _attempt(self, db: Connection, queued: QueuedWork[T]) -> Callable[[], None]:
+    def _attempt(self, db: Connection, queued: QueuedWork[Work[T], T]) -> Callable[[], None]:
         """
         Run work within a transaction, and return a function that sets its result after the commit.
 
@@ -392,10 +354,6 @@ class Database:
             return partial(queued.succeed, queued.work(db))
         except (UnicodeError, OverflowError) as error:
             return partial(queued.fail, PandiumError(f"{self.name}: {error}"))
-
-    def _take_queued(self) -> list[QueuedWork[Any]]:
-        taken = [self._queue.popleft() for _ in range(len(self._queue))]
-        return [queued for queued in taken if not queued.is_discarded]
 
     def _transaction(self, work: Work[T], error_type: type[PandiumError] = PandiumError) -> T:
         db = self._db
