@@ -94,7 +94,7 @@ class _Comparison:
             self._models.compare(service.name, service.response, client.response)
 
     def _compare_reader(self, service: ServiceOperation, client: Operation, reader: Reader) -> None:
-        """Let an operation that decodes its response on its own read the documented response."""
+        """Compare by decoding the documented response, if an operation decodes its own response."""
         if not service.response.kinds:
             return
         content = json.dumps(self._sample(service.response)).encode()
