@@ -235,6 +235,8 @@ def test_a_job_that_was_killed_says_what_it_waits_for(
         ("postgresql://jobs:#hunter2@db.example", "postgresql://jobs@db.example"),
         ("postgresql://jobs:?hunter2@db.example", "postgresql://jobs@db.example"),
         ("postgresql://a,b:1/a?password=hunter2", "postgresql://a,b:1/a"),
+        ("postgresql:///a?user=password", "'postgresql:///a?user=password'"),
+        ("postgresql:///a?oauth_client_secret=hunter2", "postgresql:///a"),
         (
             "postgresql:///a?pass%77ord=hunter2&options=-c%20b%3D1+2&sslpassword=hunter2",
             "'postgresql:///a?options=-c%20b%3D1+2'",

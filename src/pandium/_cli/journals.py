@@ -71,8 +71,12 @@ def resume_option(journal: str, job: str | None) -> str:
 def _without_passwords(url: str) -> str:
     # Not urlsplit: libpq allows a # or ? in a password, and does not read + as a space.
     address, _, query = _USER_PASSWORD.sub(r"\1@", url).partition("?")
-    pairs = [pair for pair in query.split("&") if "password" not in unquote(pair.partition("=")[0])]
+    pairs = [pair for pair in query.split("&") if not _is_secret(unquote(pair.partition("=")[0]))]
     return f"{address}?{'&'.join(pairs)}".rstrip("?")
+
+
+def _is_secret(name: str) -> bool:
+    return "password" in name or "secret" in name  # such as oauth_client_secret
 
 
 def show(journal: str, job: str | None, output_format: str) -> int:
