@@ -109,6 +109,7 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
     is_unknown: bool,  # noqa: FBT001
 ) -> None:
     """If another worker gives up its claim after ours has found it, the tenant is claimed."""
+    found: list[Entry] = []
     async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:
         assert await claim(one) == MINE
         with closing(psycopg.connect(postgres_dsn, autocommit=True)) as db:
@@ -116,7 +117,6 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
             db.execute(_PAUSE_AFTER_INSERT)
             db.execute("SELECT pg_advisory_lock(1)")
             async with anyio.create_task_group() as tasks:
-                found: list[Entry] = []
 
                 async def claim_as_two() -> None:
                     found.append(await claim(two, retry_unknown=is_unknown))
