@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import logging
 import math
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -274,6 +275,26 @@ async def test_max_concurrency_limits_active_tenants(
     for index, when in enumerate(read):
         assert index - sum(end <= when for end in ended) <= max_concurrency
     assert most == max_concurrency
+
+
+async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> None:
+    """With one active tenant, a run's end and the next tenant's claim share a transaction."""
+    world = World(dict.fromkeys(range(20), 0.0))
+
+    async def encode_body(_: int) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        return b"{}"
+
+    async def send(tenant_id: int, *_: object) -> Trigger:
+        world.ends[f"t{tenant_id}"] = world.clock.now()
+        return Trigger(f"t{tenant_id}")
+
+    options = {"encode_body": encode_body, "send": send, "polling": Polling(first=0.0, rate=1e6)}
+    assert len(await world.sync(range(20), journal_path, 1, **options)) == 20
+    with closing(sqlite3.connect(journal_path)) as db:
+        ((transactions,),) = db.execute("SELECT number FROM revision")
+    others = 3  # they read the states, record the last end, and release triggers
+    assert transactions <= 2 * 20 + others
 
 
 async def test_one_failure_is_one_result(path: Path | None) -> None:

@@ -475,8 +475,9 @@ class BulkSync(Generic[T]):
         self._scheduler.add(tenant_id, trigger_id, triggered_at)
 
     async def _run_ended(self, wait: TriggerWait, error: Exception | None) -> None:
-        await self._record_end(wait)
+        # Release the slot first, so that the claim of the next tenant can share the transaction.
         self._slots.release()
+        await self._record_end(wait)
         result = attrs.evolve(wait.result(error), tenant_id=wait.key)
         await self._report_result(wait.key, result)
 
