@@ -93,7 +93,7 @@ class Database:
         clock: Clock,
         count_active: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._path = None if path is None else os.path.abspath(path)  # noqa: PTH100 - may not resolve
+        self._path = None if path is None else _absolute_path(path, name)
         self.name = name if path is None else f"{name} {self._path!r}"
         self._clock = clock
         self._db: Connection | None = None
@@ -404,6 +404,15 @@ class Database:
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise FileLockedError from None
             raise error_type(_describe_error(self.name, error)) from None
+
+
+def _absolute_path(path: Path, name: str) -> str:
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow symbolic links
+    except OSError:
+        raise ConfigurationError(
+            f"{name} {str(path)!r}: the current directory does not exist"
+        ) from None
 
 
 def _describe_error(name: str, error: Exception) -> str:
