@@ -54,7 +54,7 @@ def test_a_finished_journal_is_never_silent(
     resuming, warning, summary = capsys.readouterr().err.splitlines()
     assert warning == (
         f"pandium-api: journal {str(journal_path)!r} already holds the results of 2 tenant(s), and"
-        " nothing is sent for them; use a new journal for each job"
+        " nothing is sent for them; to sync them again, use a new journal"
     )
     assert resuming == f"pandium-api: resuming journal {journal_path}: 2 succeeded"
     assert summary == "pandium-api: 2 succeeded"
@@ -99,12 +99,14 @@ def test_show_names_the_owners_and_the_unknown_tenants(
     released, owner = summary["owners"]
     assert (released["owner"], released["tenants"]) == ("", 1)
     assert (len(owner["owner"]), owner["tenants"], owner["seconds_left"] < 0) == (32, 2, True)
-    assert summary["unknown"] == [{"tenant_id": 4, "reason": "ConnectionLost"}]
+    assert summary["unknown"] == [
+        {"tenant_id": 4, "claimed": "2026-01-01T00:00:00Z", "reason": "ConnectionLost"}
+    ]
     assert run(["journal", "show", str(journal_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "in progress: 1 tenants, released by their worker",
         f"in progress: 2 tenants of worker {owner['owner']}, lease has expired",
-        "unknown: tenant 4, ConnectionLost",
+        "unknown: tenant 4, claimed at 2026-01-01T00:00:00Z: ConnectionLost",
     ]
     set_leases(journal_path, 4e9)
     assert run(["journal", "show", str(journal_path)]) == 0

@@ -91,7 +91,9 @@ _CONFIRM_CLAIM = """
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
 _SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error FROM pandium_syncs
+    SELECT state, owner, claim, trigger_id, status, error,
+        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
 """
 _SELECT_STATES = """
@@ -322,11 +324,11 @@ class PostgresWorker:
     def _read_entry(self, rows: list[tuple[Any, ...]], claim: int, *, retry_unknown: bool) -> Entry:
         if not rows or (retry_unknown and rows[0][0] == State.UNKNOWN):
             return Entry(State.NEW)
-        [(state, owner, found_claim, trigger_id, status, error)] = rows
+        [(state, owner, found_claim, *texts)] = rows
         is_mine = owner == self._owner and state in IN_PROGRESS
         if state == State.SENDING and claim:
             is_mine = is_mine and found_claim == claim
-        return Entry(State(state), is_mine, trigger_id, status, error)
+        return Entry(State(state), is_mine, *texts)
 
     # Connecting to the server, and detecting that it lost transactions
 
