@@ -897,9 +897,12 @@ async def test_an_unknown_outcome_names_the_date_of_its_request(journal_path: Pa
     """
     world = World()
     date = world.clock.wall()
-    async with world.clock.autojump(), suspended_worker(world, journal_path, sending=(1,)):
-        async with world.syncing([1], journal_path) as results:
-            [result] = [result async for result in results]
+    async with (
+        world.clock.autojump(),
+        suspended_worker(world, journal_path, sending=(1,)),
+        world.syncing([1], journal_path) as results,
+    ):
+        [result] = [result async for result in results]
     assert world.clock.wall() >= date + timedelta(seconds=LEASE)
     assert str(result.error) == (
         f"tenant 1 may have been triggered at {date:%Y-%m-%dT%H:%M:%SZ}: its lease expired before"
@@ -921,10 +924,11 @@ async def test_waiting_for_the_lease_of_another_process_is_logged(
             async with world.syncing([1, 2], path) as results:
                 assert set(by_tenant([result async for result in results])) == {1, 2}
     messages = [one.getMessage() for one in caplog.records if one.levelno == logging.INFO]
-    assert messages == [
+    [message] = messages
+    assert message == (
         f"journal {str(journal_path)!r}: 2 tenant(s) in progress belong to another process; if it"
         " was killed, this one continues with them when its lease has expired"
-    ]
+    )
 
 
 async def test_recorded_results_take_no_slot(journal_path: Path) -> None:
