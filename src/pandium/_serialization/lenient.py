@@ -143,7 +143,7 @@ def _build_list_hook(cls: Any, converter: Any) -> Hook:
             raise _unexpected("an array", value)
         items, errors = _structure_items(structure, value, item_cls)
         if errors:
-            raise IterableValidationError("", errors, cls)
+            raise IterableValidationError("", errors, cls)  # pyright: ignore[reportCallIssue]  # typeshed's `__init__` takes two arguments
         return items
 
     return structure_list
