@@ -286,16 +286,16 @@ class PostgresWorker:
 
     async def _record(self, label: str, statement: str, tenant_id: int, **values: object) -> None:
         work = _without_result(statement, parameters=self._parameters(tenant_id) | values)
-        await self._database.write(work, tenant_id, label)
+        await self._database.write(work, label, tenant_id)
 
     def _parameters(self, tenant_id: int = 0) -> dict[str, Any]:
         return {"job_id": self._job_id, "owner": self._owner, "tenant_id": tenant_id}
 
-    def _deletion(self, tenant_id: int, claim: int) -> tuple[Work[None], int, str]:
-        """Return the work that deletes this worker's claim, its order and its description."""
+    def _deletion(self, tenant_id: int, claim: int) -> tuple[Work[None], str, int]:
+        """Return the work that deletes this worker's claim, its description and its order."""
         parameters = self._parameters(tenant_id) | {"claim": claim}
         work = _without_result(_RECORD_RETRY_NOT_SENT, _RECORD_NOT_SENT, parameters=parameters)
-        return work, tenant_id, f"tenant {tenant_id} as not triggered"
+        return work, f"tenant {tenant_id} as not triggered", tenant_id
 
     def _release_all(self, db: Statements) -> Callable[[], None]:
         return _without_result(_RELEASE_ALL, _UNREGISTER, parameters=self._parameters())(db)
