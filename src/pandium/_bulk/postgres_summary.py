@@ -51,7 +51,7 @@ async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
 
     await database.open(prepare, lambda _: lambda: 0)
     try:
-        return await database.run(lambda db: _summarize(db, job), 0)
+        return await database.run(lambda db: _summarize(db, job))
     finally:
         await database.close(None)
 
