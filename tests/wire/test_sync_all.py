@@ -437,6 +437,9 @@ async def test_records_of_many_active_tenants_share_transactions(
 ) -> None:
     """With many active tenants, a record waits a few milliseconds for others, but not with few."""
     tenants = [emulator.add_tenant().id for _ in range(40)]
+    for number, tenant_id in enumerate(tenants):  # so that few records are queued at once
+        phases = [("Running", number * 0.02), ("Succeeded", 0.0)]
+        emulator.runs.script(tenant=tenant_id, appears_after=0, phases=phases)
     clock = LimitClock()
     with use_clock(clock):
         client = AsyncPandium(KEY, base_url=emulator.url)
