@@ -65,6 +65,7 @@ def test_a_build_that_is_rejected_is_not_waited_for(
     assert len(emulator.requests) == 1
 
 
+@pytest.mark.posix
 def test_ctrl_c_says_how_to_resume() -> None:
     """After Ctrl-C, the message contains a command that waits for the release."""
     created = status("201 Created")
