@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ _MAX_JOB_LENGTH = 200
 _MIN_LEASE, _MAX_LEASE = 1.0, 3600.0
 _SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _EXAMPLE = "'postgresql://user@host/database'"
+# If the password in a URL contains an unescaped @ or /, libpq takes a part of it for the host, the
+# port or the database, which messages show.
+_AMBIGUOUS_URL = re.compile(r"postgres(ql)?://[^?]*[/@][^?]*@")
 
 
 class ConnectionString:
@@ -124,17 +128,13 @@ def _parse(dsn: object) -> dict[str, Any]:
             "PostgresJournal requires psycopg: run pip install 'pandium[postgres]'"
             f" (the import failed: {reason})"
         ) from None
-    parameters: dict[str, Any] = {"host": "?@"}
     with suppress(ProgrammingError, UnicodeError):  # libpq's message may quote the password
-        parameters = conninfo.conninfo_to_dict(dsn)
-    # If the password contains an unescaped @, libpq takes its end for a part of the host. A host
-    # that begins with @ is an abstract socket.
-    if "@" in str(parameters.get("host"))[1:]:
-        raise ConfigurationError(
-            f"dsn is not a valid connection string, such as {_EXAMPLE}: in a URL, special"
-            " characters of the password must be percent-encoded"
-        )
-    return parameters
+        if not _AMBIGUOUS_URL.match(dsn):
+            return conninfo.conninfo_to_dict(dsn)
+    raise ConfigurationError(
+        f"dsn is not a valid connection string, such as {_EXAMPLE}: in a URL, special"
+        " characters of the password must be percent-encoded"
+    )
 
 
 def _describe_place(parameters: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._cli.app import run
+from pandium._cli.journals import resume_option
 from support.cli import (
     DEADLINE,
     FAST_POLLING,
@@ -25,6 +26,7 @@ from support.cli import (
 )
 from support.journals import JOB, CalendarClock
 from support.posix import IS_POSIX
+from support.postgres import free_port
 
 if IS_POSIX:
     import resource
@@ -62,6 +64,16 @@ def test_a_finished_journal_is_never_silent(
     assert resuming == f"pandium-api: resuming journal {journal_path}: 2 succeeded"
     assert summary == "pandium-api: 2 succeeded"
     assert sent_posts(emulator) == []
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_a_journal_without_tenants_is_not_resumed(
+    journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If an earlier command has recorded no tenant, nothing is said about resuming it."""
+    line = ["tenants", "sync", "--integration", "1", "--wait", "--journal", str(journal_path)]
+    assert run(line) == run(line) == 0
+    assert capsys.readouterr().err == "pandium-api: nothing to wait for\n" * 2
 
 
 @pytest.mark.usefixtures("api_environment")
@@ -170,9 +182,14 @@ def limit_file_size(size: int) -> Callable[[], None]:
 @pytest.mark.posix
 @pytest.mark.parametrize(("size", "sent"), [(0, 0), (4096, 0), (40_000, 1)])
 def test_a_full_disk_is_one_sentence(
-    size: int, sent: int, emulator: Emulator, journal_path: Path
+    size: int,
+    sent: int,
+    emulator: Emulator,
+    journal_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If the journal cannot be written, at the start or later, the exit code is 74."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # its data cannot be written
     add_tenants(emulator, *["Succeeded"] * 400, seconds=100)
     line = ["tenants", "sync", "--integration", "1", "--max-concurrency", "400", "-f", "jsonl"]
     line += ["--wait", "--journal", str(journal_path), "--wait-timeout", "1", *FAST_POLLING]
@@ -209,3 +226,36 @@ def test_a_job_that_was_killed_says_what_it_waits_for(
     assert 0 < int(found[1]) <= 10
     assert resumed.returncode == 0
     assert len(sent_posts(emulator)) == 2
+
+
+# A journal in PostgreSQL
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://jobs:hunter2@db.example:6432/a", "postgresql://jobs@db.example:6432/a"),
+        ("postgres://db.example:6432/a?user=a@b", "'postgres://db.example:6432/a?user=a@b'"),
+        ("postgresql://jobs:#hunter2@db.example", "postgresql://jobs@db.example"),
+        ("postgresql://jobs:?hunter2@db.example", "postgresql://jobs@db.example"),
+        ("postgresql://a,b:1/a?password=hunter2", "postgresql://a,b:1/a"),
+        ("postgresql:///a?user=password", "'postgresql:///a?user=password'"),
+        ("postgresql:///a?oauth_client_secret=hunter2", "postgresql:///a"),
+        (
+            "postgresql:///a?pass%77ord=hunter2&options=-c%20b%3D1+2&sslpassword=hunter2",
+            "'postgresql:///a?options=-c%20b%3D1+2'",
+        ),
+    ],
+)
+def test_the_options_to_resume_contain_no_password(url: str, shown: str) -> None:
+    """The options with which a job is resumed contain the URL without its passwords."""
+    assert resume_option(url, "on monday") == f"--journal {shown} --job 'on monday'"
+
+
+def test_a_database_that_is_unavailable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """If a journal's server refuses connections, the exit code is 74 and no password is shown."""
+    url = f"postgresql://jobs:hunter2@127.0.0.1:{free_port()}/nightly"
+    assert run(["journal", "show", url, "--job", "monday"]) == 74
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("pandium-api: error: journal 'monday' in database 'nightly' at 127.0.0")
+    assert "hunter2" not in line

@@ -128,6 +128,7 @@ def test_missing_extras_and_interrupts_have_exit_codes(
 
     monkeypatch.setattr(sys, "argv", ["pandium-api"])
     monkeypatch.setitem(sys.modules, "pandium._cli.app", SimpleNamespace(run=fail))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # so that it is restored
     previous = signal.getsignal(signal.SIGINT)
     assert (main(), main()) == (3, 130)
     signal.signal(signal.SIGINT, previous)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pandium._cli.app import run
-from support.cli import DEADLINE, api_variables, sent_posts, start_child
+from pandium.emulator.network.faults import Stall
+from support.cli import DEADLINE, api_variables, sent_posts, start_child, wait_until
 from support.servers import Misbehaving, status
 
 if TYPE_CHECKING:
@@ -81,3 +82,18 @@ def test_ctrl_c_says_how_to_resume() -> None:
     assert child.returncode == 130
     hint = "pandium-api: to resume, run: pandium-api builds wait 7 v2"
     assert errors == f"pandium-api: interrupted\n{hint}\n"
+
+
+def test_a_creation_that_ctrl_c_ends_may_have_been_executed(emulator: Emulator) -> None:
+    """Ctrl-C before the response is reported as an unknown outcome, without a command to resume."""
+    rule = emulator.faults.add("builds.create", Stall())
+    line = ["builds", "create", "1", "v2", "--wait"]
+    child = start_child(*line, environ=api_variables(emulator.url))
+    wait_until(lambda: rule.hits)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 130
+    assert errors.splitlines() == [
+        "pandium-api: interrupted",
+        "pandium-api: the build may or may not have been created",
+    ]

@@ -112,7 +112,7 @@ def test_an_invalid_option_is_reported(
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps({"integrations": [{}], "tenants": [{}, {"name": "No"}]}))
     with Emulator() as taken, pytest.raises(SystemExit) as ended:
-        main([one.format(taken=taken.port, bad=bad) for one in arguments])
+        main(["--port", "0", *(one.format(taken=taken.port, bad=bad) for one in arguments)])
     assert ended.value.code == 2
     captured = capsys.readouterr()
     assert re.match(

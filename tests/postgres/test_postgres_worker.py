@@ -103,6 +103,46 @@ async def test_workers_create_the_tables_once(postgres_dsn: str) -> None:
     assert sorted(opened) == [False] * 7 + [True]
 
 
+@pytest.mark.parametrize("is_unknown", [False, True], ids=["not sent", "unknown"])
+async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
+    postgres_dsn: str,
+    is_unknown: bool,  # noqa: FBT001
+) -> None:
+    """If another worker gives up its claim after ours has found it, the tenant is claimed."""
+    async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:
+        assert await claim(one) == MINE
+        with closing(psycopg.connect(postgres_dsn, autocommit=True)) as db:
+            # A statement that inserts nothing also fires the trigger. It then waits for the lock.
+            db.execute(_PAUSE_AFTER_INSERT)
+            db.execute("SELECT pg_advisory_lock(1)")
+            async with anyio.create_task_group() as tasks:
+                found: list[Entry] = []
+
+                async def claim_as_two() -> None:
+                    found.append(await claim(two, retry_unknown=is_unknown))
+
+                tasks.start_soon(claim_as_two)
+                while not db.execute(_COUNT_WAITING).fetchall()[0][0]:  # noqa: ASYNC110 - no event
+                    await anyio.sleep(0.01)
+                if is_unknown:
+                    await one.record_unknown(1, "lost")
+                else:
+                    await one.record_not_sent(1)
+                db.execute("SELECT pg_advisory_unlock(1)")
+        assert found == [MINE]
+
+
+_PAUSE_AFTER_INSERT = """
+    CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(1);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER pause AFTER INSERT ON pandium_syncs EXECUTE FUNCTION pause()
+"""
+_COUNT_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
 # Servers that lost transactions
 
 

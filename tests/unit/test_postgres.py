@@ -23,6 +23,8 @@ URL = f"postgresql://jobs:{SECRET}@db.example:6432/nightly"
         ("dbname=nightly", "database 'nightly'"),
         ("service=nightly", "PostgreSQL"),
         ("host=@socket dbname=nightly", "database 'nightly' at @socket"),
+        (f"postgresql://jobs:#{SECRET}?@db.example/nightly", "database 'nightly' at db.example"),
+        ("postgresql://db.example/a%40b?user=a@b", "database 'a@b' at db.example"),
     ],
 )
 def test_a_journal_is_named_by_its_job_and_place(
@@ -49,6 +51,9 @@ def test_a_name_includes_the_variables_of_libpq(monkeypatch: pytest.MonkeyPatch)
     "dsn",
     [
         f"postgresql://jobs:{SECRET}@b@db.example/nightly",
+        f"postgresql://jobs:a/{SECRET}@db.example/nightly",
+        f"postgresql://jobs:{SECRET}/a@db.example/nightly",
+        f"postgres://jobs:1/{SECRET}@db.example",
         f"postgresql://jobs:{SECRET}%ZZ@db.example/nightly",
         f"host=db.example password={SECRET} {SECRET}",
         f"host=db.example passwort={SECRET}",

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import logging
 import math
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -156,21 +157,25 @@ class World:
 
 
 class ExpiringJournal(SQLiteJournal):
-    """A journal whose lease could have expired just before the first two requests."""
+    """A journal whose lease could have expired just before the first requests."""
 
     checks = 0
+    expired = 0
 
     @property
     def holds_lease(self) -> bool:
         self.checks += 1
-        return self.checks > 2
+        return self.checks > self.expired
 
 
 class ExpiringWorld(World):
+    expired = 2
+
     def journal(
         self, path: Path | None, count_active: Callable[[], int] = lambda: 0
     ) -> SQLiteJournal:
         self.expiring = ExpiringJournal(path, {"mode": "normal"}, self.clock, count_active)
+        self.expiring.expired = self.expired
         return self.expiring
 
 
@@ -270,6 +275,26 @@ async def test_max_concurrency_limits_active_tenants(
     for index, when in enumerate(read):
         assert index - sum(end <= when for end in ended) <= max_concurrency
     assert most == max_concurrency
+
+
+async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> None:
+    """With one active tenant, a run's end and the next tenant's claim share a transaction."""
+    world = World(dict.fromkeys(range(20), 0.0))
+
+    async def encode_body(_: int) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        return b"{}"
+
+    async def send(tenant_id: int, *_: object) -> Trigger:
+        world.ends[f"t{tenant_id}"] = world.clock.now()
+        return Trigger(f"t{tenant_id}")
+
+    options = {"encode_body": encode_body, "send": send, "polling": Polling(first=0.0, rate=1e6)}
+    assert len(await world.sync(range(20), journal_path, 1, **options)) == 20
+    with closing(sqlite3.connect(journal_path)) as db:
+        ((transactions,),) = db.execute("SELECT number FROM revision")
+    others = 3  # they read the states, record the last end, and release triggers
+    assert transactions <= 2 * 20 + others
 
 
 async def test_one_failure_is_one_result(path: Path | None) -> None:
@@ -1447,3 +1472,27 @@ async def test_a_request_whose_lease_could_have_expired_is_claimed_again(path: P
     [result] = await world.sync([1], path)
     assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
     assert world.expiring.checks == 3
+
+
+async def test_a_request_can_be_claimed_any_number_of_times() -> None:
+    """A lease that expires very often before a request is sent delays the request."""
+    world = ExpiringWorld({1: 5.0})
+    world.expired = 2000
+    [result] = await world.sync([1])
+    assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
+
+
+async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -> None:
+    """A request that cannot be sent within a lease fails after the time limit of a run."""
+    world = ExpiringWorld()
+    world.expired = 10**9
+
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
+        await world.clock.sleep(10)
+        return await world.post(tenant_id, body, before_attempt)
+
+    [result] = await world.sync([1], path, send=send, timeout=60.0)
+    assert (result.outcome, world.posted()) == (Outcome.FAILED, [])
+    assert "tenant 1 was not synced: its lease in" in str(result.error)
+    if path is not None:
+        assert read_states(path) == {}

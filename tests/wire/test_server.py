@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp.types import TextContent
 
 from pandium import AsyncPandium, Retry
 from pandium._mcp.server import create_server
 from pandium.emulator import Garbage, Status
 from support import KEY
-from support.agents import open_agent
-from support.servers import Misbehaving, garbage, reset, stall_before_the_answer, status
+from support.agents import open_agent, start_agent
+from support.servers import (
+    Behavior,
+    Misbehaving,
+    answer,
+    garbage,
+    reset,
+    stall_before_the_answer,
+    status,
+)
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
-    from support.servers import Behavior
+    from support.servers import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -193,3 +203,27 @@ async def test_the_server_introduces_itself(client: AsyncPandium, emulator: Emul
     assert (server.name, server.title) == ("pandium", "Pandium")
     assert emulator.url in server.instructions
     assert KEY not in server.instructions
+
+
+@pytest.mark.parametrize("code", ["200 OK", "422 Unprocessable Content"])
+async def test_text_that_cannot_be_encoded_does_not_end_the_server(code: str) -> None:
+    """Lone surrogates in a response are replaced. The protocol could not encode them."""
+
+    async def play(wire: Wire) -> None:
+        body = (
+            {"detail": "odd \ud800"}
+            if "422" in code
+            else {"trigger_id": "1", "status": "Failed \ud800"}
+        )
+        await wire.send(answer(json.dumps(body).encode(), code))
+
+    with Misbehaving(otherwise=Behavior("surrogates", play, keeps=True)) as server:
+        async with start_agent(server.url) as agent:
+            for _ in range(2):
+                result = await agent.client.call_tool(
+                    "wait_for_run", {"trigger_id": "1", "seconds": 1}
+                )
+                [content] = result.content
+                assert isinstance(content, TextContent)
+                assert "\ufffd" in content.text
+                assert result.is_error == ("422" in code)

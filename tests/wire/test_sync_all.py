@@ -26,6 +26,7 @@ from pandium import (
     WaitTimeout,
 )
 from pandium._clock import RealClock, use_clock
+from pandium.models import Outcome
 from support import KEY, servers
 from support.journals import by_tenant, locked, read_states
 from support.servers import Misbehaving
@@ -359,7 +360,9 @@ async def test_the_results_can_be_entered_once(client: AsyncPandium) -> None:
 
 
 @pytest.mark.parametrize(
-    "trigger_id", ["", "..", "\ud800", "x" * 70_000], ids=["empty", "dots", "surrogate", "long"]
+    "trigger_id",
+    ["", "..", "\0", "\ud800", "x" * 70_000],
+    ids=["empty", "dots", "nul", "surrogate", "long"],
 )
 async def test_an_unusable_trigger_id_is_one_unknown_result(
     tmp_path: Path, trigger_id: str
@@ -387,6 +390,31 @@ async def test_an_unusable_trigger_id_is_one_unknown_result(
     assert isinstance(found[2].error, DecodeError)
     assert [found[tenant_id].status for tenant_id in (1, 3)] == [TriggerStatus("Succeeded")] * 2
     assert read_states(journal) == {1: "succeeded", 2: "unknown", 3: "succeeded"}
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\0", "x" * 5000], ids=["surrogate", "nul", "long"])
+async def test_an_odd_status_is_recorded(tmp_path: Path, text: str) -> None:
+    """A status with characters that a journal cannot store is a result and does not stop a job."""
+    journal = tmp_path / "journal"
+    status = f"Failed ({text})"
+
+    async def play(wire: servers.Wire) -> None:
+        is_odd = wire.request is not None and "/triggers/2/" in wire.request.path
+        trigger_id = "2" if wire.request is not None and "/2/" in wire.request.path else "1"
+        body = {"trigger_id": trigger_id, "status": status if is_odd else "Succeeded"}
+        await wire.send(servers.answer(json.dumps(body).encode()))
+
+    options: dict[str, Any] = {"mode": "normal", "journal": journal, "poll": FAST}
+    with Misbehaving(otherwise=servers.Behavior("odd status", play, keeps=True)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            async with client.tenants.sync_all([1, 2, 3], **options) as results:
+                found = by_tenant([result async for result in results])
+            async with client.tenants.sync_all([2], **options) as results:
+                [recorded] = [result async for result in results]
+    assert found[2].status == TriggerStatus(status)
+    assert (recorded.outcome, recorded.trigger_id) == (Outcome.FAILED, "2")
+    assert str(recorded.status)
+    assert read_states(journal) == {1: "succeeded", 2: "failed", 3: "succeeded"}
 
 
 class LimitClock(RealClock):

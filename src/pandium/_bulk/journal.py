@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -10,12 +11,16 @@ import attrs
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["IN_PROGRESS", "LEASE", "RENEWALS_PER_LEASE", "Entry", "Journal", "State"]
+__all__ = ["IN_PROGRESS", "LEASE", "RENEWALS_PER_LEASE", "Entry", "Journal", "State", "storable"]
 
 # The number of seconds after which a lease in an SQLite journal expires.
 LEASE = 10.0
 # A lease remains valid even if two renewals in a row are missed.
 RENEWALS_PER_LEASE = 4
+# The maximum length of a text in a journal. A response may be much longer.
+_MAX_TEXT_LENGTH = 2000
+# No encoding can represent a lone surrogate, and PostgreSQL cannot store NUL.
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class State(StrEnum):
@@ -144,3 +149,8 @@ class Journal(Protocol):
     async def renew(self) -> set[int]:
         """Renew this worker's leases and return the ids of tenants held by other workers."""
         ...
+
+
+def storable(text: str) -> str:
+    """Shorten a text from a response, and replace the characters that cannot be stored."""
+    return _NOT_STORABLE.sub("\ufffd", text[:_MAX_TEXT_LENGTH])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import socket
 import uuid
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State
+from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements, Work
 from pandium._bulk.postgres_schema import open_job, prepare_tables
 from pandium.errors import PandiumError
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresWorker"]
 
-# The maximum length of a text in the journal. A response may be much longer.
-_MAX_TEXT_LENGTH = 2000
-# PostgreSQL cannot store NUL, and no encoding can represent a lone surrogate.
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 # While workers come and go, the lease is renewed more often, so that the rate is soon divided.
 _UNSETTLED_RENEWALS = 10
 _BEFORE_TENANTS = -1  # in the order of the work of a transaction
@@ -216,6 +211,12 @@ class PostgresWorker:
 
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Claim a tenant if it has no entry, and return its entry."""
+        # Another worker may delete its claim after ours has found it, or end a retry as unknown.
+        while (entry := await self._claim_once(tenant_id, retry_unknown)).state is State.NEW:
+            pass
+        return entry
+
+    async def _claim_once(self, tenant_id: int, retry_unknown: bool) -> Entry:  # noqa: FBT001
         number = next(self._claims)
         work = self._adopt_or_claim(tenant_id, number, retry_unknown=retry_unknown)
         try:
@@ -228,7 +229,7 @@ class PostgresWorker:
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
         """Record the trigger returned by this worker's request."""
-        if trigger_id != _storable(trigger_id):
+        if trigger_id != storable(trigger_id):
             raise PandiumError(f"{self.name} cannot store the trigger id {trigger_id!r:.200}")
         label = f"trigger {trigger_id} of tenant {tenant_id}"
         await self._record(label, _RECORD_TRIGGERED, tenant_id, trigger_id=trigger_id)
@@ -236,7 +237,7 @@ class PostgresWorker:
     async def record_unknown(self, tenant_id: int, error: str) -> None:
         """Record that this worker's request may or may not have triggered a run."""
         label = f"unknown outcome of tenant {tenant_id}"
-        await self._record(label, _RECORD_UNKNOWN, tenant_id, error=_storable(error))
+        await self._record(label, _RECORD_UNKNOWN, tenant_id, error=storable(error))
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """Delete this worker's claim after a request that did not trigger a run."""
@@ -247,7 +248,7 @@ class PostgresWorker:
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
         label = f"status {status!r} of tenant {tenant_id}"
-        values = {"trigger_id": trigger_id, "state": state.value, "status": _storable(status)}
+        values = {"trigger_id": trigger_id, "state": state.value, "status": storable(status)}
         await self._record(label, _RECORD_ENDED, tenant_id, **values)
 
     async def release(self, tenant_id: int) -> None:
@@ -365,10 +366,6 @@ class PostgresWorker:
             return revision
 
         return validate
-
-
-def _storable(text: str) -> str:
-    return _NOT_STORABLE.sub("\ufffd", text[:_MAX_TEXT_LENGTH])
 
 
 def _without_result(*statements: str, parameters: dict[str, Any]) -> Work[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.file_identity import create_revision
-from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State
+from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
 from pandium.errors import ConfigurationError
@@ -211,7 +211,7 @@ class SQLiteJournal:
     async def record_unknown(self, tenant_id: int, error: str) -> None:
         """Record that this worker's request may or may not have triggered a run."""
         label = f"unknown outcome of tenant {tenant_id}"
-        await self._record(label, _RECORD_UNKNOWN, tenant_id=tenant_id, error=error)
+        await self._record(label, _RECORD_UNKNOWN, tenant_id=tenant_id, error=storable(error))
 
     async def record_not_sent(self, tenant_id: int) -> None:
         """Delete this worker's claim after a request that did not trigger a run."""
@@ -222,7 +222,7 @@ class SQLiteJournal:
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
         label = f"status {show_status(status)} of tenant {tenant_id}"
-        parameters = {"trigger_id": trigger_id, "state": state.value, "status": status}
+        parameters = {"trigger_id": trigger_id, "state": state.value, "status": storable(status)}
         await self._record(label, _RECORD_ENDED, tenant_id=tenant_id, **parameters)
 
     async def release(self, tenant_id: int) -> None:

@@ -360,19 +360,31 @@ class BulkSync(Generic[T]):
         await self._report_error(tenant_id, error, Outcome.FAILED, began)
 
     async def _claim_and_send(self, tenant_id: int, body: bytes | None, began: float) -> None:
+        while await self._claim(tenant_id, began):
+            if await self._send(tenant_id, body, began):
+                return
+            await self._record(self._journal.record_not_sent(tenant_id))
+            if self._clock.now() - began > self._timeout:
+                reason = f"its lease in {self._journal.name} expired before each attempt"
+                error = PandiumError(f"tenant {tenant_id} was not synced: {reason}")
+                await self._not_claimed(tenant_id, error, began)
+                return
+
+    async def _claim(self, tenant_id: int, began: float) -> bool:
+        """Claim a tenant. If no request has to be sent, handle the tenant and return ``False``."""
         try:
-            entry = await self._claim(tenant_id)
+            entry = await self._claim_or_find(tenant_id)
         except PandiumError as error:
             await self._not_claimed(tenant_id, error, began)
-            return
+            return False
         if entry.is_mine and entry.state is State.SENDING:
-            await self._send(tenant_id, body, began)
-        else:
-            self._has_other_workers = True
-            self._slots.release()
-            await self._follow(tenant_id, entry)
+            return True
+        self._has_other_workers = True
+        self._slots.release()
+        await self._follow(tenant_id, entry)
+        return False
 
-    async def _claim(self, tenant_id: int) -> Entry:
+    async def _claim_or_find(self, tenant_id: int) -> Entry:
         if self._journal_error is not None:
             raise self._journal_error
         try:
@@ -381,7 +393,8 @@ class BulkSync(Generic[T]):
             self._stop_sending(error)
             raise
 
-    async def _send(self, tenant_id: int, body: bytes | None, began: float) -> None:
+    async def _send(self, tenant_id: int, body: bytes | None, began: float) -> bool:
+        """Send a request. Return ``False`` if the lease could have expired before that."""
         is_sent = False
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -389,7 +402,7 @@ class BulkSync(Generic[T]):
             with CancellationGuard("the request"):
                 trigger = await self._options.send(tenant_id, body, self._validate_lease)
         except LeaseExpiredError:
-            await self._claim_again(tenant_id, body, began)
+            return False
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
@@ -397,15 +410,11 @@ class BulkSync(Generic[T]):
             raise
         else:
             await self._triggered(tenant_id, trigger, began)
+        return True
 
     def _validate_lease(self) -> None:
         if not self._journal.holds_lease:
             raise LeaseExpiredError
-
-    async def _claim_again(self, tenant_id: int, body: bytes | None, began: float) -> None:
-        """Claim a tenant again whose lease could have expired before its request was sent."""
-        await self._record(self._journal.record_not_sent(tenant_id))
-        await self._claim_and_send(tenant_id, body, began)
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = getattr(error, "outcome_unknown", True)
@@ -466,8 +475,9 @@ class BulkSync(Generic[T]):
         self._scheduler.add(tenant_id, trigger_id, triggered_at)
 
     async def _run_ended(self, wait: TriggerWait, error: Exception | None) -> None:
-        await self._record_end(wait)
+        # Release the slot first, so that the claim of the next tenant can share the transaction.
         self._slots.release()
+        await self._record_end(wait)
         result = attrs.evolve(wait.result(error), tenant_id=wait.key)
         await self._report_result(wait.key, result)
 

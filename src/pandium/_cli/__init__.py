@@ -52,11 +52,10 @@ def main() -> int:
 
 
 def _ignore_signals() -> None:
-    # There is nothing left to interrupt. The hook is silenced temporarily, because Python would
-    # report an interrupt that arrives while the handler is being replaced.
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    # There is nothing left to interrupt. The hook is silenced, because Python would report a signal
+    # that any thread receives while its handler is being replaced, even if it is handled later.
+    sys.unraisablehook = lambda _: None
     ignore_signals()
-    sys.unraisablehook = hook
 
 
 def _discard_blocked_output() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import unquote
 
 import attrs
 import click
@@ -35,6 +36,7 @@ _WORDS = {
     "unknown": "with an unknown outcome",
 }
 _SCHEMES = ("postgresql://", "postgres://")
+_USER_PASSWORD = re.compile(r"^(\w+://[^:@/]*):[^@/]*@")
 
 
 def open_journal(
@@ -62,12 +64,19 @@ def resume_option(journal: str, job: str | None) -> str:
     """Return the options with which a job can be resumed, without the password of a URL."""
     if job is None:
         return f"--journal {shlex.quote(journal)}"
-    url = urlsplit(journal)
-    host = url.netloc.rpartition("@")[2]
-    user = "" if url.username is None else f"{url.username}@"
-    query = urlencode([pair for pair in parse_qsl(url.query) if "password" not in pair[0]])
-    shown = url._replace(netloc=user + host, query=query).geturl()
-    return f"--journal {shlex.quote(shown)} --job {shlex.quote(job)}"
+    shown = shlex.quote(_without_passwords(journal))
+    return f"--journal {shown} --job {shlex.quote(job)}"
+
+
+def _without_passwords(url: str) -> str:
+    # Not urlsplit: libpq allows a # or ? in a password, and does not read + as a space.
+    address, _, query = _USER_PASSWORD.sub(r"\1@", url).partition("?")
+    pairs = [pair for pair in query.split("&") if not _is_secret(unquote(pair.partition("=")[0]))]
+    return f"{address}?{'&'.join(pairs)}".rstrip("?")
+
+
+def _is_secret(name: str) -> bool:
+    return "password" in name or "secret" in name  # such as oauth_client_secret
 
 
 def show(journal: str, job: str | None, output_format: str) -> int:

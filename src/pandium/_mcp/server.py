@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -36,6 +37,8 @@ __all__ = ["create_server", "serve"]
 # Longer than any wait, and shorter than the time after which most agents give up on a call.
 _CALL_TIMEOUT = 50.0
 _MAX_MESSAGE = 600
+# JSON allows these in the texts of the API, but the protocol's UTF-8 cannot encode them.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _INSTRUCTIONS = """\
 Pandium runs integrations, which connect the systems of companies. A tenant is one customer's \
 installation of an integration. Each run executes the integration's code for one tenant. To sync a \
@@ -124,7 +127,8 @@ class _Tools:
         except Exception as error:  # noqa: BLE001 - an agent needs a message, whatever failed
             return self._report(tool, error)
         content = self._context.redact(output.model_dump(mode="json", exclude_none=True))
-        return CallToolResult(content=[_text(json.dumps(content))], structured_content=content)
+        text = _LONE_SURROGATE.sub("\ufffd", json.dumps(content, ensure_ascii=False))
+        return CallToolResult(content=[_text(text)], structured_content=json.loads(text))
 
     def _find(self, name: str) -> type[ToolCall]:
         if name in self._offered:
@@ -136,6 +140,7 @@ class _Tools:
     def _report(self, tool: type[ToolCall], error: Exception) -> CallToolResult:
         """Return an error as one sentence, without the API key."""
         message = " ".join(self._context.redact(self._describe(error)).split())[:_MAX_MESSAGE]
+        message = _LONE_SURROGATE.sub("\ufffd", message)
         if tool.is_write and _may_have_run(error):
             message += "; it may have been executed: check that before you call the tool again"
         if not isinstance(error, PandiumError | ValueError | TimeoutError):

@@ -53,7 +53,8 @@ def decode_trigger(response: Response) -> Trigger:
     """
     trigger = decode(response.content, Trigger)
     with suppress(ValueError):
-        if len(encode_path_segment("trigger_id", trigger.trigger_id)) <= _MAX_ID:
+        path = encode_path_segment("trigger_id", trigger.trigger_id)
+        if len(path) <= _MAX_ID and "\0" not in trigger.trigger_id:
             return trigger
     raise DecodeError(
         "the response cannot be decoded: trigger_id: expected an id", path="trigger_id"
