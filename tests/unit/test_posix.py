@@ -26,12 +26,12 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 @cache
 def units_of(path: Path) -> dict[str, ast.stmt]:
-    """Return the functions, methods and variables that a module defines, by name."""
+    """Return the functions, variables and methods that a module defines, by name or `.name`."""
     units: dict[str, ast.stmt] = {}
     for node in ast.parse(path.read_text()).body:
         match node:
             case ast.ClassDef(body=body):
-                units |= {one.name: one for one in body if isinstance(one, FUNCTIONS)}
+                units |= {f".{one.name}": one for one in body if isinstance(one, FUNCTIONS)}
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 units[name] = node
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
@@ -40,13 +40,14 @@ def units_of(path: Path) -> dict[str, ast.stmt]:
 
 
 @cache
-def imports_of(path: Path) -> frozenset[Path]:
-    """Return the modules of `support` from which a module imports names."""
-    nodes = ast.walk(ast.parse(path.read_text()))
-    names = [one.module or "" for one in nodes if isinstance(one, ast.ImportFrom)]
-    return frozenset(
-        TESTS / f"{name.replace('.', '/')}.py" for name in names if name.startswith("support.")
-    )
+def imports_of(path: Path) -> dict[str, Path]:
+    """Return the modules of `support` from which a module imports names, by name."""
+    return {
+        alias.name: TESTS / f"{node.module.replace('.', '/')}.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("support.")
+        for alias in node.names
+    }
 
 
 @cache
@@ -60,12 +61,16 @@ def code_of(path: Path, name: str) -> str:
 
 
 @cache
-def units_used_by(path: Path, name: str) -> list[tuple[Path, str]]:
+def units_used_by(path: Path, name: str) -> set[tuple[Path, str]]:
     """Return the units, here or in `support`, whose names a unit contains."""
-    words = set(re.findall(r"\w+", code_of(path, name)))
-    return [
-        (one, word) for one in (path, *imports_of(path)) for word in words & units_of(one).keys()
-    ]
+    words = set(re.findall(r"\.?\b\w+", code_of(path, name)))
+    units = {(path, word) for word in words & units_of(path).keys()}
+    for imported, module in imports_of(path).items():
+        methods = {word for word in words if word.startswith(".")}
+        units |= {
+            (module, word) for word in (methods | {imported} & words) & units_of(module).keys()
+        }
+    return units
 
 
 def needs_posix(path: Path, name: str, seen: set[tuple[Path, str]]) -> bool:

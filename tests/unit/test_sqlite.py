@@ -31,6 +31,7 @@ from support.journals import (
     read_entries,
 )
 from support.posix import IS_POSIX
+from support.threads import no_more_threads, no_threads_at_all
 
 if IS_POSIX:
     import resource
@@ -571,18 +572,6 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
     assert errors == [f"journal {str(journal_path)!r} is not open"]
 
 
-@contextmanager
-def no_more_threads() -> Iterator[None]:
-    """Prevent the process from starting threads."""
-
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        yield
-
-
 async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:
     """If no thread can be started, the records that are queued are written all the same."""
     journal = await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
@@ -596,11 +585,34 @@ async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClo
     assert list(journal_path.parent.iterdir()) == [journal_path]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio may have an idle thread
-async def test_a_journal_needs_a_thread(journal_path: Path, calendar: CalendarClock) -> None:
-    """If no thread can be started for a transaction, this is a PandiumError."""
-    with no_more_threads(), pytest.raises(PandiumError, match="can't start new thread"):
-        await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+@pytest.mark.parametrize("allowed", ["", "pandium-journal"])
+def test_a_journal_needs_a_thread(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str, allowed: str
+) -> None:
+    """If no thread can be started for a transaction, this is a PandiumError, even on closing."""
+
+    async def use() -> None:
+        async with no_threads_at_all(allowed):
+            with pytest.raises(PandiumError, match="can't start new thread"):
+                await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+
+    anyio.run(use, backend=anyio_backend)
+
+
+def test_a_record_without_a_thread_is_written_later(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str
+) -> None:
+    """A record for which no thread can be started is written when the journal is closed."""
+
+    async def use() -> None:
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+            async with no_threads_at_all():
+                with pytest.raises(PandiumError, match="can't start new thread"):
+                    await journal.record_triggered(1, "t")
+
+    anyio.run(use, backend=anyio_backend)
+    assert read_entries(journal_path) == [(1, "triggered", "t")]
 
 
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(

@@ -60,6 +60,7 @@ _UPGRADES = (
             status text NOT NULL DEFAULT '',
             error text NOT NULL DEFAULT '',
             is_retry boolean NOT NULL DEFAULT false,
+            claimed timestamptz NOT NULL DEFAULT clock_timestamp(),
             PRIMARY KEY (job_id, tenant_id)
         )
         """,

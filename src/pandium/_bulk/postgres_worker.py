@@ -86,7 +86,9 @@ _CONFIRM_CLAIM = """
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
 _SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error FROM pandium_syncs
+    SELECT state, owner, claim, trigger_id, status, error,
+        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
 """
 _SELECT_STATES = """
@@ -284,16 +286,16 @@ class PostgresWorker:
 
     async def _record(self, label: str, statement: str, tenant_id: int, **values: object) -> None:
         work = _without_result(statement, parameters=self._parameters(tenant_id) | values)
-        await self._database.write(work, tenant_id, label)
+        await self._database.write(work, label, tenant_id)
 
     def _parameters(self, tenant_id: int = 0) -> dict[str, Any]:
         return {"job_id": self._job_id, "owner": self._owner, "tenant_id": tenant_id}
 
-    def _deletion(self, tenant_id: int, claim: int) -> tuple[Work[None], int, str]:
-        """Return the work that deletes this worker's claim, its order and its description."""
+    def _deletion(self, tenant_id: int, claim: int) -> tuple[Work[None], str, int]:
+        """Return the work that deletes this worker's claim, its description and its order."""
         parameters = self._parameters(tenant_id) | {"claim": claim}
         work = _without_result(_RECORD_RETRY_NOT_SENT, _RECORD_NOT_SENT, parameters=parameters)
-        return work, tenant_id, f"tenant {tenant_id} as not triggered"
+        return work, f"tenant {tenant_id} as not triggered", tenant_id
 
     def _release_all(self, db: Statements) -> Callable[[], None]:
         return _without_result(_RELEASE_ALL, _UNREGISTER, parameters=self._parameters())(db)
@@ -323,11 +325,11 @@ class PostgresWorker:
     def _read_entry(self, rows: list[tuple[Any, ...]], claim: int, *, retry_unknown: bool) -> Entry:
         if not rows or (retry_unknown and rows[0][0] == State.UNKNOWN):
             return Entry(State.NEW)
-        [(state, owner, found_claim, trigger_id, status, error)] = rows
+        [(state, owner, found_claim, *texts)] = rows
         is_mine = owner == self._owner and state in IN_PROGRESS
         if state == State.SENDING and claim:
             is_mine = is_mine and found_claim == claim
-        return Entry(State(state), is_mine, trigger_id, status, error)
+        return Entry(State(state), is_mine, *texts)
 
     # Connecting to the server, and detecting that it lost transactions
 
