@@ -84,6 +84,7 @@ def test_ctrl_c_says_how_to_resume() -> None:
     assert errors == f"pandium-api: interrupted\n{hint}\n"
 
 
+@pytest.mark.posix
 def test_a_creation_that_ctrl_c_ends_may_have_been_executed(emulator: Emulator) -> None:
     """Ctrl-C before the response is reported as an unknown outcome, without a command to resume."""
     rule = emulator.faults.add("builds.create", Stall())

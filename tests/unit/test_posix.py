@@ -64,12 +64,11 @@ def code_of(path: Path, name: str) -> str:
 def units_used_by(path: Path, name: str) -> set[tuple[Path, str]]:
     """Return the units, here or in `support`, whose names a unit contains."""
     words = set(re.findall(r"\.?\b\w+", code_of(path, name)))
+    methods = {word for word in words if word.startswith(".")}
     units = {(path, word) for word in words & units_of(path).keys()}
     for imported, module in imports_of(path).items():
-        methods = {word for word in words if word.startswith(".")}
-        units |= {
-            (module, word) for word in (methods | {imported} & words) & units_of(module).keys()
-        }
+        found = ({imported} & words | methods) & units_of(module).keys()
+        units |= {(module, word) for word in found}
     return units
 
 
