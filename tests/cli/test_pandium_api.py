@@ -231,37 +231,49 @@ LOCALES = {
 }
 
 
+# Run several command lines, separated by a plus sign, in one process.
+RUN_LINES = """
+import itertools, sys
+from pandium._cli import main
+
+codes = []
+for is_separator, words in itertools.groupby(sys.argv[1:], "+".__eq__):
+    if not is_separator:
+        sys.argv[1:] = words
+        codes.append(main())
+sys.exit(max(codes))
+"""
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("source", ["file", "standard input", "argument"])
 def test_text_is_utf_8_in_every_locale(
-    source: str, locale: str, mark: str, emulator: Emulator, tmp_path: Path
+    locale: str, mark: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     """A payload from a file, standard input or an argument is UTF-8, with or without a BOM."""
     emulator.add_tenant("acme")
     content = f'{mark}{{"name": "{NAME}"}}'.encode()
     file = tmp_path / "payload.json"
     file.write_bytes(content)
-    payload = {"file": f"@{file}".encode(), "standard input": b"@-", "argument": content}[source]
-    command: list[str | bytes] = [sys.executable, "-m", "pandium_api", "tenants", "sync", "1"]
-    command += ["--payload", payload]
+    command: list[str | bytes] = [sys.executable, "-c", RUN_LINES]
+    for payload in (f"@{file}".encode(), b"@-", content):
+        command += ["tenants", "sync", "1", "--payload", payload, "+"]
     environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
     subprocess.run(command, check=True, input=content, env=environ, timeout=60)
-    [body] = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
-    assert body == f'{{"name":"{NAME}"}}'.encode()
+    bodies = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
+    assert bodies == [f'{{"name":"{NAME}"}}'.encode()] * 3
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("output_format", ["json", "jsonl", "csv"])
-def test_output_for_programs_is_utf_8_in_every_locale(
-    output_format: str, locale: str, emulator: Emulator
-) -> None:
+def test_output_for_programs_is_utf_8_in_every_locale(locale: str, emulator: Emulator) -> None:
     """JSON, JSON Lines and CSV are UTF-8 in every locale."""
     emulator.add_integration("orders", long_name=NAME)
-    command = [sys.executable, "-m", "pandium_api", "integrations", "list", "-f", output_format]
+    command = [sys.executable, "-c", RUN_LINES]
+    for output_format in ("json", "jsonl", "csv"):
+        command += ["integrations", "list", "-f", output_format, "+"]
     environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environ, timeout=60)
-    assert NAME in done.stdout.decode()
+    assert done.stdout.decode().count(NAME) == 3
 
 
 @pytest.mark.parametrize("locale", LOCALES)

@@ -31,6 +31,7 @@ from support.journals import (
     locked,
     read_entries,
 )
+from support.threads import no_more_threads, no_threads_at_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -130,6 +131,32 @@ async def test_a_file_that_is_not_a_journal_is_refused(
             pass
     assert str(journal_path) in str(caught.value)
     assert read_bytes(journal_path) == before
+
+
+async def test_content_that_cannot_be_read_is_a_clear_error(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A table that another program changed raises a PandiumError that names the journal."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+    with closing(sqlite3.connect(journal_path)) as db, db:
+        db.execute("UPDATE syncs SET state = 'odd'")
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        with pytest.raises(PandiumError, match="'odd' is not a valid State") as caught:
+            await journal.states()
+    assert str(journal_path) in str(caught.value)
+
+
+async def test_a_relative_path_requires_a_current_directory(
+    tmp_path: Path, calendar: CalendarClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path raises a ConfigurationError if the current directory was deleted."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match="the current directory does not exist"):
+        SQLiteJournal(Path("sync.db"), JOB, calendar)
 
 
 @contextmanager
@@ -559,18 +586,6 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
     assert errors == [f"journal {str(journal_path)!r} is not open"]
 
 
-@contextmanager
-def no_more_threads() -> Iterator[None]:
-    """Prevent the process from starting threads."""
-
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        yield
-
-
 async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:
     """If no thread can be started, the records that are queued are written all the same."""
     journal = await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
@@ -584,11 +599,34 @@ async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClo
     assert list(journal_path.parent.iterdir()) == [journal_path]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio may have an idle thread
-async def test_a_journal_needs_a_thread(journal_path: Path, calendar: CalendarClock) -> None:
-    """If no thread can be started for a transaction, this is a PandiumError."""
-    with no_more_threads(), pytest.raises(PandiumError, match="can't start new thread"):
-        await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+@pytest.mark.parametrize("allowed", ["", "pandium-journal"])
+def test_a_journal_needs_a_thread(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str, allowed: str
+) -> None:
+    """If no thread can be started for a transaction, this is a PandiumError, even on closing."""
+
+    async def use() -> None:
+        async with no_threads_at_all(allowed):
+            with pytest.raises(PandiumError, match="can't start new thread"):
+                await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+
+    anyio.run(use, backend=anyio_backend)
+
+
+def test_a_record_without_a_thread_is_written_later(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str
+) -> None:
+    """A record for which no thread can be started is written when the journal is closed."""
+
+    async def use() -> None:
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+            async with no_threads_at_all():
+                with pytest.raises(PandiumError, match="can't start new thread"):
+                    await journal.record_triggered(1, "t")
+
+    anyio.run(use, backend=anyio_backend)
+    assert read_entries(journal_path) == [(1, "triggered", "t")]
 
 
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
