@@ -136,6 +136,32 @@ async def test_a_file_that_is_not_a_journal_is_refused(
     assert read_bytes(journal_path) == before
 
 
+async def test_content_that_cannot_be_read_is_a_clear_error(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A table that another program changed raises a PandiumError that names the journal."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+    with closing(sqlite3.connect(journal_path)) as db, db:
+        db.execute("UPDATE syncs SET state = 'odd'")
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        with pytest.raises(PandiumError, match="'odd' is not a valid State") as caught:
+            await journal.states()
+    assert str(journal_path) in str(caught.value)
+
+
+async def test_a_relative_path_requires_a_current_directory(
+    tmp_path: Path, calendar: CalendarClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path raises a ConfigurationError if the current directory was deleted."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match="the current directory does not exist"):
+        SQLiteJournal(Path("sync.db"), JOB, calendar)
+
+
 @contextmanager
 def fifo_in_place_of(path: Path) -> Iterator[None]:
     """Put a FIFO at a path. Unblock whatever opened it after a few seconds."""

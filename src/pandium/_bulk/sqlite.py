@@ -186,8 +186,9 @@ class SQLiteJournal:
 
     async def states(self) -> dict[int, State]:
         """Return the states of all tenants that have an entry."""
-        rows = await self._database.run(lambda db: db.execute(_SELECT_STATES).fetchall())
-        return {tenant_id: State(state) for tenant_id, state in rows}
+        return await self._database.run(
+            lambda db: {tenant_id: State(state) for tenant_id, state in db.execute(_SELECT_STATES)}
+        )
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Return a tenant's entry, adopting it first if it has a trigger with an expired lease."""
