@@ -382,15 +382,19 @@ _HIDDEN = frozenset(
 )
 
 
-def hide_frames(error: BaseException, outer: BaseException | None = None) -> None:
+def hide_frames(
+    error: BaseException, outer: BaseException | None = None, *, keeps_user_code: bool = True
+) -> None:
     """
     Remove frames from an error's traceback if their local variables may contain secrets.
 
     The secrets are in request headers, which contain the key, and in responses, which may echo it.
-    The entire traceback of a cancellation is removed. Other errors keep the frames of user code.
+    The entire traceback of a cancellation is removed.
 
     :param error: the error to change, along with its causes and contexts.
     :param outer: the exception that the caller was already handling, which is left unchanged.
+    :param keeps_user_code: whether to keep the frames of other packages and of user code. If not,
+        the entire traceback is removed, because frames of an unknown transport may contain secrets.
     """
     pending: list[BaseException | None] = [error]
     seen: set[int] = {id(outer)}
@@ -399,8 +403,8 @@ def hide_frames(error: BaseException, outer: BaseException | None = None) -> Non
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        is_cancellation = not isinstance(current, Exception)
-        visible = None if is_cancellation else _visible_frames(current.__traceback__)
+        keeps = keeps_user_code and isinstance(current, Exception)
+        visible = _visible_frames(current.__traceback__) if keeps else None
         # The attribute of a frozen dataclass cannot be set.
         BaseException.with_traceback(current, visible)
         pending += current.__cause__, current.__context__

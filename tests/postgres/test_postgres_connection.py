@@ -27,6 +27,7 @@ from support.postgres import (
     expire_leases,
     old_server,
 )
+from support.threads import no_threads_at_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +101,18 @@ def newer_tables(server: Server, dsn: str) -> str:
     return dsn
 
 
+def table_with_rows(*values: str) -> Callable[[Server, str], str]:
+    """Return a function that creates the table of the version with other rows."""
+
+    def change(_: Server, dsn: str) -> str:
+        execute(dsn, "CREATE TABLE pandium_schema (version text)")
+        for value in values:
+            execute(dsn, f"INSERT INTO pandium_schema VALUES ({value})")
+        return dsn
+
+    return change
+
+
 UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
     (wrong_password, "password authentication failed"),
     (unknown_host, "no-such-host.invalid"),
@@ -110,6 +123,10 @@ UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
     (read_only, "read-only transaction .connect to the primary"),
     (other_encoding, "encoding of the database is LATIN1, and UTF8 is required"),
     (newer_tables, "was written by a newer version"),
+    (table_with_rows(), "the table pandium_schema was changed or has another purpose"),
+    (table_with_rows("1", "1"), "the table pandium_schema was changed"),
+    (table_with_rows("NULL"), "the table pandium_schema was changed"),
+    (table_with_rows("'notes'"), "the table pandium_schema was changed"),
 ]
 
 
@@ -253,7 +270,7 @@ async def test_a_lost_connection_is_opened_again(
         assert await claim(journal, 2) == MINE
         assert await journal.states() == {1: State.TRIGGERED, 2: State.SENDING}
     [warning] = caplog.records
-    assert warning.levelno == logging.WARNING
+    assert (warning.name, warning.levelno) == ("pandium.journal", logging.WARNING)
     assert warning.getMessage().endswith("; trying again")
 
 
@@ -446,6 +463,47 @@ async def test_a_record_is_written_even_if_canceled(postgres_dsn: str) -> None:
     assert read_states(postgres_dsn) == {1: "triggered"}
 
 
+def test_a_journal_needs_a_thread(postgres_dsn: str, anyio_backend: str) -> None:
+    """If no thread can be started for a transaction, this is a PandiumError."""
+
+    async def use() -> None:
+        async with no_threads_at_all():
+            with pytest.raises(PandiumError, match="can't start new thread"):
+                await worker(postgres_dsn).__aenter__()
+
+    anyio.run(use, backend=anyio_backend)
+
+
+def test_a_record_without_a_thread_is_written_later(postgres_dsn: str, anyio_backend: str) -> None:
+    """A record for which no thread can be started is written when the journal is closed."""
+
+    async def use() -> None:
+        async with worker(postgres_dsn) as journal:
+            await claim(journal)
+            async with no_threads_at_all():
+                with pytest.raises(PandiumError, match="can't start new thread"):
+                    await journal.record_triggered(1, "t")
+
+    anyio.run(use, backend=anyio_backend)
+    assert read_states(postgres_dsn) == {1: "triggered"}
+
+
+def test_closing_needs_no_thread(postgres_dsn: str, anyio_backend: str) -> None:
+    """If no thread can be started on closing, the records that are queued are written."""
+
+    async def use() -> None:
+        journal = await worker(postgres_dsn).__aenter__()
+        await claim(journal)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await journal.record_triggered(1, "t")
+        async with no_threads_at_all():
+            await journal.__aexit__(None, None, None)
+
+    anyio.run(use, backend=anyio_backend)
+    assert read_states(postgres_dsn) == {1: "triggered"}
+
+
 async def test_a_closed_journal_is_a_clear_error(postgres_dsn: str) -> None:
     """A journal that is not open raises an error that names it."""
     journal = worker(postgres_dsn)
@@ -462,7 +520,7 @@ async def test_a_forked_child_does_not_use_the_connection_of_its_parent(postgres
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
             try:
-                journal._database.queue(lambda _: lambda: None, 0)
+                journal._database.queue(lambda _: lambda: None)
             except PandiumError as error:
                 os.write(writer, str(error).encode())
             finally:

@@ -64,6 +64,14 @@ def test_a_decode_error_counts_the_other_invalid_values() -> None:
     assert message.endswith("[0].id: required field missing (and 2 more)")
 
 
+@pytest.mark.parametrize("count", [20, 10_000])
+def test_only_the_first_invalid_records_of_an_array_are_examined(count: int) -> None:
+    """After 20 invalid records, the rest of an array is not examined, so an error is cheap."""
+    message, path = error_of(dump([{}] * count), TENANTS)
+    assert path == "[0].id"
+    assert message.endswith("[0].id: required field missing (and at least 39 more)")
+
+
 INVALID_DATE_TIMES = [
     *("now", "2026-02-30", "2026-01-02T25:00:00Z", "1767322800", "00", "0000"),
     *("10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "0000-00-01"),

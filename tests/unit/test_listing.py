@@ -601,6 +601,17 @@ async def test_records_that_were_pushed_off_a_shortened_page_are_not_lost(
     assert len(received) == len(set(received))
 
 
+async def test_a_shift_while_the_end_of_shortened_pages_is_confirmed_loses_no_record() -> None:
+    """The request that confirms the end begins with the last known record, so it shows a shift."""
+    changes = {1: lambda records: records.remove(0), 2: lambda records: records.insert(0, 7)}
+    changes[3] = lambda records: records.remove(7)
+    server = RecordServer(
+        3, on_request=lambda index: changes.get(index, len)(server.records), shorten=lambda p: p[:2]
+    )
+    listing = server.listing(page_size=4, prefetch=1, confirm_end=True)
+    assert await listing.to_list() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("prefetch", [1, 4])
 @pytest.mark.parametrize("page_size", [2, 3, 500])
 @pytest.mark.parametrize("count", [0, 1, 2, 9])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 import tempfile
@@ -31,6 +30,11 @@ from support.journals import (
     locked,
     read_entries,
 )
+from support.posix import IS_POSIX
+from support.threads import no_more_threads, no_threads_at_all
+
+if IS_POSIX:
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -132,6 +136,32 @@ async def test_a_file_that_is_not_a_journal_is_refused(
     assert read_bytes(journal_path) == before
 
 
+async def test_content_that_cannot_be_read_is_a_clear_error(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A table that another program changed raises a PandiumError that names the journal."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        await claim(journal)
+    with closing(sqlite3.connect(journal_path)) as db, db:
+        db.execute("UPDATE syncs SET state = 'odd'")
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        with pytest.raises(PandiumError, match="'odd' is not a valid State") as caught:
+            await journal.states()
+    assert str(journal_path) in str(caught.value)
+
+
+async def test_a_relative_path_requires_a_current_directory(
+    tmp_path: Path, calendar: CalendarClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path raises a ConfigurationError if the current directory was deleted."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match="the current directory does not exist"):
+        SQLiteJournal(Path("sync.db"), JOB, calendar)
+
+
 @contextmanager
 def fifo_in_place_of(path: Path) -> Iterator[None]:
     """Put a FIFO at a path. Unblock whatever opened it after a few seconds."""
@@ -148,6 +178,7 @@ def fifo_in_place_of(path: Path) -> Iterator[None]:
     assert not opened, "the FIFO was opened"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal", ""])
 async def test_a_journal_does_not_wait_for_a_fifo(
     suffix: str, journal_path: Path, calendar: CalendarClock
@@ -162,6 +193,7 @@ async def test_a_journal_does_not_wait_for_a_fifo(
     assert f"'{path}' is not a regular file" in str(caught.value)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal"])
 async def test_a_transaction_does_not_wait_for_a_fifo(
     suffix: str, journal_path: Path, calendar: CalendarClock
@@ -266,6 +298,7 @@ def set_permissions(directory: Path, mode: int) -> None:
     directory.chmod(mode)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("exists", [True, False], ids=["a journal", "no journal"])
 async def test_a_read_only_directory_is_a_clear_error(
     restricted_directory: Path, calendar: CalendarClock, *, exists: bool
@@ -285,6 +318,7 @@ async def test_a_read_only_directory_is_a_clear_error(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.posix
 async def test_an_inaccessible_directory_is_a_clear_error(
     restricted_directory: Path, calendar: CalendarClock
 ) -> None:
@@ -338,6 +372,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.posix
 async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: CalendarClock) -> None:
     """A write to a full disk raises an error and has no effect. Later writes succeed."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -386,6 +421,7 @@ async def record_while_failing(
 RECORDED = [(1, "triggered", "t-1"), (2, "triggered", "t-2")]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_a_rejected_record_is_written_later(
     nested_path: Path,
@@ -400,6 +436,7 @@ async def test_a_rejected_record_is_written_later(
         assert read_entries(nested_path) == RECORDED
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_a_rejected_record_is_written_on_closing(
     nested_path: Path,
@@ -415,6 +452,7 @@ async def test_a_rejected_record_is_written_on_closing(
     assert not caplog.records
 
 
+@pytest.mark.posix
 async def test_closing_waits_for_space_on_the_disk(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
@@ -429,6 +467,7 @@ async def test_closing_waits_for_space_on_the_disk(
     assert read_entries(journal_path) == RECORDED
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_records_that_are_lost_are_named(
     nested_path: Path,
@@ -559,18 +598,6 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
     assert errors == [f"journal {str(journal_path)!r} is not open"]
 
 
-@contextmanager
-def no_more_threads() -> Iterator[None]:
-    """Prevent the process from starting threads."""
-
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        yield
-
-
 async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:
     """If no thread can be started, the records that are queued are written all the same."""
     journal = await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
@@ -584,11 +611,34 @@ async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClo
     assert list(journal_path.parent.iterdir()) == [journal_path]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio may have an idle thread
-async def test_a_journal_needs_a_thread(journal_path: Path, calendar: CalendarClock) -> None:
-    """If no thread can be started for a transaction, this is a PandiumError."""
-    with no_more_threads(), pytest.raises(PandiumError, match="can't start new thread"):
-        await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+@pytest.mark.parametrize("allowed", ["", "pandium-journal"])
+def test_a_journal_needs_a_thread(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str, allowed: str
+) -> None:
+    """If no thread can be started for a transaction, this is a PandiumError, even on closing."""
+
+    async def use() -> None:
+        async with no_threads_at_all(allowed):
+            with pytest.raises(PandiumError, match="can't start new thread"):
+                await SQLiteJournal(journal_path, JOB, calendar).__aenter__()
+
+    anyio.run(use, backend=anyio_backend)
+
+
+def test_a_record_without_a_thread_is_written_later(
+    journal_path: Path, calendar: CalendarClock, anyio_backend: str
+) -> None:
+    """A record for which no thread can be started is written when the journal is closed."""
+
+    async def use() -> None:
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal)
+            async with no_threads_at_all():
+                with pytest.raises(PandiumError, match="can't start new thread"):
+                    await journal.record_triggered(1, "t")
+
+    anyio.run(use, backend=anyio_backend)
+    assert read_entries(journal_path) == [(1, "triggered", "t")]
 
 
 async def test_a_lock_is_no_warning_if_nothing_is_unwritten(
@@ -766,6 +816,7 @@ def open_files() -> list[str]:
     return [str(file.resolve()) for file in descriptors.iterdir()] if descriptors.is_dir() else []
 
 
+@pytest.mark.posix
 async def test_a_canceled_opening_leaves_no_open_file(
     journal_path: Path, calendar: CalendarClock
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import random
+import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +106,51 @@ async def test_an_invalid_or_oversized_body_is_a_decode_error(
             await client.tenants.metadata(1)
     assert len(caught.value.attempts) == 1
     assert caught.value.outcome_unknown
+
+
+async def test_a_body_compressed_twice_cannot_take_unlimited_work(httpx_mock: HTTPXMock) -> None:
+    """A small body that expands to very many empty gzip members is a `DecodeError`."""
+    members = gzip.compress(b"") * 50_000 + gzip.compress(b'{"tenant_id":1}')
+    httpx_mock.add_response(
+        stream=ChunkedBody(gzip.compress(members)), headers=encoded_as("gzip, gzip")
+    )
+    async with AsyncPandium(KEY) as client:
+        with pytest.raises(DecodeError, match="takes too long to decompress"):
+            await client.tenants.metadata(1)
+
+
+@pytest.mark.parametrize("size", [1000, 60_000])
+async def test_many_members_compressed_twice_are_one_body(httpx_mock: HTTPXMock, size: int) -> None:
+    """A body that was compressed twice may have any usual number of gzip members."""
+    text = PADDED % (b" " * size)
+    members = b"".join(gzip.compress(text[at : at + 10]) for at in range(0, len(text), 10))
+    httpx_mock.add_response(
+        stream=ChunkedBody(gzip.compress(members)), headers=encoded_as("gzip, gzip")
+    )
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+async def test_a_compressed_body_may_be_received_in_small_chunks(httpx_mock: HTTPXMock) -> None:
+    """A compressed body is decompressed even if it is received in many very small chunks."""
+    noise = random.Random(1).randbytes(100_000).hex().encode()
+    body = zlib.compress(b'{"tenant_id":1,"data":{"noise":"%s"}}' % noise)
+    httpx_mock.add_response(stream=ChunkedBody(body, 2), headers=encoded_as("deflate"))
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+async def test_many_small_chunks_take_little_memory(httpx_mock: HTTPXMock) -> None:
+    """A body takes no more memory if it is received in very small chunks."""
+    text = PADDED % (b" " * 200_000)
+    httpx_mock.add_response(stream=ChunkedBody(text, 2))
+    async with AsyncPandium(KEY) as client:
+        tracemalloc.start()
+        try:
+            assert (await client.tenants.metadata(1)).tenant_id == 1
+            assert tracemalloc.get_traced_memory()[1] < 10 * len(text)
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [100, 4000 - len(PADDED)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import httpcore2
 import httpx
@@ -11,7 +13,8 @@ import respx
 from pandium import AsyncPandium
 from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool
 from support import KEY
-from support.servers import Misbehaving, reset
+from support.instants import by_scope, by_task, every_instant
+from support.servers import Misbehaving, reset, together
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +63,23 @@ async def test_idle_connections_are_closed_after_the_keepalive_time() -> None:
             await server.until(lambda: server.open == 1)
         await pool.aclose()
         await server.until_idle()
+
+
+@pytest.mark.parametrize(
+    ("anyio_backend", "cut"), [("asyncio", by_scope), ("trio", by_scope), ("asyncio", by_task)]
+)
+async def test_a_canceled_close_of_a_client_closes_all_connections(cut: Any) -> None:
+    """All connections are closed at whatever instant closing the client is canceled."""
+    for instants in every_instant():
+        with Misbehaving(otherwise=together(3)) as server:
+            client = AsyncPandium(KEY, base_url=server.url)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(client.runs.status, "t-1")
+            with instants.watch():
+                await cut(instants, client.aclose, lambda _: None)
+            await client.aclose()
+            await server.until_idle()
 
 
 async def until_open(server: Misbehaving, count: int) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pandium import AsyncPandium, Retry, errors
 from support import servers as bad
+from support.engines import ENGINES
 from support.servers import Behavior, Misbehaving, answer
 
 if TYPE_CHECKING:
@@ -420,6 +421,33 @@ def test_no_traceback_of_a_hook_has_a_signed_url_in_a_local_variable(
                 await fail(client, lambda client: client.runs.log(1))
 
     anyio.run(run, backend=backend)
+
+
+@pytest.mark.parametrize("failure", ["lost", "reset", "reset at once", "header line"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_traceback_of_an_engine_has_the_key_in_a_local_variable(
+    server: Misbehaving, engine: str, failure: str
+) -> None:
+    """No frame of a failed call contains the key, whatever transport the `http_client` uses."""
+    server.play([], otherwise=FAILURES[failure])
+    asyncio.run(fail_over(engine, server.url))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_traceback_of_an_engine_that_cannot_connect_has_the_key(engine: str) -> None:
+    """No frame of a call that could not connect contains the key, as in the previous test."""
+    with Misbehaving(is_listening=False) as absent:
+        url = absent.url
+    asyncio.run(fail_over(engine, url))
+
+
+async def fail_over(engine: str, url: str) -> None:
+    """Check the tracebacks of failing calls over an engine."""
+    async with ENGINES[engine]() as mine:
+        client = AsyncPandium(HEAD_KEY, base_url=url, http_client=mine, retry=Retry.never())
+        for call in CALLS:
+            with pytest.raises(errors.PandiumError):
+                await fail(client, call)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -12,10 +12,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
-import anyio.to_thread
 import psycopg
 
-from pandium._bulk.work_queue import QueuedWork, WorkQueue
+from pandium._bulk.work_queue import QueuedWork, QueueingDatabase
 from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ __all__ = ["PostgresDatabase", "Statements", "Work"]
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-_log = logging.getLogger("pandium")
+# A separate logger, so that a program can show these warnings even if it hides the others.
+_log = logging.getLogger("pandium.journal")
 
 # The oldest major version that PostgreSQL's session settings below require.
 _OLDEST_VERSION = 12
@@ -130,7 +130,7 @@ class Rows:
 Work: TypeAlias = "Callable[[Statements], Callable[[], T]]"
 
 
-class PostgresDatabase:
+class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     """
     One worker's connection to a PostgreSQL database, which is opened again if it is lost.
 
@@ -149,10 +149,8 @@ class PostgresDatabase:
     """
 
     def __init__(self, settings: PostgresJournal, clock: Clock) -> None:
-        self.name = settings.name
+        super().__init__(settings.name, clock)
         self._settings = settings
-        self._clock = clock
-        self._process_id = os.getpid()
         self._connection: Connection | None = None
         # A second reference to the connection's socket, with which a timer can interrupt a thread.
         self._socket: socket.socket | None = None
@@ -162,15 +160,16 @@ class PostgresDatabase:
         self.revision = 0
         # The error after which nothing may be written any more.
         self._fatal: PandiumError | None = None
-        self._queue: WorkQueue[Work[Any]] = WorkQueue()
-        # One task at a time runs the queue. The other tasks wait until their work is done.
-        self._turn = anyio.Lock()
         # One thread at a time uses the connection: the one that runs the queue, or that closes it.
         self._thread_lock = threading.Lock()
-        self._limiter = anyio.CapacityLimiter(2)
         self._unreachable_since: float | None = None
         self._last_error: str = ""
         self._valid_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the database has been opened and not closed."""
+        return self._is_open
 
     @property
     def holds_lease(self) -> bool:
@@ -209,14 +208,9 @@ class PostgresDatabase:
             _abandoned.append((self._connection, self._socket))
             self._connection = self._socket = None
             return
-        # Start the thread before the first `await`. If anyio started it, a second `Task.cancel()`
-        # could cancel the task first, because a shield does not block it.
-        thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
-        thread.start()
-        with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
-            await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
+        await self._close_in_thread(lambda: self._close(last))
 
-    async def run(self, work: Work[T], order: int) -> T:
+    async def run(self, work: Work[T], order: int = 0) -> T:
         """
         Run work in a transaction and return its result once the transaction is committed.
 
@@ -224,55 +218,15 @@ class PostgresDatabase:
 
         :raises PandiumError: if the database cannot be used.
         """
-        pending = self.queue(work, order)
-        try:
-            await self._wait(pending)
-        finally:
-            pending.is_discarded = True
-        return pending.result()
-
-    async def write(self, work: Work[object], order: int, record: str) -> None:
-        """
-        Write a record in a transaction, even if the task is canceled.
-
-        After a cancellation or an error, the record remains queued. It is written by a later
-        transaction, at the latest when the database is closed.
-
-        :param record: a description of the record, which is logged if the record is lost.
-        :raises PandiumError: if the database cannot be used.
-        """
-        pending = self.queue(work, order, record)
-        await self._wait(pending)
-        pending.result()
-
-    def queue(self, work: Work[T], order: int, record: str | None = None) -> QueuedWork[Work[T], T]:
-        """Queue work to run in the next transaction or when the database is closed."""
-        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
-            raise PandiumError(
-                f"{self.name} was opened before this process was forked, so this process sends no"
-                " more requests: call sync_all after forking"
-            )
-        if not self._is_open:
-            raise PandiumError(f"{self.name} is not open")
-        pending: QueuedWork[Work[T], T] = QueuedWork(work, record, order)
-        self._queue.append(pending)
-        return pending
+        result: T = await self._finish(self.queue(work, order=order))
+        return result
 
     def fail(self, reason: str) -> PandiumError:
         """Prevent all further transactions, and return the error to raise."""
         self._fatal = PandiumError(f"{self.name} {reason}")
         return self._fatal
 
-    def _is_forked(self) -> bool:
-        return os.getpid() != self._process_id
-
-    async def _wait(self, pending: QueuedWork[Work[Any], Any]) -> None:
-        while not pending.is_done:
-            async with self._turn:
-                if not pending.is_done:
-                    await self._run_when_reachable()
-
-    async def _run_when_reachable(self) -> None:
+    async def _run_transaction(self) -> None:
         """Run the queue, and try again for as long as the server cannot be reached."""
         while True:
             with suppress(UnreachableError):
@@ -280,10 +234,6 @@ class PostgresDatabase:
                 return
             with self._clock.waiting_for_io():
                 await anyio.sleep(_PAUSE)
-
-    async def _run_in_thread(self, work: Callable[[], None]) -> None:
-        with self._clock.waiting_for_io():
-            await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     # The methods below run in a worker thread
 
@@ -417,7 +367,8 @@ class PostgresDatabase:
         """
         timer = threading.Timer(seconds, _shut_down, args=(self._socket,))
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # the process has too many threads; the limits of TCP remain
+            timer.start()
         try:
             yield
         finally:
@@ -431,7 +382,7 @@ class PostgresDatabase:
         except PandiumError:
             self._disconnect()
             raise
-        except (psycopg.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - tables can hold what another program wrote
             failure = self._translate(error, error_type)
         # Raise the error here, so that it has no context. Frames of psycopg hold the password.
         self._disconnect()
@@ -469,8 +420,8 @@ def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any
                 results.append(first(statements)())
                 fetches = [work(statements) for work in others]
                 results += [fetch() for fetch in fetches]
-            except (psycopg.Error, PandiumError) as error:
-                failure = error  # the pipeline would log it if it ended with another error
+            except Exception as error:  # noqa: BLE001 - the pipeline would log it otherwise
+                failure = error
     except psycopg.Error as error:
         failure = failure or error
     if failure is not None:

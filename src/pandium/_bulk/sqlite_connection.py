@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import threading
 import time
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from pandium._bulk.file_identity import (
     FileIdentity,
@@ -24,7 +22,7 @@ from pandium._bulk.file_identity import (
     validate_single_name,
 )
 from pandium._bulk.lock_file import FileLockedError, LockFile
-from pandium._bulk.work_queue import QueuedWork, WorkQueue
+from pandium._bulk.work_queue import QueuedWork, QueueingDatabase
 from pandium.errors import ConfigurationError, PandiumError
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ _DELAY_PER_TENANT, _MAX_DELAY = 0.0004, 0.25
 _STEPS = 5
 
 
-class Database:
+class Database(QueueingDatabase["Work[Any]"]):
     """
     An SQLite file or an in-memory database, accessed only in transactions.
 
@@ -93,25 +91,23 @@ class Database:
         clock: Clock,
         count_active: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._path = None if path is None else os.path.abspath(path)  # noqa: PTH100 - may not resolve
-        self.name = name if path is None else f"{name} {self._path!r}"
-        self._clock = clock
+        self._path = None if path is None else _absolute_path(path, name)
+        super().__init__(name if path is None else f"{name} {self._path!r}", clock)
         self._db: Connection | None = None
-        self._process_id = os.getpid()
         self._identity: FileIdentity | None = None
         self._lock_file: LockFile | None = None
         self._real_path = ""
         self._count_active = count_active
-        self._queue: WorkQueue[Work[Any]] = WorkQueue()
         # The event is set when this number of items is queued.
         self._batch_size = 0
         self._is_batch_complete = anyio.Event()
-        # One task at a time runs the queue. The other tasks wait until their work is done.
-        self._turn = anyio.Lock()
-        # One thread runs the queue, and another one closes the file.
-        self._limiter = anyio.CapacityLimiter(2)
         self._is_waiting_for_lock = False
         self._error: PandiumError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._db is not None
 
     async def open(self, prepare: Work[None]) -> None:
         """
@@ -137,16 +133,7 @@ class Database:
         elif self._path is None:
             self._close(last)
         else:
-            # Start the thread before the first `await`. If anyio started it, a second
-            # `Task.cancel()` could cancel the task first, because a shield does not block it.
-            thread = threading.Thread(target=self._close, args=(last,), name="pandium-journal")
-            try:
-                thread.start()
-            except RuntimeError:  # the process has too many threads
-                self._close(last)
-                return
-            with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
-                await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
+            await self._close_in_thread(lambda: self._close(last))
 
     async def run(self, work: Work[T]) -> T:
         """
@@ -156,53 +143,26 @@ class Database:
 
         :raises PandiumError: if the file cannot be used.
         """
-        queued = self.queue(work)
-        try:
-            await self._wait(queued)
-        finally:
-            queued.is_discarded = True
-        return queued.result()
+        result: T = await self._finish(self.queue(work))
+        return result
 
-    async def write(self, work: Work[object], record: str) -> None:
-        """
-        Write a record in a transaction, even if the task is canceled.
-
-        After a cancellation or an error, the record remains queued. It is written by a later
-        transaction, at the latest when the file is closed.
-
-        :param record: a description of the record, which is logged if the record is lost.
-        :raises PandiumError: if the file cannot be used.
-        """
-        queued = self.queue(work, record)
-        await self._wait(queued)
-        queued.result()
-
-    def queue(self, work: Work[T], record: str | None = None) -> QueuedWork[Work[T], T]:
+    def queue(
+        self, work: Work[Any], record: str | None = None, order: int = 0
+    ) -> QueuedWork[Work[Any], Any]:
         """Queue work to run in the next transaction or when the file is closed."""
-        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
-            raise PandiumError(
-                f"{self.name} was opened before this process was forked, so this process sends no"
-                " more requests: call sync_all after forking"
-            )
-        if self._db is None:
-            raise PandiumError(f"{self.name} is not open")
-        queued: QueuedWork[Work[T], T] = QueuedWork(work, record)
-        self._queue.append(queued)
+        queued = super().queue(work, record, order)
         if len(self._queue) >= self._batch_size:
             self._is_batch_complete.set()
         return queued
 
-    def _is_forked(self) -> bool:
-        return os.getpid() != self._process_id
-
     async def _wait(self, queued: QueuedWork[Work[Any], Any]) -> None:
         if self._path is None:
             self._run_queue()
-        while not queued.is_done:
-            async with self._turn:
-                if not queued.is_done:
-                    await self._collect()
-                    await self._run_until_unlocked(self._run_queue)
+        await super()._wait(queued)
+
+    async def _run_transaction(self) -> None:
+        await self._collect()
+        await self._run_until_unlocked(self._run_queue)
 
     async def _collect(self) -> None:
         """Wait a short time for other tenants to queue work for the same transaction."""
@@ -232,12 +192,8 @@ class Database:
     async def _run_in_thread(self, work: Callable[[], None]) -> None:
         if self._path is None:
             work()
-            return
-        try:
-            with self._clock.waiting_for_io():
-                await anyio.to_thread.run_sync(work, limiter=self._limiter)
-        except RuntimeError as error:  # the process has too many threads
-            raise PandiumError(f"{self.name}: {error}") from None
+        else:
+            await super()._run_in_thread(work)
 
     # The methods below run in a worker thread, except for an in-memory database
 
@@ -404,6 +360,15 @@ class Database:
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise FileLockedError from None
             raise error_type(_describe_error(self.name, error)) from None
+
+
+def _absolute_path(path: Path, name: str) -> str:
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow symbolic links
+    except OSError:
+        raise ConfigurationError(
+            f"{name} {str(path)!r}: the current directory does not exist"
+        ) from None
 
 
 def _describe_error(name: str, error: Exception) -> str:

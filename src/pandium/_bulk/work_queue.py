@@ -1,17 +1,26 @@
-"""The work that waits for a journal's next transaction."""
+"""The work that waits for a journal's next transaction, and the threads that run it."""
 
 from __future__ import annotations
 
+import os
+import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import anyio
+import anyio.to_thread
 import attrs
 
-if TYPE_CHECKING:
-    from pandium.errors import PandiumError
+from pandium.errors import PandiumError
 
-__all__ = ["QueuedWork", "WorkQueue"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandium._clock import Clock
+
+__all__ = ["QueuedWork", "QueueingDatabase", "WorkQueue"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -81,3 +90,98 @@ class WorkQueue(Generic[W]):
     def lost_records(self) -> list[str]:
         """Return the descriptions of the records that have not been written."""
         return [queued.record for queued in self._queued if queued.record]
+
+
+class QueueingDatabase(ABC, Generic[W]):
+    """
+    A database that runs all queued work in one transaction, in a worker thread.
+
+    :param name: the name of the database in error messages.
+    :param clock: the client's clock. A test clock does not advance during a transaction.
+    """
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self._clock = clock
+        self._process_id = os.getpid()
+        self._queue: WorkQueue[W] = WorkQueue()
+        # One task at a time runs the queue. The other tasks wait until their work is done.
+        self._turn = anyio.Lock()
+        # One thread runs the queue, and another one closes the database.
+        self._limiter = anyio.CapacityLimiter(2)
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether work can be queued."""
+
+    @abstractmethod
+    async def _run_transaction(self) -> None:
+        """Run all queued work in a transaction."""
+
+    async def write(self, work: W, record: str, order: int = 0) -> None:
+        """
+        Write a record in a transaction, even if the task is canceled.
+
+        After a cancellation or an error, the record remains queued. It is written by a later
+        transaction, at the latest when the database is closed.
+
+        :param work: the work that writes the record.
+        :param record: a description of the record, which is logged if the record is lost.
+        :param order: the position of the work in the transaction.
+        :raises PandiumError: if the database cannot be used.
+        """
+        await self._finish(self.queue(work, record, order))
+
+    def queue(self, work: W, record: str | None = None, order: int = 0) -> QueuedWork[W, Any]:
+        """Queue work to run in the next transaction or when the database is closed."""
+        if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
+            raise PandiumError(
+                f"{self.name} was opened before this process was forked, so this process sends no"
+                " more requests: call sync_all after forking"
+            )
+        if not self.is_open:
+            raise PandiumError(f"{self.name} is not open")
+        queued: QueuedWork[W, Any] = QueuedWork(work, record, order)
+        self._queue.append(queued)
+        return queued
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process_id
+
+    async def _finish(self, queued: QueuedWork[W, T]) -> T:
+        """Wait until queued work is done and return its result."""
+        try:
+            await self._wait(queued)
+        finally:
+            queued.is_discarded = queued.record is None
+        return queued.result()
+
+    async def _wait(self, queued: QueuedWork[W, Any]) -> None:
+        while not queued.is_done:
+            async with self._turn:
+                if not queued.is_done:
+                    await self._run_transaction()
+
+    async def _run_in_thread(self, work: Callable[[], None]) -> None:
+        try:
+            with self._clock.waiting_for_io():
+                await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        except RuntimeError as error:  # the process has too many threads
+            raise PandiumError(f"{self.name}: {error}") from None
+
+    async def _close_in_thread(self, close: Callable[[], None]) -> None:
+        """Call a function in a thread, even if the task is canceled or no thread can be started."""
+        # Start the thread before the first `await`. If anyio started it, a second `Task.cancel()`
+        # could cancel the task first, because a shield does not block it.
+        thread = threading.Thread(target=close, name="pandium-journal")
+        try:
+            thread.start()
+        except RuntimeError:  # the process has too many threads
+            close()
+            return
+        try:
+            with anyio.CancelScope(shield=True), self._clock.waiting_for_io():
+                await anyio.to_thread.run_sync(thread.join, limiter=self._limiter)
+        except RuntimeError:  # anyio needs a thread, too
+            thread.join()

@@ -136,7 +136,10 @@ def _describe(summary: JournalSummary) -> Iterator[str]:
     width = max(map(len, fields))
     yield from (f"{name:<{width}}  {value}" for name, value in fields.items())
     yield from map(_describe_owner, summary.owners)
-    yield from (f"unknown: tenant {one.tenant_id}, {one.reason}" for one in summary.unknown)
+    yield from (
+        f"unknown: tenant {one.tenant_id}, claimed at {one.claimed}: {one.reason}"
+        for one in summary.unknown
+    )
 
 
 def _describe_owner(holder: LeaseHolder) -> str:

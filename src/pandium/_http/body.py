@@ -22,6 +22,13 @@ _MAX_PART = 2**20
 # compressed body without end that has no content, such as empty gzip members.
 _MAX_OVERHEAD = 2
 _MAX_HEADERS = 1024
+# zlib copies the rest of its input at the end of each gzip member.
+_MAX_INPUT = 4096
+# The maximum number of calls of zlib: some for any body, one for each received chunk and encoding,
+# and one for each 16 bytes. A body that was compressed twice could otherwise need seconds of CPU
+# time for each kilobyte.
+_MIN_STEPS = 40_000
+_BYTES_PER_STEP = 16
 _ZLIB_HEADER = 2  # the length of the header, in bytes
 # Values that some servers and storage hosts send, although the body is not compressed.
 _UNCHANGED = frozenset({"identity", "none", "utf-8", "aws-chunked"})
@@ -45,10 +52,11 @@ class BoundedBody:
 
     def __init__(self, max_bytes: int) -> None:
         self._decoders: list[_Decompressor] = []
-        self._parts: list[bytes] = []
-        self._remaining = max_bytes
+        # A list of chunks would take many times as much memory if each of them is small.
+        self._content = bytearray()
         self._max_bytes = max_bytes
         self._received = 0
+        self._steps_left = _MIN_STEPS
 
     async def read(self, response: httpx.Response) -> bytes:
         """
@@ -75,24 +83,30 @@ class BoundedBody:
 
     def partial(self) -> bytes:
         """Return the part of the body that has been read so far."""
-        return b"".join(self._parts)
+        return bytes(self._content)
 
     def _feed_raw(self, chunk: bytes) -> None:
         self._received += len(chunk)
         if self._received > _MAX_OVERHEAD * self._max_bytes + _MAX_HEADERS:
             raise self._too_large()
+        self._steps_left += len(self._decoders) + len(chunk) // _BYTES_PER_STEP
         self._feed(chunk)
 
     def _feed(self, chunk: bytes, stage: int = 0) -> None:
         if stage < len(self._decoders):
             for part in self._decoders[stage].feed(chunk, _MAX_PART):
+                self._count_step()
                 self._feed(part, stage + 1)
             return
-        self._parts.append(chunk[: self._remaining])
-        self._remaining -= len(chunk)
-        if self._remaining < 0:
-            self._remaining = 0
+        remaining = self._max_bytes - len(self._content)
+        self._content += chunk[:remaining]
+        if len(chunk) > remaining:
             raise self._too_large()
+
+    def _count_step(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise UnreadableResponseError("the response takes too long to decompress")
 
     def _too_large(self) -> UnreadableResponseError:
         return UnreadableResponseError(f"the response is larger than {self._max_bytes} bytes")
@@ -124,9 +138,11 @@ class _Decompressor:
 
     def feed(self, chunk: bytes, max_bytes: int) -> Iterator[bytes]:
         """Decompress a chunk and yield the result in parts of at most ``max_bytes``."""
-        while chunk and not self._is_done:
-            part, chunk = self._decompress(chunk, max_bytes)
-            yield part
+        for start in range(0, len(chunk), _MAX_INPUT):
+            rest = chunk[start : start + _MAX_INPUT]
+            while rest and not self._is_done:
+                part, rest = self._decompress(rest, max_bytes)
+                yield part
 
     def _decompress(self, chunk: bytes, max_bytes: int) -> tuple[bytes, bytes]:
         if self._decompressor.eof and not self._begin_member(chunk := chunk.lstrip(b"\0")):
@@ -157,7 +173,7 @@ class _Decompressor:
         if not chunk:
             return False
         if chunk[:1] != b"\x1f":
-            _log.warning("ignored %d bytes after the end of a compressed response", len(chunk))
+            _log.warning("ignored the bytes after the end of a compressed response")
             self._is_done = True
             return False
         self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)

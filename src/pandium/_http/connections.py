@@ -244,9 +244,10 @@ class Connections:
                 return response
             failure = self._translate(error, client, request, progress)
             cause = root_os_error(error)
-            hide_frames(error, outer)  # errors raised by user code are re-raised
+            # Only an error raised by user code is re-raised. A transport's is at most the cause.
+            hide_frames(error, outer, keeps_user_code=isinstance(failure, UserCodeError))
         except BaseException as error:
-            hide_frames(error, outer)
+            hide_frames(error, outer, keeps_user_code=False)
             raise
         else:
             is_not_sent = self._is_not_sent(client, request, progress)

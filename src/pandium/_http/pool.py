@@ -214,9 +214,16 @@ class _Pool(httpcore2.AsyncConnectionPool):
 
 
 async def _close_all(*closing: Any) -> None:
+    """Close all connections and streams, then re-raise the first error."""
+    errors: list[BaseException] = []
     with anyio.CancelScope(shield=True):
         for connection in closing:
-            await connection.aclose()
+            try:
+                await connection.aclose()
+            except BaseException as error:  # noqa: BLE001 - native cancellation ignores the shield
+                errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _has_trailing_data(connection: Any) -> bool:

@@ -227,6 +227,11 @@ class _End:
         """Return the number of records to request, at most the server's maximum page size."""
         return page_size if self.reduced_size is None else min(page_size, self.reduced_size)
 
+    @property
+    def probe_overlap(self) -> int:
+        """The overlap of a probe: the anchor, unless it would leave no room for a new record."""
+        return 1 if self.longest_page > 1 else 0
+
     def limit_overlap(self, overlap: int) -> int:
         """Reduce an overlap so that it leaves room for new records on every page."""
         if self.reduced_size is None or not overlap:
@@ -303,7 +308,8 @@ class Cursor(Generic[T]):
     def next_requests(self, count: int) -> list[PageRequest]:
         """Return requests for the next pages: ``count`` of them, or fewer near the end."""
         if self._end.needs_probe:
-            return [PageRequest(self.next_skip, self._options.page_size)]
+            skip = self.next_skip - self._end.probe_overlap
+            return [PageRequest(skip, self._options.page_size)]
         count = 1 if self._end.is_pending else count
         overlap = self._end.limit_overlap(self._overlap.size) if self._delivered else 0
         overlap = min(overlap, self.next_skip)
@@ -329,7 +335,7 @@ class Cursor(Generic[T]):
         :raises DriftError: if the listing has changed and ``on_drift`` is ``"raise"``, or if
             records might be missed.
         """
-        if self._end.needs_probe:
+        if self._end.needs_probe and not self._end.probe_overlap:
             return self._accept_probe(records)
         self._require_progress()
         count, records = len(records), self._unique(records)
@@ -356,7 +362,11 @@ class Cursor(Generic[T]):
         return self._deliver(request, records, keys, known_prefix, count)
 
     def _accept_probe(self, records: list[T]) -> Deliver[T]:
-        """Finish if the page that follows the last known record, without an overlap, is empty."""
+        """
+        Finish if the page that follows the last known record, without an overlap, is empty.
+
+        Without an overlap, it does not show whether the listing has shifted meanwhile.
+        """
         if records:
             raise DriftError(
                 f"the server's page limit of {self._end.longest_page} is too small to detect"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import attrs
 import msgspec
 from cattrs import transform_error
-from cattrs.cols import list_structure_factory
+from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.msgspec import make_converter
 
@@ -37,6 +37,9 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
+# The number of invalid items after which the rest of an array is not examined. Each takes a hundred
+# times as much time and memory as a valid one.
+_MAX_INVALID = 20
 _MAX_EXACT = 2**53  # doubles cannot represent every integer above this
 _NO_DATE = re.compile(
     r"(0000-?00-?00([T ]00:?00(:?00([.,]0+)?)?)?(Z|[+-]00:?00)?)?", re.ASCII | re.IGNORECASE
@@ -132,14 +135,34 @@ def _overrides(cls: type) -> Any:
 
 
 def _build_list_hook(cls: Any, converter: Any) -> Hook:
-    structure = list_structure_factory(cls, converter)
+    (item_cls,) = get_args(cls)
+    structure = converter.get_structure_hook(item_cls)
 
     def structure_list(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise _unexpected("an array", value)
-        return structure(value, cls)
+        items, errors = _structure_items(structure, value, item_cls)
+        if errors:
+            raise IterableValidationError("", errors, cls)  # pyright: ignore[reportCallIssue]  # typeshed's `__init__` takes two arguments
+        return items
 
     return structure_list
+
+
+def _structure_items(
+    structure: Hook, values: list[Any], cls: Any
+) -> tuple[list[Any], list[Exception]]:
+    items: list[Any] = []
+    errors: list[Exception] = []
+    for index, value in enumerate(values):
+        try:
+            items.append(structure(value, cls))
+        except Exception as error:  # noqa: BLE001 - cattrs groups any errors from its hooks
+            error.add_note(IterableValidationNote("", index, cls))
+            errors.append(error)
+            if len(errors) == _MAX_INVALID:
+                break
+    return items, errors
 
 
 def _build_strict_hook(cls: type) -> Hook:
@@ -235,7 +258,8 @@ def _decode_error(first: str, other_count: int) -> DecodeError:
     text, _, path = first.rpartition(" @ ")
     path = _with_api_names(path.removeprefix("."))
     location = f"{path}: " if path else ""
-    more = f" (and {other_count} more)" if other_count else ""
+    at_least = "at least " if other_count >= _MAX_INVALID - 1 else ""
+    more = f" (and {at_least}{other_count} more)" if other_count else ""
     return DecodeError(f"the response cannot be decoded: {location}{text}{more}", path=path)
 
 
