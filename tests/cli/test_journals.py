@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import sqlite3
 import time
 from contextlib import closing
@@ -26,7 +25,11 @@ from support.cli import (
     wait_until,
 )
 from support.journals import JOB, CalendarClock
+from support.posix import IS_POSIX
 from support.postgres import free_port
+
+if IS_POSIX:
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +181,7 @@ def limit_file_size(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("size", "sent"), [(0, 0), (4096, 0), (40_000, 1)])
 def test_a_full_disk_is_one_sentence(
     size: int,
