@@ -165,6 +165,11 @@ class Server:
             db.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
         return self.dsn(name)
 
+    def drop_database(self, name: str) -> None:
+        """End all sessions of a database and drop it."""
+        with self.connect() as db:
+            db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
 
 def expire_leases(dsn: str, seconds: float) -> None:
     """Make all leases expire earlier, as if the database's clock had advanced by some seconds."""
