@@ -140,7 +140,8 @@ _MODULES = {
     "to_json": "pandium._serialization.convert",
 }
 
-if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
+# If type checkers saw `__getattr__`, they would accept any name.
+if not TYPE_CHECKING:  # pragma: no branch - always true at run time
 
     def __getattr__(name: str) -> object:
         if name in _MODULES:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 if TYPE_CHECKING:
+    import asyncio
     from types import TracebackType
 
 __all__ = ["CancellationGuard", "as_iteration_error", "is_asyncio"]
@@ -34,7 +35,9 @@ class CancellationGuard:
         self._requests = 0
 
     def __enter__(self) -> None:
-        self._requests = _count_cancel_requests()
+        # A pending request raises its cancellation at the next `await`. The task may have canceled
+        # itself, as `asyncio.run` does when Ctrl-C is pressed while the task is running.
+        self._requests = _count_cancel_requests() - _has_pending_request()
 
     def __exit__(
         self,
@@ -77,7 +80,15 @@ def is_asyncio() -> bool:
 
 
 def _count_cancel_requests() -> int:
+    task = _current_asyncio_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _has_pending_request() -> bool:
+    return bool(getattr(_current_asyncio_task(), "_must_cancel", False))  # not public
+
+
+def _current_asyncio_task() -> asyncio.Task[Any] | None:
     import asyncio  # noqa: PLC0415 - `import pandium` would take a fifth longer
 
-    task = asyncio.current_task() if is_asyncio() else None
-    return 0 if task is None else task.cancelling()
+    return asyncio.current_task() if is_asyncio() else None

@@ -160,6 +160,7 @@ def test_a_closed_stream_is_not_a_traceback(  # noqa: PLR0917 - two fixtures
     assert capsys.readouterr() == (out, error)
 
 
+@pytest.mark.posix
 def test_output_that_cannot_be_written_has_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken pipe is 141 and a full disk is 74. The final flush does not fail again."""
     monkeypatch.setattr(sys, "argv", ["pandium-api", "completion", "fish"])
@@ -188,6 +189,7 @@ def run_with_full_disk(
         )
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("line", ["tenants list", "tenants sync 1", "tenants sync 1 --wait"])
 def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     """If the output is not writable, the error is one line, and any trigger is named."""
@@ -201,6 +203,7 @@ def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     assert hints == (expected if "sync" in line else [])
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("line", "code"), [("tenants sync 1 --wait", 0), ("integrations get 999", 4), ("tenants x", 2)]
 )
@@ -231,37 +234,49 @@ LOCALES = {
 }
 
 
+# Run several command lines, separated by a plus sign, in one process.
+RUN_LINES = """
+import itertools, sys
+from pandium._cli import main
+
+codes = []
+for is_separator, words in itertools.groupby(sys.argv[1:], "+".__eq__):
+    if not is_separator:
+        sys.argv[1:] = words
+        codes.append(main())
+sys.exit(max(codes))
+"""
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("source", ["file", "standard input", "argument"])
 def test_text_is_utf_8_in_every_locale(
-    source: str, locale: str, mark: str, emulator: Emulator, tmp_path: Path
+    locale: str, mark: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     """A payload from a file, standard input or an argument is UTF-8, with or without a BOM."""
     emulator.add_tenant("acme")
     content = f'{mark}{{"name": "{NAME}"}}'.encode()
     file = tmp_path / "payload.json"
     file.write_bytes(content)
-    payload = {"file": f"@{file}".encode(), "standard input": b"@-", "argument": content}[source]
-    command: list[str | bytes] = [sys.executable, "-m", "pandium_api", "tenants", "sync", "1"]
-    command += ["--payload", payload]
+    command: list[str | bytes] = [sys.executable, "-c", RUN_LINES]
+    for payload in (f"@{file}".encode(), b"@-", content):
+        command += ["tenants", "sync", "1", "--payload", payload, "+"]
     environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
     subprocess.run(command, check=True, input=content, env=environ, timeout=60)
-    [body] = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
-    assert body == f'{{"name":"{NAME}"}}'.encode()
+    bodies = [each.body for each in emulator.requests if each.operation == "tenants.sync"]
+    assert bodies == [f'{{"name":"{NAME}"}}'.encode()] * 3
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("output_format", ["json", "jsonl", "csv"])
-def test_output_for_programs_is_utf_8_in_every_locale(
-    output_format: str, locale: str, emulator: Emulator
-) -> None:
+def test_output_for_programs_is_utf_8_in_every_locale(locale: str, emulator: Emulator) -> None:
     """JSON, JSON Lines and CSV are UTF-8 in every locale."""
     emulator.add_integration("orders", long_name=NAME)
-    command = [sys.executable, "-m", "pandium_api", "integrations", "list", "-f", output_format]
+    command = [sys.executable, "-c", RUN_LINES]
+    for output_format in ("json", "jsonl", "csv"):
+        command += ["integrations", "list", "-f", output_format, "+"]
     environ = child_environment(api_variables(emulator.url, **LOCALES[locale]))
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environ, timeout=60)
-    assert NAME in done.stdout.decode()
+    assert done.stdout.decode().count(NAME) == 3
 
 
 @pytest.mark.parametrize("locale", LOCALES)
@@ -286,6 +301,7 @@ def test_an_argument_that_is_not_utf_8_is_kept(argument: str) -> None:
     assert decode_arguments([argument]) == [argument]
 
 
+@pytest.mark.posix
 def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Path) -> None:
     """The byte order mark that Windows editors write is not part of the key."""
     file = tmp_path / "key"
@@ -296,6 +312,7 @@ def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Pat
     subprocess.run(command, check=True, env=environ, timeout=60, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("arguments", "variables", "code"),
     [

@@ -46,6 +46,14 @@ def test_the_arguments_are_the_fields(section: str) -> None:
     assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
 
 
+def test_help_shows_the_types_of_the_arguments(section: str) -> None:
+    """The signature that `help` prints names types, without the validators of the fields."""
+    signature = str(inspect.signature(ADD[section](Emulator())))
+    assert "id: int" in signature
+    assert "Annotated" not in signature
+    assert " at 0x" not in signature
+
+
 def test_a_saved_record_has_all_fields(section: str) -> None:
     """Each field of a record is in a saved state."""
     [saved, *_] = Emulator("demo")._service.dump()[section]

@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 SEED = {"integrations": [{}], "tenants": [{"id": 100 + number} for number in range(4)]}
 
 
-@pytest.fixture
-def control() -> Iterator[Control]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Control]:
     with controlled(SEED) as running:
         yield running
+
+
+@pytest.fixture
+def control(shared: Control) -> Control:
+    shared.emulator.reset()
+    return shared
 
 
 def add(control: Control, change: dict[str, Any], **selection: Any) -> dict[str, Any]:

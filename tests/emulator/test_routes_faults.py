@@ -20,10 +20,16 @@ EVERY_REQUEST = {"operation": None, "tenant": None, "after": 0, "every": 1, "tim
 AT_RANDOM = {"probability": 1.0, "seed": 0}
 
 
-@pytest.fixture
-def control() -> Iterator[Control]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Control]:
     with controlled(SEED) as running:
         yield running
+
+
+@pytest.fixture
+def control(shared: Control) -> Control:
+    shared.emulator.reset()
+    return shared
 
 
 def add(control: Control, fault: dict[str, Any], **selection: Any) -> int:

@@ -101,6 +101,18 @@ def newer_tables(server: Server, dsn: str) -> str:
     return dsn
 
 
+def table_with_rows(*values: str) -> Callable[[Server, str], str]:
+    """Return a function that creates the table of the version with other rows."""
+
+    def change(_: Server, dsn: str) -> str:
+        execute(dsn, "CREATE TABLE pandium_schema (version text)")
+        for value in values:
+            execute(dsn, f"INSERT INTO pandium_schema VALUES ({value})")
+        return dsn
+
+    return change
+
+
 UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
     (wrong_password, "password authentication failed"),
     (unknown_host, "no-such-host.invalid"),
@@ -111,6 +123,10 @@ UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
     (read_only, "read-only transaction .connect to the primary"),
     (other_encoding, "encoding of the database is LATIN1, and UTF8 is required"),
     (newer_tables, "was written by a newer version"),
+    (table_with_rows(), "the table pandium_schema was changed or has another purpose"),
+    (table_with_rows("1", "1"), "the table pandium_schema was changed"),
+    (table_with_rows("NULL"), "the table pandium_schema was changed"),
+    (table_with_rows("'notes'"), "the table pandium_schema was changed"),
 ]
 
 

@@ -117,6 +117,7 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
     is_unknown: bool,  # noqa: FBT001
 ) -> None:
     """If another worker gives up its claim after ours has found it, the tenant is claimed."""
+    found: list[Entry] = []
     async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:
         assert await claim(one) == MINE
         with closing(psycopg.connect(postgres_dsn, autocommit=True)) as db:
@@ -124,7 +125,6 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
             db.execute(_PAUSE_AFTER_INSERT)
             db.execute("SELECT pg_advisory_lock(1)")
             async with anyio.create_task_group() as tasks:
-                found: list[Entry] = []
 
                 async def claim_as_two() -> None:
                     found.append(await claim(two, retry_unknown=is_unknown))
@@ -140,6 +140,42 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
         assert found == [MINE]
 
 
+async def test_a_claim_that_is_not_stored_is_an_error(postgres_dsn: str) -> None:
+    """If the database discards a claim, claiming fails and does not go on forever."""
+    async with worker(postgres_dsn) as journal:
+        with closing(psycopg.connect(postgres_dsn, autocommit=True)) as db:
+            db.execute(_DISCARD_INSERTS)
+        with pytest.raises(PandiumError, match="did not store the claim of tenant 1"):
+            await claim(journal)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE pandium_jobs SET properties = 'none'", "Expecting value"),
+        ("UPDATE pandium_jobs SET properties = '[]'", "list"),
+        ("UPDATE pandium_syncs SET state = 'odd'", "'odd' is not a valid State"),
+    ],
+    ids=["text", "list", "state"],
+)
+async def test_content_that_cannot_be_read_is_a_clear_error(
+    postgres_dsn: str, change: str, message: str
+) -> None:
+    """Tables that another program changed raise a PandiumError that names the journal."""
+    async with worker(postgres_dsn) as journal:
+        await claim(journal)
+    with closing(psycopg.connect(postgres_dsn, autocommit=True)) as db:
+        db.execute(change.encode())
+    with pytest.raises(PandiumError, match=message) as caught:
+        async with worker(postgres_dsn) as journal:
+            await journal.states()
+    assert str(caught.value).startswith("journal 'nightly' in ")
+
+
+_DISCARD_INSERTS = """
+    CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER discard BEFORE INSERT ON pandium_syncs FOR EACH ROW EXECUTE FUNCTION discard()
+"""
 _PAUSE_AFTER_INSERT = """
     CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
+from support.posix import IS_POSIX
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-IS_ROOT = os.geteuid() == 0
+IS_ROOT = IS_POSIX and os.geteuid() == 0
 # The server refuses to run as root. This is the user that Debian's package creates.
 SERVER_USER = "postgres" if IS_ROOT else None
 ROLE, PASSWORD = "jobs", "hunter2%/@"

@@ -113,8 +113,8 @@ CLIENT = {name: tree for name, tree in MODULES.items() if not name.startswith("e
 EMULATOR = {name: tree for name, tree in MODULES.items() if name.startswith("emulator")}
 
 
-def _room(module: str) -> str:
-    """Return the emulator's room or top-level module that contains a module."""
+def _emulator_part(module: str) -> str:
+    """Return the emulator's package or top-level module that contains a module."""
     return _unit(module.removeprefix("emulator").removeprefix("."))
 
 
@@ -206,11 +206,12 @@ def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EMULATOR))
-def test_imports_of_the_emulator_point_to_lower_rooms(name: str) -> None:
-    """A module of the emulator imports from its own room, or from rooms of lower layers."""
-    room = _room(name)
-    for target in {_room(imported) for imported in _imported_modules(EMULATOR[name])} - {room}:
-        assert EMULATOR_LAYERS[target] < EMULATOR_LAYERS[room], f"{name} imports {target}"
+def test_imports_of_the_emulator_point_to_lower_layers(name: str) -> None:
+    """A module of the emulator imports from its own package, or from packages of lower layers."""
+    part = _emulator_part(name)
+    targets = {_emulator_part(imported) for imported in _imported_modules(EMULATOR[name])}
+    for target in targets - {part}:
+        assert EMULATOR_LAYERS[target] < EMULATOR_LAYERS[part], f"{name} imports {target}"
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
@@ -226,7 +227,7 @@ def test_each_library_has_one_owner(library: str) -> None:
 def test_the_tables_name_only_what_exists() -> None:
     """The tables in this file contain exactly the existing modules and folders."""
     assert set(LAYERS) == {_unit(name) for name in CLIENT}
-    assert set(EMULATOR_LAYERS) == {_room(name) for name in EMULATOR}
+    assert set(EMULATOR_LAYERS) == {_emulator_part(name) for name in EMULATOR}
     for owners in (*OWNERS.values(), *ANNOTATORS.values()):
         assert owners <= set(MODULES)
 
@@ -263,10 +264,10 @@ def test_each_folder_states_its_purpose_and_what_flows_through_it() -> None:
             assert flow.endswith("."), f"{name}/__init__.py: {flow!r}"
 
 
-@pytest.mark.parametrize("room", sorted(set(EMULATOR_LAYERS) - {"", "__main__", "_emulator"}))
-def test_the_rooms_of_the_emulator_contain_only_their_purpose(room: str) -> None:
-    """The `__init__` of a room is a docstring without code, so importing it imports nothing."""
-    assert len(MODULES[f"emulator.{room}"].body) == 1
+@pytest.mark.parametrize("package", sorted(set(EMULATOR_LAYERS) - {"", "__main__", "_emulator"}))
+def test_the_packages_of_the_emulator_contain_only_their_purpose(package: str) -> None:
+    """The `__init__` of a package is a docstring without code, so importing it imports nothing."""
+    assert len(MODULES[f"emulator.{package}"].body) == 1
 
 
 @pytest.mark.parametrize(

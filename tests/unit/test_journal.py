@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -179,6 +180,19 @@ async def test_a_retry_that_was_not_sent_changes_nothing(
         assert await claim(two, retry_unknown=True) == MINE
         await two.record_triggered(1, "t")
         assert await adopt(two) == Entry(State.TRIGGERED, is_mine=True, trigger_id="t")
+
+
+async def test_a_claim_keeps_the_date_of_the_first_request(
+    open_journal: Callable[[], Journal], advance: Callable[[float], None]
+) -> None:
+    """An entry has the date of its first claim, even after a retry of an unknown outcome."""
+    async with open_journal() as one:
+        claimed = (await claim(one)).claimed
+        assert datetime.fromisoformat(claimed).tzinfo is UTC
+        await one.record_unknown(1, "gone")
+        advance(3600)
+        assert (await adopt(one)).claimed == claimed
+        assert (await claim(one, retry_unknown=True)).claimed == claimed
 
 
 async def test_a_trigger_is_never_claimed_again(

@@ -8,6 +8,7 @@ import logging
 import math
 import sqlite3
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -566,7 +567,7 @@ async def test_a_finished_journal_warns_that_nothing_is_sent(
     assert (record.name, record.levelno) == ("pandium.journal", logging.WARNING)
     assert record.getMessage() == (
         f"journal {str(journal_path)!r} already holds the results of 2 tenant(s), and nothing is"
-        " sent for them; use a new journal for each job"
+        " sent for them; to sync them again, use a new journal"
     )
 
 
@@ -912,6 +913,47 @@ async def test_recorded_results_need_no_request(journal_path: Path) -> None:
     assert "tenant 5" in str(again[5].error)
     assert "ConnectionLost" in str(again[5].error)
     assert set(by_tenant(await world.sync([1], journal_path))) == {1}
+
+
+async def test_an_unknown_outcome_names_the_date_of_its_request(journal_path: Path) -> None:
+    """The error of a recorded unknown outcome names the date at which the tenant was claimed.
+
+    The runs since that date show whether the tenant was triggered.
+    """
+    world = World()
+    date = world.clock.wall()
+    async with (
+        world.clock.autojump(),
+        suspended_worker(world, journal_path, sending=(1,)),
+        world.syncing([1], journal_path) as results,
+    ):
+        [result] = [result async for result in results]
+    assert world.clock.wall() >= date + timedelta(seconds=LEASE)
+    assert str(result.error) == (
+        f"tenant 1 may have been triggered at {date:%Y-%m-%dT%H:%M:%SZ}: its lease expired before"
+        " a response was recorded"
+    )
+
+
+async def test_waiting_for_the_lease_of_another_process_is_logged(
+    journal_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that first has to wait for another process's lease states this once."""
+    caplog.set_level(logging.INFO, "pandium.journal")
+    world = World()
+    async with (
+        world.clock.autojump(),
+        suspended_worker(world, journal_path, sending=(1,), waiting=(2,)),
+    ):
+        for path in (journal_path, journal_path.with_name("other.db")):
+            async with world.syncing([1, 2], path) as results:
+                assert set(by_tenant([result async for result in results])) == {1, 2}
+    messages = [one.getMessage() for one in caplog.records if one.levelno == logging.INFO]
+    [message] = messages
+    assert message == (
+        f"journal {str(journal_path)!r}: 2 tenant(s) in progress belong to another process; if it"
+        " was killed, this one continues with them when its lease has expired"
+    )
 
 
 async def test_recorded_results_take_no_slot(journal_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,15 @@ async def test_many_members_compressed_twice_are_one_body(httpx_mock: HTTPXMock,
     httpx_mock.add_response(
         stream=ChunkedBody(gzip.compress(members)), headers=encoded_as("gzip, gzip")
     )
+    async with AsyncPandium(KEY) as client:
+        assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+async def test_a_compressed_body_may_be_received_in_small_chunks(httpx_mock: HTTPXMock) -> None:
+    """A compressed body is decompressed even if it is received in many very small chunks."""
+    noise = random.Random(1).randbytes(100_000).hex().encode()
+    body = zlib.compress(b'{"tenant_id":1,"data":{"noise":"%s"}}' % noise)
+    httpx_mock.add_response(stream=ChunkedBody(body, 2), headers=encoded_as("deflate"))
     async with AsyncPandium(KEY) as client:
         assert (await client.tenants.metadata(1)).tenant_id == 1
 

@@ -47,6 +47,8 @@ class Entry:
     trigger_id: str = ""
     status: str = ""
     error: str = ""
+    claimed: str = attrs.field(default="", eq=False)
+    """When the tenant was first claimed, just before its request: an ISO 8601 date in UTC."""
 
 
 class Journal(Protocol):

@@ -383,7 +383,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         except PandiumError:
             self._disconnect()
             raise
-        except (psycopg.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - tables can hold what another program wrote
             failure = self._translate(error, error_type)
         # Raise the error here, so that it has no context. Frames of psycopg hold the password.
         self._disconnect()
@@ -421,8 +421,8 @@ def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any
                 results.append(first(statements)())
                 fetches = [work(statements) for work in others]
                 results += [fetch() for fetch in fetches]
-            except (psycopg.Error, PandiumError) as error:
-                failure = error  # the pipeline would log it if it ended with another error
+            except Exception as error:  # noqa: BLE001 - the pipeline would log it otherwise
+                failure = error
     except psycopg.Error as error:
         failure = failure or error
     if failure is not None:

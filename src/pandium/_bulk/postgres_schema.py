@@ -60,6 +60,7 @@ _UPGRADES = (
             status text NOT NULL DEFAULT '',
             error text NOT NULL DEFAULT '',
             is_retry boolean NOT NULL DEFAULT false,
+            claimed timestamptz NOT NULL DEFAULT clock_timestamp(),
             PRIMARY KEY (job_id, tenant_id)
         )
         """,
@@ -95,11 +96,11 @@ def prepare_tables(db: Statements, name: str) -> None:
     :raises ConfigurationError: if the tables were created by a newer version of this package.
     """
     # Look first, because a role that may not create tables can use those that exist.
-    version = _read_version(db)
+    version = _read_version(db, name)
     if version < _VERSION:
         db.execute("BEGIN")
         db.execute("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
-        for statements in _UPGRADES[_read_version(db) :]:
+        for statements in _UPGRADES[_read_version(db, name) :]:
             for statement in statements:
                 db.execute(statement)
         db.execute("COMMIT")
@@ -113,11 +114,16 @@ def has_tables(db: Statements) -> bool:
     return bool(db.execute(_FIND_TABLE).fetch())
 
 
-def _read_version(db: Statements) -> int:
+def _read_version(db: Statements, name: str) -> int:
     if not has_tables(db):
         return 0
-    [[version]] = db.execute("SELECT version FROM pandium_schema").fetch()
-    return int(version)
+    match db.execute("SELECT version FROM pandium_schema").fetch():
+        case [(int(version),)] if version > 0:
+            return version
+    raise ConfigurationError(
+        f"{name} cannot be used, because the table pandium_schema was changed or has another"
+        " purpose: use another schema or database"
+    )
 
 
 def open_job(

@@ -28,7 +28,8 @@ _SELECT_OWNERS = """
     GROUP BY owner ORDER BY owner
 """
 _SELECT_UNKNOWN = """
-    SELECT tenant_id, error FROM pandium_syncs
+    SELECT tenant_id, to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), error
+    FROM pandium_syncs
     WHERE job_id = %(job_id)s AND state = 'unknown' ORDER BY tenant_id
 """
 

@@ -28,6 +28,9 @@ __all__ = ["PostgresWorker"]
 # While workers come and go, the lease is renewed more often, so that the rate is soon divided.
 _UNSETTLED_RENEWALS = 10
 _BEFORE_TENANTS = -1  # in the order of the work of a transaction
+# A claim is made again if another worker gives up its own claim just after ours has found it. This
+# does not repeat, unless something in the database suppresses the insert.
+_MAX_CLAIMS = 20
 
 _REGISTER = """
     INSERT INTO pandium_workers (owner, job_id, lease, expires)
@@ -86,7 +89,9 @@ _CONFIRM_CLAIM = """
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
 _SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error FROM pandium_syncs
+    SELECT state, owner, claim, trigger_id, status, error,
+        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
 """
 _SELECT_STATES = """
@@ -201,8 +206,12 @@ class PostgresWorker:
 
     async def states(self) -> dict[int, State]:
         """Return the states of all tenants that have an entry."""
-        rows = await self._run(_SELECT_STATES, _BEFORE_TENANTS)
-        return {tenant_id: State(state) for tenant_id, state in rows}
+
+        def work(db: Statements) -> Callable[[], dict[int, State]]:
+            rows = db.execute(_SELECT_STATES, self._parameters())
+            return lambda: {tenant_id: State(state) for tenant_id, state in rows.fetch()}
+
+        return await self._database.run(work, _BEFORE_TENANTS)
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Return a tenant's entry, adopting it first if it has a trigger with an expired lease."""
@@ -211,10 +220,11 @@ class PostgresWorker:
 
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Claim a tenant if it has no entry, and return its entry."""
-        # Another worker may delete its claim after ours has found it, or end a retry as unknown.
-        while (entry := await self._claim_once(tenant_id, retry_unknown)).state is State.NEW:
-            pass
-        return entry
+        for _ in range(_MAX_CLAIMS):
+            entry = await self._claim_once(tenant_id, retry_unknown)
+            if entry.state is not State.NEW:
+                return entry
+        raise PandiumError(f"{self.name} did not store the claim of tenant {tenant_id}")
 
     async def _claim_once(self, tenant_id: int, retry_unknown: bool) -> Entry:  # noqa: FBT001
         number = next(self._claims)
@@ -277,11 +287,6 @@ class PostgresWorker:
         self.share = min(self._stored_share, self._target_share)
         return held
 
-    async def _run(self, statement: str, order: int) -> list[tuple[Any, ...]]:
-        return await self._database.run(
-            lambda db: db.execute(statement, self._parameters()).fetch, order
-        )
-
     async def _record(self, label: str, statement: str, tenant_id: int, **values: object) -> None:
         work = _without_result(statement, parameters=self._parameters(tenant_id) | values)
         await self._database.write(work, label, tenant_id)
@@ -323,11 +328,11 @@ class PostgresWorker:
     def _read_entry(self, rows: list[tuple[Any, ...]], claim: int, *, retry_unknown: bool) -> Entry:
         if not rows or (retry_unknown and rows[0][0] == State.UNKNOWN):
             return Entry(State.NEW)
-        [(state, owner, found_claim, trigger_id, status, error)] = rows
+        [(state, owner, found_claim, *texts)] = rows
         is_mine = owner == self._owner and state in IN_PROGRESS
         if state == State.SENDING and claim:
             is_mine = is_mine and found_claim == claim
-        return Entry(State(state), is_mine, trigger_id, status, error)
+        return Entry(State(state), is_mine, *texts)
 
     # Connecting to the server, and detecting that it lost transactions
 

@@ -36,7 +36,8 @@ _TABLES = (
         trigger_id TEXT NOT NULL DEFAULT '',
         status TEXT NOT NULL DEFAULT '',
         error TEXT NOT NULL DEFAULT '',
-        is_retry INTEGER NOT NULL DEFAULT 0
+        is_retry INTEGER NOT NULL DEFAULT 0,
+        claimed REAL NOT NULL
     )
     """,
     "CREATE INDEX open ON syncs (state) WHERE state IN ('sending', 'triggered')",
@@ -53,20 +54,23 @@ _ADOPT = """
     WHERE tenant_id = :tenant_id AND state = 'triggered' AND lease NOT BETWEEN :now AND :latest
 """
 _CLAIM = """
-    INSERT INTO syncs (tenant_id, state, owner, lease)
-    VALUES (:tenant_id, 'sending', :owner, :until)
+    INSERT INTO syncs (tenant_id, state, owner, lease, claimed)
+    VALUES (:tenant_id, 'sending', :owner, :until, :now)
     ON CONFLICT (tenant_id) DO NOTHING
 """
+# A retry keeps the date of the first claim, because its request may also have triggered a run.
 _CLAIM_OR_RETRY = """
-    INSERT INTO syncs (tenant_id, state, owner, lease)
-    VALUES (:tenant_id, 'sending', :owner, :until)
+    INSERT INTO syncs (tenant_id, state, owner, lease, claimed)
+    VALUES (:tenant_id, 'sending', :owner, :until, :now)
     ON CONFLICT (tenant_id) DO
         UPDATE SET state = 'sending', owner = :owner, lease = :until, error = '',
             is_retry = 1
         WHERE state = 'unknown'
 """
 _SELECT_ENTRY = """
-    SELECT state, owner, trigger_id, status, error FROM syncs WHERE tenant_id = :tenant_id
+    SELECT state, owner, trigger_id, status, error,
+        strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch')
+    FROM syncs WHERE tenant_id = :tenant_id
 """
 _SELECT_STATES = "SELECT tenant_id, state FROM syncs ORDER BY tenant_id"
 _SELECT_HELD_BY_OTHERS = """
@@ -182,8 +186,9 @@ class SQLiteJournal:
 
     async def states(self) -> dict[int, State]:
         """Return the states of all tenants that have an entry."""
-        rows = await self._database.run(lambda db: db.execute(_SELECT_STATES).fetchall())
-        return {tenant_id: State(state) for tenant_id, state in rows}
+        return await self._database.run(
+            lambda db: {tenant_id: State(state) for tenant_id, state in db.execute(_SELECT_STATES)}
+        )
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Return a tenant's entry, adopting it first if it has a trigger with an expired lease."""
@@ -265,9 +270,8 @@ class SQLiteJournal:
         row = db.execute(_SELECT_ENTRY, parameters).fetchone()
         if row is None or (retry_unknown and row[0] == State.UNKNOWN):
             return Entry(State.NEW)
-        state, owner, trigger_id, status, error = row
-        is_mine = owner == self._owner and state in IN_PROGRESS
-        return Entry(State(state), is_mine, trigger_id, status, error)
+        state, owner, *texts = row
+        return Entry(State(state), owner == self._owner and state in IN_PROGRESS, *texts)
 
     def _parameters(self) -> dict[str, Any]:
         # Call this inside the transaction, because waiting for its lock may have taken a long time.

@@ -91,7 +91,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         clock: Clock,
         count_active: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._path = None if path is None else os.path.abspath(path)  # noqa: PTH100 - may not resolve
+        self._path = None if path is None else _absolute_path(path, name)
         super().__init__(name if path is None else f"{name} {self._path!r}", clock)
         self._db: Connection | None = None
         self._identity: FileIdentity | None = None
@@ -360,6 +360,15 @@ class Database(QueueingDatabase["Work[Any]"]):
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 raise FileLockedError from None
             raise error_type(_describe_error(self.name, error)) from None
+
+
+def _absolute_path(path: Path, name: str) -> str:
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow symbolic links
+    except OSError:
+        raise ConfigurationError(
+            f"{name} {str(path)!r}: the current directory does not exist"
+        ) from None
 
 
 def _describe_error(name: str, error: Exception) -> str:

@@ -37,9 +37,16 @@ class LeaseHolder:
 
 @attrs.frozen
 class UnknownSync:
-    """A tenant that may or may not have been triggered, and why this is unknown."""
+    """
+    A tenant that may or may not have been triggered.
+
+    :ivar tenant_id: the tenant's id.
+    :ivar claimed: when the tenant was first claimed, just before its request, as an ISO 8601 date.
+    :ivar reason: why the outcome is unknown.
+    """
 
     tenant_id: int
+    claimed: str
     reason: str
 
 
@@ -95,11 +102,12 @@ def _summarize(db: Connection, now: float) -> JournalSummary:
         " GROUP BY owner ORDER BY owner"
     )
     unknown = db.execute(
-        "SELECT tenant_id, error FROM syncs WHERE state = 'unknown' ORDER BY tenant_id"
+        "SELECT tenant_id, strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch'), error FROM syncs"
+        " WHERE state = 'unknown' ORDER BY tenant_id"
     )
     return JournalSummary(
         dict(db.execute("SELECT name, value FROM job ORDER BY name")),
         {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
         [LeaseHolder(owner, count, lease - now) for owner, count, lease in owners],
-        [UnknownSync(tenant_id, reason) for tenant_id, reason in unknown],
+        [UnknownSync(*row) for row in unknown],
     )

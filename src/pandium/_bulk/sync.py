@@ -250,6 +250,7 @@ class BulkSync(Generic[T]):
             if state in IN_PROGRESS and tenant_id not in deferred:
                 await self._start(tenant_id, None)
         await self._wait_until_resumed()  # runs in progress take slots before new tenants do
+        self._log_held_tenants()
         await for_each(source, self._start_item)
         for tenant_id in sorted(deferred - self._seen):
             await self._start(tenant_id, None)
@@ -290,6 +291,12 @@ class BulkSync(Generic[T]):
         for _ in range(_MAX_RESUMING):
             self._resuming.release()
 
+    def _log_held_tenants(self) -> None:
+        if self._held_by_others:
+            text = "%s: %d tenant(s) in progress belong to another process; %s"
+            advice = "if it was killed, this one continues with them when its lease has expired"
+            _journal_log.info(text, self._journal.name, len(self._held_by_others), advice)
+
     async def _resume_and_release(self, tenant_id: int) -> None:
         await self._resume(tenant_id)
         self._resuming.release()
@@ -328,10 +335,12 @@ class BulkSync(Generic[T]):
         if tenant_id in self._finished and not self._has_warned:
             self._has_warned = True
             text = "%s already holds the results of %d tenant(s), and nothing is sent for them; %s"
-            advice = "use a new journal for each job"
+            advice = "to sync them again, use a new journal"
             _journal_log.warning(text, self._journal.name, len(self._finished), advice)
         if entry.state is State.UNKNOWN:
-            lost = ConnectionLost(f"tenant {tenant_id} may have been triggered: {entry.error}")
+            lost = ConnectionLost(
+                f"tenant {tenant_id} may have been triggered at {entry.claimed}: {entry.error}"
+            )
             await self._report_error(tenant_id, lost, Outcome.UNKNOWN)
         else:
             self._counters.triggered += 1

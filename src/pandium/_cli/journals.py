@@ -15,7 +15,7 @@ import click
 
 from pandium._bulk.summary import read_summary
 from pandium._cli.options import as_path
-from pandium._cli.output.rows import write_json, write_text
+from pandium._cli.output.rows import write_data, write_text
 from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
@@ -85,14 +85,14 @@ def show(journal: str, job: str | None, output_format: str) -> int:
 
     :param journal: the journal's file or PostgreSQL URL.
     :param job: the name of the job in a PostgreSQL journal.
-    :param output_format: ``table`` or ``json``.
+    :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
     :returns: the exit code.
     """
     summary = _read_summary(open_journal(journal, job) or journal)
-    if output_format == "json":
-        write_json(attrs.asdict(summary), sys.stdout)
-    else:
+    if output_format == "table":
         write_text("\n".join(_describe(summary)), sys.stdout)
+    else:
+        write_data(attrs.asdict(summary), output_format, sys.stdout)
     return 0
 
 
@@ -152,7 +152,10 @@ def _describe(summary: JournalSummary) -> Iterator[str]:
     width = max(map(len, fields))
     yield from (f"{name:<{width}}  {value}" for name, value in fields.items())
     yield from map(_describe_owner, summary.owners)
-    yield from (f"unknown: tenant {one.tenant_id}, {one.reason}" for one in summary.unknown)
+    yield from (
+        f"unknown: tenant {one.tenant_id}, claimed at {one.claimed}: {one.reason}"
+        for one in summary.unknown
+    )
 
 
 def _describe_owner(holder: LeaseHolder) -> str:

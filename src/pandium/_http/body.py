@@ -24,8 +24,9 @@ _MAX_OVERHEAD = 2
 _MAX_HEADERS = 1024
 # zlib copies the rest of its input at the end of each gzip member.
 _MAX_INPUT = 4096
-# The maximum number of calls of zlib: some for any body, and one for each 16 bytes of it. A body
-# that was compressed twice may otherwise need seconds of CPU time for each kilobyte.
+# The maximum number of calls of zlib: some for any body, one for each received chunk and encoding,
+# and one for each 16 bytes. A body that was compressed twice could otherwise need seconds of CPU
+# time for each kilobyte.
 _MIN_STEPS = 40_000
 _BYTES_PER_STEP = 16
 _ZLIB_HEADER = 2  # the length of the header, in bytes
@@ -55,7 +56,7 @@ class BoundedBody:
         self._content = bytearray()
         self._max_bytes = max_bytes
         self._received = 0
-        self._steps = 0
+        self._steps_left = _MIN_STEPS
 
     async def read(self, response: httpx.Response) -> bytes:
         """
@@ -88,6 +89,7 @@ class BoundedBody:
         self._received += len(chunk)
         if self._received > _MAX_OVERHEAD * self._max_bytes + _MAX_HEADERS:
             raise self._too_large()
+        self._steps_left += len(self._decoders) + len(chunk) // _BYTES_PER_STEP
         self._feed(chunk)
 
     def _feed(self, chunk: bytes, stage: int = 0) -> None:
@@ -102,8 +104,8 @@ class BoundedBody:
             raise self._too_large()
 
     def _count_step(self) -> None:
-        self._steps += 1
-        if self._steps > _MIN_STEPS + self._received // _BYTES_PER_STEP:
+        self._steps_left -= 1
+        if self._steps_left < 0:
             raise UnreadableResponseError("the response takes too long to decompress")
 
     def _too_large(self) -> UnreadableResponseError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, get_type_hints, overload
 
 from pandium.emulator.state.errors import validate
 from pandium.emulator.state.record_base import Record
@@ -56,7 +56,11 @@ def fields_as_arguments(
 
 def _signature(model: type[Record], positional: str) -> Signature:
     """Return the signature for `help`: the record's fields, one of which may be positional."""
-    fields = dict(signature(model).parameters)
+    types = get_type_hints(model)  # without the validators, which would fill a screen
+    fields = {
+        name: parameter.replace(annotation=types[name])
+        for name, parameter in signature(model).parameters.items()
+    }
     first = fields.pop(positional).replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
     owner = Parameter("self", Parameter.POSITIONAL_ONLY)
     return Signature([owner, first, *fields.values()])
