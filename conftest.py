@@ -22,10 +22,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 from support.examples import example_namespace, run_example
+from support.posix import IS_POSIX, POSIX_REASON
 
 if TYPE_CHECKING:
     from sybil import Example
@@ -87,6 +89,8 @@ def run_tests(example: Example) -> None:
 
 
 def run_shell(example: Example) -> None:
+    if not IS_POSIX:
+        pytest.skip(POSIX_REASON)
     # Port 8080 may be in use, so each page uses a free port instead.
     text = example.parsed.replace("8080", str(example.namespace["_port"]))
     lines = [line for line in text.splitlines() if line and not line.startswith(INSTALLS)]

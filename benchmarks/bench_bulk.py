@@ -21,22 +21,55 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 IS_ROOT = os.geteuid() == 0
 SERVER_USER = "postgres" if IS_ROOT else None  # the server refuses to run as root
-ROW = "{:>9} {:>9} {:>7} {:>8} {:>10} {:>7} {:>10} {:>6} {:>7} {:>8}"
-HEADS = ("code", "journal", "API ms", "sync ms", "processes", "active", "tenants/s", "ratio")
+ROW = "{:>9} {:>14} {:>10} {:>6} {:>7} {:>8}"
+HEADS = ("processes", "journal", "tenants/s", "ratio", "CPU ms", "syncs")
+# The last commit before group commit. Its journal was in WAL mode.
+OLD_COMMIT = "6c542c0"
+OLD_SQLITE = f"sqlite {OLD_COMMIT}"
+
+
+@dataclass
+class Part:
+    """
+    A table that compares journals.
+
+    :ivar tenants: the number of tenants to sync.
+    :ivar processes: the numbers of processes that share the work.
+    :ivar journals: ``none``, ``sqlite``, ``postgres`` or the SQLite journal of an old commit.
+    :ivar width: the maximum number of active tenants in each process.
+    :ivar latency: the time until the API responds to a request, in milliseconds.
+    :ivar delay: the additional duration of each disk sync, in milliseconds.
+    """
+
+    tenants: int
+    processes: Sequence[int]
+    journals: Sequence[str]
+    width: int = 500
+    latency: int = 1
+    delay: int = 0
+
+
+JOURNALS = ("none", "sqlite", "postgres")
+PARTS = {
+    "processes": Part(10_000, (1, 2, 3, 4), JOURNALS),
+    "disk": Part(2_000, (1, 2), (*JOURNALS, OLD_SQLITE), delay=5),
+    "alone": Part(200, (1,), (*JOURNALS, OLD_SQLITE), width=1, delay=5),
+    "api": Part(2_000, (1,), ("none", "sqlite", OLD_SQLITE), latency=500),
+}
 
 
 class Syncs:
@@ -96,42 +129,38 @@ def postgres(directory: Path, variables: dict[str, str]) -> Iterator[str]:
 @dataclass
 class Case:
     """
-    A journal, and how it is used.
+    A row of a table.
 
-    :ivar journal: ``none``, ``sqlite`` or ``postgres``.
-    :ivar latency: the time until the API responds to a request, in milliseconds.
-    :ivar delay: the additional duration of each disk sync, in milliseconds.
+    :ivar part: the table.
     :ivar processes: the number of processes that share the work.
-    :ivar width: the maximum number of active tenants in each process.
+    :ivar journal: ``none``, ``sqlite`` or ``postgres``.
     :ivar source: the directory from which pandium is imported.
     """
 
-    journal: str
-    latency: int
-    delay: int
+    part: Part
     processes: int
-    width: int
+    journal: str
     source: Path
 
-    def measure(self, tenants: int) -> dict[str, float]:
-        """Return the tenants per second, the CPU time and the disk syncs per tenant."""
+    def measure(self) -> tuple[float, float, float]:
+        """Return the tenants per second, the CPU time in ms and the disk syncs per tenant."""
+        tenants = self.part.tenants
         # /tmp may be in memory, where a disk sync does nothing.
         with (
             tempfile.TemporaryDirectory(dir="/var/tmp") as name,
-            serving(self.latency / 1000) as url,
+            serving(self.part.latency / 1000) as url,
         ):
             directory = Path(name)
             directory.chmod(0o755)
             syncs = Syncs(directory)
-            with self._open_journal(directory, syncs.variables(self.delay)) as (journal, variables):
-                seconds, cpu = self._run(url, journal, tenants, variables)
+            with self._open_journal(directory, syncs.variables(self.part.delay)) as (
+                journal,
+                variables,
+            ):
+                seconds, cpu = self._run(url, journal, variables)
             with urllib.request.urlopen(f"{url}/requests") as response:
                 assert int(response.read()) == tenants, "a tenant was not triggered once"
-            return {
-                "tenants/s": tenants / seconds,
-                "CPU ms": cpu * 1000 / tenants,
-                "syncs": syncs.total() / tenants,
-            }
+            return tenants / seconds, cpu * 1000 / tenants, syncs.total() / tenants
 
     @contextmanager
     def _open_journal(
@@ -144,13 +173,9 @@ class Case:
         else:
             yield str(directory / "journal") if self.journal == "sqlite" else "", variables
 
-    def _run(
-        self, url: str, journal: str, tenants: int, variables: dict[str, str]
-    ) -> tuple[float, float]:
+    def _run(self, url: str, journal: str, variables: dict[str, str]) -> tuple[float, float]:
         """Return the elapsed time, and the CPU time of all processes, in seconds."""
-        workers = [
-            self._start(url, journal, share, variables) for share in self._shares(journal, tenants)
-        ]
+        workers = [self._start(url, journal, share, variables) for share in self._shares(journal)]
         for worker in workers:
             assert worker.stdout.readline() == "ready\n"
         began = time.perf_counter()
@@ -160,8 +185,9 @@ class Case:
         outputs = [json.loads(worker.communicate()[0]) for worker in workers]
         return time.perf_counter() - began, sum(output["cpu"] for output in outputs)
 
-    def _shares(self, journal: str, tenants: int) -> list[range]:
+    def _shares(self, journal: str) -> list[range]:
         """Return the tenants of each process: all of them, or a part of them without a journal."""
+        tenants = self.part.tenants
         if journal:
             return [range(tenants)] * self.processes
         ends = [tenants * number // self.processes for number in range(self.processes + 1)]
@@ -170,7 +196,7 @@ class Case:
     def _start(self, url: str, journal: str, share: range, variables: dict[str, str]) -> Any:
         script = str(HERE / "sync_tenants.py")
         command = [sys.executable, script, url, "--journal", journal]
-        command += [str(share.start), str(share.stop), "--width", str(self.width)]
+        command += [str(share.start), str(share.stop), "--width", str(self.part.width)]
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -180,37 +206,46 @@ class Case:
         )
 
 
-def report(case: Case, found: dict[str, float], base: float) -> None:
-    code = "now" if case.source == SOURCE else case.source.parent.name
-    speed, cpu, syncs = found["tenants/s"], found["CPU ms"], found["syncs"]
-    figures = f"{speed:.0f}", f"{speed / base:.2f}", f"{cpu:.2f}", f"{syncs:.3f}"
-    settings = case.latency, case.delay, case.processes, case.width
-    print(ROW.format(code, case.journal, *settings, *figures), flush=True)
+@contextmanager
+def source_of(commit: str) -> Iterator[Path]:
+    """Yield a directory with the package as of a commit of this repository."""
+    archive = ["git", "-C", str(HERE.parent), "archive", "--format=tar", commit, "src"]
+    with tempfile.TemporaryDirectory() as name:
+        found = subprocess.run(archive, check=True, stdout=subprocess.PIPE)
+        subprocess.run(["tar", "-x", "-C", name], check=True, input=found.stdout)
+        yield Path(name) / "src"
+
+
+def measure(name: str, part: Part, old_source: Path) -> None:
+    print(
+        f"{name}: {part.tenants:,} tenants, {part.width} active in each process,"
+        f" an API that takes {part.latency} ms, and {part.delay} ms more per disk sync"
+    )
+    print(ROW.format(*HEADS))
+    base = 0.0
+    for processes, journal in itertools.product(part.processes, part.journals):
+        source = old_source if journal == OLD_SQLITE else SOURCE
+        speed, cpu, syncs = Case(part, processes, journal.split()[0], source).measure()
+        base = base or speed
+        figures = f"{speed:.0f}", f"{speed / base:.2f}", f"{cpu:.2f}", f"{syncs:.3f}"
+        print(ROW.format(processes, journal, *figures), flush=True)
+    print()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tenants", type=int, default=10_000)
-    parser.add_argument("--journals", nargs="*", default=["none", "sqlite", "postgres"])
-    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 3, 4])
-    parser.add_argument("--widths", type=int, nargs="*", default=[500])
-    parser.add_argument(
-        "--latencies", type=int, nargs="*", default=[1], help="of API responses, in ms"
-    )
-    parser.add_argument("--delays", type=int, nargs="*", default=[0], help="of disk syncs, in ms")
-    parser.add_argument("--clones", type=Path, nargs="*", default=[], help="of other versions")
-    options = parser.parse_args()
-    sources = [SOURCE, *(path / "src" for path in options.clones)]
-    print(ROW.format(*HEADS, "CPU ms", "syncs"))
-    settings = itertools.product(options.latencies, options.delays, options.widths)
-    for latency, delay, width in settings:
-        base = 0.0
-        for choice in itertools.product(options.processes, options.journals, sources):
-            processes, journal, source = choice
-            case = Case(journal, latency, delay, processes, width, source.resolve())
-            found = case.measure(options.tenants)
-            base = base or found["tenants/s"]
-            report(case, found, base)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    # The settings of the parts can be changed, for example with --tenants 1000.
+    for name in ("tenants", "width", "latency", "delay"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--processes", type=int, nargs="*")
+    parser.add_argument("--journals", nargs="*")
+    options = vars(parser.parse_args())
+    names = options.pop("parts") or PARTS
+    changes = {name: value for name, value in options.items() if value is not None}
+    with source_of(OLD_COMMIT) as old_source:
+        for name in names:
+            measure(name, replace(PARTS[name], **changes), old_source)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pandium import AsyncPandium
 from pandium.emulator import Emulator
 from support import KEY
 from support.journals import CalendarClock, trace_statements
+from support.posix import ENDING_SIGNALS, IS_POSIX, POSIX_REASON
 from support.postgres import PostgresProxy, Server
 from support.upstreams import Upstream
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _databases = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``posix`` on other systems."""
+    for item in items:
+        if not IS_POSIX and item.get_closest_marker("posix"):
+            item.add_marker(pytest.mark.skip(reason=POSIX_REASON))
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -45,7 +53,7 @@ def config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _interrupts() -> Iterator[None]:
     # Some tests interrupt themselves, and a shell ignores SIGINT in background jobs.
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {one: signal.getsignal(one) for one in ENDING_SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
@@ -109,9 +117,12 @@ def postgres_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server: Server) -> str:
+def postgres_dsn(postgres_server: Server) -> Iterator[str]:
     """Return the connection string of a new database."""
-    return postgres_server.create_database(f"test_{next(_databases)}")
+    name = f"test_{next(_databases)}"
+    yield postgres_server.create_database(name)
+    # Databases that are left for the end are written to the disk, and deleting them takes a minute.
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture

@@ -216,6 +216,7 @@ complete_line 'pandium-api tenants list --format '""",
 }
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("shell", [shell for shell in SCRIPTS if shutil.which(shell)])
 def test_shells_complete_commands_and_values(shell: str, tmp_path: Path) -> None:
     """Each installed shell completes groups, commands and option values."""
@@ -237,6 +238,7 @@ def test_shells_complete_commands_and_values(shell: str, tmp_path: Path) -> None
     assert sorted(values.split()) == ["csv", "json", "jsonl", "table"]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
 def test_each_shell_has_a_completion_script(
     shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,7 @@ def test_in_a_pipe_the_demo_writes_plain_lines() -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.posix
 def test_on_a_terminal_the_demo_draws_bars() -> None:
     """On a terminal, each stage has a progress bar, followed by the tables."""
     code, screen = run_on_terminal(*SMALL, columns=100, lines=40)
@@ -44,6 +45,7 @@ def test_on_a_terminal_the_demo_draws_bars() -> None:
     assert all(text in screen.text for text in ["40/40", "12/12", *SMALL_TABLES])
 
 
+@pytest.mark.posix
 def test_no_color_makes_a_terminal_plain() -> None:
     """With `NO_COLOR`, a terminal gets the same output as a pipe."""
     code, screen = run_on_terminal(*SMALL[:-1], "1", environ={"NO_COLOR": "1"})
@@ -52,6 +54,7 @@ def test_no_color_makes_a_terminal_plain() -> None:
     assert "\x1b" not in screen.written
 
 
+@pytest.mark.posix
 def test_an_interrupt_ends_the_demo_cleanly() -> None:
     """Ctrl-C during the wait ends the command with exit code 130 and without a traceback."""
     child = subprocess.Popen(

@@ -73,6 +73,7 @@ def test_the_table_has_a_line_for_each_check(
     assert lines[5] == "clock:         the same as on this machine, within 2 s"
 
 
+@pytest.mark.posix
 def test_the_settings_of_a_profile_are_shown(
     emulator: Emulator, config_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

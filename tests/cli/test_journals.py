@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-import resource
 import sqlite3
 import time
 from contextlib import closing
@@ -26,7 +26,11 @@ from support.cli import (
     wait_until,
 )
 from support.journals import JOB, CalendarClock
+from support.posix import IS_POSIX
 from support.postgres import free_port
+
+if IS_POSIX:
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +99,7 @@ def test_show_counts_the_tenants_in_each_state(
 def test_show_names_the_owners_and_the_unknown_tenants(
     journal_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`journal show` names each worker with tenants in progress, and each unknown tenant."""
+    """Every format has each worker with tenants in progress, and each unknown tenant."""
     clock = CalendarClock()
 
     async def fill() -> None:
@@ -120,6 +124,13 @@ def test_show_names_the_owners_and_the_unknown_tenants(
         f"in progress: 2 tenants of worker {owner['owner']}, lease has expired",
         "unknown: tenant 4, claimed at 2026-01-01T00:00:00Z: ConnectionLost",
     ]
+    assert run(["journal", "show", str(journal_path), "-f", "csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["job.mode"], row["states.triggered"], row["states.unknown"]) == ("normal", "1", "1")
+    assert json.loads(row["unknown"]) == summary["unknown"]
+    assert run(["journal", "show", str(journal_path), "-f", "jsonl"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["states"] == summary["states"]
     set_leases(journal_path, 4e9)
     assert run(["journal", "show", str(journal_path)]) == 0
     assert "lease expires in " in capsys.readouterr().out
@@ -178,6 +189,7 @@ def limit_file_size(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("size", "sent"), [(0, 0), (4096, 0), (40_000, 1)])
 def test_a_full_disk_is_one_sentence(
     size: int,
@@ -254,10 +266,14 @@ def test_the_options_to_resume_contain_no_password(url: str, shown: str) -> None
     assert resume_option(url, "on monday") == f"--journal {shown} --job 'on monday'"
 
 
-def test_a_database_that_is_unavailable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize("command", ["journal show", "tenants sync 1 --wait --journal"])
+def test_a_database_that_is_unavailable_is_one_line(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """If a journal's server refuses connections, the exit code is 74 and no password is shown."""
     url = f"postgresql://jobs:hunter2@127.0.0.1:{free_port()}/nightly"
-    assert run(["journal", "show", url, "--job", "monday"]) == 74
+    assert run([*command.split(), url, "--job", "monday"]) == 74
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("pandium-api: error: journal 'monday' in database 'nightly' at 127.0.0")
     assert "hunter2" not in line

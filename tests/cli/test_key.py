@@ -37,6 +37,7 @@ def write_key_file(folder: Path, text: str, mode: int = 0o600) -> str:
     return str(path)
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("api_environment")
 def test_a_key_file_overrides_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -49,6 +50,7 @@ def test_a_key_file_overrides_the_environment(
     assert run(["--key-file", "missing", *LIST_TENANTS, "--key-file", path]) == 0
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("_no_key")
 def test_a_key_file_can_be_a_pipe() -> None:
     """The key can be read from a pipe, as in `--key-file <(pass show key)`."""
@@ -59,6 +61,7 @@ def test_a_key_file_can_be_a_pipe() -> None:
     os.close(reading)
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("_no_key")
 @pytest.mark.parametrize("mode", [0o400, 0o440])
 def test_a_mounted_key_file_is_accepted(mode: int, tmp_path: Path) -> None:
@@ -67,6 +70,7 @@ def test_a_mounted_key_file_is_accepted(mode: int, tmp_path: Path) -> None:
     assert run([*LIST_TENANTS, "--key-file", path]) == 0
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("_no_key")
 @pytest.mark.parametrize("mode", [0o640, 0o444, 0o460, 0o604, 0o620, 0o777, 0o601])
 def test_a_key_file_with_access_for_others_is_refused(
@@ -82,6 +86,7 @@ def test_a_key_file_with_access_for_others_is_refused(
     assert list(emulator.requests) == []
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("_no_key")
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -133,6 +138,7 @@ def test_on_a_terminal_the_key_is_prompted_for(
     assert run(LIST_TENANTS) == code
 
 
+@pytest.mark.posix
 def test_a_prompt_does_not_show_the_key(emulator: Emulator) -> None:
     """A key typed at the prompt is used and does not appear on the terminal."""
     emulator.add_tenant("acme")

@@ -62,6 +62,7 @@ def test_a_whole_number_is_in_decimal_digits(kind: click.ParamType[int], text: s
         kind.convert(text, None, None)
 
 
+@pytest.mark.posix
 def test_an_endless_file_is_not_read() -> None:
     """A text that is larger than a limit is rejected, even if it never ends."""
     with pytest.raises(click.BadParameter, match="/dev/zero is larger than 64 MiB"):

@@ -160,6 +160,7 @@ def test_a_closed_stream_is_not_a_traceback(  # noqa: PLR0917 - two fixtures
     assert capsys.readouterr() == (out, error)
 
 
+@pytest.mark.posix
 def test_output_that_cannot_be_written_has_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken pipe is 141 and a full disk is 74. The final flush does not fail again."""
     monkeypatch.setattr(sys, "argv", ["pandium-api", "completion", "fish"])
@@ -188,6 +189,7 @@ def run_with_full_disk(
         )
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("line", ["tenants list", "tenants sync 1", "tenants sync 1 --wait"])
 def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     """If the output is not writable, the error is one line, and any trigger is named."""
@@ -201,6 +203,7 @@ def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     assert hints == (expected if "sync" in line else [])
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("line", "code"), [("tenants sync 1 --wait", 0), ("integrations get 999", 4), ("tenants x", 2)]
 )
@@ -298,6 +301,7 @@ def test_an_argument_that_is_not_utf_8_is_kept(argument: str) -> None:
     assert decode_arguments([argument]) == [argument]
 
 
+@pytest.mark.posix
 def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Path) -> None:
     """The byte order mark that Windows editors write is not part of the key."""
     file = tmp_path / "key"
@@ -308,6 +312,7 @@ def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Pat
     subprocess.run(command, check=True, env=environ, timeout=60, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("arguments", "variables", "code"),
     [

@@ -105,6 +105,7 @@ def test_a_byte_order_mark_is_ignored(config: Path) -> None:
     assert read_profile("a").environment == "sandbox"
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("api_environment")
 def test_a_command_uses_the_profile(
     config: Path,

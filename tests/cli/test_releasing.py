@@ -66,6 +66,7 @@ def test_a_build_that_is_rejected_is_not_waited_for(
     assert len(emulator.requests) == 1
 
 
+@pytest.mark.posix
 def test_ctrl_c_says_how_to_resume() -> None:
     """After Ctrl-C, the message contains a command that waits for the release."""
     created = status("201 Created")
@@ -83,6 +84,7 @@ def test_ctrl_c_says_how_to_resume() -> None:
     assert errors == f"pandium-api: interrupted\n{hint}\n"
 
 
+@pytest.mark.posix
 def test_a_creation_that_ctrl_c_ends_may_have_been_executed(emulator: Emulator) -> None:
     """Ctrl-C before the response is reported as an unknown outcome, without a command to resume."""
     rule = emulator.faults.add("builds.create", Stall())

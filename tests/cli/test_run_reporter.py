@@ -47,6 +47,7 @@ def test_the_exit_code_of_a_wait_reports_the_outcomes(
     assert (hint in written.err) is ("In progress" in statuses)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_a_bar_is_drawn_on_a_terminal(
     has_journal: bool,  # noqa: FBT001 - a test parameter
@@ -69,6 +70,7 @@ def test_a_bar_is_drawn_on_a_terminal(
     assert summary == "pandium-api: 1 failed, 1 succeeded"
 
 
+@pytest.mark.posix
 def test_no_bar_is_drawn_without_color(emulator: Emulator) -> None:
     """With `NO_COLOR`, a terminal gets plain lines."""
     ids = add_tenants(emulator, "Succeeded")
@@ -79,6 +81,7 @@ def test_no_bar_is_drawn_without_color(emulator: Emulator) -> None:
     assert "━" not in screen.written
 
 
+@pytest.mark.posix
 def test_the_bar_does_not_overwrite_rows(emulator: Emulator) -> None:
     """JSON printed on a terminal with a bar is complete."""
     ids = add_tenants(emulator, "Succeeded", "Succeeded")

@@ -175,6 +175,7 @@ def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
     assert server.returncode == 0
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_while_it_waits_for_input(
     number: signal.Signals, emulator: Emulator, processes: list[subprocess.Popen[str]]
@@ -203,6 +204,7 @@ def test_a_missing_key_is_an_error_at_the_start() -> None:
     )
 
 
+@pytest.mark.posix
 def test_there_is_no_prompt_for_the_key() -> None:
     """On a terminal, a missing key is an error too, because the input is for the protocol."""
     code, screen = run_on_terminal("mcp")
@@ -234,6 +236,7 @@ def test_the_sandbox_is_the_default(
     assert f"These tools use the API at {host}. " in text
 
 
+@pytest.mark.posix
 def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> None:
     """A profile selects the API and the key of the tools, so that an agent needs one argument."""
     key_file = tmp_path / "key"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -29,6 +27,11 @@ from support.cli import (
     sent_posts,
     wait_until,
 )
+from support.posix import ENDING_SIGNALS, IS_POSIX
+
+if IS_POSIX:
+    import pty
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
     from pandium.emulator import Emulator
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 FORMS = ["", "--wait", "--wait --journal"]
 
 
@@ -77,12 +79,13 @@ def unknown_tenants(errors: str) -> set[str]:
 
 
 ENDS = [
-    *((number, "waiting", "--wait") for number in SIGNALS),
+    *((number, "waiting", "--wait") for number in ENDING_SIGNALS),
     (signal.SIGTERM, "waiting", "--wait --journal"),
     *((signal.SIGTERM, "sending", form) for form in FORMS),
 ]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("number", "instant", "form"), ENDS)
 def test_every_signal_ends_a_sync_alike(
     number: signal.Signals, instant: str, form: str, emulator: Emulator, tmp_path: Path
@@ -122,6 +125,7 @@ def wait_for_triggers(number: int, form: str, emulator: Emulator, out: Path) -> 
         wait_until(lambda: out.read_bytes().count(b"\n") == number)
 
 
+@pytest.mark.posix
 def test_a_journal_resumes_a_sync_that_a_signal_ended(emulator: Emulator, tmp_path: Path) -> None:
     """The same command waits for the runs in progress and sends nothing twice."""
     ids = add_tenants(emulator, "Succeeded", "Succeeded", seconds=2)
@@ -136,6 +140,7 @@ def test_a_journal_resumes_a_sync_that_a_signal_ended(emulator: Emulator, tmp_pa
     assert len(sent_posts(emulator)) == 2
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("form", FORMS)
 def test_many_signals_end_a_command_once(form: str, emulator: Emulator, tmp_path: Path) -> None:
     """After the first signal, others of any kind do not interrupt the shutdown."""
@@ -146,7 +151,7 @@ def test_many_signals_end_a_command_once(form: str, emulator: Emulator, tmp_path
         wait_until(lambda: rule.hits)
         wait_for_triggers(2, form, emulator, tmp_path / "out")
         while child.poll() is None:
-            for number in SIGNALS:
+            for number in ENDING_SIGNALS:
                 child.send_signal(number)
         _, errors = child.communicate(timeout=DEADLINE)
     # Python handles signals that arrive together in the order of their numbers.
@@ -156,6 +161,7 @@ def test_many_signals_end_a_command_once(form: str, emulator: Emulator, tmp_path
     assert named_triggers(errors) == {"1", "2"}
 
 
+@pytest.mark.posix
 def test_a_later_signal_ends_a_command_whose_output_is_blocked(emulator: Emulator) -> None:
     """If nobody reads the output, repeated signals end the command, which names its triggers."""
     ids = add_tenants(emulator, "Succeeded")
@@ -176,6 +182,7 @@ def test_a_later_signal_ends_a_command_whose_output_is_blocked(emulator: Emulato
     assert "Traceback" not in errors
 
 
+@pytest.mark.posix
 def test_a_signal_that_is_ignored_stays_ignored(emulator: Emulator, tmp_path: Path) -> None:
     """A command that was started with `nohup` survives SIGHUP."""
     ids = add_tenants(emulator, "Succeeded", seconds=0.5)
@@ -188,6 +195,7 @@ def test_a_signal_that_is_ignored_stays_ignored(emulator: Emulator, tmp_path: Pa
     assert child.returncode == 0
 
 
+@pytest.mark.posix
 def test_a_closed_terminal_ends_a_wait(emulator: Emulator, tmp_path: Path) -> None:
     """If the terminal is closed while a bar is drawn, the exit code is that of SIGHUP."""
     ids = add_tenants(emulator, "Succeeded", seconds=1000)
@@ -205,6 +213,7 @@ def test_a_closed_terminal_ends_a_wait(emulator: Emulator, tmp_path: Path) -> No
     assert child.wait(DEADLINE) == 129
 
 
+@pytest.mark.posix
 def test_a_signal_at_the_prompt_is_not_a_traceback(emulator: Emulator) -> None:
     """SIGTERM at the prompt for the key ends the command with 143 and restores the echo."""
     outer, inner = pty.openpty()
@@ -228,6 +237,7 @@ def test_a_signal_at_the_prompt_is_not_a_traceback(emulator: Emulator) -> None:
     os.close(outer)
 
 
+@pytest.mark.posix
 def test_a_write_that_a_signal_ends_may_have_been_executed(emulator: Emulator) -> None:
     """A signal during a request that changes something is reported as an unknown outcome."""
     rule = emulator.faults.add("tenants.create", Stall())
@@ -280,6 +290,7 @@ OUTPUTS: dict[str, tuple[Any, int, Callable[[], None] | None]] = {
 }
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("form", ["", "--wait"])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_output_that_cannot_be_written_names_every_trigger(
@@ -305,6 +316,7 @@ def test_output_that_cannot_be_written_names_every_trigger(
     assert "these tenants were not synced" in errors
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("output", ["closed pipe", "full device"])
 def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) -> None:
     """If the response to a request that changed something cannot be written, a message has it."""
@@ -323,6 +335,7 @@ def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) ->
         assert all(text in errors for text in ["the request was executed", *expected])
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("line", ["integrations get 1", "request GET /v2/tenants"])
 def test_the_response_of_a_read_is_not_repeated(line: str, emulator: Emulator) -> None:
     """If the response to a GET cannot be written, there is one message, or none for a pipe."""
@@ -334,6 +347,7 @@ def test_the_response_of_a_read_is_not_repeated(line: str, emulator: Emulator) -
         assert (child.returncode, len(errors.splitlines())) == (code, lines)
 
 
+@pytest.mark.posix
 def test_a_file_does_not_take_the_place_of_a_closed_stream() -> None:
     """If standard streams are closed, files that are opened later get other descriptors."""
     program = "import os; from pandium._cli import main; main(); os._exit(os.dup(0))"

@@ -287,6 +287,7 @@ def test_an_interrupted_job_is_resumed(
     assert sent_posts(emulator) == ["/v2/tenants/1/sync", "/v2/tenants/2/sync"]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_many_interrupts_end_a_child_once(
     has_journal: bool,  # noqa: FBT001 - a test parameter

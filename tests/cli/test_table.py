@@ -87,6 +87,7 @@ OMITTED = {
 }
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("columns", OMITTED)
 def test_a_reason_is_complete_at_every_width(columns: int, emulator: Emulator) -> None:
     """A narrow table omits the least important columns, and standard error has every reason."""
@@ -105,6 +106,7 @@ def test_a_reason_is_complete_at_every_width(columns: int, emulator: Emulator) -
     assert ("columns omitted to fit the terminal" in text) is bool(omitted)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
 def test_on_a_terminal_columns_are_aligned(columns: int, emulator: Emulator) -> None:
     """On terminals of any width, each record is one row and the columns are aligned."""

@@ -86,6 +86,7 @@ def test_a_note_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatc
     note("lost")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_plain_terminal_gets_no_escape_sequences(
     changes: dict[str, str], emulator: Emulator

@@ -104,6 +104,7 @@ def test_an_interrupted_wait_says_how_to_resume(
     assert capsys.readouterr().err == INTERRUPTED
 
 
+@pytest.mark.posix
 def test_ctrl_c_ends_a_wait_with_130(emulator: Emulator) -> None:
     """SIGINT ends a child with exit code 130 and one line on standard error."""
     triggers = sync_tenants(emulator, "In progress", "Succeeded")
@@ -117,6 +118,7 @@ def test_ctrl_c_ends_a_wait_with_130(emulator: Emulator) -> None:
     assert errors == INTERRUPTED
 
 
+@pytest.mark.posix
 def test_ctrl_c_leaves_a_usable_terminal(emulator: Emulator) -> None:
     """Ctrl-C removes the bar, shows the cursor again, and prints how to resume."""
     triggers = sync_tenants(emulator, "In progress", "Succeeded")

@@ -123,6 +123,7 @@ def test_the_live_table_fits_the_terminal(
     assert rows[-1].startswith("and 12 more") is (shown < 20)
 
 
+@pytest.mark.posix
 def test_ctrl_c_leaves_the_live_table_on_the_terminal(emulator: Emulator) -> None:
     """The table is redrawn in place. Ctrl-C ends the watch with 130 and leaves the last table."""
     emulator.add_tenant("acme")

@@ -43,6 +43,7 @@ def test_failures_can_be_tested_in_javascript() -> None:
     assert results == {"tests": "8", "pass": "8", "fail": "0", "skipped": "0"}
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl")
 def test_failures_can_be_tested_in_a_shell_script() -> None:
     """A POSIX shell and curl suffice, and each check passes."""
@@ -51,6 +52,7 @@ def test_failures_can_be_tested_in_a_shell_script() -> None:
     assert all(line.startswith("ok - ") for line in output.splitlines())
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("page", "language", "name"),
     [
@@ -102,6 +104,7 @@ def build_in_ci(repository: Path, tag: str, tenant: int) -> subprocess.Completed
 requires_git = pytest.mark.skipif(shutil.which("git") is None, reason="requires git")
 
 
+@pytest.mark.posix
 @requires_git
 def test_a_ci_job_builds_a_tag_and_syncs_a_tenant(
     pandium_emulator: Emulator, repository: Path
@@ -120,6 +123,7 @@ def test_a_ci_job_builds_a_tag_and_syncs_a_tenant(
     assert len(pandium_emulator.requests) == requests
 
 
+@pytest.mark.posix
 @requires_git
 def test_a_ci_job_fails_with_the_log_of_the_run(
     pandium_emulator: Emulator, repository: Path
@@ -133,6 +137,7 @@ def test_a_ci_job_fails_with_the_log_of_the_run(
     assert "run 1: triggers 1\n" in job.stderr
 
 
+@pytest.mark.posix
 @requires_git
 def test_a_ci_job_fails_without_a_release(pandium_emulator: Emulator, repository: Path) -> None:
     """If no release appears within the time limit, the job fails and does not sync the tenant."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.cli import run_on_terminal
 from support.examples import example_namespace, run_example
 
@@ -45,6 +47,7 @@ def test_the_first_example_only_reads() -> None:
     assert methods == {"GET"}
 
 
+@pytest.mark.posix
 def test_the_picture_of_the_demo_is_up_to_date() -> None:
     """The picture shows the text of the demo, except for the figures."""
     code, screen = run_on_terminal("demo", "--tenants", "30", "--syncs", "1", lines=30)

@@ -131,6 +131,7 @@ def worker(project: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.posix
 def test_a_celery_worker_uses_a_client_after_its_fork(
     worker: subprocess.Popen[str], pandium_emulator: Emulator
 ) -> None:

@@ -296,6 +296,7 @@ except OSError as error:  # whose traceback keeps all local variables alive
 """
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 def test_a_thread_that_cannot_start_is_an_error() -> None:
     """If the thread cannot create its event loop, `start` raises an error and closes the ports."""

@@ -133,6 +133,7 @@ def test_the_module_is_a_command(
     assert "--api-key" in capsys.readouterr().out
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """It prints one line, exits with 0, saves its state, and leaves nothing else behind."""

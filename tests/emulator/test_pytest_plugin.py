@@ -488,6 +488,7 @@ NO_FILES = """
 """
 
 
+@pytest.mark.posix
 def test_an_error_of_the_system_is_shown(pytester: pytest.Pytester) -> None:
     """If the system refuses a socket, the test fails with the system's error, and others pass."""
     result = project(pytester, NO_FILES).runpytest_subprocess()

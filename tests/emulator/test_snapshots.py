@@ -373,6 +373,7 @@ def test_what_is_nested_too_deeply_for_a_file_is_a_clear_error(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     """Saving writes to the target of a symbolic link."""
     link, target = tmp_path / "link.yaml", tmp_path / "target"

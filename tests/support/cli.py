@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
-import pty
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,12 @@ import attrs
 import pyte
 
 from support import KEY
+from support.posix import IS_POSIX
+
+if IS_POSIX:
+    import fcntl
+    import pty
+    import termios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import itertools
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -20,7 +18,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pandium._bulk.journal import LEASE
+from support.posix import IS_POSIX
 from support.syncing import JobOptions, SyncingProcess
+
+if IS_POSIX:
+    import fcntl
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -224,6 +224,7 @@ def fork(backend: str, path: Path, mode: str) -> dict[str, list[Any]]:
     return {name: results for name, *results in map(json.loads, output.splitlines())}
 
 
+@pytest.mark.posix
 def test_a_child_cannot_use_the_journal_of_its_parent(
     journal_path: Path, anyio_backend: str
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_child_cannot_use_the_journal_of_its_parent(
     assert "call sync_all after forking" in error
 
 
+@pytest.mark.posix
 def test_a_child_can_open_the_journal_of_its_parent(journal_path: Path, anyio_backend: str) -> None:
     """A child that opens the file itself becomes another worker."""
     results = fork(anyio_backend, journal_path, "open")
@@ -243,6 +245,7 @@ def test_a_child_can_open_the_journal_of_its_parent(journal_path: Path, anyio_ba
     assert list(journal_path.parent.iterdir()) == [journal_path]
 
 
+@pytest.mark.posix
 def test_a_fork_waits_for_the_end_of_a_transaction(journal_path: Path) -> None:
     """A child inherits neither an open transaction nor a lock, whichever thread forks."""
     assert fork("asyncio", journal_path, "transaction") == {"child": [True]}
@@ -251,6 +254,7 @@ def test_a_fork_waits_for_the_end_of_a_transaction(journal_path: Path) -> None:
 # Other names of the same file
 
 
+@pytest.mark.posix
 async def test_a_file_with_two_names_is_refused(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
@@ -268,6 +272,7 @@ async def test_a_file_with_two_names_is_refused(
         assert await claim(journal) == MINE
 
 
+@pytest.mark.posix
 async def test_a_second_name_is_noticed(journal_path: Path, calendar: CalendarClock) -> None:
     """If a hard link is created while a journal is in use, the next transaction fails."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -278,6 +283,7 @@ async def test_a_second_name_is_noticed(journal_path: Path, calendar: CalendarCl
     assert [entry[0] for entry in read_entries(journal_path)] == [1]
 
 
+@pytest.mark.posix
 async def test_a_symbolic_link_is_the_same_journal(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
@@ -296,6 +302,7 @@ async def test_a_symbolic_link_is_the_same_journal(
         }
 
 
+@pytest.mark.posix
 async def test_a_link_that_changes_its_target_is_noticed(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
@@ -324,6 +331,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.posix
 def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
     """If a single file is mounted, for example into a container, its auxiliary files differ."""
     outside, inside = tmp_path / "outside", tmp_path / "in side"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,10 @@ import pytest
 from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium._bulk.sqlite_connection import Database
 from support.journals import JournalProcess
+from support.posix import IS_POSIX
+
+if IS_POSIX:
+    import fcntl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from pandium._bulk.sqlite_connection import Connection
     from support.journals import CalendarClock
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.posix]
 
 
 async def test_reading_a_file_does_not_unlock_it(

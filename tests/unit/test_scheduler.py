@@ -35,6 +35,8 @@ from support.runs import ScriptedRuns, gaps, scripted_run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
+    from anyio.abc import TaskGroup
+
     from support.runs import Script
 
 pytestmark = pytest.mark.anyio
@@ -635,9 +637,10 @@ async def test_a_waiting_trigger_takes_little_memory() -> None:
     assert (max(sizes) - before) / len(runs.scripts) < 500
 
 
-async def test_a_wait_may_have_begun_before_it_was_added() -> None:
-    """Waits expire in the order in which they began, not in the order in which they were added."""
-    clock, ended = ManualClock(), list[tuple[str, float]]()
+def running_scheduler(
+    clock: ManualClock, tasks: TaskGroup, ended: list[tuple[str, float]]
+) -> Scheduler:
+    """Return a scheduler of runs that never end, with a time limit of 100 seconds."""
 
     async def poll_status(trigger_id: str) -> TriggerStatus:
         return TriggerStatus("Running")
@@ -655,12 +658,34 @@ async def test_a_wait_may_have_begun_before_it_was_added() -> None:
         counters=Counters(clock),
         on_status=lambda *_: None,
     )
+    return Scheduler(options, tasks, on_end)
+
+
+async def test_a_wait_may_have_begun_before_it_was_added() -> None:
+    """Waits expire in the order in which they began, not in the order in which they were added."""
+    clock, ended = ManualClock(), list[tuple[str, float]]()
     async with clock.autojump(), anyio.create_task_group() as tasks:
         await clock.sleep(60)
-        scheduler = Scheduler(options, tasks, on_end)
+        scheduler = running_scheduler(clock, tasks, ended)
         scheduler.add("new", "new")
         scheduler.add("old", "old", began=clock.now() - 50)
         scheduler.close()
         await scheduler.run()
     assert [trigger_id for trigger_id, _ in ended] == ["old", "new"]
     assert ended[1][1] - ended[0][1] == pytest.approx(50, abs=1)
+
+
+async def test_a_wait_that_is_added_late_ends_at_its_time_limit() -> None:
+    """A wait that is added while no polls are allowed ends at its own time limit."""
+    clock, ended = ManualClock(), list[tuple[str, float]]()
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        scheduler = running_scheduler(clock, tasks, ended)
+        scheduler.set_share(0.0)
+        tasks.start_soon(scheduler.run)
+        scheduler.add("new", "new")
+        await clock.sleep(5)
+        scheduler.add("old", "old", began=clock.now() - 90)
+        await clock.sleep(50)
+        scheduler.close()
+    assert [trigger_id for trigger_id, _ in ended] == ["old", "new"]
+    assert ended[0][1] == pytest.approx(15, abs=3)

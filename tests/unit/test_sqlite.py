@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 import tempfile
@@ -31,7 +30,11 @@ from support.journals import (
     locked,
     read_entries,
 )
+from support.posix import IS_POSIX
 from support.threads import no_more_threads, no_threads_at_all
+
+if IS_POSIX:
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -175,6 +178,7 @@ def fifo_in_place_of(path: Path) -> Iterator[None]:
     assert not opened, "the FIFO was opened"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal", ""])
 async def test_a_journal_does_not_wait_for_a_fifo(
     suffix: str, journal_path: Path, calendar: CalendarClock
@@ -189,6 +193,7 @@ async def test_a_journal_does_not_wait_for_a_fifo(
     assert f"'{path}' is not a regular file" in str(caught.value)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("suffix", ["-lock", "-journal", "-wal"])
 async def test_a_transaction_does_not_wait_for_a_fifo(
     suffix: str, journal_path: Path, calendar: CalendarClock
@@ -293,6 +298,7 @@ def set_permissions(directory: Path, mode: int) -> None:
     directory.chmod(mode)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("exists", [True, False], ids=["a journal", "no journal"])
 async def test_a_read_only_directory_is_a_clear_error(
     restricted_directory: Path, calendar: CalendarClock, *, exists: bool
@@ -312,6 +318,7 @@ async def test_a_read_only_directory_is_a_clear_error(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.posix
 async def test_an_inaccessible_directory_is_a_clear_error(
     restricted_directory: Path, calendar: CalendarClock
 ) -> None:
@@ -365,6 +372,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.posix
 async def test_a_full_disk_is_a_clear_error(journal_path: Path, calendar: CalendarClock) -> None:
     """A write to a full disk raises an error and has no effect. Later writes succeed."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
@@ -413,6 +421,7 @@ async def record_while_failing(
 RECORDED = [(1, "triggered", "t-1"), (2, "triggered", "t-2")]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_a_rejected_record_is_written_later(
     nested_path: Path,
@@ -427,6 +436,7 @@ async def test_a_rejected_record_is_written_later(
         assert read_entries(nested_path) == RECORDED
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_a_rejected_record_is_written_on_closing(
     nested_path: Path,
@@ -442,6 +452,7 @@ async def test_a_rejected_record_is_written_on_closing(
     assert not caplog.records
 
 
+@pytest.mark.posix
 async def test_closing_waits_for_space_on_the_disk(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
@@ -456,6 +467,7 @@ async def test_closing_waits_for_space_on_the_disk(
     assert read_entries(journal_path) == RECORDED
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("is_full", [True, False], ids=["full disk", "missing directory"])
 async def test_records_that_are_lost_are_named(
     nested_path: Path,
@@ -804,6 +816,7 @@ def open_files() -> list[str]:
     return [str(file.resolve()) for file in descriptors.iterdir()] if descriptors.is_dir() else []
 
 
+@pytest.mark.posix
 async def test_a_canceled_opening_leaves_no_open_file(
     journal_path: Path, calendar: CalendarClock
 ) -> None:

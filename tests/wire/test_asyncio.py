@@ -87,6 +87,7 @@ loop.close()
 """
 
 
+@pytest.mark.posix
 def test_a_forked_process_gets_a_clear_error(emulator: Emulator) -> None:
     """A client used before a fork raises an error in the child and still works in the parent."""
     emulator.add_tenant()

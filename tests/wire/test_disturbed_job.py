@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 
 from pandium._bulk.journal import LEASE
 from pandium.emulator import Emulator, Latency
@@ -19,8 +20,6 @@ from support.syncing import JobOptions, SyncingProcess, results_by_process, resu
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 @attrs.frozen
@@ -122,6 +121,7 @@ class Account:
             assert not reported & unknown - named, (worker.pid, reported & unknown - named)
 
 
+@pytest.mark.posix
 def test_a_job_survives_whatever_is_done_to_its_processes_and_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

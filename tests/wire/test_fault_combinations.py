@@ -34,6 +34,7 @@ FAST = Polling(first=0.02, minimum=0.02, maximum=0.05, rate=500)
 EXPECTED = (PandiumError, InjectedError, RuntimeError)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_tried_by_tests_of_its_own(name: str) -> None:
     """Each fault that the client must withstand is tried by the tests that the table lists."""
@@ -150,6 +151,7 @@ def create_emulator() -> Emulator:
     return emulator
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_promises_hold_whatever_is_combined(
     number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture

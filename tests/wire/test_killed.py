@@ -68,6 +68,7 @@ def test_a_killed_process_can_be_resumed(tmp_path: Path) -> None:
         assert emulator.counts.total() == before
 
 
+@pytest.mark.posix
 @requires_compiler
 def test_a_process_killed_during_a_transaction_can_be_resumed(tmp_path: Path) -> None:
     """A process killed at any disk sync has sent no request that its journal does not contain."""
@@ -93,6 +94,7 @@ def test_a_process_killed_during_a_transaction_can_be_resumed(tmp_path: Path) ->
         assert check_triggers(emulator, results, tenants) == sending
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_killed_and_a_suspended_process_harm_no_other(tmp_path: Path, number: int) -> None:
     """Each process that ends reports all tenants, and each tenant is triggered once."""
@@ -152,6 +154,7 @@ def test_a_journal_that_is_moved_away_is_not_begun_anew(tmp_path: Path) -> None:
         check_triggers(emulator, start(emulator, journal, tenants).results(), tenants)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("action", ["fork", "read"])
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_process_may_fork_and_read_its_journal(tmp_path: Path, action: str, number: int) -> None:

@@ -99,6 +99,7 @@ def test_a_function_that_blocks_does_not_block_the_end(emulator: Emulator) -> No
 FOREIGN = "child: the client was used before this process was forked: create one client in each"
 
 
+@pytest.mark.posix
 def test_a_client_cannot_be_used_after_a_fork(url: str) -> None:
     """In the child, an inherited client raises a clear error, and a new one works."""
     out, err, code = run(url, "fork_after_use")
@@ -110,18 +111,21 @@ def test_a_client_cannot_be_used_after_a_fork(url: str) -> None:
     )
 
 
+@pytest.mark.posix
 def test_a_client_that_was_not_used_before_a_fork_works_in_each_process(url: str) -> None:
     """A client that was created but not used before a fork belongs to each process separately."""
     lines = ["child True", "exit code 0"]
     assert run(url, "fork_before_use") == ([*lines, *lines, "child True"], "", 0)
 
 
+@pytest.mark.posix
 def test_an_iterator_cannot_be_used_after_a_fork(url: str) -> None:
     """In the child, an inherited iterator raises a clear error. The parent can go on."""
     lines = ["1", f"{FOREIGN} process", "exit code 0", "2"]
     assert run(url, "fork_while_iterating") == (lines, "", 0)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     "name", ["interrupt_call", "interrupt_iteration", "interrupt_results", "interrupt_block"]
 )
@@ -138,6 +142,7 @@ def test_ctrl_c_ends_everything(name: str) -> None:
     assert (out.splitlines(), err, process.returncode) == (["interrupted", "no threads"], "", 0)
 
 
+@pytest.mark.posix
 def test_ctrl_c_leaves_a_source_that_blocks(url: str) -> None:
     """Ctrl-C ends a wait although an iterable that it reads blocks, and the process ends."""
     with start(url, "interrupt_blocked_functions") as process:

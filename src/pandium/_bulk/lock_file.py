@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if sys.platform != "win32":
+try:
     import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,8 @@ _FIRST_PAUSE = 0.001
 # The maximum time that a fork waits for a transaction, in seconds. Without a limit, a thread that
 # forks within its own transaction would deadlock.
 _FORK_TIMEOUT = 5.0
+# If the path were a FIFO, a blocking call would wait forever for a writer. Windows has no FIFOs.
+_FLAGS = os.O_RDONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 # The content of a lock file whose database exists.
 _MARK = b"The journal beside this file is in use.\n"
 
@@ -51,7 +54,7 @@ class ProcessLock:
 
     def register(self) -> None:
         """Register hooks that acquire the lock before each fork and release it afterward."""
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - false on Windows only
+        if hasattr(os, "register_at_fork"):  # Windows has no forks
             os.register_at_fork(
                 before=self._before_fork,
                 after_in_parent=self._after_fork_in_parent,
@@ -78,7 +81,8 @@ class LockFile:
     SQLite's own locks are not sufficient on POSIX systems. They belong to the process, so the
     operating system drops them when any code in the process closes the database file, for example
     after copying it. An ``flock`` lock belongs to an open file instead, and only this class opens
-    the lock file. On Windows, SQLite's locks also belong to an open file.
+    the lock file. On Windows, SQLite's locks also belong to an open file, so there is no ``flock``,
+    and the lock file only bears the mark.
 
     The lock file is opened for each transaction and may be deleted at any time.
 
@@ -107,8 +111,7 @@ class LockFile:
             try:
                 yield
             finally:
-                if descriptor is not None:  # pragma: no branch - None on Windows only
-                    _release(descriptor)
+                _release(descriptor)
 
     def mark(self) -> None:
         """Write that the database exists, if possible. The caller must hold the lock."""
@@ -122,9 +125,7 @@ class LockFile:
         with suppress(OSError):
             Path(self._path).unlink()
 
-    def _acquire(self, deadline: float) -> int | None:
-        if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX systems
-            return None
+    def _acquire(self, deadline: float) -> int:
         pause = _FIRST_PAUSE
         while True:
             descriptor = self._try_to_acquire()
@@ -136,13 +137,12 @@ class LockFile:
             pause *= 2
 
     def _try_to_acquire(self) -> int | None:
-        # If the path were a FIFO, a blocking call would wait forever for a writer.
-        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(self._path, flags, 0o666)
+        descriptor = os.open(self._path, _FLAGS, 0o666)
         is_locked = False
         try:
             self._validate(descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If the file was deleted after it was opened, other processes will lock a new file.
             is_locked = os.path.samestat(os.fstat(descriptor), Path(self._path).stat())
         except (BlockingIOError, FileNotFoundError):
@@ -155,7 +155,7 @@ class LockFile:
     def _validate(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{self._path!r} is not a regular file")
-        content = os.pread(descriptor, len(_MARK) + 1, 0)
+        content = os.read(descriptor, len(_MARK) + 1)
         if not _MARK.startswith(content):
             raise OSError(f"{self._path!r} is not a lock file")
         self.is_marked = content == _MARK
@@ -164,6 +164,6 @@ class LockFile:
 def _release(descriptor: int) -> None:
     # Closing does not release the lock if a child process, forked without Python's fork hooks,
     # still has the file open.
-    if sys.platform != "win32":  # pragma: no branch - the tests run on POSIX systems
+    if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)

@@ -196,6 +196,7 @@ class Scheduler:
                 sorted(self._unexpired.items(), key=lambda item: item[0].began)
             )
         self._push(wait, wait.next_delay())
+        self._wake()  # even if no poll is allowed, the wait must end at its time limit
 
     def set_share(self, share: float) -> None:
         """Set the share of the poll rate that may be used. With a share of 0, polls wait."""
@@ -273,20 +274,23 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001 - the policy decides how to handle it
             return error
         finally:
+            if self._in_flight >= self._max_in_flight:
+                self._wake()
             self._in_flight -= 1
-            self._wake()
 
     async def _end(self, wait: TriggerWait, error: Exception | None) -> None:
         self._unexpired.pop(wait, None)
         await self._on_end(wait, error)
         self._unfinished -= 1
-        self._wake()
+        if not self._unfinished:
+            self._wake()
 
     def _push(self, wait: TriggerWait, delay: float) -> None:
         wait.is_queued = True
         due = self._options.clock.now() + delay
         heapq.heappush(self._queue, (due, next(self._order), wait))
-        self._wake()
+        if self._queue[0][-1] is wait:  # otherwise, the next poll starts when it would have anyway
+            self._wake()
 
     def _wake(self) -> None:
         if self._sleep_scope is not None:
