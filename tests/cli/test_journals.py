@@ -266,10 +266,14 @@ def test_the_options_to_resume_contain_no_password(url: str, shown: str) -> None
     assert resume_option(url, "on monday") == f"--journal {shown} --job 'on monday'"
 
 
-def test_a_database_that_is_unavailable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize("command", ["journal show", "tenants sync 1 --wait --journal"])
+def test_a_database_that_is_unavailable_is_one_line(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """If a journal's server refuses connections, the exit code is 74 and no password is shown."""
     url = f"postgresql://jobs:hunter2@127.0.0.1:{free_port()}/nightly"
-    assert run(["journal", "show", url, "--job", "monday"]) == 74
+    assert run([*command.split(), url, "--job", "monday"]) == 74
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("pandium-api: error: journal 'monday' in database 'nightly' at 127.0.0")
     assert "hunter2" not in line

@@ -69,9 +69,9 @@ class Server:
     def __enter__(self) -> Self:
         try:
             run(self.program("initdb"), "--no-sync", "-A", "scram-sha-256", "-U", "admin",
-                "--encoding=UTF8", "--locale=C", f"--pwfile={self._write('password', PASSWORD)}",
+                "--encoding=UTF8", "--locale=C", f"--pwfile={self.write('password', PASSWORD)}",
                 "-D", self.data)  # fmt: skip
-            self._write("data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n")
+            self.write("data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n")
             self.start()
             with self.connect() as db:
                 db.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
@@ -88,7 +88,8 @@ class Server:
     ) -> None:
         self.remove()
 
-    def _write(self, name: str, text: str) -> Path:
+    def write(self, name: str, text: str) -> Path:
+        """Write a file in the server's directory, which the user of the servers can read."""
         path = self._directory / name
         path.write_text(text)
         path.chmod(0o644)
@@ -139,7 +140,7 @@ class Server:
 
     def start_as_replica(self) -> None:
         """Start the stopped server as a replica."""
-        self._write("data/standby.signal", "")
+        self.write("data/standby.signal", "")
         self.start()
 
     def promote(self) -> None:
@@ -166,6 +167,11 @@ class Server:
         with self.connect() as db:
             db.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
         return self.dsn(name)
+
+    def drop_database(self, name: str) -> None:
+        """End all sessions of a database and drop it."""
+        with self.connect() as db:
+            db.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def expire_leases(dsn: str, seconds: float) -> None:

@@ -96,27 +96,43 @@ def show(journal: str, job: str | None, output_format: str) -> int:
     return 0
 
 
-async def note_resumption(path: str) -> None:
+async def note_resumption(journal: str | PostgresJournal) -> None:
     """
     Print what an existing journal knows about an interrupted job, and how long to wait for it.
 
-    :param path: the path of the journal's file. If it does not exist, nothing is printed.
+    :param journal: the journal's file or its settings. If it does not exist, nothing is printed.
     """
-    file = Path(path)
-    if _is_new(file):
+    summary = await _find_summary(journal)
+    if summary is None:
         return
-    summary = await read_summary(file, RealClock())
+    name = f"journal {journal}" if isinstance(journal, str) else journal.name
     counts = [f"{number} {_WORDS[state]}" for state, number in summary.states.items() if number]
     if counts:
-        note(f"resuming journal {path}: {', '.join(counts)}")
+        note(f"resuming {name}: {', '.join(counts)}")
     held = [holder for holder in summary.owners if holder.owner and holder.seconds_left > 0]
     if held:
-        tenants = sum(holder.tenants for holder in held)
-        seconds = ceil(max(holder.seconds_left for holder in held))
-        note(
-            f"{tenants} of them belong to another process. If it was killed, its lease expires in"
-            f" {seconds} s, and this command continues with them"
-        )
+        note(_describe_held(held))
+
+
+async def _find_summary(journal: str | PostgresJournal) -> JournalSummary | None:
+    if isinstance(journal, str):
+        file = Path(journal)
+        return None if _is_new(file) else await read_summary(file, RealClock())
+    from pandium._bulk.postgres_summary import find_postgres_summary
+
+    return await find_postgres_summary(journal, RealClock())
+
+
+def _describe_held(held: list[LeaseHolder]) -> str:
+    tenants = sum(holder.tenants for holder in held)
+    seconds = ceil(max(holder.seconds_left for holder in held))
+    is_one = len(held) == 1
+    owners = "another process" if is_one else f"{len(held)} other processes"
+    killed = "If it was killed, its" if is_one else "If one was killed, its"
+    return (
+        f"{tenants} of them belong to {owners}. {killed} lease expires in"
+        f" {'' if is_one else 'at most '}{seconds} s, and this command continues with them"
+    )
 
 
 def _is_new(file: Path) -> bool:
