@@ -52,7 +52,8 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *group("test"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n2", "--dist=loadfile", *session.posargs)
+    parallel = ("-n4", "--dist=loadfile", "--no-loadscope-reorder")
+    session.run("coverage", "run", "-m", "pytest", *parallel, *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report")
 

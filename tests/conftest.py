@@ -117,9 +117,12 @@ def postgres_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server: Server) -> str:
+def postgres_dsn(postgres_server: Server) -> Iterator[str]:
     """Return the connection string of a new database."""
-    return postgres_server.create_database(f"test_{next(_databases)}")
+    name = f"test_{next(_databases)}"
+    yield postgres_server.create_database(name)
+    # Databases that are left for the end are written to the disk, and deleting them takes a minute.
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections import deque
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakSet
 
 import attrs
 
@@ -28,14 +30,14 @@ _HOSTS = {
 }
 # A shorter key is not redacted, because it could match ordinary words in error messages.
 _SHORTEST_REDACTED = 8
-# The number of most recent keys from a function that are redacted.
+# The number of most recent keys from a function that are redacted after their requests have ended.
 _REMEMBERED_KEYS = 8
 
 
 class Secret:
     """An API key that is hidden in reprs and cannot be pickled."""
 
-    __slots__ = ("_redactor", "_value")
+    __slots__ = ("__weakref__", "_redactor", "_value")
 
     def __init__(self, value: Any) -> None:
         self._redactor: Redactor | None = None
@@ -110,6 +112,9 @@ class KeyFunction:
     """
     A function that returns the API key. It is called before every request.
 
+    A key is redacted as long as its ``Secret`` is in use, and as long as it is one of the most
+    recent ones.
+
     :param function: the function, sync or async.
     """
 
@@ -117,6 +122,7 @@ class KeyFunction:
         self._function = function
         # Responses to earlier requests may still echo the keys that they were sent with.
         self._recent: deque[Secret] = deque(maxlen=_REMEMBERED_KEYS)
+        self._in_use: WeakSet[Secret] = WeakSet()
 
     async def call(self) -> Secret:
         """Call the function and return the key, which has yet to be accepted."""
@@ -134,24 +140,26 @@ class KeyFunction:
         """
         Validate a key and redact it from now on.
 
+        :returns: the secret to keep until the request has ended.
         :raises ConfigurationError: if the key is invalid. The message does not contain the key.
         """
         secret.validate("the key that api_key returned")
-        for known in self._recent:
-            if known.is_same_as(secret):
-                return known
+        secret = next((known for known in self._in_use if known.is_same_as(secret)), secret)
+        self._in_use.add(secret)
+        with suppress(ValueError):
+            self._recent.remove(secret)
         self._recent.append(secret)
         return secret
 
     def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return headers with the keys replaced. See `Secret.redact_headers`."""
-        for secret in tuple(self._recent):
+        for secret in tuple(self._in_use):
             headers = secret.redact_headers(headers)
         return headers
 
     def redact(self, value: Any) -> Any:
-        """Replace the most recently returned keys with ``***``. See `Secret.redact`."""
-        for secret in tuple(self._recent):
+        """Replace the keys in use with ``***``. See `Secret.redact`."""
+        for secret in tuple(self._in_use):
             value = secret.redact(value)
         return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sqlite3
@@ -98,7 +99,7 @@ def test_show_counts_the_tenants_in_each_state(
 def test_show_names_the_owners_and_the_unknown_tenants(
     journal_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`journal show` names each worker with tenants in progress, and each unknown tenant."""
+    """Every format has each worker with tenants in progress, and each unknown tenant."""
     clock = CalendarClock()
 
     async def fill() -> None:
@@ -123,6 +124,13 @@ def test_show_names_the_owners_and_the_unknown_tenants(
         f"in progress: 2 tenants of worker {owner['owner']}, lease has expired",
         "unknown: tenant 4, claimed at 2026-01-01T00:00:00Z: ConnectionLost",
     ]
+    assert run(["journal", "show", str(journal_path), "-f", "csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["job.mode"], row["states.triggered"], row["states.unknown"]) == ("normal", "1", "1")
+    assert json.loads(row["unknown"]) == summary["unknown"]
+    assert run(["journal", "show", str(journal_path), "-f", "jsonl"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["states"] == summary["states"]
     set_leases(journal_path, 4e9)
     assert run(["journal", "show", str(journal_path)]) == 0
     assert "lease expires in " in capsys.readouterr().out
@@ -258,10 +266,14 @@ def test_the_options_to_resume_contain_no_password(url: str, shown: str) -> None
     assert resume_option(url, "on monday") == f"--journal {shown} --job 'on monday'"
 
 
-def test_a_database_that_is_unavailable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize("command", ["journal show", "tenants sync 1 --wait --journal"])
+def test_a_database_that_is_unavailable_is_one_line(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """If a journal's server refuses connections, the exit code is 74 and no password is shown."""
     url = f"postgresql://jobs:hunter2@127.0.0.1:{free_port()}/nightly"
-    assert run(["journal", "show", url, "--job", "monday"]) == 74
+    assert run([*command.split(), url, "--job", "monday"]) == 74
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("pandium-api: error: journal 'monday' in database 'nightly' at 127.0.0")
     assert "hunter2" not in line

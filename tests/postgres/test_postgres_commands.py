@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -44,7 +46,10 @@ def test_a_command_syncs_with_a_journal_in_postgresql(
     assert (summary["states"]["succeeded"], summary["states"]["failed"]) == (2, 1)
     emulator.requests.clear()
     assert run([*line, *FAST_POLLING]) == 1
-    assert "already holds the results of 3 tenant(s)" in capsys.readouterr().err
+    resuming, warning, *_ = capsys.readouterr().err.splitlines()
+    name = PostgresJournal(postgres_dsn, job="nightly").name
+    assert resuming == f"pandium-api: resuming {name}: 2 succeeded, 1 failed"
+    assert "already holds the results of 3 tenant(s)" in warning
     assert sent_posts(emulator) == []
 
 
@@ -63,6 +68,42 @@ def test_a_hint_does_not_contain_the_password(
     assert f"with --journal '{shown}' --job 'on monday'" in written
     assert PASSWORD not in written
     assert URL_PASSWORD not in written
+
+
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        (1, r"2 of them belong to another process. If it was killed, its lease expires in \d s,"),
+        (2, r"4 of them belong to 2 other processes. If one was .* expires in at most \d s,"),
+    ],
+)
+def test_a_command_says_which_leases_it_waits_for(
+    emulator: Emulator,
+    postgres_dsn: str,
+    capsys: pytest.CaptureFixture[str],
+    workers: int,
+    expected: str,
+) -> None:
+    """A command that resumes a job states what is in progress and when the leases expire."""
+    settings = PostgresJournal(postgres_dsn, job="nightly", lease=2)
+    job = {"mode": "normal", "base_url": emulator.url}
+
+    async def fill() -> None:
+        async with AsyncExitStack() as stack:
+            for number in range(workers):
+                journal = await stack.enter_async_context(
+                    PostgresWorker(settings, job, RealClock())
+                )
+                await claim(journal, 2 * number + 1)
+                await claim(journal, 2 * number + 2)
+
+    anyio.run(fill)
+    line = ["tenants", "sync", "1", "--wait", "--journal", postgres_dsn, "--job", "nightly"]
+    assert run([*line, *FAST_POLLING]) == 1
+    resuming, held, *_ = capsys.readouterr().err.splitlines()
+    assert resuming.endswith(f": {2 * workers} being sent")
+    assert re.search(expected, held)
 
 
 def test_show_names_the_owners_and_the_unknown_tenants(

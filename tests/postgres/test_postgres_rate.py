@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import anyio
+import psycopg
 import pytest
 
 from pandium._bulk.postgres_worker import PostgresWorker
@@ -71,32 +73,57 @@ async def test_the_share_of_a_dead_worker_is_divided(postgres_dsn: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_worker_that_cannot_register_its_share_is_closed(
-    proxy_dsn: str, proxy: PostgresProxy
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy
 ) -> None:
-    """If opening a journal is canceled after the connection was made, nothing is left open."""
-    proxy.lose = lambda data: "hang" if b"UPDATE pandium_workers" in data else ""
-    with anyio.move_on_after(1):
-        async with worker(proxy_dsn):
-            pass
-    proxy.lose = lambda _: ""
+    """If opening a journal is canceled after the connection was made, the worker is closed."""
+    proxy.lose = lambda data: "before" if b"SET share" in data else ""
+    with anyio.move_on_after(1) as scope:
+        await worker(proxy_dsn).__aenter__()
+    assert scope.cancelled_caught
+    assert read_shares(postgres_dsn) == []
+
+
+def read_shares(dsn: str) -> list[float]:
+    """Return the shares of the workers that have not been closed."""
+    with closing(psycopg.connect(dsn)) as db, suppress(psycopg.errors.UndefinedTable):
+        rows = db.execute("SELECT share FROM pandium_workers WHERE NOT is_closed").fetchall()
+        return [round(share, 9) for (share,) in rows]
+    return []
 
 
 def test_processes_together_keep_the_rate_of_the_job(postgres_dsn: str) -> None:
-    """The requests of three processes together take as long as the rate of one client requires."""
-    tenants, rate, processes = 45, 6.0, 3
+    """Once they have divided the rate, three processes send no more than one client may."""
+    tenants, rate, processes = 80, 20.0, 3
     with Emulator() as emulator:
         for _ in range(tenants):
             emulator.add_tenant()
         emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
         job = JobOptions(
             emulator.url, postgres_dsn, tenants, speed=1.0, job="nightly", lease=LEASE,
-            requests_per_second=rate,
+            max_concurrency=10, requests_per_second=rate,
         )  # fmt: skip
-        began = time.monotonic()
-        for process in [SyncingProcess(job) for _ in range(processes)]:
+        running = start_together(job, processes)
+        while read_shares(postgres_dsn) != [round(1 / processes, 9)] * processes:
+            assert all(process.is_running() for process in running)
+        began, before = time.monotonic(), emulator.counts.total()
+        for process in running:
             assert check_triggers(emulator, process.results(), tenants) == set()
-        # A slow machine only makes this longer. Each process may begin with a burst, and its first
-        # request needs no pause.
-        bursts = processes * (0.1 * rate + 1)
-        assert time.monotonic() - began >= (emulator.counts.total() - bursts) / rate
-        assert emulator.counts.total() >= 2 * tenants
+        sent = emulator.counts.total() - before
+        # Each process may begin with a burst, and the emulator may receive late what each of its
+        # tenants has sent before.
+        sent_before = processes * (0.1 * rate + 1 + job.max_concurrency)
+        # A slow machine only makes this longer.
+        assert time.monotonic() - began >= (sent - sent_before) / rate
+        assert sent > 2 * sent_before  # otherwise, this would prove nothing
+
+
+def start_together(job: JobOptions, number: int) -> list[SyncingProcess]:
+    """Start processes that sync nothing before all of them have started."""
+    running = []
+    for _ in range(number):
+        running.append(SyncingProcess(job))
+        running[-1].wait_for_start()
+        running[-1].suspend()
+    for process in running:
+        process.resume()
+    return running

@@ -14,7 +14,7 @@ from pandium._bulk.journal import Entry, State
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
-from support.journals import JOB, MINE, NEW, adopt, claim
+from support.journals import JOB, MINE, NEW, NOT_MINE, adopt, claim
 
 if TYPE_CHECKING:
     from support.postgres import Server
@@ -51,6 +51,14 @@ async def test_a_job_keeps_its_properties(postgres_dsn: str) -> None:
             pass
     async with worker(postgres_dsn, job="weekly", mode="init"):
         pass
+
+
+async def test_a_claim_is_returned_once(postgres_dsn: str) -> None:
+    """A second claim of a tenant sends nothing, even if the first is of the same worker."""
+    async with worker(postgres_dsn) as journal:
+        assert await claim(journal) == MINE
+        assert await claim(journal) == NOT_MINE
+        assert await adopt(journal) == MINE
 
 
 async def test_a_text_is_stored_as_far_as_possible(postgres_dsn: str) -> None:

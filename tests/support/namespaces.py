@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -44,8 +45,9 @@ class Namespace:
         number = next(_numbers)
         self._name = f"pandium-{os.getpid()}-{number}"
         self._link = f"pd{os.getpid() % 10**6}n{number}"
-        subnet = f"10.{os.getpid() % 200}.{number}"
-        self.address, self._far_address = f"{subnet}.1", f"{subnet}.2"
+        # Each process has eight networks, so that processes that run at the same time differ.
+        network = IPv4Address("10.0.0.0") + 4 * ((8 * os.getpid() + number % 8) % 2**22)
+        self.address, self._far_address = str(network + 1), str(network + 2)
         self.prefix = ["ip", "netns", "exec", self._name]
         self._stack = ExitStack()
 

@@ -69,9 +69,9 @@ class Server:
     def __enter__(self) -> Self:
         try:
             run(self.program("initdb"), "--no-sync", "-A", "scram-sha-256", "-U", "admin",
-                "--encoding=UTF8", "--locale=C", f"--pwfile={self._write('password', PASSWORD)}",
+                "--encoding=UTF8", "--locale=C", f"--pwfile={self.write('password', PASSWORD)}",
                 "-D", self.data)  # fmt: skip
-            self._write("data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n")
+            self.write("data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n")
             self.start()
             with self.connect() as db:
                 db.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
@@ -88,7 +88,8 @@ class Server:
     ) -> None:
         self.remove()
 
-    def _write(self, name: str, text: str) -> Path:
+    def write(self, name: str, text: str) -> Path:
+        """Write a file in the server's directory, which the user of the servers can read."""
         path = self._directory / name
         path.write_text(text)
         path.chmod(0o644)
@@ -139,7 +140,7 @@ class Server:
 
     def start_as_replica(self) -> None:
         """Start the stopped server as a replica."""
-        self._write("data/standby.signal", "")
+        self.write("data/standby.signal", "")
         self.start()
 
     def promote(self) -> None:
@@ -161,11 +162,50 @@ class Server:
     def dsn(self, database: str, host: str = "127.0.0.1") -> str:
         return f"postgresql://{ROLE}:{URL_PASSWORD}@{host}:{self.port}/{database}"
 
-    def create_database(self, name: str) -> str:
+    def create_database(self, name: str, tablespace: str = "pg_default") -> str:
         """Create a database and return its connection string."""
         with self.connect() as db:
-            db.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+            db.execute(f"CREATE DATABASE {name} OWNER {ROLE} TABLESPACE {tablespace}")
         return self.dsn(name)
+
+    @contextmanager
+    def small_disk(self, megabytes: int) -> Iterator[Path]:
+        """Mount a small disk, create the tablespace ``small`` on it, and return its path."""
+        path = self._directory / "disk"
+        path.mkdir()
+        size = f"size={megabytes}m,mode=0777"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], check=True)
+        try:
+            run("mkdir", "-m", "700", path / "tables")
+            with self.connect() as db:
+                db.execute(f"CREATE TABLESPACE small LOCATION '{path / 'tables'}'")
+            yield path
+        finally:
+            subprocess.run(["umount", "--lazy", path], check=True)  # the server uses it
+
+    def drop_database(self, name: str) -> None:
+        """End all sessions of a database and drop it."""
+        with self.connect() as db:
+            db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def can_mount() -> bool:
+    """Return whether this process may mount a file system."""
+    with tempfile.TemporaryDirectory() as path:
+        command = ["mount", "-t", "tmpfs", "tmpfs", path]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return False
+        subprocess.run(["umount", path], check=True)
+    return True
+
+
+def fill(disk: Path) -> Path:
+    """Fill a disk with a file, which is returned."""
+    path = disk / "filling"
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return path
 
 
 def expire_leases(dsn: str, seconds: float) -> None:
@@ -227,7 +267,12 @@ class PostgresProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, and accept no more."""
         self._listener.close()
+        _shut_down(*self._open)
         for connection in self._open:
             connection.close()
 

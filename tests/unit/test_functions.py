@@ -119,6 +119,44 @@ def test_an_iterable_is_read_in_a_thread(functions: UserFunctions) -> None:
     assert threads != {threading.get_ident()}
 
 
+def test_an_iterable_cannot_end_an_iteration_early(functions: UserFunctions) -> None:
+    """A `StopAsyncIteration` that an iterable raises is an error and not the end."""
+
+    class Odd:
+        def __iter__(self) -> Iterator[int]:
+            yield 1
+            raise StopAsyncIteration
+
+    async def main() -> None:
+        async for _ in functions.source(Odd()):  # type: ignore[union-attr]
+            pass
+
+    with pytest.raises(RuntimeError, match="the function raised StopAsyncIteration"):
+        asyncio.run(main())
+
+
+def test_a_thread_that_cannot_start_is_tried_again(
+    functions: UserFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no thread can be started, the call fails, and the next one starts a thread."""
+    seen: list[int] = []
+    callback: Any = functions.callback(seen.append)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await callback(1)
+        with anyio.fail_after(10):
+            await callback(2)
+
+    asyncio.run(main())
+    assert seen == [2]
+
+
 def test_iterables_in_memory_are_unchanged(functions: UserFunctions) -> None:
     """Lists, sets, tuples, async iterables and invalid values are passed on as they are."""
 

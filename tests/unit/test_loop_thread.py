@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import signal
@@ -316,7 +317,12 @@ def test_a_thread_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """If Ctrl-C arrives while the thread starts, it ends, and the next call starts another."""
-    thread, real = LoopThread(nothing, "a place"), threading.Thread.start
+    stops: list[str] = []
+
+    async def on_stop() -> None:
+        stops.append("stopped")
+
+    thread, real = LoopThread(on_stop, "a place"), threading.Thread.start
 
     def interrupted(started: threading.Thread) -> None:
         real(started)
@@ -327,8 +333,40 @@ def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(KeyboardInterrupt):
             thread.call(nothing)
     until(lambda: background_threads() == [])
+    assert stops == []
     thread.call(nothing)
     thread.close()
+    assert stops == ["stopped"]
+
+
+def test_a_signal_handler_can_make_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a signal handler makes a call while the thread starts, both calls run in one thread."""
+    thread, real = LoopThread(nothing, "a place"), threading.Thread.start
+    found: list[int] = []
+
+    async def find_thread() -> None:
+        found.append(threading.get_ident())
+
+    def interrupted(started: threading.Thread) -> None:
+        real(started)
+        if not found:
+            monkeypatch.setattr(threading.Thread, "start", real)
+            thread.call(find_thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    thread.call(find_thread)
+    assert len(found) == 2
+    assert len(set(found)) == 1
+    until(lambda: len(background_threads()) == 1)
+    thread.close()
+    until(lambda: background_threads() == [])
+
+
+def test_a_deep_copy_fails_quietly(loop: LoopThread) -> None:
+    """An object whose copy failed is deleted without an error."""
+    with pytest.raises(TypeError):
+        copy.deepcopy(loop)
+    gc.collect()
 
 
 def test_a_call_that_is_interrupted_before_it_starts_never_runs(loop: LoopThread) -> None:

@@ -73,12 +73,12 @@ def test_the_status_decides_the_class(status: int, cls: type[APIError]) -> None:
 @pytest.mark.parametrize(
     ("status", "is_unknown"),
     [
-        *[(status, True) for status in (302, 408, 500, 502, 503, 504, 599)],
-        *[(status, False) for status in (400, 401, 403, 404, 409, 422, 429, 499)],
+        *[(status, True) for status in (302, 408, 460, 499, 500, 502, 503, 504, 599)],
+        *[(status, False) for status in (400, 401, 403, 404, 409, 422, 429, 498)],
     ],
 )
 def test_only_a_4xx_says_that_nothing_was_done(status: int, is_unknown: bool) -> None:  # noqa: FBT001
-    """The outcome of a 4xx is known, but not that of a 408, a 5xx or a redirect."""
+    """The outcome of a 4xx is known, but not of a 408, 460 or 499, a 5xx or a redirect."""
     assert parse(status).outcome_unknown is is_unknown
 
 

@@ -172,6 +172,30 @@ METADATA = "/v2/tenants/{tenant_id}/metadata"
 BUILD = "/v2/sourcecontrol/build"
 CALL = "/v2/tenants/{tenant_id}/connectors/{connector_name}/call"
 
+UNRECOGNIZED = "its message is not recognized, so error.message is the whole body"
+
+
+def path_pattern(path: str, pattern: str) -> Change:
+    def change(document: Document) -> None:
+        (given,) = [
+            one for one in document["paths"][path]["get"]["parameters"] if one["in"] == "path"
+        ]
+        given["schema"] = {"type": "string", "pattern": pattern}
+
+    return change
+
+
+def errors_with(name: str) -> list[tuple[str, str]]:
+    """Return the operations and status codes of the error responses with a schema."""
+    return [
+        (f"{method.upper()} {path}", code)
+        for path, methods in merge_documents()["paths"].items()
+        for method, operation in methods.items()
+        for code, given in operation["responses"].items()
+        if code > "400" and name in str(given)
+    ]
+
+
 CHANGES: dict[str, tuple[Change, list[Line]]] = {
     # Fields of responses
     "a new field": (
@@ -684,6 +708,103 @@ CHANGES: dict[str, tuple[Change, list[Line]]] = {
                 "PATCH /v2/tenants/{tenant_id}/metadata",
                 "a body with data is required",
                 "a call without it is rejected with 422",
+            )
+        ],
+    ),
+    # Errors
+    "another field for the message": (
+        lambda document: schema("ErrorMessage")(document).update(
+            properties={"error": {"type": "string"}}, required=["error"]
+        ),
+        [
+            (operation, f"the error {code} has the fields error", UNRECOGNIZED)
+            for operation, code in errors_with("ErrorMessage")
+        ],
+    ),
+    "an error without documented fields": (
+        response("/v2/tenants", "get", "500", {"type": "object"}),
+        [("GET /v2/tenants", "the error 500 is any object", UNRECOGNIZED)],
+    ),
+    "an error that is a list": (
+        response("/v2/tenants", "get", "default", {"type": "array", "items": {"type": "string"}}),
+        [("GET /v2/tenants", "the error default is any array", UNRECOGNIZED)],
+    ),
+    "an error that is a text": (
+        response("/v2/tenants", "get", "500", {"type": "string"}),
+        [],
+    ),
+    "an error that is not documented": (response("/v2/tenants", "get", "422", {}), []),
+    "details without a message": (
+        lambda document: document["components"]["schemas"].update(
+            ValidationError={"type": "object", "properties": {"problem": {"type": "string"}}}
+        ),
+        [
+            (
+                operation,
+                "the details of the error 422 have no field msg",
+                "error.message is empty; error.body has the whole response",
+            )
+            for operation, _ in errors_with("HTTPValidationError")
+        ],
+    ),
+    "details that contain themselves": (
+        lambda document: schema("ValidationError")(document)["properties"].update(
+            ctx={"$ref": "#/components/schemas/ValidationError"}
+        ),
+        [],
+    ),
+    # Patterns
+    "a pattern of a field": (
+        update("CreateTenant", "name", pattern="^[a-z]+$"),
+        [
+            (
+                "POST /v2/tenants",
+                "the field name must match ^[a-z]+$",
+                "another value is rejected with 422",
+            )
+        ],
+    ),
+    "a pattern of an optional parameter": (
+        parameter(
+            "/v2/tenants",
+            "get",
+            name="user_name",
+            schema={"anyOf": [{"type": "string", "pattern": "^u"}, NULL]},
+        ),
+        [
+            (
+                "GET /v2/tenants",
+                "the parameter user_name must match ^u",
+                "another value is rejected with 422",
+            )
+        ],
+    ),
+    "a pattern of one alternative": (
+        parameter(
+            "/v2/tenants",
+            "get",
+            name="user_name",
+            schema={"anyOf": [{"type": "string", "pattern": "^u"}, {"type": "string"}]},
+        ),
+        [],
+    ),
+    "a pattern of an id": (
+        path_pattern("/v2/runs/triggers/{trigger_id}/status", "^[0-9]+$"),
+        [
+            (
+                "GET /v2/runs/triggers/{trigger_id}/status",
+                "the id in the path must match ^[0-9]+$",
+                "another value is rejected with 422",
+            )
+        ],
+    ),
+    "a pattern of a response": (
+        update(RELEASE, "tag", pattern="^v"),
+        [
+            (
+                "Release.tag",
+                "it matches ^v, the client has any text",
+                "the client reads it anyway",
             )
         ],
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import pytest
 from pandium import (
     AsyncPandium,
     AuthenticationError,
+    BadRequest,
     ConfigurationError,
     ConnectFailed,
     Outcome,
@@ -196,6 +199,31 @@ async def test_current_and_earlier_keys_are_redacted() -> None:
     text = f"{caught.value!r} {vars(caught.value)}"
     assert OLD not in text
     assert NEW not in text
+
+
+async def test_the_key_of_a_request_is_redacted_until_it_ends() -> None:
+    """A response that echoes its own key does not show it, however many keys followed that one."""
+    keys = (f"rotating-key-{number:04d}" for number in itertools.count())
+    barrier, texts = asyncio.Barrier(20), list[str]()
+
+    async def echo(wire: Wire) -> None:
+        assert wire.request is not None
+        await barrier.wait()
+        key = wire.request.header("x-api-key") or ""
+        await wire.send(answer(f'{{"message": "no {key}"}}'.encode(), "400 Bad", {"X-Echo": key}))
+
+    async def fail(client: AsyncPandium) -> None:
+        with pytest.raises(BadRequest) as caught:
+            await client.runs.status("1")
+        texts.append(f"{caught.value!r} {vars(caught.value)}")
+
+    with Misbehaving(otherwise=Behavior("echo", echo, keeps=True)) as server:
+        client = AsyncPandium(lambda: next(keys), base_url=server.url)
+        async with client, anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(fail, client)
+    assert len(texts) == 20
+    assert not [text for text in texts if "rotating-key" in text]
 
 
 async def test_earlier_keys_are_redacted_in_events() -> None:

@@ -19,6 +19,7 @@ from pandium import (
     ConnectionLost,
     DecodeError,
     NotFound,
+    PandiumError,
     Polling,
     Retry,
     Trigger,
@@ -27,8 +28,10 @@ from pandium import (
 )
 from pandium._clock import RealClock, use_clock
 from pandium.models import Outcome
+from pandium.postgres import PostgresJournal
 from support import KEY, servers
 from support.journals import by_tenant, locked, read_states
+from support.postgres import free_port
 from support.servers import Misbehaving
 
 if TYPE_CHECKING:
@@ -265,6 +268,17 @@ async def test_a_journal_belongs_to_one_job(emulator: Emulator, tmp_path: Path) 
     assert len(emulator.requests) == before
 
 
+async def test_nothing_is_sent_while_the_server_of_a_journal_is_unavailable(
+    client: AsyncPandium, emulator: Emulator
+) -> None:
+    """If a journal in PostgreSQL cannot be opened, its error is raised before any request."""
+    journal = PostgresJournal(f"postgresql://127.0.0.1:{free_port()}/jobs", job="monday")
+    with pytest.raises(PandiumError, match=r"^journal 'monday' in database 'jobs' at 127"):
+        async with client.tenants.sync_all([1], mode="normal", journal=journal) as results:
+            [result async for result in results]
+    assert len(emulator.requests) == 0
+
+
 async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -437,6 +451,9 @@ async def test_records_of_many_active_tenants_share_transactions(
 ) -> None:
     """With many active tenants, a record waits a few milliseconds for others, but not with few."""
     tenants = [emulator.add_tenant().id for _ in range(40)]
+    for number, tenant_id in enumerate(tenants):  # so that few records are queued at once
+        phases = [("Running", number * 0.02), ("Succeeded", 0.0)]
+        emulator.runs.script(tenant=tenant_id, appears_after=0, phases=phases)
     clock = LimitClock()
     with use_clock(clock):
         client = AsyncPandium(KEY, base_url=emulator.url)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.postgres import PostgresJournal
 
-__all__ = ["read_postgres_summary"]
+__all__ = ["find_postgres_summary", "read_postgres_summary"]
 
 _FIND_JOB = "SELECT id, properties FROM pandium_jobs WHERE name = %(job)s"
 _COUNT_STATES = "SELECT state, count(*) FROM pandium_syncs WHERE job_id = %(job_id)s GROUP BY state"
@@ -41,18 +41,29 @@ async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
     :raises ConfigurationError: if the database cannot be used or has no such job.
     :raises PandiumError: if the journal cannot be read.
     """
+    summary = await find_postgres_summary(settings, clock)
+    if summary is None:
+        raise ConfigurationError(f"{settings.name} does not exist")
+    return summary
+
+
+async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> JournalSummary | None:
+    """
+    Do the same, but return ``None`` if the database has no such job.
+
+    :raises ConfigurationError: if the database cannot be used.
+    :raises PandiumError: if the journal cannot be read.
+    """
     database = PostgresDatabase(settings, clock)
-    job: dict[str, Any] = {}
+    jobs: list[dict[str, Any]] = []
 
     def prepare(db: Statements, _: str) -> None:
         found = db.execute(_FIND_JOB, {"job": settings.job}).fetch() if has_tables(db) else []
-        if not found:
-            raise ConfigurationError(f"{settings.name} does not exist")
-        [(job["job_id"], job["properties"])] = found
+        jobs[:] = [{"job_id": job_id, "properties": text} for job_id, text in found]
 
     await database.open(prepare, lambda _: lambda: 0)
     try:
-        return await database.run(lambda db: _summarize(db, job))
+        return await database.run(lambda db: _summarize(db, jobs[0])) if jobs else None
     finally:
         await database.close(None)
 

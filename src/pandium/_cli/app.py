@@ -132,7 +132,7 @@ def _invoke(arguments: Sequence[str], signals: SignalHandler) -> int:
         return exit_codes.USAGE
     except click.ClickException as error:
         return _report_usage_error(error)
-    except (pandium.PandiumError, ValueError, OSError) as error:
+    except (pandium.PandiumError, OSError) as error:
         _report_error(error)
         return _error_exit_code(error)
 
@@ -191,11 +191,9 @@ def _error_hint(error: pandium.PandiumError) -> str:
 def _error_exit_code(error: Exception) -> int:
     # These cases are checked in order:
     # 1. an error of a journal, whose message begins with its name
-    # 2. a ConfigurationError, before its base class ValueError
-    # 3. a time limit, before its base class PandiumError
-    # 4. any other client error
-    # 5. a ValueError: the client rejected an argument that the user passed as an option
-    # 6. an OSError: the output could not be written
+    # 2. a ConfigurationError or a time limit, before their base class PandiumError
+    # 3. any other client error
+    # 4. an OSError: the output could not be written
     if isinstance(error, pandium.PandiumError) and str(error).startswith("journal "):
         return exit_codes.IO_ERROR
     if isinstance(error, pandium.ConfigurationError):
@@ -204,7 +202,5 @@ def _error_exit_code(error: Exception) -> int:
         return exit_codes.TIMEOUT
     if isinstance(error, pandium.PandiumError):
         return exit_codes.API
-    if isinstance(error, ValueError):
-        return exit_codes.USAGE
     is_broken_pipe = isinstance(error, BrokenPipeError)
     return exit_codes.BROKEN_PIPE if is_broken_pipe else exit_codes.IO_ERROR

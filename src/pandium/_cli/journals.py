@@ -15,7 +15,7 @@ import click
 
 from pandium._bulk.summary import read_summary
 from pandium._cli.options import as_path
-from pandium._cli.output.rows import write_json, write_text
+from pandium._cli.output.rows import write_data, write_text
 from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
@@ -85,38 +85,54 @@ def show(journal: str, job: str | None, output_format: str) -> int:
 
     :param journal: the journal's file or PostgreSQL URL.
     :param job: the name of the job in a PostgreSQL journal.
-    :param output_format: ``table`` or ``json``.
+    :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
     :returns: the exit code.
     """
     summary = _read_summary(open_journal(journal, job) or journal)
-    if output_format == "json":
-        write_json(attrs.asdict(summary), sys.stdout)
-    else:
+    if output_format == "table":
         write_text("\n".join(_describe(summary)), sys.stdout)
+    else:
+        write_data(attrs.asdict(summary), output_format, sys.stdout)
     return 0
 
 
-async def note_resumption(path: str) -> None:
+async def note_resumption(journal: str | PostgresJournal) -> None:
     """
     Print what an existing journal knows about an interrupted job, and how long to wait for it.
 
-    :param path: the path of the journal's file. If it does not exist, nothing is printed.
+    :param journal: the journal's file or its settings. If it does not exist, nothing is printed.
     """
-    file = Path(path)
-    if _is_new(file):
+    summary = await _find_summary(journal)
+    if summary is None:
         return
-    summary = await read_summary(file, RealClock())
+    name = f"journal {journal}" if isinstance(journal, str) else journal.name
     counts = [f"{number} {_WORDS[state]}" for state, number in summary.states.items() if number]
     if counts:
-        note(f"resuming journal {path}: {', '.join(counts)}")
+        note(f"resuming {name}: {', '.join(counts)}")
     held = [holder for holder in summary.owners if holder.owner and holder.seconds_left > 0]
     if held:
-        tenants = sum(holder.tenants for holder in held)
-        seconds = ceil(max(holder.seconds_left for holder in held))
-        note(
-            f"{tenants} of them belong to another process. If it was killed, its lease expires in"
-            f" {seconds} s, and this command continues with them"
-        )
+        note(_describe_held(held))
+
+
+async def _find_summary(journal: str | PostgresJournal) -> JournalSummary | None:
+    if isinstance(journal, str):
+        file = Path(journal)
+        return None if _is_new(file) else await read_summary(file, RealClock())
+    from pandium._bulk.postgres_summary import find_postgres_summary
+
+    return await find_postgres_summary(journal, RealClock())
+
+
+def _describe_held(held: list[LeaseHolder]) -> str:
+    tenants = sum(holder.tenants for holder in held)
+    seconds = ceil(max(holder.seconds_left for holder in held))
+    is_one = len(held) == 1
+    owners = "another process" if is_one else f"{len(held)} other processes"
+    killed = "If it was killed, its" if is_one else "If one was killed, its"
+    return (
+        f"{tenants} of them belong to {owners}. {killed} lease expires in"
+        f" {'' if is_one else 'at most '}{seconds} s, and this command continues with them"
+    )
 
 
 def _is_new(file: Path) -> bool:

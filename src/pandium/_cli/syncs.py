@@ -277,7 +277,7 @@ async def _report_syncs(
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
-    if isinstance(journal, str):
+    if journal is not None:
         await note_resumption(journal)
 
     def on_triggered(trigger: Trigger, tenant_id: int) -> None:

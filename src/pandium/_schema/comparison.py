@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +18,7 @@ from pandium._schema.model_comparison import (
     describe_kinds,
 )
 from pandium._schema.recording import FREE_BODY, Argument, Reader, describe_client
+from pandium._transport.responses import error_from_response
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = ["compare"]
 _KEY_HEADER = "x-api-key"
 _BUILDS = "builds.create"
 _REJECTED = "is rejected with 422"
+_MAX_DEPTH = 5  # of a sample, because a document may contain a cycle
 _IMPLIED = {"number": {"integer"}, "date-time": {"string"}}  # what a type also accepts
 
 
@@ -88,6 +91,9 @@ class _Comparison:
     def _compare(self, service: ServiceOperation, client: Operation) -> None:
         requests = _RequestComparison(self._document, service, client, self._add)
         requests.compare()
+        for code, view in service.errors.items():
+            if view.kinds:
+                self._compare_error(service.name, code, view)
         if isinstance(client.response, Reader):
             self._compare_reader(service, client, client.response)
         else:
@@ -103,6 +109,36 @@ class _Comparison:
         except DecodeError as error:
             meaning = f"client.{client.name} raises DecodeError"
             self._add(service.name, f"the client cannot read the response: {error}", meaning)
+
+    def _compare_error(self, where: str, code: str, view: View) -> None:
+        """Compare by reading the message of the documented response."""
+        body = self._complete_sample(view)
+        content, status = json.dumps(body).encode(), int(code) if code.isdigit() else 400
+        error = error_from_response(
+            status, {}, content, is_proxied=False, redact=lambda value: value, now=datetime.now(UTC)
+        )
+        if error.message == json.dumps(body):
+            fields = ", ".join(view.properties)
+            text = f"has the fields {fields}" if fields else f"is any {describe_kinds(view.kinds)}"
+            meaning = "its message is not recognized, so error.message is the whole body"
+            self._add(where, f"the error {code} {text}", meaning)
+        elif not all(detail.msg for detail in error.details):
+            text = f"the details of the error {code} have no field msg"
+            self._add(where, text, "error.message is empty; error.body has the whole response")
+
+    def _complete_sample(self, view: View, depth: int = _MAX_DEPTH) -> Any:
+        """Return a value that has all documented fields and one item in each array."""
+        if not depth:
+            return None
+        if "object" in view.kinds:
+            schemas = view.properties.items()
+            return {
+                name: self._complete_sample(self._document.view(one), depth - 1)
+                for name, one in schemas
+            }
+        if "array" in view.kinds:
+            return [self._complete_sample(self._document.view(view.schema.get("items")), depth - 1)]
+        return self._sample(view)
 
     def _sample(self, view: View) -> Any:
         """Return a value that is valid by a schema, as far as the client's operations need it."""
@@ -126,6 +162,7 @@ class _RequestComparison:
         for view, argument in zip(self.service.segments, self.client.segments, strict=True):
             if "string" not in view.kinds:  # in a path, each value is a text
                 self._compare_value("the id in the path", view, argument)
+            self._compare_pattern("the id in the path", view)
         expected = self._expected()
         sent = _relevant_arguments(self.client, expected)
         if (free := sent.pop(FREE_BODY, None)) is not None:
@@ -191,6 +228,11 @@ class _RequestComparison:
             text = f"{name} is at most {largest}, the client sends {argument.default}"
             self._add(text, f"pass page_size={largest} to client.{self.client.name}")
         self._compare_texts(name, view.values, argument.values)
+        self._compare_pattern(name, view)
+
+    def _compare_pattern(self, name: str, view: View) -> None:
+        if view.pattern is not None:
+            self._add(f"{name} must match {view.pattern}", f"another value {_REJECTED}")
 
     def _compare_texts(
         self, name: str, accepted: frozenset[str] | None, sent: frozenset[str] | None

@@ -36,12 +36,14 @@ class View:
     :ivar kinds: the JSON types, such as ``integer``, or ``date-time``. Empty for any type.
     :ivar is_nullable: whether null is valid.
     :ivar values: the only valid values of a text, or ``None``.
+    :ivar pattern: the regular expression that each text matches, or ``None``.
     :ivar schema: all other keywords, of all alternatives.
     """
 
     kinds: frozenset[str]
     is_nullable: bool
     values: frozenset[str] | None
+    pattern: str | None
     schema: Schema
 
     @property
@@ -80,6 +82,7 @@ class ServiceOperation:
     :ivar body: the schema of the body, or ``None`` if there is no body.
     :ivar is_body_required: whether the service rejects a request without a body.
     :ivar response: the schema of a successful response. It allows any value if there is none.
+    :ivar errors: the schemas of the error responses, by status code.
     """
 
     name: str
@@ -88,6 +91,7 @@ class ServiceOperation:
     body: View | None
     is_body_required: bool
     response: View
+    errors: dict[str, View]
 
 
 class Document:
@@ -129,7 +133,8 @@ class Document:
         alternatives = list(self._alternatives(own))
         kinds = frozenset[str]().union(*(_kinds(one) for one in alternatives))
         is_any = any(not _kinds(one) for one in alternatives)
-        values = [_values(one) for one in alternatives if _kinds(one) != {"null"}]
+        texts = [one for one in alternatives if _kinds(one) != {"null"}]
+        values = [_values(one) for one in texts]
         merged: Schema = {}
         for one in (*reversed(alternatives), own):
             merged |= one
@@ -137,6 +142,7 @@ class Document:
             frozenset() if is_any else kinds - {"null"},
             "null" in kinds,
             None if not values or None in values else frozenset().union(*filter(None, values)),
+            _pattern([own] if "pattern" in own else texts),
             merged,
         )
 
@@ -176,6 +182,7 @@ class Document:
             self.view(_content_schema(body)) if body else None,
             body.get("required") is True,
             self.view(_content_schema(self._success(operation))),
+            self._errors(operation),
         )
 
     def _parameters(
@@ -188,6 +195,14 @@ class Document:
                 self.view(p.get("schema")), p.get("required") is True
             )
             for p in map(self._resolve, given)
+        }
+
+    def _errors(self, operation: Schema) -> dict[str, View]:
+        responses = _as_dict(operation.get("responses"))
+        return {
+            code: self.view(_content_schema(self._resolve(response)))
+            for code, response in responses.items()
+            if code[:1] in ("4", "5") or code == "default"
         }
 
     def _success(self, operation: Schema) -> Schema:
@@ -215,6 +230,12 @@ def _kinds(schema: Schema) -> frozenset[str]:
 def _values(schema: Schema) -> frozenset[str] | None:
     texts = frozenset(value for value in _enum(schema) if isinstance(value, str))
     return texts or None
+
+
+def _pattern(schemas: list[Schema]) -> str | None:
+    patterns = [one.get("pattern") for one in schemas]
+    is_shared = len(set(map(str, patterns))) == 1 and isinstance(patterns[0], str)
+    return patterns[0] if is_shared else None
 
 
 def _enum(schema: Schema) -> list[Any]:

@@ -151,6 +151,8 @@ class _FieldComparison:
             self.models.compare(self._where, view, self.field.type)
         if expected is str and view.values:
             self._compare_texts(view.values)
+        if view.pattern is not None:
+            self._add(f"it matches {view.pattern}, the client has any text", _READ_ANYWAY)
         if is_required is self._is_optional:
             self._add_required(is_required)
         if view.is_nullable and not self._is_optional:

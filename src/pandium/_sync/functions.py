@@ -149,16 +149,17 @@ class FunctionThread:
 
         :param is_required: whether to call the function even if nothing waits for it any longer.
         :returns: an awaitable for the result.
+        :raises RuntimeError: if the process has too many threads.
         """
+        if not self._is_started:  # if no thread can be started, the next call tries again
+            # The thread holds no reference to this object, which ends it when it is deleted.
+            arguments = (self._queue,)
+            Thread(target=_run_calls, args=arguments, name="pandium functions", daemon=True).start()
+            self._is_started = True
         call = FunctionCall(function, is_required=is_required)
         if is_required:
             self._last_required = call
         self._queue.put(call)
-        if not self._is_started:
-            self._is_started = True
-            # The thread holds no reference to this object, which ends it when it is deleted.
-            arguments = (self._queue,)
-            Thread(target=_run_calls, args=arguments, name="pandium functions", daemon=True).start()
         return call
 
     def close(self) -> None:
@@ -223,8 +224,10 @@ class FunctionCall(Awaitable[object]):
 
 
 def _as_error(error: BaseException) -> BaseException:
-    """Return an error that does not end the event loop, as SystemExit would."""
-    if isinstance(error, (Exception, asyncio.CancelledError)):
+    """Return an error that ends neither the event loop, as SystemExit would, nor an iteration."""
+    if isinstance(error, (Exception, asyncio.CancelledError)) and not isinstance(
+        error, StopAsyncIteration
+    ):
         return error
     replacement = RuntimeError(f"the function raised {type(error).__name__}")
     replacement.__cause__ = error

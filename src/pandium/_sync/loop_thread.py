@@ -48,12 +48,13 @@ class LoopThread:
     :param created_at: where the client was created, for the warning if it is not closed.
     """
 
+    _loop: _Loop | None = None  # a copy that fails, such as a deep one, is deleted without it
+
     def __init__(self, on_stop: Callable[[], Awaitable[object]], created_at: str) -> None:
         self._on_stop = on_stop
         self._created_at = created_at
         self._lock = RLock()
         self._pid: int | None = None
-        self._loop: _Loop | None = None
         self._is_closed = False
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
@@ -121,7 +122,12 @@ class LoopThread:
             if self._loop is None:
                 if self._is_closed:
                     raise PandiumError(_CLOSED)
-                self._loop = _Loop.start(self._on_stop)
+                loop = _Loop.start(self._on_stop)
+                # A signal handler may have made a call while the thread was started.
+                if self._loop is None:
+                    self._loop = loop
+                else:
+                    loop.discard()
                 _open_threads.add(self)
             return self._loop
 
@@ -177,7 +183,7 @@ class _Loop:
             loop._loop.close()
             raise
         except BaseException:  # interrupted, possibly after the thread has started
-            loop.stop()
+            loop.discard()
             raise
         return loop
 
@@ -215,6 +221,11 @@ class _Loop:
             self._is_stopping = True
         self.post(self._stopped.set)
 
+    def discard(self) -> None:
+        """End the thread of a loop that has run nothing. ``on_stop`` is not called."""
+        self._on_stop = _do_nothing
+        self.stop()
+
     def forget(self, call: _Call[T]) -> None:
         """Remove a call that has ended."""
         self._calls.discard(cast("_Call[object]", call))
@@ -237,6 +248,10 @@ class _Loop:
         for block in tuple(self._blocks):
             await block.__aexit__(None, None, None)
         await self._on_stop()
+
+
+async def _do_nothing() -> None:
+    pass
 
 
 class _Call(Generic[T]):

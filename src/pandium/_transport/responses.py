@@ -35,8 +35,9 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
     422: ValidationError,
     429: RateLimited,
 }
-# A redirect (3xx) may be sent after the request was executed, and a 408 during its execution.
-_NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408}
+# A redirect (3xx) may be sent after the request was executed, and a 408 during its execution. A
+# gateway sends 460 or 499 if a connection between two servers was closed during its execution.
+_NOT_CARRIED_OUT = frozenset(range(400, 500)) - {408, 460, 499}
 _MAX_MESSAGE_LENGTH = 200
 _MAX_TEXT = 2000  # of a message in the text of an exception, which may be logged for each attempt
 # Error bodies are untrusted, so they are read and searched only up to these sizes.

@@ -39,6 +39,7 @@ _log = logging.getLogger("pandium")
 T = TypeVar("T")
 
 _KEY_HEADER = "X-API-KEY"
+_SECRET = "pandium.secret"  # noqa: S105 - the name of an extension of a request
 # Request only gzip. By default, httpx may also request br and zstd, which `_http.body` does not
 # support.
 _DOWNLOAD_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": f"pandium-python/{__version__}"}
@@ -168,7 +169,9 @@ class Transport:
             secret = await key.call()
         except Exception as error:  # noqa: BLE001 - a user-supplied function may raise anything
             raise UserCodeError(error, may_be_sent=False) from None
-        request.headers[_KEY_HEADER] = key.accept(secret).reveal()
+        # Keep the secret as long as the request, whose response may echo the key.
+        request.extensions[_SECRET] = accepted = key.accept(secret)
+        request.headers[_KEY_HEADER] = accepted.reveal()
 
     async def _attempt(
         self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]

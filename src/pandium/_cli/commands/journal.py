@@ -19,9 +19,10 @@ def journal() -> None:
     "-f",
     "--format",
     "output_format",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
     default="table",
-    help="Output format: a table, or a JSON object. [default: table]",
+    help="Output format: a line per field (table), a JSON object, a JSON object on one line, or a"
+    " row of CSV with a column per field. [default: table]",
 )
 def show(*, journal: str, job: str | None, output_format: str) -> int:
     """
