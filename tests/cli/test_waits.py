@@ -10,13 +10,11 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 import pytest
 
 from pandium._cli.app import app, run
-from pandium._cli.run_reporter import RunReporter
-from pandium._cli.waits import create_polling, suspect_unseen
+from pandium._cli.waits import MissingRuns, create_polling, wait_for_triggers
 from support import KEY
 from support.cli import (
     DEADLINE,
@@ -167,17 +165,47 @@ def test_an_interval_does_not_conflict_with_the_default_of_the_other(
     assert (polling.minimum, polling.maximum) == (minimum, maximum)
 
 
-@pytest.mark.parametrize("seen", [[], ["18"], ["17", "18"]])
-def test_a_trigger_without_a_run_is_suspected(
-    seen: list[str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("responses", "named"),
+    [
+        ([(0, 404), (20, 404), (40, 404), (60, 404)], 1),
+        ([(0, 404), (20, 404), (40, 404), (59, 404)], 0),
+        ([(0, 404), (20, 404), (40, 503), (60, 404), (80, 404)], 0),
+        ([(0, 404), (20, 404), (40, 404), (60, 404), (61, 200)], 0),
+        ([(0, 404), (600, 404)], 0),  # the connections failed in between
+        ([(0, 404), (600, 404), (620, 404), (640, 404)], 1),
+        ([], 0),
+    ],
+)
+def test_only_a_404_for_some_time_suggests_a_typo(
+    responses: list[tuple[float, int]], named: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A trigger for which no run has appeared after some time is named, once."""
-    reporter = RunReporter()
-    reporter.pending.update({"17": None, "18": None})
-    anyio.run(suspect_unseen, 0, reporter, seen)
-    suspected = [trigger for trigger in ("17", "18") if trigger not in seen]
-    text = f"no run has appeared after 0 s for: {' '.join(suspected)}; check"
-    assert (text in capsys.readouterr().err) is bool(suspected)
+    """A trigger is named, once, if all responses for it were 404 for a minute."""
+    missing = MissingRuns(60)
+    for now, status_code in responses:
+        missing.count("17%2F1", status_code, now)
+        missing.count("18", 200, now)
+    missing.name_new()
+    missing.name_new()
+    errors = capsys.readouterr().err
+    assert errors.count("no run has appeared after 60 s for: 17/1; check") == named
+    assert len(errors.splitlines()) == named
+
+
+def test_a_trigger_without_a_run_is_named(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wait for the id of no trigger names it, in contrast to that of a trigger with a run."""
+    [tenant_id] = add_tenants(emulator, "Succeeded", seconds=1000)
+    assert run(["tenants", "sync", tenant_id]) == 0
+    group = app.commands["runs"]
+    assert isinstance(group, click.Group)
+    line = ["1", "1O", *FAST_POLLING, "--max-interval", "0.05", "--wait-timeout", "1"]
+    with group.commands["wait"].make_context("wait", line):
+        assert wait_for_triggers(["1", "1O"], suspicious_after=0.4) == 5
+    errors = capsys.readouterr().err
+    assert errors.count("no run has appeared after 0.4 s for: 1O; check") == 1
+    assert "no run has appeared after 0.4 s for: 1;" not in errors
 
 
 def test_a_failure_says_how_to_get_the_log(

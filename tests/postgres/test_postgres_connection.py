@@ -400,6 +400,31 @@ async def test_a_canceled_claim_is_deleted(
         assert await claim(other) == MINE
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the server's time limit is long
+async def test_a_host_that_is_cut_off_while_it_opens_a_journal_blocks_nobody(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy
+) -> None:
+    """Other workers can open the journal once the server has ended the transaction of that host."""
+    is_cut = threading.Event()
+
+    def cut(data: bytes) -> str:
+        if b"INSERT INTO pandium_workers" in data:
+            is_cut.set()
+        return "hang" if is_cut.is_set() else ""
+
+    async def open_there() -> None:
+        with pytest.raises(ConfigurationError):
+            await worker(proxy_dsn).__aenter__()
+
+    proxy.lose = cut
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(open_there)
+        await anyio.to_thread.run_sync(is_cut.wait)
+        async with worker(postgres_dsn) as journal:
+            assert await claim(journal) == MINE
+        proxy.close()
+
+
 async def test_a_server_that_is_restarted_is_waited_for(own_server: Server) -> None:
     """While the server is down, transactions wait, and the lease is not relied on once it ends."""
     dsn = own_server.create_database("jobs")

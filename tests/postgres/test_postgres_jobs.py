@@ -19,8 +19,8 @@ from pandium import AsyncPandium, Polling
 from pandium.postgres import PostgresJournal
 from support import KEY
 from support.namespaces import Namespace, has_namespaces
-from support.postgres import Server
-from support.syncing import JobOptions, SyncingProcess, check_triggers, emulator_with
+from support.postgres import Server, can_mount, fill
+from support.syncing import JobOptions, SyncingProcess, check_triggers, count_posts, emulator_with
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
@@ -119,6 +119,28 @@ def test_a_job_survives_restarts_of_its_server(own_server: Server, mode: str, nu
             assert not warnings_of_loss(process)
 
 
+def test_a_job_can_be_resumed_after_the_disk_of_the_server_was_full(own_server: Server) -> None:
+    """With a full disk, a job ends with a clear error. What it could not record is unknown."""
+    if not can_mount():
+        pytest.skip("needs the permission to mount a file system")
+    tenants = 200
+    with own_server.small_disk(megabytes=24) as disk, emulator_with(tenants) as emulator:
+        dsn = own_server.create_database("jobs", tablespace="small")
+        job = options(emulator, dsn, tenants)
+        process = SyncingProcess(job)
+        process.wait_for_request(emulator)
+        filling = fill(disk)
+        process.wait()
+        [failure] = [line["failed"] for line in process.lines if "failed" in line]
+        assert failure.startswith("PandiumError: journal 'nightly' in database 'jobs'")
+        assert failure.endswith("No space left on device")
+        sent = count_posts(emulator)
+        assert 0 < sent < tenants
+        filling.unlink()
+        resumed = SyncingProcess(job).results()
+        assert len(check_triggers(emulator, resumed, tenants)) <= sent
+
+
 def wait_for_workers(dsn: str, processes: list[SyncingProcess]) -> None:
     """Wait until all processes have opened the journal, because that does not wait for a server."""
     for process in processes:
@@ -190,6 +212,7 @@ def test_a_host_may_be_cut_off(tmp_path: Path, number: int) -> None:
             processes.append(SyncingProcess(job, prefix=host.prefix))
         for process in processes:
             process.wait_for_request(emulator)
+        wait_for_workers(server.dsn("jobs"), processes)  # a request may be of the other process
         time.sleep(chance.uniform(0, LONGEST_LIFE))
         one.cut()
         time.sleep(chance.uniform(1.5, 15 if IS_LONG else 3) * LEASE)

@@ -162,16 +162,50 @@ class Server:
     def dsn(self, database: str, host: str = "127.0.0.1") -> str:
         return f"postgresql://{ROLE}:{URL_PASSWORD}@{host}:{self.port}/{database}"
 
-    def create_database(self, name: str) -> str:
+    def create_database(self, name: str, tablespace: str = "pg_default") -> str:
         """Create a database and return its connection string."""
         with self.connect() as db:
-            db.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+            db.execute(f"CREATE DATABASE {name} OWNER {ROLE} TABLESPACE {tablespace}")
         return self.dsn(name)
+
+    @contextmanager
+    def small_disk(self, megabytes: int) -> Iterator[Path]:
+        """Mount a small disk, create the tablespace ``small`` on it, and return its path."""
+        path = self._directory / "disk"
+        path.mkdir()
+        size = f"size={megabytes}m,mode=0777"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], check=True)
+        try:
+            run("mkdir", "-m", "700", path / "tables")
+            with self.connect() as db:
+                db.execute(f"CREATE TABLESPACE small LOCATION '{path / 'tables'}'")
+            yield path
+        finally:
+            subprocess.run(["umount", "--lazy", path], check=True)  # the server uses it
 
     def drop_database(self, name: str) -> None:
         """End all sessions of a database and drop it."""
         with self.connect() as db:
             db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def can_mount() -> bool:
+    """Return whether this process may mount a file system."""
+    with tempfile.TemporaryDirectory() as path:
+        command = ["mount", "-t", "tmpfs", "tmpfs", path]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return False
+        subprocess.run(["umount", path], check=True)
+    return True
+
+
+def fill(disk: Path) -> Path:
+    """Fill a disk with a file, which is returned."""
+    path = disk / "filling"
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return path
 
 
 def expire_leases(dsn: str, seconds: float) -> None:
@@ -233,7 +267,12 @@ class PostgresProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, and accept no more."""
         self._listener.close()
+        _shut_down(*self._open)
         for connection in self._open:
             connection.close()
 

@@ -108,6 +108,11 @@ class Statements:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def begin(self) -> None:
+        """Begin a transaction that is on disk once it is committed, and that blocks nobody long."""
+        for setting in _SETTINGS:
+            self._connection.execute(setting)
+
     def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> Rows:
         """Send a statement. Its rows can be fetched once all statements have been sent."""
         return Rows(self._connection.execute(statement.encode(), parameters))
@@ -416,8 +421,7 @@ def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any
         with connection.pipeline():
             try:
                 statements = Statements(connection)
-                for setting in _SETTINGS:
-                    connection.execute(setting)
+                statements.begin()
                 results.append(first(statements)())
                 fetches = [work(statements) for work in others]
                 results += [fetch() for fetch in fetches]

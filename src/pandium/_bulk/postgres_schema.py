@@ -98,7 +98,7 @@ def prepare_tables(db: Statements, name: str) -> None:
     # Look first, because a role that may not create tables can use those that exist.
     version = _read_version(db, name)
     if version < _VERSION:
-        db.execute("BEGIN")
+        db.begin()
         db.execute("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
         for statements in _UPGRADES[_read_version(db, name) :]:
             for statement in statements:

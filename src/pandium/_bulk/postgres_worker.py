@@ -348,7 +348,7 @@ class PostgresWorker:
     def _register(self, db: Statements, server: str) -> None:
         prepare_tables(db, self.name)
         parameters = {"job": self._settings.job, "server": server}
-        db.execute("BEGIN")
+        db.begin()
         self._job_id = open_job(
             db,
             self.name,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import anyio
 import click
@@ -18,17 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
     from typing import TypeAlias
 
-    from pandium import AsyncPandium, RunResult
+    from pandium import AsyncPandium, ResponseEvent, RunResult
     from pandium._cli.run_logs import LogPrinter
+    from pandium._transport.events import OnResponse
 
     Report: TypeAlias = Callable[[AsyncPandium, RunReporter], Awaitable[None]]
     # A function that takes trigger ids and returns hints on how to resume waiting for them.
     GetHints: TypeAlias = Callable[[Collection[str]], list[str]]
 
-__all__ = ["create_polling", "report_runs", "suspect_unseen", "wait_for_triggers", "wait_timeout"]
+__all__ = ["MissingRuns", "create_polling", "report_runs", "wait_for_triggers", "wait_timeout"]
 
 _WAIT_TIMEOUT = 1800.0
-_SUSPICIOUS_SECONDS = 60.0  # a run usually appears within a few seconds
+_STATUS = "/v2/runs/triggers/{trigger_id}/status"
+_USUAL_INTERVAL = 20.0  # seconds between two polls, with the default settings
 
 
 def create_polling() -> Polling:
@@ -54,7 +59,10 @@ def wait_timeout() -> float:
 
 
 def report_runs(
-    report: Report, get_hints: GetHints = resume_hints, logs: LogPrinter | None = None
+    report: Report,
+    get_hints: GetHints = resume_hints,
+    logs: LogPrinter | None = None,
+    on_response: OnResponse | None = None,
 ) -> int:
     """
     Report run outcomes. If the command ends early or a run times out, also print how to resume.
@@ -62,6 +70,7 @@ def report_runs(
     :param report: a coroutine function that waits for the runs and passes them to the reporter.
     :param get_hints: a function that takes trigger ids and returns hints on how to resume.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
+    :param on_response: a function for the client to call after each response.
     :returns: the exit code.
     """
     reporter = RunReporter()
@@ -69,15 +78,8 @@ def report_runs(
     async def use_client(client: AsyncPandium) -> int:
         with reporter:
             await report(client, reporter)
-        if logs is not None:
-            await logs.print_logs(client, reporter.failed)
-        elif reporter.failed:
-            note(f"to print the logs of the failed runs, run: {_log_command(reporter.failed)}")
-        code = reporter.finish()
-        if reporter.timed_out:
-            hints = "; ".join(get_hints(reporter.timed_out))
-            note(f"some runs did not finish within the time limit; {hints}")
-        return code
+        await _print_logs(client, reporter.failed, logs)
+        return _finish(reporter, get_hints)
 
     def get_abort_hints(error: BaseException) -> list[str]:
         if isinstance(error, PandiumError) and not reporter.triggers:
@@ -88,7 +90,26 @@ def report_runs(
         return get_hints(reporter.pending if is_interrupted else reporter.triggers)
 
     with hints_on_abort(get_abort_hints):
-        return run(use_client)
+        return run(use_client, on_response=on_response)
+
+
+async def _print_logs(
+    client: AsyncPandium, failed: list[RunResult], logs: LogPrinter | None
+) -> None:
+    """Print the logs of failed runs, or how to print them."""
+    if logs is not None:
+        await logs.print_logs(client, failed)
+    elif failed:
+        note(f"to print the logs of the failed runs, run: {_log_command(failed)}")
+
+
+def _finish(reporter: RunReporter, get_hints: GetHints) -> int:
+    """Print the summary and how to resume, and return the exit code."""
+    code = reporter.finish()
+    if reporter.timed_out:
+        hints = "; ".join(get_hints(reporter.timed_out))
+        note(f"some runs did not finish within the time limit; {hints}")
+    return code
 
 
 def _log_command(failed: Collection[RunResult]) -> str:
@@ -99,45 +120,75 @@ def _log_command(failed: Collection[RunResult]) -> str:
     return shlex.join([*command, *triggers])
 
 
-async def suspect_unseen(seconds: float, reporter: RunReporter, seen: Collection[str]) -> None:
+class MissingRuns:
     """
-    Print the triggers for which no run has appeared after some time, because of a likely typo.
+    The triggers for which the service has answered 404 for some time, because of a likely typo.
 
-    :param seconds: the time to wait, in seconds.
-    :param reporter: the reporter, whose pending triggers are checked.
-    :param seen: the triggers whose runs have appeared.
+    After any other response, the time starts again. A connection that fails has no response, so
+    each 404 accounts only for the time that usually passes between two polls.
+
+    :param seconds: the time after which a trigger is named.
     """
-    await anyio.sleep(seconds)
-    if unseen := [trigger for trigger in reporter.pending if trigger not in seen]:
-        note(
-            f"no run has appeared after {seconds:.0f} s for: {' '.join(unseen)}; check whether"
-            " these are ids of triggers, and whether they belong to this environment"
-        )
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last_seen: dict[str, float] = {}
+        self._missing_for: dict[str, float] = {}
+        self._named: set[str] = set()
+
+    def observe(self, event: ResponseEvent) -> None:
+        """Take note of a response. Suitable for ``on_response``."""
+        if event.template == _STATUS:
+            self.count(event.path.split("/")[-2], event.status_code, time.monotonic())
+
+    def count(self, trigger: str, status_code: int, now: float) -> None:
+        """Take note of a response for a trigger at a time."""
+        last = self._last_seen.pop(trigger, now)
+        missing_for = self._missing_for.pop(trigger, 0.0)
+        if status_code == HTTPStatus.NOT_FOUND:
+            self._last_seen[trigger] = now
+            self._missing_for[trigger] = missing_for + min(now - last, _USUAL_INTERVAL)
+
+    def name_new(self) -> None:
+        """Print the triggers that have been missing for long enough, each of them once."""
+        missing = {one for one, seconds in self._missing_for.items() if seconds >= self._seconds}
+        if new := sorted(missing - self._named):
+            self._named |= missing
+            note(
+                f"no run has appeared after {self._seconds:g} s for: {' '.join(map(unquote, new))};"
+                " check whether these are ids of triggers, and whether they belong to this"
+                " environment"
+            )
+
+    async def watch(self) -> None:
+        """Name missing triggers until canceled."""
+        while True:
+            await anyio.sleep(self._seconds / 4)
+            self.name_new()
 
 
-def wait_for_triggers(triggers: list[str], logs: LogPrinter | None = None) -> int:
+def wait_for_triggers(
+    triggers: list[str], logs: LogPrinter | None = None, *, suspicious_after: float = 60.0
+) -> int:
     """
     Wait for the runs started by triggers and report their outcomes.
 
     :param triggers: the trigger ids.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
+    :param suspicious_after: the time, in seconds, after which a trigger without a run is named. A
+        run usually appears within a few seconds.
     :returns: the exit code.
     """
+    missing = MissingRuns(suspicious_after)
 
     async def report(client: AsyncPandium, reporter: RunReporter) -> None:
         for trigger_id in triggers:
             reporter.add_trigger(trigger_id)
-        seen: set[str] = set()
-        waits = client.runs.as_completed(
-            triggers,
-            timeout=wait_timeout(),
-            poll=create_polling(),
-            on_status=lambda _, trigger_id: seen.add(trigger_id),
-        )
+        waits = client.runs.as_completed(triggers, timeout=wait_timeout(), poll=create_polling())
         async with waits as results, anyio.create_task_group() as tasks:
-            tasks.start_soon(suspect_unseen, _SUSPICIOUS_SECONDS, reporter, seen)
+            tasks.start_soon(missing.watch)
             async for result in results:
                 reporter.report(result)
             tasks.cancel_scope.cancel()
 
-    return report_runs(report, logs=logs)
+    return report_runs(report, logs=logs, on_response=missing.observe)
