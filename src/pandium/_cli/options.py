@@ -390,7 +390,6 @@ def waiting_options(function: Function) -> Function:
 ARGUMENTS = {
     "connector": "Name of a connector, as listed by: pandium-api integrations list",
     "data": "A JSON object, @FILE to read it from a file, or @- for standard input.",
-    "file": "Path of a journal, which a command created with --journal.",
     "integration_id": "Id of an integration, as listed by: pandium-api integrations list",
     "method": "HTTP method, such as GET or POST.",
     "name": "Name of the new tenant: lower-case letters, digits and hyphens.",
