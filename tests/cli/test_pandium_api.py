@@ -20,8 +20,10 @@ from pandium._cli.options import decode_arguments
 from support import KEY
 from support.cli import (
     DEADLINE,
+    FAST_POLLING,
     PREPARE_CHILD,
     RUN_CHILD,
+    add_tenants,
     api_variables,
     child_environment,
     run_child,
@@ -341,3 +343,52 @@ def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     done = run_child(*arguments, environ={"PANDIUM_API_KEY": "key"})
     assert done.returncode == 2
     assert "is not UTF-8 text" in done.stderr
+
+
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")  # "café" in Latin-1
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("locale", ["UTF-8", "ASCII"])
+def test_a_file_name_need_not_be_utf_8(locale: str, emulator: Emulator, tmp_path: Path) -> None:
+    """A journal, a key file and a payload can have any name that the system allows."""
+    tenant_id, later = add_tenants(emulator, "Succeeded", "Succeeded", seconds=0)
+    key_file, payload, journal = (tmp_path / f"{NOT_UTF_8}{end}" for end in (".key", "", ".db"))
+    key_file.write_text(KEY)
+    key_file.chmod(0o600)
+    payload.write_text('{"since": 1}')
+    line = ["tenants", "sync", tenant_id, "--key-file", str(key_file), "--payload", f"@{payload}"]
+    line += ["--wait", "--journal", str(journal), *FAST_POLLING]
+    environ = {"PANDIUM_BASE_URL": emulator.url, **LOCALES[locale]}
+    done = run_child(*line, environ=environ)
+    assert (done.returncode, done.stderr) == (0, "pandium-api: 1 succeeded\n")
+    assert journal.exists()
+    emulator.runs.script(tenant=int(later), phases=[("Running", 1000)])
+    line[2] = later
+    resumed = run_child(*line, "--wait-timeout", "0.2", environ=environ)
+    assert f"--journal $'{tmp_path}/caf\\xe9.db'" in resumed.stderr
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("locale", ["UTF-8", "ASCII"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["journal", "show", NOT_UTF_8], r"journal 'caf\xe9' does not exist"),
+        (
+            ["tenants", "list", "--key-file", NOT_UTF_8],
+            r"cannot read the key file caf\xe9: No such",
+        ),
+        (["tenants", "sync", "1", "--payload", f"@{NOT_UTF_8}"], r"cannot read caf\xe9: No such"),
+        (["tenants", "list", "--profile", NOT_UTF_8], "cannot read "),
+        ([NOT_UTF_8], r"No such command 'caf\xe9'"),
+    ],
+)
+def test_a_file_name_that_is_not_utf_8_is_shown_by_its_bytes(
+    line: list[str], message: str, locale: str, config_folder: Path
+) -> None:
+    r"""A byte that is not UTF-8 is an escape such as ``\xe9`` in messages."""
+    done = run_child(*line, environ=LOCALES[locale])
+    assert message in done.stderr
+    assert "udce9" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -33,6 +33,7 @@ def test_controls_become_visible_escapes() -> None:
     """Control characters become escapes. Characters of ambiguous width are removed."""
     assert escape_controls(HOSTILE) == r"\x1b[31mred\x07\x9b2J\u202egnp.exe\ud800\r\n"
     assert escape_controls("a\u00a0b\tc\nd", keep="\n\t") == "a b\tc\nd"
+    assert escape_controls("caf\udce9 \udcff") == r"caf\xe9 \xff"
     assert escape_controls("👩‍💻 ❤️ 👍🏽 🇩🇪") == "👩💻 ❤ 👍 DE"
 
 

@@ -63,7 +63,9 @@ def open_journal(
 def resume_option(journal: str, job: str | None) -> str:
     """Return the options with which a job can be resumed, without the password of a URL."""
     if job is None:
-        return f"--journal {shlex.quote(journal)}"
+        # In a shell, $'…' evaluates the escapes that the message has for bytes that are not UTF-8.
+        is_text = journal.isascii() or journal.isprintable()
+        return f"--journal {'' if is_text else '$'}{shlex.quote(journal)}"
     shown = shlex.quote(_without_passwords(journal))
     return f"--journal {shown} --job {shlex.quote(job)}"
 

@@ -21,6 +21,8 @@ __all__ = ["can_draw", "escape_controls", "note", "terminal_width", "write_block
 _AMBIGUOUS_WIDTH = re.compile(
     "[\u200c\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
 )
+# A byte of a file name that is not UTF-8, as in the `repr` of the name.
+_UNDECODED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
 
 
@@ -41,7 +43,8 @@ def escape_controls(text: str, keep: str = "") -> str:
     r"""
     Replace characters that would affect a terminal with escapes such as ``\x1b``.
 
-    This covers control characters, bidirectional marks and all other unprintable code points.
+    This covers control characters, bidirectional marks, bytes of a file name that are not UTF-8 and
+    all other unprintable code points.
     Characters that make the text width ambiguous are removed. A flag is replaced with its
     two-letter country code.
 
@@ -59,6 +62,8 @@ def escape_controls(text: str, keep: str = "") -> str:
 
 
 def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(character) & 0xFF:02x}"
     is_space = unicodedata.category(character) == "Zs"
     return " " if is_space else character.encode("unicode_escape").decode()
 
@@ -69,9 +74,9 @@ def note(message: str) -> None:
 
     Errors are ignored, because there is nowhere else to report them.
     """
-    line = " ".join(message.splitlines())
+    line = _UNDECODED_BYTE.sub(r"\\x\1", escape_controls(" ".join(message.splitlines())))
     with suppress(OSError):
-        sys.stderr.write(f"pandium-api: {escape_controls(line)}\n")
+        sys.stderr.write(f"pandium-api: {line}\n")
         sys.stderr.flush()
 
 
