@@ -48,7 +48,8 @@ class CancellationGuard:
         if isinstance(exc, anyio.get_cancelled_exc_class()) and not self._is_canceled():
             name = type(exc).__name__
             text = f"{self._subject} raised {name}, but the current task was not canceled"
-            raise RuntimeError(text) from exc
+            # The traceback shows whose cancellation it was, and where it was raised.
+            raise RuntimeError(text).with_traceback(traceback) from exc
 
     def _is_canceled(self) -> bool:
         # If an anyio scope was canceled, the deadline is -inf. If asyncio itself canceled the task,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -125,7 +126,9 @@ def test_show_names_the_owners_and_the_unknown_tenants(
     released, owner = summary["owners"]
     assert (released["owner"], released["tenants"]) == ("", 1)
     assert (owner["tenants"], owner["seconds_left"] < 0) == (2, True)
-    assert summary["unknown"] == [{"tenant_id": 4, "reason": "ConnectionLost"}]
+    [unknown] = summary["unknown"]
+    assert datetime.fromisoformat(unknown.pop("claimed")).tzinfo == UTC
+    assert unknown == {"tenant_id": 4, "reason": "ConnectionLost"}
     assert summary["states"] == {
         "sending": 2, "triggered": 1, "succeeded": 0, "failed": 0, "unknown": 1
     }  # fmt: skip

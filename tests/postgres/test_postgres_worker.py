@@ -93,7 +93,7 @@ async def test_the_key_and_the_payload_have_no_column(postgres_dsn: str) -> None
         ).fetchall()
     assert {name for (name,) in found} == {
         *("job_id", "tenant_id", "state", "owner", "claim"),
-        *("trigger_id", "status", "error", "is_retry"),
+        *("trigger_id", "status", "error", "is_retry", "claimed"),
     }
 
 

@@ -598,7 +598,8 @@ async def test_a_fallback_after_a_failed_connection_is_not_repeated(kind: str) -
             mine = httpx.AsyncClient(transport=transport)
         options: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "retry": RETRY}
         async with mine:
-            client = AsyncPandium(KEY, http_client=mine, timeout=1.0, **options)
+            seconds = 3.0 if kind == "timeout" else 30.0
+            client = AsyncPandium(KEY, http_client=mine, timeout=seconds, **options)
             with pytest.raises(TransportError) as caught:
                 await client.tenants.sync(1, mode="normal")
         assert server.arrived[SYNC] == 1
@@ -696,6 +697,25 @@ async def test_a_cancellation_of_another_task_is_an_error(failing: int) -> None:
         client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
         with pytest.raises(RuntimeError, match="http_client raised CancelledError"):
             await client.tenants.list(page_size=3).to_list()
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_of_another_task_in_a_transport_is_an_unknown_outcome() -> None:
+    """If a transport raises the CancelledError of another task, the response is lost."""
+    requests: list[str] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(request.method)
+        raise asyncio.CancelledError
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(ConnectionLost) as caught:
+            await client.tenants.sync(1, mode="normal")
+        assert caught.value.outcome_unknown
+        with pytest.raises(ConnectionLost):
+            await client.runs.status("1")
+    assert requests == ["POST", *["GET"] * RETRY.attempts]
 
 
 @pytest.mark.asyncio
