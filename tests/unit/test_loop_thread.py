@@ -341,8 +341,13 @@ def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_signal_handler_can_make_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a signal handler makes a call while the thread starts, both calls run in one thread."""
-    thread, real = LoopThread(nothing, "a place"), threading.Thread.start
     found: list[int] = []
+    stops: list[str] = []
+
+    async def on_stop() -> None:
+        stops.append("stopped")
+
+    thread, real = LoopThread(on_stop, "a place"), threading.Thread.start
 
     async def find_thread() -> None:
         found.append(threading.get_ident())
@@ -358,6 +363,7 @@ def test_a_signal_handler_can_make_the_first_call(monkeypatch: pytest.MonkeyPatc
     assert len(found) == 2
     assert len(set(found)) == 1
     until(lambda: len(background_threads()) == 1)
+    assert stops == []
     thread.close()
     until(lambda: background_threads() == [])
 

@@ -49,7 +49,7 @@ def app() -> None:
       integration  code that moves data between systems, published as releases
       tenant       one customer's installation of an integration
       sync         a request to run a tenant's integration now; it returns a trigger
-      trigger      the id of a sync, with which its run can be waited for
+      trigger      the id of a sync, which is used to wait for its run
       run          one execution of an integration for a tenant, with a status and a log
 
     The API key is read from --key-file, PANDIUM_API_KEY, the key file of --profile, or a prompt.

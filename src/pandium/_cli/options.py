@@ -240,8 +240,8 @@ _CONNECTION_OPTIONS = (
     _connection_option(
         "--profile",
         metavar="NAME",
-        help="Profile in the configuration file to read the environment, the base URL and the key"
-        " file from. Other options and variables override it.",
+        help="Read the environment, the base URL and the key file from this profile in the"
+        " configuration file. Other options and variables override it.",
     ),
     _connection_option(
         "--key-file",
@@ -267,8 +267,8 @@ _CONNECTION_OPTIONS = (
     _connection_option(
         "--attempts",
         type=COUNT,
-        help="Maximum number of times that a request is sent if it fails and may be repeated."
-        " [default: 4]",
+        help="Maximum number of attempts to send a request. A request that may have been executed,"
+        " such as a sync, is not repeated. [default: 4]",
     ),
     _connection_option(
         "--debug",
@@ -390,7 +390,6 @@ def waiting_options(function: Function) -> Function:
 ARGUMENTS = {
     "connector": "Name of a connector, as listed by: pandium-api integrations list",
     "data": "A JSON object, @FILE to read it from a file, or @- for standard input.",
-    "file": "Path of a journal, which a command created with --journal.",
     "integration_id": "Id of an integration, as listed by: pandium-api integrations list",
     "method": "HTTP method, such as GET or POST.",
     "name": "Name of the new tenant: lower-case letters, digits and hyphens.",

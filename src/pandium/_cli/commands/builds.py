@@ -46,8 +46,8 @@ def create(
     """
     Create a build of an integration.
 
-    Without --wait, prints the response as JSON. With --wait, shows the release of the build as soon
-    as it is listed.
+    Without --wait, prints the response, as JSON by default. With --wait, shows the release of the
+    build as soon as it is listed, as a table by default.
 
     Example: pandium-api builds create 42 v1.4.0 --wait
     """

@@ -160,7 +160,7 @@ async def disconnect(client: AsyncPandium, *, tenant_id: int, connector: str) ->
     """
     Disconnect a tenant from a connector.
 
-    Prints the response as JSON.
+    Prints the response.
 
     Example: pandium-api connectors disconnect 7 crm
     """

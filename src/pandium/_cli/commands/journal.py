@@ -28,6 +28,8 @@ def show(*, journal: str, job: str | None, output_format: str) -> int:
     """
     Show what a journal holds.
 
+    Pass the file or the URL that --journal had.
+
     Prints the job, the number of tenants in each state, the workers that have tenants in progress,
     and the tenants that may or may not have been synced.
 

@@ -53,7 +53,7 @@ async def request(
     """
     Send a request to any API endpoint.
 
-    PATH must begin with a slash. Prints the response as JSON.
+    PATH must begin with a slash. Prints the response.
 
     Example: pandium-api request GET /v2/tenants --param limit=1
     """

@@ -212,14 +212,14 @@ def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     callback=_confirm_archiving,
     expose_value=False,
     is_flag=True,
-    help="Archive the tenant without asking. Only a terminal is asked.",
+    help="Do not ask for confirmation. Without a terminal, nothing is asked.",
 )
 @output_json(is_write=True)
 async def archive(client: AsyncPandium, *, tenant_id: int) -> dict[str, Any]:
     """
     Archive a tenant.
 
-    This cannot be undone. On a terminal, asks for confirmation first. Prints the response as JSON.
+    This cannot be undone. On a terminal, asks for confirmation first. Prints the response.
 
     Example: pandium-api tenants archive 7
     """

@@ -116,17 +116,23 @@ def write_data(data: Any, output_format: str, stream: TextIO) -> None:
     if output_format == "jsonl":
         lines = (json.dumps(item, ensure_ascii=False) for item in items)
         stream.writelines(f"{_escape_unsafe(line)}\n" for line in lines)
-        return
-    flat = [dict(_flatten(item if isinstance(item, dict) else {"value": item})) for item in items]
-    names = list(dict.fromkeys(name for fields in flat for name in fields))
-    if output_format == "csv":
-        writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writeheader()
-        writer.writerows(flat)
     else:
-        width = max(map(len, names), default=0)
-        lines = (f"{name:<{width}}  {text}".rstrip() for one in flat for name, text in one.items())
-        stream.writelines(f"{line}\n" for line in lines)
+        named = (item if isinstance(item, dict) else {"value": item} for item in items)
+        write = _write_csv if output_format == "csv" else _write_fields
+        write([dict(_flatten(item)) for item in named], stream)
+
+
+def _write_csv(rows: list[dict[str, str]], stream: TextIO) -> None:
+    names = list(dict.fromkeys(name for fields in rows for name in fields))
+    writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _write_fields(rows: list[dict[str, str]], stream: TextIO) -> None:
+    width = max((len(name) for fields in rows for name in fields), default=0)
+    lines = (f"{name:<{width}}  {text}".rstrip() for one in rows for name, text in one.items())
+    stream.writelines(f"{line}\n" for line in lines)
 
 
 def write_text(text: str, stream: TextIO) -> None:
