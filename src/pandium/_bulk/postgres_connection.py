@@ -371,12 +371,18 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
         The time limits of TCP detect a host that is gone, but not a server that hangs.
         """
-        timer = threading.Timer(seconds, _shut_down, args=(self._socket,))
+        is_late = threading.Event()
+        timer = threading.Timer(seconds, _shut_down, args=(self._socket, is_late))
         timer.daemon = True
         with suppress(RuntimeError):  # the process has too many threads; the limits of TCP remain
             timer.start()
         try:
             yield
+        except psycopg.Error as error:
+            if is_late.is_set():
+                text = f"the server did not respond within {seconds:.3g} seconds"
+                raise TimeoutError(text) from error
+            raise
         finally:
             timer.cancel()
 
@@ -462,6 +468,7 @@ def _read_identity(connection: Connection) -> str:
     return str(identity)
 
 
-def _shut_down(connected: socket.socket) -> None:
+def _shut_down(connected: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
     with suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)
