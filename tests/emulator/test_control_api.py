@@ -229,7 +229,7 @@ def test_a_body_may_be_declared_as_json_in_any_spelling(control: Control, value:
 
 def test_the_clock_can_be_advanced() -> None:
     """The clock jumps and changes its speed, and everything that was due has happened."""
-    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url, timeout=60) as http:
         control = Control(emulator, http)
         emulator.add_tenant()  # one without a schedule, whose runs would go first
         control("PUT", "/scripts", json={"appears_after": 400, "phases": [["Done", 400]]})
@@ -252,7 +252,7 @@ def test_a_clock_that_a_test_drives_is_left_to_it() -> None:
     """Only the test can wake the tasks that sleep by its clock."""
     with (
         Emulator(clock=ManualClock()) as emulator,
-        httpx.Client(base_url=emulator.url) as http,
+        httpx.Client(base_url=emulator.url, timeout=60) as http,
     ):
         control = Control(emulator, http)
         assert control.refused("POST", "/clock/forward", 409, json={"seconds": 1}) == ["path"]

@@ -188,7 +188,7 @@ def test_a_receiver_that_hangs_delays_no_request(emulator: Emulator, receiver: M
     """While a receiver does not respond, the API does, and the next notification waits."""
     receiver.play([servers.stall_before_the_answer()])
     emulator.webhooks.send_to(receiver.url)
-    with httpx.Client(base_url=emulator.url, headers={"x-api-key": "k"}) as http:
+    with httpx.Client(base_url=emulator.url, headers={"x-api-key": "k"}, timeout=60) as http:
         for name in ("first", "second"):
             tenant = {"name": name, "integration_id": 1}
             assert http.post("/v2/tenants", json=tenant).status_code == 200

@@ -46,7 +46,7 @@ class Links(HTMLParser):
 
 
 def read() -> tuple[httpx.Response, dict[str, Any]]:
-    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url, timeout=60) as http:
         document: dict[str, Any] = http.get(DOCUMENT).json()
         return http.get(DOCS), document
 
@@ -87,7 +87,7 @@ def test_the_page_loads_nothing() -> None:
 
 def test_the_page_is_only_read_and_not_recorded() -> None:
     """GET and HEAD are allowed, and another site's name is rejected."""
-    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url, timeout=60) as http:
         assert http.head(DOCS).status_code == 200
         assert http.post(DOCS).status_code == 405
         assert http.get(DOCS, headers={"host": "evil.example"}).status_code == 403

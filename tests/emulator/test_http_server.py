@@ -51,7 +51,7 @@ async def test_it_serves_on_every_event_loop() -> None:
 
 def test_stopping_does_not_wait_for_idle_connections() -> None:
     """An open keep-alive connection does not delay stopping, and the state remains readable."""
-    with Emulator() as api, httpx.Client(base_url=api.url) as http:
+    with Emulator() as api, httpx.Client(base_url=api.url, timeout=60) as http:
         http.get("/v2/openapi.json")
         api.add_tenant("left")
         api.stop()
@@ -95,7 +95,7 @@ def test_it_can_be_started_again() -> None:
         api.add_tenant()
         with pytest.raises(RuntimeError, match="already running"):
             api.start()
-    with api, httpx.Client(base_url=api.url, headers={"x-api-key": "k"}) as http:
+    with api, httpx.Client(base_url=api.url, headers={"x-api-key": "k"}, timeout=60) as http:
         assert len(http.get("/v2/tenants").json()) == 1
 
 
@@ -134,7 +134,7 @@ def test_a_request_under_way_is_finished_before_the_end() -> None:
         go_on.wait()
         return {"a": 1}
 
-    with Emulator() as api, httpx.Client(base_url=api.url) as http:
+    with Emulator() as api, httpx.Client(base_url=api.url, timeout=60) as http:
         api.connectors.register("crm", handler)
         api.add_tenant()
         answers: list[httpx.Response] = []
@@ -158,7 +158,7 @@ def test_a_request_that_never_ends_is_cut_off() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    with Emulator() as api, httpx.Client(base_url=api.url) as http:
+    with Emulator() as api, httpx.Client(base_url=api.url, timeout=60) as http:
         api.connectors.register("crm", handler)
         api.add_tenant()
 
@@ -186,7 +186,7 @@ def call(http: httpx.Client) -> httpx.Response:
 @pytest.mark.parametrize("key", [None, "", "wrong"])
 def test_only_the_right_key_is_accepted(key: str | None) -> None:
     """The response to a missing or wrong key is a 403, on every path below /v2/."""
-    with Emulator(api_key="right") as api, httpx.Client(base_url=api.url) as http:
+    with Emulator(api_key="right") as api, httpx.Client(base_url=api.url, timeout=60) as http:
         headers = {} if key is None else {"x-api-key": key}
         for path in ("/v2/tenants", "/v2/nothing"):
             answer = http.get(path, headers=headers)
@@ -196,7 +196,7 @@ def test_only_the_right_key_is_accepted(key: str | None) -> None:
 
 def test_without_a_key_of_its_own_any_key_is_right() -> None:
     """A missing key is still rejected."""
-    with Emulator() as api, httpx.Client(base_url=api.url) as http:
+    with Emulator() as api, httpx.Client(base_url=api.url, timeout=60) as http:
         assert http.get("/v2/tenants", headers={"x-api-key": "any"}).status_code == 200
         assert http.get("/v2/tenants").status_code == 403
 

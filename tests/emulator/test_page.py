@@ -70,7 +70,7 @@ def test_the_page_links_to_the_documentation_of_the_control_api() -> None:
 
 def test_the_page_is_only_read() -> None:
     """Only GET and HEAD are allowed, and they are not recorded."""
-    with Emulator() as emulator, httpx.Client(base_url=emulator.url) as http:
+    with Emulator() as emulator, httpx.Client(base_url=emulator.url, timeout=60) as http:
         assert http.get("/").headers["content-type"] == "text/html; charset=utf-8"
         assert http.head("/").status_code == 200
         assert http.post("/").status_code == 405
@@ -91,7 +91,7 @@ class Shown:
     def __init__(self, emulator: Emulator, window: "Browser") -> None:
         self.emulator = emulator
         self.window = window
-        self.http = httpx.Client(base_url=emulator.url, headers=KEY)
+        self.http = httpx.Client(base_url=emulator.url, headers=KEY, timeout=60)
         window.driver.get("about:blank")
         window.console()
         window.requested()

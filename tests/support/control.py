@@ -81,6 +81,6 @@ def controlled(seed: Any = None, **options: Any) -> Iterator[Control]:
     clock = FrozenClock()
     with (
         Emulator(seed, "secret", clock=clock, **options) as emulator,
-        httpx.Client(base_url=emulator.url) as http,
+        httpx.Client(base_url=emulator.url, timeout=60) as http,
     ):
         yield Control(emulator, http)

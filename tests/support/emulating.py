@@ -75,6 +75,6 @@ def served(seed: Any = None, **options: Any) -> Iterator[Api]:
     clock = FrozenClock()
     with (
         Emulator(seed, clock=clock, **options) as emulator,
-        httpx.Client(base_url=emulator.url, headers={"X-API-KEY": "k"}) as http,
+        httpx.Client(base_url=emulator.url, headers={"X-API-KEY": "k"}, timeout=60) as http,
     ):
         yield Api(emulator, clock, http)

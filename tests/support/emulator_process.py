@@ -31,7 +31,7 @@ def emulator_process(*arguments: str) -> Iterator[EmulatorProcess]:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
-            with httpx.Client(base_url=url) as http:
+            with httpx.Client(base_url=url, timeout=60) as http:
                 yield EmulatorProcess(url, http)
         finally:
             process.terminate()
