@@ -51,8 +51,8 @@ _CONNECTION_DEFAULTS = {
 }
 # The settings are for the transaction and not for the session, so that they also apply behind a
 # connection pooler. Without synchronous_commit, a server that crashes could lose a claim whose
-# request has been sent. A suspended host must not block the others for longer than the timeouts. The
-# others wait for its locks longer than the server waits for that host.
+# request has been sent. A suspended host must not block the others for longer than the timeouts.
+# The others wait for its locks longer than the server waits for that host.
 _SETTINGS = (
     b"BEGIN ISOLATION LEVEL READ COMMITTED",
     b"""
