@@ -52,12 +52,13 @@ _CONNECTION_DEFAULTS = {
 # The settings are for the transaction and not for the session, so that they also apply behind a
 # connection pooler. Without synchronous_commit, a server that crashes could lose a claim whose
 # request has been sent. A suspended host must not block the others for longer than the timeouts.
+# The others wait for its locks longer than the server waits for that host.
 _SETTINGS = (
     b"BEGIN ISOLATION LEVEL READ COMMITTED",
     b"""
     SELECT set_config('synchronous_commit', 'on', true),
         set_config('idle_in_transaction_session_timeout', '5s', true),
-        set_config('lock_timeout', '5s', true)
+        set_config('lock_timeout', '8s', true)
     """,
 )
 _SELECT_IDENTITY = b"""
@@ -371,12 +372,18 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
         The time limits of TCP detect a host that is gone, but not a server that hangs.
         """
-        timer = threading.Timer(seconds, _shut_down, args=(self._socket,))
+        is_late = threading.Event()
+        timer = threading.Timer(seconds, _shut_down, args=(self._socket, is_late))
         timer.daemon = True
         with suppress(RuntimeError):  # the process has too many threads; the limits of TCP remain
             timer.start()
         try:
             yield
+        except psycopg.Error as error:
+            if is_late.is_set():
+                text = f"the server did not respond within {seconds:.3g} seconds"
+                raise TimeoutError(text) from error
+            raise
         finally:
             timer.cancel()
 
@@ -462,6 +469,7 @@ def _read_identity(connection: Connection) -> str:
     return str(identity)
 
 
-def _shut_down(connected: socket.socket) -> None:
+def _shut_down(connected: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
     with suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)

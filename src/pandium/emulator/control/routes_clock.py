@@ -13,11 +13,11 @@ from pandium.emulator.control.control_responses import (
     error_response,
     example,
 )
+from pandium.emulator.runs.clock import MAX_SPEED
 from pandium.emulator.state.record_base import Record
 
 # A longer jump would start too many scheduled runs.
 YEAR = 366 * 86_400
-MAX_SPEED = 1_000_000
 MANUAL_CLOCK = describe_error(409, "The test that created the emulator controls its clock.")
 
 router: APIRouter = APIRouter(tags=["Clock"])

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from math import inf
 from typing import Protocol
 
 import anyio
 
 NOTHING = nullcontext()
+MAX_SPEED = 1_000_000  # the clock reaches the end of the calendar after three days
 NOT_MANUAL = "this clock runs by itself: use Emulator(clock=ManualClock()) to control the time"
 
 
@@ -104,6 +104,6 @@ class Clock:
 
 def validate_speed(speed: object) -> float:
     """Validate a speed."""
-    if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < inf:
+    if isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed <= MAX_SPEED:
         return speed
-    raise ValueError(f"speed: must be a finite number above 0, not {speed!r}")
+    raise ValueError(f"speed: must be above 0 and at most {MAX_SPEED:_}, not {speed!r}")
