@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # What does not exist or does not work on Windows, where files have no permissions or symbolic links
 # for everyone, and where only `kill` ends another process.
 POSIX_TEXTS = re.compile(
-    r"""/dev/|/proc/|['"](ba)?sh['"]|\b(chmod|fcntl|fork|geteuid|getrlimit|hardlink_to|killpg"""
+    r"""/dev/|/proc/|['"](bash|sh)['"]|\b(chmod|fcntl|fork|geteuid|getrlimit|hardlink_to|killpg"""
     r"""|memfd_create|mkfifo|openpty|preexec_fn|prlimit|send_signal|setrlimit|setsid|SIGCONT"""
     r"""|SIGHUP|SIGKILL|SIGSTOP|symlink_to|termios)\b"""
 )
