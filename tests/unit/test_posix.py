@@ -101,7 +101,11 @@ def test_what_needs_posix_is_marked() -> None:
     assert unmarked == []
 
 
-PYTEST = "import pytest, sys; sys.exit(pytest.main(['-p', 'no:cacheprovider', *sys.argv[1:]]))"
+# pytest-random-order 1.1 requires the cache, which would overwrite that of this run.
+PYTEST = """
+import pytest, sys
+sys.exit(pytest.main(["-p", "no:random_order", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
 
 
 def test_tests_are_skipped_without_posix() -> None:
