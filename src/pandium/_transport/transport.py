@@ -88,9 +88,11 @@ class Transport:
     async def prepare(self) -> None:
         """Do the slow part of the first request in a thread to avoid blocking the event loop."""
         if not self.connections.is_prepared:
+            # The application may occupy all threads of the default limiter and wait for a request.
+            limiter = anyio.CapacityLimiter(1)
             # If the process has too many threads, the request does the same on the event loop.
             with self.clock.waiting_for_io(), suppress(RuntimeError):
-                await anyio.to_thread.run_sync(self._prepare)
+                await anyio.to_thread.run_sync(self._prepare, limiter=limiter)
 
     def _prepare(self) -> None:
         with suppress(ConfigurationError):  # the request raises it again and records an attempt
