@@ -9,7 +9,7 @@ from pandium._bulk.journal import State
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements
 from pandium._bulk.postgres_schema import has_tables
 from pandium._bulk.summary import JournalSummary, LeaseHolder, UnknownSync
-from pandium.errors import ConfigurationError
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +38,12 @@ async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
     """
     Read a job's journal, which other processes may be using.
 
-    :raises ConfigurationError: if the database cannot be used or has no such job.
-    :raises PandiumError: if the journal cannot be read.
+    :raises UnusableJournal: if the database cannot be used or has no such job.
+    :raises JournalError: if the journal cannot be read.
     """
     summary = await find_postgres_summary(settings, clock)
     if summary is None:
-        raise ConfigurationError(f"{settings.name} does not exist")
+        raise UnusableJournal(f"{settings.name} does not exist")
     return summary
 
 
@@ -51,8 +51,8 @@ async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
     """
     Do the same, but return ``None`` if the database has no such job.
 
-    :raises ConfigurationError: if the database cannot be used.
-    :raises PandiumError: if the journal cannot be read.
+    :raises UnusableJournal: if the database cannot be used.
+    :raises JournalError: if the journal cannot be read.
     """
     database = PostgresDatabase(settings, clock)
     jobs: list[dict[str, Any]] = []

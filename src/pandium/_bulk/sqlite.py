@@ -11,7 +11,7 @@ from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
-from pandium.errors import ConfigurationError
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +114,7 @@ def is_empty(db: Connection, name: str) -> bool:
     Return whether a database is empty. Otherwise, validate that it is a journal.
 
     :param name: the name of the file in error messages.
-    :raises ConfigurationError: if the database is something else, or is too new.
+    :raises UnusableJournal: if the database is something else, or is too new.
     """
     ((application_id,),) = db.execute("PRAGMA application_id")
     ((version,),) = db.execute("PRAGMA user_version")
@@ -122,9 +122,9 @@ def is_empty(db: Connection, name: str) -> bool:
     if application_id == version == tables == 0:
         return True
     if application_id != _APPLICATION_ID:
-        raise ConfigurationError(f"{name} is an SQLite database, but not a journal")
+        raise UnusableJournal(f"{name} is an SQLite database, but not a journal")
     if version > _FORMAT_VERSION:
-        raise ConfigurationError(f"{name} was written by a newer version of pandium")
+        raise UnusableJournal(f"{name} was written by a newer version of pandium")
     return False
 
 
@@ -296,7 +296,7 @@ class SQLiteJournal:
         found = dict(db.execute("SELECT name, value FROM job"))
         for key, value in self._job.items():
             if found.get(key) != value:
-                raise ConfigurationError(
+                raise UnusableJournal(
                     f"{self._database.name} belongs to a job with {key} {found.get(key)!r}, not"
                     f" {value!r}: use a separate journal for each job"
                 )

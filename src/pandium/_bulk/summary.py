@@ -9,7 +9,7 @@ import attrs
 from pandium._bulk.journal import State
 from pandium._bulk.sqlite import is_empty
 from pandium._bulk.sqlite_connection import Connection, Database
-from pandium.errors import ConfigurationError
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,15 +73,15 @@ async def read_summary(path: Path, clock: Clock) -> JournalSummary:
 
     :param path: the path of the file.
     :param clock: the clock that determines when a lease expires.
-    :raises ConfigurationError: if there is no such file or it is not a journal.
-    :raises PandiumError: if the file cannot be read.
+    :raises UnusableJournal: if there is no such file or it is not a journal.
+    :raises JournalError: if the file cannot be read.
     """
     _require_file(path)
     database = Database(path, "journal", clock)
 
     def validate(db: Connection) -> None:
         if is_empty(db, database.name):
-            raise ConfigurationError(f"{database.name} is empty")
+            raise UnusableJournal(f"{database.name} is empty")
 
     await database.open(validate)
     try:
@@ -92,7 +92,7 @@ async def read_summary(path: Path, clock: Clock) -> JournalSummary:
 
 def _require_file(path: Path) -> None:
     if not path.exists():  # opening the file would create it
-        raise ConfigurationError(f"journal {str(path)!r} does not exist")
+        raise UnusableJournal(f"journal {str(path)!r} does not exist")
 
 
 def _summarize(db: Connection, now: float) -> JournalSummary:
