@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pandium._bulk.postgres_connection import Statements
 
-__all__ = ["has_tables", "open_job", "prepare_tables"]
+__all__ = ["CLAIMED", "has_tables", "open_job", "prepare_tables"]
 
 _LOCK = 0x50414E44  # "PAND", the advisory lock under which the tables are created
 # The statements that upgrade the tables to each version, from version 1. Never change an entry
@@ -71,6 +71,8 @@ _UPGRADES = (
     ),
 )
 _VERSION = len(_UPGRADES)
+# The date in this column of pandium_syncs, in UTC as ISO 8601.
+CLAIMED = """to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 
 _FIND_TABLE = """
     SELECT FROM pg_catalog.pg_tables

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandium._bulk.journal import State
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements
-from pandium._bulk.postgres_schema import has_tables
+from pandium._bulk.postgres_schema import CLAIMED, has_tables
 from pandium._bulk.summary import JournalSummary, LeaseHolder, UnknownSync
 from pandium.errors import UnusableJournal
 
@@ -27,11 +27,10 @@ _SELECT_OWNERS = """
     WHERE pandium_syncs.job_id = %(job_id)s AND state IN ('sending', 'triggered')
     GROUP BY owner ORDER BY owner
 """
-_SELECT_UNKNOWN = """
-    SELECT tenant_id, to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), error
-    FROM pandium_syncs
+_SELECT_UNKNOWN = f"""
+    SELECT tenant_id, {CLAIMED}, error FROM pandium_syncs
     WHERE job_id = %(job_id)s AND state = 'unknown' ORDER BY tenant_id
-"""
+"""  # noqa: S608 - only a constant is inserted
 
 
 async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> JournalSummary:
@@ -49,7 +48,7 @@ async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
 
 async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> JournalSummary | None:
     """
-    Do the same, but return ``None`` if the database has no such job.
+    Read a job's journal, or return ``None`` if the database has no such job.
 
     :raises UnusableJournal: if the database cannot be used.
     :raises JournalError: if the journal cannot be read.

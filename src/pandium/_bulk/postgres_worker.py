@@ -13,7 +13,7 @@ import anyio
 
 from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements, Work
-from pandium._bulk.postgres_schema import open_job, prepare_tables
+from pandium._bulk.postgres_schema import CLAIMED, open_job, prepare_tables
 from pandium.errors import JournalError
 
 if TYPE_CHECKING:
@@ -88,12 +88,11 @@ _CONFIRM_CLAIM = """
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
-_SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error,
-        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+_SELECT_ENTRY = f"""
+    SELECT state, owner, claim, trigger_id, status, error, {CLAIMED}
     FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
-"""
+"""  # noqa: S608 - only a constant is inserted
 _SELECT_STATES = """
     SELECT tenant_id, state FROM pandium_syncs WHERE job_id = %(job_id)s ORDER BY tenant_id
 """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pandium._clock import Clock
 
-__all__ = ["SQLiteJournal", "is_empty"]
+__all__ = ["CLAIMED", "SQLiteJournal", "is_empty"]
 
 _APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a journal
 _FORMAT_VERSION = 1
@@ -67,11 +67,11 @@ _CLAIM_OR_RETRY = """
             is_retry = 1
         WHERE state = 'unknown'
 """
-_SELECT_ENTRY = """
-    SELECT state, owner, trigger_id, status, error,
-        strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch')
+CLAIMED = "strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch')"  # an ISO 8601 date in UTC
+_SELECT_ENTRY = f"""
+    SELECT state, owner, trigger_id, status, error, {CLAIMED}
     FROM syncs WHERE tenant_id = :tenant_id
-"""
+"""  # noqa: S608 - only a constant is inserted
 _SELECT_STATES = "SELECT tenant_id, state FROM syncs ORDER BY tenant_id"
 _SELECT_HELD_BY_OTHERS = """
     SELECT tenant_id FROM syncs

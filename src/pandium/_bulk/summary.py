@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pandium._bulk.journal import State
-from pandium._bulk.sqlite import is_empty
+from pandium._bulk.sqlite import CLAIMED, is_empty
 from pandium._bulk.sqlite_connection import Connection, Database
 from pandium.errors import UnusableJournal
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
 
 __all__ = ["JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
+
+_SELECT_UNKNOWN = f"""
+    SELECT tenant_id, {CLAIMED}, error FROM syncs
+    WHERE state = 'unknown' ORDER BY tenant_id
+"""  # noqa: S608 - only a constant is inserted
 
 
 @attrs.frozen
@@ -101,10 +106,7 @@ def _summarize(db: Connection, now: float) -> JournalSummary:
         "SELECT owner, count(*), max(lease) FROM syncs WHERE state IN ('sending', 'triggered')"
         " GROUP BY owner ORDER BY owner"
     )
-    unknown = db.execute(
-        "SELECT tenant_id, strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch'), error FROM syncs"
-        " WHERE state = 'unknown' ORDER BY tenant_id"
-    )
+    unknown = db.execute(_SELECT_UNKNOWN)
     return JournalSummary(
         dict(db.execute("SELECT name, value FROM job ORDER BY name")),
         {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
