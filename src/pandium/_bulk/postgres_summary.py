@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandium._bulk.journal import State
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements
 from pandium._bulk.postgres_schema import CLAIMED, has_tables
-from pandium._bulk.summary import JournalSummary, LeaseHolder, UnknownSync
+from pandium._bulk.summary import FailedSync, JournalSummary, LeaseHolder, UnknownSync
 from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ _SELECT_OWNERS = """
     FROM pandium_syncs LEFT JOIN pandium_workers USING (owner)
     WHERE pandium_syncs.job_id = %(job_id)s AND state IN ('sending', 'triggered')
     GROUP BY owner ORDER BY owner
+"""
+_SELECT_FAILED = """
+    SELECT tenant_id, trigger_id, status FROM pandium_syncs
+    WHERE job_id = %(job_id)s AND state = 'failed' ORDER BY tenant_id
 """
 _SELECT_UNKNOWN = f"""
     SELECT tenant_id, {CLAIMED}, error FROM pandium_syncs
@@ -68,9 +72,9 @@ async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
 
 
 def _summarize(db: Statements, job: dict[str, Any]) -> Callable[[], JournalSummary]:
-    states, owners, unknown = (
+    states, owners, failed, unknown = (
         db.execute(statement, {"job_id": job["job_id"]})
-        for statement in (_COUNT_STATES, _SELECT_OWNERS, _SELECT_UNKNOWN)
+        for statement in (_COUNT_STATES, _SELECT_OWNERS, _SELECT_FAILED, _SELECT_UNKNOWN)
     )
 
     def read() -> JournalSummary:
@@ -79,6 +83,7 @@ def _summarize(db: Statements, job: dict[str, Any]) -> Callable[[], JournalSumma
             json.loads(job["properties"]),
             {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
             [LeaseHolder(*row) for row in owners.fetch()],
+            [FailedSync(*row) for row in failed.fetch()],
             [UnknownSync(*row) for row in unknown.fetch()],
         )
 

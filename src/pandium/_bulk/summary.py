@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from pandium._clock import Clock
 
-__all__ = ["JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
+__all__ = ["FailedSync", "JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
 
+_SELECT_FAILED = """
+    SELECT tenant_id, trigger_id, status FROM syncs WHERE state = 'failed' ORDER BY tenant_id
+"""
 _SELECT_UNKNOWN = f"""
     SELECT tenant_id, {CLAIMED}, error FROM syncs
     WHERE state = 'unknown' ORDER BY tenant_id
@@ -38,6 +41,21 @@ class LeaseHolder:
     owner: str
     tenants: int
     seconds_left: float
+
+
+@attrs.frozen
+class FailedSync:
+    """
+    A tenant whose run failed.
+
+    :ivar tenant_id: the tenant's id.
+    :ivar trigger_id: the id of the trigger that started the run.
+    :ivar status: the run's final status.
+    """
+
+    tenant_id: int
+    trigger_id: str
+    status: str
 
 
 @attrs.frozen
@@ -63,12 +81,14 @@ class JournalSummary:
     :ivar job: the properties of the job, such as its mode.
     :ivar states: the number of tenants in each state that is stored.
     :ivar owners: the workers that have tenants in progress.
+    :ivar failed: the tenants whose runs failed.
     :ivar unknown: the tenants whose outcome is unknown.
     """
 
     job: dict[str, str]
     states: dict[str, int]
     owners: list[LeaseHolder]
+    failed: list[FailedSync]
     unknown: list[UnknownSync]
 
 
@@ -106,10 +126,10 @@ def _summarize(db: Connection, now: float) -> JournalSummary:
         "SELECT owner, count(*), max(lease) FROM syncs WHERE state IN ('sending', 'triggered')"
         " GROUP BY owner ORDER BY owner"
     )
-    unknown = db.execute(_SELECT_UNKNOWN)
     return JournalSummary(
         dict(db.execute("SELECT name, value FROM job ORDER BY name")),
         {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
         [LeaseHolder(owner, count, lease - now) for owner, count, lease in owners],
-        [UnknownSync(*row) for row in unknown],
+        [FailedSync(*row) for row in db.execute(_SELECT_FAILED)],
+        [UnknownSync(*row) for row in db.execute(_SELECT_UNKNOWN)],
     )
