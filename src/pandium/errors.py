@@ -3,22 +3,24 @@ The exceptions raised by the library.
 
     PandiumError
     ├── ConfigurationError (ValueError)
-    ├── TransportError                  no response was received
-    │   ├── ConnectFailed               the request was never sent
+    ├── TransportError                            no response was received
+    │   ├── ConnectFailed                         the request was never sent
     │   ├── RequestTimeout (TimeoutError)
     │   └── ConnectionLost
-    ├── APIError                        the API responded with an error
-    │   ├── BadRequest                  400
-    │   ├── AuthenticationError         401, 403
-    │   ├── NotFound                    404
-    │   ├── ValidationError             422
-    │   ├── RateLimited                 429
-    │   ├── ServerError                 5xx
-    │   └── ConnectorError              a connector's upstream responded with an error
-    ├── DecodeError                     a response could not be decoded
-    ├── DriftError                      a listing may be incomplete
-    ├── WaitTimeout (TimeoutError)      a run did not end in time
-    └── RunFailed                       a run failed
+    ├── APIError                                  the API responded with an error
+    │   ├── BadRequest                            400
+    │   ├── AuthenticationError                   401, 403
+    │   ├── NotFound                              404
+    │   ├── ValidationError                       422
+    │   ├── RateLimited                           429
+    │   ├── ServerError                           5xx
+    │   └── ConnectorError                        a connector's upstream responded with an error
+    ├── DecodeError                               a response could not be decoded
+    ├── DriftError                                a listing may be incomplete
+    ├── JournalError                              a journal failed during a bulk sync
+    │   └── UnusableJournal (ConfigurationError)  a journal cannot be used, and nothing was sent
+    ├── WaitTimeout (TimeoutError)                a run did not end in time
+    └── RunFailed                                 a run failed
 
 Invalid method arguments raise a plain ``ValueError`` before anything is sent. All errors can be
 pickled and copied, and none of them contains the API key.
@@ -49,6 +51,7 @@ __all__ = [
     "DecodeError",
     "DriftError",
     "ErrorDetail",
+    "JournalError",
     "NotFound",
     "PandiumError",
     "RateLimited",
@@ -56,6 +59,7 @@ __all__ = [
     "RunFailed",
     "ServerError",
     "TransportError",
+    "UnusableJournal",
     "ValidationError",
     "WaitTimeout",
 ]
@@ -270,6 +274,22 @@ class DriftError(PandiumError):
     A listing changed during iteration, so the results may be incomplete.
 
     Start again, or sort by a field that does not change, for example with ``sort_by="id__ASC"``.
+    """
+
+
+class JournalError(PandiumError):
+    """
+    The journal of a bulk sync failed, for example because the disk is full.
+
+    No more requests are sent. The journal may lack the last results.
+    """
+
+
+class UnusableJournal(JournalError, ConfigurationError):
+    """
+    A journal cannot be used, for example because it belongs to another job. Nothing was sent.
+
+    The message names the journal and the reason.
     """
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
-from pandium._bulk.postgres_connection import PostgresDatabase, Statements, Work
-from pandium._bulk.postgres_schema import open_job, prepare_tables
-from pandium.errors import PandiumError
+from pandium._bulk.postgres_connection import SELECT_IDENTITY, PostgresDatabase, Statements, Work
+from pandium._bulk.postgres_schema import CLAIMED, open_job, prepare_tables
+from pandium.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,12 +88,11 @@ _CONFIRM_CLAIM = """
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
-_SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error,
-        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+_SELECT_ENTRY = f"""
+    SELECT state, owner, claim, trigger_id, status, error, {CLAIMED}
     FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
-"""
+"""  # noqa: S608 - only a constant is inserted
 _SELECT_STATES = """
     SELECT tenant_id, state FROM pandium_syncs WHERE job_id = %(job_id)s ORDER BY tenant_id
 """
@@ -224,23 +223,23 @@ class PostgresWorker:
             entry = await self._claim_once(tenant_id, retry_unknown)
             if entry.state is not State.NEW:
                 return entry
-        raise PandiumError(f"{self.name} did not store the claim of tenant {tenant_id}")
+        raise JournalError(f"{self.name} did not store the claim of tenant {tenant_id}")
 
     async def _claim_once(self, tenant_id: int, retry_unknown: bool) -> Entry:  # noqa: FBT001
         number = next(self._claims)
         work = self._adopt_or_claim(tenant_id, number, retry_unknown=retry_unknown)
         try:
             return await self._database.run(work, tenant_id)
-        except (anyio.get_cancelled_exc_class(), PandiumError):
+        except (anyio.get_cancelled_exc_class(), JournalError):
             # The claim may have been committed despite the cancellation or the lost connection.
-            with suppress(PandiumError):
+            with suppress(JournalError):
                 self._database.queue(*self._deletion(tenant_id, number))
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
         """Record the trigger returned by this worker's request."""
         if trigger_id != storable(trigger_id):
-            raise PandiumError(f"{self.name} cannot store the trigger id {trigger_id!r:.200}")
+            raise JournalError(f"{self.name} cannot store the trigger id {trigger_id!r:.200}")
         label = f"trigger {trigger_id} of tenant {tenant_id}"
         await self._record(label, _RECORD_TRIGGERED, tenant_id, trigger_id=trigger_id)
 
@@ -336,16 +335,12 @@ class PostgresWorker:
 
     # Connecting to the server, and detecting that it lost transactions
 
-    def _prepare(self, db: Statements, server: str) -> None:
+    def _prepare(self, db: Statements) -> None:
         if not self._job_id:
-            self._register(db, server)
-        elif server != self._server and not self._settings.accept_failover:
-            raise self._database.fail(
-                "is on another server since a failover, which may lack the last transactions."
-                f" {_ADVICE}, then pass accept_failover=True"
-            )
+            self._register(db)
 
-    def _register(self, db: Statements, server: str) -> None:
+    def _register(self, db: Statements) -> None:
+        server = db.read_identity()
         prepare_tables(db, self.name)
         parameters = {"job": self._settings.job, "server": server}
         db.begin()
@@ -361,16 +356,35 @@ class PostgresWorker:
         self._server = server
 
     def _check(self, db: Statements) -> Callable[[], int]:
-        """Renew the lease, and validate that no confirmed transaction of this worker is missing."""
-        rows = db.execute(_RENEW_LEASE, self._parameters())
+        """
+        Renew the lease, and validate that no confirmed transaction is missing.
+
+        Each transaction validates the server, because a connection pooler can run it on another one
+        than the last.
+        """
+        revisions = db.execute(_RENEW_LEASE, self._parameters())
+        validates_server = self._server and not self._settings.accept_failover
+        servers = db.execute(SELECT_IDENTITY) if validates_server else None
 
         def validate() -> int:
-            revision = max((number for (number,) in rows.fetch()), default=0)
-            if revision <= self._database.revision:
-                raise self._database.fail(f"has lost its last transactions. {_ADVICE}")
-            return revision
+            if servers is not None:
+                self._validate_server(servers.fetch())
+            return self._validate_revision(revisions.fetch())
 
         return validate
+
+    def _validate_server(self, rows: list[tuple[Any, ...]]) -> None:
+        if rows != [(self._server,)]:
+            raise self._database.fail(
+                "is on another server since a failover, which may lack the last transactions."
+                f" {_ADVICE}, then pass accept_failover=True"
+            )
+
+    def _validate_revision(self, rows: list[tuple[Any, ...]]) -> int:
+        revision: int = max((number for (number,) in rows), default=0)
+        if revision <= self._database.revision:
+            raise self._database.fail(f"has lost its last transactions. {_ADVICE}")
+        return revision
 
 
 def _without_result(*statements: str, parameters: dict[str, Any]) -> Work[None]:

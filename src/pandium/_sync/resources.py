@@ -404,7 +404,8 @@ class SyncIntegrations:
         API reference:
         [Get Many Integrations](https://docs.pandium.com/reference/pandium-api#get-many-integrations)
 
-        :param archived: a filter on whether the integration is archived. Default: no filter.
+        :param archived: a filter on whether the integration is archived. Default: not sent. The API
+            reference does not specify what the API lists then.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
             API's order.
         :param limit: the maximum number of records to return. Default: no limit.
@@ -840,8 +841,9 @@ class SyncTenants:
 
         :param integration_id: the id of the integration to list tenants for. Default: no filter.
         :param user_name: the marketplace user to list tenants for. Default: no filter.
-        :param archived: a filter on whether the tenant is archived. Default: no filter. The API
-            reference does not specify whether ``True`` excludes tenants that are not archived.
+        :param archived: a filter on whether the tenant is archived. Default: not sent. The API
+            reference does not specify what the API lists then, or whether ``True`` excludes tenants
+            that are not archived.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
             API's order.
         :param limit: the maximum number of records to return. Default: no limit.
@@ -1107,9 +1109,9 @@ class SyncTenants:
         :param classify: a function that maps a ``TriggerStatus`` to an ``Outcome``.
         :returns: a context manager and iterator over the results.
         :raises ValueError: if an argument is invalid. Nothing is sent.
-        :raises ConfigurationError: during the iteration, if the journal cannot be used or belongs
-            to another job. Nothing is sent.
-        :raises PandiumError: during the iteration, after the other results, if the journal fails or
+        :raises UnusableJournal: during the iteration, if the journal cannot be used or belongs to
+            another job. Nothing is sent.
+        :raises JournalError: during the iteration, after the other results, if the journal fails or
             is no longer the file that was opened. An exception raised by ``tenants`` is re-raised
             in the same way.
         """
