@@ -130,13 +130,14 @@ class FileIdentity:
     The identity of an open journal file, which is validated in each transaction.
 
     :param path: the path passed by the user. If it is a symbolic link, its target must not change.
+    :param real_path: the path that was opened, without symbolic links.
     :param name: the name of the file in error messages.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, real_path: Path, name: str) -> None:
         self._path = path
         self._name = name
-        self._stat = path.stat()
+        self._stat = real_path.stat()
         self._revision: tuple[str, int] | None = None
 
     def validate(self) -> None:

@@ -164,6 +164,8 @@ class LockFile:
 def _release(descriptor: int) -> None:
     # Closing does not release the lock if a child process, forked without Python's fork hooks,
     # still has the file open.
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -11,7 +12,7 @@ from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
-from pandium.errors import UnusableJournal
+from pandium.errors import JournalError, UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -206,6 +207,12 @@ class SQLiteJournal:
         except anyio.get_cancelled_exc_class():
             # The claim may have been committed despite the cancellation.
             self._database.queue(*self._deletion(tenant_id))
+            raise
+        except JournalError:
+            # The disk may have failed after the commit. Without the deletion, the outcome becomes
+            # unknown once the lease expires.
+            with suppress(JournalError):
+                self._database.queue(self._deletion(tenant_id)[0], record="")
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:

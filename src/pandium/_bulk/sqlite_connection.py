@@ -216,7 +216,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
             self._connect(path, prepare)
-            self._identity = FileIdentity(Path(self._path), self.name)
+            self._identity = FileIdentity(Path(self._path), Path(path), self.name)
             lock_file.mark()
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
