@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from pandium import ConfigurationError
+from pandium import ConfigurationError, PandiumError
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
-from support.journals import JOB
+from support.journals import JOB, MINE, claim
 from support.pgbouncer import PROGRAM, pooled
 from support.syncing import JobOptions, SyncingProcess, check_triggers, emulator_with
 
@@ -58,3 +59,16 @@ async def test_a_pooler_without_transactions_is_a_clear_error(
         with pytest.raises(ConfigurationError, match="not allowed in statement pooling mode"):
             async with PostgresWorker(settings, JOB, RealClock()):
                 pass
+
+
+@pytest.mark.anyio
+async def test_a_worker_whose_pooler_changes_servers_stops(own_server: Server) -> None:
+    """A failover that no connection of a worker notices stops the worker nevertheless."""
+    with pooled_dsn(own_server, own_server.create_database("jobs"), "transaction", 2) as dsn:
+        settings = PostgresJournal(dsn, job="nightly")
+        async with PostgresWorker(settings, JOB, RealClock()) as journal:
+            assert await claim(journal, 1) == MINE
+            await anyio.to_thread.run_sync(own_server.stop)
+            await anyio.to_thread.run_sync(own_server.promote)
+            with pytest.raises(PandiumError, match="is on another server since a failover"):
+                await claim(journal, 2)

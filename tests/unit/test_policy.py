@@ -38,6 +38,8 @@ RETRIED: list[Exception] = [
     RequestTimeout("too slow"),
     DecodeError("not JSON"),
 ]
+
+
 class FalseError(Exception):
     """An error that is false, such as one that contains an empty list of errors."""
 

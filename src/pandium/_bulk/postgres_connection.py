@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.postgres import PostgresJournal
 
-__all__ = ["PostgresDatabase", "Statements", "Work"]
+__all__ = ["SELECT_IDENTITY", "PostgresDatabase", "Statements", "Work"]
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -61,7 +61,9 @@ _SETTINGS = (
         set_config('lock_timeout', '8s', true)
     """,
 )
-_SELECT_IDENTITY = b"""
+# This changes if the server is replaced. It consists of the identifier of the database cluster and
+# the timeline, which is incremented whenever a replica is promoted or a backup is restored.
+SELECT_IDENTITY = """
     SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
     FROM pg_control_system()
 """
@@ -118,6 +120,14 @@ class Statements:
         """Send a statement. Its rows can be fetched once all statements have been sent."""
         return Rows(self._connection.execute(statement.encode(), parameters))
 
+    def read_identity(self) -> str:
+        """Return the identity of the server, or ``""`` if the role may not read it."""
+        try:
+            [[identity]] = self.execute(SELECT_IDENTITY).fetch()
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
+            return ""
+        return str(identity)
+
 
 class Rows:
     """The rows that a statement returns."""
@@ -160,7 +170,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         self._connection: Connection | None = None
         # A second reference to the connection's socket, with which a timer can interrupt a thread.
         self._socket: socket.socket | None = None
-        self._prepare: Callable[[Statements, str], None]
+        self._prepare: Callable[[Statements], None]
         self._check: Work[int]
         self._is_open = False
         self.revision = 0
@@ -182,17 +192,12 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         """Whether the leases of this worker have certainly not expired."""
         return time.monotonic() < self._valid_until
 
-    async def open(
-        self,
-        prepare: Callable[[Statements, str], None],
-        check: Work[int],
-    ) -> None:
+    async def open(self, prepare: Callable[[Statements], None], check: Work[int]) -> None:
         """
         Connect to the database and prepare it.
 
-        :param prepare: a function that creates or validates the tables and registers this worker,
-            or validates that it is still registered. It is called after each connection attempt
-            that succeeds, with the identity of the server.
+        :param prepare: a function that creates or validates the tables and registers this worker.
+            It is called after each connection attempt that succeeds.
         :param check: the work with which each transaction begins. It renews the lease and returns
             the revision, which becomes ``revision`` once the transaction is committed.
         :raises ConfigurationError: if the database cannot be used.
@@ -340,7 +345,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         with self._interrupt_after(timeout):
             self._validate_server(connection)
             _inspect_session(connection)
-            self._prepare(Statements(connection), _read_identity(connection))
+            self._prepare(Statements(connection))
         return connection
 
     def _connection_parameters(self, timeout: float) -> dict[str, Any]:
@@ -453,20 +458,6 @@ def _inspect_session(connection: Connection) -> None:
         # prepared another statement under the same name. Otherwise, preparing pays: with 100
         # active tenants, a server runs 1,200 instead of 900 tenants per second.
         connection.prepare_threshold = None
-
-
-def _read_identity(connection: Connection) -> str:
-    """
-    Return a text that changes if the server is replaced, or ``""`` if it cannot be read.
-
-    It consists of the identifier of the database cluster and the timeline, which is incremented
-    whenever a replica is promoted or a backup is restored.
-    """
-    try:
-        [[identity]] = connection.execute(_SELECT_IDENTITY).fetchall()
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
-        return ""
-    return str(identity)
 
 
 def _shut_down(connected: socket.socket, is_late: threading.Event) -> None:

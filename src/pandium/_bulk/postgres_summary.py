@@ -57,7 +57,7 @@ async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
     database = PostgresDatabase(settings, clock)
     jobs: list[dict[str, Any]] = []
 
-    def prepare(db: Statements, _: str) -> None:
+    def prepare(db: Statements) -> None:
         found = db.execute(_FIND_JOB, {"job": settings.job}).fetch() if has_tables(db) else []
         jobs[:] = [{"job_id": job_id, "properties": text} for job_id, text in found]
 

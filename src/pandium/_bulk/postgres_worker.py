@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
-from pandium._bulk.postgres_connection import PostgresDatabase, Statements, Work
+from pandium._bulk.postgres_connection import SELECT_IDENTITY, PostgresDatabase, Statements, Work
 from pandium._bulk.postgres_schema import open_job, prepare_tables
 from pandium.errors import PandiumError
 
@@ -336,16 +336,12 @@ class PostgresWorker:
 
     # Connecting to the server, and detecting that it lost transactions
 
-    def _prepare(self, db: Statements, server: str) -> None:
+    def _prepare(self, db: Statements) -> None:
         if not self._job_id:
-            self._register(db, server)
-        elif server != self._server and not self._settings.accept_failover:
-            raise self._database.fail(
-                "is on another server since a failover, which may lack the last transactions."
-                f" {_ADVICE}, then pass accept_failover=True"
-            )
+            self._register(db)
 
-    def _register(self, db: Statements, server: str) -> None:
+    def _register(self, db: Statements) -> None:
+        server = db.read_identity()
         prepare_tables(db, self.name)
         parameters = {"job": self._settings.job, "server": server}
         db.begin()
@@ -361,16 +357,35 @@ class PostgresWorker:
         self._server = server
 
     def _check(self, db: Statements) -> Callable[[], int]:
-        """Renew the lease, and validate that no confirmed transaction of this worker is missing."""
-        rows = db.execute(_RENEW_LEASE, self._parameters())
+        """
+        Renew the lease, and validate that no confirmed transaction is missing.
+
+        Each transaction validates the server, because a connection pooler can run it on another one
+        than the last.
+        """
+        revisions = db.execute(_RENEW_LEASE, self._parameters())
+        validates_server = self._server and not self._settings.accept_failover
+        servers = db.execute(SELECT_IDENTITY) if validates_server else None
 
         def validate() -> int:
-            revision = max((number for (number,) in rows.fetch()), default=0)
-            if revision <= self._database.revision:
-                raise self._database.fail(f"has lost its last transactions. {_ADVICE}")
-            return revision
+            if servers is not None:
+                self._validate_server(servers.fetch())
+            return self._validate_revision(revisions.fetch())
 
         return validate
+
+    def _validate_server(self, rows: list[tuple[Any, ...]]) -> None:
+        if rows != [(self._server,)]:
+            raise self._database.fail(
+                "is on another server since a failover, which may lack the last transactions."
+                f" {_ADVICE}, then pass accept_failover=True"
+            )
+
+    def _validate_revision(self, rows: list[tuple[Any, ...]]) -> int:
+        revision: int = max((number for (number,) in rows), default=0)
+        if revision <= self._database.revision:
+            raise self._database.fail(f"has lost its last transactions. {_ADVICE}")
+        return revision
 
 
 def _without_result(*statements: str, parameters: dict[str, Any]) -> Work[None]:

@@ -54,7 +54,8 @@ class Integrations:
         API reference:
         [Get Many Integrations](https://docs.pandium.com/reference/pandium-api#get-many-integrations)
 
-        :param archived: a filter on whether the integration is archived. Default: no filter.
+        :param archived: a filter on whether the integration is archived. Default: not sent. The API
+            reference does not specify what the API lists then.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
             API's order.
         :param limit: the maximum number of records to return. Default: no limit.

@@ -99,8 +99,9 @@ class Tenants:
 
         :param integration_id: the id of the integration to list tenants for. Default: no filter.
         :param user_name: the marketplace user to list tenants for. Default: no filter.
-        :param archived: a filter on whether the tenant is archived. Default: no filter. The API
-            reference does not specify whether ``True`` excludes tenants that are not archived.
+        :param archived: a filter on whether the tenant is archived. Default: not sent. The API
+            reference does not specify what the API lists then, or whether ``True`` excludes tenants
+            that are not archived.
         :param sort_by: the sort order, as ``"<field>__ASC"`` or ``"<field>__DESC"``. Default: the
             API's order.
         :param limit: the maximum number of records to return. Default: no limit.

@@ -25,7 +25,7 @@ def integrations() -> None:
 @click.option(
     "--archived/--not-archived",
     default=None,
-    help="List only archived, or only non-archived, integrations. Both by default.",
+    help="Filter integrations by whether they are archived. No filter is sent by default.",
 )
 @click.option(
     "--sort-by",

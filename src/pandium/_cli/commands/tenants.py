@@ -85,7 +85,7 @@ def tenants() -> None:
 @click.option(
     "--archived/--not-archived",
     default=None,
-    help="List only archived, or only non-archived, tenants. Both by default.",
+    help="Filter tenants by whether they are archived. No filter is sent by default.",
 )
 @_SORT
 @output_listing("Tenant")
