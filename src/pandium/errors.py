@@ -3,22 +3,24 @@ The exceptions raised by the library.
 
     PandiumError
     ├── ConfigurationError (ValueError)
-    ├── TransportError                  no response was received
-    │   ├── ConnectFailed               the request was never sent
+    ├── TransportError                            no response was received
+    │   ├── ConnectFailed                         the request was never sent
     │   ├── RequestTimeout (TimeoutError)
     │   └── ConnectionLost
-    ├── APIError                        the API responded with an error
-    │   ├── BadRequest                  400
-    │   ├── AuthenticationError         401, 403
-    │   ├── NotFound                    404
-    │   ├── ValidationError             422
-    │   ├── RateLimited                 429
-    │   ├── ServerError                 5xx
-    │   └── ConnectorError              a connector's upstream responded with an error
-    ├── DecodeError                     a response could not be decoded
-    ├── DriftError                      a listing may be incomplete
-    ├── WaitTimeout (TimeoutError)      a run did not end in time
-    └── RunFailed                       a run failed
+    ├── APIError                                  the API responded with an error
+    │   ├── BadRequest                            400
+    │   ├── AuthenticationError                   401, 403
+    │   ├── NotFound                              404
+    │   ├── ValidationError                       422
+    │   ├── RateLimited                           429
+    │   ├── ServerError                           5xx
+    │   └── ConnectorError                        a connector's upstream responded with an error
+    ├── DecodeError                               a response could not be decoded
+    ├── DriftError                                a listing may be incomplete
+    ├── JournalError                              a journal failed during a bulk sync
+    │   └── UnusableJournal (ConfigurationError)  a journal cannot be used, and nothing was sent
+    ├── WaitTimeout (TimeoutError)                a run did not end in time
+    └── RunFailed                                 a run failed
 
 Invalid method arguments raise a plain ``ValueError`` before anything is sent. All errors can be
 pickled and copied, and none of them contains the API key.
@@ -49,6 +51,7 @@ __all__ = [
     "DecodeError",
     "DriftError",
     "ErrorDetail",
+    "JournalError",
     "NotFound",
     "PandiumError",
     "RateLimited",
@@ -56,6 +59,7 @@ __all__ = [
     "RunFailed",
     "ServerError",
     "TransportError",
+    "UnusableJournal",
     "ValidationError",
     "WaitTimeout",
 ]
@@ -205,12 +209,13 @@ class APIError(PandiumError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(text)
-        self.status_code = status_code
-        self.message = message
-        self.details = details
-        self.body = body
+        # The reference shows the annotations.
+        self.status_code: int = status_code
+        self.message: str = message
+        self.details: Sequence[ErrorDetail] = details
+        self.body: Any = body
         self.headers: Mapping[str, str] = {} if headers is None else headers
-        self.retry_after = retry_after
+        self.retry_after: float | None = retry_after
 
 
 class BadRequest(APIError):
@@ -249,6 +254,7 @@ class ConnectorError(APIError):
     :ivar data: the upstream's response body, or ``None``.
     """
 
+    status_code: int
     data: Any = None
 
 
@@ -262,7 +268,7 @@ class DecodeError(PandiumError):
 
     def __init__(self, text: str, *, path: str = "") -> None:
         super().__init__(text)
-        self.path = path
+        self.path: str = path
 
 
 class DriftError(PandiumError):
@@ -270,6 +276,22 @@ class DriftError(PandiumError):
     A listing changed during iteration, so the results may be incomplete.
 
     Start again, or sort by a field that does not change, for example with ``sort_by="id__ASC"``.
+    """
+
+
+class JournalError(PandiumError):
+    """
+    The journal of a bulk sync failed, for example because the disk is full.
+
+    No more requests are sent. The journal may lack the last results.
+    """
+
+
+class UnusableJournal(JournalError, ConfigurationError):
+    """
+    A journal cannot be used, for example because it belongs to another job. Nothing was sent.
+
+    The message names the journal and the reason.
     """
 
 
@@ -290,9 +312,9 @@ class WaitTimeout(PandiumError, TimeoutError):
         self, text: str, *, trigger_id: str, last_status: TriggerStatus | None, polls: int
     ) -> None:
         super().__init__(text)
-        self.trigger_id = trigger_id
-        self.last_status = last_status
-        self.polls = polls
+        self.trigger_id: str = trigger_id
+        self.last_status: TriggerStatus | None = last_status
+        self.polls: int = polls
 
 
 class RunFailed(PandiumError):
@@ -305,5 +327,5 @@ class RunFailed(PandiumError):
 
     def __init__(self, text: str, *, trigger_id: str, status: TriggerStatus) -> None:
         super().__init__(text)
-        self.trigger_id = trigger_id
-        self.status = status
+        self.trigger_id: str = trigger_id
+        self.status: TriggerStatus = status

@@ -93,7 +93,40 @@ def test_show_counts_the_tenants_in_each_state(
     assert (summary["owners"], summary["unknown"]) == ([], [])
     assert run(["journal", "show", str(journal_path)]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[-3:] == ["failed     1", "unknown    0", "total      3"]
+    assert out.splitlines()[-4:-1] == ["failed     1", "unknown    0", "total      3"]
+
+
+@pytest.mark.usefixtures("api_environment")
+def test_show_lists_the_tenants_whose_runs_failed(
+    emulator: Emulator, journal_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every format has each tenant whose run failed, and with `--failed` it has nothing else."""
+    ids = add_tenants(emulator, "Failed (Timeout)", "Succeeded", "Failed")
+    line = ["tenants", "sync", *ids, "--wait", "--max-concurrency", "1", *FAST_POLLING]
+    run([*line, "--journal", str(journal_path)])
+    capsys.readouterr()
+    failed = [
+        {"tenant_id": 1, "trigger_id": "1", "status": "Failed (Timeout)"},
+        {"tenant_id": 3, "trigger_id": "3", "status": "Failed"},
+    ]
+    assert show(journal_path, capsys)["failed"] == failed
+    command = ["journal", "show", str(journal_path)]
+    assert run(command) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "failed: tenant 1, trigger 1: Failed (Timeout)",
+        "failed: tenant 3, trigger 3: Failed",
+    ]
+    shown = {}
+    for output_format in ("table", "json", "jsonl", "csv"):
+        assert run([*command, "--failed", "-f", output_format]) == 0
+        shown[output_format] = capsys.readouterr().out
+    assert json.loads(shown["json"]) == failed
+    assert [json.loads(line) for line in shown["jsonl"].splitlines()] == failed
+    rows = list(csv.DictReader(shown["csv"].splitlines()))
+    assert rows == [{name: str(value) for name, value in one.items()} for one in failed]
+    heading, *lines = (line.split(maxsplit=2) for line in shown["table"].splitlines())
+    assert heading == ["TENANT", "TRIGGER", "STATUS"]
+    assert lines == [[str(value) for value in one.values()] for one in failed]
 
 
 def test_show_names_the_owners_and_the_unknown_tenants(

@@ -325,6 +325,21 @@ def test_output_that_cannot_be_written_names_every_trigger(
 
 
 @pytest.mark.posix
+def test_triggers_of_a_finished_journal_are_not_named(emulator: Emulator, tmp_path: Path) -> None:
+    """If a row cannot be written, only triggers that this command sent are named as sent."""
+    line = sync_line("--wait", tmp_path, add_tenants(emulator, "Succeeded", "Succeeded"))
+    line += ["--journal", str(tmp_path / "sync.db")]
+    first = start(line, api_variables(emulator.url))
+    first.communicate(timeout=DEADLINE)
+    with closed_pipe() as out:
+        child = start(line, api_variables(emulator.url), stdout=out)
+        _, errors = child.communicate(timeout=DEADLINE)
+    assert (first.returncode, child.returncode) == (0, 141)
+    assert "to resume, run the same command again with --journal" in errors
+    assert not named_triggers(errors)
+
+
+@pytest.mark.posix
 @pytest.mark.parametrize("output", ["closed pipe", "full device"])
 def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) -> None:
     """If the response to a request that changed something cannot be written, a message has it."""

@@ -356,6 +356,21 @@ def test_an_unusable_journal_is_one_sentence(
     assert sent_posts(emulator) == []
 
 
+def test_a_journal_of_another_job_is_one_sentence(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the journal belongs to another job, nothing is sent, and the exit code is 74."""
+    ids = add_tenants(emulator, "Succeeded")
+    line = ["tenants", "sync", *ids, *WAIT, "--journal", str(tmp_path / "sync.db")]
+    assert run(line) == 0
+    capsys.readouterr()
+    assert run([*line, "--mode", "init"]) == 74
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "belongs to a job with mode 'normal', not 'init'" in written.err
+    assert len(sent_posts(emulator)) == 1
+
+
 def test_an_unknown_outcome_is_retried_only_on_request(
     mocked_api: HTTPXMock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from pandium import AsyncPandium, Polling
+from pandium._bulk.journal import State
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._cli.app import run
 from pandium._clock import RealClock
@@ -107,17 +108,19 @@ def test_a_command_says_which_leases_it_waits_for(
     assert re.search(expected, held)
 
 
-def test_show_names_the_owners_and_the_unknown_tenants(
+def test_show_names_the_owners_and_the_tenants_without_success(
     postgres_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`journal show` names each worker with tenants in progress, and each unknown tenant."""
+    """`journal show` names each worker that has tenants, and each failed or unknown tenant."""
     settings = PostgresJournal(postgres_dsn, job="nightly")
 
     async def fill() -> None:
         async with PostgresWorker(settings, JOB, RealClock()) as journal:
-            for tenant_id in (1, 2, 3, 4):
+            for tenant_id in (1, 2, 3, 4, 5):
                 await claim(journal, tenant_id)
             await journal.record_triggered(1, "t1")
+            await journal.record_triggered(5, "t5")
+            await journal.record_ended(5, "t5", State.FAILED, "Failed (Timeout)")
             await journal.record_unknown(4, "ConnectionLost")
 
     anyio.run(fill)
@@ -130,8 +133,9 @@ def test_show_names_the_owners_and_the_unknown_tenants(
     assert datetime.fromisoformat(unknown.pop("claimed")).tzinfo == UTC
     assert unknown == {"tenant_id": 4, "reason": "ConnectionLost"}
     assert summary["states"] == {
-        "sending": 2, "triggered": 1, "succeeded": 0, "failed": 0, "unknown": 1
+        "sending": 2, "triggered": 1, "succeeded": 0, "failed": 1, "unknown": 1
     }  # fmt: skip
+    assert summary["failed"] == [{"tenant_id": 5, "trigger_id": "t5", "status": "Failed (Timeout)"}]
 
 
 def test_show_creates_nothing(postgres_dsn: str, capsys: pytest.CaptureFixture[str]) -> None:

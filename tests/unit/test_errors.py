@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pandium
-from pandium import errors
+from pandium import _bulk, errors
 from pandium.errors import Attempt, ErrorDetail
 from pandium.models import TriggerStatus
 
@@ -36,6 +36,8 @@ BASES: dict[str, tuple[type[BaseException], ...]] = {
     "ConnectorError": (errors.APIError,),
     "DecodeError": (errors.PandiumError,),
     "DriftError": (errors.PandiumError,),
+    "JournalError": (errors.PandiumError,),
+    "UnusableJournal": (errors.JournalError, errors.ConfigurationError),
     "WaitTimeout": (errors.PandiumError, TimeoutError),
     "RunFailed": (errors.PandiumError,),
 }
@@ -130,6 +132,18 @@ def test_the_package_defines_no_other_error() -> None:
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(cls, BaseException) and cls.__module__.startswith("pandium"):
                 assert cls in CLASSES or cls.__name__ in INTERNAL_SIGNALS
+
+
+def test_every_error_of_a_journal_is_a_journal_error() -> None:
+    """The modules that store journals raise no error of the client except a JournalError."""
+    allowed = {"JournalError", "UnusableJournal"}
+    modules = {one.name for one in pkgutil.iter_modules(_bulk.__path__, "pandium._bulk.")}
+    used = {
+        name: vars(importlib.import_module(name)).keys() & BASES.keys()
+        for name in modules - {"pandium._bulk.sync"}
+    }
+    assert {name: names for name, names in used.items() if not names <= allowed} == {}
+    assert set().union(*used.values()) == allowed
 
 
 @EVERY_ERROR

@@ -24,6 +24,7 @@ from support.journals import (
     claim,
     read_entries,
     script_environment,
+    trace_statements,
 )
 
 if TYPE_CHECKING:
@@ -315,6 +316,26 @@ async def test_a_link_that_changes_its_target_is_noticed(
         link.symlink_to(journal_path.with_name("other"))
         with pytest.raises(PandiumError, match="deleted or replaced"):
             await claim(journal, 2)
+
+
+@pytest.mark.posix
+async def test_a_link_that_changes_while_it_is_opened_is_noticed(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """The same applies if the link changes between opening its target and the first claim."""
+    link = journal_path.with_name("link")
+    link.symlink_to(journal_path)
+
+    def change_target(statement: str) -> None:
+        if statement == "BEGIN EXCLUSIVE":
+            link.unlink()
+            link.symlink_to(journal_path.with_name("other"))
+            link.touch()
+
+    with trace_statements(change_target):
+        async with SQLiteJournal(link, JOB, calendar) as journal:
+            with pytest.raises(PandiumError, match="deleted or replaced"):
+                await claim(journal, 1)
 
 
 OPEN = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import anyio.to_thread
 import pytest
 
 from pandium._bulk.lock_file import FileLockedError, LockFile
+from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sqlite_connection import Database
-from support.journals import JournalProcess
+from pandium.errors import PandiumError
+from support.journals import JOB, JournalProcess, claim, read_states
 from support.posix import IS_POSIX
 
 if IS_POSIX:
@@ -75,6 +78,43 @@ def test_a_deleted_lock_file_is_created_again(tmp_path: Path) -> None:
     with lock_file.hold(0):
         lock_file.remove()
     assert not lock_path.exists()
+
+
+def fail_to_unlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the operating system report an error the next time that a file is unlocked."""
+    flock, errors = fcntl.flock, [OSError(errno.EIO, "Input/output error")]
+
+    def fail_once(file: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN and errors:
+            raise errors.pop()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", fail_once)
+
+
+def test_a_file_that_cannot_be_unlocked_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error while unlocking the file is raised and does not leave the file locked."""
+    lock_file = LockFile(str(tmp_path / "lock"))
+    fail_to_unlock(monkeypatch)
+    with pytest.raises(OSError, match="Input/output error"), lock_file.hold(0):
+        pass
+    with lock_file.hold(0):
+        pass
+
+
+async def test_a_claim_with_an_error_after_its_commit_is_deleted(
+    journal_path: Path, calendar: CalendarClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant whose claim was committed but raised an error is not left claimed."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        fail_to_unlock(monkeypatch)
+        with pytest.raises(PandiumError, match="Input/output error"):
+            await claim(journal, 1)
+        assert read_states(journal_path) == {1: "sending"}
+        await journal.renew()
+        assert read_states(journal_path) == {}
 
 
 def test_a_lock_file_needs_its_directory(tmp_path: Path) -> None:

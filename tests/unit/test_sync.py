@@ -21,9 +21,9 @@ import pytest
 from pandium import (
     AuthenticationError,
     ConnectionLost,
+    JournalError,
     NotFound,
     Outcome,
-    PandiumError,
     Polling,
     Progress,
     RunResult,
@@ -821,7 +821,7 @@ async def test_on_triggered_is_called_even_if_the_journal_fails(journal_path: Pa
     world = World()
     world.after_post = lambda _: journal_path.unlink()
     callback = recording(calls, "plain")
-    with pytest.raises(PandiumError, match="deleted or replaced"):
+    with pytest.raises(JournalError, match="deleted or replaced"):
         await world.sync([1], journal_path, on_triggered=callback)
     assert calls == [("t1", 1)]
 
@@ -1404,7 +1404,7 @@ async def test_a_deleted_journal_stops_sending(journal_path: Path) -> None:
         await anyio.sleep_forever()
 
     world.before_poll = lambda _: journal_path.unlink(missing_ok=True)
-    with pytest.raises(PandiumError, match="deleted or replaced") as caught:
+    with pytest.raises(JournalError, match="deleted or replaced") as caught:
         async with world.clock.autojump(), world.syncing(source(), journal_path, 2) as results:
             async for result in results:
                 seen.append(result)
@@ -1420,7 +1420,7 @@ async def test_tenants_of_others_are_reported_if_the_journal_fails(journal_path:
     world = World({2: 50.0})
     world.before_poll = lambda _: journal_path.unlink(missing_ok=True)
     seen: list[RunResult] = []
-    with pytest.raises(PandiumError, match="deleted or replaced") as caught:
+    with pytest.raises(JournalError, match="deleted or replaced") as caught:
         async with (
             world.clock.autojump(),
             suspended_worker(world, journal_path, sending=(1,)),
@@ -1429,7 +1429,7 @@ async def test_tenants_of_others_are_reported_if_the_journal_fails(journal_path:
             async for result in results:
                 seen.append(result)
     found = by_tenant(seen)
-    assert isinstance(found[1].error, PandiumError)
+    assert isinstance(found[1].error, JournalError)
     assert found[2].status == TriggerStatus("Succeeded")
     assert str(found[1].error) == str(caught.value)
 
@@ -1443,14 +1443,14 @@ async def test_a_claim_that_fails_sends_nothing(journal_path: Path) -> None:
 
     world.before_post = lambda _: journal_path.unlink()
     seen: list[RunResult] = []
-    with pytest.raises(PandiumError, match="deleted or replaced"):
+    with pytest.raises(JournalError, match="deleted or replaced"):
         async with (
             world.clock.autojump(),
             world.syncing([1], journal_path, encode_body=encode_body) as results,
         ):
             async for result in results:
                 seen.append(result)
-    assert [type(result.error) for result in seen] == [PandiumError]
+    assert [type(result.error) for result in seen] == [JournalError]
     assert world.posts == []
 
 
@@ -1464,11 +1464,11 @@ async def test_a_recorded_tenant_has_the_error_of_the_journal(journal_path: Path
         yield 1
 
     seen: list[RunResult] = []
-    with pytest.raises(PandiumError, match="deleted or replaced"):
+    with pytest.raises(JournalError, match="deleted or replaced"):
         async with world.clock.autojump(), world.syncing(source(), journal_path) as results:
             async for result in results:
                 seen.append(result)
-    assert [(result.tenant_id, type(result.error)) for result in seen] == [(1, PandiumError)]
+    assert [(result.tenant_id, type(result.error)) for result in seen] == [(1, JournalError)]
 
 
 async def test_nothing_is_sent_after_the_journal_has_failed(journal_path: Path) -> None:
@@ -1486,14 +1486,14 @@ async def test_nothing_is_sent_after_the_journal_has_failed(journal_path: Path) 
 
     world.before_poll = move
     seen: list[RunResult] = []
-    with pytest.raises(PandiumError, match="deleted or replaced"):
+    with pytest.raises(JournalError, match="deleted or replaced"):
         async with (
             world.clock.autojump(),
             world.syncing([1, 2], journal_path, encode_body=encode_body) as results,
         ):
             async for result in results:
                 seen.append(result)
-    assert [type(result.error) for result in seen] == [PandiumError, type(None)]
+    assert [type(result.error) for result in seen] == [JournalError, type(None)]
     assert world.posted() == [1]
 
 

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pandium.errors import ConfigurationError, PandiumError
+from pandium.errors import JournalError, UnusableJournal
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -68,18 +68,18 @@ def validate_not_lost(path: Path, name: str, lock_path: str) -> None:
     :param path: the path of the journal.
     :param name: the name of the journal in error messages.
     :param lock_path: the path of its lock file, which shows that it was in use.
-    :raises ConfigurationError: if it does not exist or is empty.
+    :raises UnusableJournal: if it does not exist or is empty.
     """
     if path.exists() and path.stat().st_size:
         return
-    raise ConfigurationError(
+    raise UnusableJournal(
         f"{name} is missing or empty, but {lock_path!r} shows that a job used it and was"
         " interrupted. A new journal would send its requests again: restore the file, or delete"
         f" {lock_path!r} to begin a new job"
     )
 
 
-def validate_single_name(path: Path, name: str, error_type: type[PandiumError]) -> None:
+def validate_single_name(path: Path, name: str, error_type: type[JournalError]) -> None:
     """
     Validate that a file has only one name: it has no hard links and is not a mount point.
 
@@ -130,20 +130,21 @@ class FileIdentity:
     The identity of an open journal file, which is validated in each transaction.
 
     :param path: the path passed by the user. If it is a symbolic link, its target must not change.
+    :param real_path: the path that was opened, without symbolic links.
     :param name: the name of the file in error messages.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, real_path: Path, name: str) -> None:
         self._path = path
         self._name = name
-        self._stat = path.stat()
+        self._stat = real_path.stat()
         self._revision: tuple[str, int] | None = None
 
     def validate(self) -> None:
         """
         Validate that the path still refers to the same file and that the file has only one name.
 
-        :raises PandiumError: if the file was deleted, was replaced or has a second name.
+        :raises JournalError: if the file was deleted, was replaced or has a second name.
         """
         try:
             found = self._path.stat()
@@ -152,13 +153,13 @@ class FileIdentity:
         if not os.path.samestat(found, self._stat):
             raise self._error("was deleted or replaced")
         if found.st_nlink > 1:
-            validate_single_name(self._path, self._name, PandiumError)
+            validate_single_name(self._path, self._name, JournalError)
 
     def is_lost(self) -> bool:
         """Return whether `validate` raises an error."""
         try:
             self.validate()
-        except PandiumError:
+        except JournalError:
             return True
         return False
 
@@ -167,7 +168,7 @@ class FileIdentity:
         Validate the file and its content, and increment its revision number.
 
         :returns: the new revision, which must be passed to ``accept`` after the commit.
-        :raises PandiumError: if the file is not the one that was opened or has been overwritten.
+        :raises JournalError: if the file is not the one that was opened or has been overwritten.
         """
         self.validate()
         self._validate_journal_mode(db)
@@ -191,5 +192,5 @@ class FileIdentity:
         if mode == "wal":
             raise self._error("was switched to WAL mode by another program")
 
-    def _error(self, event: str) -> PandiumError:
-        return PandiumError(f"{self._name} {event} while it was in use. {_ADVICE}")
+    def _error(self, event: str) -> JournalError:
+        return JournalError(f"{self._name} {event} while it was in use. {_ADVICE}")

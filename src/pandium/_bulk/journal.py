@@ -63,8 +63,8 @@ class Journal(Protocol):
     when the journal is closed. Closing waits at most a few seconds for a lock held by another
     process or for the storage. Then a warning lists the records that were not written.
 
-    API keys and payloads are not stored. Every method raises ``PandiumError`` if the storage fails.
-    Entering the journal raises ``ConfigurationError`` if the journal cannot be used or belongs to
+    API keys and payloads are not stored. Every method raises ``JournalError`` if the storage fails.
+    Entering the journal raises ``UnusableJournal`` if the journal cannot be used or belongs to
     another job.
 
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 try:
     import fcntl
 except ModuleNotFoundError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module on other systems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +164,8 @@ class LockFile:
 def _release(descriptor: int) -> None:
     # Closing does not release the lock if a child process, forked without Python's fork hooks,
     # still has the file open.
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)

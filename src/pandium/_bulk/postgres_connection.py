@@ -15,7 +15,7 @@ import anyio
 import psycopg
 
 from pandium._bulk.work_queue import QueuedWork, QueueingDatabase
-from pandium.errors import ConfigurationError, PandiumError
+from pandium.errors import JournalError, UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +88,7 @@ _TRANSIENT_CODES = frozenset(
 _CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _HINTS = {
     "25006": "connect to the primary, for example with target_session_attrs=read-write",
-    "42501": "grant the role CREATE on the schema, or create the tables with another role",
+    "42501": "grant the role CREATE on the schema, or access to tables that another role created",
 }
 
 
@@ -175,7 +175,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         self._is_open = False
         self.revision = 0
         # The error after which nothing may be written any more.
-        self._fatal: PandiumError | None = None
+        self._fatal: JournalError | None = None
         # One thread at a time uses the connection: the one that runs the queue, or that closes it.
         self._thread_lock = threading.Lock()
         self._unreachable_since: float | None = None
@@ -200,7 +200,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             It is called after each connection attempt that succeeds.
         :param check: the work with which each transaction begins. It renews the lease and returns
             the revision, which becomes ``revision`` once the transaction is committed.
-        :raises ConfigurationError: if the database cannot be used.
+        :raises UnusableJournal: if the database cannot be used.
         """
         self._prepare, self._check = prepare, check
         try:
@@ -227,14 +227,14 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
         If the task is canceled, the transaction may or may not have been committed.
 
-        :raises PandiumError: if the database cannot be used.
+        :raises JournalError: if the database cannot be used.
         """
         result: T = await self._finish(self.queue(work, order=order))
         return result
 
-    def fail(self, reason: str) -> PandiumError:
+    def fail(self, reason: str) -> JournalError:
         """Prevent all further transactions, and return the error to raise."""
-        self._fatal = PandiumError(f"{self.name} {reason}")
+        self._fatal = JournalError(f"{self.name} {reason}")
         return self._fatal
 
     async def _run_transaction(self) -> None:
@@ -256,7 +256,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             except UnreachableError:
                 pass
         if not self._is_open:
-            raise ConfigurationError(self._last_error)
+            raise UnusableJournal(self._last_error)
 
     def _close(self, last: Work[object] | None) -> None:
         deadline = time.monotonic() + _CLOSE_TIMEOUT
@@ -298,15 +298,15 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             if not self._is_outage_too_long():
                 self._queue.put_back(batch)
                 raise
-            self._fail_batch(batch, PandiumError(self._last_error))
-        except PandiumError as error:
+            self._fail_batch(batch, JournalError(self._last_error))
+        except JournalError as error:
             self._fail_batch(batch, error)
         else:
             self._unreachable_since = None
             for pending, result in zip(batch, results, strict=True):
                 pending.succeed(result)
 
-    def _fail_batch(self, batch: list[QueuedWork[Work[Any], Any]], error: PandiumError) -> None:
+    def _fail_batch(self, batch: list[QueuedWork[Work[Any], Any]], error: JournalError) -> None:
         self._last_error = str(error)
         self._queue.fail(batch, error)
 
@@ -322,7 +322,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             raise copy(self._fatal)
         began = time.monotonic()
         connection = self._connection or self._connect(timeout)
-        results = self._attempt(lambda: self._execute(connection, works, timeout), PandiumError)
+        results = self._attempt(lambda: self._execute(connection, works, timeout), JournalError)
         self._valid_until = began + self._settings.lease
         return results
 
@@ -335,7 +335,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         return results
 
     def _connect(self, timeout: float) -> Connection:
-        return self._attempt(lambda: self._open_connection(timeout), ConfigurationError)
+        return self._attempt(lambda: self._open_connection(timeout), UnusableJournal)
 
     def _open_connection(self, timeout: float) -> Connection:
         self._connection = connection = psycopg.connect(
@@ -361,12 +361,12 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         major = connection.info.server_version // 10_000
         encoding = connection.info.parameter_status("server_encoding")
         if major < _OLDEST_VERSION:
-            raise ConfigurationError(
+            raise UnusableJournal(
                 f"{self.name}: the server is PostgreSQL {major}, and {_OLDEST_VERSION} is the"
                 " oldest version that is supported"
             )
         if encoding != "UTF8":
-            raise ConfigurationError(
+            raise UnusableJournal(
                 f"{self.name}: the encoding of the database is {encoding}, and UTF8 is required"
             )
 
@@ -392,12 +392,12 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         finally:
             timer.cancel()
 
-    def _attempt(self, work: Callable[[], T], error_type: type[PandiumError]) -> T:
+    def _attempt(self, work: Callable[[], T], error_type: type[JournalError]) -> T:
         """Return the result of ``work``. After an error, disconnect and translate the error."""
         failure: Exception
         try:
             return work()
-        except PandiumError:
+        except JournalError:
             self._disconnect()
             raise
         except Exception as error:  # noqa: BLE001 - tables can hold what another program wrote
@@ -406,7 +406,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         self._disconnect()
         raise failure
 
-    def _translate(self, error: Exception, error_type: type[PandiumError]) -> Exception:
+    def _translate(self, error: Exception, error_type: type[JournalError]) -> Exception:
         code = getattr(error, "sqlstate", None)
         text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
         text = self._settings.dsn.redact(" ".join(text.split()))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pandium.errors import ConfigurationError
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pandium._bulk.postgres_connection import Statements
 
-__all__ = ["has_tables", "open_job", "prepare_tables"]
+__all__ = ["CLAIMED", "has_tables", "open_job", "prepare_tables"]
 
 _LOCK = 0x50414E44  # "PAND", the advisory lock under which the tables are created
 # The statements that upgrade the tables to each version, from version 1. Never change an entry
@@ -71,6 +71,8 @@ _UPGRADES = (
     ),
 )
 _VERSION = len(_UPGRADES)
+# The date in this column of pandium_syncs, in UTC as ISO 8601.
+CLAIMED = """to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 
 _FIND_TABLE = """
     SELECT FROM pg_catalog.pg_tables
@@ -93,7 +95,7 @@ def prepare_tables(db: Statements, name: str) -> None:
     Create or upgrade the tables.
 
     :param name: the name of the journal in error messages.
-    :raises ConfigurationError: if the tables were created by a newer version of this package.
+    :raises UnusableJournal: if the tables were created by a newer version of this package.
     """
     # Look first, because a role that may not create tables can use those that exist.
     version = _read_version(db, name)
@@ -105,7 +107,7 @@ def prepare_tables(db: Statements, name: str) -> None:
                 db.execute(statement)
         db.execute("COMMIT")
     elif version > _VERSION:
-        raise ConfigurationError(f"{name} was written by a newer version of pandium")
+        raise UnusableJournal(f"{name} was written by a newer version of pandium")
 
 
 def has_tables(db: Statements) -> bool:
@@ -120,7 +122,7 @@ def _read_version(db: Statements, name: str) -> int:
     match db.execute("SELECT version FROM pandium_schema").fetch():
         case [(int(version),)] if version > 0:
             return version
-    raise ConfigurationError(
+    raise UnusableJournal(
         f"{name} cannot be used, because the table pandium_schema was changed or has another"
         " purpose: use another schema or database"
     )
@@ -142,14 +144,14 @@ def open_job(
     :param properties: the properties of the job, such as its mode.
     :param accept_failover: whether to continue the job on another server.
     :returns: the job's id.
-    :raises ConfigurationError: if the job has other properties or began on another server.
+    :raises UnusableJournal: if the job has other properties or began on another server.
     """
     db.execute(_CREATE_JOB, {**parameters, "properties": json.dumps(properties)})
     [(job_id, found, server)] = db.execute(_LOCK_JOB, parameters).fetch()
     _validate_properties(name, json.loads(found), properties)
     if server != parameters["server"]:
         if not accept_failover:
-            raise ConfigurationError(
+            raise UnusableJournal(
                 f"{name} began on a server that has failed over since, and its last transactions"
                 " may be missing, so tenants could be triggered again: check their runs, then pass"
                 " accept_failover=True, or sync the remaining tenants with a new job"
@@ -161,7 +163,7 @@ def open_job(
 def _validate_properties(name: str, found: dict[str, str], properties: Mapping[str, str]) -> None:
     for key, value in properties.items():
         if found.get(key) != value:
-            raise ConfigurationError(
+            raise UnusableJournal(
                 f"{name} belongs to a job with {key} {found.get(key)!r}, not {value!r}: use a"
                 " separate journal for each job"
             )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pandium._bulk.journal import State
 from pandium._bulk.postgres_connection import PostgresDatabase, Statements
-from pandium._bulk.postgres_schema import has_tables
-from pandium._bulk.summary import JournalSummary, LeaseHolder, UnknownSync
-from pandium.errors import ConfigurationError
+from pandium._bulk.postgres_schema import CLAIMED, has_tables
+from pandium._bulk.summary import FailedSync, JournalSummary, LeaseHolder, UnknownSync
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,32 +27,35 @@ _SELECT_OWNERS = """
     WHERE pandium_syncs.job_id = %(job_id)s AND state IN ('sending', 'triggered')
     GROUP BY owner ORDER BY owner
 """
-_SELECT_UNKNOWN = """
-    SELECT tenant_id, to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), error
-    FROM pandium_syncs
-    WHERE job_id = %(job_id)s AND state = 'unknown' ORDER BY tenant_id
+_SELECT_FAILED = """
+    SELECT tenant_id, trigger_id, status FROM pandium_syncs
+    WHERE job_id = %(job_id)s AND state = 'failed' ORDER BY tenant_id
 """
+_SELECT_UNKNOWN = f"""
+    SELECT tenant_id, {CLAIMED}, error FROM pandium_syncs
+    WHERE job_id = %(job_id)s AND state = 'unknown' ORDER BY tenant_id
+"""  # noqa: S608 - only a constant is inserted
 
 
 async def read_postgres_summary(settings: PostgresJournal, clock: Clock) -> JournalSummary:
     """
     Read a job's journal, which other processes may be using.
 
-    :raises ConfigurationError: if the database cannot be used or has no such job.
-    :raises PandiumError: if the journal cannot be read.
+    :raises UnusableJournal: if the database cannot be used or has no such job.
+    :raises JournalError: if the journal cannot be read.
     """
     summary = await find_postgres_summary(settings, clock)
     if summary is None:
-        raise ConfigurationError(f"{settings.name} does not exist")
+        raise UnusableJournal(f"{settings.name} does not exist")
     return summary
 
 
 async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> JournalSummary | None:
     """
-    Do the same, but return ``None`` if the database has no such job.
+    Read a job's journal, or return ``None`` if the database has no such job.
 
-    :raises ConfigurationError: if the database cannot be used.
-    :raises PandiumError: if the journal cannot be read.
+    :raises UnusableJournal: if the database cannot be used.
+    :raises JournalError: if the journal cannot be read.
     """
     database = PostgresDatabase(settings, clock)
     jobs: list[dict[str, Any]] = []
@@ -69,9 +72,9 @@ async def find_postgres_summary(settings: PostgresJournal, clock: Clock) -> Jour
 
 
 def _summarize(db: Statements, job: dict[str, Any]) -> Callable[[], JournalSummary]:
-    states, owners, unknown = (
+    states, owners, failed, unknown = (
         db.execute(statement, {"job_id": job["job_id"]})
-        for statement in (_COUNT_STATES, _SELECT_OWNERS, _SELECT_UNKNOWN)
+        for statement in (_COUNT_STATES, _SELECT_OWNERS, _SELECT_FAILED, _SELECT_UNKNOWN)
     )
 
     def read() -> JournalSummary:
@@ -80,6 +83,7 @@ def _summarize(db: Statements, job: dict[str, Any]) -> Callable[[], JournalSumma
             json.loads(job["properties"]),
             {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
             [LeaseHolder(*row) for row in owners.fetch()],
+            [FailedSync(*row) for row in failed.fetch()],
             [UnknownSync(*row) for row in unknown.fetch()],
         )
 

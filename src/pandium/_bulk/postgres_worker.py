@@ -13,8 +13,8 @@ import anyio
 
 from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.postgres_connection import SELECT_IDENTITY, PostgresDatabase, Statements, Work
-from pandium._bulk.postgres_schema import open_job, prepare_tables
-from pandium.errors import PandiumError
+from pandium._bulk.postgres_schema import CLAIMED, open_job, prepare_tables
+from pandium.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,12 +88,11 @@ _CONFIRM_CLAIM = """
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
         AND owner = %(owner)s AND claim = %(claim)s AND state = 'unknown'
 """
-_SELECT_ENTRY = """
-    SELECT state, owner, claim, trigger_id, status, error,
-        to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+_SELECT_ENTRY = f"""
+    SELECT state, owner, claim, trigger_id, status, error, {CLAIMED}
     FROM pandium_syncs
     WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
-"""
+"""  # noqa: S608 - only a constant is inserted
 _SELECT_STATES = """
     SELECT tenant_id, state FROM pandium_syncs WHERE job_id = %(job_id)s ORDER BY tenant_id
 """
@@ -221,26 +220,26 @@ class PostgresWorker:
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Claim a tenant if it has no entry, and return its entry."""
         for _ in range(_MAX_CLAIMS):
-            entry = await self._claim_once(tenant_id, retry_unknown)
+            entry = await self._claim_once(tenant_id, retry_unknown=retry_unknown)
             if entry.state is not State.NEW:
                 return entry
-        raise PandiumError(f"{self.name} did not store the claim of tenant {tenant_id}")
+        raise JournalError(f"{self.name} did not store the claim of tenant {tenant_id}")
 
-    async def _claim_once(self, tenant_id: int, retry_unknown: bool) -> Entry:  # noqa: FBT001
+    async def _claim_once(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         number = next(self._claims)
         work = self._adopt_or_claim(tenant_id, number, retry_unknown=retry_unknown)
         try:
             return await self._database.run(work, tenant_id)
-        except (anyio.get_cancelled_exc_class(), PandiumError):
+        except (anyio.get_cancelled_exc_class(), JournalError):
             # The claim may have been committed despite the cancellation or the lost connection.
-            with suppress(PandiumError):
+            with suppress(JournalError):
                 self._database.queue(*self._deletion(tenant_id, number))
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
         """Record the trigger returned by this worker's request."""
         if trigger_id != storable(trigger_id):
-            raise PandiumError(f"{self.name} cannot store the trigger id {trigger_id!r:.200}")
+            raise JournalError(f"{self.name} cannot store the trigger id {trigger_id!r:.200}")
         label = f"trigger {trigger_id} of tenant {tenant_id}"
         await self._record(label, _RECORD_TRIGGERED, tenant_id, trigger_id=trigger_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -11,7 +12,7 @@ from pandium._bulk.file_identity import create_revision
 from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State, storable
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
-from pandium.errors import ConfigurationError
+from pandium.errors import JournalError, UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from pandium._clock import Clock
 
-__all__ = ["SQLiteJournal", "is_empty"]
+__all__ = ["CLAIMED", "SQLiteJournal", "is_empty"]
 
 _APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a journal
 _FORMAT_VERSION = 1
@@ -67,11 +68,11 @@ _CLAIM_OR_RETRY = """
             is_retry = 1
         WHERE state = 'unknown'
 """
-_SELECT_ENTRY = """
-    SELECT state, owner, trigger_id, status, error,
-        strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch')
+CLAIMED = "strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch')"  # an ISO 8601 date in UTC
+_SELECT_ENTRY = f"""
+    SELECT state, owner, trigger_id, status, error, {CLAIMED}
     FROM syncs WHERE tenant_id = :tenant_id
-"""
+"""  # noqa: S608 - only a constant is inserted
 _SELECT_STATES = "SELECT tenant_id, state FROM syncs ORDER BY tenant_id"
 _SELECT_HELD_BY_OTHERS = """
     SELECT tenant_id FROM syncs
@@ -114,7 +115,7 @@ def is_empty(db: Connection, name: str) -> bool:
     Return whether a database is empty. Otherwise, validate that it is a journal.
 
     :param name: the name of the file in error messages.
-    :raises ConfigurationError: if the database is something else, or is too new.
+    :raises UnusableJournal: if the database is something else, or is too new.
     """
     ((application_id,),) = db.execute("PRAGMA application_id")
     ((version,),) = db.execute("PRAGMA user_version")
@@ -122,9 +123,9 @@ def is_empty(db: Connection, name: str) -> bool:
     if application_id == version == tables == 0:
         return True
     if application_id != _APPLICATION_ID:
-        raise ConfigurationError(f"{name} is an SQLite database, but not a journal")
+        raise UnusableJournal(f"{name} is an SQLite database, but not a journal")
     if version > _FORMAT_VERSION:
-        raise ConfigurationError(f"{name} was written by a newer version of pandium")
+        raise UnusableJournal(f"{name} was written by a newer version of pandium")
     return False
 
 
@@ -206,6 +207,12 @@ class SQLiteJournal:
         except anyio.get_cancelled_exc_class():
             # The claim may have been committed despite the cancellation.
             self._database.queue(*self._deletion(tenant_id))
+            raise
+        except JournalError:
+            # The disk may have failed after the commit. Without the deletion, the outcome becomes
+            # unknown once the lease expires.
+            with suppress(JournalError):
+                self._database.queue(self._deletion(tenant_id)[0], record="")
             raise
 
     async def record_triggered(self, tenant_id: int, trigger_id: str) -> None:
@@ -296,7 +303,7 @@ class SQLiteJournal:
         found = dict(db.execute("SELECT name, value FROM job"))
         for key, value in self._job.items():
             if found.get(key) != value:
-                raise ConfigurationError(
+                raise UnusableJournal(
                     f"{self._database.name} belongs to a job with {key} {found.get(key)!r}, not"
                     f" {value!r}: use a separate journal for each job"
                 )

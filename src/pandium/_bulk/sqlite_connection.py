@@ -23,7 +23,7 @@ from pandium._bulk.file_identity import (
 )
 from pandium._bulk.lock_file import FileLockedError, LockFile
 from pandium._bulk.work_queue import QueuedWork, QueueingDatabase
-from pandium.errors import ConfigurationError, PandiumError
+from pandium.errors import JournalError, UnusableJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +102,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         self._batch_size = 0
         self._is_batch_complete = anyio.Event()
         self._is_waiting_for_lock = False
-        self._error: PandiumError | None = None
+        self._error: JournalError | None = None
 
     @property
     def is_open(self) -> bool:
@@ -114,7 +114,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         Open the file and run the first transaction.
 
         :param prepare: a function that creates or validates the tables in that transaction.
-        :raises ConfigurationError: if the file cannot be used.
+        :raises UnusableJournal: if the file cannot be used.
         """
         try:
             await self._run_until_unlocked(lambda: self._open(prepare))
@@ -141,7 +141,7 @@ class Database(QueueingDatabase["Work[Any]"]):
 
         If the task is canceled, the transaction may or may not have been committed.
 
-        :raises PandiumError: if the file cannot be used.
+        :raises JournalError: if the file cannot be used.
         """
         result: T = await self._finish(self.queue(work))
         return result
@@ -202,21 +202,21 @@ class Database(QueueingDatabase["Work[Any]"]):
             self._connect(":memory:", prepare)
             return
         # Resolve symbolic links, so that a link and its target share one lock file.
-        with self._translate_errors(ConfigurationError):
+        with self._translate_errors(UnusableJournal):
             path = os.path.realpath(self._path)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
         if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
-            raise ConfigurationError(f"{self.name}: directory does not exist or is not accessible")
+            raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
-            raise ConfigurationError(f"{self.name} is a directory: specify a file")
+            raise UnusableJournal(f"{self.name} is a directory: specify a file")
         self._lock_file = lock_file = LockFile(f"{path}-lock")
         self._real_path = path
-        with self._hold_lock(ConfigurationError):
-            validate_single_name(Path(path), self.name, ConfigurationError)
+        with self._hold_lock(UnusableJournal):
+            validate_single_name(Path(path), self.name, UnusableJournal)
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
             self._connect(path, prepare)
-            self._identity = FileIdentity(Path(self._path), self.name)
+            self._identity = FileIdentity(Path(self._path), Path(path), self.name)
             lock_file.mark()
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
@@ -226,7 +226,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
-            self._transaction(prepare, ConfigurationError)
+            self._transaction(prepare, UnusableJournal)
             # Do this after validation, because it may write to the file.
             db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("PRAGMA synchronous = FULL")
@@ -262,7 +262,7 @@ class Database(QueueingDatabase["Work[Any]"]):
                 self._warn_of_lost_records(reason)
                 break
             time.sleep(_LOCK_PAUSE)
-        with suppress(FileLockedError, PandiumError), self._hold_lock():
+        with suppress(FileLockedError, JournalError), self._hold_lock():
             self._disconnect(db)
         self._db = None
         db.close()  # has an effect only if the lock is held by another process
@@ -273,7 +273,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             self._run_queue()
         except FileLockedError:
             return f"{self.name} is still locked"
-        except PandiumError as error:  # the lock file cannot be created
+        except JournalError as error:  # the lock file cannot be created
             self._error = error
         return str(self._error) if self._queue.lost_records() else None
 
@@ -298,7 +298,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             except FileLockedError:
                 self._queue.put_back(batch)
                 raise
-            except PandiumError as error:
+            except JournalError as error:
                 self._error = error
                 self._queue.fail(batch, error)
             else:
@@ -315,12 +315,12 @@ class Database(QueueingDatabase["Work[Any]"]):
         try:
             return partial(queued.succeed, queued.work(db))
         except (UnicodeError, OverflowError) as error:
-            return partial(queued.fail, PandiumError(f"{self.name}: {error}"))
+            return partial(queued.fail, JournalError(f"{self.name}: {error}"))
 
-    def _transaction(self, work: Work[T], error_type: type[PandiumError] = PandiumError) -> T:
+    def _transaction(self, work: Work[T], error_type: type[JournalError] = JournalError) -> T:
         db = self._db
         if db is None:
-            raise PandiumError(f"{self.name} is not open")
+            raise JournalError(f"{self.name} is not open")
         with self._translate_errors(error_type):
             # With an exclusive transaction, a conflict with a reader is detected at the start.
             # Otherwise, it would be detected only when the transaction is committed.
@@ -341,7 +341,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         return result
 
     @contextmanager
-    def _hold_lock(self, error_type: type[PandiumError] = PandiumError) -> Iterator[None]:
+    def _hold_lock(self, error_type: type[JournalError] = JournalError) -> Iterator[None]:
         if self._lock_file is None:
             yield
             return
@@ -350,10 +350,10 @@ class Database(QueueingDatabase["Work[Any]"]):
             yield
 
     @contextmanager
-    def _translate_errors(self, error_type: type[PandiumError]) -> Iterator[None]:
+    def _translate_errors(self, error_type: type[JournalError]) -> Iterator[None]:
         try:
             yield
-        except (PandiumError, FileLockedError):
+        except (JournalError, FileLockedError):
             raise
         except Exception as error:  # noqa: BLE001 - sqlite3 raises errors of many classes
             code = getattr(error, "sqlite_errorcode", 0)
@@ -366,7 +366,7 @@ def _absolute_path(path: Path, name: str) -> str:
     try:
         return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow symbolic links
     except OSError:
-        raise ConfigurationError(
+        raise UnusableJournal(
             f"{name} {str(path)!r}: the current directory does not exist"
         ) from None
 

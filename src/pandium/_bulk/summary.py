@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pandium._bulk.journal import State
-from pandium._bulk.sqlite import is_empty
+from pandium._bulk.sqlite import CLAIMED, is_empty
 from pandium._bulk.sqlite_connection import Connection, Database
-from pandium.errors import ConfigurationError
+from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pandium._clock import Clock
 
-__all__ = ["JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
+__all__ = ["FailedSync", "JournalSummary", "LeaseHolder", "UnknownSync", "read_summary"]
+
+_SELECT_FAILED = """
+    SELECT tenant_id, trigger_id, status FROM syncs WHERE state = 'failed' ORDER BY tenant_id
+"""
+_SELECT_UNKNOWN = f"""
+    SELECT tenant_id, {CLAIMED}, error FROM syncs
+    WHERE state = 'unknown' ORDER BY tenant_id
+"""  # noqa: S608 - only a constant is inserted
 
 
 @attrs.frozen
@@ -33,6 +41,21 @@ class LeaseHolder:
     owner: str
     tenants: int
     seconds_left: float
+
+
+@attrs.frozen
+class FailedSync:
+    """
+    A tenant whose run failed.
+
+    :ivar tenant_id: the tenant's id.
+    :ivar trigger_id: the id of the trigger that started the run.
+    :ivar status: the run's final status.
+    """
+
+    tenant_id: int
+    trigger_id: str
+    status: str
 
 
 @attrs.frozen
@@ -58,12 +81,14 @@ class JournalSummary:
     :ivar job: the properties of the job, such as its mode.
     :ivar states: the number of tenants in each state that is stored.
     :ivar owners: the workers that have tenants in progress.
+    :ivar failed: the tenants whose runs failed.
     :ivar unknown: the tenants whose outcome is unknown.
     """
 
     job: dict[str, str]
     states: dict[str, int]
     owners: list[LeaseHolder]
+    failed: list[FailedSync]
     unknown: list[UnknownSync]
 
 
@@ -73,15 +98,15 @@ async def read_summary(path: Path, clock: Clock) -> JournalSummary:
 
     :param path: the path of the file.
     :param clock: the clock that determines when a lease expires.
-    :raises ConfigurationError: if there is no such file or it is not a journal.
-    :raises PandiumError: if the file cannot be read.
+    :raises UnusableJournal: if there is no such file or it is not a journal.
+    :raises JournalError: if the file cannot be read.
     """
     _require_file(path)
     database = Database(path, "journal", clock)
 
     def validate(db: Connection) -> None:
         if is_empty(db, database.name):
-            raise ConfigurationError(f"{database.name} is empty")
+            raise UnusableJournal(f"{database.name} is empty")
 
     await database.open(validate)
     try:
@@ -92,7 +117,7 @@ async def read_summary(path: Path, clock: Clock) -> JournalSummary:
 
 def _require_file(path: Path) -> None:
     if not path.exists():  # opening the file would create it
-        raise ConfigurationError(f"journal {str(path)!r} does not exist")
+        raise UnusableJournal(f"journal {str(path)!r} does not exist")
 
 
 def _summarize(db: Connection, now: float) -> JournalSummary:
@@ -101,13 +126,10 @@ def _summarize(db: Connection, now: float) -> JournalSummary:
         "SELECT owner, count(*), max(lease) FROM syncs WHERE state IN ('sending', 'triggered')"
         " GROUP BY owner ORDER BY owner"
     )
-    unknown = db.execute(
-        "SELECT tenant_id, strftime('%Y-%m-%dT%H:%M:%SZ', claimed, 'unixepoch'), error FROM syncs"
-        " WHERE state = 'unknown' ORDER BY tenant_id"
-    )
     return JournalSummary(
         dict(db.execute("SELECT name, value FROM job ORDER BY name")),
         {state.value: counts.get(state.value, 0) for state in State if state is not State.NEW},
         [LeaseHolder(owner, count, lease - now) for owner, count, lease in owners],
-        [UnknownSync(*row) for row in unknown],
+        [FailedSync(*row) for row in db.execute(_SELECT_FAILED)],
+        [UnknownSync(*row) for row in db.execute(_SELECT_UNKNOWN)],
     )

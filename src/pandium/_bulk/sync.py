@@ -15,7 +15,7 @@ from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult
 from pandium._waiting.scheduler import Scheduler, for_each
-from pandium.errors import ConnectionLost, PandiumError
+from pandium.errors import ConnectionLost, JournalError, PandiumError
 from pandium.models import Outcome, Tenant, Trigger, TriggerStatus
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class BulkSync(Generic[T]):
         self._resuming = anyio.Semaphore(_MAX_RESUMING)
         # The tenant that is being started. If the journal fails, no task reports its error.
         self._starting: int | None = None
-        self._journal_error: PandiumError | None = None
+        self._journal_error: JournalError | None = None
 
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Sync all tenants and return the error that the source or journal raised, if any."""
@@ -306,7 +306,7 @@ class BulkSync(Generic[T]):
         retry_unknown = self._options.retry_unknown and self._unreported[tenant_id] is not None
         try:
             entry = await self._journal.adopt(tenant_id, retry_unknown=retry_unknown)
-        except PandiumError as error:
+        except JournalError as error:
             self._stop_sending(error)
             await self._report_error(tenant_id, error, Outcome.UNKNOWN)
             return
@@ -383,7 +383,7 @@ class BulkSync(Generic[T]):
         """Claim a tenant. If no request has to be sent, handle the tenant and return ``False``."""
         try:
             entry = await self._claim_or_find(tenant_id)
-        except PandiumError as error:
+        except JournalError as error:
             await self._not_claimed(tenant_id, error, began)
             return False
         if entry.is_mine and entry.state is State.SENDING:
@@ -398,7 +398,7 @@ class BulkSync(Generic[T]):
             raise self._journal_error
         try:
             return await self._journal.claim(tenant_id, retry_unknown=self._options.retry_unknown)
-        except PandiumError as error:
+        except JournalError as error:
             self._stop_sending(error)
             raise
 
@@ -509,7 +509,7 @@ class BulkSync(Generic[T]):
             held: set[int] = set()
             try:
                 held = await self._journal.renew()
-            except PandiumError as error:
+            except JournalError as error:
                 self._stop_sending(error)
             self._apply_share()
             released = self._held_by_others - held
@@ -532,10 +532,10 @@ class BulkSync(Generic[T]):
         try:
             with self._clock.move_on_after(self._timeout if seconds is None else seconds):
                 await write
-        except PandiumError as error:
+        except JournalError as error:
             self._stop_sending(error)
 
-    def _stop_sending(self, error: PandiumError) -> None:
+    def _stop_sending(self, error: JournalError) -> None:
         """Stop reading the source after a journal error, but wait for active runs."""
         self._journal_error = error
         self._reading.cancel()

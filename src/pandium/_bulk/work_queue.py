@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from pandium.errors import PandiumError
+from pandium.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +46,12 @@ class QueuedWork(Generic[W, T]):
     is_discarded: bool = False
     is_done: bool = False
     _result: T | None = None
-    _error: PandiumError | None = None
+    _error: JournalError | None = None
 
     def succeed(self, result: T) -> None:
         self._result, self.is_done = result, True
 
-    def fail(self, error: PandiumError) -> None:
+    def fail(self, error: JournalError) -> None:
         self._error, self.is_done = error, True
 
     def result(self) -> T:
@@ -81,7 +81,7 @@ class WorkQueue(Generic[W]):
         """Queue a batch again, because its transaction could not begin."""
         self._queued.extendleft(reversed(batch))
 
-    def fail(self, batch: list[QueuedWork[W, Any]], error: PandiumError) -> None:
+    def fail(self, batch: list[QueuedWork[W, Any]], error: JournalError) -> None:
         """Report an error to the tasks of a batch, and queue its records again."""
         self.put_back([queued for queued in batch if queued.record is not None])
         for queued in batch:
@@ -129,19 +129,19 @@ class QueueingDatabase(ABC, Generic[W]):
         :param work: the work that writes the record.
         :param record: a description of the record, which is logged if the record is lost.
         :param order: the position of the work in the transaction.
-        :raises PandiumError: if the database cannot be used.
+        :raises JournalError: if the database cannot be used.
         """
         await self._finish(self.queue(work, record, order))
 
     def queue(self, work: W, record: str | None = None, order: int = 0) -> QueuedWork[W, Any]:
         """Queue work to run in the next transaction or when the database is closed."""
         if self._is_forked():  # pragma: no cover - tested in a forked child, which is not measured
-            raise PandiumError(
+            raise JournalError(
                 f"{self.name} was opened before this process was forked, so this process sends no"
                 " more requests: call sync_all after forking"
             )
         if not self.is_open:
-            raise PandiumError(f"{self.name} is not open")
+            raise JournalError(f"{self.name} is not open")
         queued: QueuedWork[W, Any] = QueuedWork(work, record, order)
         self._queue.append(queued)
         return queued
@@ -168,7 +168,7 @@ class QueueingDatabase(ABC, Generic[W]):
             with self._clock.waiting_for_io():
                 await anyio.to_thread.run_sync(work, limiter=self._limiter)
         except RuntimeError as error:  # the process has too many threads
-            raise PandiumError(f"{self.name}: {error}") from None
+            raise JournalError(f"{self.name}: {error}") from None
 
     async def _close_in_thread(self, close: Callable[[], None]) -> None:
         """Call a function in a thread, even if the task is canceled or no thread can be started."""

@@ -63,7 +63,7 @@ def app() -> None:
       3    the configuration is invalid, or there is no API key
       4    the API returned an error or could not be reached
       5    some runs or builds did not finish within the time limit, and none failed
-      74   the output or a journal could not be read or written
+      74   the output could not be written, or a journal could not be used, read or written
       129  ended by SIGHUP, for example because the terminal was closed
       130  ended by Ctrl-C (SIGINT)
       141  the program reading the output, such as head, closed the pipe
@@ -190,11 +190,11 @@ def _error_hint(error: pandium.PandiumError) -> str:
 
 def _error_exit_code(error: Exception) -> int:
     # These cases are checked in order:
-    # 1. an error of a journal, whose message begins with its name
-    # 2. a ConfigurationError or a time limit, before their base class PandiumError
+    # 1. an error of a journal, before its base class ConfigurationError
+    # 2. another ConfigurationError or a time limit, before their base class PandiumError
     # 3. any other client error
     # 4. an OSError: the output could not be written
-    if isinstance(error, pandium.PandiumError) and str(error).startswith("journal "):
+    if isinstance(error, pandium.JournalError):
         return exit_codes.IO_ERROR
     if isinstance(error, pandium.ConfigurationError):
         return exit_codes.CONFIGURATION

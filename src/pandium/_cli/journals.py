@@ -15,7 +15,8 @@ import click
 
 from pandium._bulk.summary import read_summary
 from pandium._cli.options import as_path
-from pandium._cli.output.rows import write_data, write_text
+from pandium._cli.output.records import FailedRow
+from pandium._cli.output.rows import create_writer, write_data, write_text
 from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
@@ -81,17 +82,22 @@ def _is_secret(name: str) -> bool:
     return "password" in name or "secret" in name  # such as oauth_client_secret
 
 
-def show(journal: str, job: str | None, output_format: str) -> int:
+def show(journal: str, job: str | None, output_format: str, *, only_failed: bool = False) -> int:
     """
     Print a summary of a journal.
 
     :param journal: the journal's file or PostgreSQL URL.
     :param job: the name of the job in a PostgreSQL journal.
     :param output_format: ``table``, ``json``, ``jsonl`` or ``csv``.
+    :param only_failed: whether to print only a row for each tenant whose run failed.
     :returns: the exit code.
     """
     summary = _read_summary(open_journal(journal, job) or journal)
-    if output_format == "table":
+    if only_failed:
+        writer = create_writer("FailedRow", output_format, sys.stdout)
+        writer.write([FailedRow(*attrs.astuple(one)) for one in summary.failed])
+        writer.close()
+    elif output_format == "table":
         write_text("\n".join(_describe(summary)), sys.stdout)
     else:
         write_data(attrs.asdict(summary), output_format, sys.stdout)
@@ -154,6 +160,10 @@ def _describe(summary: JournalSummary) -> Iterator[str]:
     width = max(map(len, fields))
     yield from (f"{name:<{width}}  {value}" for name, value in fields.items())
     yield from map(_describe_owner, summary.owners)
+    yield from (
+        f"failed: tenant {one.tenant_id}, trigger {one.trigger_id}: {one.status}"
+        for one in summary.failed
+    )
     yield from (
         f"unknown: tenant {one.tenant_id}, claimed at {one.claimed}: {one.reason}"
         for one in summary.unknown

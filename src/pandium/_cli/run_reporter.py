@@ -26,9 +26,9 @@ class RunReporter:
     """
     A reporter that shows a progress bar and prints a row for each finished run.
 
-    ``triggers`` contains all triggers. ``pending`` contains the triggers whose runs have not
-    finished. ``timed_out`` contains the triggers whose runs did not finish within the time limit.
-    ``failed`` contains the results of failed runs.
+    ``triggers`` contains all triggers except those that were already in a journal. ``pending``
+    contains those whose runs have not finished. ``timed_out`` contains the triggers whose runs did
+    not finish within the time limit. ``failed`` contains the results of failed runs.
     """
 
     def __init__(self) -> None:
@@ -70,8 +70,7 @@ class RunReporter:
         """Print a row for a result."""
         row = _create_row(result)
         self._outcomes[row.outcome] += 1
-        if row.trigger_id:  # a journal has triggers that were not added
-            self.triggers[row.trigger_id] = None
+        if row.trigger_id:
             self.pending.pop(row.trigger_id, None)
         if row.outcome == "failed":
             self.failed.append(result)

@@ -402,9 +402,9 @@ class Tenants:
         :param classify: a function that maps a ``TriggerStatus`` to an ``Outcome``.
         :returns: an async context manager and async iterator over the results.
         :raises ValueError: if an argument is invalid. Nothing is sent.
-        :raises ConfigurationError: during the iteration, if the journal cannot be used or belongs
-            to another job. Nothing is sent.
-        :raises PandiumError: during the iteration, after the other results, if the journal fails or
+        :raises UnusableJournal: during the iteration, if the journal cannot be used or belongs to
+            another job. Nothing is sent.
+        :raises JournalError: during the iteration, after the other results, if the journal fails or
             is no longer the file that was opened. An exception raised by ``tenants`` is re-raised
             in the same way. A cancellation that belongs to another task is replaced with a
             ``RuntimeError``.

@@ -24,17 +24,24 @@ def journal() -> None:
     help="Output format: a line per field (table), a JSON object, a JSON object on one line, or a"
     " row of CSV with a column per field. [default: table]",
 )
-def show(*, journal: str, job: str | None, output_format: str) -> int:
+@click.option(
+    "--failed",
+    "only_failed",
+    is_flag=True,
+    help="Print only the tenants whose runs failed, as a table, a JSON array, a JSON object per"
+    " line, or CSV.",
+)
+def show(*, journal: str, job: str | None, output_format: str, only_failed: bool) -> int:
     """
     Show what a journal holds.
 
     Pass the file or the URL that --journal had.
 
     Prints the job, the number of tenants in each state, the workers that have tenants in progress,
-    and the tenants that may or may not have been synced.
+    the tenants whose runs failed, and the tenants that may or may not have been synced.
 
-    Example: pandium-api journal show sync.db
+    Example: pandium-api journal show sync.db --failed
     """
     from pandium._cli import journals
 
-    return journals.show(journal, job, output_format)
+    return journals.show(journal, job, output_format, only_failed=only_failed)

@@ -139,6 +139,11 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         _text("schedule", 9, rank=4),
     ),
     "TriggerRow": (_number("tenant_id", "TENANT"), _number("trigger_id", "TRIGGER")),
+    "FailedRow": (
+        _number("tenant_id", "TENANT"),
+        _number("trigger_id", "TRIGGER"),
+        _text("status", 8),
+    ),
     "RunRow": (
         _number("tenant_id", "TENANT"),
         _number("trigger_id", "TRIGGER", initial_width=8),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ChangeRow", "CheckRow", "DifferenceRow", "RunRow", "TriggerRow"]
+__all__ = ["ChangeRow", "CheckRow", "DifferenceRow", "FailedRow", "RunRow", "TriggerRow"]
 
 
 @attrs.frozen
@@ -13,6 +13,15 @@ class TriggerRow:
 
     tenant_id: int
     trigger_id: str
+
+
+@attrs.frozen
+class FailedRow:
+    """A tenant whose run failed, according to a journal."""
+
+    tenant_id: int
+    trigger_id: str
+    status: str
 
 
 @attrs.frozen
