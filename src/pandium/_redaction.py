@@ -297,6 +297,7 @@ _LOGGERS = (
     "hpack.hpack",
     "hpack.table",
 )
+_SOCKS_LOGIN = "setup_socks5_connection.started"
 # The function that removes the key from text. It is set while one of our requests is in progress.
 _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
     "_redact_current", default=None
@@ -337,6 +338,8 @@ def _redact_record(record: logging.LogRecord) -> bool:
         return True
     if record.name.startswith("hpack."):
         return False  # it logs headers in a binary encoding, which cannot be redacted
+    if _SOCKS_LOGIN in str(record.msg):
+        return False  # it contains the password of the proxy
     record.msg, record.args = _remove_queries(redact(_format(record))), ()
     return True
 

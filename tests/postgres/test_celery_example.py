@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from support.postgres import expire_leases
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -70,7 +72,7 @@ def start(
 
 
 def test_a_task_whose_worker_is_killed_runs_again(
-    environment: dict[str, str], pandium_emulator: Emulator, tmp_path: Path
+    environment: dict[str, str], pandium_emulator: Emulator, postgres_dsn: str, tmp_path: Path
 ) -> None:
     """The next attempt resumes from the journal. No tenant is triggered twice or forgotten."""
     arguments = ("-m", "celery", "--quiet", "-A", "jobs", "worker", "--concurrency", "1")
@@ -83,6 +85,7 @@ def test_a_task_whose_worker_is_killed_runs_again(
             time.sleep(0.01)
         for process in psutil.Process(worker.pid).children():
             process.kill()
+            expire_leases(postgres_dsn, 60, process.pid)
         failures = json.loads(sender.communicate(timeout=150)[0])
     unknown = {int(*re.findall(r"^tenant (\d+): .*may have been", text)) for text in failures}
     for tenant in pandium_emulator.tenants:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from support.postgres import expire_leases
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -91,7 +93,7 @@ def test_workers_that_come_and_go_share_the_tenants(
 
 
 def test_a_worker_that_is_killed_is_replaced(
-    start: Callable[[], subprocess.Popen[str]], populated_emulator: Emulator
+    start: Callable[[], subprocess.Popen[str]], populated_emulator: Emulator, postgres_dsn: str
 ) -> None:
     """Another worker resumes a killed worker's batch. No tenant is triggered twice or forgotten."""
     job = start()
@@ -100,6 +102,7 @@ def test_a_worker_that_is_killed_is_replaced(
         assert job.poll() is None, job.communicate()
         workers = find_workers(job, populated_emulator)
     workers[0].kill()
+    expire_leases(postgres_dsn, 60, workers[0].pid)
     out, err = job.communicate(timeout=120)
     # Tenants whose request was in progress are reported and not triggered again.
     unknown = {

@@ -132,7 +132,7 @@ def test_a_job_can_be_resumed_after_the_disk_of_the_server_was_full(own_server: 
         filling = fill(disk)
         process.wait()
         [failure] = [line["failed"] for line in process.lines if "failed" in line]
-        assert failure.startswith("PandiumError: journal 'nightly' in database 'jobs'")
+        assert failure.startswith("JournalError: journal 'nightly' in database 'jobs'")
         assert failure.endswith("No space left on device")
         sent = count_posts(emulator)
         assert 0 < sent < tenants

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,9 +47,44 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def copy_data(source: Path, target: Path) -> None:
+    """Copy the data of a stopped server."""
+    run("cp", "-a", source, target)
+
+
 def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         return int(probe.getsockname()[1])
+
+
+def create_directory() -> Path:
+    """Create a directory that belongs to the user of the servers."""
+    directory = Path(tempfile.mkdtemp(prefix="pandium-postgres-"))
+    if SERVER_USER is not None:
+        shutil.chown(directory, SERVER_USER)
+    return directory
+
+
+@cache
+def template() -> Path:
+    """Return the data of a new server, which is created once and deleted at the end."""
+    directory = create_directory()
+    atexit.register(shutil.rmtree, directory)
+    password = write_readable(directory / "password", PASSWORD)
+    run(PROGRAMS[-1] / "initdb", "--no-sync", "-A", "scram-sha-256", "-U", "admin",
+        "--encoding=UTF8", "--locale=C", f"--pwfile={password}",
+        "-D", directory / "data")  # fmt: skip
+    write_readable(
+        directory / "data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n"
+    )
+    return directory / "data"
+
+
+def write_readable(path: Path, text: str) -> Path:
+    """Write a file that the user of the servers can read."""
+    path.write_text(text)
+    path.chmod(0o644)
+    return path
 
 
 class Server:
@@ -59,19 +96,14 @@ class Server:
     """
 
     def __init__(self, listen: str = "") -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="pandium-postgres-"))
-        if SERVER_USER is not None:
-            shutil.chown(self._directory, SERVER_USER)
+        self._directory = create_directory()
         self.data = self._directory / "data"
         self.port = free_port()
         self._addresses = ",".join(filter(None, ["127.0.0.1", listen]))
 
     def __enter__(self) -> Self:
         try:
-            run(self.program("initdb"), "--no-sync", "-A", "scram-sha-256", "-U", "admin",
-                "--encoding=UTF8", "--locale=C", f"--pwfile={self.write('password', PASSWORD)}",
-                "-D", self.data)  # fmt: skip
-            self.write("data/pg_hba.conf", "local all all trust\nhost all all all scram-sha-256\n")
+            copy_data(template(), self.data)
             self.start()
             with self.connect() as db:
                 db.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
@@ -90,10 +122,7 @@ class Server:
 
     def write(self, name: str, text: str) -> Path:
         """Write a file in the server's directory, which the user of the servers can read."""
-        path = self._directory / name
-        path.write_text(text)
-        path.chmod(0o644)
-        return path
+        return write_readable(self._directory / name, text)
 
     def program(self, name: str) -> Path:
         return PROGRAMS[-1] / name
@@ -129,10 +158,7 @@ class Server:
         """Copy the data of the stopped server to another one, which is not started."""
         copied = Server()
         copied.port = self.port
-        shutil.copytree(self.data, copied.data, copy_function=shutil.copy2)
-        if IS_ROOT:
-            subprocess.run(["chown", "-R", f"{SERVER_USER}:", copied.data], check=True)
-        copied.data.chmod(0o700)
+        copy_data(self.data, copied.data)
         try:
             yield copied
         finally:
@@ -208,11 +234,18 @@ def fill(disk: Path) -> Path:
     return path
 
 
-def expire_leases(dsn: str, seconds: float) -> None:
-    """Make all leases expire earlier, as if the database's clock had advanced by some seconds."""
+def expire_leases(dsn: str, seconds: float, process_id: int | None = None) -> None:
+    """
+    Make leases expire earlier, as if the database's clock had advanced by some seconds.
+
+    :param process_id: the process whose leases expire earlier, or ``None`` for all.
+    """
+    owner = "%" if process_id is None else f"%/{process_id}/%"
     with closing(psycopg.connect(dsn, autocommit=True)) as db:
         db.execute(
-            "UPDATE pandium_workers SET expires = expires - %s * interval '1 second'", [seconds]
+            "UPDATE pandium_workers SET expires = expires - %s * interval '1 second'"
+            " WHERE owner LIKE %s",
+            [seconds, owner],
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -289,3 +290,18 @@ def test_no_async_generator_yields_inside_a_task_group() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.AsyncWith) and "create_task_group" in ast.dump(node):
                 assert not any(isinstance(inner, ast.Yield) for inner in ast.walk(node)), name
+
+
+def test_each_suppression_has_a_reason() -> None:
+    """Each comment that silences a tool states the rule and, on the same line, the reason."""
+    suppression = re.compile(r"# (noqa|type: ignore|pyright: ignore|pragma: no)")
+    rule = r"(noqa: [A-Z0-9, ]+|(type|pyright): ignore\[[\w, -]+\]|pragma: no (cover|branch))"
+    reason = re.compile(rf"# {rule} ?( -| #) \S")
+    lines = [
+        (path.name, line.strip())
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if suppression.search(line)
+    ]
+    assert len(lines) > 100, "the search found them"
+    assert [line for line in lines if not reason.search(line[1])] == []

@@ -208,6 +208,7 @@ def test_a_key_is_in_no_repr(key: str) -> None:
         (KEY + "\x00", {}),
         (KEY, {"base_url": "ftp://example.com"}),
         (KEY, {"base_url": "https://[v1.x]"}),
+        (KEY, {"base_url": "https://xn--.example"}),
         (KEY, {"environment": "staging"}),
         (KEY, {"timeout": 0}),
     ],

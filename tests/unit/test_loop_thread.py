@@ -300,6 +300,25 @@ def test_a_client_that_is_not_closed_warns_and_ends() -> None:
     until(lambda: background_threads() == [])
 
 
+def test_an_interrupted_close_leaves_no_thread() -> None:
+    """If Ctrl-C arrives while a client is closed, its thread ends when the client is deleted."""
+    thread = LoopThread(nothing, "a place")
+    thread.call(nothing)
+    assert thread._loop is not None
+    event_loop = thread._loop._loop
+
+    def interrupted(_: object) -> None:
+        del event_loop.call_soon_threadsafe  # only once
+        raise KeyboardInterrupt
+
+    event_loop.call_soon_threadsafe = interrupted  # type: ignore[assignment, method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        thread.close()
+    assert background_threads() != []
+    del thread
+    until(lambda: background_threads() == [])
+
+
 def test_a_thread_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can be started, the call fails, and the next one tries again."""
     thread = LoopThread(nothing, "a place")

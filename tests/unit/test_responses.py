@@ -491,6 +491,14 @@ def test_a_long_error_body_is_cut() -> None:
         assert len(error.message) <= 256 * 1024
 
 
+def test_a_key_at_the_cut_of_a_long_body_is_redacted() -> None:
+    """No part of the key is left where a long body is cut, in which each character has 4 bytes."""
+    padding = "\U0001f600" * (256 * 1024 // 4)
+    for length in (4, 9, 14):  # of the part of the key before the cut
+        text = padding[:-4] + "-" * (16 - length) + KEY + padding
+        assert KEY[:4] not in parse(502, text.encode()).body
+
+
 @pytest.mark.parametrize("literal", ["[" + "1," * 5_000_000 + "]", "-" * 3_000_000 + "1"])
 def test_a_long_literal_is_not_evaluated(literal: str) -> None:
     """Upstream text beyond a limit is not parsed as a Python literal."""

@@ -189,3 +189,29 @@ def test_a_client_needs_no_thread(emulator: Emulator, backend: str) -> None:
     command = [sys.executable, "-c", WITHOUT_THREADS, KEY, emulator.url, backend]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     assert output == "None\n"
+
+
+OCCUPIED_THREADS = """
+import sys
+import anyio
+from anyio import from_thread, to_thread
+from pandium import AsyncPandium
+
+async def main():
+    to_thread.current_default_thread_limiter().total_tokens = 1
+    async with AsyncPandium(sys.argv[1], base_url=sys.argv[2]) as client:
+        print(await client.tenants.list().first())
+
+async def run():
+    await to_thread.run_sync(from_thread.run, main)
+
+anyio.run(run, backend=sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_may_wait_for_the_first_request(emulator: Emulator, backend: str) -> None:
+    """The first request needs none of the application's threads, all of which may wait for it."""
+    command = [sys.executable, "-c", OCCUPIED_THREADS, KEY, emulator.url, backend]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=30)
+    assert run.stdout == "None\n"

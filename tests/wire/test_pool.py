@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import httpcore2
 import httpx
 import pytest
 import respx
 
 from pandium import AsyncPandium
-from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool
+from pandium._http.pool import _HTTPCORE_ERRORS, _as_httpx_error, _Pool, _PooledStream
 from support import KEY
 from support.instants import by_scope, by_task, every_instant
 from support.servers import Misbehaving, reset, together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +118,29 @@ async def test_a_reset_connection_is_an_error_of_httpx(size: int) -> None:
         with pytest.raises(httpx.TransportError):
             await pool.handle_async_request(request)
         await server.until_idle()
+
+
+async def test_many_small_chunks_do_not_block_the_event_loop() -> None:
+    """Other tasks run while a body is read whose chunks are all available at once."""
+    turns = 0
+
+    async def available() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            yield b"x"
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count_turns)
+        await anyio.lowlevel.checkpoint()
+        stream = _PooledStream(available(), anyio.lowlevel.checkpoint)
+        assert len([chunk async for chunk in stream]) == 10_000
+        tasks.cancel_scope.cancel()
+    assert turns > 100
 
 
 async def test_respx_mocks_requests_with_using_httpx() -> None:

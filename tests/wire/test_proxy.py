@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import logging
 import os
 import re
 import ssl
@@ -218,6 +220,28 @@ async def test_a_proxy_receives_its_credentials(
         if scheme == "https":  # over plain HTTP, a real proxy would remove the header
             [request] = server.requests
             assert request.header("proxy-authorization") is None
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["own client", "user's client"])
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+async def test_the_password_of_a_proxy_is_not_logged(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_ours: bool
+) -> None:
+    """At level DEBUG, no log record contains the password in a proxy URL."""
+    proxy_class = HttpProxy if kind == "http" else Socks5Proxy
+    with proxy_class(user=DECODED_USER) as proxy, Misbehaving() as server:
+        monkeypatch.setenv("ALL_PROXY", f"{kind}://{USER}@{proxy.address}")
+        async with httpx.AsyncClient() as mine:
+            client = create_client(server.url, http_client=None if is_ours else mine)
+            with caplog.at_level(logging.DEBUG):
+                assert (await client.runs.status("t-1")).status == "Running"
+            await client.aclose()
+        assert proxy.targets == [f"127.0.0.1:{server.port}"]
+    assert any("connect_tcp" in record.getMessage() for record in caplog.records)
+    encoded = base64.b64encode(DECODED_USER.encode()).decode()
+    for record in caplog.records:
+        assert "p@ss" not in f"{record.getMessage()} {vars(record)!r}"
+        assert encoded not in record.getMessage()
 
 
 # TLS through a proxy

@@ -269,6 +269,27 @@ def test_no_failure_below_http_shows_the_key(
     assert_hidden(key, error, records)
 
 
+CUT_ECHOES: dict[str, Callable[[int, str], Behavior]] = {
+    "header line": lambda length, key: bad.garbage(
+        f"HTTP/1.1 200 OK\r\n({'-' * length}{key}\r\n\r\n".encode()
+    ),
+    "content encoding": lambda length, key: respond(
+        "200 OK", b"{}", {"Content-Encoding": "-" * length + key}
+    ),
+}
+
+
+@pytest.mark.parametrize("echo", sorted(CUT_ECHOES))
+def test_no_part_of_the_key_is_left_where_an_error_is_cut(server: Misbehaving, echo: str) -> None:
+    """An error for an invalid response is redacted before it is cut, so that the key is found."""
+    key, call = "0123456789" * 20, CALLS[0]
+    for length in range(0, 4000, 150):
+        server.play([], otherwise=CUT_ECHOES[echo](length, key))
+        error, _ = failure_of(key, server.url, call, retry=Retry.never())
+        assert key[:10] not in str(error)
+        assert len(str(error)) < 2200
+
+
 @given(key=keys, call=st.sampled_from(CALLS))
 @settings(quick, max_examples=20)
 def test_no_failure_to_connect_shows_the_key(

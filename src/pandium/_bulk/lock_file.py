@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 try:
     import fcntl
 except ModuleNotFoundError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module on other systems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -88,7 +88,7 @@ _TRANSIENT_CODES = frozenset(
 _CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _HINTS = {
     "25006": "connect to the primary, for example with target_session_attrs=read-write",
-    "42501": "grant the role CREATE on the schema, or create the tables with another role",
+    "42501": "grant the role CREATE on the schema, or access to tables that another role created",
 }
 
 

@@ -220,12 +220,12 @@ class PostgresWorker:
     async def claim(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Claim a tenant if it has no entry, and return its entry."""
         for _ in range(_MAX_CLAIMS):
-            entry = await self._claim_once(tenant_id, retry_unknown)
+            entry = await self._claim_once(tenant_id, retry_unknown=retry_unknown)
             if entry.state is not State.NEW:
                 return entry
         raise JournalError(f"{self.name} did not store the claim of tenant {tenant_id}")
 
-    async def _claim_once(self, tenant_id: int, retry_unknown: bool) -> Entry:  # noqa: FBT001
+    async def _claim_once(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         number = next(self._claims)
         work = self._adopt_or_claim(tenant_id, number, retry_unknown=retry_unknown)
         try:

@@ -188,6 +188,6 @@ def _decompressors_for(encoding: str) -> list[_Decompressor]:
         raise UnreadableResponseError(f"the response has too many content encodings: {len(names)}")
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
-            text = f"the response has an unsupported content encoding: {name[:40]!r}"
+            text = f"the response has an unsupported content encoding: {name!r}"
             raise UnreadableResponseError(text)
     return [_Decompressor(may_be_raw=name == "deflate") for name in names]

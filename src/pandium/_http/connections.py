@@ -71,8 +71,8 @@ def validate_url(url: str) -> None:
     :raises ConfigurationError: if httpx rejects the URL, for example because of its host.
     """
     try:
-        httpx.URL(url)
-    except httpx.InvalidURL as error:
+        _ = httpx.URL(url).host  # decodes an international domain name
+    except (httpx.InvalidURL, ValueError) as error:
         reason = str(error)
     else:
         return

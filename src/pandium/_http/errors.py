@@ -22,7 +22,6 @@ __all__ = [
     "translate",
 ]
 
-_MAX_TEXT = 500
 # The functions of httpx that call event hooks and authentication, and the functions in which it
 # calls the transport and parses a redirect target. None of them is public.
 _CALLS_USER_CODE: tuple[CodeType, ...] = (
@@ -71,7 +70,7 @@ def _first_of(error: BaseException) -> BaseException:
 
 def _str_of(error: BaseException) -> str:
     try:
-        return str(error)[:_MAX_TEXT]
+        return str(error)
     except Exception:  # noqa: BLE001 - `__str__` of a foreign exception may fail
         return type(error).__name__
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import httpcore  # noqa: F401 - httpx would import it on the event loop, in the first request
 import httpcore2
 import httpx
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_http_client"]
 
+_CHUNKS_PER_CHECKPOINT = 64
 _KEEPALIVE_SECONDS = 5.0  # the default in httpx
 
 # For each of these, httpx has an exception of the same name.
@@ -47,10 +49,15 @@ class _PooledStream(httpx.AsyncByteStream):
         self._return_connection = return_connection
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        count = 0
         try:
             async with aclosing(aiter(self._stream)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+                    count += 1
+                    # h11 splits the data of one read into as many chunks as the server likes.
+                    if count % _CHUNKS_PER_CHECKPOINT == 0:
+                        await anyio.lowlevel.checkpoint()
         except _HTTPCORE_ERRORS as error:
             raise _as_httpx_error(error) from error
 

@@ -72,7 +72,7 @@ class ListingOptions:
     """
 
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_count))
-    page_size: int = attrs.field(default=_MAX_PAGE_SIZE, validator=_page_size)
+    page_size: int = attrs.field(default=500, validator=_page_size)
     skip: int = attrs.field(default=0, validator=_count)
     prefetch: int = attrs.field(default=8, validator=_positive)
     on_drift: OnDrift = attrs.field(default="repair", validator=_on_drift)

@@ -132,11 +132,13 @@ class LoopThread:
             return self._loop
 
     def _abandon(self) -> None:
-        """Warn if the client was not closed, and end its thread without waiting for it."""
+        """End the thread without waiting for it, and warn if the client was not closed."""
         loop = self._loop
-        if loop is not None and not self._is_closed and not self._is_foreign():
-            self._is_closed = True
-            loop.stop()
+        if loop is None or self._is_foreign() or not loop.thread.is_alive():
+            return
+        was_closed, self._is_closed = self._is_closed, True
+        loop.stop()  # even if the client was closed, because that may have been interrupted
+        if not was_closed:
             text = f"unclosed Pandium, created at {self._created_at}"
             warnings.warn(text, ResourceWarning, stacklevel=3, source=self)
 

@@ -42,6 +42,7 @@ _MAX_MESSAGE_LENGTH = 200
 _MAX_TEXT = 2000  # of a message in the text of an exception, which may be logged for each attempt
 # Error bodies are untrusted, so they are read and searched only up to these sizes.
 _MAX_BODY = 256 * 1024
+_MAX_ENCODED = 4  # the length of a character in UTF-8, in bytes
 _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
@@ -109,7 +110,9 @@ def _phrase_for(status: int) -> str:
 
 def _parse_body(content: bytes, redact: Callable[[Any], Any]) -> Any:
     if len(content) > _MAX_BODY:
-        return redact(content[:_MAX_BODY].decode(errors="replace"))
+        # Redact more than is kept, because a key that is cut in two is not found.
+        text: str = redact(content[: _MAX_ENCODED * _MAX_BODY].decode(errors="replace"))
+        return text[:_MAX_BODY]
     try:
         return redact(json.loads(content))
     except (ValueError, RecursionError):

@@ -46,6 +46,7 @@ _DOWNLOAD_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": f"pandium-python/{
 _HEADERS = {"Accept": "application/json", **_DOWNLOAD_HEADERS}
 _JSON_HEADERS = {**_HEADERS, "Content-Type": "application/json"}
 _FIRST_SUCCESS, _FIRST_REDIRECT, _FIRST_ERROR = 200, 300, 400
+_MAX_TEXT = 2100  # of an exception, whose message from the server may have 2000 characters
 _RETRY_HEADERS = frozenset({"retry-after", "date"})
 
 
@@ -88,9 +89,11 @@ class Transport:
     async def prepare(self) -> None:
         """Do the slow part of the first request in a thread to avoid blocking the event loop."""
         if not self.connections.is_prepared:
+            # The application may occupy all threads of the default limiter and wait for a request.
+            limiter = anyio.CapacityLimiter(1)
             # If the process has too many threads, the request does the same on the event loop.
             with self.clock.waiting_for_io(), suppress(RuntimeError):
-                await anyio.to_thread.run_sync(self._prepare)
+                await anyio.to_thread.run_sync(self._prepare, limiter=limiter)
 
     def _prepare(self) -> None:
         with suppress(ConfigurationError):  # the request raises it again and records an attempt
@@ -236,9 +239,11 @@ class Transport:
         return error
 
     def _describe(self, error: PandiumError, spec: RequestSpec, request: httpx.Request) -> None:
-        """Add the request's method and URL to an error and redact the key from its message."""
+        """Add the request's method and URL to an error, and redact and shorten its message."""
         error.method, error.url = spec.method, _shown_url(spec, request)
-        error.args = tuple(self.config.api_key.redact(list(error.args)))
+        # Redact first, because a key that is cut in two is not found.
+        texts = self.config.api_key.redact(list(error.args))
+        error.args = tuple(text[:_MAX_TEXT] for text in texts)
 
 
 def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
