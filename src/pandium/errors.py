@@ -209,12 +209,13 @@ class APIError(PandiumError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(text)
-        self.status_code = status_code
-        self.message = message
-        self.details = details
-        self.body = body
+        # The reference shows the annotations.
+        self.status_code: int = status_code
+        self.message: str = message
+        self.details: Sequence[ErrorDetail] = details
+        self.body: Any = body
         self.headers: Mapping[str, str] = {} if headers is None else headers
-        self.retry_after = retry_after
+        self.retry_after: float | None = retry_after
 
 
 class BadRequest(APIError):
@@ -253,6 +254,7 @@ class ConnectorError(APIError):
     :ivar data: the upstream's response body, or ``None``.
     """
 
+    status_code: int
     data: Any = None
 
 
@@ -266,7 +268,7 @@ class DecodeError(PandiumError):
 
     def __init__(self, text: str, *, path: str = "") -> None:
         super().__init__(text)
-        self.path = path
+        self.path: str = path
 
 
 class DriftError(PandiumError):
@@ -310,9 +312,9 @@ class WaitTimeout(PandiumError, TimeoutError):
         self, text: str, *, trigger_id: str, last_status: TriggerStatus | None, polls: int
     ) -> None:
         super().__init__(text)
-        self.trigger_id = trigger_id
-        self.last_status = last_status
-        self.polls = polls
+        self.trigger_id: str = trigger_id
+        self.last_status: TriggerStatus | None = last_status
+        self.polls: int = polls
 
 
 class RunFailed(PandiumError):
@@ -325,5 +327,5 @@ class RunFailed(PandiumError):
 
     def __init__(self, text: str, *, trigger_id: str, status: TriggerStatus) -> None:
         super().__init__(text)
-        self.trigger_id = trigger_id
-        self.status = status
+        self.trigger_id: str = trigger_id
+        self.status: TriggerStatus = status

@@ -250,6 +250,19 @@ def test_each_public_name_is_in_the_reference(built: Path) -> None:
     assert not [name for name in PUBLIC_NAMES if not entries.get(name)]
 
 
+def test_the_reference_shows_the_types_of_attributes_of_errors(built: Path) -> None:
+    """The reference shows the type of each attribute of an error."""
+    page = (built / "reference" / "errors" / "index.html").read_text()
+    rows = re.findall(r'<tr class="doc-section-item">(.*?)</tr>', page, re.DOTALL)
+    cells = [row.split("</td>") for row in rows]
+    names = [re.sub(r"<[^>]+>|\s", "", name) for name, *_ in cells]
+    assert {"status_code", "resume_skip", "last_status"} <= set(names)
+    untyped = [
+        name for name, (_, kind, *_) in zip(names, cells, strict=True) if "<code>" not in kind
+    ]
+    assert not untyped
+
+
 def test_llms_txt_lists_each_page(built: Path) -> None:
     """`llms.txt` begins with a title and a summary, and links every page of the site once."""
     text = (built / "llms.txt").read_text()
