@@ -38,11 +38,21 @@ RETRIED: list[Exception] = [
     RequestTimeout("too slow"),
     DecodeError("not JSON"),
 ]
+
+
+class FalseError(Exception):
+    """An error that is false, such as one that contains an empty list of errors."""
+
+    def __len__(self) -> int:
+        return 0
+
+
 FATAL: list[Exception] = [
     AuthenticationError("no", status_code=403),
     APIError("bad", status_code=400),
     APIError("gone", status_code=410),
     ZeroDivisionError(),
+    FalseError(),
 ]
 
 
@@ -139,6 +149,15 @@ async def test_transient_errors_are_waited_out() -> None:
     runs = scripted_run(*((10.0 * number, error) for number, error in enumerate(RETRIED)))
     runs.scripts["0"].append((80, "Succeeded"))
     assert (await runs.wait()).status == "Succeeded"
+
+
+@pytest.mark.anyio
+async def test_an_error_that_is_false_ends_a_wait() -> None:
+    """An error that user code raises in a poll is raised by the wait, even if it is false."""
+    error = FalseError()
+    with pytest.raises(FalseError) as caught:
+        await scripted_run((0, "Running"), (10, error)).wait()
+    assert caught.value is error
 
 
 @pytest.mark.anyio

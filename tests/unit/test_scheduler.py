@@ -33,7 +33,7 @@ from pandium.emulator import ManualClock
 from support.runs import ScriptedRuns, gaps, scripted_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
     from anyio.abc import TaskGroup
 
@@ -309,13 +309,15 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
 async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
     """If the wait is canceled while the source awaits something, it ends as canceled."""
     runs = ScriptedRuns({"a": [(0, None)]})
+    is_waiting = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
         yield "a"
+        is_waiting.set()
         await asyncio.sleep(60)
 
     task = asyncio.create_task(wait_for_all(source(), runs.options()))
-    await asyncio.sleep(0.01)
+    await is_waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -377,6 +379,20 @@ async def test_each_kind_of_source_is_read_in_order() -> None:
         await for_each(source, handle)
         assert handled == [0, 1, 2]
     assert is_closed
+
+
+async def test_a_source_without_end_does_not_block_the_event_loop() -> None:
+    """While a source in memory is read, results arrive and the wait can be left."""
+    runs, read = scripted_run((0, "Succeeded")), 0
+
+    def source() -> Iterator[str]:
+        nonlocal read
+        for read in range(100_000):  # noqa: B007 - the number of items
+            yield "0"
+
+    async with runs.results(source(), polling=Polling(first=0)) as results:
+        await anext(results)
+    assert read < 1000
 
 
 # The rate

@@ -349,6 +349,24 @@ async def test_a_payload_error_is_one_result(path: Path | None) -> None:
         assert set(read_states(path)) == {1, 3}
 
 
+async def test_a_source_without_end_can_be_canceled(path: Path | None) -> None:
+    """A source that repeats its tenants without end does not block a cancellation."""
+    read = 0
+    with anyio.CancelScope() as scope:
+
+        def source() -> Iterator[int]:
+            nonlocal read
+            for read in range(100_000):
+                if read == 10:
+                    scope.cancel()
+                yield 1
+
+        async with World({1: 5.0}).syncing(source(), path) as results:
+            await anext(results)
+    assert scope.cancelled_caught
+    assert read < 1000
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError(), *ODD_ERRORS], ids=repr)
 async def test_an_error_of_the_source_is_raised_last(path: Path | None, error: Exception) -> None:
     """A source error is re-raised unchanged after the results of the preceding tenants."""

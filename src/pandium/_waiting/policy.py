@@ -63,6 +63,8 @@ class PollPolicy:
         :raises WaitTimeout: if the time limit has been reached.
         :raises Exception: the error that the poll raised, if polling again cannot help.
         """
+        if isinstance(outcome, Exception) and not _is_retryable(outcome):
+            raise outcome  # tenacity would return an error that is false instead of raising it
         state = self._new_state(self._retrying, fn=None, args=(wait,), kwargs={})
         if isinstance(outcome, Exception):
             state.set_exception((type(outcome), outcome, outcome.__traceback__))

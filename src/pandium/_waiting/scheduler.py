@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 
 from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_trigger_id
@@ -50,18 +51,24 @@ async def for_each(
     """
     Call ``handle`` with each item of a source, one at a time.
 
-    An async generator is closed when the loop ends, even after an error.
+    An async generator is closed when the loop ends, even after an error. Other tasks run between
+    any two items, so that a long or endless source does not block the event loop.
     """
+
+    async def handle_and_yield(item: T) -> None:
+        await handle(item)
+        await anyio.lowlevel.checkpoint()
+
     if isinstance(source, AsyncGenerator):
         async with aclosing(source):
             async for item in source:
-                await handle(item)
+                await handle_and_yield(item)
     elif isinstance(source, AsyncIterable):
         async for item in source:
-            await handle(item)
+            await handle_and_yield(item)
     else:
         for item in source:
-            await handle(item)
+            await handle_and_yield(item)
 
 
 async def wait_for_run(trigger_id: str, options: WaitOptions) -> TriggerStatus:
