@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -245,6 +246,7 @@ def sync_and_wait(
     *,
     retry_unknown: bool = False,
     logs: LogPrinter | None = None,
+    settling_seconds: float = 10.0,
 ) -> int:
     """
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
@@ -254,16 +256,21 @@ def sync_and_wait(
     :param option: the options with which the job can be resumed, if there is a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
+    :param settling_seconds: with a journal, the time that requests in progress may take once the
+        output cannot be written. One of them may be that of another process, which lasts as long as
+        the run.
     :returns: the exit code.
     """
     tracker = SyncTracker(selection)
+    max_seconds = inf if journal is None else settling_seconds
 
     def get_hints(triggers: Collection[str]) -> list[str]:
         if option is None:
             return [*resume_hints(triggers), *tracker.hints()]
         return [*_name(triggers), f"to resume, run the same command again with {option}"]
 
-    return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
+    report = partial(_report_syncs, tracker, journal, retry_unknown, max_seconds)
+    return report_runs(report, get_hints, logs)
 
 
 def _name(triggers: Collection[str]) -> list[str]:
@@ -274,6 +281,7 @@ async def _report_syncs(
     tracker: SyncTracker,
     journal: str | PostgresJournal | None,
     retry_unknown: bool,  # noqa: FBT001 - functools.partial passes it by position
+    max_seconds: float,
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
@@ -296,17 +304,20 @@ async def _report_syncs(
         on_triggered=on_triggered,
     )
     async with syncs as results:
-        await _report_results(results, tracker, reporter)
+        await _report_results(results, tracker, reporter, max_seconds)
 
 
 async def _report_results(
-    results: RunResults[RunResult], tracker: SyncTracker, reporter: RunReporter
+    results: RunResults[RunResult],
+    tracker: SyncTracker,
+    reporter: RunReporter,
+    max_seconds: float,
 ) -> None:
     """
     Report each result.
 
     :raises OSError: if a result cannot be printed. No more tenants are synced, but requests in
-        progress are completed, so that no trigger is lost.
+        progress are completed within ``max_seconds``, so that no trigger is lost.
     """
     failure: OSError | None = None
     with anyio.CancelScope() as scope:
@@ -317,6 +328,7 @@ async def _report_results(
                 reporter.report(result)
             except OSError as error:
                 failure = error
+                scope.deadline = min(scope.deadline, anyio.current_time() + max_seconds)
                 tracker.stop(scope.cancel)
     if failure is not None:
         raise failure
