@@ -308,7 +308,7 @@ def test_a_broken_pipe_does_not_wait_for_another_process(
             now = time.time()
             columns = "(tenant_id, state, owner, lease, claimed)"
             values = [2, "sending", "another process", now + LEASE, now]
-            other.execute(f"INSERT INTO syncs {columns} VALUES (?, ?, ?, ?, ?)", values)  # noqa: S608
+            other.execute(f"INSERT INTO syncs {columns} VALUES (?, ?, ?, ?, ?)", values)
         return httpx.Response(200, json={"trigger_id": "17"})
 
     mocked_api.add_callback(claim_second_tenant, method="POST")

@@ -56,10 +56,11 @@ class SyncTracker:
     A record of which tenants have been synced, used for the hints if the command ends early.
 
     ``triggers`` contains the triggers that the API returned. After ``stop``, no more tenants are
-    started.
+    started, and requests in progress may take ``settling_seconds``.
     """
 
     selection: SyncSelection
+    settling_seconds: float = inf
     triggers: list[str] = attrs.field(factory=list, init=False)
     is_stopped: bool = attrs.field(default=False, init=False)
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
@@ -261,16 +262,14 @@ def sync_and_wait(
         the run.
     :returns: the exit code.
     """
-    tracker = SyncTracker(selection)
-    max_seconds = inf if journal is None else settling_seconds
+    tracker = SyncTracker(selection, inf if journal is None else settling_seconds)
 
     def get_hints(triggers: Collection[str]) -> list[str]:
         if option is None:
             return [*resume_hints(triggers), *tracker.hints()]
         return [*_name(triggers), f"to resume, run the same command again with {option}"]
 
-    report = partial(_report_syncs, tracker, journal, retry_unknown, max_seconds)
-    return report_runs(report, get_hints, logs)
+    return report_runs(partial(_report_syncs, tracker, journal, retry_unknown), get_hints, logs)
 
 
 def _name(triggers: Collection[str]) -> list[str]:
@@ -281,7 +280,6 @@ async def _report_syncs(
     tracker: SyncTracker,
     journal: str | PostgresJournal | None,
     retry_unknown: bool,  # noqa: FBT001 - functools.partial passes it by position
-    max_seconds: float,
     client: AsyncPandium,
     reporter: RunReporter,
 ) -> None:
@@ -304,20 +302,17 @@ async def _report_syncs(
         on_triggered=on_triggered,
     )
     async with syncs as results:
-        await _report_results(results, tracker, reporter, max_seconds)
+        await _report_results(results, tracker, reporter)
 
 
 async def _report_results(
-    results: RunResults[RunResult],
-    tracker: SyncTracker,
-    reporter: RunReporter,
-    max_seconds: float,
+    results: RunResults[RunResult], tracker: SyncTracker, reporter: RunReporter
 ) -> None:
     """
     Report each result.
 
     :raises OSError: if a result cannot be printed. No more tenants are synced, but requests in
-        progress are completed within ``max_seconds``, so that no trigger is lost.
+        progress are completed first, so that no trigger is lost.
     """
     failure: OSError | None = None
     with anyio.CancelScope() as scope:
@@ -328,7 +323,8 @@ async def _report_results(
                 reporter.report(result)
             except OSError as error:
                 failure = error
-                scope.deadline = min(scope.deadline, anyio.current_time() + max_seconds)
+                latest = anyio.current_time() + tracker.settling_seconds
+                scope.deadline = min(scope.deadline, latest)
                 tracker.stop(scope.cancel)
     if failure is not None:
         raise failure
