@@ -6,14 +6,20 @@ import csv
 import io
 import json
 import signal
+import sqlite3
 import sys
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
+import click
 import httpx
 import pytest
 
-from pandium._cli.app import run
+from pandium._bulk.journal import LEASE
+from pandium._cli.app import app, run
+from pandium._cli.syncs import SyncSelection, sync_and_wait
 from support.cli import (
     DEADLINE,
     FAST_POLLING,
@@ -285,6 +291,40 @@ def test_an_interrupted_job_is_resumed(
     assert run(line) == 0
     assert read_outcomes(capsys.readouterr().out) == {1: "succeeded", 2: "succeeded"}
     assert sent_posts(emulator) == ["/v2/tenants/1/sync", "/v2/tenants/2/sync"]
+
+
+def test_a_broken_pipe_does_not_wait_for_another_process(
+    mocked_api: HTTPXMock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the output cannot be written, the tenants of another process do not delay the end."""
+    journal = tmp_path / "sync.db"
+
+    class BrokenPipe(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    def claim_second_tenant(_: httpx.Request) -> httpx.Response:
+        with closing(sqlite3.connect(journal)) as other, other:
+            now = time.time()
+            columns = "(tenant_id, state, owner, lease, claimed)"
+            values = [2, "sending", "another process", now + LEASE, now]
+            other.execute(f"INSERT INTO syncs {columns} VALUES (?, ?, ?, ?, ?)", values)
+        return httpx.Response(200, json={"trigger_id": "17"})
+
+    mocked_api.add_callback(claim_second_tenant, method="POST")
+    mocked_api.add_response(method="GET", json={"status": "Succeeded"})
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
+    group = app.commands["tenants"]
+    assert isinstance(group, click.Group)
+    selection = SyncSelection([1, 2], None, "normal", None, max_concurrency=1)
+    with (
+        group.commands["sync"].make_context("sync", ["1", "2", "--wait", *FAST_POLLING]),
+        pytest.raises(BrokenPipeError),
+    ):
+        sync_and_wait(selection, str(journal), "", settling_seconds=0.1)
+    with closing(sqlite3.connect(journal)) as db:
+        states = db.execute("SELECT state FROM syncs ORDER BY tenant_id").fetchall()
+    assert states == [("succeeded",), ("sending",)]  # otherwise, the lease expired meanwhile
 
 
 @pytest.mark.posix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import os
@@ -113,6 +114,32 @@ def test_no_error_ends_the_thread(loop: LoopThread, error: BaseException) -> Non
     with pytest.raises(type(error)):
         loop.call(fail)
     loop.call(nothing)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_no_error_of_a_background_task_ends_the_thread(
+    loop: LoopThread, error: BaseException
+) -> None:
+    """A call raises an error with which a task interrupts the event loop, and others continue."""
+    waiting = Waiting()
+
+    async def fail() -> None:
+        raise error
+
+    async def call_task() -> None:
+        await asyncio.create_task(fail())
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(loop.call, waiting)
+        assert waiting.started.wait(PATIENCE)
+        with pytest.raises(type(error)) as caught:
+            loop.call(call_task)
+        assert caught.value is error
+        assert not other.done()
+        loop.call(nothing)
+        loop.close()
+        with pytest.raises(PandiumError):
+            other.result(PATIENCE)
 
 
 def test_a_function_sees_the_context_variables_of_its_caller(loop: LoopThread) -> None:

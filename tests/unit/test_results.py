@@ -133,7 +133,8 @@ async def test_the_total_is_the_number_of_triggers_once_they_have_been_read() ->
             yield trigger
             await runs.clock.sleep(50)
 
-    async with runs.clock.autojump(), runs.results(source()) as results:
+    results = runs.results(source())
+    async with runs.clock.autojump(), results:
         totals += [results.progress.total async for _ in results]
     assert totals == [None, None, None, 2]
 

@@ -309,13 +309,15 @@ async def test_a_cancellation_in_the_source_is_an_error_of_it(
 async def test_a_cancellation_of_the_wait_in_the_source_is_no_error() -> None:
     """If the wait is canceled while the source awaits something, it ends as canceled."""
     runs = ScriptedRuns({"a": [(0, None)]})
+    is_waiting = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
         yield "a"
+        is_waiting.set()
         await asyncio.sleep(60)
 
     task = asyncio.create_task(wait_for_all(source(), runs.options()))
-    await asyncio.sleep(0.01)
+    await is_waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -19,6 +19,7 @@ import pytest
 from pandium import ConfigurationError, PandiumError
 from pandium._bulk.journal import Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
+from pandium._bulk.sqlite_connection import Connection, Database
 from pandium.emulator import ManualClock
 from support.journals import (
     JOB,
@@ -236,14 +237,27 @@ def overwrite_pages(path: Path) -> None:
 async def test_a_corrupt_journal_is_a_clear_error(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A journal whose pages were overwritten raises an error that names it."""
+    """A journal whose pages were overwritten raises an error that names it and says what to do."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:
         for tenant_id in range(200):
             await claim(journal, tenant_id)
     overwrite_pages(journal_path)
-    with pytest.raises(PandiumError, match=r"malformed|corrupt") as caught:
+    with pytest.raises(PandiumError, match=r"is damaged .* find out which") as caught:
         async with SQLiteJournal(journal_path, JOB, calendar) as journal:
             await claim(journal)
+    assert str(journal_path) in str(caught.value)
+
+
+async def test_an_error_without_a_text_is_named_by_its_class(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If the memory is exhausted during a transaction, the error of the journal says so."""
+
+    def prepare(_: Connection) -> None:
+        raise MemoryError
+
+    with pytest.raises(ConfigurationError, match=r"': MemoryError$") as caught:
+        await Database(journal_path, "journal", calendar).open(prepare)
     assert str(journal_path) in str(caught.value)
 
 

@@ -534,7 +534,7 @@ def test_no_cancellation_has_the_key_in_a_local_variable(server: Misbehaving, ba
             for _ in range(checkpoints):
                 await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
-        await anyio.sleep(0.01)  # asyncio closes the socket in the next step
+        await anyio.lowlevel.checkpoint()  # asyncio closes the socket in the next step
 
     for checkpoints in range(30):
         anyio.run(run, checkpoints, backend=backend)

@@ -45,7 +45,10 @@ _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
 # What SQLite's errors mean for a user, by their primary code.
 _REASONS = {
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check the path and your permissions",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check the path, your permissions and the number of"
+    " open files",
+    sqlite3.SQLITE_CORRUPT: "is damaged or could not be read completely: before you begin a new"
+    " job, find out which tenants were triggered",
     sqlite3.SQLITE_FULL: "cannot be written, because the disk is full",
     sqlite3.SQLITE_IOERR: "cannot be read or written, because the disk failed or is full",
     sqlite3.SQLITE_NOTADB: "is not a journal, but another kind of file: use a new file",
@@ -376,4 +379,5 @@ def _describe_error(name: str, error: Exception) -> str:
     if reason is not None:
         return f"{name} {reason}"
     # An OSError concerns the lock file, whose path would only confuse.
-    return f"{name}: {getattr(error, 'strerror', None) or error}"
+    text = getattr(error, "strerror", None) or str(error)
+    return f"{name}: {text or type(error).__name__}"  # a MemoryError has no text

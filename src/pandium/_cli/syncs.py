@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -55,10 +56,11 @@ class SyncTracker:
     A record of which tenants have been synced, used for the hints if the command ends early.
 
     ``triggers`` contains the triggers that the API returned. After ``stop``, no more tenants are
-    started.
+    started, and requests in progress may take ``settling_seconds``.
     """
 
     selection: SyncSelection
+    settling_seconds: float = inf
     triggers: list[str] = attrs.field(factory=list, init=False)
     is_stopped: bool = attrs.field(default=False, init=False)
     _started: dict[int, None] = attrs.field(factory=dict, init=False)
@@ -245,6 +247,7 @@ def sync_and_wait(
     *,
     retry_unknown: bool = False,
     logs: LogPrinter | None = None,
+    settling_seconds: float = 10.0,
 ) -> int:
     """
     Trigger a sync for each tenant, wait for the runs and report their outcomes.
@@ -254,9 +257,12 @@ def sync_and_wait(
     :param option: the options with which the job can be resumed, if there is a journal.
     :param retry_unknown: whether to retry syncs whose outcome is unknown.
     :param logs: the printer for the logs of failed runs, or ``None`` to print no logs.
+    :param settling_seconds: with a journal, the time that requests in progress may take once the
+        output cannot be written. One of them may be that of another process, which lasts as long as
+        the run.
     :returns: the exit code.
     """
-    tracker = SyncTracker(selection)
+    tracker = SyncTracker(selection, inf if journal is None else settling_seconds)
 
     def get_hints(triggers: Collection[str]) -> list[str]:
         if option is None:
@@ -306,7 +312,7 @@ async def _report_results(
     Report each result.
 
     :raises OSError: if a result cannot be printed. No more tenants are synced, but requests in
-        progress are completed, so that no trigger is lost.
+        progress are completed first, so that no trigger is lost.
     """
     failure: OSError | None = None
     with anyio.CancelScope() as scope:
@@ -317,6 +323,8 @@ async def _report_results(
                 reporter.report(result)
             except OSError as error:
                 failure = error
+                latest = anyio.current_time() + tracker.settling_seconds
+                scope.deadline = min(scope.deadline, latest)
                 tracker.stop(scope.cancel)
     if failure is not None:
         raise failure

@@ -235,7 +235,11 @@ class _Loop:
     def _run(self) -> None:
         runner = asyncio.Runner(loop_factory=lambda: self._loop)
         try:
-            runner.run(self._serve())
+            serving = runner.get_loop().create_task(self._serve())
+            while not serving.done():
+                # If a task raises one of these, it interrupts the loop, too.
+                with suppress(SystemExit, KeyboardInterrupt):
+                    self._loop.run_until_complete(serving)
         finally:
             # Closing a runner starts a thread, which fails when the interpreter exits.
             (self._loop if _is_exiting else runner).close()
