@@ -150,6 +150,17 @@ def test_json_with_a_number_that_is_not_finite_is_valid(number: str, name: str) 
     assert isinstance(next(floats_in(metadata.data)), float)  # the model is unchanged
 
 
+def test_deep_data_of_a_model_is_encoded() -> None:
+    """Free-form data is encoded at any depth that can be decoded, and is copied."""
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    metadata = TenantMetadata(7, deep)
+    copied = to_dict(metadata)["data"]
+    assert to_json(metadata).count(b'"a"') == 900
+    assert copied["a"] is not deep["a"]
+
+
 def test_numbers_of_deep_data_are_replaced() -> None:
     """Numbers are replaced without recursion at any depth, and the input is unchanged."""
     deep: Any = math.nan

@@ -91,6 +91,8 @@ class LenientConverter:
         converter.register_structure_hook(float, _structure_float)
         converter.register_structure_hook(datetime, _structure_datetime)
         converter.register_structure_hook_func(_has_origin(dict), _build_strict_hook(dict))
+        # The data of a free-form object needs no conversion, and may be deeply nested.
+        converter.register_unstructure_hook_func(_has_origin(dict), lambda value: value)
 
     def _register_models(self) -> None:
         register_factory: Any = self._converter.register_structure_hook_factory

@@ -28,7 +28,8 @@ _log = logging.getLogger("pandium.waiting")
 
 _LOG_INTERVAL = 60.0  # seconds
 
-_TRANSIENT_STATUS_CODES = {*range(300, 400), 408}  # any redirect, and Request Timeout
+# Any redirect, Request Timeout, and the statuses with which a gateway reports a closed connection.
+_TRANSIENT_STATUS_CODES = {*range(300, 400), 408, 460, 499}
 
 
 class PollPolicy:
