@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextvars import Token
 
-__all__ = ["RedactedLogs", "Redactor", "hide_frames"]
+__all__ = ["RedactedLogs", "Redactor", "hide_frames", "remove_queries"]
 
 _REDACTED = "***"
 _OMITTED = "..."
@@ -340,7 +340,7 @@ def _redact_record(record: logging.LogRecord) -> bool:
         return False  # it logs headers in a binary encoding, which cannot be redacted
     if _SOCKS_LOGIN in str(record.msg):
         return False  # it contains the password of the proxy
-    record.msg, record.args = _remove_queries(redact(_format(record))), ()
+    record.msg, record.args = remove_queries(redact(_format(record))), ()
     return True
 
 
@@ -351,7 +351,7 @@ def _format(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def _remove_queries(text: str) -> str:
+def remove_queries(text: str) -> str:
     """
     Remove query strings from URLs, which end at a closing quote or white space.
 

@@ -20,12 +20,15 @@ from pandium import (
     ConnectionLost,
     DecodeError,
     NotFound,
+    Outcome,
     PandiumError,
+    Polling,
     RateLimited,
     RequestTimeout,
     Retry,
     ServerError,
     TransportError,
+    ValidationError,
 )
 from support import KEY
 from support import servers as bad
@@ -340,6 +343,90 @@ async def test_a_hook_may_raise_before_the_body_is_read() -> None:
             client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
             with pytest.raises(NotFound):
                 await client.tenants.sync(1, mode="normal")
+
+
+# A hook or auth handler that reads the body
+
+
+async def read_body(response: httpx.Response) -> None:
+    await response.aread()
+
+
+class ReadingAuth(httpx.Auth):
+    requires_response_body = True
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]  # a generator is an iterator
+        yield request
+
+
+READERS: dict[str, dict[str, Any]] = {
+    "hook": {"event_hooks": {"response": [read_body]}},
+    "auth": {"auth": ReadingAuth()},
+}
+POLLING = Polling(first=0, minimum=0.01)
+TIMEOUT = 20.0  # seconds, never reached
+LOST_BODIES = {"reset": bad.reset_in_the_body(), "gzip": bad.lying_gzip()}
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of httpx in trio
+@pytest.mark.parametrize("lost", LOST_BODIES)
+@pytest.mark.parametrize("reader", READERS)
+async def test_a_body_that_a_hook_cannot_read_is_a_lost_response(reader: str, lost: str) -> None:
+    """If the connection fails while a hook reads the body, only an idempotent call is repeated."""
+    ended = bad.status("200 OK", b'{"status": "Completed"}')
+    with Misbehaving(LOST_BODIES[lost], LOST_BODIES[lost], ended) as server:
+        async with httpx.AsyncClient(**READERS[reader]) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(ConnectionLost) as caught:
+                await client.tenants.sync(1, mode="normal")
+            status = await client.runs.wait("t1", timeout=TIMEOUT, poll=POLLING)
+        assert server.arrived[SYNC] == 1
+    assert caught.value.outcome_unknown
+    assert status.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("reader", READERS)
+async def test_a_body_that_a_hook_cannot_read_leaves_the_status(reader: str) -> None:
+    """If the connection fails while a hook reads the body of an error, its status is kept."""
+    with Misbehaving(bad.status_and_reset("422 No")) as server:
+        async with httpx.AsyncClient(**READERS[reader]) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(ValidationError) as caught:
+                await client.tenants.sync(1, mode="normal")
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.anyio
+async def test_a_body_that_a_hook_reads_twice_is_the_users_error() -> None:
+    """If a hook reads a stream that it has already read, the error is unchanged."""
+
+    async def read_twice(response: httpx.Response) -> None:
+        for _ in range(2):
+            _ = [chunk async for chunk in response.aiter_bytes()]
+
+    with Misbehaving() as server:
+        async with httpx.AsyncClient(event_hooks={"response": [read_twice]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.StreamConsumed):
+                await client.tenants.sync(1, mode="normal")
+
+
+@pytest.mark.anyio
+async def test_a_body_that_a_hook_requests_itself_is_not_ours() -> None:
+    """If the connection fails in the body of a hook's own request, the error is the user's."""
+    with Misbehaving() as server, Misbehaving(bad.reset_in_the_body()) as other:
+
+        async def read_another(_: object) -> None:
+            async with httpx.AsyncClient() as third:
+                await third.get(other.url)
+
+        async with httpx.AsyncClient(event_hooks={"response": [read_another]}) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(httpx.ReadError):
+                await client.tenants.sync(1, mode="normal")
+        assert server.arrived[SYNC] == 1
 
 
 # User code that raises the library's own exceptions

@@ -423,6 +423,27 @@ def test_no_traceback_has_a_signed_url_in_a_local_variable(
     anyio.run(run, backend=backend)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("failure", ["not HTTP", "chunk"])
+async def test_no_error_of_a_transport_shows_a_signed_url(
+    server: Misbehaving, engine: str, failure: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With any transport, an error of a log's download shows no query, in text, pickle or log."""
+    signed = f"{server.url}/log?name=a%2Fb'c&signature=SIGNATURE"
+    lost = bad.bad_chunk() if failure == "chunk" else bad.garbage()
+    server.play([bad.status("302 Found", Location=signed)], otherwise=lost)
+    caplog.set_level(logging.DEBUG, "pandium")
+    async with ENGINES[engine]() as mine:
+        options: dict[str, Any] = {"base_url": server.url, "retry": Retry(attempts=2, initial=0)}
+        client = AsyncPandium(HEAD_KEY, http_client=mine, **options)
+        with pytest.raises(errors.ConnectionLost) as caught:
+            await client.runs.log(1)
+    shown = f"{caught.value!r} {pickle.dumps(caught.value)!r} {caplog.text}"
+    assert "SIGNATURE" not in shown
+    assert len(caught.value.attempts) == 2
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_traceback_of_a_hook_has_a_signed_url_in_a_local_variable(
     server: Misbehaving, backend: str

@@ -21,6 +21,7 @@ from pandium._http.errors import (
     is_from_server,
     is_from_user_code,
     is_traceable,
+    response_being_read,
     root_os_error,
     translate,
 )
@@ -282,8 +283,10 @@ class Connections:
         request: httpx.Request,
         progress: _ExchangeProgress,
     ) -> Exception:
-        if self._is_borrowed and progress.response is None and is_from_user_code(error):
-            return UserCodeError(error)
+        if self._is_borrowed and progress.response is None:
+            progress.response = response_being_read(error, request)
+            if progress.response is None and is_from_user_code(error):
+                return UserCodeError(error)
         is_not_sent = self._is_not_sent(client, request, progress)
         return translate(error, is_not_sent=is_not_sent, route=self._route_to(client, request.url))
 

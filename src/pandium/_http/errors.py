@@ -18,6 +18,7 @@ __all__ = [
     "is_from_server",
     "is_from_user_code",
     "is_traceable",
+    "response_being_read",
     "root_os_error",
     "translate",
 ]
@@ -30,6 +31,7 @@ _CALLS_USER_CODE: tuple[CodeType, ...] = (
 )
 _SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - see above
 _PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - see above
+_READS_BODY: CodeType = httpx.Response.aiter_bytes.__code__  # `aread` calls it, too
 _ReceivedStream = BoundAsyncStream  # the type of a response body that httpx received
 
 
@@ -103,6 +105,20 @@ def is_traceable(client: httpx.AsyncClient, url: httpx.URL) -> bool:
 def is_from_server(response: httpx.Response, request: httpx.Request) -> bool:
     """Return whether httpx received a response to a request, rather than user code creating it."""
     return isinstance(response.stream, _ReceivedStream) and response.request is request
+
+
+def response_being_read(error: BaseException, request: httpx.Request) -> httpx.Response | None:
+    """
+    Return the response to a request if an error was raised while its body was being read.
+
+    An event hook or auth handler may read the body, for example to log it. If the connection fails
+    meanwhile, this is not an error of the hook.
+    """
+    if isinstance(error, httpx.StreamError):  # the hook used the response incorrectly
+        return None
+    frames = (frame for frame in _frames_of(error) if frame.f_code is _READS_BODY)
+    responses: Iterator[httpx.Response] = (frame.f_locals["self"] for frame in frames)
+    return next((response for response in responses if is_from_server(response, request)), None)
 
 
 def is_from_user_code(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ import attrs
 
 from pandium._config import KeyFunction, Secret
 from pandium._http.user_code import UserCodeError
-from pandium._redaction import RedactedLogs, hide_frames
+from pandium._redaction import RedactedLogs, hide_frames, remove_queries
 from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
 from pandium._transport.responses import error_from_response
@@ -243,6 +243,8 @@ class Transport:
         error.method, error.url = spec.method, _shown_url(spec, request)
         # Redact first, because a key that is cut in two is not found.
         texts = self.config.api_key.redact(list(error.args))
+        if spec.is_signed:  # the transport of the user's client may show the URL in its errors
+            texts = [remove_queries(text) for text in texts]
         error.args = tuple(text[:_MAX_TEXT] for text in texts)
 
 
