@@ -31,7 +31,7 @@ from pandium import (
     TriggerStatus,
     WaitTimeout,
 )
-from pandium._bulk.journal import LEASE, State
+from pandium._bulk.journal import LEASE, RENEWALS_PER_LEASE, State
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sync import SyncOptions, sync_each
 from pandium._waiting.polling import WaitOptions
@@ -1298,6 +1298,37 @@ async def test_another_worker_adopts_a_run_that_timed_out(journal_path: Path) ->
             assert [result.trigger_id async for result in results] == ["t1"]
     assert min(polled) > 20
     assert world.posted() == [1, 2]
+
+
+async def test_workers_do_not_wait_one_after_the_other(journal_path: Path) -> None:
+    """However many workers share a run that does not end, the time limit applies to all of them."""
+    world = World({1: 1000.0})
+    ended: list[float] = []
+
+    async def sync() -> None:
+        async with world.syncing([1], journal_path, timeout=60.0) as results:
+            assert [type(result.error) async for result in results] == [WaitTimeout]
+        ended.append(world.clock.now() - began)
+
+    async with world.clock.autojump(), anyio.create_task_group() as tasks:
+        began = world.clock.now()
+        for _ in range(4):
+            tasks.start_soon(sync)
+    assert len(ended) == 4
+    assert max(ended) < 60 + 4 * LEASE / RENEWALS_PER_LEASE
+    assert world.posted() == [1]
+
+
+async def test_an_adopted_run_is_polled_after_the_time_limit(journal_path: Path) -> None:
+    """A run that ended while its worker was suspended is reported, even after the time limit."""
+    world = World({1: 1.0})
+    async with (
+        world.clock.autojump(),
+        suspended_worker(world, journal_path, waiting=(1,)),
+        world.syncing([1], journal_path, timeout=2.0) as results,
+    ):
+        statuses = [result.status async for result in results]
+    assert statuses == [TriggerStatus("Succeeded")]
 
 
 async def test_an_error_of_on_status_loses_no_outcome(journal_path: Path) -> None:

@@ -189,6 +189,8 @@ class BulkSync(Generic[T]):
         self._invalid = 0
         self._is_read = False
         self._held_by_others: set[int] = set()
+        # The time at which each tenant was first found to be held by another worker.
+        self._held_since: dict[int, float] = {}
         self._has_other_workers = False
         self._reading = anyio.CancelScope()
         self._resuming = anyio.Semaphore(_MAX_RESUMING)
@@ -322,12 +324,20 @@ class BulkSync(Generic[T]):
         """Handle a tenant that needs no request: wait for its run or report its result."""
         if entry.is_mine:
             self._slots.acquire_nowait()
-            self._wait_for_run(tenant_id, entry.trigger_id)
+            self._wait_for_run(tenant_id, entry.trigger_id, self._waiting_since(tenant_id))
         elif entry.state in IN_PROGRESS:
+            self._held_since.setdefault(tenant_id, self._clock.now())
             self._held_by_others.add(tenant_id)
             self._has_other_workers = True
         else:
             await self._report_recorded(tenant_id, entry)
+
+    def _waiting_since(self, tenant_id: int) -> float:
+        """Return the time at which the time limit of an adopted run starts."""
+        # Include the time for which another worker held the run. Otherwise, workers would wait one
+        # after the other for a run that does not end. Leave time for one poll.
+        now = self._clock.now()
+        return max(self._held_since.get(tenant_id, now), now - self._timeout)
 
     async def _report_recorded(self, tenant_id: int, entry: Entry) -> None:
         """Report a result that the journal recorded."""
@@ -477,11 +487,9 @@ class BulkSync(Generic[T]):
 
     # Waiting for the run
 
-    def _wait_for_run(
-        self, tenant_id: int, trigger_id: str, triggered_at: float | None = None
-    ) -> None:
+    def _wait_for_run(self, tenant_id: int, trigger_id: str, began: float) -> None:
         self._counters.triggered += 1
-        self._scheduler.add(tenant_id, trigger_id, triggered_at)
+        self._scheduler.add(tenant_id, trigger_id, began)
 
     async def _run_ended(self, wait: TriggerWait, error: Exception | None) -> None:
         # Release the slot first, so that the claim of the next tenant can share the transaction.
