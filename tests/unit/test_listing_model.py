@@ -245,6 +245,19 @@ async def test_records_that_are_always_listed_are_delivered_exactly_once(walk: W
         assert may_raise or walk.listing.on_drift == "raise"
 
 
+@pytest.mark.parametrize("origin", ["front", "end"])
+@pytest.mark.parametrize("number", range(3))
+async def test_a_listing_of_one_record_may_change_at_any_request(
+    number: int, origin: Literal["front", "end"]
+) -> None:
+    """A record that is inserted while the end is confirmed is no error."""
+    script = [*[[]] * number, [Event("insert", origin, 0, 1)]]
+    walk = Walk(server := ScriptedServer([0], script), server.listing(page_size=1))
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
+
+
 @given(
     walk=walks(
         "insert",

@@ -46,6 +46,8 @@ _MAX_PAGE_SIZE = 500  # the API's maximum
 _MIN_CAPACITY = 1000
 # The maximum number of consecutive pages that do not advance the position.
 _MAX_STALLED_PAGES = 100
+# A listing of one record may change whenever its end is probed, but not often.
+_MAX_FAILED_PROBES = 3
 
 _count = as_attrs_validator(partial(validate_whole_number, minimum=0))
 _positive = as_attrs_validator(validate_whole_number)
@@ -189,6 +191,7 @@ class _End:
     reduced_size: int | None = None
     has_full_page: bool = False
     needs_probe: bool = False
+    _failed_probes: int = 0
 
     def accept(
         self, request: PageRequest, count: int, *, has_new: bool, is_first: bool, has_moved: bool
@@ -200,7 +203,7 @@ class _End:
         :param is_first: whether this is the first page.
         :param has_moved: whether the listing has drifted since the previous page.
         """
-        was_pending, self.is_pending = self.is_pending, False
+        was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.longest_page = max(self.longest_page, count)
         if was_pending and has_new:
             self.reduced_size = self.longest_page
@@ -222,6 +225,12 @@ class _End:
         # If the server limits the page size, records that moved onto the page may have pushed the
         # new ones off it.
         return has_moved and not self.has_full_page
+
+    def reject_probe(self) -> bool:
+        """Return whether the last known record can be requested again, with its successor."""
+        self.needs_probe = False
+        self._failed_probes += 1
+        return self._failed_probes <= _MAX_FAILED_PROBES
 
     def page_size(self, page_size: int) -> int:
         """Return the number of records to request, at most the server's maximum page size."""
@@ -365,9 +374,12 @@ class Cursor(Generic[T]):
         """
         Finish if the page that follows the last known record, without an overlap, is empty.
 
-        Without an overlap, it does not show whether the listing has shifted meanwhile.
+        Without an overlap, it does not show whether the listing has shifted meanwhile. If it is not
+        empty, either the listing has changed or the server returns only one record per page.
         """
         if records:
+            if self._end.reject_probe():
+                return Deliver(None, None)
             raise DriftError(
                 f"the server's page limit of {self._end.longest_page} is too small to detect"
                 " changes of the listing: pass on_drift='ignore'"
