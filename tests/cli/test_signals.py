@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -417,6 +418,23 @@ def test_a_signal_wins_over_a_result() -> None:
 
     with pytest.raises(Interruption), SignalHandler() as handler:
         handler.run(succeed)
+
+
+def test_an_error_of_the_event_loop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An error that no task can raise is logged, unless a signal is ending the command."""
+
+    async def report(message: str) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": message})
+
+    async def report_after_signal() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await report("during the shutdown")
+
+    with SignalHandler() as handler:
+        handler.run(report, "a lost error")
+    with pytest.raises(Interruption), SignalHandler() as handler:
+        handler.run(report_after_signal)
+    assert caplog.messages == ["a lost error"]
 
 
 def test_exception_groups_are_unwrapped() -> None:

@@ -176,6 +176,13 @@ def test_a_sync_with_an_unknown_outcome_is_not_retried(
     assert "/v2/tenants/1/sync" in (written.out if options else written.err)
 
 
+class BrokenPipe(io.StringIO):
+    """A standard output whose reader has closed the pipe."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
 @pytest.mark.parametrize("options", [[], ["--wait", *FAST_POLLING]])
 def test_a_broken_pipe_ends_a_sync(
     options: list[str],
@@ -184,11 +191,6 @@ def test_a_broken_pipe_ends_a_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If the reader closes the pipe, the exit code is 141, and every trigger is named."""
-
-    class BrokenPipe(io.StringIO):
-        def flush(self) -> None:
-            raise BrokenPipeError
-
     monkeypatch.setattr(sys, "stdout", BrokenPipe())
     ids = add_tenants(emulator, "Succeeded", "Succeeded")
     assert run(["tenants", "sync", *ids, *options]) == 141
@@ -196,6 +198,16 @@ def test_a_broken_pipe_ends_a_sync(
     assert first == "pandium-api: the program that reads the output has closed the pipe"
     [command] = [hint for hint in hints if "runs wait" in hint]
     assert len(command.rpartition("wait ")[2].split()) == len(sent_posts(emulator))
+
+
+def test_a_broken_pipe_starts_no_more_tenants(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first trigger that cannot be printed, nothing is sent for the other tenants."""
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
+    ids = add_tenants(emulator, *["Succeeded"] * 4)
+    assert run(["tenants", "sync", *ids, "--max-concurrency", "1"]) == 141
+    assert len(sent_posts(emulator)) == 1
 
 
 # Ctrl-C
@@ -298,10 +310,6 @@ def test_a_broken_pipe_does_not_wait_for_another_process(
 ) -> None:
     """If the output cannot be written, the tenants of another process do not delay the end."""
     journal = tmp_path / "sync.db"
-
-    class BrokenPipe(io.StringIO):
-        def flush(self) -> None:
-            raise BrokenPipeError
 
     def claim_second_tenant(_: httpx.Request) -> httpx.Response:
         with closing(sqlite3.connect(journal)) as other, other:

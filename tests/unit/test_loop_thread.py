@@ -80,6 +80,16 @@ def test_the_thread_starts_with_the_first_call() -> None:
     assert background_threads() == []
 
 
+def test_nothing_can_be_posted_to_a_thread_that_has_not_started() -> None:
+    """Without a loop, `post` neither starts a thread nor calls the function."""
+    posted: list[str] = []
+    thread = LoopThread(nothing, "a place")
+    thread.post(lambda: posted.append("called"))
+    thread.close()
+    assert posted == []
+    assert background_threads() == []
+
+
 def test_a_call_raises_the_error_of_the_function(loop: LoopThread) -> None:
     """An error is raised unchanged, with the frames of both threads, and without a cycle."""
 
