@@ -32,11 +32,16 @@ class Instants:
     passed: int = 0
     act: Callable[[], object] | None = None
     has_interrupted: bool = False
+    _offset: float = 0.0
 
     def step(self) -> None:
         self.passed += 1
         if self.passed == self.number and self.act is not None:
             self.act()
+
+    def advance_clock(self) -> None:
+        """Advance asyncio's clock by two minutes until the end of the block. It never goes back."""
+        self._offset = 120.0
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -47,7 +52,7 @@ class Instants:
     @contextmanager
     def _watch_asyncio(self) -> Iterator[None]:
         loop: Any = asyncio.get_running_loop()
-        call_soon = loop.call_soon
+        call_soon, time = loop.call_soon, loop.time
 
         def call(callback: Callable[..., object], *args: object) -> None:
             self.step()
@@ -56,10 +61,11 @@ class Instants:
         loop.call_soon = lambda callback, *args, **options: call_soon(
             call, callback, *args, **options
         )
+        loop.time = lambda: time() + self._offset
         try:
             yield
         finally:
-            del loop.call_soon
+            del loop.call_soon, loop.time
 
     @contextmanager
     def _watch_trio(self) -> Iterator[None]:
@@ -100,25 +106,6 @@ def every_instant() -> Iterator[Instants]:
     raise AssertionError("the runs do not end")
 
 
-@contextmanager
-def time_jumps(instants: Instants) -> Iterator[None]:
-    """Advance asyncio's clock by two minutes at the instant."""
-    loop: Any = asyncio.get_running_loop()
-    time = loop.time
-    offset = 0.0
-
-    def jump() -> None:
-        nonlocal offset
-        offset = 120.0
-
-    loop.time = lambda: time() + offset
-    instants.act = jump
-    try:
-        yield
-    finally:
-        del loop.time
-
-
 # Ways to interrupt one step of an iteration. Each returns whether the step was interrupted, and
 # otherwise calls `take` with the item, or raises the error.
 
@@ -157,28 +144,28 @@ async def by_own_task(instants: Instants, step: Any, take: Callable[[Any], None]
 
 
 async def by_timeout(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
-    with time_jumps(instants):
-        try:
-            async with asyncio.timeout(60):
-                take(await step())
-        except TimeoutError:
-            return True
+    instants.act = instants.advance_clock
+    try:
+        async with asyncio.timeout(60):
+            take(await step())
+    except TimeoutError:
+        return True
     return False
 
 
 async def by_wait_for(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
-    with time_jumps(instants):
-        try:
-            take(await asyncio.wait_for(step(), 60))
-        except TimeoutError:
-            return True
+    instants.act = instants.advance_clock
+    try:
+        take(await asyncio.wait_for(step(), 60))
+    except TimeoutError:
+        return True
     return False
 
 
 async def by_move_on_after(instants: Instants, step: Any, take: Callable[[Any], None]) -> bool:
-    with time_jumps(instants):
-        with anyio.move_on_after(60) as scope:
-            take(await step())
+    instants.act = instants.advance_clock
+    with anyio.move_on_after(60) as scope:
+        take(await step())
     return scope.cancelled_caught
 
 
