@@ -46,7 +46,7 @@ _MAX_PAGE_SIZE = 500  # the API's maximum
 _MIN_CAPACITY = 1000
 # The maximum number of consecutive pages that do not advance the position.
 _MAX_STALLED_PAGES = 100
-# A listing of one record may change whenever its end is probed, but not often.
+# A listing of one record may change while its end is probed, but hardly several times in a row.
 _MAX_FAILED_PROBES = 3
 
 _count = as_attrs_validator(partial(validate_whole_number, minimum=0))
@@ -227,7 +227,7 @@ class _End:
         return has_moved and not self.has_full_page
 
     def reject_probe(self) -> bool:
-        """Return whether the last known record can be requested again, with its successor."""
+        """Record a probe that found a record, and return whether to repeat the last request."""
         self.needs_probe = False
         self._failed_probes += 1
         return self._failed_probes <= _MAX_FAILED_PROBES
