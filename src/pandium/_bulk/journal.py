@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import attrs
 
+from pandium.errors import UnusableJournal
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
-__all__ = ["IN_PROGRESS", "LEASE", "RENEWALS_PER_LEASE", "Entry", "Journal", "State", "storable"]
+__all__ = [
+    "IN_PROGRESS",
+    "LEASE",
+    "RENEWALS_PER_LEASE",
+    "Entry",
+    "Journal",
+    "State",
+    "storable",
+    "validate_properties",
+]
 
 # The number of seconds after which a lease in an SQLite journal expires.
 LEASE = 10.0
@@ -156,3 +168,20 @@ class Journal(Protocol):
 def storable(text: str) -> str:
     """Shorten a text from a response, and replace the characters that cannot be stored."""
     return _NOT_STORABLE.sub("\ufffd", text[:_MAX_TEXT_LENGTH])
+
+
+def validate_properties(name: str, found: Mapping[str, str], job: Mapping[str, str]) -> None:
+    """
+    Validate that a journal belongs to a job.
+
+    :param name: the name of the journal in error messages.
+    :param found: the properties of the job in the journal, such as its mode.
+    :param job: the properties of the job that uses the journal.
+    :raises UnusableJournal: if the journal belongs to another job.
+    """
+    for key, value in job.items():
+        if found.get(key) != value:
+            raise UnusableJournal(
+                f"{name} belongs to a job with {key} {found.get(key)!r}, not {value!r}: use a"
+                " separate journal for each job"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pandium._bulk.journal import validate_properties
 from pandium.errors import UnusableJournal
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def open_job(
     """
     db.execute(_CREATE_JOB, {**parameters, "properties": json.dumps(properties)})
     [(job_id, found, server)] = db.execute(_LOCK_JOB, parameters).fetch()
-    _validate_properties(name, json.loads(found), properties)
+    validate_properties(name, json.loads(found), properties)
     if server != parameters["server"]:
         if not accept_failover:
             raise UnusableJournal(
@@ -158,12 +159,3 @@ def open_job(
             )
         db.execute(_ACCEPT_SERVER, parameters)
     return int(job_id)
-
-
-def _validate_properties(name: str, found: dict[str, str], properties: Mapping[str, str]) -> None:
-    for key, value in properties.items():
-        if found.get(key) != value:
-            raise UnusableJournal(
-                f"{name} belongs to a job with {key} {found.get(key)!r}, not {value!r}: use a"
-                " separate journal for each job"
-            )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.file_identity import create_revision
-from pandium._bulk.journal import IN_PROGRESS, LEASE, RENEWALS_PER_LEASE, Entry, State, storable
+from pandium._bulk.journal import (
+    IN_PROGRESS,
+    LEASE,
+    RENEWALS_PER_LEASE,
+    Entry,
+    State,
+    storable,
+    validate_properties,
+)
 from pandium._bulk.sqlite_connection import Connection, Database, Work
 from pandium._waiting.results import show_status
 from pandium.errors import JournalError, UnusableJournal
@@ -289,7 +297,8 @@ class SQLiteJournal:
         """Create the tables in an empty file, or validate an existing journal."""
         if is_empty(db, self.name):
             self._create_tables(db)
-        self._validate_job(db)
+        found = dict(db.execute("SELECT name, value FROM job"))
+        validate_properties(self._database.name, found, self._job)
 
     def _create_tables(self, db: Connection) -> None:
         for statement in _TABLES:
@@ -298,12 +307,3 @@ class SQLiteJournal:
         db.executemany("INSERT INTO job VALUES (?, ?)", self._job.items())
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")
-
-    def _validate_job(self, db: Connection) -> None:
-        found = dict(db.execute("SELECT name, value FROM job"))
-        for key, value in self._job.items():
-            if found.get(key) != value:
-                raise UnusableJournal(
-                    f"{self._database.name} belongs to a job with {key} {found.get(key)!r}, not"
-                    f" {value!r}: use a separate journal for each job"
-                )
