@@ -60,6 +60,7 @@ __all__ = [
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _RESERVED_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
 _LARGEST_ID = 2**63 - 1  # the largest integer that SQLite can store in a journal
@@ -285,6 +286,9 @@ def validate_params(params: object) -> dict[str, Any] | None:
     if params is None:
         return None
     present = validate_mapping("params", params)
+    for name in present:
+        if not (isinstance(name, str) and _is_encodable(name)):
+            raise ValueError(f"params must have strings of valid Unicode as names, not {name!r}")
     return {
         name: _validate_param(f"params[{name!r}]", value)
         for name, value in present.items()
@@ -308,12 +312,14 @@ def validate_headers(headers: object) -> dict[str, str]:
             raise ValueError(f"headers must have strings as names, not {name!r}")
         if name.lower() in _RESERVED_HEADERS:
             raise ValueError(f"headers must not contain {name}, which the client sets itself")
-        if not (name.isascii() and name.isprintable() and name and not set(name) & set(" :")):
+        if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"headers must have valid names, not {name!r}")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise ValueError(
                 f"headers must have printable ASCII values; the value of {name} is invalid"
             )
+        if value != value.strip():
+            raise ValueError(f"headers must not have spaces around the value of {name}")
     return given
 
 

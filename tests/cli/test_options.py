@@ -10,7 +10,7 @@ import pytest
 
 from pandium import AsyncPandium, Polling, Retry
 from pandium._cli.app import app
-from pandium._cli.options import COUNT, ID, PAGE_SIZE, read_text
+from pandium._cli.options import COUNT, ID, PAGE_SIZE, SECONDS, read_text
 from pandium._resources.runs import Runs
 from pandium._resources.tenants import Tenants
 
@@ -54,12 +54,23 @@ def test_the_help_states_the_default_of_the_client(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [COUNT, ID, PAGE_SIZE], ids=["count", "id", "page size"])
-@pytest.mark.parametrize("text", ["1_0", "\u0663", "\uff11", "1.0", "0x1", ""])
+@pytest.mark.parametrize(
+    "text", ["1_0", "\u0663", "\uff11", "1.0", "0x1", "", "-", "--5", "9" * 5_000]
+)
 def test_a_whole_number_is_in_decimal_digits(kind: click.ParamType[int], text: str) -> None:
     """A number in any other notation, which could be another record's id, is rejected."""
     assert kind.convert("10", None, None) == 10
     with pytest.raises(click.BadParameter, match="not a valid number"):
         kind.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["1_0", "\u0663", "\uff11", "0x1", "", ".", "-", "nan", "inf"])
+def test_a_number_of_seconds_is_in_decimal_digits(text: str) -> None:
+    """A number in any other notation is rejected. A fraction or an exponent is accepted."""
+    accepted = [SECONDS.convert(number, None, None) for number in ("10", "0.5", ".5", "1e3")]
+    assert accepted == [10.0, 0.5, 0.5, 1000.0]
+    with pytest.raises(click.BadParameter, match="not a valid"):
+        SECONDS.convert(text, None, None)
 
 
 @pytest.mark.posix

@@ -218,3 +218,16 @@ def test_an_array_has_a_line_for_each_item() -> None:
     empty = io.StringIO()
     write_data([], "table", empty)
     assert empty.getvalue() == ""
+
+
+def test_an_object_that_is_nested_too_deeply_is_one_field() -> None:
+    """An object beyond a depth is printed as JSON, so that any response can be printed."""
+    data: dict[str, Any] = {"a": "end"}
+    for _ in range(150):
+        data = {"a": data}
+    out = io.StringIO()
+    write_data(data, "csv", out)
+    [[name], [value]] = csv.reader(io.StringIO(out.getvalue()))
+    assert name.count("a") == 101
+    assert value.count("a") == 50
+    assert json.loads(value)

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -79,6 +79,45 @@ def test_a_transient_error_does_not_end_a_watch(
     assert written.err.startswith("pandium-api: poll failed: GET /v2/tenants: 503")
     httpx_mock.add_response(status_code=503, json={"message": "not now"})
     assert run(line) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"text": "<html>a gateway</html>"},
+        {"status_code": 302, "headers": {"Location": "https://login.example.com/"}},
+        {"status_code": 499, "json": {}},
+        {"json": [{"id": 3}, {"id": 4}]},
+    ],
+    ids=["a page", "a redirect", "a closed connection", "another record"],
+)
+def test_an_odd_response_does_not_end_a_watch(
+    odd: dict[str, Any],
+    httpx_mock: HTTPXMock,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A response that the API does not send, such as a gateway's, is waited out like a 503."""
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    tenants = [{"id": 1, "name": "a"}]
+    httpx_mock.add_response(json=tenants)
+    httpx_mock.add_response(**odd)
+    httpx_mock.add_response(json=tenants)
+    assert run(["watch", "--every", "0.01", "--count", "3", "-f", "jsonl"]) == 0
+    assert capsys.readouterr().err.startswith("pandium-api: poll failed: GET /v2/tenants: ")
+
+
+def test_a_changing_listing_does_not_end_a_watch(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a listing may be incomplete because it changed meanwhile, the next poll reads it again."""
+    monkeypatch.delenv("PANDIUM_BASE_URL")
+    forward = [{"id": number, "name": "a"} for number in range(1, 501)]
+    httpx_mock.add_response(json=[])
+    httpx_mock.add_response(json=forward)
+    httpx_mock.add_response(json=[*forward[::-1], {"id": 501, "name": "b"}], is_reusable=True)
+    assert run(["watch", "--every", "0.01", "--count", "2", "-f", "jsonl"]) == 0
+    assert "poll failed: the order of the records changed" in capsys.readouterr().err
 
 
 def test_a_permanent_error_ends_a_watch(

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import warnings
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
@@ -309,6 +310,34 @@ def test_an_upstream_error_is_json_data(literal: str) -> None:
     assert isinstance(error, ConnectorError)
     assert error.data == LITERALS[literal]
     json.dumps(error.data)
+
+
+def test_an_invalid_escape_is_kept_without_a_warning() -> None:
+    """
+    A backslash that is not part of an escape is kept, and causes no warning.
+
+    The filters of warnings, which all threads share, are not changed even for a moment.
+    """
+    filters = []
+
+    def redact(value: Any) -> Any:
+        filters.append(list(warnings.filters))
+        return value
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = list(warnings.filters)
+        error = error_from_response(
+            400,
+            {},
+            json.dumps({"detail": r"{'data': ['\d+', '\\d \'\x41\n', 'C:\Program']}"}).encode(),
+            is_proxied=True,
+            redact=redact,
+            now=NOW,
+        )
+    assert isinstance(error, ConnectorError)
+    assert error.data == [r"\d+", "\\d 'A\n", r"C:\Program"]
+    assert all(seen == expected for seen in filters)
 
 
 @pytest.mark.parametrize(

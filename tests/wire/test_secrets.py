@@ -742,9 +742,16 @@ def test_no_id_reaches_another_path(
 @example(name="X-Team", value="blue\r\nX-Evil: 1")
 @example(name="X-Team\r\nX-Evil", value="1")
 @example(name="X-API-KEY", value="another")
+@example(name="X-Team", value="blue ")
+@example(name="X-Team", value=" blue")
+@example(name="X(Team)", value="blue")
 @settings(quick, max_examples=100)
 def test_no_header_injects_another(server: Misbehaving, name: str, value: str) -> None:
-    """A user's header is sent unchanged or rejected. It cannot add lines or replace the key."""
+    """
+    A user's header is sent unchanged, or is rejected as an argument before anything is sent.
+
+    It cannot add lines or replace the key.
+    """
     server.play([])
     before = len(server.requests)
 
@@ -754,11 +761,11 @@ def test_no_header_injects_another(server: Misbehaving, name: str, value: str) -
 
     try:
         asyncio.run(run())
-    except (ValueError, errors.PandiumError):
+    except ValueError:
         assert len(server.requests) == before
         return
     request = server.requests[-1]
-    assert request.header(name) == value.strip()
+    assert request.header(name) == value
     assert request.header("x-api-key") == "a-key-of-a-user"
     assert request.header("x-evil") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -44,6 +45,11 @@ __all__ = [
 ]
 
 
+# Python converts integers of at least 640 digits.
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,640}")
+_DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?", re.IGNORECASE)
+
+
 class _WholeNumber(click.IntRange):
     """A parameter type for integers in decimal digits. Unlike ``int``, it rejects ``1_0``."""
 
@@ -52,7 +58,7 @@ class _WholeNumber(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the number and check its range."""
         text = str(value)
-        if not (text.isascii() and text.lstrip("-").isdigit()):
+        if not _WHOLE_NUMBER.fullmatch(text):
             self.fail(f"{value!r} is not a valid number.", param, ctx)
         number = int(text)
         if not (self.min or 0) <= number <= (self.max or number):
@@ -74,7 +80,7 @@ class _PositiveNumber(click.types.FloatParamType):
     """
     A parameter type for numbers greater than 0.
 
-    Unlike `click.FloatRange`, it omits the range from the help text.
+    Unlike `click.FloatRange`, it rejects ``1_0`` and omits the range from the help text.
     """
 
     name = "number"
@@ -84,6 +90,8 @@ class _PositiveNumber(click.types.FloatParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Parse the number and check its range."""
+        if not _DECIMAL_NUMBER.fullmatch(str(value)):
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not 0 < number <= self.max:
             self.fail(

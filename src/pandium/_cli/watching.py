@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pandium import RateLimited, ServerError, TransportError
+from pandium import DriftError, PandiumError
 from pandium._cli.options import get_option
 from pandium._cli.output.columns import current_phase, last_phase, tenant_runs, tenant_state
 from pandium._cli.output.records import ChangeRow
@@ -23,6 +23,7 @@ from pandium._cli.output.rows import create_writer
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import can_draw, note
 from pandium._cli.session import run
+from pandium._waiting.policy import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_TRANSIENT = (RateLimited, ServerError, TransportError)
 # The live view also needs one line each for the summary, the column titles, the number of hidden
 # tenants and the cursor.
 _EXTRA_LINES = 4
@@ -88,8 +88,8 @@ async def _watch(options: _WatchOptions, client: AsyncPandium) -> int:
                 await anyio.sleep(options.interval)
             try:
                 tenants = await options.list_tenants(client)
-            except _TRANSIENT as error:
-                if not number:
+            except PandiumError as error:
+                if not number or not (is_transient(error) or isinstance(error, DriftError)):
                     raise
                 note(f"poll failed: {error}")
             else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import warnings
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -45,6 +44,8 @@ _MAX_BODY = 256 * 1024
 _MAX_ENCODED = 4  # the length of a character in UTF-8, in bytes
 _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
+# A backslash, and the character after it if both are an escape in a Python literal.
+_ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A comma between two values, rather than the one after the weekday of a date.
 _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
@@ -156,8 +157,7 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
         return None
     for parse in (json.loads, _parse_literal):
         try:
-            with warnings.catch_warnings(action="ignore"):  # invalid escapes cause warnings
-                parsed = redact(parse(detail))  # redact again, as escapes may have hidden the key
+            parsed = redact(parse(detail))  # redact again, as escapes may have hidden the key
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, dict) and "data" in parsed:
@@ -183,7 +183,8 @@ def _parse_literal(text: str) -> Any:
     # Python's parser needs hundreds of bytes of memory for each byte of a literal.
     if len(text) > _MAX_LITERAL:
         raise ValueError("the literal is too long")
-    return ast.literal_eval(text)
+    # An invalid escape causes a warning. `warnings.catch_warnings` is not thread-safe.
+    return ast.literal_eval(_ESCAPE.sub(lambda match: match[0] if match["valid"] else r"\\", text))
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

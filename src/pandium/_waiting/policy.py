@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pandium._waiting.polling import TriggerWait
 
-__all__ = ["PollPolicy"]
+__all__ = ["PollPolicy", "is_transient"]
 
 # A separate logger, so that a program can show these warnings even if it hides the others.
 _log = logging.getLogger("pandium.waiting")
@@ -124,9 +124,15 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    # A 404 means that the trigger has no run yet. A redirect or a response that cannot be decoded
-    # is usually sent by a gateway, because the API sends neither.
-    if isinstance(error, (NotFound, TransportError, ServerError, RateLimited, DecodeError)):
+    # A 404 means that the trigger has no run yet.
+    return isinstance(error, NotFound) or is_transient(error)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether polling again after an error may help."""
+    # A redirect or a response that cannot be decoded is usually sent by a gateway, because the API
+    # sends neither.
+    if isinstance(error, (TransportError, ServerError, RateLimited, DecodeError)):
         return True
     return isinstance(error, APIError) and error.status_code in _TRANSIENT_STATUS_CODES
 

@@ -36,6 +36,8 @@ _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
 # terminals, and lone surrogates cannot be encoded.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_MAX_DEPTH = 100  # of the fields; an object that is nested more deeply is a leaf
+
 
 class RowWriter(Protocol):
     """A writer for records that arrive in batches."""
@@ -186,11 +188,13 @@ def _escape_unsafe(text: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(
+    data: dict[str, Any], prefix: str = "", max_depth: int = _MAX_DEPTH
+) -> Iterator[tuple[str, str]]:
     """Yield the dotted path and the text of each leaf in nested objects."""
     for name, value in data.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{name}.")
+        if isinstance(value, dict) and value and max_depth:
+            yield from _flatten(value, f"{prefix}{name}.", max_depth - 1)
         else:
             yield escape_controls(f"{prefix}{name}"), escape_controls(_format_cell(value))
 
