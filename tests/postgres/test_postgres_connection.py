@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pandium import ConfigurationError, PandiumError
-from pandium._bulk.journal import State
+from pandium._bulk.journal import Entry, State
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
@@ -488,6 +488,17 @@ async def test_a_record_is_written_even_if_canceled(postgres_dsn: str) -> None:
             scope.cancel()
             await journal.record_triggered(1, "t")
     assert read_states(postgres_dsn) == {1: "triggered"}
+
+
+async def test_a_trigger_that_is_written_on_closing_is_released(postgres_dsn: str) -> None:
+    """A trigger that is recorded when the journal is closed can be adopted at once."""
+    async with worker(postgres_dsn) as one:
+        await claim(one)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await one.record_triggered(1, "t1")
+    async with worker(postgres_dsn) as two:
+        assert await adopt(two) == Entry(State.TRIGGERED, is_mine=True, trigger_id="t1")
 
 
 def test_a_journal_needs_a_thread(postgres_dsn: str, anyio_backend: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -55,6 +55,15 @@ async def test_workers_divide_the_rate_as_they_come_and_go(postgres_dsn: str) ->
             assert await renew_until_settled(one, two) == [0.5, 0.5]
         assert await renew_until_settled(one) == [1.0]
         assert one.renewal_interval == LEASE / 4
+
+
+@pytest.mark.anyio
+async def test_shares_that_cannot_be_exact_are_settled(postgres_dsn: str) -> None:
+    """Eleven workers, whose shares do not add up to 1 exactly, soon renew as seldom as one."""
+    async with AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(worker(postgres_dsn)) for _ in range(11)]
+        assert await renew_until_settled(*workers) == [round(1 / 11, 9)] * 11
+        assert {one.renewal_interval for one in workers} == {LEASE / 4}
 
 
 @pytest.mark.anyio

@@ -194,7 +194,21 @@ async def test_bulk_jobs_leave_a_share_of_the_rate() -> None:
     async with clock.autojump():
         for _ in range(3):
             await send(gate, clock, times)
-    assert times[3:] == pytest.approx([5.6, 5.7, 5.8])
+    assert times[3:] == pytest.approx([5.5, 5.6, 5.7])
+
+
+async def test_a_small_share_delays_no_request_once_it_is_larger() -> None:
+    """A share that is tiny for a moment, as by rounding, does not stop the client for ever."""
+    clock, times = ManualClock(), list[float]()
+    gate = RateLimitGate(clock, RequestPacer(clock, 10))
+    gate.set_share("job", 1e-16)
+    async with clock.autojump(), anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(send, gate, clock, times)
+        await clock.sleep(5)
+        assert times == [0]
+        gate.set_share("job", 0.5)
+    assert times == pytest.approx([0, 5, 5.2, 5.4])
 
 
 async def test_a_share_without_a_rate_changes_nothing() -> None:

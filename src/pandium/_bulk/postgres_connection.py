@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ _OUTAGE_LEASES = 12
 # The time limits of a transaction and of a connection attempt, and the total time that closing
 # waits, in seconds.
 _ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
+_AFTER_TENANTS = sys.maxsize  # in the order of the work of a transaction
 # Notice within seconds that a host is gone. The connection string can override these settings.
 _CONNECTION_DEFAULTS = {
     "application_name": "pandium",
@@ -262,7 +264,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         deadline = time.monotonic() + _CLOSE_TIMEOUT
         with self._thread_lock:
             if self._is_open and last is not None:
-                self._queue.append(QueuedWork(last, record=""))
+                self._queue.append(QueuedWork(last, record="", order=_AFTER_TENANTS))
                 self._empty_queue(deadline)
             self._is_open = False
             self._disconnect()

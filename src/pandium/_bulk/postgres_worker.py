@@ -27,6 +27,8 @@ __all__ = ["PostgresWorker"]
 
 # While workers come and go, the lease is renewed more often, so that the rate is soon divided.
 _UNSETTLED_RENEWALS = 10
+# The error of the sums of shares, as floats, is smaller than this.
+_ROUNDING = 1e-9
 _BEFORE_TENANTS = -1  # in the order of the work of a transaction
 # A claim is made again if another worker gives up its own claim just after ours has found it. This
 # does not repeat, unless something in the database suppresses the insert.
@@ -177,7 +179,8 @@ class PostgresWorker:
     def renewal_interval(self) -> float:
         """The number of seconds until the lease has to be renewed."""
         interval = self._settings.lease / RENEWALS_PER_LEASE
-        is_settled = self.share == self._stored_share == self._target_share
+        shares = self.share, self._stored_share, self._target_share
+        is_settled = max(shares) - min(shares) < _ROUNDING
         return interval if is_settled else interval / _UNSETTLED_RENEWALS
 
     @property

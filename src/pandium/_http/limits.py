@@ -95,8 +95,9 @@ class RequestPacer:
     def __init__(self, clock: Clock, rate: float) -> None:
         self._clock = clock
         self._rate = rate
-        # The time at which the next request would be sent if there were no bursts.
-        self._next_regular = -inf
+        # The time at which the last request would have been sent if there were no bursts. The next
+        # one follows after the current interval, so a larger share takes effect at once.
+        self._last_regular = -inf
         self._resumed = anyio.Event()
         self.set_share(1.0)
         self._turn = anyio.Lock(fast_acquire=True)
@@ -119,17 +120,19 @@ class RequestPacer:
                 if seconds == inf:
                     await self._resumed.wait()
                 else:
-                    await self._clock.sleep(seconds)
+                    with self._clock.move_on_after(seconds):
+                        await self._resumed.wait()
 
     def _try_to_count(self) -> float:
         """Count a request if it may be sent now. Return the delay until then, in seconds."""
         if self._interval == inf:
             return inf
         now = self._clock.now()
-        delay = self._next_regular - self._allowance - now
+        regular = self._last_regular + self._interval
+        delay = regular - self._allowance - now
         if delay > _ROUNDING_SECONDS:
             return delay
-        self._next_regular = max(self._next_regular, now) + self._interval
+        self._last_regular = max(regular, now)
         return 0.0
 
 

@@ -180,10 +180,10 @@ class Scheduler:
         self._unfinished = 0
         self._in_flight = 0
         self._max_in_flight = max(_MIN_IN_FLIGHT, options.polling.rate)
-        self._next_start = -inf
-        self._share = 1.0
-        self._is_closed = False
         self._sleep_scope: anyio.CancelScope | None = None
+        self._last_start = -inf
+        self.set_share(1.0)
+        self._is_closed = False
 
     def add(self, key: Any, trigger_id: str, began: float | None = None) -> None:
         """
@@ -208,6 +208,8 @@ class Scheduler:
     def set_share(self, share: float) -> None:
         """Set the share of the poll rate that may be used. With a share of 0, polls wait."""
         self._share = share
+        if share:  # the last poll does not delay the next one by the interval of an earlier share
+            self._interval = 1 / (self._options.polling.rate * share)
         self._wake()
 
     def close(self) -> None:
@@ -239,7 +241,7 @@ class Scheduler:
         if first is None:
             return inf
         # Do not wait past the time limit if the rate allows no poll before the wait expires.
-        is_too_late = self._next_start > first.expires_at()
+        is_too_late = self._last_start + self._interval > first.expires_at()
         return first.time_limit() if is_too_late else first.expires_at()
 
     def _next_due(self) -> float:
@@ -247,12 +249,12 @@ class Scheduler:
             heapq.heappop(self._queue)
         if not self._queue or self._in_flight >= self._max_in_flight or not self._share:
             return inf
-        return max(self._queue[0][0], self._next_start)
+        return max(self._queue[0][0], self._last_start + self._interval)
 
     def _start_poll(self, now: float) -> None:
         wait = heapq.heappop(self._queue)[-1]
         wait.is_queued = False
-        self._next_start = now + 1 / (self._options.polling.rate * self._share)
+        self._last_start = now
         self._in_flight += 1
         self._tasks.start_soon(self._poll_once, wait)
 
