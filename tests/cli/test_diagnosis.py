@@ -61,6 +61,27 @@ def test_a_connection_in_order_ends_with_code_0(
 
 
 @pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann:s3cr@t/1@api.example.com/a",
+        "ann:s3cr@t/1@api.example.com",
+        "https://api.example.com/?token=s3cret",
+        "https://api.example.com/#s3cret",
+    ],
+)
+def test_a_secret_in_the_base_url_is_not_shown(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A URL with a user name, a password or a query, which a base URL must not have, is hidden."""
+    code, rows = diagnose(capsys, "--base-url", url)
+    assert code == 3
+    assert rows["base URL"] == row("***", "--base-url")
+    assert "s3cr" not in str(rows)
+    assert not rows["configuration"]["is_ok"]
+
+
+@pytest.mark.usefixtures("api_environment")
 def test_the_table_has_a_line_for_each_check(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +191,10 @@ def test_the_difference_of_the_clocks_is_shown(
     [
         (None, "unknown, because the response has no valid Date header"),
         ("yesterday", "unknown, because the response has no valid Date header"),
+        (
+            "Fri, 02 Jan 2026 00:00:00 +99999999999",
+            "unknown, because the response has no valid Date header",
+        ),
         ("Thu, 01 Jan 1970 00:00:00 -0000", "d behind this machine"),
     ],
 )

@@ -255,11 +255,11 @@ async def test_max_concurrency_limits_active_tenants(
     max_concurrency: int, path: Path | None
 ) -> None:
     """The number of active tenants, from before the POST until the run ends, is limited."""
-    world = World({n: 5.0 + 7 * (n % 5) for n in range(40)})
+    world = World({n: 5.0 + 7 * (n % 5) for n in range(20)})
     read: list[float] = []
 
     def source() -> Any:
-        for tenant_id in range(40):
+        for tenant_id in range(20):
             read.append(world.clock.now())
             yield tenant_id
 

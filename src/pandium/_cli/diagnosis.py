@@ -32,6 +32,8 @@ __all__ = ["compare_schemas", "diagnose"]
 T = TypeVar("T")
 
 _DOCUMENT = "/v2/openapi.json"
+# They mark the parts of a URL that may contain a secret. A base URL must have none of them.
+_SECRET_MARKS = frozenset("@?#")
 
 # The Date header has a resolution of one second, and the response takes some time.
 _SMALLEST_OFFSET = timedelta(seconds=2)
@@ -77,7 +79,8 @@ class _Diagnosis:
         if self.profile is not None:
             self.add("profile", self.profile.name, str(config_path()))
         api = find_api(self.profile)
-        self.add(api.name.replace("_url", " URL"), api.value, api.source)
+        shown = "***" if _SECRET_MARKS & set(api.value) else api.value
+        self.add(api.name.replace("_url", " URL"), shown, api.source)
         key_file = find_key_file(self.profile)
         if key_file is not None:
             self.add("key", f"in {key_file.value}", key_file.source)
@@ -142,7 +145,7 @@ def _format_row(row: CheckRow) -> str:
 def _compare_clocks(date: str | None, now: datetime) -> str:
     try:
         service = parsedate_to_datetime(date or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return "unknown, because the response has no valid Date header"
     if service.tzinfo is None:
         service = service.replace(tzinfo=UTC)

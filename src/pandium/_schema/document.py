@@ -20,6 +20,7 @@ __all__ = ["Document", "ServiceOperation", "ServiceParameter", "View", "normaliz
 
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _MAX_REFERENCES = 20  # in a row, because a document may contain a cycle
+_MAX_ALTERNATIVES = 5  # within alternatives, for the same reason
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -146,12 +147,13 @@ class Document:
             merged,
         )
 
-    def _alternatives(self, schema: Schema) -> Iterator[Schema]:
+    def _alternatives(self, schema: Schema, depth: int = _MAX_ALTERNATIVES) -> Iterator[Schema]:
         branches = [*_as_list(schema.get("anyOf")), *_as_list(schema.get("oneOf"))]
         if not branches:
             yield schema
-        for branch in branches:
-            yield from self._alternatives(self._resolve(branch))
+        if depth:
+            for branch in branches:
+                yield from self._alternatives(self._resolve(branch), depth - 1)
 
     def _resolve(self, schema: Any, depth: int = _MAX_REFERENCES) -> Schema:
         """Follow references, and merge what has to hold together."""
