@@ -16,6 +16,7 @@ import pytest
 
 from pandium import ConfigurationError, PandiumError
 from pandium._bulk.sqlite import SQLiteJournal
+from pandium._bulk.summary import read_summary
 from support.journals import (
     JOB,
     MINE,
@@ -132,6 +133,20 @@ async def test_a_worker_that_closes_the_journal_does_not_unprotect_it(
             lose(journal_path)
     if not is_used_again:
         await assert_interrupted(journal_path, calendar)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_reading_a_journal_does_not_unprotect_it(
+    journal_path: Path, calendar: CalendarClock, *, is_killed: bool
+) -> None:
+    """The same applies if the journal was shown before it was lost."""
+    with JournalProcess(journal_path) as process:
+        if is_killed:
+            process.kill()
+        await read_summary(journal_path, calendar)
+        process.kill()
+    delete(journal_path)
+    await assert_interrupted(journal_path, calendar)
 
 
 async def test_a_lost_journal_can_be_restored(journal_path: Path, calendar: CalendarClock) -> None:
@@ -301,6 +316,20 @@ async def test_a_symbolic_link_is_the_same_journal(
             "journal-journal",
             "journal-lock",
         }
+
+
+@pytest.mark.posix
+async def test_a_path_through_a_link_and_back_is_the_path_of_the_system(
+    tmp_path: Path, calendar: CalendarClock
+) -> None:
+    """The parent of a link is that of its target, and not the directory that has the link."""
+    target = tmp_path / "one" / "two"
+    target.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(target)
+    async with SQLiteJournal(tmp_path / "link" / ".." / "journal", JOB, calendar) as journal:
+        assert await claim(journal) == MINE
+        async with SQLiteJournal(tmp_path / "one" / "journal", JOB, calendar) as other:
+            assert await claim(other) == NOT_MINE
 
 
 @pytest.mark.posix

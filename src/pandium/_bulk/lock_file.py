@@ -90,11 +90,13 @@ class LockFile:
     if the database is moved away while it is in use, or if all processes that use it are killed.
 
     :param path: the path of the lock file.
+    :param is_reader: whether to leave the mark as it is, because the database is only read.
     :ivar is_marked: whether the file was marked when it was locked.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, is_reader: bool = False) -> None:
         self._path = path
+        self._is_reader = is_reader
         self.is_marked = False
 
     @contextmanager
@@ -115,13 +117,15 @@ class LockFile:
 
     def mark(self) -> None:
         """Write that the database exists, if possible. The caller must hold the lock."""
-        if self.is_marked:
+        if self.is_marked or self._is_reader:
             return
         with suppress(OSError), open(self._path, "r+b") as file:  # noqa: PTH123 - fails if missing
             file.write(_MARK)
 
     def remove(self) -> None:
-        """Delete the lock file. The caller must hold the lock."""
+        """Delete the lock file, if possible. The caller must hold the lock."""
+        if self.is_marked and self._is_reader:
+            return
         with suppress(OSError):
             Path(self._path).unlink()
 

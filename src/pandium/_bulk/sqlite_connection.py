@@ -85,6 +85,7 @@ class Database(QueueingDatabase["Work[Any]"]):
     :param clock: the client's clock. A test clock does not advance during a transaction.
     :param count_active: a function that returns the number of active tenants, each of which queues
         further work sooner or later.
+    :param is_reader: whether the work only reads, so that the lock file of a job remains as it is.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class Database(QueueingDatabase["Work[Any]"]):
         name: str,
         clock: Clock,
         count_active: Callable[[], int] = lambda: 0,
+        *,
+        is_reader: bool = False,
     ) -> None:
         self._path = None if path is None else _absolute_path(path, name)
         super().__init__(name if path is None else f"{name} {self._path!r}", clock)
@@ -101,6 +104,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         self._lock_file: LockFile | None = None
         self._real_path = ""
         self._count_active = count_active
+        self._is_reader = is_reader
         # The event is set when this number of items is queued.
         self._batch_size = 0
         self._is_batch_complete = anyio.Event()
@@ -212,7 +216,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
             raise UnusableJournal(f"{self.name} is a directory: specify a file")
-        self._lock_file = lock_file = LockFile(f"{path}-lock")
+        self._lock_file = lock_file = LockFile(f"{path}-lock", is_reader=self._is_reader)
         self._real_path = path
         with self._hold_lock(UnusableJournal):
             validate_single_name(Path(path), self.name, UnusableJournal)
@@ -367,7 +371,9 @@ class Database(QueueingDatabase["Work[Any]"]):
 
 def _absolute_path(path: Path, name: str) -> str:
     try:
-        return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow symbolic links
+        # Path.resolve would follow symbolic links. os.path.abspath would remove "link/..", which is
+        # another directory if the link is a symbolic one.
+        return str(path.absolute())
     except OSError:
         raise UnusableJournal(
             f"{name} {str(path)!r}: the current directory does not exist"

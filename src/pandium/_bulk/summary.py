@@ -102,7 +102,7 @@ async def read_summary(path: Path, clock: Clock) -> JournalSummary:
     :raises JournalError: if the file cannot be read.
     """
     _require_file(path)
-    database = Database(path, "journal", clock)
+    database = Database(path, "journal", clock, is_reader=True)
 
     def validate(db: Connection) -> None:
         if is_empty(db, database.name):
