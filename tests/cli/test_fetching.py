@@ -104,7 +104,18 @@ def test_a_failed_listing_says_how_to_resume(
     assert written.out.count('"id"') == 2
     with pytest.raises(json.JSONDecodeError):
         json.loads(written.out)
-    assert "(to resume, use --skip 2)" in written.err
+    assert written.err.splitlines()[-1] == "pandium-api: to resume, use --skip 2"
+
+
+def test_a_failed_search_does_not_suggest_an_option_that_it_lacks(
+    httpx_mock: HTTPXMock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a search fails after some pages, nothing is said about `--skip`."""
+    monkeypatch.setenv("PANDIUM_API_KEY", KEY)
+    httpx_mock.add_response(json=[{"id": number, "name": "a"} for number in range(500)])
+    httpx_mock.add_response(status_code=400, json={"message": "no"}, is_reusable=True)
+    assert run(["tenants", "find", "--name", "b"]) == 4
+    assert capsys.readouterr().err == ("pandium-api: error: GET /v2/tenants: 400 Bad Request: no\n")
 
 
 @pytest.mark.usefixtures("api_environment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import signal
@@ -279,3 +280,11 @@ def test_a_listing_is_a_source_of_tenants(emulator: Emulator, client: Pandium, o
         source = (client if owner == "this" else other).tenants.list(limit=5)
         with client.tenants.sync_all(source, mode="normal", poll=FAST) as results:
             assert sorted(result.tenant_id or 0 for result in results) == ALL[:5]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_deep_copy_of_an_iterator_fails_quietly(listing: SyncListing[Tenant]) -> None:
+    """An iterator whose copy failed is deleted without an error."""
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        copy.deepcopy(iter(listing))
+    gc.collect()

@@ -177,8 +177,6 @@ def _describe_error(error: Exception) -> str:
 
 
 def _error_hint(error: pandium.PandiumError) -> str:
-    if error.resume_skip:
-        return f"to resume, use --skip {error.resume_skip}"
     if isinstance(error, pandium.RateLimited) and error.retry_after is not None:
         return f"the API accepts requests again in {error.retry_after:.0f} s"
     if isinstance(error, pandium.AuthenticationError):

@@ -182,8 +182,7 @@ class _ListingCommand:
 
     def resume_hints(self, error: BaseException) -> list[str]:
         """Return a hint on how to resume, if the listing has started."""
-        # The message of one of the client's errors contains the hint. A closed pipe is normal.
-        if isinstance(error, (PandiumError, BrokenPipeError)):
+        if isinstance(error, BrokenPipeError):  # this is normal
             return []
         if self.next_skip in (None, self.paging.get("skip", 0)):  # no record was printed
             return []

@@ -136,13 +136,9 @@ def _join(tenant_ids: Iterable[int]) -> str:
 
 async def _list_tenants(client: AsyncPandium, integration_id: int) -> AsyncIterator[int]:
     is_empty = True
-    try:
-        async for tenant in client.tenants.list(integration_id=integration_id):
-            is_empty = False
-            yield tenant.id
-    except PandiumError as error:
-        error.resume_skip = None  # tenants sync has no --skip option
-        raise
+    async for tenant in client.tenants.list(integration_id=integration_id):
+        is_empty = False
+        yield tenant.id
     if is_empty:
         # Raise NotFound if the integration does not exist. Otherwise, a mistyped id would look like
         # success.

@@ -72,6 +72,8 @@ class ListingIterator(Buffered[T]):
     Closing or deleting the iterator cancels all requests.
     """
 
+    _is_entered = _is_closed = False  # a copy that fails, such as a deep one, is deleted
+
     def __init__(
         self,
         loop: LoopThread,
@@ -81,8 +83,6 @@ class ListingIterator(Buffered[T]):
         super().__init__(loop)
         self._pages = pages
         self._fetch_items = fetch
-        self._is_entered = False
-        self._is_closed = False
 
     def __next__(self) -> T:
         if self._is_closed:
