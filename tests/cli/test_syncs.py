@@ -20,6 +20,7 @@ import pytest
 from pandium._bulk.journal import LEASE
 from pandium._cli.app import app, run
 from pandium._cli.syncs import SyncSelection, sync_and_wait
+from pandium.emulator import Status
 from support.cli import (
     DEADLINE,
     FAST_POLLING,
@@ -159,6 +160,16 @@ def test_a_refused_sync_does_not_affect_the_others(
     assert run(["tenants", "sync", *ids, *options]) == code
     written = capsys.readouterr()
     assert "404 Not Found: Tenant 98 not found" in (written.out if options else written.err)
+
+
+def test_a_run_whose_polls_are_rejected_was_not_refused(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the API accepts a sync and rejects the polls, the outcome is unknown, and not an error."""
+    add_tenants(emulator, "Succeeded")
+    emulator.faults.add("runs.status", Status(403))
+    assert run(["tenants", "sync", "1", "--wait", *FAST_POLLING, "-f", "jsonl"]) == 1
+    assert read_outcomes(capsys.readouterr().out) == {1: "unknown"}
 
 
 @pytest.mark.parametrize("options", [[], ["--wait"]])

@@ -17,8 +17,6 @@ from pandium._cli.output.terminal import note
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pandium import TriggerStatus
-
 __all__ = ["RunReporter", "error_outcome", "outcomes_exit_code"]
 
 
@@ -104,7 +102,7 @@ def _create_row(result: RunResult) -> RunRow:
     return RunRow(
         tenant_id=result.tenant_id,
         trigger_id=result.trigger_id,
-        outcome=_status_outcome(status) if error is None else error_outcome(error),
+        outcome=_result_outcome(result),
         status=None if status is None else status.status,
         error=None if error is None else str(error),
         polls=result.polls,
@@ -112,13 +110,16 @@ def _create_row(result: RunResult) -> RunRow:
     )
 
 
-def _status_outcome(status: TriggerStatus | None) -> str:
-    has_succeeded = status is not None and status.outcome is Outcome.SUCCEEDED
-    return "succeeded" if has_succeeded else "failed"
+def _result_outcome(result: RunResult) -> str:
+    if result.error is None:
+        return "succeeded" if result.outcome is Outcome.SUCCEEDED else "failed"
+    # The error of a poll or of a journal does not show whether there is a run, but the result does.
+    outcome = error_outcome(result.error)
+    return "unknown" if outcome == "error" and result.outcome_unknown else outcome
 
 
 def error_outcome(error: Exception) -> str:
-    """Return the ``RunRow`` outcome for a run or sync that ended with an error."""
+    """Return the ``RunRow`` outcome for a sync that ended with an error."""
     if isinstance(error, WaitTimeout):
         return "timeout"
     return "unknown" if isinstance(error, PandiumError) and error.outcome_unknown else "error"

@@ -30,8 +30,8 @@ class RunRow:
     The result of waiting for one run.
 
     ``outcome`` is ``succeeded``, ``failed``, ``timeout`` (the run did not finish within the time
-    limit), ``unknown`` (the sync may or may not have been started) or ``error``. ``elapsed`` is in
-    seconds.
+    limit), ``unknown`` (the sync may or may not have been started, or its run may or may not have
+    ended) or ``error`` (no run was started). ``elapsed`` is in seconds.
     """
 
     tenant_id: int | None
