@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -251,3 +252,19 @@ def test_each_shell_has_a_completion_script(
     monkeypatch.setenv("COMP_CWORD", "1" if shell != "fish" else "run")
     assert run([]) == 0
     assert "runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--payload @-", "--payload @- --mode normal"])
+def test_completing_a_line_reads_no_input(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data that a line reads from standard input is not read when the line is completed."""
+    data = io.BytesIO(b"{}")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    words = f"pandium-api tenants sync 7 {option} --journ"
+    monkeypatch.setenv("_PANDIUM_API_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert run([]) == 0
+    assert capsys.readouterr().out == "plain,--journal\n"
+    assert data.tell() == 0

@@ -152,6 +152,9 @@ def read_text(value: str) -> str:
 def _read_bytes(value: str) -> bytes:
     if not value.startswith("@"):
         return value.encode("utf-8", "surrogateescape")
+    context = click.get_current_context(silent=True)
+    if context is not None and context.resilient_parsing:
+        return b""  # the shell requests completions, and must not wait for input
     if value != "@-":
         with Path(as_path(value[1:])).open("rb") as file:
             return file.read(_MAX_BYTES + 1)
