@@ -175,8 +175,8 @@ class Scheduler:
         # The entry of an expired wait stays in the heap until it reaches the top.
         self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # All waits have the same timeout, so the one that began first expires first. It is the first
-        # one here if they are in order.
+        # All waits have the same timeout, so the one that began first expires first. It is
+        # the first one if the waits are in order.
         self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
         self._is_in_order = True
         self._unfinished = 0
