@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -45,7 +44,7 @@ _ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
 # The maximum number of works of a transaction. It takes a second or less, so that thousands of
 # tenants do not exceed the time limit of an attempt, which would be repeated with all of them.
 _MAX_BATCH = 500
-_AFTER_TENANTS = sys.maxsize  # in the order of the work of a transaction
+_AFTER_TENANTS = 2**63  # in the order of the work of a transaction
 # Notice within seconds that a host is gone. The connection string can override these settings.
 _CONNECTION_DEFAULTS = {
     "application_name": "pandium",
