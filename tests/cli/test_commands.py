@@ -261,6 +261,7 @@ INVALID = [
     ("tenants update 1 --name a --set name=2", "name was specified twice"),
     ("tenants update 1 --set a=1 --set a=2", "a was specified twice"),
     ("tenants update 1 --set tenant_id=5", "tenant_id cannot be changed"),
+    ("tenants update 1 --set self=5", "self cannot be changed"),
     ("tenants update 1 --release-id 5 --set integration_release_id=6", "are the same field"),
 ]
 
