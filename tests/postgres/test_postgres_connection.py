@@ -501,6 +501,31 @@ async def test_a_trigger_that_is_written_on_closing_is_released(postgres_dsn: st
         assert await adopt(two) == Entry(State.TRIGGERED, is_mine=True, trigger_id="t1")
 
 
+async def test_thousands_of_tenants_do_not_share_one_transaction(postgres_dsn: str) -> None:
+    """A transaction has at most 500 tenants, so that it ends in time. All of them are written."""
+    count = 1200
+    async with worker(postgres_dsn) as journal:
+        async with anyio.create_task_group() as tasks:
+            for tenant_id in range(count):
+                tasks.start_soon(claim, journal, tenant_id)
+        assert 0 < largest_transaction(postgres_dsn) <= 500
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                for tenant_id in range(count):
+                    tasks.start_soon(journal.record_triggered, tenant_id, f"t{tenant_id}")
+    with closing(psycopg.connect(postgres_dsn)) as db:
+        found = db.execute("SELECT state, owner, count(*) FROM pandium_syncs GROUP BY 1, 2")
+        assert found.fetchall() == [("triggered", "", count)]
+
+
+def largest_transaction(dsn: str) -> int:
+    """Return the largest number of tenants that one transaction has written."""
+    with closing(psycopg.connect(dsn)) as db:
+        rows = db.execute("SELECT count(*) FROM pandium_syncs GROUP BY xmin::text").fetchall()
+        return max(int(number) for (number,) in rows)
+
+
 def test_a_journal_needs_a_thread(postgres_dsn: str, anyio_backend: str) -> None:
     """If no thread can be started for a transaction, this is a PandiumError."""
 

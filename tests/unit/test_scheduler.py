@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import time
 import tracemalloc
 import weakref
 from math import inf
@@ -694,6 +695,19 @@ async def test_a_wait_may_have_begun_before_it_was_added() -> None:
         await scheduler.run()
     assert [trigger_id for trigger_id, _ in ended] == ["old", "new"]
     assert ended[1][1] - ended[0][1] == pytest.approx(50, abs=1)
+
+
+async def test_thousands_of_waits_that_began_earlier_do_not_block_the_event_loop() -> None:
+    """A worker that adopts the triggers of a killed one still renews its leases in time."""
+    clock, seconds = ManualClock(), list[float]()
+    async with anyio.create_task_group() as tasks:
+        scheduler = running_scheduler(clock, tasks, [])
+        for began in (0.0, -30.0):
+            before = time.process_time()
+            for index in range(2000):
+                scheduler.add(index, "t", began=began)
+            seconds.append(time.process_time() - before)
+    assert seconds[1] < 20 * seconds[0]
 
 
 async def test_a_wait_that_is_added_late_ends_at_its_time_limit() -> None:

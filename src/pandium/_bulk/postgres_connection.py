@@ -42,6 +42,9 @@ _OUTAGE_LEASES = 12
 # The time limits of a transaction and of a connection attempt, and the total time that closing
 # waits, in seconds.
 _ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
+# The maximum number of works of a transaction. It takes a second or less, so that thousands of
+# tenants do not exceed the time limit of an attempt, which would be repeated with all of them.
+_MAX_BATCH = 500
 _AFTER_TENANTS = sys.maxsize  # in the order of the work of a transaction
 # Notice within seconds that a host is gone. The connection string can override these settings.
 _CONNECTION_DEFAULTS = {
@@ -152,7 +155,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     """
     One worker's connection to a PostgreSQL database, which is opened again if it is lost.
 
-    Work is queued, and all queued work runs in one transaction, because each transaction has to
+    Work is queued, and up to 500 works run in one transaction, because each transaction has to
     wait for the server's disk. If the connection is lost, the work remains queued and runs again
     once the server can be reached. If the transaction fails for another reason, only records remain
     queued.
@@ -271,12 +274,16 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
     def _empty_queue(self, deadline: float) -> None:
         """Run all queued work, and warn of records that cannot be written by the deadline."""
-        while (time_left := deadline - time.monotonic()) > 0:
+        while self._queue and (time_left := deadline - time.monotonic()) > 0:
+            queued = len(self._queue)
             with suppress(UnreachableError):
                 self._run_batch(max(time_left, 1.0))
-            if self._fatal is not None or not self._queue.lost_records():
+            if self._fatal is not None:
                 break
-            time.sleep(_PAUSE)
+            if len(self._queue) == queued:  # the transaction failed
+                if not self._queue.lost_records():
+                    break
+                time.sleep(_PAUSE)
         if records := self._queue.lost_records():
             text = "%s; %d records were not written: %s"
             _log.warning(text, self._last_error, len(records), ", ".join(records))
@@ -287,20 +294,20 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
     def _run_batch(self, timeout: float) -> None:
         """
-        Run all queued work in one transaction. If the transaction fails, all of the work fails.
+        Run queued work in one transaction. If the transaction fails, all of its work fails.
 
         :raises UnreachableError: if the server cannot be reached. The work remains queued.
         """
         # Transactions lock the rows of tenants in the same order. Otherwise, two transactions could
         # block each other. The sort is stable, so it keeps the work of each tenant in order.
-        batch = sorted(self._queue.take(), key=lambda pending: pending.order)
+        batch = sorted(self._queue.take(_MAX_BATCH), key=lambda pending: pending.order)
         try:
             results = self._transaction([pending.work for pending in batch], timeout)
         except UnreachableError:
             if not self._is_outage_too_long():
                 self._queue.put_back(batch)
                 raise
-            self._fail_batch(batch, JournalError(self._last_error))
+            self._fail_batch([*batch, *self._queue.take()], JournalError(self._last_error))
         except JournalError as error:
             self._fail_batch(batch, error)
         else:

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from copy import copy
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -72,9 +73,9 @@ class WorkQueue(Generic[W]):
     def append(self, queued: QueuedWork[W, Any]) -> None:
         self._queued.append(queued)
 
-    def take(self) -> list[QueuedWork[W, Any]]:
-        """Remove all queued work, and return what is still needed."""
-        taken = [self._queued.popleft() for _ in range(len(self._queued))]
+    def take(self, limit: float = inf) -> list[QueuedWork[W, Any]]:
+        """Remove queued work, all of it or up to a number, and return what is still needed."""
+        taken = [self._queued.popleft() for _ in range(int(min(len(self._queued), limit)))]
         return [queued for queued in taken if not queued.is_discarded]
 
     def put_back(self, batch: list[QueuedWork[W, Any]]) -> None:

@@ -175,8 +175,10 @@ class Scheduler:
         # The entry of an expired wait stays in the heap until it reaches the top.
         self._queue: list[tuple[float, int, TriggerWait]] = []
         self._order = itertools.count()
-        # Sorted by `began`. All waits have the same timeout, so the first one expires first.
+        # All waits have the same timeout, so the one that began first expires first. It is
+        # the first one if the waits are in order.
         self._unexpired: OrderedDict[TriggerWait, None] = OrderedDict()
+        self._is_in_order = True
         self._unfinished = 0
         self._in_flight = 0
         self._max_in_flight = max(_MIN_IN_FLIGHT, options.polling.rate)
@@ -198,10 +200,7 @@ class Scheduler:
         self._unfinished += 1
         last = next(reversed(self._unexpired), wait)
         self._unexpired[wait] = None
-        if last.began > began:
-            self._unexpired = OrderedDict(
-                sorted(self._unexpired.items(), key=lambda item: item[0].began)
-            )
+        self._is_in_order = self._is_in_order and last.began <= began
         self._push(wait, wait.next_delay())
         self._wake()  # even if no poll is allowed, the wait must end at its time limit
 
@@ -237,12 +236,19 @@ class Scheduler:
                 self._tasks.start_soon(self._end, wait, wait.timeout_error())
 
     def _next_expiry(self) -> float:
-        first = next(iter(self._unexpired), None)
+        first = self._first_unexpired()
         if first is None:
             return inf
         # Do not wait past the time limit if the rate allows no poll before the wait expires.
         is_too_late = self._last_start + self._interval > first.expires_at()
         return first.time_limit() if is_too_late else first.expires_at()
+
+    def _first_unexpired(self) -> TriggerWait | None:
+        if not self._is_in_order:  # not sorted in `add`, because thousands may be added at once
+            waits = sorted(self._unexpired, key=lambda wait: wait.began)
+            self._unexpired = OrderedDict.fromkeys(waits)
+            self._is_in_order = True
+        return next(iter(self._unexpired), None)
 
     def _next_due(self) -> float:
         while self._queue and not self._queue[0][-1].is_queued:
