@@ -194,8 +194,8 @@ def update(*, tenant_id: int, others: dict[str, Any], **changes: Any) -> int:
     given = {name: value for name, value in changes.items() if value is not None}
     if duplicates := sorted(given.keys() & others.keys()):
         raise click.UsageError(f"{duplicates[0]} was specified twice")
-    if "tenant_id" in others:
-        raise click.UsageError("tenant_id cannot be changed")
+    if reserved := sorted({"self", "tenant_id"} & others.keys()):  # arguments of the method
+        raise click.UsageError(f"{reserved[0]} cannot be changed")
     if not (fields := given | others):
         raise click.UsageError("specify at least one field to change")
     from pandium._cli import fetching
