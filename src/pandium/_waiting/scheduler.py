@@ -43,6 +43,11 @@ OnEnd: TypeAlias = Callable[[TriggerWait, Exception | None], Awaitable[None]]
 # The limit on polls in flight is at least this high, so that a few hanging polls do not block the
 # others.
 _MIN_IN_FLIGHT = 10
+# More polls would wait for a connection. Starting them all at once would block the event loop.
+_MAX_IN_FLIGHT = 500
+# The number of items of a list, or of expired waits, to handle before other tasks run. In a busy
+# event loop, it may take long until the others have run.
+_PER_CHECKPOINT = 100
 
 
 async def for_each(
@@ -52,12 +57,15 @@ async def for_each(
     Call ``handle`` with each item of a source, one at a time.
 
     An async generator is closed when the loop ends, even after an error. Other tasks run between
-    any two items, so that a long or endless source does not block the event loop.
+    any two items, or sometimes if the source is a list, so that a long or endless source does not
+    block the event loop.
     """
+    counter, interval = itertools.count(), _PER_CHECKPOINT if isinstance(source, list) else 1
 
     async def handle_and_yield(item: T) -> None:
         await handle(item)
-        await anyio.lowlevel.checkpoint()
+        if next(counter) % interval == 0:
+            await anyio.lowlevel.checkpoint()
 
     if isinstance(source, AsyncGenerator):
         async with aclosing(source):
@@ -110,6 +118,9 @@ async def wait_for_each(
         source and the result.
     """
     counters, indexes = options.counters, itertools.count()
+    # A plain iterable has been read by now. It may take long to add its triggers, because the
+    # first ones are polled meanwhile.
+    began = None if isinstance(source, AsyncIterable) else options.clock.now()
 
     async def on_end(wait: TriggerWait, error: Exception | None) -> None:
         result = wait.result(error)
@@ -123,7 +134,7 @@ async def wait_for_each(
         trigger_id = validate_trigger_id(trigger)
         counters.triggered += 1
         counters.active += 1
-        scheduler.add(next(indexes), trigger_id)
+        scheduler.add(next(indexes), trigger_id, began)
 
     try:
         async with anyio.create_task_group() as tasks:
@@ -158,8 +169,8 @@ class Scheduler:
     """
     A queue that polls triggers in the order in which they are due, at most ``rate`` per second.
 
-    At most one second's worth of polls is in flight, and unused capacity does not accumulate. This
-    prevents a burst of polls after a rate limit or a server outage.
+    At most one second's worth of polls is in flight, up to a maximum, and unused capacity does not
+    accumulate. This prevents a burst of polls after a rate limit or a server outage.
 
     :param options: the options of the wait.
     :param tasks: the task group in which the polls run.
@@ -181,7 +192,7 @@ class Scheduler:
         self._is_in_order = True
         self._unfinished = 0
         self._in_flight = 0
-        self._max_in_flight = max(_MIN_IN_FLIGHT, options.polling.rate)
+        self._max_in_flight = min(max(_MIN_IN_FLIGHT, options.polling.rate), _MAX_IN_FLIGHT)
         self._sleep_scope: anyio.CancelScope | None = None
         self._last_start = -inf
         self.set_share(1.0)
@@ -220,17 +231,20 @@ class Scheduler:
         """Poll until all waits have ended."""
         while self._unfinished or not self._is_closed:
             now = self._options.clock.now()
-            self._expire(now)
-            due = self._next_due()
-            if due <= now:
+            if self._next_expiry() <= now:
+                self._expire(now)
+                await anyio.lowlevel.checkpoint()
+            elif (due := self._next_due()) <= now:
                 self._start_poll(now)
             else:
                 await self._sleep(min(due, self._next_expiry()) - now)
 
     def _expire(self, now: float) -> None:
-        """End each wait whose last poll can no longer start in time."""
-        while self._next_expiry() <= now:
-            wait, _ = self._unexpired.popitem(last=False)
+        """End waits whose last poll can no longer start in time, up to the maximum per call."""
+        for _ in range(_PER_CHECKPOINT):
+            if self._next_expiry() > now:
+                return
+            wait = self._unexpired.popitem(last=False)[0]
             if wait.is_queued:
                 wait.is_queued = False
                 self._tasks.start_soon(self._end, wait, wait.timeout_error())
