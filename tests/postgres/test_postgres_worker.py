@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import psycopg
@@ -17,6 +18,8 @@ from pandium.postgres import PostgresJournal
 from support.journals import JOB, MINE, NEW, NOT_MINE, adopt, claim
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.postgres import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -130,14 +133,84 @@ async def test_a_claim_that_is_given_up_meanwhile_is_made_again(
                     found.append(await claim(two, retry_unknown=is_unknown))
 
                 tasks.start_soon(claim_as_two)
-                while not db.execute(_COUNT_WAITING).fetchall()[0][0]:  # noqa: ASYNC110 - no event
-                    await anyio.sleep(0.01)
+                await wait_for_lock(db)
                 if is_unknown:
                     await one.record_unknown(1, "lost")
                 else:
                     await one.record_not_sent(1)
                 db.execute("SELECT pg_advisory_unlock(1)")
         assert found == [MINE]
+
+
+@contextmanager
+def abandoned_tenant(dsn: str, state: State) -> Iterator[psycopg.Connection[Any]]:
+    """Store a tenant of a worker that no longer exists, and connect to the database."""
+    with closing(psycopg.connect(dsn, autocommit=True)) as db:
+        db.execute(
+            "INSERT INTO pandium_syncs (job_id, tenant_id, state, owner, claim, trigger_id)"
+            " SELECT id, 1, %s, 'dead', 1, 't1' FROM pandium_jobs",
+            [state],
+        )
+        yield db
+
+
+async def wait_for_lock(db: psycopg.Connection[Any]) -> None:
+    """Wait until a transaction waits for a lock."""
+    while not db.execute(_COUNT_WAITING).fetchall()[0][0]:  # noqa: ASYNC110 - no event
+        await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("state", [State.TRIGGERED, State.SENDING])
+async def test_workers_that_adopt_the_same_tenant_do_not_wait_for_each_other(
+    postgres_dsn: str, state: State
+) -> None:
+    """A tenant that another worker is just adopting is held by another, and delays no work."""
+    async with worker(postgres_dsn) as journal:
+        with abandoned_tenant(postgres_dsn, state) as db, db.transaction():
+            db.execute("SELECT FROM pandium_syncs FOR UPDATE")
+            with anyio.fail_after(4):
+                found = await claim(journal, retry_unknown=True)
+        assert (found.state, found.is_mine) == (state, False)
+        assert (await claim(journal, retry_unknown=True)).is_mine  # later
+
+
+@pytest.mark.parametrize("state", [State.TRIGGERED, State.SENDING])
+async def test_a_tenant_is_adopted_by_one_worker(postgres_dsn: str, state: State) -> None:
+    """If another worker adopts a tenant after our statement has begun, it remains that worker's."""
+    found: list[Entry] = []
+
+    async def claim_late() -> None:
+        found.append(await claim(journal, retry_unknown=True))
+
+    async with worker(postgres_dsn) as journal:
+        with abandoned_tenant(postgres_dsn, state) as db:
+            db.execute(_REGISTER_OTHER)
+            db.execute(_PAUSE_UPDATES.format(condition=f"state = ''{state}''").encode())
+            db.execute("SELECT pg_advisory_lock(1)")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(claim_late)
+                await wait_for_lock(db)
+                db.execute("UPDATE pandium_syncs SET owner = 'other', claim = 7")
+                db.execute("SELECT pg_advisory_unlock(1)")
+            assert db.execute("SELECT owner, state FROM pandium_syncs").fetchall() == [
+                ("other", state)
+            ]
+    assert [(entry.state, entry.is_mine) for entry in found] == [(state, False)]
+
+
+async def test_a_renewal_holds_no_lock_while_other_work_waits(postgres_dsn: str) -> None:
+    """A worker whose record waits for a lock does not delay the renewals of the other workers."""
+    async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:
+        await claim(one)
+        async with anyio.create_task_group() as tasks:
+            with closing(psycopg.connect(postgres_dsn)) as db, db.transaction():
+                db.execute("SELECT FROM pandium_syncs FOR UPDATE")
+                tasks.start_soon(one.record_triggered, 1, "t1")
+                tasks.start_soon(one.renew)  # queued before the transaction of the record begins
+                await wait_for_lock(db)
+                began = time.monotonic()
+                await two.renew()
+                assert time.monotonic() - began < 4
 
 
 async def test_a_claim_that_is_not_stored_is_an_error(postgres_dsn: str) -> None:
@@ -184,7 +257,21 @@ _PAUSE_AFTER_INSERT = """
     END $$;
     CREATE TRIGGER pause AFTER INSERT ON pandium_syncs EXECUTE FUNCTION pause()
 """
-_COUNT_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+_PAUSE_UPDATES = """
+    CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF position('{condition}' IN current_query()) > 0 THEN
+            PERFORM pg_advisory_xact_lock_shared(1);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER pause BEFORE UPDATE ON pandium_syncs EXECUTE FUNCTION pause()
+"""
+_REGISTER_OTHER = """
+    INSERT INTO pandium_workers (owner, job_id, lease, expires)
+    SELECT 'other', id, '1 hour', clock_timestamp() + interval '1 hour' FROM pandium_jobs
+"""
+_COUNT_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 # Servers that lost transactions

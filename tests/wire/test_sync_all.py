@@ -304,6 +304,32 @@ async def test_a_wait_ends_at_its_limit_while_the_journal_is_locked(
         assert all(result.elapsed < 5 for result in found.values())
 
 
+async def test_an_error_of_on_triggered_has_one_time_limit_while_the_journal_is_locked(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Recording a trigger and releasing it wait for a lock until the same time limit."""
+    tenant_id, journal = emulator.add_tenant().id, tmp_path / "journal"
+
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    with ExitStack() as stack:
+        async with (
+            AsyncPandium(
+                KEY,
+                base_url=emulator.url,
+                on_response=lambda _: stack.enter_context(locked(journal)),
+            ) as client,
+            client.tenants.sync_all(
+                [tenant_id], mode="normal", journal=journal, timeout=2.5, on_triggered=fail
+            ) as results,
+        ):
+            result = await anext(results)
+            stack.close()
+    assert isinstance(result.error, ValueError)
+    assert result.elapsed < 4.5
+
+
 async def test_a_cancellation_takes_one_grace_period_while_the_journal_is_locked(
     client: AsyncPandium, emulator: Emulator, tmp_path: Path
 ) -> None:

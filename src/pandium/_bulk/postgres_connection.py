@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.postgres import PostgresJournal
 
-__all__ = ["SELECT_IDENTITY", "PostgresDatabase", "Statements", "Work"]
+__all__ = ["ALONE", "SELECT_IDENTITY", "PostgresDatabase", "Statements", "Work"]
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -44,7 +44,9 @@ _ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
 # The maximum number of works of a transaction. It takes a second or less, so that thousands of
 # tenants do not exceed the time limit of an attempt, which would be repeated with all of them.
 _MAX_BATCH = 500
-_AFTER_TENANTS = 2**63  # in the order of the work of a transaction
+# Positions in the order of the work of a transaction. Work that locks the whole job runs alone.
+# Otherwise, the other workers would wait until the work of hundreds of tenants is done.
+ALONE, _AFTER_TENANTS = -1, 2**63
 # Notice within seconds that a host is gone. The connection string can override these settings.
 _CONNECTION_DEFAULTS = {
     "application_name": "pandium",
@@ -297,9 +299,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
         :raises UnreachableError: if the server cannot be reached. The work remains queued.
         """
-        # Transactions lock the rows of tenants in the same order. Otherwise, two transactions could
-        # block each other. The sort is stable, so it keeps the work of each tenant in order.
-        batch = sorted(self._queue.take(_MAX_BATCH), key=lambda pending: pending.order)
+        batch = self._take_batch()
         try:
             results = self._transaction([pending.work for pending in batch], timeout)
         except UnreachableError:
@@ -313,6 +313,15 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             self._unreachable_since = None
             for pending, result in zip(batch, results, strict=True):
                 pending.succeed(result)
+
+    def _take_batch(self) -> list[QueuedWork[Work[Any], Any]]:
+        batch = self._queue.take(_MAX_BATCH)
+        if alone := [pending for pending in batch if pending.order == ALONE]:
+            self._queue.put_back([pending for pending in batch if pending.order != ALONE])
+            return alone
+        # Transactions lock the rows of tenants in the same order. Otherwise, two transactions could
+        # block each other. The sort is stable, so it keeps the work of each tenant in order.
+        return sorted(batch, key=lambda pending: pending.order)
 
     def _fail_batch(self, batch: list[QueuedWork[Work[Any], Any]], error: JournalError) -> None:
         self._last_error = str(error)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from pandium._bulk.journal import IN_PROGRESS, RENEWALS_PER_LEASE, Entry, State, storable
-from pandium._bulk.postgres_connection import SELECT_IDENTITY, PostgresDatabase, Statements, Work
+from pandium._bulk.postgres_connection import (
+    ALONE,
+    SELECT_IDENTITY,
+    PostgresDatabase,
+    Statements,
+    Work,
+)
 from pandium._bulk.postgres_schema import CLAIMED, open_job, prepare_tables
 from pandium.errors import JournalError
 
@@ -29,7 +35,6 @@ __all__ = ["PostgresWorker"]
 _UNSETTLED_RENEWALS = 10
 # The error of the sums of shares, as floats, is smaller than this.
 _ROUNDING = 1e-9
-_BEFORE_TENANTS = -1  # in the order of the work of a transaction
 # A claim is made again if another worker gives up its own claim just after ours has found it. This
 # does not repeat, unless something in the database suppresses the insert.
 _MAX_CLAIMS = 20
@@ -58,17 +63,26 @@ _RENEW_LEASE = """
     WHERE owner = %(owner)s
     RETURNING revision
 """
-_EXPIRE_CLAIM = """
+# A row that another worker is changing is left alone. Otherwise, workers that adopt the same
+# triggers would wait for each other until their own leases expire. PostgreSQL evaluates the count
+# again if the row was changed after the statement began, which it would not do with NOT EXISTS.
+_WITHOUT_LEASE = """
+    SELECT FROM pandium_syncs
+    WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s AND state = '{state}'
+        AND (SELECT count(*) FROM pandium_live_workers w WHERE w.owner = pandium_syncs.owner) = 0
+    FOR UPDATE SKIP LOCKED
+"""
+_EXPIRE_CLAIM = f"""
     UPDATE pandium_syncs
     SET state = 'unknown', error = 'its lease expired before a response was recorded'
-    WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s AND state = 'sending'
-        AND NOT EXISTS (SELECT FROM pandium_live_workers w WHERE w.owner = pandium_syncs.owner)
-"""
-_ADOPT = """
+    WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
+        AND EXISTS ({_WITHOUT_LEASE.format(state="sending")})
+"""  # noqa: S608 - only a constant is inserted
+_ADOPT = f"""
     UPDATE pandium_syncs SET owner = %(owner)s
-    WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s AND state = 'triggered'
-        AND NOT EXISTS (SELECT FROM pandium_live_workers w WHERE w.owner = pandium_syncs.owner)
-"""
+    WHERE job_id = %(job_id)s AND tenant_id = %(tenant_id)s
+        AND EXISTS ({_WITHOUT_LEASE.format(state="triggered")})
+"""  # noqa: S608 - only a constant is inserted
 # A unique insert was faster than rows that are created first and claimed with SKIP LOCKED: with
 # four processes and 20 claims a transaction, 2,300 instead of 1,300 claims a second. It needs no
 # list of the tenants in advance. A claim waits for another worker only while that worker is
@@ -213,7 +227,7 @@ class PostgresWorker:
             rows = db.execute(_SELECT_STATES, self._parameters())
             return lambda: {tenant_id: State(state) for tenant_id, state in rows.fetch()}
 
-        return await self._database.run(work, _BEFORE_TENANTS)
+        return await self._database.run(work)
 
     async def adopt(self, tenant_id: int, *, retry_unknown: bool) -> Entry:
         """Return a tenant's entry, adopting it first if it has a trigger with an expired lease."""
@@ -270,24 +284,30 @@ class PostgresWorker:
 
     async def renew(self) -> set[int]:
         """Renew this worker's lease and return the ids of tenants held by other workers."""
+        await self._divide_rate()
+
+        def work(db: Statements) -> Callable[[], set[int]]:
+            held = db.execute(_SELECT_HELD_BY_OTHERS, self._parameters())
+            return lambda: {tenant_id for (tenant_id,) in held.fetch()}
+
+        return await self._database.run(work)  # with what was queued by tasks that were canceled
+
+    async def _divide_rate(self) -> None:
         if not self.holds_lease:
             self.share = 0.0  # other workers may have taken our share
         parameters = self._parameters() | {"share": self.share}
 
-        def work(db: Statements) -> Callable[[], set[int]]:
+        def work(db: Statements) -> Callable[[], None]:
             db.execute(_LOCK_SHARES, parameters)
             shares = db.execute(_DIVIDE_RATE, parameters)
-            held = db.execute(_SELECT_HELD_BY_OTHERS, parameters)
 
-            def read() -> set[int]:
+            def read() -> None:
                 [(self._stored_share, self._target_share)] = shares.fetch()
-                return {tenant_id for (tenant_id,) in held.fetch()}
 
             return read
 
-        held = await self._database.run(work, _BEFORE_TENANTS)
+        await self._database.run(work, ALONE)
         self.share = min(self._stored_share, self._target_share)
-        return held
 
     async def _record(self, label: str, statement: str, tenant_id: int, **values: object) -> None:
         work = _without_result(statement, parameters=self._parameters(tenant_id) | values)

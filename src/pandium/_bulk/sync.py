@@ -458,7 +458,7 @@ class BulkSync(Generic[T]):
             await self._record_trigger(tenant_id, trigger, triggered_at + self._timeout)
         except Exception as error:  # noqa: BLE001 - a user-supplied callback may raise anything
             self._counters.triggered += 1
-            await self._record(self._journal.release(tenant_id))
+            await self._record(self._journal.release(tenant_id), triggered_at + self._timeout)
             self._slots.release()
             elapsed = self._clock.now() - began
             trigger_id, outcome = trigger.trigger_id, Outcome.UNKNOWN
@@ -505,8 +505,7 @@ class BulkSync(Generic[T]):
         else:
             state = State(wait.outcome.value)
             write = self._journal.record_ended(tenant_id, wait.trigger_id, state, status.status)
-        time_left = wait.time_limit() - self._clock.now()
-        await self._record(write, max(time_left, _LAST_SECONDS))
+        await self._record(write, wait.time_limit())
 
     # Updating the journal
 
@@ -529,16 +528,18 @@ class BulkSync(Generic[T]):
         self._scheduler.set_share(self._journal.share)
         self._options.set_share(self._journal.share)
 
-    async def _record(self, write: Awaitable[None], seconds: float | None = None) -> None:
+    async def _record(self, write: Awaitable[None], time_limit: float | None = None) -> None:
         """
         Wait for a write to the journal. If the write fails, send no more requests.
 
         :param write: the write to wait for.
-        :param seconds: the maximum time to wait, in seconds. If the journal is locked for longer
-            than that, the write remains queued. Default: the time limit of a run.
+        :param time_limit: the clock's time until which to wait, but at least for a moment. If the
+            journal is locked for longer than that, the write remains queued. Default: the time
+            limit of a run that begins now.
         """
+        seconds = self._timeout if time_limit is None else time_limit - self._clock.now()
         try:
-            with self._clock.move_on_after(self._timeout if seconds is None else seconds):
+            with self._clock.move_on_after(max(seconds, _LAST_SECONDS)):
                 await write
         except JournalError as error:
             self._stop_sending(error)
