@@ -37,6 +37,8 @@ __all__ = [
     "validate_flag",
     "validate_fraction",
     "validate_headers",
+    "validate_id",
+    "validate_if_given",
     "validate_instance",
     "validate_iterable",
     "validate_journal_path",
@@ -82,6 +84,13 @@ def as_attrs_validator(
             object.__setattr__(instance, attribute.name, normalized)  # works for frozen classes
 
     return validator
+
+
+def validate_if_given(
+    validate: Callable[[str, object], object], argument: str, value: object
+) -> object:
+    """Call ``validate`` with an argument and its value, unless the value is ``None``."""
+    return None if value is None else validate(argument, value)
 
 
 # Numbers, flags and text
@@ -244,15 +253,21 @@ def encode_path_segment(argument: str, value: object) -> str:
 
     A ``Tenant`` is accepted in place of a tenant's id.
     """
-    if argument == "tenant_id":
-        value = tenant_id_of(value)
-    if isinstance(value, (bool, float)):
-        raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
-    text = str(validate_query_value(argument, value, "an id"))
+    text = str(validate_id(argument, tenant_id_of(value) if argument == "tenant_id" else value))
     # Percent-encoding does not change dots, and `.` and `..` would be relative path segments.
-    if text in ("", ".", ".."):
+    if text in (".", ".."):
         raise ValueError(f"{argument} must be an id, not {text!r}")
     return quote(text, safe="")
+
+
+def validate_id(argument: str, value: object) -> str | float:
+    """Validate an id: text that is not blank, or an integer."""
+    if isinstance(value, (bool, float)):
+        raise ValueError(f"{argument} must be an id, not {type(value).__name__}")
+    checked = validate_query_value(argument, value, "an id")
+    if not str(checked).strip():
+        raise ValueError(f"{argument} must be an id, not {checked!r}")
+    return checked
 
 
 def validate_query_value(
@@ -359,7 +374,11 @@ def validate_release_choice(release_id: object, release_channel: object) -> None
 def validate_trigger_id(trigger: object) -> str:
     """Validate a ``Trigger`` or its id, as text or as an integer. Return the id as text."""
     value = trigger.trigger_id if isinstance(trigger, Trigger) else trigger
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value.strip():
+        # The API would respond as it does to a trigger that has no run yet.
+        if value is trigger and value != value.strip():
+            raise ValueError(f"trigger must be an id without white space around it, not {value!r}")
+        encode_path_segment("trigger", value)
         return str.__str__(value)
     number = _as_whole_number(value)
     if number is None or number < 0:

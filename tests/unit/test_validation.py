@@ -123,6 +123,18 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("trigger", lambda c: c.runs.status(Trigger(""))),
     ("trigger", lambda c: c.runs.wait_all(["a", None])),  # type: ignore[list-item]
     ("trigger", lambda c: _wrap(c.runs.as_completed([""]))),
+    ("trigger", lambda c: c.runs.wait(" ", poll=LATE)),
+    ("trigger", lambda c: c.runs.wait(Trigger("\t"), poll=LATE)),
+    ("trigger", lambda c: c.runs.wait("..", poll=LATE)),
+    ("trigger", lambda c: c.runs.wait_all(["7", "8\n"], poll=LATE)),
+    ("trigger", lambda c: c.runs.find("\ud800", tenant_id=1)),
+    ("connector", lambda c: c.connectors.disconnect(1, " ")),
+    ("integration_id", lambda c: _wrap(c.tenants.list(integration_id=""))),  # type: ignore[arg-type]
+    ("integration_id", lambda c: _wrap(c.tenants.list(integration_id=True))),
+    ("integration_id", lambda c: _wrap(c.tenants.list(integration_id=7.5))),  # type: ignore[arg-type]
+    ("user_name", lambda c: _wrap(c.tenants.list(user_name=""))),
+    ("archived", lambda c: _wrap(c.tenants.list(archived="no"))),  # type: ignore[arg-type]
+    ("archived", lambda c: _wrap(c.integrations.list(archived="no"))),  # type: ignore[arg-type]
     ("path", lambda c: c.request("GET", "v2/tenants")),
     ("path", lambda c: c.request("GET", "//evil.example/v2")),
     ("path", lambda c: c.request("GET", "https://evil.example/v2")),
@@ -317,7 +329,7 @@ def test_a_path_segment_cannot_lead_to_another_path(segment: str) -> None:
     try:
         encoded = encode_path_segment("connector", segment)
     except ValueError:
-        assert segment in (".", "..") or not is_encodable(segment)
+        assert not segment.strip() or segment in (".", "..") or not is_encodable(segment)
         return
     assert not set(encoded) & set("/?#\\ ")
     assert encoded not in (".", "..")

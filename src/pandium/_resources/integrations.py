@@ -10,7 +10,13 @@ from pandium._resources.paging import create_listing
 from pandium._resources.trigger_status import decode_trigger
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
-from pandium._validation import validate_mode, validate_sort_by, validate_text
+from pandium._validation import (
+    validate_flag,
+    validate_if_given,
+    validate_mode,
+    validate_sort_by,
+    validate_text,
+)
 from pandium.models import Integration, RunMode
 
 if TYPE_CHECKING:
@@ -71,7 +77,10 @@ class Integrations:
         :returns: a ``Listing``, which can be iterated over repeatedly.
         :raises ValueError: if an argument is invalid.
         """
-        params = {"archived": archived, "sort_by": validate_sort_by(sort_by)}
+        params = {
+            "archived": validate_if_given(validate_flag, "archived", archived),
+            "sort_by": validate_sort_by(sort_by),
+        }
         return create_listing(
             self._transport,
             Integration,

@@ -17,6 +17,8 @@ from pandium._validation import (
     tenant_id_of,
     validate_callable,
     validate_flag,
+    validate_id,
+    validate_if_given,
     validate_iterable,
     validate_journal_path,
     validate_mapping,
@@ -118,9 +120,9 @@ class Tenants:
         :raises ValueError: if an argument is invalid.
         """
         params = {
-            "integration_id": integration_id,
-            "user_name": user_name,
-            "archived": archived,
+            "integration_id": validate_if_given(validate_id, "integration_id", integration_id),
+            "user_name": validate_if_given(validate_text, "user_name", user_name),
+            "archived": validate_if_given(validate_flag, "archived", archived),
             "sort_by": validate_sort_by(sort_by),
         }
         return create_listing(
