@@ -83,6 +83,7 @@ async def test_a_trigger_that_cannot_be_stored_is_an_error(
         await claim(journal, 1)
         with pytest.raises(PandiumError, match="cannot store the trigger id"):
             await journal.record_triggered(1, trigger_id)
+        await journal.record_ended(1, trigger_id, State.SUCCEEDED, "Succeeded")
         assert await claim(journal, 2) == MINE
 
 

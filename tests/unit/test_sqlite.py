@@ -512,14 +512,16 @@ async def test_records_that_are_lost_are_named(
 async def test_a_transaction_waits_for_a_lock(
     journal_path: Path, calendar: CalendarClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A transaction waits while another process holds the lock. This is logged once."""
+    """A transaction waits while another process holds the lock. After a while, this is logged."""
     async with (
         SQLiteJournal(journal_path, JOB, calendar) as journal,
         anyio.create_task_group() as tasks,
     ):
         with locked(journal_path) as other:
             tasks.start_soon(claim, journal)
-            await calendar.wait_for_work(4)  # the second pause between two attempts
+            await calendar.wait_for_work(10)  # the fifth pause between two attempts
+            assert caplog.text == ""  # busy processes that share a journal wait for that long
+            await calendar.wait_for_work(12)
             assert calendar.reads == 0  # a lease begins when its transaction begins
             other.execute("ROLLBACK")
     assert read_entries(journal_path) == [(1, "sending", "")]

@@ -20,6 +20,7 @@ from pandium._bulk.postgres_connection import (
     Work,
 )
 from pandium._bulk.postgres_schema import CLAIMED, open_job, prepare_tables
+from pandium._waiting.results import show_status
 from pandium.errors import JournalError
 
 if TYPE_CHECKING:
@@ -273,9 +274,9 @@ class PostgresWorker:
         self, tenant_id: int, trigger_id: str, state: State, status: str
     ) -> None:
         """Record the end of a trigger's run. Any worker may call this. The first call wins."""
-        label = f"status {status!r} of tenant {tenant_id}"
-        values = {"trigger_id": trigger_id, "state": state.value, "status": storable(status)}
-        await self._record(label, _RECORD_ENDED, tenant_id, **values)
+        label = f"status {show_status(status)} of tenant {tenant_id}"
+        values = {"trigger_id": storable(trigger_id), "status": storable(status)}
+        await self._record(label, _RECORD_ENDED, tenant_id, state=state.value, **values)
 
     async def release(self, tenant_id: int) -> None:
         """Release this worker's lease so that another worker can adopt the trigger immediately."""

@@ -40,6 +40,9 @@ _log = logging.getLogger("pandium.journal")
 
 # The time that a thread waits for a lock per attempt, and the pause between attempts, in seconds.
 _LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
+# The number of attempts before a warning is logged, about two seconds. A process that shares a
+# journal with nine busy ones sometimes waits for more than a second.
+_QUIET_ATTEMPTS = 10
 # The total time that closing waits for locks, in seconds.
 _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
@@ -108,7 +111,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         # The event is set when this number of items is queued.
         self._batch_size = 0
         self._is_batch_complete = anyio.Event()
-        self._is_waiting_for_lock = False
+        self._has_warned = False
         self._error: JournalError | None = None
 
     @property
@@ -185,13 +188,15 @@ class Database(QueueingDatabase["Work[Any]"]):
 
     async def _run_until_unlocked(self, work: Callable[[], None]) -> None:
         """Run `work`, trying again for as long as another process holds the lock."""
+        attempts = 0
         while True:
             with suppress(FileLockedError):
                 await self._run_in_thread(work)
-                self._is_waiting_for_lock = False
+                self._has_warned = False
                 return
-            if not self._is_waiting_for_lock:
-                self._is_waiting_for_lock = True
+            attempts += 1
+            if attempts == _QUIET_ATTEMPTS and not self._has_warned:
+                self._has_warned = True
                 _log.warning("%s is locked by another process; waiting", self.name)
             with self._clock.waiting_for_io():
                 await anyio.sleep(_LOCK_PAUSE)
