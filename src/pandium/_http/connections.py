@@ -296,6 +296,8 @@ class Connections:
             progress.response = response_being_read(error, request)
             if progress.response is None and is_from_user_code(error):
                 return UserCodeError(error)
+        if not self._is_borrowed and isinstance(error, ConfigurationError):
+            return error  # the environment sets an invalid proxy
         is_not_sent = self._is_not_sent(client, request, progress)
         return translate(error, is_not_sent=is_not_sent, route=self._route_to(client, request.url))
 
