@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-TIMEOUT = 5.0  # seconds, never reached
+TIMEOUT = 30.0  # seconds, never reached
 TWICE = Retry(attempts=2, initial=0)
 HOST = "api.pandium.test"  # this name does not resolve, so only a proxy can connect to it
 USER = "team:p%40ss"
