@@ -61,7 +61,9 @@ __all__ = [
 ]
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_RESERVED_HEADERS = frozenset({"x-api-key", "host", "content-length", "transfer-encoding"})
+_RESERVED_HEADERS = frozenset(
+    {"x-api-key", "host", "content-length", "transfer-encoding", "accept-encoding"}
+)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")

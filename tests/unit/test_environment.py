@@ -108,8 +108,28 @@ def test_an_invalid_proxy_is_named_without_its_url(
 ) -> None:
     """An invalid proxy is a `ConfigurationError` that names the variable, but not its value."""
     monkeypatch.setenv("HTTPS_PROXY", value)
+    proxies = Proxies.from_environment()
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a valid proxy URL$"):
-        Proxies.from_environment()
+        proxies.for_url(httpx.URL("https://api.example"))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"https_proxy": "http://proxy.example:8080", "all_proxy": "socks://proxy.example:1080/"},
+        {"https_proxy": "http://proxy.example:8080", "http_proxy": "gopher://proxy.example"},
+        {"all_proxy": "socks://proxy.example:1080/", "no_proxy": "api.example"},
+    ],
+    ids=["all", "other scheme", "exception"],
+)
+def test_an_invalid_proxy_that_is_not_needed_is_ignored(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables for other programs do no harm, such as the `all_proxy` that GNOME sets."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    proxy = Proxies.from_environment().for_url(httpx.URL("https://api.example"))
+    assert (None if proxy is None else proxy.url) == variables.get("https_proxy")
 
 
 @pytest.fixture

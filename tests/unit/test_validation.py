@@ -9,11 +9,13 @@ from unittest.mock import ANY
 from urllib.parse import unquote
 
 import attrs
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pandium import AsyncPandium, ConfigurationError, Polling, Retry, Trigger
+from pandium._http.connections import validate_timeout
 from pandium._validation import (
     encode_path_segment,
     validate_choice,
@@ -144,6 +146,8 @@ INVALID_CALLS: list[tuple[str, Operation]] = [
     ("json", lambda c: c.request("POST", "/v2/tenants", json={"a": object()})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X-Api-Key": "other"})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"Host": "evil.example"})),
+    # The client does not decode every encoding, and the request would have been executed.
+    ("headers", lambda c: _wrap(c.with_options(headers={"Accept-Encoding": "gzip, br"}))),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": "1\r\nX-B: 2"})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X A": "1"})),
     ("headers", lambda c: c.request("GET", "/v2", headers={"X-A": 1})),  # type: ignore[dict-item]
@@ -169,6 +173,10 @@ async def test_an_invalid_argument_is_named(argument: str, operation: Operation)
         ("timeout", {"timeout": "30"}),
         ("timeout", {"timeout": True}),
         ("timeout", {"timeout": 10**400}),
+        ("timeout", {"timeout": httpx.Timeout("30")}),  # type: ignore[arg-type]
+        ("timeout", {"timeout": httpx.Timeout(30, read="30")}),  # type: ignore[arg-type]
+        ("timeout", {"timeout": httpx.Timeout(30, write=-1)}),
+        ("timeout", {"timeout": httpx.Timeout(30, connect=float("nan"))}),
         ("requests_per_second", {"requests_per_second": 10**400}),
         ("max_connections", {"max_connections": 0}),
         ("max_connections", {"max_connections": 1.5}),
@@ -307,6 +315,11 @@ def test_a_choice_is_returned_as_plain_text() -> None:
     """A string enum member that is a valid choice is returned as its plain value."""
     mode = validate_choice("mode", _Text.MODE, ("init", "normal"))
     assert (mode, type(mode)) == ("init", str)
+
+
+def test_a_timeout_may_be_any_whole_number() -> None:
+    """The time limit of a request may be an integer of another library."""
+    assert validate_timeout(_Index(7)) == 7.0
 
 
 def test_the_error_for_a_choice_lists_the_choices() -> None:

@@ -28,6 +28,7 @@ from pandium._http.errors import (
 from pandium._http.limits import RetryBudget
 from pandium._http.user_code import UserCodeError
 from pandium._redaction import hide_frames
+from pandium._validation import validate_seconds
 from pandium.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -87,13 +88,21 @@ def validate_timeout(value: object) -> httpx.Timeout | float:
     :raises ConfigurationError: if the value is not a valid timeout.
     """
     if isinstance(value, httpx.Timeout):
-        return value
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and 0 < value <= sys.float_info.max:  # type: ignore[operator]  # a number
+        phases = value.connect, value.read, value.write
+        if all(phase is None or _is_duration(phase) for phase in phases):
+            return value
+    elif _is_duration(value):
         return float(value)  # type: ignore[arg-type]  # a number
     raise ConfigurationError(
         f"timeout must be a positive number of seconds or an httpx.Timeout, not {value!r}"
     )
+
+
+def _is_duration(value: object) -> bool:
+    try:
+        return validate_seconds("timeout", value) > 0
+    except ValueError:
+        return False
 
 
 def validate_http_client(value: object) -> None:
@@ -287,6 +296,8 @@ class Connections:
             progress.response = response_being_read(error, request)
             if progress.response is None and is_from_user_code(error):
                 return UserCodeError(error)
+        if not self._is_borrowed and isinstance(error, ConfigurationError):
+            return error  # the environment sets an invalid proxy
         is_not_sent = self._is_not_sent(client, request, progress)
         return translate(error, is_not_sent=is_not_sent, route=self._route_to(client, request.url))
 

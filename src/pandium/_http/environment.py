@@ -31,34 +31,40 @@ class Proxies:
     """
     The proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, and the exceptions in `NO_PROXY`.
 
-    :param by_scheme: the proxy for each URL scheme, and for ``all``.
+    :param by_scheme: the proxy for each URL scheme, and for ``all``. ``None`` stands for an invalid
+        one, which is no error unless it is needed: it may be meant for other programs.
     :param no_proxy: the hosts that are accessed without a proxy.
     """
 
-    def __init__(self, by_scheme: Mapping[str, httpx.Proxy], no_proxy: NoProxy) -> None:
+    def __init__(self, by_scheme: Mapping[str, httpx.Proxy | None], no_proxy: NoProxy) -> None:
         self._by_scheme = by_scheme
         self._no_proxy = no_proxy
 
     @classmethod
     def from_environment(cls) -> Proxies:
-        """
-        Create an instance from the environment variables.
-
-        :raises ConfigurationError: if a URL is invalid. The message does not show the URL, which
-            may contain a password.
-        """
+        """Create an instance from the environment variables."""
         found = getproxies()
         by_scheme = {
-            scheme: _parse_proxy(f"{scheme.upper()}_PROXY", found[scheme])
+            scheme: _parse_proxy(found[scheme])
             for scheme in ("http", "https", "all")
             if found.get(scheme, "").strip()
         }
         return cls(by_scheme, NoProxy.from_environment())
 
     def for_url(self, url: httpx.URL) -> httpx.Proxy | None:
-        """Return the proxy through which to access a URL, or ``None``."""
-        proxy = self._by_scheme.get(url.scheme) or self._by_scheme.get("all")
-        return None if proxy is None or self._no_proxy.matches(url) else proxy
+        """
+        Return the proxy through which to access a URL, or ``None``.
+
+        :raises ConfigurationError: if the URL of the proxy is invalid. The message does not show
+            it, because it may contain a password.
+        """
+        name = url.scheme if url.scheme in self._by_scheme else "all"
+        if name not in self._by_scheme or self._no_proxy.matches(url):
+            return None
+        proxy = self._by_scheme[name]
+        if proxy is None:
+            raise ConfigurationError(f"{name.upper()}_PROXY is not a valid proxy URL")
+        return proxy
 
 
 def find_proxy(url: str) -> str | None:
@@ -71,16 +77,13 @@ def find_proxy(url: str) -> str | None:
     return None if proxy is None else str(proxy.url)
 
 
-def _parse_proxy(variable: str, value: str) -> httpx.Proxy:
+def _parse_proxy(value: str) -> httpx.Proxy | None:
     value = value.strip()
-    proxy: httpx.Proxy | None = None
     with suppress(ValueError, httpx.InvalidURL):
         parsed = httpx.Proxy(value if "://" in value else f"http://{value}")
         if is_connectable(parsed.url):
-            proxy = parsed
-    if proxy is None:
-        raise ConfigurationError(f"{variable} is not a valid proxy URL")
-    return proxy
+            return parsed
+    return None
 
 
 def is_connectable(url: httpx.URL) -> bool:
