@@ -1319,6 +1319,24 @@ async def test_workers_do_not_wait_one_after_the_other(journal_path: Path) -> No
     assert world.posted() == [1]
 
 
+async def test_thousands_of_triggers_are_adopted_without_delay(journal_path: Path) -> None:
+    """However many tenants are active, a resumed job does not wait for any to record something."""
+    world, tenants = World(), range(1, 1501)
+    async with world.journal(journal_path):
+        pass
+    with closing(sqlite3.connect(journal_path)) as db, db:
+        insert = (
+            "INSERT INTO syncs (tenant_id, state, owner, lease, trigger_id, claimed)"
+            " VALUES (?, 'triggered', '', 0, ?, 0)"
+        )
+        db.executemany(insert, [(tenant_id, f"t{tenant_id}") for tenant_id in tenants])
+    world.ends = dict.fromkeys((f"t{tenant_id}" for tenant_id in tenants), 0.0)
+    polling = Polling(first=1.0, rate=1e6, jitter=0)
+    assert len(await world.sync([], journal_path, polling=polling)) == len(tenants)
+    first_polls = [seconds for seconds, _ in world.polls]
+    assert max(first_polls) - min(first_polls) < 1
+
+
 async def test_an_adopted_run_is_polled_after_the_time_limit(journal_path: Path) -> None:
     """A run that ended while its worker was suspended is reported, even after the time limit."""
     world = World({1: 1.0})

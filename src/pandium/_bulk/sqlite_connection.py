@@ -57,10 +57,11 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: "is not a journal, but another kind of file: use a new file",
     sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its directory",
 }
-# With n active tenants, a transaction begins once n / 8 of them have queued work. It waits for them
-# for at most 0.4 ms per active tenant, and never longer than 250 ms. With 500 active tenants, 63
-# records share a transaction, which takes 5 disk syncs. Fewer than 8 tenants never wait that way.
-_BATCH_FRACTION = 1 / 8
+# With n active tenants, a transaction begins once n / 8 of them have queued work, or 100, because a
+# resumed job reads no more at a time. It waits for them for at most 0.4 ms per active tenant, and
+# never longer than 250 ms. With 500 active tenants, 63 records share a transaction, which takes 5
+# disk syncs. Fewer than 8 tenants never wait that way.
+_BATCH_FRACTION, _MAX_BATCH_SIZE = 1 / 8, 100
 _DELAY_PER_TENANT, _MAX_DELAY = 0.0004, 0.25
 # Each transaction begins this number of steps of the event loop later. The claim of the next tenant
 # is usually queued two steps after the end of a run, and so shares its transaction.
@@ -179,7 +180,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         for _ in range(_STEPS):
             await anyio.lowlevel.checkpoint()
         active = self._count_active()
-        self._batch_size = int(active * _BATCH_FRACTION)
+        self._batch_size = min(int(active * _BATCH_FRACTION), _MAX_BATCH_SIZE)
         if len(self._queue) >= self._batch_size:
             return
         self._is_batch_complete = anyio.Event()
