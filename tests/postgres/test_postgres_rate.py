@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LEASE = 1.0
 
 
-def worker(dsn: str, job: str = "nightly") -> PostgresWorker:
-    return PostgresWorker(PostgresJournal(dsn, job=job, lease=LEASE), JOB, RealClock())
+def worker(dsn: str, job: str = "nightly", lease: float = LEASE) -> PostgresWorker:
+    return PostgresWorker(PostgresJournal(dsn, job=job, lease=lease), JOB, RealClock())
 
 
 pytestmark = pytest.mark.postgres
@@ -61,9 +61,11 @@ async def test_workers_divide_the_rate_as_they_come_and_go(postgres_dsn: str) ->
 async def test_shares_that_cannot_be_exact_are_settled(postgres_dsn: str) -> None:
     """Eleven workers, whose shares do not add up to 1 exactly, soon renew as seldom as one."""
     async with AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(worker(postgres_dsn)) for _ in range(11)]
+        workers = [worker(postgres_dsn, lease=100.0) for _ in range(11)]
+        for one in workers:
+            await stack.enter_async_context(one)
         assert await renew_until_settled(*workers) == [round(1 / 11, 9)] * 11
-        assert {one.renewal_interval for one in workers} == {LEASE / 4}
+        assert {one.renewal_interval for one in workers} == {25.0}
 
 
 @pytest.mark.anyio
