@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
 
 from pandium.models import Tenant, Trigger
@@ -60,6 +60,8 @@ __all__ = [
     "validate_whole_number",
 ]
 
+T = TypeVar("T")
+
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _RESERVED_HEADERS = frozenset(
     {"x-api-key", "host", "content-length", "transfer-encoding", "accept-encoding"}
@@ -89,8 +91,8 @@ def as_attrs_validator(
 
 
 def validate_if_given(
-    validate: Callable[[str, object], object], argument: str, value: object
-) -> object:
+    validate: Callable[[str, object], T], argument: str, value: object
+) -> T | None:
     """Call ``validate`` with an argument and its value, unless the value is ``None``."""
     return None if value is None else validate(argument, value)
 

@@ -170,7 +170,7 @@ class Tenants:
         wanted_id = None
         if tenant_id is not None:
             wanted_id = validate_whole_number("tenant_id", tenant_id_of(tenant_id), minimum=0)
-        wanted_name = None if name is None else validate_text("name", name)
+        wanted_name = validate_if_given(validate_text, "name", name)
         return await find_first(
             self.list(integration_id=integration_id),
             lambda tenant: wanted_id in (None, tenant.id) and wanted_name in (None, tenant.name),
@@ -222,7 +222,7 @@ class Tenants:
             if release_id is None
             else validate_whole_number("release_id", release_id),
             "integration_release_channel": release_channel,
-            "configs": None if configs is None else validate_mapping("configs", configs),
+            "configs": validate_if_given(validate_mapping, "configs", configs),
         }
         present = {name: value for name, value in body.items() if value is not None}
         spec = RequestSpec.create(

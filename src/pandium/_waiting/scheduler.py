@@ -57,7 +57,7 @@ async def for_each(
     Call ``handle`` with each item of a source, one at a time.
 
     An async generator is closed when the loop ends, even after an error. Other tasks run between
-    any two items, or sometimes if the source is a list, so that a long or endless source does not
+    any two items, or after every 100 items of a list, so that a long or endless source does not
     block the event loop.
     """
     counter, interval = itertools.count(), _PER_CHECKPOINT if isinstance(source, list) else 1
