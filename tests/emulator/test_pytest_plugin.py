@@ -23,6 +23,7 @@ pytest_plugins = ["pytester"]
 CONFIGURATION = """
     [pytest]
     addopts = --strict-markers --strict-config -p no:cacheprovider -p no:randomly
+        -p no:hypothesispytest -p no:schemathesis
     filterwarnings =
         error
         ignore:Exception ignored in. <socket.socket fd=-1, family=1,

@@ -61,6 +61,11 @@ def exit_unclosed() -> None:
     write(client.tenants.list().first() is not None)
 
 
+def exit_two_unclosed() -> None:
+    exit_unclosed()
+    exit_unclosed()
+
+
 def exit_unused() -> None:
     keep(open_client())
 
@@ -153,6 +158,12 @@ def fork_while_iterating() -> None:
         write(next(records).id)
         in_child(lambda: next(records))
         write(next(records).id)
+
+
+def fork_in_block() -> None:
+    with open_client() as client, client.runs.as_completed(["1"]) as results:
+        in_child(lambda: results.progress)
+        write(results.progress.succeeded)
 
 
 # Interrupts. The parent process sends SIGINT after the line "ready".

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +37,19 @@ def test_a_single_line_that_is_too_long_keeps_its_end() -> None:
     end, omitted = shorten_log("first\n" + "x" * 2**20 + "end")
     assert (end[0], end[-4:], omitted) == ("…", "xend", 1)
     assert len(end) <= 16 * 1024 + 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "x\n", "x\r\n"])
+def test_only_the_end_of_a_long_log_is_split_into_lines(end: str) -> None:
+    """The lines of a log of megabytes take no memory, and all of them are counted."""
+    log = end * 2**20
+    tracemalloc.start()
+    shown, omitted = shorten_log(log)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert shown == "\n".join(end.splitlines() * 100)
+    assert omitted == 2**20 - 100
+    assert peak < 2**20
 
 
 def test_an_empty_log_has_no_lines() -> None:

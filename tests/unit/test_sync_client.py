@@ -224,6 +224,19 @@ def test_functions_of_one_call_never_run_at_the_same_time(
     assert results.progress.succeeded == 8
 
 
+def test_progress_can_be_read_after_the_client_was_closed(
+    emulator: Emulator, client: Pandium
+) -> None:
+    """The progress of results is their last one after the client was closed inside the block."""
+    emulator.add_tenant("acme")
+    with client.tenants.sync_all(client.tenants.list(), mode="normal", poll=FAST) as results:
+        next(results)
+        client.close()
+        inside = results.progress
+    assert (inside.succeeded, inside.active) == (1, 0)
+    assert results.progress == inside
+
+
 def test_a_function_that_blocks_does_not_block_the_client(
     emulator: Emulator, client: Pandium
 ) -> None:

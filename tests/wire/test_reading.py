@@ -245,6 +245,13 @@ async def test_a_long_log_is_shortened_from_its_beginning(
     assert result["note"] == f"the first {1000 - kept} lines are not shown"
 
 
+@pytest.mark.parametrize("log", ["a\n\n", "\n\n\n", "a\n\n\nb\n"])
+async def test_empty_lines_of_a_short_log_are_not_missing(log: str) -> None:
+    """No line is said to be missing from a log that is shown as a whole."""
+    result = await read_log(log)
+    assert (result["omitted_lines"], result.get("note")) == (0, None)
+
+
 async def test_a_huge_log_is_bounded() -> None:
     """A log of megabytes results in at most 16 KiB, even if it is a single line."""
     for log in ("x" * 2**22 + "end", "x\n" * 2**20 + "end", ("x" * 1000 + "\n") * 5000 + "end"):

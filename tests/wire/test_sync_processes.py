@@ -25,11 +25,11 @@ UNCLOSED = re.compile(
 )
 
 
-def start(url: str, name: str) -> subprocess.Popen[str]:
+def start(url: str, name: str, *options: str) -> subprocess.Popen[str]:
     # Python 3.12 warns about each fork of a process with threads.
     warnings = ("-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning")
     return subprocess.Popen(
-        [sys.executable, *warnings, str(SCRIPT), url, name],
+        [sys.executable, *warnings, *options, str(SCRIPT), url, name],
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,9 +37,9 @@ def start(url: str, name: str) -> subprocess.Popen[str]:
     )
 
 
-def run(url: str, name: str) -> tuple[list[str], str, int]:
+def run(url: str, name: str, *options: str) -> tuple[list[str], str, int]:
     """Run a function of the script and return its lines, its error output and its exit code."""
-    with start(url, name) as process:
+    with start(url, name, *options) as process:
         try:
             out, err = process.communicate(timeout=TIMEOUT)
         finally:
@@ -90,6 +90,13 @@ def test_an_unclosed_client_that_resolved_a_name_only_warns(url: str) -> None:
     assert UNCLOSED.fullmatch(err), err
 
 
+def test_all_unclosed_clients_are_closed_though_warnings_are_errors(url: str) -> None:
+    """If the warning about an unclosed client is an error, the other clients are closed, too."""
+    out, err, code = run(url, "exit_two_unclosed", "-W", "error::ResourceWarning")
+    assert (out, code) == (["True", "True"], 0)
+    assert err.count("\nResourceWarning: unclosed Pandium, created at") == 2, err
+
+
 def test_a_function_that_blocks_does_not_block_the_end(emulator: Emulator) -> None:
     """A process ends although a function that it passed to the client never returns."""
     emulator.add_tenant()
@@ -123,6 +130,13 @@ def test_an_iterator_cannot_be_used_after_a_fork(url: str) -> None:
     """In the child, an inherited iterator raises a clear error. The parent can go on."""
     lines = ["1", f"{FOREIGN} process", "exit code 0", "2"]
     assert run(url, "fork_while_iterating") == (lines, "", 0)
+
+
+@pytest.mark.posix
+def test_progress_cannot_be_read_after_a_fork(url: str) -> None:
+    """In the child, reading the progress of inherited results raises a clear error."""
+    lines = [f"{FOREIGN} process", "exit code 0", "0"]
+    assert run(url, "fork_in_block") == (lines, "", 0)
 
 
 @pytest.mark.posix

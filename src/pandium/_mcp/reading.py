@@ -195,11 +195,11 @@ class GetRunLogTool(ToolCall):
     async def call(self, context: ToolContext) -> RunLog:
         """Download the log and shorten it."""
         log = await context.client.runs.log(self.run_id)
-        searched = context.redact(log[-_SEARCHED:])
-        if len(log) > _SEARCHED:
-            searched = searched[_DROPPED:]
-        end, _ = shorten_log(searched, self.max_lines)
-        omitted = len(log.splitlines()) - len(end.splitlines())
+        start = max(len(log) - _SEARCHED, 0)
+        searched = context.redact(log[start:])
+        dropped = searched[:_DROPPED] if start else ""
+        end, omitted = shorten_log(searched.removeprefix(dropped), self.max_lines)
+        omitted += log.count("\n", 0, start) + dropped.count("\n")
         note = f"the first {omitted} lines are not shown" if omitted else None
         return RunLog(run_id=self.run_id, log=end, omitted_lines=omitted, note=note)
 

@@ -286,12 +286,17 @@ class SyncRunResults(Buffered[T]):
         super().__init__(loop)
         self._results = results
         self._end_functions = end_functions
-        self._last_progress: Progress | None = None
 
     @property
     def progress(self) -> Progress:
         """A snapshot of the current progress, which may be read from any thread, at any time."""
-        return self._last_progress or self._loop.call(self._read_progress)
+        try:
+            return self._loop.call(self._read_progress)
+        except PandiumError:
+            if not self._loop.is_closed:
+                raise
+        self._loop.close()  # wait until another thread that closes it has ended the work
+        return self._results.progress
 
     async def _read_progress(self) -> Progress:
         return self._results.progress
@@ -308,13 +313,12 @@ class SyncRunResults(Buffered[T]):
     ) -> None:
         try:
             with suppress(PandiumError):  # closing the client has already stopped the work
-                self._last_progress = self._loop.call(self._leave)
+                self._loop.call(self._leave)
         finally:
             self._end_functions()
 
-    async def _leave(self) -> Progress:
+    async def _leave(self) -> None:
         await self._results.__aexit__(None, None, None)
-        return self._results.progress
 
     async def _fetch(self) -> list[T]:
         return [await anext(self._results)]

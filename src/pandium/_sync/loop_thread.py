@@ -57,6 +57,11 @@ class LoopThread:
         self._pid: int | None = None
         self._is_closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the thread has ended or is about to end, so that no more calls are accepted."""
+        return self._is_closed
+
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """
         Call an async function in the event loop and return its result.
@@ -158,8 +163,9 @@ def _close_all() -> None:
     for thread in tuple(_open_threads):
         try:
             thread._abandon()  # noqa: SLF001 - same module
-        finally:
-            thread.close()
+        except Exception:  # noqa: BLE001 - the warning, if the user's filters raise it
+            sys.excepthook(*sys.exc_info())
+        thread.close()
 
 
 class _Loop:
