@@ -163,8 +163,8 @@ def _close_all() -> None:
     for thread in tuple(_open_threads):
         try:
             thread._abandon()  # noqa: SLF001 - same module
-        except Exception:  # noqa: BLE001 - the warning, if the user's filters raise it
-            sys.excepthook(*sys.exc_info())
+        except Exception as error:  # noqa: BLE001 - the warning, if the user's filters raise it
+            sys.excepthook(type(error), error, error.__traceback__)
         thread.close()
 
 
