@@ -69,6 +69,7 @@ _RESERVED_HEADERS = frozenset(
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
+_MIN_RATE = 1e-9  # once in 30 years. The interval of a far lower rate would not be finite.
 _LARGEST_ID = 2**63 - 1  # the largest integer that SQLite can store in a journal
 
 
@@ -144,10 +145,10 @@ def validate_fraction(argument: str, value: object) -> float:
 
 
 def validate_rate(argument: str, value: object) -> float:
-    """Validate a positive number. Infinity means no limit."""
+    """Validate a number per second. Infinity means no limit."""
     rate = validate_number(argument, value)
-    if rate <= 0:
-        raise ValueError(f"{argument} must be greater than 0, not {value!r}")
+    if rate < _MIN_RATE:
+        raise ValueError(f"{argument} must be at least {_MIN_RATE}, not {value!r}")
     return rate
 
 

@@ -57,9 +57,11 @@ def test_only_the_rate_may_be_infinite(name: str) -> None:
         Polling(**{name: inf})
 
 
-@pytest.mark.parametrize(("name", "value"), [("jitter", 1), ("minimum", 16), ("rate", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("jitter", 1), ("minimum", 16), ("rate", 0), ("rate", 5e-324)]
+)
 def test_polling_options_exclude_busy_loops_and_endless_delays(name: str, value: float) -> None:
-    """A zero delay, a minimum above the maximum or a rate of zero is a ValueError."""
+    """A zero delay, a minimum above the maximum or hardly any rate is a ValueError."""
     with pytest.raises(ValueError, match=rf"^{name} must be "):
         Polling(**{name: value})
 

@@ -88,8 +88,8 @@ async def test_the_rate_of_many_tasks_views_and_a_bulk_sync_is_kept(clock_type: 
     assert_rate(times, times if isinstance(clock, ManualClock) else [began], rate)
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("nan"), "10", True])
+@pytest.mark.parametrize("rate", [0, -1, 5e-324, float("nan"), "10", True])
 def test_an_invalid_rate_is_a_configuration_error(rate: Any) -> None:
-    """The rate must be a number greater than 0."""
+    """The rate must be a number of at least one request in 30 years."""
     with pytest.raises(ConfigurationError, match="requests_per_second must be"):
         AsyncPandium(KEY, requests_per_second=rate)
