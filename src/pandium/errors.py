@@ -251,7 +251,8 @@ class ConnectorError(APIError):
     A connector's upstream responded with an error.
 
     :ivar status_code: the upstream's HTTP status code.
-    :ivar data: the upstream's response body, or ``None``.
+    :ivar data: the upstream's response body, or ``None``. If it could not be parsed, for example
+        because it is too long, the text that Pandium sent.
     """
 
     status_code: int

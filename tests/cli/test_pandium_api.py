@@ -26,7 +26,9 @@ from support.cli import (
     add_tenants,
     api_variables,
     child_environment,
+    limit_file_size,
     run_child,
+    start_child,
 )
 
 if TYPE_CHECKING:
@@ -205,6 +207,37 @@ def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     assert hints == (expected if "sync" in line else [])
 
 
+def test_the_output_is_the_same_without_buffers(emulator: Emulator) -> None:
+    """With PYTHONUNBUFFERED, as in many containers, the output is the same."""
+    emulator.add_tenant("acme")
+    variables = api_variables(emulator.url)
+    first = run_child("tenants", "list", environ=variables)
+    second = run_child("tenants", "list", environ={**variables, "PYTHONUNBUFFERED": "1"})
+    assert "acme" in first.stdout
+    assert (second.stdout, second.stderr) == (first.stdout, first.stderr)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_cut_off_has_an_exit_code(
+    unbuffered: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the disk fills up within the output, the exit code is 74, even without buffers."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # its data cannot be written
+    for _ in range(50):
+        emulator.add_tenant()
+    variables = {**api_variables(emulator.url), "PYTHONUNBUFFERED": unbuffered}
+    line = ["request", "GET", "/v2/tenants"]
+    with (tmp_path / "out").open("wb") as out:
+        child = start_child(
+            *line, environ=variables, stdout=out, preexec_fn=limit_file_size(10_000)
+        )
+        _, errors = child.communicate(timeout=DEADLINE)
+    assert (tmp_path / "out").stat().st_size == 10_000
+    assert child.returncode == 74
+    assert "cannot write the output" in errors
+
+
 @pytest.mark.posix
 @pytest.mark.parametrize(
     ("line", "code"), [("tenants sync 1 --wait", 0), ("integrations get 999", 4), ("tenants x", 2)]
@@ -319,6 +352,7 @@ def test_a_key_file_may_have_a_byte_order_mark(emulator: Emulator, tmp_path: Pat
     ("arguments", "variables", "code"),
     [
         (["tenants", "list"], {}, 3),
+        (["mcp"], {"PANDIUM_API_KEY": "key"}, 3),
         (["tenants", "sync", "1", "--payload", "@-"], {"PANDIUM_API_KEY": "key"}, 2),
     ],
 )

@@ -21,6 +21,7 @@ from support.posix import IS_POSIX
 if IS_POSIX:
     import fcntl
     import pty
+    import resource
     import termios
 
 if TYPE_CHECKING:
@@ -78,15 +79,18 @@ def start_child(
     *arguments: str, environ: Mapping[str, str], **options: Any
 ) -> subprocess.Popen[str]:
     """Start a child whose output is read by the test."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
         [sys.executable, "-c", RUN_CHILD, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         encoding="utf-8",
         env=child_environment(environ),
-        **options,
+        **(streams | options),
     )
+
+
+def limit_file_size(size: int) -> Callable[[], None]:
+    """Return a function that limits the size of the files that a child writes, as a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -312,6 +312,30 @@ def test_an_upstream_error_is_json_data(literal: str) -> None:
     json.dumps(error.data)
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "{'data': missing}",
+        "{'data': nan}",
+        "{'at': datetime.datetime(2026, 1, 1), 'data': 1}",
+        "{'data': " + "-" * 10_000 + "1}",
+        '{"data": ' + "[" * 20_000,
+        repr({"data": "x" * 17_000}),
+        json.dumps({"status": 429, "data": "x" * 140_000}),
+        json.dumps({"data": "x" * 300_000}),
+        repr({"data": "x" * 300_000}),
+    ],
+    ids=lambda detail: str(detail)[:25],
+)
+def test_an_upstream_error_that_cannot_be_parsed_is_text(status: int, detail: str) -> None:
+    """A detail that contains "data" is an upstream's error, even if it is odd or too long."""
+    error = parse(status, {"detail": detail}, is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert isinstance(error.data, str)
+    assert "data" in error.data
+
+
 def test_an_invalid_escape_is_kept_without_a_warning() -> None:
     """
     A backslash that is not part of an escape is kept, and causes no warning.
@@ -346,17 +370,15 @@ def test_an_invalid_escape_is_kept_without_a_warning() -> None:
         {"message": "no such tenant"},
         {"detail": "Not authorized"},
         {"detail": '{"error": "no data"}'},
+        {"detail": '{"error": {"data": 1}}'},
         {"detail": '["data"]'},
         {"detail": '"data"'},
         {"detail": "data"},
         {"detail": ""},
         {"detail": {"data": 1}},
         {"detail": [{"data": 1}]},
-        {"detail": "{'data': missing}"},
         {"detail": "{[]: 1}"},
         {"detail": "{{}}"},
-        {"detail": "{'data': " + "-" * 10_000 + "1}"},
-        {"detail": '{"data": ' + "[" * 20_000},
         {"detail": "\0\ud800"},
         {"data": 1},
         ["data"],
@@ -537,5 +559,6 @@ def test_a_long_literal_is_not_evaluated(literal: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert not isinstance(error, ConnectorError)
+    assert isinstance(error, ConnectorError)
+    assert isinstance(error.data, str)
     assert peak < 100_000_000

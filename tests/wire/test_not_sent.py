@@ -209,6 +209,22 @@ async def fail_in_a_hook(_: object) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("response", [None, httpx.Response(401)])
+async def test_a_status_error_of_another_response_is_the_hooks(response: Any) -> None:
+    """If a hook raises a status error without our response, the error reaches the user."""
+    error = httpx.HTTPStatusError("mine", request=None, response=response)  # type: ignore[arg-type]  # as hooks do
+
+    async def fail(_: object) -> None:
+        raise error
+
+    async with httpx.AsyncClient(event_hooks={"request": [fail]}) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value is error
+
+
+@pytest.mark.anyio
 async def test_a_hook_that_raises_for_status_keeps_the_status() -> None:
     """If a hook calls raise_for_status, a 404 is still `NotFound` after one request."""
     requests = []

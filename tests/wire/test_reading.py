@@ -75,6 +75,16 @@ async def test_integrations_are_listed(agent: Agent, emulator: Emulator) -> None
     assert found["orders"] == ["crm"]
 
 
+async def test_large_records_are_complete(agent: Agent, emulator: Emulator) -> None:
+    """No record is missing from a listing whose records add up to hundreds of kilobytes."""
+    connectors = [f"{number:0100}" for number in range(50)]
+    for number in range(50):
+        emulator.add_integration(name=f"app-{number}", connectors=connectors)
+    page = await agent.call("list_integrations", limit=50)
+    assert len(page["integrations"]) == 50
+    assert all(one["connectors"] == connectors for one in page["integrations"][-49:])
+
+
 async def test_releases_are_listed_newest_first(agent: Agent, emulator: Emulator) -> None:
     """Releases, which the API does not paginate, are still listed in bounded parts."""
     integration = emulator.add_integration()

@@ -66,7 +66,7 @@ _UPGRADES = (
         )
         """,
         """
-        CREATE INDEX pandium_syncs_in_progress ON pandium_syncs (job_id)
+        CREATE INDEX pandium_syncs_in_progress ON pandium_syncs (job_id, tenant_id)
         WHERE state IN ('sending', 'triggered')
         """,
     ),

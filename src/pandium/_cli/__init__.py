@@ -67,7 +67,7 @@ def _discard_blocked_output() -> None:
 
 
 def _prepare_streams() -> bool:
-    """Replace standard error if it is closed. Return whether standard output is open."""
+    """Replace streams that are closed or unbuffered. Return whether standard output is open."""
     # Occupy closed standard streams, so that no file, such as a journal, takes their descriptors.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
@@ -77,7 +77,18 @@ def _prepare_streams() -> bool:
         sys.stderr = io.StringIO()
     if sys.stdout is None:
         sys.stderr.write("pandium-api: error: standard output is closed\n")
-    return sys.stdout is not None
+        return False
+    sys.stdout = _buffer(sys.stdout)
+    return True
+
+
+def _buffer(stream: TextIO) -> TextIO:
+    """Return a stream with a buffer, even if Python was told to use none."""
+    # Without a buffer, Python ignores that the system may have written less than it was given, for
+    # example because the disk is full.
+    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return stream
+    return open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
 
 
 def _flush_streams() -> None:

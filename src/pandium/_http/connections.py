@@ -499,6 +499,8 @@ def _response_of_hook(error: Exception, request: httpx.Request) -> Response | No
     if not isinstance(error, httpx.HTTPStatusError):
         return None
     response = error.response
+    if not isinstance(response, httpx.Response):  # the hook passed something else
+        return None
     if response.is_success or not is_from_server(response, request):
         return None
     try:

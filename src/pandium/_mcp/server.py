@@ -126,9 +126,18 @@ class _Tools:
                 output = await call.call(self._context)
         except Exception as error:  # noqa: BLE001 - an agent needs a message, whatever failed
             return self._report(tool, error)
-        content = self._context.redact(output.model_dump(mode="json", exclude_none=True))
+        content = {
+            name: self._redact(value)
+            for name, value in output.model_dump(mode="json", exclude_none=True).items()
+        }
         text = _LONE_SURROGATE.sub("\ufffd", json.dumps(content, ensure_ascii=False))
         return CallToolResult(content=[_text(text)], structured_content=json.loads(text))
+
+    def _redact(self, value: Any) -> Any:
+        # Redaction examines only so many values. If they were counted for the whole result, the
+        # last records of a listing could be missing.
+        redact = self._context.redact
+        return [redact(record) for record in value] if isinstance(value, list) else redact(value)
 
     def _find(self, name: str) -> type[ToolCall]:
         if name in self._offered:

@@ -46,6 +46,9 @@ _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
 # A backslash, and the character after it if both are an escape in a Python literal.
 _ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
+# The beginning of a detail that contains the data of an upstream, and that of a body with a detail.
+_UPSTREAM_DATA = re.compile(r"""\s*\{.{0,1000}?['"]data\\?['"]\s*:""", re.DOTALL)
+_DETAIL = re.compile(r'\s*\{\s*"detail"\s*:\s*"')
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A comma between two values, rather than the one after the weekday of a date.
 _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
@@ -151,7 +154,11 @@ def _detail_from(item: dict[str, Any]) -> ErrorDetail:
 
 def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
     # The vendor documents `detail` as a "string-ified object" whose "data" is the upstream's
-    # response, but does not specify whether it is JSON or a Python literal.
+    # response, but does not specify whether it is JSON or a Python literal. If it cannot be parsed,
+    # for example because it is too long, the data is its text.
+    if isinstance(body, str):
+        found = _DETAIL.match(body)
+        return {"data": body} if found and _UPSTREAM_DATA.match(body, found.end()) else None
     detail = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(detail, str):
         return None
@@ -160,9 +167,9 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
             parsed = redact(parse(detail))  # redact again, as escapes may have hidden the key
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(parsed, dict) and "data" in parsed:
-            return {"data": _as_json(parsed["data"])}
-    return None
+        if isinstance(parsed, dict):
+            return {"data": _as_json(parsed["data"])} if "data" in parsed else None
+    return {"data": detail} if _UPSTREAM_DATA.match(detail) else None
 
 
 def _as_json(value: Any) -> Any:
