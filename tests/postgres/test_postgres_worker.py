@@ -45,6 +45,16 @@ async def test_jobs_share_the_tables(postgres_dsn: str) -> None:
         assert await two.states() == {1: State.SENDING}
 
 
+async def test_each_index_finds_a_single_tenant(postgres_dsn: str) -> None:
+    """Whichever index PostgreSQL chooses, it reads no other tenant's row to find one."""
+    async with worker(postgres_dsn):
+        with closing(psycopg.connect(postgres_dsn)) as db:
+            found = db.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'pandium_syncs'")
+            indexes = [index for (index,) in found]
+    assert len(indexes) == 2
+    assert all("(job_id, tenant_id)" in index for index in indexes)
+
+
 async def test_a_job_keeps_its_properties(postgres_dsn: str) -> None:
     """A job that was begun with another mode raises an error that shows both."""
     async with worker(postgres_dsn):
