@@ -26,6 +26,7 @@ from support.cli import (
     add_tenants,
     api_variables,
     child_environment,
+    limit_file_size,
     sent_posts,
     wait_until,
 )
@@ -33,7 +34,6 @@ from support.posix import ENDING_SIGNALS, IS_POSIX
 
 if IS_POSIX:
     import pty
-    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -287,11 +287,6 @@ def full_device() -> Iterator[int]:
     os.close(descriptor)
 
 
-def limit_files() -> None:
-    # SQLite needs more than this for a journal.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-
 @contextmanager
 def limited_file() -> Iterator[int]:
     descriptor = os.memfd_create("out")
@@ -302,7 +297,7 @@ def limited_file() -> Iterator[int]:
 OUTPUTS: dict[str, tuple[Any, int, Callable[[], None] | None]] = {
     "closed pipe": (closed_pipe, 141, None),
     "full device": (full_device, 74, None),
-    "file size limit": (limited_file, 74, limit_files),
+    "file size limit": (limited_file, 74, limit_file_size(0)),
 }
 
 

@@ -218,9 +218,9 @@ class Tenants:
             "name": validate_tenant_name(name),
             "integration_id": validate_whole_number("integration_id", integration_id),
             "user_schedule": user_schedule,
-            "integration_release_id": None
-            if release_id is None
-            else validate_whole_number("release_id", release_id),
+            "integration_release_id": validate_if_given(
+                validate_whole_number, "release_id", release_id
+            ),
             "integration_release_channel": release_channel,
             "configs": validate_if_given(validate_mapping, "configs", configs),
         }

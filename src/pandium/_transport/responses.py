@@ -46,7 +46,7 @@ _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
 # A backslash, and the character after it if both are an escape in a Python literal.
 _ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
-# The beginning of a detail that contains the data of an upstream, and that of a body with a detail.
+# How a detail with an upstream's data begins, and how a body with a detail begins.
 _UPSTREAM_DATA = re.compile(r"""\s*\{.{0,1000}?['"]data\\?['"]\s*:""", re.DOTALL)
 _DETAIL = re.compile(r'\s*\{\s*"detail"\s*:\s*"')
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
