@@ -326,6 +326,17 @@ async def test_a_redirect_to_an_invalid_url_is_a_decode_error(
 LOG = "https://storage.example/log?signature=x"
 
 
+@pytest.mark.parametrize("location", [LOG, LOG.replace("https", "HTTPS")])
+async def test_the_scheme_of_a_log_url_may_be_in_upper_case(
+    httpx_mock: HTTPXMock, location: str
+) -> None:
+    """A URL's scheme may be in upper or lower case, so a log is downloaded either way."""
+    httpx_mock.add_response(status_code=302, headers={"Location": location})
+    httpx_mock.add_response(url=LOG, text="done")
+    async with _client() as client:
+        assert await client.runs.log(1) == "done"
+
+
 async def test_a_rate_limit_of_the_storage_host_pauses_no_other_request(
     httpx_mock: HTTPXMock,
 ) -> None:

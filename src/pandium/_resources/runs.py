@@ -287,7 +287,7 @@ class Runs:
 
 def _read_location(response: Response) -> str:
     location = response.headers.get("location", "")
-    if not location.startswith(("https://", "http://")):
+    if not location.lower().startswith(("https://", "http://")):
         raise DecodeError("the response does not redirect to a log URL")
     return location
 

@@ -54,6 +54,7 @@ _LEAP_SECOND = re.compile(
     r"(?P<minute>[\dW-]{7,10}[T ]\d\d:?\d\d:?)60(?P<rest>([.,]\d+)?\s?(Z|[+-][\d:]+)?)",
     re.ASCII | re.IGNORECASE,
 )
+_UNIX_TIMESTAMP = re.compile(r"\d{9}", re.ASCII)
 
 
 class LenientConverter:
@@ -225,7 +226,9 @@ def _parse_datetime(text: str) -> datetime:
         return msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         # Unlike RFC 3339, fromisoformat() accepts missing seconds, a missing time, and the basic
-        # format.
+        # format. It takes any character between date and time, even a digit of a Unix timestamp.
+        if _UNIX_TIMESTAMP.match(text) is not None:
+            raise ValueError("a Unix timestamp") from None
         return datetime.fromisoformat(text)
 
 
