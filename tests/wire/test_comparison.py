@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 RELEASE = "external_api_v1__v2schemas__IntegrationRelease"
+ODD = {"type": ["integer", "0"]}
 TENANT = "external_api_v1__v2schemas__Tenant"
 
 
@@ -938,6 +939,8 @@ async def test_anything_else_is_not_a_document(data: object) -> None:
         {"get": {"responses": {"200": {"$ref": "#/nowhere"}}}},
         {"get": {"responses": {"200": {"content": {"application/json": {"schema": 1}}}}}},
         {"get": {"responses": {"default": {}}}},
+        {"get": {"parameters": [{"in": "query", "name": "x", "schema": {"type": [1, {}]}}]}},
+        {"get": {"responses": {"422": {"content": {"application/json": {"schema": ODD}}}}}},
     ],
 )
 async def test_a_document_that_is_partly_invalid_is_compared(item: object) -> None:
@@ -964,3 +967,29 @@ async def test_a_cycle_of_references_ends(schema: object) -> None:
         ("the type is not documented", "the client expects object")
     }
     assert len(found) == 2
+
+
+async def test_a_schema_that_requires_itself_is_compared() -> None:
+    """A required field with the schema of its own object is read to a limited depth."""
+    document = copy.deepcopy(read_emulator_document())
+    schema = document["components"]["schemas"]["ProxyResponse"]
+    schema["properties"]["data"] = {"$ref": "#/components/schemas/ProxyResponse"}
+    schema["required"] = ["data", 1, {}]  # what is not a name is ignored
+    assert await compare(document) == []
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf"])
+async def test_the_work_for_a_schema_is_limited(keyword: str) -> None:
+    """A document is an error if reading it would take exponential time."""
+    document = copy.deepcopy(read_emulator_document())
+    itself = {"$ref": "#/components/schemas/Trigger"}
+    document["components"]["schemas"]["Trigger"] = {keyword: [itself] * 20}
+    with pytest.raises(DecodeError, match="too large"):
+        await compare(document)
+
+
+async def test_braces_in_a_path_take_linear_time() -> None:
+    """A path is searched for its parameters in one pass, whatever it contains."""
+    document = copy.deepcopy(read_emulator_document())
+    document["paths"]["/" + "{" * 200_000] = {"get": {}}
+    assert len(await compare(document)) == 1

@@ -140,12 +140,15 @@ class _Comparison:
             return [self._complete_sample(self._document.view(view.schema.get("items")), depth - 1)]
         return self._sample(view)
 
-    def _sample(self, view: View) -> Any:
+    def _sample(self, view: View, depth: int = _MAX_DEPTH) -> Any:
         """Return a value that is valid by a schema, as far as the client's operations need it."""
-        if "object" in view.kinds:
+        if depth and "object" in view.kinds:
             schemas = {name: view.properties.get(name) for name in view.required}
-            return {name: self._sample(self._document.view(s)) for name, s in schemas.items()}
-        return SAMPLES[min(view.kinds)] if view.kinds & SAMPLES.keys() else None
+            return {
+                name: self._sample(self._document.view(s), depth - 1) for name, s in schemas.items()
+            }
+        known = view.kinds & SAMPLES.keys()
+        return SAMPLES[min(known)] if known else None
 
 
 @attrs.frozen

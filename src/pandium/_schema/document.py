@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Document", "ServiceOperation", "ServiceParameter", "View", "normalize_path"]
 
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _MAX_REFERENCES = 20  # in a row, because a document may contain a cycle
 _MAX_ALTERNATIVES = 5  # within alternatives, for the same reason
+_MAX_WORK = 200_000  # schemas and keywords; the published document has about 1,800
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 def normalize_path(path: str) -> str:
     """Return a path template without the names of its parameters, which may differ."""
-    return re.sub(r"\{[^}]*\}", "{}", path)
+    return _PARAMETER.sub("{}", path)
 
 
 @attrs.frozen
@@ -56,7 +58,7 @@ class View:
     @property
     def required(self) -> frozenset[str]:
         """The names of the fields that are always present."""
-        return frozenset(_as_list(self.schema.get("required")))
+        return frozenset(_texts(self.schema.get("required")))
 
 
 @attrs.frozen
@@ -107,6 +109,7 @@ class Document:
         if not (isinstance(data, dict) and isinstance(data.get("paths"), dict)):
             raise DecodeError("/v2/openapi.json is not an OpenAPI document")
         self._data = data
+        self._work = 0
         servers = _as_list(data.get("servers")) or [{}]
         # The paths are relative to the path of the server, if it has one.
         self._prefix = urlsplit(str(_as_dict(servers[0]).get("url", ""))).path.rstrip("/")
@@ -158,6 +161,9 @@ class Document:
     def _resolve(self, schema: Any, depth: int = _MAX_REFERENCES) -> Schema:
         """Follow references, and merge what has to hold together."""
         own = dict(_as_dict(schema))
+        self._work += 1 + len(own)
+        if self._work > _MAX_WORK:
+            raise DecodeError("/v2/openapi.json is too large, or its schemas refer to each other")
         parts = _as_list(own.pop("allOf", None))
         if "$ref" in own:
             parts = [*parts, self._find(str(own.pop("$ref")))]
@@ -176,7 +182,7 @@ class Document:
         parameters = self._parameters(operation, _as_dict(shared))
         body = self._resolve(operation.get("requestBody"))
         anything = ServiceParameter(self.view({}), is_required=True)
-        names = re.findall(r"\{([^}]*)\}", name)
+        names = _PARAMETER.findall(name)
         return ServiceOperation(
             name,
             [parameters.get(("path", one), anything).view for one in names],
@@ -222,7 +228,7 @@ def _content_schema(part: Schema) -> Any:
 def _kinds(schema: Schema) -> frozenset[str]:
     """Return the JSON types of a schema. A date-time is a type of its own."""
     given = schema.get("type")
-    types = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+    types = [given] if isinstance(given, str) else _texts(given)
     if not types:
         return frozenset(_JSON_TYPES[type(v)] for v in _enum(schema) if type(v) in _JSON_TYPES)
     is_date = schema.get("format") == "date-time"
@@ -230,8 +236,7 @@ def _kinds(schema: Schema) -> frozenset[str]:
 
 
 def _values(schema: Schema) -> frozenset[str] | None:
-    texts = frozenset(value for value in _enum(schema) if isinstance(value, str))
-    return texts or None
+    return frozenset(_texts(_enum(schema))) or None
 
 
 def _pattern(schemas: list[Schema]) -> str | None:
@@ -253,3 +258,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in _as_list(value) if isinstance(one, str)]
