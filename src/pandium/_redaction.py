@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from bisect import bisect_left, bisect_right
+from collections import deque
 from contextvars import ContextVar
 from functools import cache
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextvars import Token
 
-__all__ = ["RedactedLogs", "Redactor", "hide_frames", "remove_queries"]
+__all__ = ["KeyPattern", "RedactedLogs", "Redactor", "hide_frames", "remove_queries"]
 
 _REDACTED = "***"
 _OMITTED = "..."
@@ -75,11 +77,13 @@ class _DecodedText:
                 end = start + len(spelling)
                 yield self._starts[start], self._ends[end - 1]
 
-    def decode_fully(self) -> None:
-        """Decode all levels of escapes."""
+    def decode_fully(self) -> Iterator[None]:
+        """Decode all levels of escapes. Yield before the first one and after each."""
+        yield
         for _ in range(_MAX_DECODINGS):
             if not self.decode():
                 return
+            yield
 
     def end_before(self, position: int) -> int:
         """Return the original end of the last character that ends at or before a position."""
@@ -122,16 +126,21 @@ def _decode_escape(match: re.Match[str]) -> str | None:
     if kind is None:
         return ""
     if kind == "name":
-        return _decode_entity(match[kind])
+        return _entities().get(match[kind])
     code = int(match[kind], 10 if kind == "decimal" else 16)
     return chr(code) if code in _PRINTABLE else None
 
 
-def _decode_entity(name: str) -> str | None:
+@cache
+def _entities() -> dict[str, str]:
+    """Return the printable ASCII characters that have a name in HTML."""
     from html.entities import html5  # noqa: PLC0415 - imported on first use, like the pattern
 
-    character = html5.get(f"{name};", "")
-    return character if len(character) == 1 and ord(character) in _PRINTABLE else None
+    return {
+        name.removesuffix(";"): character
+        for name, character in html5.items()
+        if len(character) == 1 and ord(character) in _PRINTABLE
+    }
 
 
 def _fold(text: str) -> str:
@@ -140,47 +149,86 @@ def _fold(text: str) -> str:
     return text.replace("\u0130", "i").lower().replace("+", " ")
 
 
+def _decode_levels(text: str) -> Iterator[str]:
+    """Yield a text, and the result of each further round of decoding."""
+    # Without the positions of the characters, this takes a fraction of the time.
+    yield text
+    for _ in range(_MAX_DECODINGS):
+        decoded = _escape_pattern().sub(_replace_escape, text)
+        if len(decoded) == len(text):  # every escape is longer than its character
+            return
+        text = decoded
+        yield text
+
+
+def _replace_escape(match: re.Match[str]) -> str:
+    character = _decode_escape(match)
+    return match[0] if character is None else character
+
+
 def _decode_fully(text: str) -> str:
-    decoded = _DecodedText(text)
-    decoded.decode_fully()
-    return decoded.text
+    *_, decoded = _decode_levels(text)
+    return decoded
 
 
-class Redactor:
+class KeyPattern:
     """
-    A redactor that replaces an API key with ``***``, even if it is escaped.
-
-    The key is matched in any case. Any of its characters may be escaped as in JSON, Python,
-    JavaScript, URLs, forms, HTML or XML, in any combination and at several levels of nesting.
+    The spellings and the number that stand for an API key.
 
     :param key: the key, in printable ASCII characters.
     :param shortest: the minimum length of a key that is redacted. A shorter key might also match
         parts of ordinary words.
     """
 
-    __slots__ = ("_begins_with_backslash", "_ends_with_backslash", "_number", "_spellings")
+    __slots__ = ("_begins_with_backslash", "_ends_with_backslash", "number", "spellings")
 
     def __init__(self, key: str, shortest: int) -> None:
         # If the key itself contains escapes or backslashes, decoding changes it. Also match its
         # decoded form, and the form in which only its backslashes have been removed.
         decoded = _DecodedText(key)
-        decoded.decode_fully()
+        deque(decoded.decode_fully(), maxlen=0)
         forms = (key, decoded.text, key.replace("\\", ""))
-        self._spellings = frozenset(_fold(text) for text in forms if len(text) >= shortest)
+        self.spellings = frozenset(_fold(text) for text in forms if len(text) >= shortest)
+        self.number = _parse_number(key) if self.spellings else None
         self._begins_with_backslash = decoded.start_after(0) > 0
         self._ends_with_backslash = decoded.end_before(len(key)) < len(key)
-        self._number = _parse_number(key) if self._spellings else None
+
+    def extend(self, decoded: _DecodedText, start: int, end: int) -> _Span:
+        """Extend a match over the backslashes at an end of the key, which decoding removes."""
+        if self._begins_with_backslash:
+            start = decoded.end_before(start)
+        if self._ends_with_backslash:
+            end = decoded.start_after(end)
+        return start, end
+
+
+class Redactor:
+    """
+    A redactor that replaces API keys with ``***``, even if they are escaped.
+
+    A key is matched in any case. Any of its characters may be escaped as in JSON, Python,
+    JavaScript, URLs, forms, HTML or XML, in any combination and at several levels of nesting.
+    A text is decoded once for all keys.
+    """
+
+    __slots__ = ("_keys", "_numbers", "_shortest", "_spellings")
+
+    def __init__(self, keys: Iterable[KeyPattern]) -> None:
+        self._keys = [key for key in keys if key.spellings]
+        self._spellings = {spelling for key in self._keys for spelling in key.spellings}
+        self._shortest = min(map(len, self._spellings), default=inf)
+        self._numbers = {key.number for key in self._keys}
 
     def redact(self, value: Any) -> Any:
         """
-        Redact the key in the values, names and numbers of JSON-like data.
+        Redact the keys in the values, names and numbers of JSON-like data.
 
         Data that is nested too deeply or exceeds the size limits is omitted.
         """
-        return _Walk(self).redact(value, _MAX_DEPTH) if self._spellings else value
+        return _Walk(self).redact(value, _MAX_DEPTH)
 
     def redact_text(self, text: str, max_characters: int = _MAX_CHARACTERS) -> str:
-        """Redact the key in text, and omit everything after ``max_characters``."""
+        """Redact the keys in text, and omit everything after ``max_characters``."""
         if not max_characters:
             return _OMITTED
         parts: list[str] = []
@@ -197,29 +245,29 @@ class Redactor:
         return "".join(parts)
 
     def is_number(self, number: complex) -> bool:
-        """Return whether a number is equal to the key or contains its digits."""
+        """Return whether a number is equal to a key or contains its digits."""
         if isinstance(number, int) and number.bit_length() > _MAX_BITS:
             return True  # Python limits the length of integers that it converts to text
-        return number == self._number or any(
-            spelling in _fold(str(number)) for spelling in self._spellings
-        )
+        return number in self._numbers or self._contains_key(str(number))
+
+    def _contains_key(self, text: str) -> bool:
+        folded = _fold(text)
+        return any(spelling in folded for spelling in self._spellings)
 
     def _find(self, text: str) -> list[_Span]:
-        decoded = _DecodedText(text)
-        spans: set[_Span] = set()
-        for _ in range(_MAX_DECODINGS):
-            spans.update(decoded.find(self._spellings))
-            if not decoded.decode():
-                break
-        return sorted(self._extend(decoded, start, end) for start, end in spans)
+        # Decoding never makes a text longer, so that a short one contains no key.
+        if len(text) < self._shortest or not any(map(self._contains_key, _decode_levels(text))):
+            return []
+        return sorted(self._locate(text))
 
-    def _extend(self, decoded: _DecodedText, start: int, end: int) -> _Span:
-        """Extend a match over the backslashes at an end of the key, which decoding removes."""
-        if self._begins_with_backslash:
-            start = decoded.end_before(start)
-        if self._ends_with_backslash:
-            end = decoded.start_after(end)
-        return start, end
+    def _locate(self, text: str) -> Iterator[_Span]:
+        decoded = _DecodedText(text)
+        spans: list[set[_Span]] = [set() for _ in self._keys]
+        for _ in decoded.decode_fully():
+            for key, found in zip(self._keys, spans, strict=True):
+                found.update(decoded.find(key.spellings))
+        for key, found in zip(self._keys, spans, strict=True):
+            yield from (key.extend(decoded, start, end) for start, end in found)
 
 
 def _parse_number(text: str) -> float | None:

@@ -19,8 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandium import _redaction
-from pandium._config import Secret
-from pandium._redaction import RedactedLogs, Redactor, hide_frames
+from pandium._config import KeyFunction, Secret
+from pandium._redaction import KeyPattern, RedactedLogs, Redactor, hide_frames
 
 KEY = 'sekrit-key"0123456'
 
@@ -204,39 +204,84 @@ HOSTILE = [
 ]
 
 
+class CountingPattern:
+    """The pattern of escapes, which counts the characters and the matches that it examines."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._pattern = _redaction._escape_pattern()
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        self.steps += len(text)
+        for match in self._pattern.finditer(text):
+            self.steps += 1
+            yield match
+
+    def sub(self, replace: Callable[[re.Match[str]], str], text: str) -> str:
+        self.steps += len(text) + len(self._pattern.findall(text))
+        return self._pattern.sub(replace, text)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> CountingPattern:
+    pattern = CountingPattern()
+    monkeypatch.setattr(_redaction, "_escape_pattern", lambda: pattern)
+    return pattern
+
+
 @pytest.mark.parametrize("part", HOSTILE)
 @pytest.mark.parametrize("key", [KEY, "s" * 40])
 def test_a_megabyte_of_hostile_text_takes_linear_steps(
-    part: str, key: str, monkeypatch: pytest.MonkeyPatch
+    part: str, key: str, counting: CountingPattern
 ) -> None:
     """At most 8 levels of bounded text are examined in a megabyte that resembles the key."""
-    steps = 0
-    pattern = _redaction._escape_pattern()
-
-    class Counting:
-        def finditer(self, text: str) -> Iterator[re.Match[str]]:
-            nonlocal steps
-            steps += len(text)
-            for match in pattern.finditer(text):
-                steps += 1
-                yield match
-
-    monkeypatch.setattr(_redaction, "_escape_pattern", Counting)
     secret = Secret(key)
     secret.redact("")  # this decodes the key
-    steps = 0
+    counting.steps = 0
     redacted = secret.redact(part * (2**20 // len(part)))
     examined = _redaction._MAX_CHARACTERS + _redaction._MAX_SPELLING
-    assert steps <= 2 * 8 * examined
+    # Once to find out whether the text contains the key, and once more to locate it.
+    assert counting.steps <= 2 * 2 * 8 * examined
     assert len(redacted) <= _redaction._MAX_CHARACTERS + len("...")
     assert redacted.endswith("...")
+
+
+@pytest.mark.parametrize("text", [html.escape(KEY) * 100, "&lt;%2541\\u0041" * 100])
+def test_a_text_is_decoded_once_for_all_keys(text: str, counting: CountingPattern) -> None:
+    """The keys that a function returned earlier do not multiply the work of redaction."""
+    one, many = KeyFunction(str), KeyFunction(str)
+    secrets = [Secret(KEY), *(Secret(f"{KEY}-{i}") for i in range(50))]
+    one.accept(secrets[0])
+    for secret in secrets:
+        many.accept(secret)
+    steps = []
+    for keys in (one, many):
+        keys.redact("")  # this decodes the keys
+        counting.steps = 0
+        redacted = keys.redact(text)
+        steps.append((counting.steps, redacted))
+    assert steps[0] == steps[1]
+    assert steps[0][0] >= len(text)
+
+
+def test_all_keys_are_redacted_in_one_text() -> None:
+    """Each of several keys is redacted, also if a key contains or overlaps another one."""
+    keys = KeyFunction(str)
+    secrets = [Secret(key) for key in ("abcdefgh", "efghijkl", "abcdefghijklmnop", "\\12345678")]
+    for secret in secrets:
+        keys.accept(secret)
+    text = "<abcdefgh efghijkl abcdefghijkl ABCDEFGHIJKLMNOP %5c12345678 12345678 &#97;bcdefgh>"
+    assert keys.redact(text) == "<*** *** *** *** *** *** ***>"
+    assert keys.redact([12345678, 87654321]) == ["***", 87654321]
 
 
 @pytest.mark.parametrize("offset", range(-40, 4))
 @pytest.mark.parametrize("spelled", [KEY, escape_json(KEY), quote(quote(KEY))])
 def test_a_key_across_the_end_of_what_is_examined_is_redacted(spelled: str, offset: int) -> None:
     """Text is cut after the search, so that no part of a key remains at the end."""
-    redacted = Redactor(KEY, 8).redact_text("-" * (100 + offset) + spelled + "-" * 100, 100)
+    redacted = Redactor([KeyPattern(KEY, 8)]).redact_text(
+        "-" * (100 + offset) + spelled + "-" * 100, 100
+    )
     assert "sekrit"[:1] not in redacted
     assert len(redacted) <= 100 + len("***...")
 
@@ -273,6 +318,13 @@ def nested(value: Any, depth: int) -> Any:
     for _ in range(depth):
         value = {"a": [value]}
     return value
+
+
+@pytest.mark.parametrize("key", ["short", KEY])
+def test_data_is_limited_even_if_the_key_is_too_short_to_be_redacted(key: str) -> None:
+    """The limits on depth and size apply with any key."""
+    redacted = Secret(key).redact([nested("x", 1_000), "y" * 2**20])
+    assert len(json.dumps(redacted)) < 2 * _redaction._MAX_CHARACTERS
 
 
 @pytest.mark.parametrize("depth", [49, 50, 51, 1_000, 100_000])
@@ -537,6 +589,15 @@ def test_a_key_that_is_escaped_itself_is_redacted() -> None:
     """A key that consists of more levels of escapes than are decoded is redacted."""
     spelled = f"%{'25' * 9}{KEY}"
     assert Secret(spelled).redact(f"a {spelled} b") == "a *** b"
+
+
+@pytest.mark.parametrize("levels", range(10))
+def test_eight_levels_of_escapes_are_decoded(levels: int) -> None:
+    """A key is redacted in a text that was escaped up to eight times, and not more often."""
+    text = KEY
+    for _ in range(levels):
+        text = quote(text, safe="")
+    assert Secret(KEY).redact(text) == ("***" if levels <= 8 else text)
 
 
 def test_text_with_more_levels_of_escapes_than_are_decoded_is_redacted_in_part() -> None:

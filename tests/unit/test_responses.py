@@ -466,6 +466,15 @@ def test_a_short_key_is_not_redacted() -> None:
     assert parse(400, {"message": "a tenant"}, {"X": "a"}, key="a").message == "a tenant"
 
 
+@pytest.mark.parametrize("key", ["a", KEY])
+@pytest.mark.parametrize("depth", [400, 900, 970])
+def test_deeply_nested_data_of_an_upstream_is_limited_with_any_key(key: str, depth: int) -> None:
+    """Data near the depth that Python's parsers support raises the error of its status."""
+    data = f'{{"data": {"[" * depth}{"]" * depth}}}'
+    error = parse(429, {"detail": data}, is_proxied=True, key=key)
+    assert isinstance(error, ConnectorError)
+
+
 def strings_below(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [text for pair in value.items() for part in pair for text in strings_below(part)]

@@ -595,7 +595,11 @@ async def test_closing_gives_up_in_the_end(
 async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A transaction that still waits for a lock when the journal is closed raises an error."""
+    """
+    A transaction that still waits for a lock when the journal is closed raises an error.
+
+    It leaves no lock file.
+    """
     errors: list[str] = []
 
     async def renew(journal: SQLiteJournal) -> None:
@@ -612,6 +616,7 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
             await calendar.wait_for_work(2)
             await journal.__aexit__(None, None, None)
     assert errors == [f"journal {str(journal_path)!r} is not open"]
+    assert list(journal_path.parent.glob("*-lock")) == []
 
 
 async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:
