@@ -153,7 +153,7 @@ class LockFile:
             Path(self._path).unlink()
 
     def _acquire(self) -> int:
-        descriptor = os.open(self._path, _FLAGS, 0o666)
+        descriptor = self._open()
         is_locked = False
         try:
             self._validate(descriptor)
@@ -169,6 +169,15 @@ class LockFile:
         if not is_locked:
             raise FileLockedError
         return descriptor
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, _FLAGS, 0o666)
+        except PermissionError:
+            raise OSError(
+                f"Permission denied for the lock file {self._path!r}: check its permissions and"
+                " those of its directory, or delete it while no process uses the journal"
+            ) from None
 
     def _validate(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -222,9 +222,16 @@ class Database(QueueingDatabase["Work[Any]"]):
             raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
             raise UnusableJournal(f"{self.name} is a directory: specify a file")
+        # Check this before the lock file is created, because other users might not have access to
+        # a lock file that this user creates.
+        if not _is_accessible(path):
+            raise UnusableJournal(
+                f"{self.name} cannot be opened for reading and writing: check the permissions of"
+                " the file and its directory"
+            )
         self._lock_file = lock_file = LockFile(f"{path}-lock", is_reader=self._is_reader)
         self._real_path = path
-        with self._hold_lock(UnusableJournal):
+        with self._hold_lock(UnusableJournal), self._leave_lock_file_on_error():
             validate_single_name(Path(path), self.name, UnusableJournal)
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
@@ -253,17 +260,25 @@ class Database(QueueingDatabase["Work[Any]"]):
         with closing(db), suppress(sqlite3.Error):
             if self._identity is not None:  # this deletes the rollback journal
                 db.execute("PRAGMA journal_mode = DELETE")
-        self._leave_lock_file()
 
     def _disconnect_locked(self, db: Connection) -> None:
         with self._hold_lock():
             self._disconnect(db)
+            self._leave_lock_file()
+
+    @contextmanager
+    def _leave_lock_file_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._leave_lock_file()
+            raise
 
     def _leave_lock_file(self) -> None:
         """Delete the lock file, unless the file is gone, was overwritten or cannot be opened."""
         if self._lock_file is None:
             return
-        if self._error is not None:  # closing, too, runs a transaction
+        if self._error is not None and not self._is_reader:  # closing, too, runs a transaction
             self._lock_file.mark()
         elif self._identity is not None or not self._lock_file.is_marked:
             self._lock_file.remove()
@@ -390,6 +405,14 @@ def _absolute_path(path: Path, name: str) -> str:
         raise UnusableJournal(
             f"{name} {str(path)!r}: the current directory does not exist"
         ) from None
+
+
+def _is_accessible(path: str) -> bool:
+    """Return whether a file can be read and written, or does not exist."""
+    # Do not open the file, because SQLite's locks would be dropped when it is closed.
+    mode = os.R_OK | os.W_OK
+    effective = os.access in os.supports_effective_ids
+    return not os.path.lexists(path) or os.access(path, mode, effective_ids=effective)
 
 
 def _describe_error(name: str, error: Exception) -> str:
