@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from support.cli import (
     wait_until,
 )
 from support.posix import ENDING_SIGNALS, IS_POSIX
+from support.servers import Misbehaving, status
 
 if IS_POSIX:
     import pty
@@ -191,6 +193,32 @@ def test_a_later_signal_ends_a_command_whose_output_is_blocked(emulator: Emulato
     assert "Traceback" not in errors
 
 
+LOOKUPS_HANG = """
+import socket, sys, threading
+
+def getaddrinfo(*args, **kwargs):
+    print("lookup", flush=True)
+    threading.Event().wait()
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.posix
+def test_a_name_lookup_that_hangs_does_not_delay_the_end() -> None:
+    """If no name server responds, a signal still ends a wait, which names its triggers."""
+    line = ["runs", "wait", "71", "72"]
+    environ = api_variables("https://api.example")
+    child = start(line, environ, LOOKUPS_HANG + RUN_CHILD, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "lookup\n"
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 143
+    assert errors.startswith("pandium-api: ended by SIGTERM\n")
+    assert named_triggers(errors) == {"71", "72"}
+
+
 @pytest.mark.posix
 def test_a_signal_that_is_ignored_stays_ignored(emulator: Emulator, tmp_path: Path) -> None:
     """A command that was started with `nohup` survives SIGHUP."""
@@ -225,6 +253,27 @@ def test_a_closed_terminal_ends_a_wait(emulator: Emulator, tmp_path: Path) -> No
 def is_blocked(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     return status.rpartition(")")[2].split()[0] == "S"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_signal_does_not_cut_off_what_is_being_printed(
+    unbuffered: str, emulator: Emulator
+) -> None:
+    """A second signal during a long hint does not shorten it, even without buffers."""
+    triggers = [f"{number:0100}" for number in range(1000)]  # more than a pipe holds
+    environ = {**api_variables(emulator.url), "PYTHONUNBUFFERED": unbuffered}
+    child = start(["runs", "wait", *triggers], environ, stdout=subprocess.DEVNULL)
+    wait_until(lambda: polled(emulator))
+    child.send_signal(signal.SIGTERM)
+    assert child.stderr is not None
+    readable = select.select([child.stderr], [], [], DEADLINE)[0]
+    assert readable
+    wait_until(lambda: is_blocked(child.pid))
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 143
+    assert named_triggers(errors) == set(triggers)
 
 
 @pytest.mark.posix
@@ -359,6 +408,18 @@ def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) ->
             _, errors = child.communicate(timeout=DEADLINE)
         assert child.returncode == code
         assert all(text in errors for text in ["the request was executed", *expected])
+
+
+@pytest.mark.posix
+def test_an_empty_response_of_a_write_is_not_lost() -> None:
+    """If the output cannot be written, a message says that the request was executed."""
+    with Misbehaving(status("204 No Content")) as server, full_device() as out:
+        child = start(
+            ["connectors", "disconnect", "1", "crm"], api_variables(server.url), stdout=out
+        )
+        _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 74
+    assert "the request was executed; the response is empty" in errors
 
 
 @pytest.mark.posix

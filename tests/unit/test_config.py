@@ -530,3 +530,18 @@ async def test_http_client_must_be_open() -> None:
         await client.tenants.metadata(1)
     with pytest.raises(ConfigurationError, match="http_client is closed"):
         AsyncPandium("key", http_client=http_client)
+
+
+@pytest.mark.anyio
+async def test_an_http_client_closed_while_a_request_waits_is_named() -> None:
+    """If the ``http_client`` is closed before a request is sent, this is a known outcome."""
+    http_client = httpx.AsyncClient()
+
+    async def read_key() -> str:
+        await http_client.aclose()
+        return "key"
+
+    client = AsyncPandium(read_key, http_client=http_client)
+    with pytest.raises(PandiumError, match="the http_client is closed") as caught:
+        await client.tenants.sync(1, mode="normal")
+    assert not caught.value.outcome_unknown

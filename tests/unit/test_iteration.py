@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pandium import Pandium, PandiumError, Polling, Retry, SyncListing
-from pandium.emulator import Status
+from pandium.emulator import Latency, Status
 from support import KEY
 from support.servers import Misbehaving, stall_before_the_answer
 from support.waiting import until
@@ -195,6 +195,18 @@ def test_several_threads_share_an_iterator(listing: SyncListing[Tenant]) -> None
     with ThreadPoolExecutor(8) as pool:
         parts = list(pool.map(lambda _: ids_of(records), range(8)))
     assert sorted(number for part in parts for number in part) == ALL
+
+
+def test_no_thread_reaches_the_end_while_records_are_left(
+    emulator: Emulator, client: Pandium
+) -> None:
+    """If several threads wait for the same page, each of them receives one of its records."""
+    emulator.faults.add("tenants.list", Latency(0.2))
+    records = iter(client.tenants.list(page_size=500, confirm_end=False))
+    with ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(lambda _: next(records, None), range(8)))
+    assert None not in first
+    assert len({tenant.id for tenant in first if tenant is not None}) == 8
 
 
 # Results

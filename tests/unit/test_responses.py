@@ -336,6 +336,16 @@ def test_an_upstream_error_that_cannot_be_parsed_is_text(status: int, detail: st
     assert "data" in error.data
 
 
+@pytest.mark.parametrize("length", [13, 30, 60, -2])
+def test_an_incomplete_upstream_error_is_text(length: int) -> None:
+    """If the connection fails within an upstream's error, it does not become Pandium's."""
+    detail = json.dumps({"message": "slow down", "status": 429, "data": {"limit": 5}})
+    body = json.dumps({"detail": detail}).encode()[:length]
+    error = parse(429, body, is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert error.data == body.decode()
+
+
 def test_an_invalid_escape_is_kept_without_a_warning() -> None:
     """
     A backslash that is not part of an escape is kept, and causes no warning.

@@ -20,6 +20,7 @@ from pandium import ConfigurationError, PandiumError
 from pandium._bulk.journal import Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sqlite_connection import Connection, Database
+from pandium._bulk.summary import read_summary
 from pandium.emulator import ManualClock
 from support.journals import (
     JOB,
@@ -108,6 +109,15 @@ def create_journal_without_tables(path: Path) -> None:
         db.execute("PRAGMA user_version = 1")
 
 
+def make_a_hard_link(path: Path) -> None:
+    path.touch()
+    path.with_name("link").hardlink_to(path)
+
+
+async def open_journal(path: Path, calendar: CalendarClock) -> None:
+    await SQLiteJournal(path, JOB, calendar).__aenter__()
+
+
 def read_bytes(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
@@ -135,6 +145,22 @@ async def test_a_file_that_is_not_a_journal_is_refused(
             pass
     assert str(journal_path) in str(caught.value)
     assert read_bytes(journal_path) == before
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("create", [create_journal_without_tables, make_a_hard_link])
+@pytest.mark.parametrize("use", [open_journal, read_summary])
+async def test_a_journal_that_cannot_be_used_gets_no_lock_file(
+    journal_path: Path,
+    calendar: CalendarClock,
+    create: Callable[[Path], object],
+    use: Callable[[Path, CalendarClock], Coroutine[Any, Any, object]],
+) -> None:
+    """A lock file that was created for nothing is deleted, whenever the error occurs."""
+    create(journal_path)
+    with pytest.raises(PandiumError):
+        await use(journal_path, calendar)
+    assert list(journal_path.parent.glob("*-lock")) == []
 
 
 async def test_content_that_cannot_be_read_is_a_clear_error(
@@ -325,11 +351,46 @@ async def test_a_read_only_directory_is_a_clear_error(
     set_permissions(restricted_directory, 0o555)
     with (
         without_root(),
-        pytest.raises(ConfigurationError, match=r"unable to open|readonly|denied") as caught,
+        pytest.raises(ConfigurationError, match=r"cannot be opened|denied") as caught,
     ):
         async with SQLiteJournal(path, JOB, calendar):
             pass
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o622])
+@pytest.mark.parametrize("use", [open_journal, read_summary])
+async def test_a_journal_of_another_user_gets_no_lock_file(
+    restricted_directory: Path,
+    calendar: CalendarClock,
+    use: Callable[[Path, CalendarClock], Coroutine[Any, Any, object]],
+    mode: int,
+) -> None:
+    """A user who may not use a journal leaves no lock file, which its owner could not open."""
+    path = restricted_directory / "journal"
+    async with SQLiteJournal(path, JOB, calendar):
+        pass
+    set_permissions(restricted_directory, 0o777)
+    path.chmod(mode & 0o044 if os.geteuid() else mode)
+    with without_root(), pytest.raises(ConfigurationError, match="permissions") as caught:
+        await use(path, calendar)
+    assert str(path) in str(caught.value)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.posix
+async def test_a_lock_file_of_another_user_is_a_clear_error(
+    restricted_directory: Path, calendar: CalendarClock
+) -> None:
+    """If the lock file cannot be opened, the error names it and says what to do."""
+    lock_path = restricted_directory / "journal-lock"
+    lock_path.touch()
+    set_permissions(restricted_directory, 0o777)
+    lock_path.chmod(0)
+    with without_root(), pytest.raises(ConfigurationError, match="or delete it") as caught:
+        await open_journal(restricted_directory / "journal", calendar)
+    assert repr(str(lock_path)) in str(caught.value)
 
 
 @pytest.mark.posix
@@ -595,7 +656,11 @@ async def test_closing_gives_up_in_the_end(
 async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A transaction that still waits for a lock when the journal is closed raises an error."""
+    """
+    A transaction that still waits for a lock when the journal is closed raises an error.
+
+    It leaves no lock file.
+    """
     errors: list[str] = []
 
     async def renew(journal: SQLiteJournal) -> None:
@@ -612,6 +677,7 @@ async def test_a_transaction_that_waits_ends_when_the_journal_is_closed(
             await calendar.wait_for_work(2)
             await journal.__aexit__(None, None, None)
     assert errors == [f"journal {str(journal_path)!r} is not open"]
+    assert list(journal_path.parent.glob("*-lock")) == []
 
 
 async def test_closing_needs_no_thread(journal_path: Path, calendar: CalendarClock) -> None:

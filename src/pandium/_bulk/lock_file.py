@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 try:
     import fcntl
@@ -16,9 +16,11 @@ except ModuleNotFoundError:  # on Windows
     fcntl = None  # type: ignore[assignment]  # a module on other systems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["FileLockedError", "LockFile"]
+__all__ = ["FileLockedError", "LockFile", "retry_while_locked"]
+
+T = TypeVar("T")
 
 # The pause after the first attempt, in seconds. It doubles after each attempt.
 _FIRST_PAUSE = 0.001
@@ -35,11 +37,33 @@ class FileLockedError(Exception):
     """The file is locked by another process. This error never reaches users."""
 
 
+def retry_while_locked(work: Callable[[], T], timeout: float) -> T:
+    """
+    Call a function again while it raises ``FileLockedError``, and return its result.
+
+    :param work: the function. It must not hold a lock when it raises the error.
+    :param timeout: the maximum time to wait for another process, in seconds.
+    :raises FileLockedError: if another process still holds the lock.
+    """
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return work()
+        except FileLockedError:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause *= 2
+
+
 class ProcessLock:
     """
     A lock shared by the threads of this process. A fork waits until no thread holds it.
 
-    This prevents a child process from inheriting an open transaction or a locked file.
+    This prevents a child process from inheriting an open transaction or a locked file. A thread
+    must not hold the lock while it waits for another process, because the lock is shared by all
+    journals.
     """
 
     def __init__(self) -> None:
@@ -100,16 +124,15 @@ class LockFile:
         self.is_marked = False
 
     @contextmanager
-    def hold(self, timeout: float) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """
         Return a context manager that holds the lock. The block must wait only for the disk.
 
-        :param timeout: the maximum time to wait for another process, in seconds.
-        :raises FileLockedError: if another process still holds the lock.
+        :raises FileLockedError: if another process holds the lock.
         :raises OSError: if the file cannot be created or locked, or is not a lock file.
         """
         with _process_lock:
-            descriptor = self._acquire(time.monotonic() + timeout)
+            descriptor = self._acquire()
             try:
                 yield
             finally:
@@ -129,19 +152,8 @@ class LockFile:
         with suppress(OSError):
             Path(self._path).unlink()
 
-    def _acquire(self, deadline: float) -> int:
-        pause = _FIRST_PAUSE
-        while True:
-            descriptor = self._try_to_acquire()
-            if descriptor is not None:
-                return descriptor
-            if time.monotonic() + pause > deadline:
-                raise FileLockedError
-            time.sleep(pause)
-            pause *= 2
-
-    def _try_to_acquire(self) -> int | None:
-        descriptor = os.open(self._path, _FLAGS, 0o666)
+    def _acquire(self) -> int:
+        descriptor = self._open()
         is_locked = False
         try:
             self._validate(descriptor)
@@ -154,7 +166,18 @@ class LockFile:
         finally:
             if not is_locked:
                 os.close(descriptor)
-        return descriptor if is_locked else None
+        if not is_locked:
+            raise FileLockedError
+        return descriptor
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, _FLAGS, 0o666)
+        except PermissionError:
+            raise OSError(
+                f"Permission denied for the lock file {self._path!r}: check its permissions and"
+                " those of its directory, or delete it while no process uses the journal"
+            ) from None
 
     def _validate(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -21,7 +21,7 @@ from pandium._bulk.file_identity import (
     validate_regular_files,
     validate_single_name,
 )
-from pandium._bulk.lock_file import FileLockedError, LockFile
+from pandium._bulk.lock_file import FileLockedError, LockFile, retry_while_locked
 from pandium._bulk.work_queue import QueuedWork, QueueingDatabase
 from pandium.errors import JournalError, UnusableJournal
 
@@ -38,11 +38,11 @@ Work: TypeAlias = "Callable[[Connection], T]"
 # A separate logger, so that a program can show these warnings even if it hides the others.
 _log = logging.getLogger("pandium.journal")
 
-# The time that a thread waits for a lock per attempt, and the pause between attempts, in seconds.
+# The time that a thread waits for a lock, and the pause until it waits again, in seconds.
 _LOCK_TIMEOUT, _LOCK_PAUSE = 0.2, 0.05
-# The number of attempts before a warning is logged, about two seconds. A process that shares a
+# The number of waits before a warning is logged, about two seconds. A process that shares a
 # journal with nine busy ones sometimes waits for more than a second.
-_QUIET_ATTEMPTS = 10
+_QUIET_WAITS = 10
 # The total time that closing waits for locks, in seconds.
 _CLOSE_TIMEOUT = 3.0
 _PRIMARY_CODE = 0xFF
@@ -189,14 +189,14 @@ class Database(QueueingDatabase["Work[Any]"]):
 
     async def _run_until_unlocked(self, work: Callable[[], None]) -> None:
         """Run `work`, trying again for as long as another process holds the lock."""
-        attempts = 0
+        waits = 0
         while True:
             with suppress(FileLockedError):
-                await self._run_in_thread(work)
+                await self._run_in_thread(lambda: retry_while_locked(work, _LOCK_TIMEOUT))
                 self._has_warned = False
                 return
-            attempts += 1
-            if attempts == _QUIET_ATTEMPTS and not self._has_warned:
+            waits += 1
+            if waits == _QUIET_WAITS and not self._has_warned:
                 self._has_warned = True
                 _log.warning("%s is locked by another process; waiting", self.name)
             with self._clock.waiting_for_io():
@@ -222,9 +222,16 @@ class Database(QueueingDatabase["Work[Any]"]):
             raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
             raise UnusableJournal(f"{self.name} is a directory: specify a file")
+        # Check this before the lock file is created, because other users might not have access to
+        # a lock file that this user creates.
+        if not _is_accessible(path):
+            raise UnusableJournal(
+                f"{self.name} cannot be opened for reading and writing: check the permissions of"
+                " the file and its directory"
+            )
         self._lock_file = lock_file = LockFile(f"{path}-lock", is_reader=self._is_reader)
         self._real_path = path
-        with self._hold_lock(UnusableJournal):
+        with self._hold_lock(UnusableJournal), self._leave_lock_file_on_error():
             validate_single_name(Path(path), self.name, UnusableJournal)
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
@@ -234,9 +241,10 @@ class Database(QueueingDatabase["Work[Any]"]):
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
         # Several threads use the connection, but only one at a time runs a transaction. The
-        # isolation level None disables implicit transactions.
+        # isolation level None disables implicit transactions. SQLite must not wait for a lock,
+        # because meanwhile no other journal of this process could be used.
         self._db = db = sqlite3.connect(
-            path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+            path, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
             self._transaction(prepare, UnusableJournal)
@@ -252,13 +260,25 @@ class Database(QueueingDatabase["Work[Any]"]):
         with closing(db), suppress(sqlite3.Error):
             if self._identity is not None:  # this deletes the rollback journal
                 db.execute("PRAGMA journal_mode = DELETE")
-        self._leave_lock_file()
+
+    def _disconnect_locked(self, db: Connection) -> None:
+        with self._hold_lock():
+            self._disconnect(db)
+            self._leave_lock_file()
+
+    @contextmanager
+    def _leave_lock_file_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._leave_lock_file()
+            raise
 
     def _leave_lock_file(self) -> None:
         """Delete the lock file, unless the file is gone, was overwritten or cannot be opened."""
         if self._lock_file is None:
             return
-        if self._error is not None:  # closing, too, runs a transaction
+        if self._error is not None and not self._is_reader:  # closing, too, runs a transaction
             self._lock_file.mark()
         elif self._identity is not None or not self._lock_file.is_marked:
             self._lock_file.remove()
@@ -275,15 +295,15 @@ class Database(QueueingDatabase["Work[Any]"]):
                 self._warn_of_lost_records(reason)
                 break
             time.sleep(_LOCK_PAUSE)
-        with suppress(FileLockedError, JournalError), self._hold_lock():
-            self._disconnect(db)
+        with suppress(FileLockedError, JournalError):
+            retry_while_locked(lambda: self._disconnect_locked(db), _LOCK_TIMEOUT)
         self._db = None
         db.close()  # has an effect only if the lock is held by another process
 
     def _try_to_empty_queue(self) -> str | None:
         """Run all queued work. If another attempt may succeed, return the error message."""
         try:
-            self._run_queue()
+            retry_while_locked(self._run_queue, _LOCK_TIMEOUT)
         except FileLockedError:
             return f"{self.name} is still locked"
         except JournalError as error:  # the lock file cannot be created
@@ -332,7 +352,8 @@ class Database(QueueingDatabase["Work[Any]"]):
 
     def _transaction(self, work: Work[T], error_type: type[JournalError] = JournalError) -> T:
         db = self._db
-        if db is None:
+        if db is None:  # it was closed while this transaction waited for a lock
+            self._leave_lock_file()
             raise JournalError(f"{self.name} is not open")
         with self._translate_errors(error_type):
             # With an exclusive transaction, a conflict with a reader is detected at the start.
@@ -358,7 +379,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         if self._lock_file is None:
             yield
             return
-        with self._translate_errors(error_type), self._lock_file.hold(_LOCK_TIMEOUT):
+        with self._translate_errors(error_type), self._lock_file.hold():
             validate_regular_files(self._real_path)
             yield
 
@@ -384,6 +405,14 @@ def _absolute_path(path: Path, name: str) -> str:
         raise UnusableJournal(
             f"{name} {str(path)!r}: the current directory does not exist"
         ) from None
+
+
+def _is_accessible(path: str) -> bool:
+    """Return whether a file can be read and written, or does not exist."""
+    # Do not open the file, because SQLite's locks would be dropped when it is closed.
+    mode = os.R_OK | os.W_OK
+    effective = os.access in os.supports_effective_ids
+    return not os.path.lexists(path) or os.access(path, mode, effective_ids=effective)
 
 
 def _describe_error(name: str, error: Exception) -> str:

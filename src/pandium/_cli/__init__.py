@@ -78,17 +78,18 @@ def _prepare_streams() -> bool:
     if sys.stdout is None:
         sys.stderr.write("pandium-api: error: standard output is closed\n")
         return False
-    sys.stdout = _buffer(sys.stdout)
+    sys.stdout, sys.stderr = _buffer(sys.stdout), _buffer(sys.stderr)
     return True
 
 
 def _buffer(stream: TextIO) -> TextIO:
     """Return a stream with a buffer, even if Python was told to use none."""
     # Without a buffer, Python ignores that the system may have written less than it was given, for
-    # example because the disk is full.
+    # example because the disk is full or because of a signal.
     if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
         return stream
-    return open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+    file = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
 
 
 def _flush_streams() -> None:

@@ -105,8 +105,11 @@ class SignalHandler:
 
         import anyio
 
+        from pandium._cli.daemon_executor import DaemonExecutor
+
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_loop_error)
+        loop.set_default_executor(DaemonExecutor())
         with anyio.CancelScope() as scope:
             # A handler runs between two bytecodes, so it must not change the event loop's state.
             self._cancel = lambda: loop.call_soon_threadsafe(scope.cancel)

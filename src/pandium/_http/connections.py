@@ -330,8 +330,8 @@ class Connections:
         _import_pool().create_ssl_context()
 
     def _open_client(self) -> httpx.AsyncClient:
+        self.raise_if_closed()  # the client may have been closed while the request was waiting
         if self._client is None:
-            self.raise_if_closed()  # the client may have been closed while it was rate limited
             self._client = _import_pool().create_http_client(self._max_connections)
         return self._client
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
@@ -33,8 +34,9 @@ class Buffered(Iterator[T]):
     """
     An iterator that fetches its items from the event loop, one or more at a time.
 
-    Several threads may iterate at the same time. Each item is delivered exactly once. Items that
-    have been fetched when the wait for them is interrupted are delivered by the next call.
+    Several threads may iterate at the same time. Each item is delivered exactly once, and no thread
+    reaches the end before all items are delivered. Items that have been fetched when the wait for
+    them is interrupted are delivered by the next call.
 
     :param loop: the event loop in which to fetch the items.
     """
@@ -42,6 +44,7 @@ class Buffered(Iterator[T]):
     def __init__(self, loop: LoopThread) -> None:
         self._loop = loop
         self._items: deque[T] = deque()
+        self._fetching = asyncio.Lock()
 
     def __iter__(self) -> Self:
         return self
@@ -54,11 +57,14 @@ class Buffered(Iterator[T]):
                 raise StopIteration
 
     async def _fill(self) -> bool:
-        try:
-            self._items.extend(await self._fetch())
-        except StopAsyncIteration:
-            return False
-        return True
+        async with self._fetching:
+            if self._items:  # another thread has fetched them in the meantime
+                return True
+            try:
+                self._items.extend(await self._fetch())
+            except StopAsyncIteration:
+                return False
+            return True
 
     @abstractmethod
     async def _fetch(self) -> list[T]:

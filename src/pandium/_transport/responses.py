@@ -46,9 +46,9 @@ _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
 # A backslash, and the character after it if both are an escape in a Python literal.
 _ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
-# How a detail with an upstream's data begins, and how a body with a detail begins.
-_UPSTREAM_DATA = re.compile(r"""\s*\{.{0,1000}?['"]data\\?['"]\s*:""", re.DOTALL)
-_DETAIL = re.compile(r'\s*\{\s*"detail"\s*:\s*"')
+# How a detail with an upstream's data begins, and how a body with an object as its detail begins.
+_UPSTREAM_DATA = re.compile(r"""\s*\{.{0,1000}?['"]data['"]\s*:""", re.DOTALL)
+_UPSTREAM_BODY = re.compile(r'\s*\{\s*"detail"\s*:\s*"\s*\{')
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A comma between two values, rather than the one after the weekday of a date.
 _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
@@ -155,10 +155,9 @@ def _detail_from(item: dict[str, Any]) -> ErrorDetail:
 def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, Any] | None:
     # The vendor documents `detail` as a "string-ified object" whose "data" is the upstream's
     # response, but does not specify whether it is JSON or a Python literal. If it cannot be parsed,
-    # for example because it is too long, the data is its text.
+    # for example because it is too long or incomplete, the data is its text.
     if isinstance(body, str):
-        found = _DETAIL.match(body)
-        return {"data": body} if found and _UPSTREAM_DATA.match(body, found.end()) else None
+        return {"data": body} if _UPSTREAM_BODY.match(body) else None
     detail = body.get("detail") if isinstance(body, dict) else None
     if not isinstance(detail, str):
         return None

@@ -1,0 +1,40 @@
+"""Run blocking functions, such as name lookups, without keeping a command from ending."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Thread
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["DaemonExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """
+    An executor for an event loop that calls each function in a new daemon thread.
+
+    A name lookup cannot be canceled. It takes up to 20 seconds if no name server responds. The end
+    of an event loop and of the interpreter would wait for the threads of other executors.
+    """
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a new thread."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # from now on, it cannot be canceled
+
+        def run() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        Thread(target=run, name="pandium lookup", daemon=True).start()
+        return future
