@@ -255,17 +255,18 @@ def _validate_base_url(source: str, value: object) -> str:
 def _split_url(source: str, value: object) -> SplitResult:
     if not isinstance(value, str):
         raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
+    # A password may contain a slash, which ends the host, so that the @ is found after it.
+    if "@" in value:
+        raise ConfigurationError(f"{source} must not contain a user name or password, or any @")
     try:
         parts = urlsplit(value.strip())
         _ = parts.hostname, parts.port  # raises ValueError if either is invalid
-    except ValueError as error:
-        raise ConfigurationError(f"{source} is not a valid URL: {error}") from None
+    except ValueError:
+        raise ConfigurationError(f"{source} is not a valid URL: check its host and port") from None
     return parts
 
 
 def _validate_url_parts(source: str, parts: SplitResult) -> None:
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{source} must not contain a user name or password")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"{source} must not contain a query or a fragment")
     url = parts.geturl()

@@ -32,6 +32,7 @@ from support.cli import (
     wait_until,
 )
 from support.posix import ENDING_SIGNALS, IS_POSIX
+from support.servers import Misbehaving, status
 
 if IS_POSIX:
     import pty
@@ -407,6 +408,18 @@ def test_the_response_of_a_write_is_not_lost(output: str, emulator: Emulator) ->
             _, errors = child.communicate(timeout=DEADLINE)
         assert child.returncode == code
         assert all(text in errors for text in ["the request was executed", *expected])
+
+
+@pytest.mark.posix
+def test_an_empty_response_of_a_write_is_not_lost() -> None:
+    """If the output cannot be written, a message says that the request was executed."""
+    with Misbehaving(status("204 No Content")) as server, full_device() as out:
+        child = start(
+            ["connectors", "disconnect", "1", "crm"], api_variables(server.url), stdout=out
+        )
+        _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 74
+    assert "the request was executed; the response is empty" in errors
 
 
 @pytest.mark.posix

@@ -428,6 +428,24 @@ def test_an_invalid_base_url_is_rejected(
         assert str(error_for()).startswith(f"PANDIUM_BASE_URL {text}")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:{}@h.example",
+        "https://user:{}/12345@h.example",
+        "http://{}/12345@h.example",
+        "https://user:a[{}]b@h.example",
+        "https://user:{}?@h.example",
+        "https://user:{}\uff20h.example",
+        "https://user:{}\uff0f@h.example",
+        "user:{}@h.example",
+    ],
+)
+def test_an_invalid_base_url_does_not_show_its_password(url: str) -> None:
+    """No error of a base URL contains a part of its password, whatever the password contains."""
+    assert "secret" not in repr(error_for(base_url=url.format("secret"))).lower()
+
+
 @pytest.mark.parametrize("url", [5, b"https://h.example", httpx.URL("https://h.example")])
 def test_a_base_url_that_is_not_a_string_is_rejected(url: object) -> None:
     """A base URL of another type is rejected. The error names the type."""

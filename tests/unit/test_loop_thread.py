@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import gc
 import os
 import signal
@@ -356,17 +357,27 @@ def test_an_interrupted_close_leaves_no_thread() -> None:
     until(lambda: background_threads() == [])
 
 
-def test_a_thread_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started, the call fails, and the next one tries again."""
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("threading.Thread.start", RuntimeError("can't start new thread")),
+        ("asyncio.new_event_loop", OSError(errno.EMFILE, "Too many open files")),
+    ],
+)
+def test_a_thread_that_cannot_start_is_an_error(
+    part: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no thread or event loop can be started, the call fails, and the next one tries again."""
     thread = LoopThread(nothing, "a place")
 
-    def fail(_: object) -> None:
-        raise RuntimeError("can't start new thread")
+    def fail(*_: object) -> None:
+        raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        patch.setattr(part, fail)
+        with pytest.raises(PandiumError, match="cannot start the client's thread") as caught:
             thread.call(nothing)
+    assert caught.value.__cause__ is error
     thread.call(nothing)
     thread.close()
 

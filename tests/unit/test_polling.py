@@ -196,15 +196,17 @@ async def test_a_timeout_has_the_last_error_as_its_cause(error: PandiumError) ->
 
 
 async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
-    """If many triggers fail alike, neither response bodies nor tracebacks are kept."""
-    error = ServerError("down", status_code=503, body="x" * 1000, headers={"a": "b"})
+    """If many triggers fail alike, no response bodies, long messages or tracebacks are kept."""
+    long = "x" * 3000
+    error = ServerError("down", status_code=503, message=long, body=long, headers={"a": "b"})
     with pytest.raises(WaitTimeout) as caught:
         await scripted_run((0, error)).wait(timeout=5.0)
     cause = caught.value.__cause__
     assert isinstance(cause, ServerError)
     assert (cause.status_code, cause.body, cause.headers) == (503, None, {"a": "b"})
+    assert cause.message == f"{'x' * 2000}..."
     assert cause.__traceback__ is None
-    assert error.body is not None
+    assert error.body == error.message == long
 
 
 @pytest.mark.parametrize("last", ["Running", None])

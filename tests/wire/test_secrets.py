@@ -288,6 +288,7 @@ def test_no_part_of_the_key_is_left_where_an_error_is_cut(server: Misbehaving, e
         error, _ = failure_of(key, server.url, call, retry=Retry.never())
         assert key[:10] not in str(error)
         assert len(str(error)) < 2200
+    assert str(error).endswith("...")
 
 
 @given(key=keys, call=st.sampled_from(CALLS))

@@ -197,6 +197,19 @@ async def test_records_are_redacted(emulator: Emulator, client: AsyncPandium) ->
     assert (shown["name"], shown["long_name"]) == ("***", "about ***")
 
 
+async def test_no_part_of_the_key_is_left_where_a_record_is_cut(
+    emulator: Emulator, client: AsyncPandium
+) -> None:
+    """A long text is redacted before it is cut to 300 characters, so that the key is found."""
+    lengths = range(300 - len(KEY), 301)
+    for length in lengths:
+        emulator.add_integration(name="-" * length + KEY)
+    async with open_agent(client) as agent:
+        shown = (await agent.call("list_integrations", limit=100))["integrations"]
+    names = [one["name"] for one in shown if one["name"].startswith("-")]
+    assert [name.rstrip("*…") for name in names] == ["-" * length for length in lengths]
+
+
 async def test_the_server_introduces_itself(client: AsyncPandium, emulator: Emulator) -> None:
     """The instructions name the API that the tools use, and never the key."""
     server: Any = create_server(client)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import pickle
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,13 @@ import pytest
 
 from pandium import (
     AsyncPandium,
+    AuthenticationError,
     ConnectFailed,
     Polling,
     RateLimited,
     RequestTimeout,
     Retry,
+    RunResult,
     ServerError,
     TriggerStatus,
     WaitTimeout,
@@ -32,10 +36,10 @@ from pandium.emulator import (
     Status,
     Truncate,
 )
-from support.servers import Misbehaving, stall_before_the_answer
+from support.servers import Misbehaving, stall_before_the_answer, status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from pandium import RunResult
@@ -350,3 +354,32 @@ async def test_an_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> Non
     [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert record.name == "pandium.waiting"
     assert record.getMessage().endswith("; polling continues")
+
+
+async def results_of_wait(client: AsyncPandium) -> list[RunResult]:
+    return await client.runs.wait_all([1, 2], poll=Polling(first=0))
+
+
+async def results_of_sync(client: AsyncPandium) -> list[RunResult]:
+    async with client.tenants.sync_all([1, 2], mode="normal") as results:
+        return [result async for result in results]
+
+
+@pytest.mark.parametrize("run", [results_of_wait, results_of_sync])
+async def test_a_result_keeps_no_body_and_no_long_message(
+    run: Callable[[AsyncPandium], Awaitable[list[RunResult]]],
+) -> None:
+    """If each of many requests is rejected with a long response, the results remain small."""
+    body = json.dumps({"message": "x" * 100_000}).encode()
+    with Misbehaving(otherwise=status("403 Forbidden", body, X_Id="1")) as server:
+        async with AsyncPandium("k" * 20, base_url=server.url) as client:
+            results = await run(client)
+            with pytest.raises(AuthenticationError) as caught:
+                await client.runs.status(1)
+    assert len(results) == 2
+    for result in results:
+        assert isinstance(result.error, AuthenticationError)
+        assert result.error.body is None
+        assert result.error.headers["x-id"] == "1"
+        assert len(pickle.dumps(result.error)) < 6000
+    assert caught.value.message == caught.value.body["message"] == "x" * 100_000

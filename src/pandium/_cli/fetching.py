@@ -78,20 +78,22 @@ class _FetchCommand:
     """
     A request whose response is printed.
 
-    ``has_begun`` is whether the request may have been sent. ``response`` is ``None`` until it has
-    been received.
+    ``has_begun`` is whether the request may have been sent, and ``has_ended`` whether a successful
+    response, which may be empty, has been received.
     """
 
     fetch: ClientCall
     write: Callable[[Any], None]
     is_write: bool
     has_begun: bool = False
+    has_ended: bool = False
     response: Any = None
 
     async def run(self, client: AsyncPandium) -> int:
         """Print the response and return the exit code."""
         self.has_begun = True
         self.response = await self.fetch(client)
+        self.has_ended = True
         self.write(self.response)
         sys.stdout.flush()
         return 0
@@ -100,13 +102,15 @@ class _FetchCommand:
         """Return what became of a request that may have changed something."""
         if not (self.is_write and self.has_begun):
             return []
-        if self.response is not None:
+        if self.has_ended:
             return _describe_response(self.response)
         is_interrupted = isinstance(error, KeyboardInterrupt)
         return ["the request may have been executed"] if is_interrupted else []
 
 
 def _describe_response(response: Any) -> list[str]:
+    if response is None:
+        return ["the request was executed; the response is empty"]
     is_model = attrs.has(type(response))
     data = to_json(response).decode() if is_model else json.dumps(response, ensure_ascii=False)
     lines = [f"the request was executed; the response is {data[:_MAX_CHARACTERS]}"]

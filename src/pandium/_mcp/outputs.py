@@ -1,9 +1,10 @@
 """Define the results of the tools: the records of the API, reduced to what an agent needs."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, SerializationInfo
 
 from pandium import Outcome, models
 
@@ -25,11 +26,13 @@ _MAX_TEXT = 300
 _MAX_ITEMS = 50
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+def _shorten(text: str, info: SerializationInfo[Callable[[str], str]]) -> str:
+    redacted = info.context(text)  # before the cut, because a key that is cut in two is not found
+    return redacted if len(redacted) <= _MAX_TEXT else f"{redacted[:_MAX_TEXT]}…"
 
 
-ShortText = Annotated[str, AfterValidator(_shorten)]
+# The context of the serialization is the function that removes the API key.
+ShortText = Annotated[str, PlainSerializer(_shorten)]
 Note = Annotated[str | None, Field(description="What to do next, or what is missing.")]
 
 

@@ -126,10 +126,8 @@ class _Tools:
                 output = await call.call(self._context)
         except Exception as error:  # noqa: BLE001 - an agent needs a message, whatever failed
             return self._report(tool, error)
-        content = {
-            name: self._redact(value)
-            for name, value in output.model_dump(mode="json", exclude_none=True).items()
-        }
+        fields = output.model_dump(mode="json", exclude_none=True, context=self._context.redact)
+        content = {name: self._redact(value) for name, value in fields.items()}
         text = _LONE_SURROGATE.sub("\ufffd", json.dumps(content, ensure_ascii=False))
         return CallToolResult(content=[_text(text)], structured_content=json.loads(text))
 

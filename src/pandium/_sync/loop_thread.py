@@ -68,7 +68,8 @@ class LoopThread:
 
         If the wait is interrupted, for example by Ctrl-C, the function is canceled.
 
-        :raises PandiumError: if the client is closed or belongs to another process.
+        :raises PandiumError: if the client is closed, belongs to another process or cannot start
+            its thread.
         :raises RuntimeError: in the thread of the event loop, which would wait for itself.
         """
         loop = self._start()
@@ -127,7 +128,10 @@ class LoopThread:
             if self._loop is None:
                 if self._is_closed:
                     raise PandiumError(_CLOSED)
-                loop = _Loop.start(self._on_stop)
+                try:
+                    loop = _Loop.start(self._on_stop)
+                except (OSError, RuntimeError) as error:  # too many open files or threads
+                    raise PandiumError(f"cannot start the client's thread: {error}") from error
                 # A signal handler may have made a call while the thread was started.
                 if self._loop is None:
                     self._loop = loop

@@ -245,7 +245,11 @@ class Transport:
         texts = self.config.api_key.redact(list(error.args))
         if spec.is_signed:  # the transport of the user's client may show the URL in its errors
             texts = [remove_queries(text) for text in texts]
-        error.args = tuple(text[:_MAX_TEXT] for text in texts)
+        error.args = tuple(map(_shorten, texts))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
 def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:

@@ -20,7 +20,7 @@ from pandium._validation import (
     validate_rate,
     validate_seconds,
 )
-from pandium._waiting.results import RunResult, show_status
+from pandium._waiting.results import RunResult, drop_body, show_status
 from pandium.errors import APIError, NotFound, PandiumError, RequestTimeout, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
@@ -230,7 +230,10 @@ class TriggerWait:
     def _record_error(self, error: PandiumError) -> None:
         if isinstance(error, APIError) and error.retry_after is not None:
             self.retry_at = self.options.clock.now() + error.retry_after
-        self.last_error = None if isinstance(error, NotFound) else _without_body(error)
+        self.last_error = None
+        if not isinstance(error, NotFound):
+            self.last_error = copy.copy(error)  # copying drops the traceback
+            drop_body(self.last_error)
 
     async def handle_status(self, status: TriggerStatus | None) -> Outcome:
         """
@@ -284,12 +287,6 @@ class TriggerWait:
         """Return the result of a completed wait."""
         status = self.last_status if error is None else None
         outcome = self.outcome if error is None else Outcome.UNKNOWN
+        if error is not None:
+            drop_body(error)
         return RunResult(self.trigger_id, status, error, self.polls, self.age(), outcome=outcome)
-
-
-def _without_body(error: PandiumError) -> PandiumError:
-    """Return a small copy of an error, because many waits may keep one for a long time."""
-    small = copy.copy(error)  # copying drops the traceback
-    if isinstance(small, APIError):
-        small.body = None
-    return small

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import attrs
 
 from pandium._background import Background
+from pandium.errors import APIError
 from pandium.models import Outcome
 
 if TYPE_CHECKING:
@@ -17,16 +18,31 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.models import TriggerStatus
 
-__all__ = ["Counters", "Progress", "RunResult", "RunResults", "show_status"]
+__all__ = ["Counters", "Progress", "RunResult", "RunResults", "drop_body", "show_status"]
 
 T = TypeVar("T")
 
 _MAX_SHOWN = 200
+_MAX_MESSAGE = 2000
 
 
 def show_status(status: str) -> str:
     """Return a status for messages: quoted and shortened, because it is the server's text."""
-    return repr(status if len(status) <= _MAX_SHOWN else f"{status[:_MAX_SHOWN]}...")
+    return repr(_shorten(status, _MAX_SHOWN))
+
+
+def drop_body(error: Exception) -> None:
+    """
+    Remove the response body from an error, and all but 2,000 characters of its message.
+
+    Many waits may each keep the error of a poll for a long time, and so may their results.
+    """
+    if isinstance(error, APIError):
+        error.body, error.message = None, _shorten(error.message, _MAX_MESSAGE)
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 @attrs.frozen
@@ -43,7 +59,8 @@ class RunResult:
     :ivar trigger_id: the trigger's id, or ``None`` if the tenant was not triggered or the response
         with the id was lost.
     :ivar status: the last status of the run, or ``None`` if there was an error.
-    :ivar error: the error that ended the wait, such as ``WaitTimeout``, or ``None``.
+    :ivar error: the error that ended the wait, such as ``WaitTimeout``, or ``None``. An
+        ``APIError`` has no ``body`` here, and at most 2,000 characters of the ``message``.
     :ivar polls: the number of polls for this run.
     :ivar elapsed: the duration of the wait, in seconds.
     :ivar tenant_id: the tenant's id in a result of ``tenants.sync_all``, otherwise ``None``.
