@@ -26,6 +26,7 @@ from support.journals import (
     JOB,
     MINE,
     NEW,
+    NOT_MINE,
     CalendarClock,
     adopt,
     claim,
@@ -578,15 +579,91 @@ async def test_a_transaction_waits_for_a_lock(
         SQLiteJournal(journal_path, JOB, calendar) as journal,
         anyio.create_task_group() as tasks,
     ):
+        reads = calendar.reads
         with locked(journal_path) as other:
             tasks.start_soon(claim, journal)
             await calendar.wait_for_work(10)  # the fifth pause between two attempts
             assert caplog.text == ""  # busy processes that share a journal wait for that long
             await calendar.wait_for_work(12)
-            assert calendar.reads == 0  # a lease begins when its transaction begins
+            assert calendar.reads == reads  # a lease begins when its transaction begins
             other.execute("ROLLBACK")
     assert read_entries(journal_path) == [(1, "sending", "")]
     assert caplog.text.count("locked by another process") == 1
+
+
+async def claim_and_trigger(journal: SQLiteJournal) -> None:
+    """Leave tenant 1 claimed and tenant 2 triggered."""
+    for tenant_id in (1, 2):
+        await claim(journal, tenant_id)
+    await journal.record_triggered(2, "t")
+
+
+HELD = [NOT_MINE, NOT_MINE, Entry(State.TRIGGERED, trigger_id="t")]
+
+
+async def claim_all(journal: SQLiteJournal) -> list[Entry]:
+    """Try to take over the tenants of another worker."""
+    return [
+        await claim(journal, 1),
+        await claim(journal, 1, retry_unknown=True),
+        await claim(journal, 2),
+    ]
+
+
+async def test_leases_survive_a_time_in_which_no_worker_can_write(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """After a long lock, a worker leaves the others one interval to renew their leases."""
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as one,
+        SQLiteJournal(journal_path, JOB, calendar) as two,
+    ):
+        await claim_and_trigger(one)
+        calendar.advance(60)
+        assert await claim_all(two) == HELD
+        calendar.advance(two.renewal_interval * 0.9)
+        assert await two.renew() == {1, 2}
+        await one.renew()
+        calendar.advance(two.renewal_interval * 2)
+        assert await claim_all(two) == HELD
+        calendar.advance(-3600)
+        await one.renew()
+        assert await claim_all(two) == HELD
+
+
+async def test_leases_survive_while_another_worker_waits_to_open_the_journal(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A worker whose opening was delayed by a lock does not expire the leases of the others."""
+    two = SQLiteJournal(journal_path, JOB, calendar)
+    async with SQLiteJournal(journal_path, JOB, calendar) as one:
+        await claim_and_trigger(one)
+        with locked(journal_path) as other:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(two.__aenter__)
+                await calendar.wait_for_work(2)
+                calendar.advance(60)
+                other.execute("ROLLBACK")
+        entries = await claim_all(two)
+        await two.__aexit__(None, None, None)
+    assert entries == HELD
+
+
+async def test_a_dead_worker_loses_its_leases_after_a_lock(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """A lease that is not renewed within one interval after a long lock has expired."""
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as one,
+        SQLiteJournal(journal_path, JOB, calendar) as two,
+    ):
+        await claim_and_trigger(one)
+        calendar.advance(60)
+        assert await two.renew() == {1, 2}
+        calendar.advance(two.renewal_interval)
+        assert await two.renew() == set()
+        assert (await adopt(two, 1)).state is State.UNKNOWN
+        assert (await adopt(two, 2)).is_mine
 
 
 async def test_opening_waits_for_a_lock(journal_path: Path, calendar: CalendarClock) -> None:

@@ -33,6 +33,10 @@ __all__ = ["CLAIMED", "SQLiteJournal", "is_empty"]
 
 _APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a journal
 _FORMAT_VERSION = 1
+_RENEWAL_INTERVAL = LEASE / RENEWALS_PER_LEASE
+# The time without a transaction, in seconds, after which the other workers may have been unable to
+# renew their leases, too.
+_MAX_GAP = LEASE - _RENEWAL_INTERVAL
 
 _TABLES = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -56,11 +60,12 @@ _TABLES = (
 _EXPIRE_CLAIM = """
     UPDATE syncs
     SET state = 'unknown', error = 'its lease expired before a response was recorded'
-    WHERE tenant_id = :tenant_id AND state = 'sending' AND lease NOT BETWEEN :now AND :latest
+    WHERE tenant_id = :tenant_id AND state = 'sending' AND lease NOT BETWEEN :valid_from AND :latest
 """
 _ADOPT = """
     UPDATE syncs SET owner = :owner, lease = :until
-    WHERE tenant_id = :tenant_id AND state = 'triggered' AND lease NOT BETWEEN :now AND :latest
+    WHERE tenant_id = :tenant_id AND state = 'triggered'
+        AND lease NOT BETWEEN :valid_from AND :latest
 """
 _CLAIM = """
     INSERT INTO syncs (tenant_id, state, owner, lease, claimed)
@@ -85,7 +90,7 @@ _SELECT_STATES = "SELECT tenant_id, state FROM syncs ORDER BY tenant_id"
 _SELECT_HELD_BY_OTHERS = """
     SELECT tenant_id FROM syncs
     WHERE state IN ('sending', 'triggered') AND owner != :owner
-        AND lease BETWEEN :now AND :latest
+        AND lease BETWEEN :valid_from AND :latest
 """
 # Include 'unknown', because the response may be received after the claim has expired.
 _RECORD_TRIGGERED = """
@@ -137,6 +142,31 @@ def is_empty(db: Connection, name: str) -> bool:
     return False
 
 
+class LeaseExpiry:
+    """
+    Determine when the leases of other workers expire.
+
+    A worker runs a transaction at least once per renewal interval, unless the file is locked by
+    another program, the machine is suspended or the clock is set forward. None of these may expire
+    the leases of workers that are alive. So for one renewal interval after such a gap, the leases
+    that were valid before it remain valid.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._gap_began = self._grace_until = 0.0
+
+    def start(self, now: float) -> None:
+        """Start the time until the first transaction."""
+        self._last = now
+
+    def valid_from(self, now: float) -> float:
+        """Return the earliest end of a lease that is valid in a transaction at the given time."""
+        if now - self._last > _MAX_GAP:
+            self._gap_began, self._grace_until = self._last, now + _RENEWAL_INTERVAL
+        self._last = now
+        return min(now, self._gap_began) if now < self._grace_until else now
+
+
 class SQLiteJournal:
     """
     A journal in an SQLite file. The methods are documented in `Journal`.
@@ -159,6 +189,7 @@ class SQLiteJournal:
         self._job = job
         self._clock = clock
         self._owner = uuid.uuid4().hex
+        self._expiry = LeaseExpiry()
 
     @property
     def name(self) -> str:
@@ -168,7 +199,7 @@ class SQLiteJournal:
     @property
     def renewal_interval(self) -> float:
         """The number of seconds until the leases have to be renewed."""
-        return LEASE / RENEWALS_PER_LEASE
+        return _RENEWAL_INTERVAL
 
     @property
     def share(self) -> float:
@@ -181,6 +212,7 @@ class SQLiteJournal:
         return True
 
     async def __aenter__(self) -> Self:
+        self._expiry.start(self._clock.wall().timestamp())
         await self._database.open(self._prepare)
         return self
 
@@ -291,7 +323,13 @@ class SQLiteJournal:
     def _parameters(self) -> dict[str, Any]:
         # Call this inside the transaction, because waiting for its lock may have taken a long time.
         now = self._clock.wall().timestamp()
-        return {"owner": self._owner, "now": now, "until": now + LEASE, "latest": now + 2 * LEASE}
+        return {
+            "owner": self._owner,
+            "now": now,
+            "until": now + LEASE,
+            "latest": now + 2 * LEASE,
+            "valid_from": self._expiry.valid_from(now),
+        }
 
     def _prepare(self, db: Connection) -> None:
         """Create the tables in an empty file, or validate an existing journal."""
