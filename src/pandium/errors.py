@@ -194,7 +194,8 @@ class APIError(PandiumError):
         its first 2,000 characters.
     :ivar details: the problems that the API found in the request.
     :ivar body: the response body, as a decoded value if it is JSON, or else as text. In the
-        errors of waits and bulk syncs, ``None``, because a program may keep many of them.
+        errors of waits and bulk syncs, ``None`` if it is longer than 2,000 characters, because a
+        program may keep many of them.
     :ivar headers: the response headers, with lower-case names.
     :ivar retry_after: the delay requested by the API, in seconds, or ``None``.
     """
@@ -303,9 +304,9 @@ class WaitTimeout(PandiumError, TimeoutError):
     A run did not end before the ``timeout`` expired. It may still be active.
 
     If the last poll failed, for example because the server could not be reached, the message names
-    its error, and ``__cause__`` is that error without its ``body`` and with at most 2,000
-    characters of its ``message``. Otherwise, ``__cause__`` is ``None``: the run was still active,
-    or had not been created yet.
+    its error, and ``__cause__`` is that error with at most 2,000 characters of its ``message``, and
+    with its ``body`` if that is not longer. Otherwise, ``__cause__`` is ``None``: the run was still
+    active, or had not been created yet.
 
     :ivar trigger_id: the trigger's id, which can be passed to ``runs.wait`` again.
     :ivar last_status: the last known status, or ``None`` if no run existed yet.

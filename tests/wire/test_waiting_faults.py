@@ -366,6 +366,18 @@ async def results_of_sync(client: AsyncPandium) -> list[RunResult]:
 
 
 @pytest.mark.parametrize("run", [results_of_wait, results_of_sync])
+async def test_a_result_keeps_a_short_body(
+    run: Callable[[AsyncPandium], Awaitable[list[RunResult]]],
+) -> None:
+    """The error of a result has the response if it is not long."""
+    body = {"message": "no", "reason": "paused"}
+    with Misbehaving(otherwise=status("403 Forbidden", json.dumps(body).encode())) as server:
+        async with AsyncPandium("k" * 20, base_url=server.url) as client:
+            errors = [result.error for result in await run(client)]
+    assert [getattr(error, "body", None) for error in errors] == [body, body]
+
+
+@pytest.mark.parametrize("run", [results_of_wait, results_of_sync])
 async def test_a_result_keeps_no_body_and_no_long_message(
     run: Callable[[AsyncPandium], Awaitable[list[RunResult]]],
 ) -> None:

@@ -13,7 +13,7 @@ import attrs
 from pandium._bulk.journal import IN_PROGRESS, State
 from pandium._cancellation import CancellationGuard, as_iteration_error
 from pandium._validation import validate_tenant_id
-from pandium._waiting.results import RunResult, drop_body
+from pandium._waiting.results import RunResult, shorten_response
 from pandium._waiting.scheduler import Scheduler, for_each
 from pandium.errors import ConnectionLost, JournalError, PandiumError
 from pandium.models import Outcome, Tenant, Trigger, TriggerStatus
@@ -555,7 +555,7 @@ class BulkSync(Generic[T]):
         self, tenant_id: int, error: Exception, outcome: Outcome, began: float | None = None
     ) -> None:
         elapsed = 0.0 if began is None else self._clock.now() - began
-        drop_body(error)
+        shorten_response(error)
         result = RunResult(None, None, error, 0, elapsed, tenant_id, outcome=outcome)
         await self._report_result(tenant_id, result)
 

@@ -20,7 +20,7 @@ from pandium._validation import (
     validate_rate,
     validate_seconds,
 )
-from pandium._waiting.results import RunResult, drop_body, show_status
+from pandium._waiting.results import RunResult, shorten_response, show_status
 from pandium.errors import APIError, NotFound, PandiumError, RequestTimeout, WaitTimeout
 from pandium.models import Outcome, TriggerStatus
 
@@ -233,7 +233,7 @@ class TriggerWait:
         self.last_error = None
         if not isinstance(error, NotFound):
             self.last_error = copy.copy(error)  # copying drops the traceback
-            drop_body(self.last_error)
+            shorten_response(self.last_error)
 
     async def handle_status(self, status: TriggerStatus | None) -> Outcome:
         """
@@ -288,5 +288,5 @@ class TriggerWait:
         status = self.last_status if error is None else None
         outcome = self.outcome if error is None else Outcome.UNKNOWN
         if error is not None:
-            drop_body(error)
+            shorten_response(error)
         return RunResult(self.trigger_id, status, error, self.polls, self.age(), outcome=outcome)

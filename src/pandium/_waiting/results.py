@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from pandium._clock import Clock
     from pandium.models import TriggerStatus
 
-__all__ = ["Counters", "Progress", "RunResult", "RunResults", "drop_body", "show_status"]
+__all__ = ["Counters", "Progress", "RunResult", "RunResults", "shorten_response", "show_status"]
 
 T = TypeVar("T")
 
 _MAX_SHOWN = 200
-_MAX_MESSAGE = 2000
+_MAX_RESPONSE = 2000
 
 
 def show_status(status: str) -> str:
@@ -31,14 +32,16 @@ def show_status(status: str) -> str:
     return repr(_shorten(status, _MAX_SHOWN))
 
 
-def drop_body(error: Exception) -> None:
+def shorten_response(error: Exception) -> None:
     """
-    Remove the response body from an error, and all but 2,000 characters of its message.
+    Remove a long response body from an error, and all but 2,000 characters of its message.
 
     Many waits may each keep the error of a poll for a long time, and so may their results.
     """
     if isinstance(error, APIError):
-        error.body, error.message = None, _shorten(error.message, _MAX_MESSAGE)
+        error.message = _shorten(error.message, _MAX_RESPONSE)
+        if len(json.dumps(error.body, ensure_ascii=False, default=repr)) > _MAX_RESPONSE:
+            error.body = None
 
 
 def _shorten(text: str, length: int) -> str:
@@ -60,7 +63,7 @@ class RunResult:
         with the id was lost.
     :ivar status: the last status of the run, or ``None`` if there was an error.
     :ivar error: the error that ended the wait, such as ``WaitTimeout``, or ``None``. An
-        ``APIError`` has no ``body`` here, and at most 2,000 characters of the ``message``.
+        ``APIError`` has at most 2,000 characters of the ``message`` here, and no longer ``body``.
     :ivar polls: the number of polls for this run.
     :ivar elapsed: the duration of the wait, in seconds.
     :ivar tenant_id: the tenant's id in a result of ``tenants.sync_all``, otherwise ``None``.
