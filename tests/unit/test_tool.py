@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pandium._config import Secret
 from pandium._mcp.reading import MAX_WAIT, READING_TOOLS
 from pandium._mcp.tool import ToolCall, ToolContext
 from pandium._mcp.writing import WRITING_TOOLS
@@ -51,7 +52,7 @@ def test_an_invalid_argument_is_named(
 ) -> None:
     """An argument that is unknown, missing, of a wrong type or out of range is named."""
     with pytest.raises(ValueError, match=f"^invalid arguments of {name}: ") as caught:
-        TOOLS[name].parse(arguments)
+        TOOLS[name].parse(arguments, str)
     assert all(message in str(caught.value) for message in messages)
 
 
@@ -68,8 +69,15 @@ def test_the_schema_rejects_what_the_tool_rejects(name: str, arguments: dict[str
 def test_a_long_value_is_shortened_in_the_message() -> None:
     """The message about an invalid value contains only its beginning."""
     with pytest.raises(ValueError, match=r"x…$") as caught:
-        TOOLS["find_tenant"].parse({"tenant_id": "x" * 10_000})
+        TOOLS["find_tenant"].parse({"tenant_id": "x" * 10_000}, str)
     assert len(str(caught.value)) < 300
+
+
+def test_a_key_in_an_invalid_argument_is_redacted_before_it_is_cut() -> None:
+    """No part of a key is left where an invalid argument is cut off."""
+    arguments = {"tenant_id": "x" * 70 + "k3y-0f-th3-t3st"}
+    with pytest.raises(ValueError, match=r"xx\*\*\*'$"):
+        TOOLS["find_tenant"].parse(arguments, Secret("k3y-0f-th3-t3st").redact)
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -121,7 +121,7 @@ class _Tools:
         """
         tool = self._find(request.name)
         try:
-            call = tool.parse(request.arguments or {})
+            call = tool.parse(request.arguments or {}, self._context.redact)
             with anyio.fail_after(self._call_timeout):
                 output = await call.call(self._context)
         except Exception as error:  # noqa: BLE001 - an agent needs a message, whatever failed

@@ -69,16 +69,18 @@ class ToolCall(BaseModel):
         )
 
     @classmethod
-    def parse(cls, arguments: dict[str, Any]) -> Self:
+    def parse(cls, arguments: dict[str, Any], redact: Callable[[Any], Any]) -> Self:
         """
         Validate the arguments of a call.
 
+        :param arguments: the arguments.
+        :param redact: a function that removes the API key from text.
         :raises ValueError: if an argument is unknown, missing or invalid. The message names it.
         """
         try:
             return cls.model_validate(arguments)
         except ValidationError as error:
-            problems = "; ".join(_describe_problem(cls, one) for one in error.errors())
+            problems = "; ".join(_describe_problem(cls, one, redact) for one in error.errors())
             raise ValueError(f"invalid arguments of {cls.tool_name()}: {problems}") from None
 
     async def call(self, context: ToolContext) -> BaseModel:
@@ -92,7 +94,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return {name: part for name, part in schema.items() if name not in ("title", "description")}
 
 
-def _describe_problem(tool: type[ToolCall], problem: Any) -> str:
+def _describe_problem(tool: type[ToolCall], problem: Any, redact: Callable[[Any], Any]) -> str:
     name = ".".join(map(str, problem["loc"][:1]))
     if problem["type"] == "extra_forbidden":
         known = ", ".join(tool.model_fields) or "none"
@@ -102,7 +104,7 @@ def _describe_problem(tool: type[ToolCall], problem: Any) -> str:
     if not name:
         return str(problem["ctx"]["error"])
     message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{name}: {message}, not {_shorten(repr(problem['input']))}"
+    return f"{name}: {message}, not {_shorten(redact(repr(problem['input'])))}"
 
 
 def _shorten(text: str) -> str:
