@@ -88,6 +88,10 @@ def read_only(server: Server, dsn: str) -> str:
     return f"{dsn}?options=-cdefault_transaction_read_only%3Don"
 
 
+def temporary_schema(server: Server, dsn: str) -> str:
+    return f"{dsn}?options=-csearch_path%3Dpg_temp,public"
+
+
 def other_encoding(server: Server, dsn: str) -> str:
     with server.connect() as db:
         db.execute("DROP DATABASE IF EXISTS latin")
@@ -121,6 +125,7 @@ UNUSABLE: list[tuple[Callable[[Server, str], str], str]] = [
     (no_permission, "permission denied for schema public .grant the role CREATE"),
     (no_connection_left, "too many connections"),
     (read_only, "read-only transaction .connect to the primary"),
+    (temporary_schema, "temporary tables, .* set search_path to a permanent schema"),
     (other_encoding, "encoding of the database is LATIN1, and UTF8 is required"),
     (newer_tables, "was written by a newer version"),
     (table_with_rows(), "the table pandium_schema was changed or has another purpose"),

@@ -79,6 +79,8 @@ _FIND_TABLE = """
     SELECT FROM pg_catalog.pg_tables
     WHERE tablename = 'pandium_schema' AND schemaname = ANY (current_schemas(false))
 """
+# This prefix is reserved.
+_IS_TEMPORARY = "SELECT starts_with(current_schema(), 'pg_temp_')"
 _CREATE_JOB = """
     INSERT INTO pandium_jobs (name, properties, server)
     VALUES (%(job)s, %(properties)s, %(server)s)
@@ -96,11 +98,13 @@ def prepare_tables(db: Statements, name: str) -> None:
     Create or upgrade the tables.
 
     :param name: the name of the journal in error messages.
-    :raises UnusableJournal: if the tables were created by a newer version of this package.
+    :raises UnusableJournal: if the tables were created by a newer version of this package, or if
+        new tables would be temporary.
     """
     # Look first, because a role that may not create tables can use those that exist.
     version = _read_version(db, name)
     if version < _VERSION:
+        _validate_permanent(db, name)
         db.begin()
         db.execute("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
         for statements in _UPGRADES[_read_version(db, name) :]:
@@ -109,6 +113,16 @@ def prepare_tables(db: Statements, name: str) -> None:
         db.execute("COMMIT")
     elif version > _VERSION:
         raise UnusableJournal(f"{name} was written by a newer version of pandium")
+
+
+def _validate_permanent(db: Statements, name: str) -> None:
+    # The tables would be deleted when the session ends, and each session would have its own.
+    [(is_temporary,)] = db.execute(_IS_TEMPORARY).fetch()
+    if is_temporary:
+        raise UnusableJournal(
+            f"{name} would consist of temporary tables, because the search path begins with"
+            " pg_temp: set search_path to a permanent schema, such as public"
+        )
 
 
 def has_tables(db: Statements) -> bool:
