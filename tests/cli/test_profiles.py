@@ -83,6 +83,10 @@ def test_a_key_in_the_file_is_refused_by_name(name: str, table: str, config: Pat
         (b"[profiles.a]\nbase_url = 1", "profiles.a.base_url in {path} must be a text"),
         (b"[profiles.a]\nkey_file = ' '", "profiles.a.key_file in {path} must be a text"),
         (
+            b"[profiles.a]\nkey_file = '~nobody-here/key'",
+            "profiles.a.key_file in {path} begins with a user's home folder that is unknown",
+        ),
+        (
             b"[profiles.a]\nenvironment = 'test'",
             "profiles.a.environment in {path} must be production or sandbox, not 'test'",
         ),

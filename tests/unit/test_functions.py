@@ -216,3 +216,18 @@ def test_a_function_that_outlives_the_event_loop_ends_quietly() -> None:
     release.set()
     thread.close()
     until(lambda: function_threads() == 0)
+
+
+def test_a_call_that_nothing_waits_for_ends_quietly() -> None:
+    """If the wait for a call is canceled, its result is dropped, and later calls are run."""
+
+    async def main() -> None:
+        thread, release = FunctionThread(), threading.Event()
+        call = thread.submit(lambda: release.wait(10))
+        with anyio.move_on_after(0.01):
+            await call
+        release.set()
+        assert await thread.submit(lambda: "later") == "later"
+        thread.close()
+
+    asyncio.run(main())

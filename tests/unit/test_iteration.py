@@ -258,6 +258,40 @@ def test_an_error_of_the_source_follows_the_results(client: Pandium) -> None:
     assert seen == 1
 
 
+class HandlerError(Exception):
+    """The error that a signal handler raises."""
+
+
+@pytest.mark.posix
+def test_an_error_that_an_interruption_hides_is_raised_next(client: Pandium) -> None:
+    """If a signal handler raises while an error arrives, the next step raises that error."""
+    interrupting, first = threading.Event(), list[object]()
+
+    def triggers() -> Iterator[object]:
+        yield client.tenants.sync(1, mode="normal")
+        until(lambda: bool(first) and results._fetching.locked())
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert interrupting.wait(10)
+        raise LookupError("no more")
+
+    def handle(*_: object) -> None:
+        interrupting.set()
+        until(lambda: results._failure is not None)
+        raise HandlerError
+
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with client.runs.as_completed(triggers(), poll=FAST) as results:  # type: ignore[arg-type]  # objects
+            first.append(next(results))
+            with pytest.raises(HandlerError):
+                list(results)
+            with pytest.raises(LookupError, match="no more"):
+                list(results)
+            assert list(results) == []
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
 def test_several_threads_share_results(emulator: Emulator, client: Pandium) -> None:
     """Each result is delivered to exactly one of the threads."""
     results = client.tenants.sync_all(ALL, mode="normal", poll=FAST, max_concurrency=50)

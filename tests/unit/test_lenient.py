@@ -185,7 +185,8 @@ def test_a_trigger_is_read_from_a_response_that_is_not_strict_json() -> None:
 def test_a_trigger_id_may_be_a_number() -> None:
     """A trigger id is text even if the API sends a number. Other text fields are strict."""
     assert value_of(dump({"trigger_id": 9001}), Trigger) == Trigger("9001")
-    for invalid in (True, 9001.0, None, ["9001"]):
+    assert value_of(dump({"trigger_id": 9001.0}), Trigger) == Trigger("9001")
+    for invalid in (True, 9001.5, None, ["9001"]):
         assert error_of(dump({"trigger_id": invalid}), Trigger)[1] == "trigger_id"
     payload = {"id": 1, "name": "n", "config_version": 5}
     assert error_of(dump(payload), Release)[1] == "config_version"

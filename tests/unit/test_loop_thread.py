@@ -406,6 +406,28 @@ def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) 
     assert stops == ["stopped"]
 
 
+def test_ctrl_c_within_the_start_of_a_thread_is_not_another_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If Ctrl-C breaks a lock that starts the thread, it is raised, and the thread ends."""
+    thread, real = LoopThread(nothing, "a place"), threading.Thread.start
+
+    def interrupted(started: threading.Thread) -> None:
+        real(started)
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("cannot notify on un-acquired lock")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            thread.call(nothing)
+    until(lambda: background_threads() == [])
+    thread.call(nothing)
+    thread.close()
+
+
 def test_a_signal_handler_can_make_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a signal handler makes a call while the thread starts, both calls run in one thread."""
     found: list[int] = []

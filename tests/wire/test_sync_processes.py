@@ -103,6 +103,33 @@ def test_a_function_that_blocks_does_not_block_the_end(emulator: Emulator) -> No
     assert run(emulator.url, "exit_with_a_blocked_function") == (["entered"], "", 0)
 
 
+EXIT_HANDLER = """
+import atexit, sys
+atexit.register(lambda: call())
+from pandium import Pandium, PandiumError
+
+def call():
+    try:
+        with Pandium("key", base_url=sys.argv[1]) as client:
+            client.tenants.list().first()
+    except PandiumError as error:
+        print(error)
+"""
+
+
+def test_a_first_call_after_the_exit_of_the_library_is_an_error(url: str) -> None:
+    """A function registered with `atexit` before the import cannot make a client's first call."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT_HANDLER, url],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.stdout.startswith("the interpreter is exiting: import pandium before")
+    assert done.stderr == ""
+
+
 FOREIGN = "child: the client was used before this process was forked: create one client in each"
 
 

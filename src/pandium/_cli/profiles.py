@@ -110,6 +110,11 @@ def _find_mistake(setting: str, value: object) -> str | None:
         return "must be a text"
     if setting == "environment" and value not in _ENVIRONMENTS:
         return f"must be production or sandbox, not {value!r}"
+    if setting == "key_file":
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            return f"begins with a user's home folder that is unknown: {value!r}"
     return None
 
 

@@ -191,11 +191,11 @@ def _structure_int(value: Any, _: Any) -> int:
 def _structure_trigger_id(value: Any, _: Any) -> str:
     # Accept a number, because the API returns the trigger id of a run as a number. Raising an error
     # here would lose the trigger of a run that has already started.
-    if type(value) is int:
-        return str(value)
-    if type(value) is not str:
-        raise _unexpected("a string", value)
-    return value
+    if type(value) is str:
+        return value
+    if type(value) in (int, float):
+        return str(_structure_int(value, int))
+    raise _unexpected("a string", value)
 
 
 def _structure_float(value: Any, _: Any) -> float:

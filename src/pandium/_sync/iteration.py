@@ -36,7 +36,7 @@ class Buffered(Iterator[T]):
 
     Several threads may iterate at the same time. Each item is delivered exactly once, and no thread
     reaches the end before all items are delivered. Items that have been fetched when the wait for
-    them is interrupted are delivered by the next call.
+    them is interrupted are delivered by the next call, and so is an error.
 
     :param loop: the event loop in which to fetch the items.
     """
@@ -45,6 +45,7 @@ class Buffered(Iterator[T]):
         self._loop = loop
         self._items: deque[T] = deque()
         self._fetching = asyncio.Lock()
+        self._failure: Exception | None = None
 
     def __iter__(self) -> Self:
         return self
@@ -53,17 +54,30 @@ class Buffered(Iterator[T]):
         while True:
             with suppress(IndexError):
                 return self._items.popleft()
-            if not self._loop.call(self._fill):
+            if not self._wait_until_filled():
                 raise StopIteration
+
+    def _wait_until_filled(self) -> bool:
+        try:
+            return self._loop.call(self._fill)
+        except Exception as error:
+            if error is self._failure:  # now it is delivered
+                self._failure = None
+            raise
 
     async def _fill(self) -> bool:
         async with self._fetching:
             if self._items:  # another thread has fetched them in the meantime
                 return True
+            if self._failure is not None:  # the wait for it was interrupted
+                raise self._failure
             try:
                 self._items.extend(await self._fetch())
             except StopAsyncIteration:
                 return False
+            except Exception as error:
+                self._failure = error
+                raise
             return True
 
     @abstractmethod

@@ -128,6 +128,11 @@ class LoopThread:
             if self._loop is None:
                 if self._is_closed:
                     raise PandiumError(_CLOSED)
+                if _is_exiting:
+                    raise PandiumError(
+                        "the interpreter is exiting: import pandium before you register a function"
+                        " with atexit that uses a client"
+                    )
                 try:
                     loop = _Loop.start(self._on_stop)
                 except (OSError, RuntimeError) as error:  # too many open files or threads
@@ -191,8 +196,11 @@ class _Loop:
         loop = cls(on_stop)
         try:
             loop.thread.start()
-        except RuntimeError:  # there are too many threads
-            loop._loop.close()
+        except RuntimeError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # it broke a lock of the thread
+                loop.discard()
+                raise error.__context__ from None
+            loop._loop.close()  # there are too many threads
             raise
         except BaseException:  # interrupted, possibly after the thread has started
             loop.discard()
