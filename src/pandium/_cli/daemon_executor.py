@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Thread
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DaemonExecutor"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -23,7 +22,7 @@ class DaemonExecutor(ThreadPoolExecutor):
     of an event loop and of the interpreter would wait for the threads of other executors.
     """
 
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call a function in a new thread."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()  # from now on, it cannot be canceled
