@@ -24,7 +24,7 @@ from pandium.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["error_from_response", "parse_retry_after"]
+__all__ = ["error_from_response", "parse_retry_after", "shorten"]
 
 _ERROR_CLASSES: dict[int, type[APIError]] = {
     400: BadRequest,
@@ -81,7 +81,7 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_for(status) if upstream is None else ConnectorError
     error = cls(
-        f"{_phrase_for(status)}: {_shorten(message)}" if message else _phrase_for(status),
+        f"{_phrase_for(status)}: {shorten(message, _MAX_TEXT)}" if message else _phrase_for(status),
         status_code=status,
         message=message,
         details=_details_from(body),
@@ -95,8 +95,9 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     return error
 
 
-def _shorten(message: str) -> str:
-    return message if len(message) <= _MAX_TEXT else f"{message[:_MAX_TEXT]}..."
+def shorten(text: str, length: int) -> str:
+    """Return a text, of which at most so many characters are kept."""
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _class_for(status: int) -> type[APIError]:

@@ -16,7 +16,7 @@ from pandium._http.user_code import UserCodeError
 from pandium._redaction import RedactedLogs, hide_frames, remove_queries
 from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
-from pandium._transport.responses import error_from_response
+from pandium._transport.responses import error_from_response, shorten
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety, SignedURL
 from pandium._transport.telemetry import load_instruments, observe_call
@@ -245,11 +245,7 @@ class Transport:
         texts = self.config.api_key.redact(list(error.args))
         if spec.is_signed:  # the transport of the user's client may show the URL in its errors
             texts = [remove_queries(text) for text in texts]
-        error.args = tuple(map(_shorten, texts))
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+        error.args = tuple(shorten(text, _MAX_TEXT) for text in texts)
 
 
 def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
