@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pandium._cli.app import run
 from pandium._cli.output.records import RunRow, TriggerRow
 from pandium._cli.output.rows import create_writer, write_data, write_json, write_record, write_text
+from pandium.errors import DecodeError
 from pandium.models import Tenant, TenantMetadata
 from support.cli import Terminal
 from support.records import HOSTILE, make_integration
@@ -231,3 +232,12 @@ def test_an_object_that_is_nested_too_deeply_is_one_field() -> None:
     assert name.count("a") == 101
     assert value.count("a") == 50
     assert json.loads(value)
+
+
+def test_csv_with_too_many_cells_is_an_error() -> None:
+    """A response whose items have no common field is an error as CSV if the table is too large."""
+    items = [{f"field {number}": 1} for number in range(3000)]
+    out = io.StringIO()
+    with pytest.raises(DecodeError, match="with 3000 rows of 3000 columns: use --format jsonl"):
+        write_data(items, "csv", out)
+    assert out.getvalue() == ""

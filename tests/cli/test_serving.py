@@ -204,6 +204,13 @@ def test_a_missing_key_is_an_error_at_the_start() -> None:
     )
 
 
+def test_a_python_without_docstrings_is_an_error_at_the_start() -> None:
+    """The docstrings describe the tools, so the server does not start if Python removes them."""
+    done = run_child("mcp", environ={"PANDIUM_API_KEY": KEY, "PYTHONOPTIMIZE": "2"})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith("tools have no descriptions: unset PYTHONOPTIMIZE\n")
+
+
 @pytest.mark.posix
 def test_there_is_no_prompt_for_the_key() -> None:
     """On a terminal, a missing key is an error too, because the input is for the protocol."""

@@ -101,6 +101,13 @@ def test_any_other_type_is_an_unknown_event_with_its_data(account_id: Any) -> No
     assert event.account_name == ("Acme" if account_id == 7 else None)
 
 
+@pytest.mark.parametrize("timestamp", ["", "0000-00-00", "0000-00-00T00:00:00Z", None])
+def test_an_empty_or_zero_timestamp_is_none(timestamp: str | None) -> None:
+    """An empty or zero timestamp stands for none, as in the API's records."""
+    body = {"event_type": "run_failed", "run_id": 301, "timestamp": timestamp}
+    assert webhooks.parse(body) == webhooks.RunFailed("run_failed", run_id=301)
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [

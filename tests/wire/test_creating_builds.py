@@ -13,6 +13,7 @@ import pytest
 from pandium import (
     AsyncPandium,
     ConnectionLost,
+    DecodeError,
     NotFound,
     Polling,
     Retry,
@@ -275,6 +276,28 @@ async def test_a_wait_polls_until_the_release_is_listed() -> None:
             release = await client.builds.wait(7, "v1", poll=FAST)
     assert (release.id, release.tag, server.seen) == (3, "v1", 3)
     assert server.arrived == {("GET", "/v2/integrations/7/releases"): 3}
+
+
+@pytest.mark.parametrize("other", ['{"id": 2, "tag": "v2"}', '"v1"', "7", "null"])
+async def test_an_invalid_release_with_another_tag_does_not_prevent_a_wait_from_ending(
+    other: str,
+) -> None:
+    """A wait returns the release with its tag, even if another entry of the list is invalid."""
+    releases = f"[{other}, {LISTED.decode()[1:]}".encode()
+    with Misbehaving(otherwise=listed(releases)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            assert (await client.builds.wait(7, "v1", timeout=5, poll=FAST)).id == 3
+            with pytest.raises(DecodeError):
+                await client.releases.list(7)
+
+
+@pytest.mark.parametrize("releases", [b'[{"id": 2, "tag": "v1"}]', b"{}", b"[", b'[{"id": 2}]'])
+async def test_a_wait_names_what_is_invalid_at_its_time_limit(releases: bytes) -> None:
+    """If no valid release has the tag, the error names the invalid part of the response."""
+    with Misbehaving(otherwise=listed(releases)) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            with pytest.raises(WaitTimeout, match=r"the response (cannot be decoded|is not valid)"):
+                await client.builds.wait(7, "v1", timeout=0.05, poll=FAST)
 
 
 async def test_the_newest_release_with_the_tag_is_returned(

@@ -19,11 +19,15 @@ def serve_tools(*, allow_writes: bool) -> int:
     Serve the tools until standard input ends, and return the exit code.
 
     :param allow_writes: whether to offer the tools that change something.
-    :raises ConfigurationError: if there is no API key, another setting is invalid, or standard
-        input is closed.
+    :raises ConfigurationError: if there is no API key, another setting is invalid, standard input
+        is closed, or Python has removed the docstrings, which describe the tools.
     """
     if sys.stdin is None:
         raise ConfigurationError("standard input is closed")
+    if sys.flags.optimize > 1:
+        raise ConfigurationError(
+            "without docstrings, the tools have no descriptions: unset PYTHONOPTIMIZE"
+        )
     if find_api(find_profile()).source == DEFAULT:
         set_default_option("environment", "sandbox")
     # Standard input carries the protocol, so there can be no prompt.

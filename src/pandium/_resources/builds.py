@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from pandium._resources.releases import Releases
+from pandium._resources.releases import Releases, list_tagged
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
 from pandium._validation import validate_mode, validate_text, validate_whole_number
@@ -192,8 +192,8 @@ class Builds:
         """
         tag = validate_text("tag", tag)
         integration_id = validate_whole_number("integration_id", integration_id)
-        releases = Releases(self._transport.without_retries())  # polling repeats the request
-        search = _ReleaseSearch(releases, integration_id, tag)
+        transport = self._transport.without_retries()  # polling repeats the request
+        search = _ReleaseSearch(transport, integration_id, tag)
         options = self._poller.wait_options(
             poll=poll,
             timeout=timeout,
@@ -220,7 +220,7 @@ class _ReleaseSearch:
     A ``NotFound`` ends the search too. A wait for a run would treat it as "not yet".
     """
 
-    _releases: Releases
+    _transport: Transport
     _integration_id: int
     tag: str
     outcome: Release | NotFound | None = attrs.field(default=None, init=False)
@@ -228,11 +228,10 @@ class _ReleaseSearch:
     async def poll(self, _: str) -> TriggerStatus | None:
         """List the releases once. Return a status if the search has ended."""
         try:
-            releases = await self._releases.list(self._integration_id)
+            matching = await list_tagged(self._transport, self._integration_id, self.tag)
         except NotFound as error:
             self.outcome = error
         else:
-            matching = [release for release in releases if release.tag == self.tag]
             self.outcome = max(matching, key=attrgetter("id"), default=None)
         return None if self.outcome is None else TriggerStatus("ended")
 

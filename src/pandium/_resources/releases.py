@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
+from pandium._serialization.convert import decode, decode_json
 from pandium._transport.spec import RequestSpec
+from pandium.errors import DecodeError
 from pandium.models import Release
 
 if TYPE_CHECKING:
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 
     from pandium._transport.transport import Transport
 
-__all__ = ["Releases"]
+__all__ = ["Releases", "list_tagged"]
 
 _PATH = "/v2/integrations/{integration_id}/releases"
 # Reserved path segments that can take the place of a release id.
@@ -43,8 +47,7 @@ class Releases:
         :param integration_id: the integration's id.
         :raises NotFound: if the integration does not exist.
         """
-        spec = RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
-        return await self._transport.request_model(spec, _RELEASE_LIST)
+        return await self._transport.request_model(_list_spec(integration_id), _RELEASE_LIST)
 
     async def get(self, integration_id: int, release_id: int) -> Release:
         """
@@ -104,3 +107,35 @@ class Releases:
         """
         spec = RequestSpec.create("GET", _PATH + "/latest", {"integration_id": integration_id})
         return await self._transport.request_model(spec, Release)
+
+
+async def list_tagged(transport: Transport, integration_id: int, tag: str) -> list[Release]:
+    """Return the releases that have a tag. An invalid release with another tag is ignored."""
+    return await transport.request(
+        _list_spec(integration_id), lambda response: _decode_tagged(response.content, tag)
+    )
+
+
+def _list_spec(integration_id: int) -> RequestSpec:
+    return RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
+
+
+def _decode_tagged(content: bytes, tag: str) -> list[Release]:
+    try:
+        releases = decode(content, _RELEASE_LIST)
+    except DecodeError:
+        if tagged := _decode_tagged_only(content, tag):
+            return tagged
+        raise
+    return [release for release in releases if release.tag == tag]
+
+
+def _decode_tagged_only(content: bytes, tag: str) -> list[Release]:
+    """Decode the releases that have the tag. Return none of them if one is invalid."""
+    with suppress(DecodeError):
+        releases = decode_json(content)
+        if isinstance(releases, list):
+            objects = [release for release in releases if isinstance(release, dict)]
+            tagged = [release for release in objects if release.get("tag") == tag]
+            return decode(json.dumps(tagged).encode(), _RELEASE_LIST)
+    return []

@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.msgspec import make_converter
 
 from pandium import models
-from pandium._serialization.fields import MODELS, RENAMED_FIELDS, renamed_fields, strip_none
+from pandium._serialization.fields import RENAMED_FIELDS, renamed_fields, strip_none
 from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class LenientConverter:
     def _register_models(self) -> None:
         register_factory: Any = self._converter.register_structure_hook_factory
         register_factory(_has_origin(list), _build_list_hook)
-        register_factory(lambda cls: cls in MODELS, _build_model_hook)
+        register_factory(attrs.has, _build_model_hook)
         for model in RENAMED_FIELDS:
             hook: Hook = make_dict_unstructure_fn(model, self._converter, **_overrides(model))
             self._converter.register_unstructure_hook(model, hook)

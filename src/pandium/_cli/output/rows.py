@@ -15,6 +15,7 @@ from pandium._cli.output import records
 from pandium._cli.output.table import Table
 from pandium._cli.output.terminal import escape_controls, terminal_width
 from pandium._serialization.convert import replace_non_finite
+from pandium.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
 # terminals, and lone surrogates cannot be encoded.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_MAX_CELLS = 5_000_000  # of CSV: a small response can have many items without a common field
 _MAX_DEPTH = 100  # of the fields; an object that is nested more deeply is a leaf
 
 
@@ -108,6 +110,8 @@ def write_data(data: Any, output_format: str, stream: TextIO) -> None:
 
     JSON Lines and CSV have a line for each item of an array. A table has a line for each field. An
     item that is not an object is a field called ``value``.
+
+    :raises DecodeError: if there are too many columns for CSV.
     """
     if output_format == "json":
         write_json(data, stream)
@@ -126,6 +130,9 @@ def write_data(data: Any, output_format: str, stream: TextIO) -> None:
 
 def _write_csv(rows: list[dict[str, str]], stream: TextIO) -> None:
     names = list(dict.fromkeys(name for fields in rows for name in fields))
+    if len(rows) * len(names) > _MAX_CELLS:
+        size = f"{len(rows)} rows of {len(names)} columns"
+        raise DecodeError(f"the response is too large for CSV, with {size}: use --format jsonl")
     writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(rows)
