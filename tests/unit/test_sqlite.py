@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 from pandium import ConfigurationError, PandiumError
-from pandium._bulk.journal import Entry, State
+from pandium._bulk.journal import LEASE, Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sqlite_connection import Connection, Database
 from pandium._bulk.summary import read_summary
@@ -613,7 +613,7 @@ async def claim_all(journal: SQLiteJournal) -> list[Entry]:
 async def test_leases_survive_a_time_in_which_no_worker_can_write(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """After a long lock, a worker leaves the others one interval to renew their leases."""
+    """After a long lock, a worker leaves the others two intervals to renew their leases."""
     async with (
         SQLiteJournal(journal_path, JOB, calendar) as one,
         SQLiteJournal(journal_path, JOB, calendar) as two,
@@ -621,13 +621,29 @@ async def test_leases_survive_a_time_in_which_no_worker_can_write(
         await claim_and_trigger(one)
         calendar.advance(60)
         assert await claim_all(two) == HELD
-        calendar.advance(two.renewal_interval * 0.9)
+        calendar.advance(two.renewal_interval * 1.9)
         assert await two.renew() == {1, 2}
         await one.renew()
         calendar.advance(two.renewal_interval * 2)
         assert await claim_all(two) == HELD
         calendar.advance(-3600)
         await one.renew()
+        assert await claim_all(two) == HELD
+
+
+@pytest.mark.parametrize("share", [0.6, 0.75])
+async def test_leases_survive_a_lock_that_is_shorter_than_a_lease(
+    journal_path: Path, calendar: CalendarClock, share: float
+) -> None:
+    """A lease does not expire because a lock began when its renewal was a little late."""
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as one,
+        SQLiteJournal(journal_path, JOB, calendar) as two,
+    ):
+        await claim_and_trigger(one)
+        calendar.advance(two.renewal_interval * 1.1)
+        assert await two.renew() == {1, 2}
+        calendar.advance(LEASE * share)
         assert await claim_all(two) == HELD
 
 
@@ -652,7 +668,7 @@ async def test_leases_survive_while_another_worker_waits_to_open_the_journal(
 async def test_a_dead_worker_loses_its_leases_after_a_lock(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
-    """A lease that is not renewed within one interval after a long lock has expired."""
+    """A lease that is not renewed within two intervals after a long lock has expired."""
     async with (
         SQLiteJournal(journal_path, JOB, calendar) as one,
         SQLiteJournal(journal_path, JOB, calendar) as two,
@@ -660,9 +676,28 @@ async def test_a_dead_worker_loses_its_leases_after_a_lock(
         await claim_and_trigger(one)
         calendar.advance(60)
         assert await two.renew() == {1, 2}
-        calendar.advance(two.renewal_interval)
+        calendar.advance(two.renewal_interval * 2)
         assert await two.renew() == set()
         assert (await adopt(two, 1)).state is State.UNKNOWN
+        assert (await adopt(two, 2)).is_mine
+
+
+async def test_a_dead_worker_loses_its_leases_after_the_clock_was_wrong(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """If the clock is set forward and back, a lease that is not renewed expires on time."""
+    async with (
+        SQLiteJournal(journal_path, JOB, calendar) as one,
+        SQLiteJournal(journal_path, JOB, calendar) as two,
+    ):
+        await claim_and_trigger(one)
+        calendar.advance(3600)
+        assert await two.renew() == {1, 2}
+        calendar.advance(-3599)
+        assert await two.renew() == {1, 2}
+        for _ in range(4):
+            calendar.advance(two.renewal_interval)
+            await two.renew()
         assert (await adopt(two, 2)).is_mine
 
 

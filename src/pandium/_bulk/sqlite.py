@@ -35,8 +35,9 @@ _APPLICATION_ID = 0x50414E44  # "PAND", which identifies an SQLite file as a jou
 _FORMAT_VERSION = 1
 _RENEWAL_INTERVAL = LEASE / RENEWALS_PER_LEASE
 # The time without a transaction, in seconds, after which the other workers may have been unable to
-# renew their leases, too.
-_MAX_GAP = LEASE - _RENEWAL_INTERVAL
+# renew their leases, too, and the time that they have for it afterwards. Two intervals, because a
+# busy worker renews its leases a little late.
+_MAX_GAP = _GRACE = 2 * _RENEWAL_INTERVAL
 
 _TABLES = (
     "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -148,8 +149,9 @@ class LeaseExpiry:
 
     A worker runs a transaction at least once per renewal interval, unless the file is locked by
     another program, the machine is suspended or the clock is set forward. None of these may expire
-    the leases of workers that are alive. So for one renewal interval after such a gap, the leases
-    that were valid before it remain valid.
+    the leases of workers that are alive. So for two renewal intervals after such a gap, the leases
+    that were valid before it remain valid. The same applies if the clock is set back, because it
+    may have been set forward just before.
     """
 
     def __init__(self) -> None:
@@ -161,8 +163,8 @@ class LeaseExpiry:
 
     def valid_from(self, now: float) -> float:
         """Return the earliest end of a lease that is valid in a transaction at the given time."""
-        if now - self._last > _MAX_GAP:
-            self._gap_began, self._grace_until = self._last, now + _RENEWAL_INTERVAL
+        if not 0 <= now - self._last <= _MAX_GAP:
+            self._gap_began, self._grace_until = self._last, now + _GRACE
         self._last = now
         return min(now, self._gap_began) if now < self._grace_until else now
 
