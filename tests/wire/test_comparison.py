@@ -950,6 +950,12 @@ async def test_a_document_that_is_partly_invalid_is_compared(item: object) -> No
     assert {one.where for one in await compare(document)} <= {"GET /v2/integrations"}
 
 
+@pytest.mark.parametrize("servers", [None, [], [7], [{"url": "http://[bad"}]])
+async def test_an_invalid_server_of_a_document_is_ignored(servers: object) -> None:
+    """An invalid list of servers does not prevent the comparison."""
+    assert await compare({**read_emulator_document(), "servers": servers}) == []
+
+
 @pytest.mark.parametrize(
     "schema",
     [

@@ -58,6 +58,7 @@ async def test_writes_are_offered_on_request(client: AsyncPandium) -> None:
     [
         ("sync_tenant", "sync_tenant changes data: it requires --allow-writes"),
         ("archive_tenant", "there is no tool 'archive_tenant'"),
+        (f"tool_{KEY}", "there is no tool 'tool_***'"),
     ],
 )
 async def test_a_tool_that_is_not_offered_cannot_be_called(

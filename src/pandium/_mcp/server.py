@@ -142,7 +142,7 @@ class _Tools:
             return self._offered[name]
         if any(name == tool.tool_name() for tool in WRITING_TOOLS):
             raise MCPError(INVALID_PARAMS, f"{name} changes data: it requires --allow-writes")
-        raise MCPError(INVALID_PARAMS, f"there is no tool {name!r}")
+        raise MCPError(INVALID_PARAMS, f"there is no tool {self._context.redact(name)!r}")
 
     def _report(self, tool: type[ToolCall], error: Exception) -> CallToolResult:
         """Return an error as one sentence, without the API key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -112,7 +113,9 @@ class Document:
         self._work = 0
         servers = _as_list(data.get("servers")) or [{}]
         # The paths are relative to the path of the server, if it has one.
-        self._prefix = urlsplit(str(_as_dict(servers[0]).get("url", ""))).path.rstrip("/")
+        self._prefix = ""
+        with suppress(ValueError):  # the URL may be invalid, like any other part
+            self._prefix = urlsplit(str(_as_dict(servers[0]).get("url", ""))).path.rstrip("/")
 
     def operations(self) -> dict[Key, ServiceOperation]:
         """Return the operations by method and normalized path."""

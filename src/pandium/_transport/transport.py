@@ -197,7 +197,7 @@ class Transport:
                 raise
             finally:
                 attempts.append(Attempt(at, self.clock.now() - began, result))
-                _log_attempt(spec, request, attempts)
+                self._log_attempt(spec, request, attempts)
         first_failure = _FIRST_ERROR if spec.accepts_redirect else _FIRST_REDIRECT
         is_success = _FIRST_SUCCESS <= response.status < first_failure
         # A 429 pauses the client now, not only after the user's function.
@@ -211,12 +211,13 @@ class Transport:
     def _create_event(
         self, spec: RequestSpec, response: Response, attempts: list[Attempt]
     ) -> ResponseEvent:
+        key = self.config.api_key
         return ResponseEvent(
             method=spec.method,
-            path=urlsplit(spec.path).path if spec.is_signed else spec.path,
+            path=key.redact(urlsplit(spec.path).path) if spec.is_signed else spec.path,
             template=spec.template,
             status_code=response.status,
-            headers=self.config.api_key.redact_headers(_visible_headers(spec, response)),
+            headers=key.redact_headers(_visible_headers(spec, response)),
             elapsed=attempts[-1].seconds,
             attempt=len(attempts),
         )
@@ -240,17 +241,33 @@ class Transport:
 
     def _describe(self, error: PandiumError, spec: RequestSpec, request: httpx.Request) -> None:
         """Add the request's method and URL to an error, and redact and shorten its message."""
-        error.method, error.url = spec.method, _shown_url(spec, request)
+        error.method, error.url = spec.method, self._shown_url(spec, request)
         # Redact first, because a key that is cut in two is not found.
         texts = self.config.api_key.redact(list(error.args))
         if spec.is_signed:  # the transport of the user's client may show the URL in its errors
             texts = [remove_queries(text) for text in texts]
         error.args = tuple(shorten(text, _MAX_TEXT) for text in texts)
 
+    def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
+        """Return the URL for errors and logs, without the API key and a signed URL's secrets."""
+        is_signed = spec.is_signed
+        url = request.url.copy_with(userinfo=b"", query=None) if is_signed else request.url
+        shown: str = self.config.api_key.redact(str(url))
+        return shown
 
-def _shown_url(spec: RequestSpec, request: httpx.Request) -> str:
-    """Return the URL for errors and logs, without the query string of a signed URL."""
-    return str(request.url.copy_with(query=None) if spec.is_signed else request.url)
+    def _log_attempt(
+        self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]
+    ) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            last = attempts[-1]
+            _log.debug(
+                "%s %s: %s (attempt %d, %.0f ms)",
+                spec.method,
+                urlsplit(self._shown_url(spec, request)).path,
+                last.result,
+                len(attempts),
+                last.seconds * 1000,
+            )
 
 
 def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]:
@@ -269,16 +286,3 @@ def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:
         return first
     merged = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
     return dict(merged.values())
-
-
-def _log_attempt(spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]) -> None:
-    if _log.isEnabledFor(logging.DEBUG):
-        last = attempts[-1]
-        _log.debug(
-            "%s %s: %s (attempt %d, %.0f ms)",
-            spec.method,
-            urlsplit(_shown_url(spec, request)).path,
-            last.result,
-            len(attempts),
-            last.seconds * 1000,
-        )
