@@ -36,6 +36,13 @@ async def test_a_cancellation_of_another_task_is_an_error() -> None:
     assert isinstance(caught.value.__cause__, anyio.get_cancelled_exc_class())
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_cancellation_of_another_event_loop_is_an_error() -> None:
+    """An exception of asyncio is a RuntimeError on trio, too, where nothing would handle it."""
+    with pytest.raises(RuntimeError, match="it raised CancelledError"), CancellationGuard("it"):
+        raise asyncio.CancelledError
+
+
 async def test_a_cancellation_of_a_scope_is_unchanged() -> None:
     """A cancellation of the scope around the block ends the block, whenever it is requested."""
     for is_inside in (True, False):

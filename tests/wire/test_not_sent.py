@@ -792,7 +792,7 @@ async def test_an_exit_in_a_listing_is_not_wrapped() -> None:
             await client.tenants.list(page_size=3).to_list()
 
 
-@pytest.mark.asyncio
+@pytest.mark.anyio
 @pytest.mark.parametrize("failing", [1, 2, 3])
 async def test_a_cancellation_of_another_task_is_an_error(failing: int) -> None:
     """If a hook raises the CancelledError of another task, the call raises a RuntimeError."""
@@ -802,7 +802,7 @@ async def test_a_cancellation_of_another_task_is_an_error(failing: int) -> None:
             await client.tenants.list(page_size=3).to_list()
 
 
-@pytest.mark.asyncio
+@pytest.mark.anyio
 async def test_a_cancellation_of_another_task_in_a_transport_is_an_unknown_outcome() -> None:
     """If a transport raises the CancelledError of another task, the response is lost."""
     requests: list[str] = []
@@ -821,7 +821,7 @@ async def test_a_cancellation_of_another_task_in_a_transport_is_an_unknown_outco
     assert requests == ["POST", *["GET"] * RETRY.attempts]
 
 
-@pytest.mark.asyncio
+@pytest.mark.anyio
 async def test_a_cancellation_of_another_task_in_a_body_is_an_unknown_outcome() -> None:
     """If a response body raises the CancelledError of another task, the response is lost."""
 
