@@ -48,8 +48,8 @@ def advance(kind: str, request: pytest.FixtureRequest) -> Callable[[float], None
 
 async def expire(advance: Callable[[float], None], journal: Journal) -> None:
     """Let the leases of all workers but one expire."""
-    for _ in range(2):
-        advance(LEASE / 2 + 1)
+    for _ in range(3):
+        advance(LEASE / 3 + 1)
         await journal.renew()
 
 
@@ -101,14 +101,15 @@ async def test_a_request_is_unknown_once_its_lease_has_expired(
     """A request belongs to its owner while the lease is renewed. After that, it is unknown."""
     async with open_journal() as one, open_journal() as two:
         await claim(one)
-        for _ in range(3):
-            advance(LEASE - 4)
+        for _ in range(5):
+            advance(LEASE / 2)
             assert await one.renew() == set()
             assert await two.renew() == {1}
-        advance(LEASE - 3)
-        assert await adopt(two) == NOT_MINE
-        assert await two.renew() == {1}
-        advance(4)
+        for _ in range(2):
+            advance(LEASE / 2 - 1)
+            assert await adopt(two) == NOT_MINE
+            assert await two.renew() == {1}
+        advance(3)
         assert await two.renew() == set()
         assert (await claim(two)).state is State.UNKNOWN
         assert await two.states() == {1: State.UNKNOWN}
