@@ -72,6 +72,10 @@ PARTS = {
 }
 
 
+class WorkerError(Exception):
+    """A process that syncs tenants failed. Its own error is on standard error."""
+
+
 class Syncs:
     """The preloaded library, and the number of disk syncs that it has counted."""
 
@@ -182,7 +186,10 @@ class Case:
         for worker in workers:
             worker.stdin.write("go\n")
             worker.stdin.flush()
-        outputs = [json.loads(worker.communicate()[0]) for worker in workers]
+        outputs = [worker.communicate()[0] for worker in workers]
+        if any(worker.returncode for worker in workers):
+            raise WorkerError
+        outputs = [json.loads(output) for output in outputs]
         return time.perf_counter() - began, sum(output["cpu"] for output in outputs)
 
     def _shares(self, journal: str) -> list[range]:
@@ -225,7 +232,11 @@ def measure(name: str, part: Part, old_source: Path) -> None:
     base = 0.0
     for processes, journal in itertools.product(part.processes, part.journals):
         source = old_source if journal == OLD_SQLITE else SOURCE
-        speed, cpu, syncs = Case(part, processes, journal.split()[0], source).measure()
+        try:
+            speed, cpu, syncs = Case(part, processes, journal.split()[0], source).measure()
+        except WorkerError:
+            print(ROW.format(processes, journal, *["failed"] * 4), flush=True)
+            continue
         base = base or speed
         figures = f"{speed:.0f}", f"{speed / base:.2f}", f"{cpu:.2f}", f"{syncs:.3f}"
         print(ROW.format(processes, journal, *figures), flush=True)

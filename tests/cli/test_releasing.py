@@ -57,6 +57,15 @@ def test_the_time_limit_says_how_to_resume(
     assert "v 2" in capsys.readouterr().out
 
 
+def test_columns_of_a_response_cannot_be_chosen(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --wait, --columns is an error before anything is sent, because it has no effect."""
+    assert run(["builds", "create", "1", "v2", "--format", "csv", "--columns", "id"]) == 2
+    assert "error: --columns requires --wait" in capsys.readouterr().err.lower()
+    assert len(emulator.requests) == 0
+
+
 def test_a_build_that_is_rejected_is_not_waited_for(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

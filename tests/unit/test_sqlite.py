@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ if IS_POSIX:
     import resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
 
 pytestmark = pytest.mark.anyio
@@ -610,15 +610,24 @@ async def claim_all(journal: SQLiteJournal) -> list[Entry]:
     ]
 
 
+@asynccontextmanager
+async def two_workers(
+    path: Path, calendar: CalendarClock
+) -> AsyncIterator[tuple[SQLiteJournal, SQLiteJournal]]:
+    """Yield two workers. The first one holds the leases of tenants 1 and 2."""
+    async with (
+        SQLiteJournal(path, JOB, calendar) as one,
+        SQLiteJournal(path, JOB, calendar) as two,
+    ):
+        await claim_and_trigger(one)
+        yield one, two
+
+
 async def test_leases_survive_a_time_in_which_no_worker_can_write(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
     """After a long lock, a worker leaves the others two intervals to renew their leases."""
-    async with (
-        SQLiteJournal(journal_path, JOB, calendar) as one,
-        SQLiteJournal(journal_path, JOB, calendar) as two,
-    ):
-        await claim_and_trigger(one)
+    async with two_workers(journal_path, calendar) as (one, two):
         calendar.advance(60)
         assert await claim_all(two) == HELD
         calendar.advance(two.renewal_interval * 1.9)
@@ -636,11 +645,7 @@ async def test_leases_survive_a_lock_that_is_shorter_than_a_lease(
     journal_path: Path, calendar: CalendarClock, share: float
 ) -> None:
     """A lease does not expire because a lock began when its renewal was a little late."""
-    async with (
-        SQLiteJournal(journal_path, JOB, calendar) as one,
-        SQLiteJournal(journal_path, JOB, calendar) as two,
-    ):
-        await claim_and_trigger(one)
+    async with two_workers(journal_path, calendar) as (_, two):
         calendar.advance(two.renewal_interval * 1.1)
         assert await two.renew() == {1, 2}
         calendar.advance(LEASE * share)
@@ -669,11 +674,7 @@ async def test_a_dead_worker_loses_its_leases_after_a_lock(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
     """A lease that is not renewed within two intervals after a long lock has expired."""
-    async with (
-        SQLiteJournal(journal_path, JOB, calendar) as one,
-        SQLiteJournal(journal_path, JOB, calendar) as two,
-    ):
-        await claim_and_trigger(one)
+    async with two_workers(journal_path, calendar) as (_, two):
         calendar.advance(60)
         assert await two.renew() == {1, 2}
         calendar.advance(two.renewal_interval * 2)
@@ -686,11 +687,7 @@ async def test_a_dead_worker_loses_its_leases_after_the_clock_was_wrong(
     journal_path: Path, calendar: CalendarClock
 ) -> None:
     """If the clock is set forward and back, a lease that is not renewed expires on time."""
-    async with (
-        SQLiteJournal(journal_path, JOB, calendar) as one,
-        SQLiteJournal(journal_path, JOB, calendar) as two,
-    ):
-        await claim_and_trigger(one)
+    async with two_workers(journal_path, calendar) as (_, two):
         calendar.advance(3600)
         assert await two.renew() == {1, 2}
         calendar.advance(-3599)

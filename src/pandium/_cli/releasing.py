@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pandium._cli.fetching import fetch_json, fetch_record
-from pandium._cli.options import connection_arguments
+from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
 from pandium._cli.session import hints_on_abort
 
@@ -58,7 +58,13 @@ class BuildArguments:
 
 
 def create(build: BuildArguments) -> int:
-    """Create a build, print the response and return the exit code."""
+    """
+    Create a build, print the response and return the exit code.
+
+    :raises ValueError: if CSV columns were chosen. The fields of the response are not known.
+    """
+    if get_option("columns") is not None:
+        raise ValueError("--columns requires --wait")
     return fetch_json(build.create, is_write=True)
 
 
