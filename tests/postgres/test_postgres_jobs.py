@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
+import httpx
 import psycopg
 import pytest
 
@@ -222,15 +223,16 @@ def test_a_host_may_be_cut_off(tmp_path: Path, number: int) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("step", ["key function", "request hook"])
 async def test_nothing_is_sent_once_the_lease_could_have_expired(
-    emulator: Emulator, proxy_dsn: str, proxy: PostgresProxy
+    emulator: Emulator, proxy_dsn: str, proxy: PostgresProxy, step: str
 ) -> None:
     """A request that waits while the database is away is not sent before it is claimed again."""
     emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
     tenant_id = emulator.add_tenant().id
     posts_before: list[int] = []
 
-    async def get_key() -> str:
+    async def lose_database(*_: object) -> str:
         """Cut the connection before the request, for longer than the lease."""
         posts_before.append(emulator.effects["tenants.sync", tenant_id])
         if len(posts_before) == 1:
@@ -242,9 +244,14 @@ async def test_nothing_is_sent_once_the_lease_could_have_expired(
     def heal() -> None:
         proxy.lose = lambda _: ""
 
+    is_hook = step == "request hook"  # runs between the last check before an attempt and connecting
+    hooks = {"request": [lose_database]} if is_hook else {}
     journal = PostgresJournal(proxy_dsn, job="nightly", lease=LEASE)
     async with (
-        AsyncPandium(get_key, base_url=emulator.url) as client,
+        httpx.AsyncClient(event_hooks=hooks) as mine,
+        AsyncPandium(
+            KEY if is_hook else lose_database, base_url=emulator.url, http_client=mine
+        ) as client,
         client.tenants.sync_all(
             [tenant_id], mode="normal", journal=journal, poll=Polling(first=0.05, minimum=0.05)
         ) as results,

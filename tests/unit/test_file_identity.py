@@ -74,7 +74,17 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-LOSSES = [move, delete, empty]
+def write_one_byte(path: Path) -> None:
+    path.write_bytes(b"\n")  # as echo does
+
+
+def empty_database(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM")  # writes a page without tables
+
+
+LOSSES = [move, delete, empty, write_one_byte, empty_database]
 
 
 async def assert_interrupted(path: Path, calendar: CalendarClock) -> None:

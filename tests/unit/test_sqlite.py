@@ -640,6 +640,32 @@ async def test_leases_survive_a_time_in_which_no_worker_can_write(
         assert await claim_all(two) == HELD
 
 
+async def test_leases_survive_several_locks_in_a_row(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """Time between two locks that is too short to renew a lease does not expire it."""
+    async with two_workers(journal_path, calendar) as (one, two):
+        for seconds in (6, 0.1, 9, 60, 2, 60, 1, 6, 6, 1.5):
+            calendar.advance(seconds)
+            assert await claim_all(two) == HELD
+        await one.renew()
+        calendar.advance(LEASE - 0.1)
+        assert await claim_all(two) == HELD
+
+
+async def test_a_dead_worker_loses_its_leases_despite_locks(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """Locks that occur again and again do not keep the lease of a dead worker valid."""
+    async with two_workers(journal_path, calendar) as (_, two):
+        for _ in range(5):
+            assert await two.renew() == {1, 2}
+            calendar.advance(60)
+            assert await two.renew() == {1, 2}
+            calendar.advance(1)
+        assert await two.renew() == set()
+
+
 @pytest.mark.parametrize("share", [0.6, 0.75])
 async def test_leases_survive_a_lock_that_is_shorter_than_a_lease(
     journal_path: Path, calendar: CalendarClock, share: float

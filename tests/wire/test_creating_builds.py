@@ -21,6 +21,7 @@ from pandium import (
     ValidationError,
     WaitTimeout,
 )
+from pandium._resources.releases import decode_tagged
 from support import KEY
 from support.servers import Behavior, Misbehaving, Wire, answer, reset, status
 
@@ -298,6 +299,14 @@ async def test_a_wait_names_what_is_invalid_at_its_time_limit(releases: bytes) -
         async with AsyncPandium(KEY, base_url=server.url) as client:
             with pytest.raises(WaitTimeout, match=r"the response (cannot be decoded|is not valid)"):
                 await client.builds.wait(7, "v1", timeout=0.05, poll=FAST)
+
+
+def test_an_invalid_release_of_any_depth_is_named() -> None:
+    """An invalid release with the tag is a `DecodeError`, however deeply it is nested."""
+    for depth in range(1200):
+        content = f'[{{"id": 1, "tag": "v1", "x": {"[" * depth}{"]" * depth}}}]'.encode()
+        with pytest.raises(DecodeError):
+            decode_tagged(content, "v1")
 
 
 async def test_the_newest_release_with_the_tag_is_returned(

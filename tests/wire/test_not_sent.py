@@ -167,6 +167,18 @@ async def test_anything_that_a_transport_raises_becomes_a_pandium_error(error: E
     assert len(str(caught.value)) < 2200
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", ["200", None, 200.0])
+async def test_a_status_that_is_no_integer_is_an_error(status: Any) -> None:
+    """A mock that returns a response without a proper status causes a `PandiumError`."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, json={}))
+    async with httpx.AsyncClient(transport=transport) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(PandiumError) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+
+
 # The caller's own exceptions
 
 

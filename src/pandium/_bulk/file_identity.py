@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FileIdentity",
     "create_revision",
+    "validate_not_emptied",
     "validate_not_lost",
     "validate_regular_files",
     "validate_single_name",
 ]
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_HEADER_SIZE = 100  # of an SQLite file
 _MOUNT_POINT = 4  # the index of this field on each line
 _OCTAL_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -68,11 +70,27 @@ def validate_not_lost(path: Path, name: str, lock_path: str) -> None:
     :param path: the path of the journal.
     :param name: the name of the journal in error messages.
     :param lock_path: the path of its lock file, which shows that it was in use.
-    :raises UnusableJournal: if it does not exist or is empty.
+    :raises UnusableJournal: if it does not exist or is too small to have content.
     """
-    if path.exists() and path.stat().st_size:
-        return
-    raise UnusableJournal(
+    if not path.exists() or path.stat().st_size < _HEADER_SIZE:
+        raise _lost_error(name, lock_path)
+
+
+def validate_not_emptied(db: Connection, name: str, lock_path: str) -> None:
+    """
+    Validate that the journal of an interrupted job was not replaced with an empty database.
+
+    :param db: the database.
+    :param name: the name of the journal in error messages.
+    :param lock_path: the path of its lock file, which shows that it was in use.
+    :raises UnusableJournal: if it has no tables.
+    """
+    if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+        raise _lost_error(name, lock_path)
+
+
+def _lost_error(name: str, lock_path: str) -> UnusableJournal:
+    return UnusableJournal(
         f"{name} is missing or empty, but {lock_path!r} shows that a job used it and was"
         " interrupted. A new journal would send its requests again: restore the file, or delete"
         f" {lock_path!r} to begin a new job"

@@ -149,13 +149,15 @@ class LeaseExpiry:
 
     A worker runs a transaction at least once per renewal interval, unless the file is locked by
     another program, the machine is suspended or the clock is set forward. None of these may expire
-    the leases of workers that are alive. So for two renewal intervals after such a gap, the leases
-    that were valid before it remain valid. The same applies if the clock is set back, because it
-    may have been set forward just before.
+    the leases of workers that are alive. So the leases that were valid before such a gap remain
+    valid until the other workers have had two renewal intervals to renew them. This time is counted
+    between transactions, without further gaps and whatever the clock is set to.
     """
 
     def __init__(self) -> None:
-        self._last = self._gap_began = self._grace_until = 0.0
+        self._last = 0.0
+        # The time left to the other workers after each gap, by the time at which the gap began.
+        self._time_left: dict[float, float] = {}
 
     def start(self, now: float) -> None:
         """Start the time until the first transaction."""
@@ -163,10 +165,17 @@ class LeaseExpiry:
 
     def valid_from(self, now: float) -> float:
         """Return the earliest end of a lease that is valid in a transaction at the given time."""
-        if not 0 <= now - self._last <= _MAX_GAP:
-            self._gap_began, self._grace_until = self._last, now + _GRACE
+        elapsed = now - self._last
+        if elapsed > _MAX_GAP:
+            self._time_left[self._last] = _GRACE
+        elif elapsed > 0:
+            self._time_left = {
+                gap_began: left - elapsed
+                for gap_began, left in self._time_left.items()
+                if left > elapsed
+            }
         self._last = now
-        return min(now, self._gap_began) if now < self._grace_until else now
+        return min([now, *self._time_left])
 
 
 class SQLiteJournal:

@@ -17,6 +17,7 @@ import anyio.lowlevel
 
 from pandium._bulk.file_identity import (
     FileIdentity,
+    validate_not_emptied,
     validate_not_lost,
     validate_regular_files,
     validate_single_name,
@@ -235,9 +236,14 @@ class Database(QueueingDatabase["Work[Any]"]):
             validate_single_name(Path(path), self.name, UnusableJournal)
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
-            self._connect(path, prepare)
+            self._connect(path, lambda db: self._prepare(db, prepare))
             self._identity = FileIdentity(Path(self._path), Path(path), self.name)
             lock_file.mark()
+
+    def _prepare(self, db: Connection, prepare: Work[None]) -> None:
+        if self._lock_file is not None and self._lock_file.is_marked:
+            validate_not_emptied(db, self.name, f"{self._real_path}-lock")
+        prepare(db)
 
     def _connect(self, path: str, prepare: Work[None]) -> None:
         # Several threads use the connection, but only one at a time runs a transaction. The

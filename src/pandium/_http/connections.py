@@ -38,7 +38,7 @@ from pandium.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from pandium._http.limits import RateLimitGate
@@ -227,6 +227,7 @@ class Connections:
         self,
         request: httpx.Request,
         timeout: httpx.Timeout | float,  # noqa: ASYNC109 - the limit for one attempt
+        before_send: Callable[[], None] | None = None,
     ) -> Response:
         """
         Send a request once and read the complete response. The caller must hold a slot.
@@ -234,13 +235,15 @@ class Connections:
         :param request: the request to send.
         :param timeout: the limit for the whole exchange in seconds, or an `httpx.Timeout` with a
             limit for each phase.
+        :param before_send: a function that is called once there is a connection, if the transport
+            reports this. It may raise an error, which is re-raised.
         :raises TransportError: if no complete response was received.
         :raises DecodeError: if the response is too large or cannot be decompressed.
         :raises UserCodeError: if an event hook or auth handler raised an error.
         """
         client = self._open_client()
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
-        progress = _ExchangeProgress(self._max_response_bytes)
+        progress = _ExchangeProgress(self._max_response_bytes, before_send)
         request.extensions["trace"] = progress.on_event
         failure: Exception
         cause: OSError | None = None
@@ -249,7 +252,9 @@ class Connections:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
                 return await _cancelable(_read(self._start(client, request), progress))
-        except Exception as error:  # noqa: BLE001 - transports and hooks raise errors of any class
+        except Exception as error:
+            if error is progress.refusal:
+                raise
             if (response := _response_of_hook(error, request)) is not None:
                 return response
             failure = self._translate(error, client, request, progress)
@@ -424,11 +429,17 @@ class _ExchangeProgress:
 
     The trace events of httpcore show whether sending the request has begun. A response with an
     error status is returned even if reading its body fails, because the status is what matters.
+
+    :ivar refusal: the error that ``before_send`` raised, if any. The request was not sent.
     """
 
-    def __init__(self, max_response_bytes: int) -> None:
+    def __init__(
+        self, max_response_bytes: int, before_send: Callable[[], None] | None = None
+    ) -> None:
         self.response: httpx.Response | None = None
         self.body = BoundedBody(max_response_bytes)
+        self.refusal: Exception | None = None
+        self._before_send = before_send
         self._is_told = False
         self._is_sent = False
 
@@ -441,9 +452,18 @@ class _ExchangeProgress:
         self._is_told = True
         # A CONNECT request only opens a tunnel through a proxy. The actual request follows it.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+            self._confirm()
             self._is_sent = True
             # Later events add nothing and cost time.
             info["request"].extensions.pop("trace", None)
+
+    def _confirm(self) -> None:
+        if self._before_send is not None:
+            try:
+                self._before_send()
+            except Exception as error:
+                self.refusal = error
+                raise
 
     def error_response(self) -> Response | None:
         """Return the response, with a possibly incomplete body, if its status is an error."""
@@ -470,6 +490,10 @@ async def _cancelable(work: Awaitable[Response]) -> Response:
 async def _read(start: Awaitable[httpx.Response], progress: _ExchangeProgress) -> Response:
     response = await start
     try:
+        if not isinstance(response.status_code, int):  # that of a mock
+            raise UnreadableResponseError(
+                f"the status must be an integer, not {response.status_code!r}"
+            )
         _validate_redirect(response)
         progress.response = response
         content = await progress.body.read(response)

@@ -391,10 +391,10 @@ class Cursor(Generic[T]):
         """
         Finish if the page after a short one, requested in the same window, is empty.
 
-        An empty page proves that the listing has ended only if an earlier page was full. Otherwise
-        the server may have truncated the short page, and the records in between would be missed.
+        Records in between would be missed if the server had truncated the short page. If an earlier
+        page was full, this is so unlikely that ``"auto"`` takes the empty page for a proof.
         """
-        if self._end.is_pending and self._end.has_full_page and not records:
+        if self._options.confirm_end == "auto" and self._end.has_full_page and not records:
             self.is_finished = True
 
     @property

@@ -103,7 +103,7 @@ class Pages(Generic[T]):
         self._available = available
         self._width = 1
         # Letting the request after a short page finish is the cheapest way to confirm the end.
-        self._pages_beyond_end = 0 if options.confirm_end is False else 1
+        self._pages_beyond_end = 1 if options.confirm_end == "auto" else 0
         self._lock = anyio.Lock(fast_acquire=True)
         self._ready: deque[Page[T]] = deque()
         self._failure: Exception | None = None

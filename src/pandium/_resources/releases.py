@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pandium._transport.transport import Transport
 
-__all__ = ["Releases", "list_tagged"]
+__all__ = ["Releases", "decode_tagged", "list_tagged"]
 
 _PATH = "/v2/integrations/{integration_id}/releases"
 # Reserved path segments that can take the place of a release id.
@@ -112,7 +112,7 @@ class Releases:
 async def list_tagged(transport: Transport, integration_id: int, tag: str) -> list[Release]:
     """Return the releases that have a tag. An invalid release with another tag is ignored."""
     return await transport.request(
-        _list_spec(integration_id), lambda response: _decode_tagged(response.content, tag)
+        _list_spec(integration_id), lambda response: decode_tagged(response.content, tag)
     )
 
 
@@ -120,7 +120,8 @@ def _list_spec(integration_id: int) -> RequestSpec:
     return RequestSpec.create("GET", _PATH, {"integration_id": integration_id})
 
 
-def _decode_tagged(content: bytes, tag: str) -> list[Release]:
+def decode_tagged(content: bytes, tag: str) -> list[Release]:
+    """Decode a list of releases and return those that have the tag."""
     try:
         releases = decode(content, _RELEASE_LIST)
     except DecodeError:
@@ -132,7 +133,7 @@ def _decode_tagged(content: bytes, tag: str) -> list[Release]:
 
 def _decode_tagged_only(content: bytes, tag: str) -> list[Release]:
     """Decode the releases that have the tag. Return none of them if one is invalid."""
-    with suppress(DecodeError):
+    with suppress(DecodeError, RecursionError):
         releases = decode_json(content)
         if isinstance(releases, list):
             objects = [release for release in releases if isinstance(release, dict)]

@@ -63,8 +63,8 @@ class RequestSpec:
     :ivar headers: the headers to send with this request only.
     :ivar safety: the rule for which failures can be retried.
     :ivar accepts_redirect: whether a 3xx response is a success.
-    :ivar before_attempt: a function that is called just before each attempt. It may raise an error,
-        which is not retried.
+    :ivar before_attempt: a function that is called before each attempt, and again when there is a
+        connection. It may raise an error, which is not retried.
     :ivar is_signed: whether ``path`` is a signed URL on another host. The API key is not sent to
         that host, and the query string is omitted from logs and errors.
     """

@@ -189,7 +189,9 @@ class Transport:
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(key.redact):
-                    response = await self.connections.exchange(request, self.timeout)
+                    response = await self.connections.exchange(
+                        request, self.timeout, spec.before_attempt
+                    )
                 result = str(response.status)
             except PandiumError as error:
                 self._describe(error, spec, request)
@@ -203,18 +205,18 @@ class Transport:
         # A 429 pauses the client now, not only after the user's function.
         failure = None if is_success else self._error_from(spec, request, response)
         if self.on_response is not None:
-            await notify(self.on_response, self._create_event(spec, response, attempts))
+            await notify(self.on_response, self._create_event(spec, request, response, attempts))
         if failure is not None:
             raise failure
         return response
 
     def _create_event(
-        self, spec: RequestSpec, response: Response, attempts: list[Attempt]
+        self, spec: RequestSpec, request: httpx.Request, response: Response, attempts: list[Attempt]
     ) -> ResponseEvent:
         key = self.config.api_key
         return ResponseEvent(
             method=spec.method,
-            path=key.redact(urlsplit(spec.path).path) if spec.is_signed else spec.path,
+            path=self._shown_path(spec, request) if spec.is_signed else spec.path,
             template=spec.template,
             status_code=response.status,
             headers=key.redact_headers(_visible_headers(spec, response)),
@@ -255,6 +257,9 @@ class Transport:
         shown: str = self.config.api_key.redact(str(url))
         return shown
 
+    def _shown_path(self, spec: RequestSpec, request: httpx.Request) -> str:
+        return urlsplit(self._shown_url(spec, request)).path
+
     def _log_attempt(
         self, spec: RequestSpec, request: httpx.Request, attempts: list[Attempt]
     ) -> None:
@@ -263,7 +268,7 @@ class Transport:
             _log.debug(
                 "%s %s: %s (attempt %d, %.0f ms)",
                 spec.method,
-                urlsplit(self._shown_url(spec, request)).path,
+                self._shown_path(spec, request),
                 last.result,
                 len(attempts),
                 last.seconds * 1000,
