@@ -53,6 +53,7 @@ __all__ = [
     "validate_release_choice",
     "validate_seconds",
     "validate_sort_by",
+    "validate_tag",
     "validate_tenant_id",
     "validate_tenant_name",
     "validate_text",
@@ -368,6 +369,15 @@ def validate_tenant_name(name: object) -> str:
             f" not {name!r}"
         )
     return name
+
+
+def validate_tag(tag: object) -> str:
+    """Validate the tag of a build."""
+    text = validate_text("tag", tag)
+    if text != text.strip():
+        raise ValueError(f"tag must have no white space around it, not {text!r}")
+    encode_path_segment("tag", text)
+    return text
 
 
 def validate_release_choice(release_id: object, release_channel: object) -> None:

@@ -200,6 +200,8 @@ class APIError(PandiumError):
     :ivar retry_after: the delay requested by the API, in seconds, or ``None``.
     """
 
+    retry_after: float | None = None  # also of a subclass with a constructor of its own
+
     def __init__(  # noqa: PLR0913 - one argument for each documented attribute
         self,
         text: str,
@@ -218,7 +220,7 @@ class APIError(PandiumError):
         self.details: Sequence[ErrorDetail] = details
         self.body: Any = body
         self.headers: Mapping[str, str] = {} if headers is None else headers
-        self.retry_after: float | None = retry_after
+        self.retry_after = retry_after
 
 
 class BadRequest(APIError):

@@ -46,7 +46,7 @@ class ConnectionString:
         return type(self), (self._text,)
 
     def __repr__(self) -> str:
-        return f"<{self.place}>"
+        return f"<{getattr(self, 'place', 'invalid')}>"  # a report of the error may call this
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters, which may include a password."""
@@ -113,6 +113,8 @@ class PostgresJournal:
         self.name = f"journal {job!r} in {self.dsn.place}"
 
     def __repr__(self) -> str:
+        if not hasattr(self, "name"):  # in a report of an invalid argument
+            return f"<invalid {type(self).__name__}>"
         return f"{type(self).__name__}({self.dsn!r}, job={self.job!r})"
 
 

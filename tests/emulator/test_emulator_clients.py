@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent.parent / "data"
 VENDORS = DATA / "openapi.json"
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
-EXAMPLES, PATIENCE = (150, 1800) if IS_LONG else (5, 180)
+EXAMPLES, PATIENCE = (150, 1800) if IS_LONG else (3, 180)
 KEY = "a-key-of-the-tests"
 INTEGRATION = 41
 RELEASE = 900_000_001

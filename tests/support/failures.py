@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pandium.errors import APIError
+from pandium.errors import APIError, NotFound, PandiumError, ServerError
 
 
 def error_response(
@@ -28,4 +28,27 @@ class EmptyError(Exception):
         return 0
 
 
-ODD_ERRORS = [FrozenError(), EmptyError()]
+@dataclasses.dataclass(frozen=True)
+class FrozenPandiumError(PandiumError):
+    """The same with a base class of the library."""
+
+    code: int = 7
+
+
+class OwnAPIError(NotFound):
+    """An error of the user that lacks most attributes of its base class."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "own")
+
+
+CIRCULAR: list[object] = []
+CIRCULAR.append(CIRCULAR)
+
+ODD_ERRORS: list[Exception] = [
+    FrozenError(),
+    EmptyError(),
+    FrozenPandiumError(),
+    OwnAPIError(),
+    ServerError("own", status_code=503, body=CIRCULAR),
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from pandium import (
     APIError,
+    Attempt,
     ConnectionLost,
     DecodeError,
     NotFound,
@@ -199,6 +201,7 @@ async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
     """If many triggers fail alike, no response bodies, long messages or tracebacks are kept."""
     long = "x" * 3000
     error = ServerError("down", status_code=503, message=long, body=long, headers={"a": "b"})
+    error.attempts = (Attempt(datetime.now(UTC), 0.1, "503"),)
     with pytest.raises(WaitTimeout) as caught:
         await scripted_run((0, error)).wait(timeout=5.0)
     cause = caught.value.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from traceback import TracebackException
 from typing import Any
 
 import pytest
@@ -110,6 +111,16 @@ def test_passwords_are_redacted(
         monkeypatch.setenv(name, value)
     text = PostgresJournal(dsn, job="monday").dsn.redact(f"wrong password {SECRET}!")
     assert text == "wrong password ***!"
+
+
+@pytest.mark.parametrize("options", [{"dsn": "nonsense://x"}, {"job": ""}, {"lease": 0}])
+def test_an_invalid_setting_can_be_reported_with_local_variables(options: dict[str, Any]) -> None:
+    """The repr of a journal whose constructor fails is no error, so a report can contain it."""
+    arguments = {"dsn": URL, "job": "monday", **options}
+    with pytest.raises(ConfigurationError) as caught:
+        PostgresJournal(**arguments)
+    report = TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "self = <invalid PostgresJournal>" in "".join(report.format())
 
 
 def test_a_journal_can_be_sent_to_another_process() -> None:

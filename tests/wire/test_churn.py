@@ -35,7 +35,7 @@ PATIENT = 20.0
 SLOTS = 8
 # Three times as many tasks as slots, so that most timeouts hit a waiting call.
 AT_ONCE = 24
-CALLS = 10_000 if os.environ.get("PANDIUM_LONG") else 600
+CALLS = 10_000 if os.environ.get("PANDIUM_LONG") else 240
 
 
 def is_on_asyncio() -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pandium.emulator import Emulator
 
 IS_LONG = bool(os.environ.get("PANDIUM_LONG"))
-KILLS = 100 if IS_LONG else 12
-ROUNDS = 10 if IS_LONG else 2
+KILLS = 100 if IS_LONG else 8
+ROUNDS = 10 if IS_LONG else 1
 # Large enough that the processes are killed before the last tenant has been synced.
 TENANTS = 12 * KILLS
 LONGEST_LIFE = 0.4  # seconds after the process starts or sends its first request

@@ -700,17 +700,42 @@ class FallbackClient(httpx.AsyncClient):
             raise
 
 
+def replace_method(owner: Any, name: str, url: str) -> None:
+    """Replace a method of one object so that a request that fails is also sent in another way."""
+    method = getattr(owner, name)
+
+    async def send(request: httpx.Request, **options: Any) -> httpx.Response:
+        try:
+            response: httpx.Response = await method(request, **options)
+        except httpx.ConnectError:
+            async with httpx.AsyncClient() as other:
+                await other.post(f"{url}{request.url.path}")
+            raise
+        return response
+
+    setattr(owner, name, send)
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["first error", "another error", "timeout", "client"])
+@pytest.mark.parametrize(
+    "kind",
+    ["first error", "another error", "timeout", "client", "client's method", "transport's method"],
+)
 async def test_a_fallback_after_a_failed_connection_is_not_repeated(kind: str) -> None:
     """If a connection fails and user code then sends the request elsewhere, it is not retried."""
     with Misbehaving() as server:
         if kind == "client":
             mine: httpx.AsyncClient = FallbackClient(server.url)
+        elif kind == "client's method":
+            mine = httpx.AsyncClient()
+            replace_method(mine, "send", server.url)
+        elif kind == "transport's method":
+            transport = httpx.AsyncHTTPTransport()
+            replace_method(transport, "handle_async_request", server.url)
+            mine = httpx.AsyncClient(transport=transport)
         else:
             errors = {"first error": httpx.ConnectError("x"), "another error": OSError("lost")}
-            transport = Fallback(server.url, errors.get(kind))
-            mine = httpx.AsyncClient(transport=transport)
+            mine = httpx.AsyncClient(transport=Fallback(server.url, errors.get(kind)))
         options: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "retry": RETRY}
         async with mine:
             seconds = 3.0 if kind == "timeout" else 30.0

@@ -95,11 +95,13 @@ def is_traceable(client: httpx.AsyncClient, url: httpx.URL) -> bool:
     Return whether the trace events of a user-supplied client report everything that it sends.
 
     Another transport may report some of its requests only. For example, it may pass a request to
-    httpx first and, if that fails, send it in another way.
+    httpx first and, if that fails, send it in another way. So may a function that replaces the
+    method of a client or transport.
     """
     transport = client._transport_for_url(url)  # noqa: SLF001 - httpx has no public equivalent
-    is_plain = type(client).send is httpx.AsyncClient.send
-    return is_plain and type(transport) is httpx.AsyncHTTPTransport
+    is_plain = type(client).send is httpx.AsyncClient.send and "send" not in vars(client)
+    is_replaced = "handle_async_request" in vars(transport)
+    return is_plain and type(transport) is httpx.AsyncHTTPTransport and not is_replaced
 
 
 def is_from_server(response: httpx.Response, request: httpx.Request) -> bool:

@@ -33,10 +33,10 @@ class UserCodeError(Exception):
         The class of the error does not show whether the request was sent.
         """
         context = self.error.__context__
+        # The attributes of a frozen dataclass cannot be set in the usual way.
         if self.may_be_sent and isinstance(self.error, PandiumError):
-            self.error.outcome_unknown = True
+            object.__setattr__(self.error, "outcome_unknown", True)
         try:
             raise self.error
         finally:
-            # The attribute of a frozen dataclass cannot be set in the usual way.
             object.__setattr__(self.error, "__context__", context)

@@ -12,7 +12,7 @@ import attrs
 from pandium._resources.releases import Releases, list_tagged
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
-from pandium._validation import validate_mode, validate_text, validate_whole_number
+from pandium._validation import validate_mode, validate_tag, validate_text, validate_whole_number
 from pandium._waiting.polling import Polling
 from pandium._waiting.scheduler import wait_for_run
 from pandium.errors import NotFound, ValidationError, WaitTimeout
@@ -62,7 +62,7 @@ class _BuildRequest:
         cls, integration_id: int, tag: str, mode: RunMode | str | None, branch: str | None
     ) -> _BuildRequest:
         """Validate the arguments. An argument that is ``None`` is not sent."""
-        tag = validate_text("tag", tag)
+        tag = validate_tag(tag)
         fields = {"build_tag": tag, "tag": tag}
         if branch is not None:
             fields["branch"] = validate_text("branch", branch)
@@ -190,7 +190,7 @@ class Builds:
         :raises NotFound: if the integration does not exist.
         :raises ValueError: if an argument is invalid. Nothing is sent.
         """
-        tag = validate_text("tag", tag)
+        tag = validate_tag(tag)
         integration_id = validate_whole_number("integration_id", integration_id)
         transport = self._transport.without_retries()  # polling repeats the request
         search = _ReleaseSearch(transport, integration_id, tag)

@@ -36,12 +36,20 @@ def shorten_response(error: Exception) -> None:
     """
     Remove a long response body from an error, and all but 2,000 characters of its message.
 
-    Many waits may each keep the error of a poll for a long time, and so may their results.
+    Many waits may each keep the error of a poll for a long time, and so may their results. An
+    error without attempts was created by the user's code and remains unchanged.
     """
-    if isinstance(error, APIError):
+    if isinstance(error, APIError) and error.attempts:
         error.message = _shorten(error.message, _MAX_RESPONSE)
-        if len(json.dumps(error.body, ensure_ascii=False, default=repr)) > _MAX_RESPONSE:
+        if not _is_short(error.body):
             error.body = None
+
+
+def _is_short(body: object) -> bool:
+    try:
+        return len(json.dumps(body, ensure_ascii=False)) <= _MAX_RESPONSE
+    except RecursionError:
+        return False
 
 
 def _shorten(text: str, length: int) -> str:
