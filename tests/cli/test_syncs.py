@@ -396,6 +396,7 @@ UNUSABLE = {
     "text": "is not a journal, but another kind of file",
     "folder": "is a directory: specify a file",
     "missing/sync.db": "directory does not exist",
+    "missing/../sync.db": "directory does not exist",
 }
 
 
@@ -413,6 +414,7 @@ def test_an_unusable_journal_is_one_sentence(
     assert name in written.err
     assert UNUSABLE[name] in written.err
     assert sent_posts(emulator) == []
+    assert not list(tmp_path.glob("sync.db*"))
 
 
 def test_a_journal_of_another_job_is_one_sentence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from typing import TYPE_CHECKING
 
@@ -158,6 +159,19 @@ def test_a_key_log_that_cannot_be_written_is_ignored(
     assert [record.getMessage() for record in caplog.records] == [
         "cannot write to SSLKEYLOGFILE; TLS keys are not logged"
     ]
+
+
+@pytest.mark.posix
+@pytest.mark.usefixtures("_fresh_context")
+def test_a_key_log_that_nobody_reads_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If `SSLKEYLOGFILE` is a FIFO without a reader, the result is the same."""
+    os.mkfifo(tmp_path / "keys")
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    with caplog.at_level(logging.WARNING, logger="pandium"):
+        create_ssl_context()
+    assert "cannot write to SSLKEYLOGFILE" in caplog.text
 
 
 @pytest.mark.usefixtures("_fresh_context")

@@ -415,6 +415,28 @@ FAILURES: dict[str, Behavior] = {
     "reset": bad.reset("all"),
     "reset at once": bad.reset("nothing"),
 }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["error", "redirect", "another shape"])
+async def test_no_frame_shows_the_response_if_a_callback_is_canceled(name: str) -> None:
+    """If a call is canceled in `on_response`, its frames do not show the response."""
+    called = anyio.Event()
+
+    async def on_response(_: ResponseEvent) -> None:
+        called.set()
+        await anyio.sleep_forever()
+
+    with Misbehaving(otherwise=FAILURES[name]) as server:
+        async with (
+            AsyncPandium(HEAD_KEY, base_url=server.url, on_response=on_response) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(fail, client, lambda client: client.runs.status("t-1"))
+            await called.wait()
+            tasks.cancel_scope.cancel()
+
+
 LONG = "a" * 70_000
 
 

@@ -218,8 +218,10 @@ class Database(QueueingDatabase["Work[Any]"]):
         # Resolve symbolic links, so that a link and its target share one lock file.
         with self._translate_errors(UnusableJournal):
             path = os.path.realpath(self._path)
-        # Do not use Path.is_dir, which raises an error if a parent directory is not accessible.
-        if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - see above
+        # Do not use Path.is_dir, which raises an error if a parent directory is not accessible. In
+        # `missing/../file`, only the path as it was passed has a directory that does not exist.
+        directories = {os.path.dirname(path), os.path.dirname(self._path)}  # noqa: PTH120
+        if not all(map(os.path.isdir, directories)):
             raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
             raise UnusableJournal(f"{self.name} is a directory: specify a file")

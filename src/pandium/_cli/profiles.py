@@ -78,18 +78,20 @@ def _read_config(path: Path) -> dict[str, Any]:
         reason = f"cannot read {path}: {error.strerror}"
     except UnicodeDecodeError:
         reason = f"{path} is not UTF-8 text"
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # such as a number with too many digits
         reason = f"{path} is not valid TOML: {error}"
     raise ConfigurationError(reason)
 
 
-def _find_secrets(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _find_secrets(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield the dotted names of the settings that would contain a secret."""
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _find_secrets(value, f"{prefix}{name}.")
-        elif name.lower().replace("_", "").replace("-", "") in _SECRETS:
-            yield f"{prefix}{name}"
+    pending = [("", config)]  # not recursive, because tables may be nested deeply
+    for prefix, table in pending:
+        for name, value in table.items():
+            if isinstance(value, dict):
+                pending.append((f"{prefix}{name}.", value))
+            elif name.lower().replace("_", "").replace("-", "") in _SECRETS:
+                yield f"{prefix}{name}"
 
 
 def _validate(settings: Any, name: str, path: Path) -> Profile:

@@ -57,7 +57,7 @@ _NO_GUARD = nullcontext()
 _POOL = "pandium._http.pool"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)  # a report with local variables would show what is secret in it
 class Response:
     """A complete response."""
 

@@ -168,14 +168,15 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     return host, int(port[:_MAX_PORT_DIGITS]) if port.isascii() and port.isdigit() else None
 
 
+# Opening a FIFO without a reader would block. Windows has no FIFOs.
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+
+
 @cache
 def _shared_ssl_context(_file: str | None, _directory: str | None) -> ssl.SSLContext:
-    try:
+    # Python opens the key log file for every context and raises an error if that fails.
+    if not _is_unwritable(os.environ.get("SSLKEYLOGFILE")):
         return httpx.create_ssl_context()
-    except OSError:
-        # Python opens the key log file for every context and raises an error if that fails.
-        if not _is_unwritable(os.environ.get("SSLKEYLOGFILE")):
-            raise
     _log.warning("cannot write to SSLKEYLOGFILE; TLS keys are not logged")
     return _create_without_key_log()
 
@@ -200,10 +201,10 @@ def _is_unwritable(path: str | None) -> bool:
     if not path:
         return False
     try:
-        with open(path, "ab"):  # noqa: PTH123 - opens the file as Python's ssl module does
-            return False
+        os.close(os.open(path, _APPEND, 0o666))
     except OSError:
         return True
+    return False
 
 
 def _create_without_key_log() -> ssl.SSLContext:
