@@ -220,7 +220,7 @@ class Database(QueueingDatabase["Work[Any]"]):
             path = os.path.realpath(self._path)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible. In
         # `missing/../file`, only the path as it was passed has a directory that does not exist.
-        directories = {os.path.dirname(path), os.path.dirname(self._path)}  # noqa: PTH120
+        directories = {os.path.dirname(path), os.path.dirname(self._path)}  # noqa: PTH120 - see above
         if not all(map(os.path.isdir, directories)):
             raise UnusableJournal(f"{self.name}: directory does not exist or is not accessible")
         if os.path.isdir(path):  # noqa: PTH112 - see above
