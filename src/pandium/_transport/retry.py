@@ -48,7 +48,8 @@ class Retry:
     :ivar initial: the upper bound of the first delay, in seconds.
     :ivar maximum: the upper bound of every random delay, in seconds.
     :ivar max_elapsed: the maximum time from the start of the first attempt to the end of the last
-        delay, in seconds.
+        delay, in seconds. Pauses after a 429 of another request do not count, unless one of them
+        is longer.
     :raises ValueError: if ``attempts`` is less than 1, or a duration is negative or infinite.
     """
 
