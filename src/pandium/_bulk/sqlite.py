@@ -151,7 +151,8 @@ class LeaseExpiry:
     another program, the machine is suspended or the clock is set forward. None of these may expire
     the leases of workers that are alive. So the leases that were valid before such a gap remain
     valid until the other workers have had two renewal intervals to renew them. This time is counted
-    between transactions, without further gaps and whatever the clock is set to.
+    between transactions, whatever the clock is set to. A further gap counts for a twentieth of it.
+    Otherwise, a worker with gaps all the time would never take over from a dead one.
     """
 
     def __init__(self) -> None:
@@ -166,14 +167,13 @@ class LeaseExpiry:
     def valid_from(self, now: float) -> float:
         """Return the earliest end of a lease that is valid in a transaction at the given time."""
         elapsed = now - self._last
-        if elapsed > _MAX_GAP:
+        is_gap = elapsed > _MAX_GAP
+        used = _GRACE / 20 if is_gap else max(elapsed, 0.0)
+        self._time_left = {
+            gap_began: left - used for gap_began, left in self._time_left.items() if left > used
+        }
+        if is_gap:
             self._time_left[self._last] = _GRACE
-        elif elapsed > 0:
-            self._time_left = {
-                gap_began: left - elapsed
-                for gap_began, left in self._time_left.items()
-                if left > elapsed
-            }
         self._last = now
         return min([now, *self._time_left])
 
