@@ -200,7 +200,9 @@ class APIError(PandiumError):
     :ivar retry_after: the delay requested by the API, in seconds, or ``None``.
     """
 
-    retry_after: float | None = None  # also of a subclass with a constructor of its own
+    # For a user's subclass whose constructor does not call this one
+    status_code: int = 0
+    retry_after: float | None = None
 
     def __init__(  # noqa: PLR0913 - one argument for each documented attribute
         self,
@@ -215,7 +217,7 @@ class APIError(PandiumError):
     ) -> None:
         super().__init__(text)
         # The reference shows the annotations.
-        self.status_code: int = status_code
+        self.status_code = status_code
         self.message: str = message
         self.details: Sequence[ErrorDetail] = details
         self.body: Any = body

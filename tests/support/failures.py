@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 
-from pandium.errors import APIError, NotFound, PandiumError, ServerError
+from pandium.errors import APIError, Attempt, NotFound, PandiumError, ServerError
 
 
 def error_response(
@@ -35,6 +36,20 @@ class FrozenPandiumError(PandiumError):
     code: int = 7
 
 
+class PropertyError(PandiumError):
+    """An error whose attributes cannot be set, because they are properties."""
+
+    outcome_unknown = property(lambda _: False)
+    resume_skip = property(lambda _: 7)
+
+
+class SecretiveError(Exception):
+    """An error whose attributes cannot be read."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ZeroDivisionError(name)
+
+
 class OwnAPIError(NotFound):
     """An error of the user that lacks most attributes of its base class."""
 
@@ -45,10 +60,18 @@ class OwnAPIError(NotFound):
 CIRCULAR: list[object] = []
 CIRCULAR.append(CIRCULAR)
 
+# An error of another call that the user's code changed
+CHANGED = ServerError("changed", status_code=503, body={"tags": {"a", "b"}})
+CHANGED.attempts = (Attempt(datetime.now(UTC), 0.1, "503"),)
+CHANGED.message = None  # type: ignore[assignment]  # as above
+
 ODD_ERRORS: list[Exception] = [
     FrozenError(),
     EmptyError(),
     FrozenPandiumError(),
+    PropertyError("odd"),
+    SecretiveError("odd"),
     OwnAPIError(),
     ServerError("own", status_code=503, body=CIRCULAR),
+    CHANGED,
 ]

@@ -602,6 +602,25 @@ async def test_records_that_were_pushed_off_a_shortened_page_are_not_lost(
     assert len(received) == len(set(received))
 
 
+@pytest.mark.parametrize("prefetch", [1, 8])
+@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("change", ["insert", "remove"])
+async def test_a_shift_before_shortened_pages_loses_no_record(
+    change: str, index: int, prefetch: int
+) -> None:
+    """After a shift, a page may be shorter than the wider overlap. It does not end a walk."""
+    changes: dict[str, Callable[[list[int]], object]] = {
+        "insert": lambda records: records.insert(0, -1),
+        "remove": lambda records: records.remove(0),
+    }
+    server = changing_server(600, index, changes[change])
+    server.shorten = lambda page: page[:8] if page and 190 < page[0] < 230 else page
+    listing = server.listing(page_size=100, prefetch=prefetch, confirm_end=True)
+    received = await listing.to_list()
+    assert set(received) >= set(range(1, 600))
+    assert len(received) == len(set(received))
+
+
 async def test_a_shift_while_the_end_of_shortened_pages_is_confirmed_loses_no_record() -> None:
     """The request that confirms the end begins with the last known record, so it shows a shift."""
     changes = {1: lambda records: records.remove(0), 2: lambda records: records.insert(0, 7)}

@@ -436,7 +436,7 @@ class BulkSync(Generic[T]):
             raise LeaseExpiredError
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
-        is_unknown = getattr(error, "outcome_unknown", True)
+        is_unknown = not isinstance(error, PandiumError) or error.outcome_unknown
         if isinstance(error, NotSentError):
             error, is_unknown = error.error, False
         # Record only the type. The message may quote the response, which can contain the payload.

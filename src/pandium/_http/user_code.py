@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NoReturn
 
 from pandium.errors import PandiumError
@@ -35,7 +36,8 @@ class UserCodeError(Exception):
         context = self.error.__context__
         # The attributes of a frozen dataclass cannot be set in the usual way.
         if self.may_be_sent and isinstance(self.error, PandiumError):
-            object.__setattr__(self.error, "outcome_unknown", True)
+            with suppress(AttributeError):  # the user's class has a property of this name
+                object.__setattr__(self.error, "outcome_unknown", True)
         try:
             raise self.error
         finally:

@@ -181,8 +181,8 @@ class _End:
         requested one, or ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
-    :ivar needs_probe: whether a page without new records was as long as the longest page so far.
-        If the server limits the page size, the new records may follow on the next page.
+    :ivar needs_probe: whether a page without new records may have had no room for them: it was as
+        long as the longest page so far, or ``confirm`` is true and there was a wide overlap.
     """
 
     confirm: ConfirmEnd
@@ -213,7 +213,8 @@ class _End:
         if self.confirm is False:
             return True
         if not (has_new or self._may_be_cut_off(has_moved=has_moved)):  # nothing follows the anchor
-            self.is_pending = self.needs_probe = 0 < count == self.longest_page
+            may_be_full = count == self.longest_page or (self.confirm is True and count > 1)
+            self.is_pending = self.needs_probe = count > 0 and may_be_full
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 import anyio
@@ -132,8 +133,9 @@ class Pages(Generic[T]):
         try:
             await self._accept_window(requests, results)
         except Exception as error:  # noqa: BLE001 - raised after the preceding pages
-            if isinstance(error, PandiumError):  # even a frozen one of the user
-                object.__setattr__(error, "resume_skip", self._cursor.next_skip)
+            if isinstance(error, PandiumError):
+                with suppress(AttributeError):  # a user's class may have a property of this name
+                    object.__setattr__(error, "resume_skip", self._cursor.next_skip)
             self._failure = as_iteration_error(error, "the request of a page")
 
     async def _accept_window(

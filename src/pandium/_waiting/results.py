@@ -40,7 +40,8 @@ def shorten_response(error: Exception) -> None:
     error without attempts was created by the user's code and remains unchanged.
     """
     if isinstance(error, APIError) and error.attempts:
-        error.message = _shorten(error.message, _MAX_RESPONSE)
+        if isinstance(error.message, str):  # a callback may have changed the error of another call
+            error.message = _shorten(error.message, _MAX_RESPONSE)
         if not _is_short(error.body):
             error.body = None
 
@@ -50,6 +51,8 @@ def _is_short(body: object) -> bool:
         return len(json.dumps(body, ensure_ascii=False)) <= _MAX_RESPONSE
     except RecursionError:
         return False
+    except (TypeError, ValueError):  # as above
+        return True
 
 
 def _shorten(text: str, length: int) -> str:
