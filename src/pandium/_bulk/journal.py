@@ -97,8 +97,12 @@ class Journal(Protocol):
         ...
 
     @property
-    def holds_lease(self) -> bool:
-        """Whether this worker may send. It may not if its leases could have expired."""
+    def lease_number(self) -> int | None:
+        """
+        The number of this worker's current lease, or ``None`` if it could have expired.
+
+        A worker may send a request only if the number is the same as before the claim.
+        """
         ...
 
     async def __aenter__(self) -> Self:

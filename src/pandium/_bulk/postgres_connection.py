@@ -187,6 +187,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         self._unreachable_since: float | None = None
         self._last_error: str = ""
         self._valid_until = 0.0
+        self._lease_number = 0
 
     @property
     def is_open(self) -> bool:
@@ -194,9 +195,9 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         return self._is_open
 
     @property
-    def holds_lease(self) -> bool:
-        """Whether the leases of this worker have certainly not expired."""
-        return time.monotonic() < self._valid_until
+    def lease_number(self) -> int | None:
+        """The number of this worker's current lease, or ``None`` if it could have expired."""
+        return self._lease_number if time.monotonic() < self._valid_until else None
 
     async def open(self, prepare: Callable[[Statements], None], check: Work[int]) -> None:
         """
@@ -340,6 +341,8 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
         began = time.monotonic()
         connection = self._connection or self._connect(timeout)
         results = self._attempt(lambda: self._execute(connection, works, timeout), JournalError)
+        if self.lease_number is None:
+            self._lease_number += 1
         self._valid_until = began + self._settings.lease
         return results
 

@@ -199,9 +199,9 @@ class PostgresWorker:
         return interval if is_settled else interval / _UNSETTLED_RENEWALS
 
     @property
-    def holds_lease(self) -> bool:
-        """Whether this worker's lease has certainly not expired."""
-        return self._database.holds_lease
+    def lease_number(self) -> int | None:
+        """The number of this worker's current lease, or ``None`` if it could have expired."""
+        return self._database.lease_number
 
     async def __aenter__(self) -> Self:
         await self._database.open(self._prepare, self._check)
@@ -294,7 +294,7 @@ class PostgresWorker:
         return await self._database.run(work)  # with what was queued by tasks that were canceled
 
     async def _divide_rate(self) -> None:
-        if not self.holds_lease:
+        if self.lease_number is None:
             self.share = 0.0  # other workers may have taken our share
         parameters = self._parameters() | {"share": self.share}
 

@@ -218,9 +218,9 @@ class SQLiteJournal:
         return 1.0
 
     @property
-    def holds_lease(self) -> bool:
-        """Whether this worker may send. The disk of a process does not become unreachable."""
-        return True
+    def lease_number(self) -> int:
+        """A constant, because the disk of a process does not become unreachable."""
+        return 1
 
     async def __aenter__(self) -> Self:
         self._expiry.start(self._clock.wall().timestamp())

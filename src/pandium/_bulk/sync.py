@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
@@ -379,8 +380,9 @@ class BulkSync(Generic[T]):
         await self._report_error(tenant_id, error, Outcome.FAILED, began)
 
     async def _claim_and_send(self, tenant_id: int, body: bytes | None, began: float) -> None:
+        lease = self._journal.lease_number
         while await self._claim(tenant_id, began):
-            if await self._send(tenant_id, body, began):
+            if await self._send(tenant_id, body, began, lease):
                 return
             await self._record(self._journal.record_not_sent(tenant_id))
             if self._clock.now() - began > self._timeout:
@@ -388,6 +390,7 @@ class BulkSync(Generic[T]):
                 error = PandiumError(f"tenant {tenant_id} was not synced: {reason}")
                 await self._not_claimed(tenant_id, error, began)
                 return
+            lease = self._journal.lease_number
 
     async def _claim(self, tenant_id: int, began: float) -> bool:
         """Claim a tenant. If no request has to be sent, handle the tenant and return ``False``."""
@@ -412,14 +415,17 @@ class BulkSync(Generic[T]):
             self._stop_sending(error)
             raise
 
-    async def _send(self, tenant_id: int, body: bytes | None, began: float) -> bool:
-        """Send a request. Return ``False`` if the lease could have expired before that."""
+    async def _send(
+        self, tenant_id: int, body: bytes | None, began: float, lease: int | None
+    ) -> bool:
+        """Send a request. Return ``False`` if the lease could have expired since the claim."""
         is_sent = False
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             is_sent = True
             with CancellationGuard("the request"):
-                trigger = await self._options.send(tenant_id, body, self._validate_lease)
+                validate_lease = partial(self._validate_lease, lease)
+                trigger = await self._options.send(tenant_id, body, validate_lease)
         except LeaseExpiredError:
             return False
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
@@ -431,8 +437,9 @@ class BulkSync(Generic[T]):
             await self._triggered(tenant_id, trigger, began)
         return True
 
-    def _validate_lease(self) -> None:
-        if not self._journal.holds_lease:
+    def _validate_lease(self, lease: int | None) -> None:
+        """Validate that the lease has been the same since before the claim."""
+        if lease is None or self._journal.lease_number != lease:
             raise LeaseExpiredError
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
