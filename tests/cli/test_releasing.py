@@ -57,6 +57,17 @@ def test_the_time_limit_says_how_to_resume(
     assert "v 2" in capsys.readouterr().out
 
 
+def test_a_tag_that_looks_like_an_option_can_be_waited_for_again(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The printed command separates such a tag from the options."""
+    assert run(["builds", "wait", "--wait-timeout", "0.05", "--", "1", "-v2"]) == 5
+    resume = capsys.readouterr().err.splitlines()[1]
+    words = shlex.split(resume.removeprefix("pandium-api: to resume, run: "))
+    emulator.add_release(1, tag="-v2")
+    assert run(words[1:]) == 0
+
+
 def test_columns_of_a_response_cannot_be_chosen(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

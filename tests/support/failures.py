@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
+import httpx
+
 from pandium.errors import APIError, Attempt, NotFound, PandiumError, ServerError
 
 
@@ -50,6 +52,13 @@ class SecretiveError(Exception):
         raise ZeroDivisionError(name)
 
 
+class OwnStatusError(httpx.HTTPStatusError):
+    """An error of the user that lacks the attributes of its base class."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "own")
+
+
 class OwnAPIError(NotFound):
     """An error of the user that lacks most attributes of its base class."""
 
@@ -71,6 +80,7 @@ ODD_ERRORS: list[Exception] = [
     FrozenPandiumError(),
     PropertyError("odd"),
     SecretiveError("odd"),
+    OwnStatusError(),
     OwnAPIError(),
     ServerError("own", status_code=503, body=CIRCULAR),
     CHANGED,

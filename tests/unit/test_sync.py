@@ -170,6 +170,27 @@ class ExpiringJournal(SQLiteJournal):
         return self.number if self.checks > self.expired else None
 
 
+class UnreachableJournal(SQLiteJournal):
+    """A journal that cannot be reached any more, so that others may use its share of the rate."""
+
+    renewals = 0
+
+    @property
+    def share(self) -> float:
+        return 0.0 if self.renewals else 1.0
+
+    async def renew(self) -> set[int]:
+        self.renewals += 1
+        raise JournalError("unreachable")
+
+
+class UnreachableWorld(World):
+    def journal(
+        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
+    ) -> SQLiteJournal:
+        return UnreachableJournal(path, {"mode": "normal"}, self.clock, count_active)
+
+
 class ExpiringWorld(World):
     expired = 2
 
@@ -1609,6 +1630,17 @@ async def test_a_request_can_be_claimed_any_number_of_times() -> None:
     world.expired = 2000
     [result] = await world.sync([1])
     assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
+
+
+async def test_runs_are_polled_although_the_journal_cannot_be_reached(path: Path | None) -> None:
+    """If the leases cannot be renewed, the runs are still polled, and then the error is raised."""
+    world = UnreachableWorld({1: 60.0, 2: 90.0})
+    results: list[RunResult] = []
+    async with world.clock.autojump(), world.syncing([1, 2], path, timeout=600.0) as syncing:
+        with pytest.raises(JournalError, match="unreachable"):
+            async for result in syncing:
+                results.append(result)
+    assert [result.outcome for result in results] == [Outcome.SUCCEEDED] * 2
 
 
 async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -> None:

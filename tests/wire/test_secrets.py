@@ -479,6 +479,44 @@ def test_no_traceback_has_a_signed_url_in_a_local_variable(
 
 
 @pytest.mark.anyio
+async def test_an_unexpected_redirect_shows_no_signed_url() -> None:
+    """If `client.request` is redirected, as for a log, no error or event shows the URL."""
+    events: list[ResponseEvent] = []
+    signed = f"http://storage.example/log?signature={HEAD_KEY}"
+    redirect = respond("302 Found", f'<a href="{signed}">'.encode(), {"Location": signed})
+    with Misbehaving(redirect) as server:
+        async with AsyncPandium(
+            "another-key-0123456789", base_url=server.url, on_response=events.append
+        ) as client:
+            with pytest.raises(errors.APIError) as caught:
+                await client.request("GET", "/v2/runs/1/log")
+    error = caught.value
+    assert (error.status_code, error.message, len(events)) == (302, "", 1)
+    assert all(HEAD_KEY not in repr(one) for one in [error, vars(error), events])
+
+
+class RequestsError(OSError):
+    """An error of another library, which is an `OSError` and shows the URL."""
+
+
+@pytest.mark.anyio
+async def test_the_cause_of_an_error_shows_no_signed_url() -> None:
+    """An `OSError` of another library is not the cause, because its text may show the URL."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/log"):
+            return httpx.Response(302, headers={"Location": f"http://storage.example/?{HEAD_KEY}"})
+        raise RequestsError(f"no connection to {request.url}")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as mine:
+        client = AsyncPandium("another-key-0123456789", http_client=mine, retry=Retry.never())
+        with pytest.raises(errors.ConnectionLost) as caught:
+            await client.runs.log(1)
+    assert "no connection to" in str(caught.value)
+    assert HEAD_KEY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("failure", ["not HTTP", "chunk"])
 async def test_no_error_of_a_transport_shows_a_signed_url(

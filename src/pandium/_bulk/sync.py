@@ -524,8 +524,9 @@ class BulkSync(Generic[T]):
             try:
                 held = await self._journal.renew()
             except JournalError as error:
-                self._stop_sending(error)
-            self._apply_share()
+                self._stop_sending(error)  # the runs are still polled, with the last share
+            else:
+                self._apply_share()
             released = self._held_by_others - held
             self._held_by_others -= released
             for tenant_id in sorted(released):

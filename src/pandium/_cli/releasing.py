@@ -53,7 +53,8 @@ class BuildArguments:
         if self.is_sent and not self.is_created and isinstance(error, KeyboardInterrupt):
             return ["the build may or may not have been created"]
         command = ["pandium-api", "builds", "wait", *connection_arguments()]
-        resume = shlex.join([*command, str(self.integration_id), self.tag])
+        separator = ["--"] if self.tag.startswith("-") else []
+        resume = shlex.join([*command, *separator, str(self.integration_id), self.tag])
         return [f"to resume, run: {resume}"] if self.is_created else []
 
 

@@ -522,8 +522,8 @@ def _response_of_hook(error: Exception, request: httpx.Request) -> Response | No
     """Return the error response for which a user's event hook called ``raise_for_status``."""
     if not isinstance(error, httpx.HTTPStatusError):
         return None
-    response = error.response
-    if not isinstance(response, httpx.Response):  # the hook passed something else
+    response = getattr(error, "response", None)
+    if not isinstance(response, httpx.Response):  # the user's class or value is something else
         return None
     if response.is_success or not is_from_server(response, request):
         return None

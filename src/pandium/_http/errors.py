@@ -87,7 +87,8 @@ def root_os_error(error: BaseException) -> OSError | None:
             return None
         seen.add(id(cause))
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
-    return cause
+    # A class of another library may show the URL. For example, those of requests do.
+    return cause if type(cause).__module__ in {"builtins", "socket", "ssl"} else None
 
 
 def is_traceable(client: httpx.AsyncClient, url: httpx.URL) -> bool:

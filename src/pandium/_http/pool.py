@@ -265,7 +265,7 @@ def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
         ),
         auth=proxy.raw_auth,
         headers=proxy.headers.raw,
-        ssl_context=proxy.ssl_context,
+        ssl_context=create_ssl_context() if url.scheme == "https" else None,
     )
 
 

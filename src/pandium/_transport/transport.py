@@ -46,6 +46,7 @@ _DOWNLOAD_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": f"pandium-python/{
 _HEADERS = {"Accept": "application/json", **_DOWNLOAD_HEADERS}
 _JSON_HEADERS = {**_HEADERS, "Content-Type": "application/json"}
 _FIRST_SUCCESS, _FIRST_REDIRECT, _FIRST_ERROR = 200, 300, 400
+_REDIRECTS = range(_FIRST_REDIRECT, _FIRST_ERROR)
 _MAX_TEXT = 2100  # of an exception, whose message from the server may have 2000 characters
 _RETRY_HEADERS = frozenset({"retry-after", "date"})
 
@@ -230,7 +231,8 @@ class Transport:
         error = error_from_response(
             response.status,
             _visible_headers(spec, response),
-            b"" if spec.is_signed else response.content,
+            # The body of a redirect often repeats the location.
+            b"" if spec.is_signed or response.status in _REDIRECTS else response.content,
             is_proxied=spec.safety is RetrySafety.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
@@ -279,7 +281,7 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
     """Return the headers for errors and events, without those that may contain a signed URL."""
     if spec.is_signed:  # the storage host's response may repeat parts of the URL
         return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
-    if spec.accepts_redirect:  # the signed URL is in `location`
+    if response.status in _REDIRECTS:  # `location` may be the signed URL of a log
         return {k: v for k, v in response.headers.items() if k.lower() != "location"}
     return response.headers
 
