@@ -212,6 +212,20 @@ async def test_the_cause_of_a_timeout_keeps_no_body() -> None:
     assert error.body == error.message == long
 
 
+async def test_the_cause_of_a_timeout_keeps_no_deep_body() -> None:
+    """A body that is nested too deeply to be measured is not kept either."""
+    body: list[Any] = []
+    for _ in range(100_000):
+        body = [body]
+    error = ServerError("down", status_code=503, body=body)
+    error.attempts = (Attempt(datetime.now(UTC), 0.1, "503"),)
+    with pytest.raises(WaitTimeout) as caught:
+        await scripted_run((0, error)).wait(timeout=5.0)
+    cause = caught.value.__cause__
+    assert isinstance(cause, ServerError)
+    assert cause.body is None
+
+
 @pytest.mark.parametrize("last", ["Running", None])
 async def test_a_timeout_after_a_response_has_no_cause(last: str | None) -> None:
     """An error that was followed by a status or a 404 is not the cause of a timeout."""

@@ -309,6 +309,16 @@ def test_an_invalid_release_of_any_depth_is_named() -> None:
             decode_tagged(content, "v1")
 
 
+@pytest.mark.parametrize("tag", ["", " v1", "v1\n", ".", "..", "\ud800", 1, None])
+async def test_an_invalid_tag_is_named(client: AsyncPandium, emulator: Emulator, tag: Any) -> None:
+    """A tag that cannot be waited for is an error that names it, before anything is sent."""
+    with pytest.raises(ValueError, match=r"^tag must"):
+        await client.builds.create(1, tag, mode="normal")
+    with pytest.raises(ValueError, match=r"^tag must"):
+        await client.builds.wait(1, tag)
+    assert len(emulator.requests) == 0
+
+
 async def test_the_newest_release_with_the_tag_is_returned(
     client: AsyncPandium, emulator: Emulator
 ) -> None:

@@ -30,6 +30,7 @@ from pandium import (
     TransportError,
     ValidationError,
 )
+from pandium._transport.spec import RequestSpec
 from support import KEY
 from support import servers as bad
 from support.engines import ENGINES, over_httpx
@@ -660,6 +661,31 @@ async def test_a_client_closed_during_a_request_leaves_its_outcome_unknown() -> 
             await client.aclose()
         assert server.arrived[SYNC] == 1
     assert caught[0].outcome_unknown
+
+
+# Requests that are refused by the caller
+
+
+@pytest.mark.anyio
+async def test_a_request_can_be_refused_once_there_is_a_connection() -> None:
+    """The function that allows an attempt is called again before anything is sent."""
+    calls = 0
+
+    def allow_once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
+            raise LookupError("the lease has expired")
+
+    spec = RequestSpec("POST", *SYNC[1:], SYNC[1], before_attempt=allow_once)
+    with Misbehaving() as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            for _ in range(3):
+                with pytest.raises(LookupError, match="has expired"):
+                    await client._transport.request(spec, lambda response: response)
+            await client.tenants.sync(1, mode="normal")
+        assert server.accepted > 1
+        assert server.arrived[SYNC] == 1
 
 
 # Transports that send some requests without trace events
