@@ -726,6 +726,35 @@ class FallbackClient(httpx.AsyncClient):
             raise
 
 
+class Slotted:
+    """A transport without a base class and without a dictionary of attributes."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self) -> None:
+        self._inner = httpx.AsyncHTTPTransport()
+
+    async def __aenter__(self) -> None:
+        await self._inner.__aenter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._inner.aclose()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._inner.handle_async_request(request)
+
+
+@pytest.mark.anyio
+async def test_a_transport_may_be_of_any_class() -> None:
+    """What a transport of an unknown class reports is not relied on, and no error of ours."""
+    async with httpx.AsyncClient(transport=Slotted()) as mine:  # type: ignore[arg-type]  # accepted
+        options: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "retry": RETRY}
+        client = AsyncPandium(KEY, http_client=mine, **options)
+        with pytest.raises(TransportError) as caught:
+            await client.tenants.sync(1, mode="normal")
+    assert caught.value.outcome_unknown
+
+
 def replace_method(owner: Any, name: str, url: str) -> None:
     """Replace a method of one object so that a request that fails is also sent in another way."""
     method = getattr(owner, name)

@@ -495,6 +495,20 @@ async def test_an_unexpected_redirect_shows_no_signed_url() -> None:
     assert all(HEAD_KEY not in repr(one) for one in [error, vars(error), events])
 
 
+@pytest.mark.anyio
+async def test_an_error_of_a_log_shows_no_location() -> None:
+    """Whatever the status of the response to a request for a log, its location is not shown."""
+    events: list[ResponseEvent] = []
+    location = {"Location": f"http://storage.example/log?signature={HEAD_KEY}"}
+    with Misbehaving(respond("404 Not Found", b"{}", location)) as server:
+        async with AsyncPandium(
+            "another-key-0123456789", base_url=server.url, on_response=events.append
+        ) as client:
+            with pytest.raises(errors.NotFound) as caught:
+                await client.runs.log(1)
+    assert all(HEAD_KEY not in repr(one) for one in [vars(caught.value), events])
+
+
 class RequestsError(OSError):
     """An error of another library, which is an `OSError` and shows the URL."""
 

@@ -100,9 +100,11 @@ def is_traceable(client: httpx.AsyncClient, url: httpx.URL) -> bool:
     method of a client or transport.
     """
     transport = client._transport_for_url(url)  # noqa: SLF001 - httpx has no public equivalent
-    is_plain = type(client).send is httpx.AsyncClient.send and "send" not in vars(client)
-    is_replaced = "handle_async_request" in vars(transport)
-    return is_plain and type(transport) is httpx.AsyncHTTPTransport and not is_replaced
+    if type(client).send is not httpx.AsyncClient.send or "send" in vars(client):
+        return False
+    if type(transport) is not httpx.AsyncHTTPTransport:
+        return False
+    return "handle_async_request" not in vars(transport)
 
 
 def is_from_server(response: httpx.Response, request: httpx.Request) -> bool:

@@ -281,7 +281,8 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
     """Return the headers for errors and events, without those that may contain a signed URL."""
     if spec.is_signed:  # the storage host's response may repeat parts of the URL
         return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
-    if response.status in _REDIRECTS:  # `location` may be the signed URL of a log
+    # `location` may be the signed URL of a log.
+    if spec.accepts_redirect or response.status in _REDIRECTS:
         return {k: v for k, v in response.headers.items() if k.lower() != "location"}
     return response.headers
 
