@@ -46,7 +46,7 @@ _MAX_PAGE_SIZE = 500  # the API's maximum
 _MIN_CAPACITY = 1000
 # The maximum number of consecutive pages that do not advance the position.
 _MAX_STALLED_PAGES = 100
-# A listing of one record may change while its end is probed, but hardly several times in a row.
+# A listing may change while its end is probed, but hardly several times in a row.
 _MAX_FAILED_PROBES = 3
 
 _count = as_attrs_validator(partial(validate_whole_number, minimum=0))
@@ -192,6 +192,7 @@ class _End:
     has_full_page: bool = False
     needs_probe: bool = False
     _failed_probes: int = 0
+    _wide_probes: int = 0
 
     def accept(
         self, request: PageRequest, count: int, *, has_new: bool, is_first: bool, has_moved: bool
@@ -205,6 +206,7 @@ class _End:
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.longest_page = max(self.longest_page, count)
+        self._wide_probes *= not has_new
         if was_pending and has_new:
             self.reduced_size = self.longest_page
         if count >= request.limit:
@@ -213,7 +215,9 @@ class _End:
         if self.confirm is False:
             return True
         if not (has_new or self._may_be_cut_off(has_moved=has_moved)):  # nothing follows the anchor
-            may_be_full = count == self.longest_page or (self.confirm is True and count > 1)
+            is_wide = self.confirm is True and count > 1 and self._wide_probes < _MAX_FAILED_PROBES
+            self._wide_probes += is_wide
+            may_be_full = count == self.longest_page or is_wide
             self.is_pending = self.needs_probe = count > 0 and may_be_full
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.

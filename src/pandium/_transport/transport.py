@@ -232,7 +232,7 @@ class Transport:
             response.status,
             _visible_headers(spec, response),
             # The body of a redirect often repeats the location.
-            b"" if spec.is_signed or response.status in _REDIRECTS else response.content,
+            b"" if spec.is_signed or _is_redirect(spec, response) else response.content,
             is_proxied=spec.safety is RetrySafety.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
@@ -281,10 +281,19 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
     """Return the headers for errors and events, without those that may contain a signed URL."""
     if spec.is_signed:  # the storage host's response may repeat parts of the URL
         return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
-    # `location` may be the signed URL of a log.
-    if spec.accepts_redirect or response.status in _REDIRECTS:
+    if spec.accepts_redirect:  # the signed URL is in `location`
         return {k: v for k, v in response.headers.items() if k.lower() != "location"}
+    if _is_redirect(spec, response):
+        return {
+            k: remove_queries(v) if k.lower() == "location" else v
+            for k, v in response.headers.items()
+        }
     return response.headers
+
+
+def _is_redirect(spec: RequestSpec, response: Response) -> bool:
+    """Return whether a response may refer to the signed URL of a log, unlike an upstream's."""
+    return response.status in _REDIRECTS and spec.safety is not RetrySafety.PROXIED
 
 
 def _merge_headers(*layers: Mapping[str, str]) -> Mapping[str, str]:
