@@ -59,7 +59,7 @@ async def test_windows_quadruple_in_size() -> None:
     assert max(widths) == 6
 
 
-@pytest.mark.parametrize(("confirm_end", "first_hanging"), [(False, 10), ("auto", 30)])
+@pytest.mark.parametrize(("confirm_end", "first_hanging"), [(False, 10), ("auto", 30), (True, 15)])
 async def test_a_short_page_cancels_the_requests_after_it(
     confirm_end: Any, first_hanging: int
 ) -> None:

@@ -72,6 +72,7 @@ def validate_not_lost(path: Path, name: str, lock_path: str) -> None:
     :param lock_path: the path of its lock file, which shows that it was in use.
     :raises UnusableJournal: if it does not exist or is too small to have content.
     """
+    # If SQLite opened an empty file, it would delete the rollback journal beside it.
     if not path.exists() or path.stat().st_size < _HEADER_SIZE:
         raise _lost_error(name, lock_path)
 
