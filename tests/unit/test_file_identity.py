@@ -428,12 +428,27 @@ def truncate(path: Path) -> None:
 
 def delete_rows(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("DELETE FROM revision")
+        db.execute("DELETE FROM revisions")
         db.commit()
 
 
+def let_a_process_continue_older_copy(path: Path) -> None:
+    restore_older_copy(path)
+    with JournalProcess(path) as process:
+        for tenant_id in range(100, 150):
+            assert process.call("claim", tenant_id) == CLAIMED
+        process.close()
+
+
 @pytest.mark.parametrize(
-    "overwrite", [restore_older_copy, write_another_journal, truncate, delete_rows]
+    "overwrite",
+    [
+        restore_older_copy,
+        let_a_process_continue_older_copy,
+        write_another_journal,
+        truncate,
+        delete_rows,
+    ],
 )
 async def test_a_file_that_is_overwritten_is_noticed(
     journal_path: Path, calendar: CalendarClock, overwrite: Callable[[Path], None]
@@ -448,6 +463,21 @@ async def test_a_file_that_is_overwritten_is_noticed(
             with pytest.raises(PandiumError, match=r"overwritten|no such table") as caught:
                 await claim(journal, tenant_id)
             assert str(journal_path) in str(caught.value)
+
+
+async def test_a_journal_that_is_closed_has_no_revisions(
+    journal_path: Path, calendar: CalendarClock
+) -> None:
+    """The number of transactions that a process counts to notice a change is deleted at the end."""
+    for _ in range(3):
+        async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+            await claim(journal, 1)
+            async with SQLiteJournal(journal_path, JOB, calendar) as other:
+                await claim(other, 2)
+                with closing(sqlite3.connect(journal_path)) as db:
+                    assert db.execute("SELECT count(*) FROM revisions").fetchone() == (2,)
+    with closing(sqlite3.connect(journal_path)) as db:
+        assert db.execute("SELECT count(*) FROM revisions").fetchone() == (0,)
 
 
 async def test_a_switch_to_a_write_ahead_log_is_noticed(

@@ -314,9 +314,9 @@ async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> 
 
     options = {"encode_body": encode_body, "send": send, "polling": Polling(first=0.0, rate=1e6)}
     assert len(await world.sync(range(20), journal_path, 1, **options)) == 20
-    with closing(sqlite3.connect(journal_path)) as db:
-        ((transactions,),) = db.execute("SELECT number FROM revision")
-    others = 3  # they read the states, record the last end, and release triggers
+    # The header of an SQLite file contains the number of transactions that changed it.
+    transactions = int.from_bytes(journal_path.read_bytes()[24:28], "big")
+    others = 5  # create tables, read the states, record the last end, release triggers, close
     assert transactions <= 2 * 20 + others
 
 

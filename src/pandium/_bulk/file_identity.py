@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FileIdentity",
-    "create_revision",
+    "create_revisions",
     "validate_not_emptied",
     "validate_not_lost",
     "validate_regular_files",
@@ -34,10 +34,9 @@ _ADVICE = (
 )
 
 
-def create_revision(db: Connection) -> None:
-    """Create a table that contains the journal's id and the number of its transactions."""
-    db.execute("CREATE TABLE revision (journal_id TEXT NOT NULL, number INTEGER NOT NULL)")
-    db.execute("INSERT INTO revision VALUES (?, 0)", (uuid.uuid4().hex,))
+def create_revisions(db: Connection) -> None:
+    """Create a table that contains the number of transactions of each process that has it open."""
+    db.execute("CREATE TABLE revisions (opening TEXT PRIMARY KEY, number INTEGER NOT NULL)")
 
 
 def validate_regular_files(path: str) -> None:
@@ -157,7 +156,10 @@ class FileIdentity:
         self._path = path
         self._name = name
         self._stat = real_path.stat()
-        self._revision: tuple[str, int] | None = None
+        # Only this object writes this row. If all processes shared a number, another process could
+        # increment the number of an older copy until the copy looked newer.
+        self._opening = uuid.uuid4().hex
+        self._revision = 0
 
     def validate(self) -> None:
         """
@@ -182,27 +184,32 @@ class FileIdentity:
             return True
         return False
 
-    def next_revision(self, db: Connection) -> tuple[str, int]:
+    def next_revision(self, db: Connection) -> int:
         """
-        Validate the file and its content, and increment its revision number.
+        Validate the file and its content, and increment this opening's revision number.
 
         :returns: the new revision, which must be passed to ``accept`` after the commit.
         :raises JournalError: if the file is not the one that was opened or has been overwritten.
         """
         self.validate()
         self._validate_journal_mode(db)
-        # If the file was overwritten with an older copy, the revision number is lower.
-        db.execute("UPDATE revision SET number = number + 1")
-        row = db.execute("SELECT journal_id, number FROM revision").fetchone()
-        last = self._revision
-        if row is None or (last is not None and (row[0] != last[0] or row[1] <= last[1])):
+        key = (self._opening,)
+        db.execute("INSERT OR IGNORE INTO revisions VALUES (?, 0)", key)
+        db.execute("UPDATE revisions SET number = number + 1 WHERE opening = ?", key)
+        select = "SELECT number FROM revisions WHERE opening = ?"
+        revision: int = db.execute(select, key).fetchone()[0]
+        # A copy lacks the transactions that were committed after it was made.
+        if revision <= self._revision:
             raise self._error("was overwritten with other or older content")
-        journal_id, number = row
-        return journal_id, number
+        return revision
 
-    def accept(self, revision: tuple[str, int]) -> None:
+    def accept(self, revision: int) -> None:
         """Store the revision that was committed."""
         self._revision = revision
+
+    def forget(self, db: Connection) -> None:
+        """Delete this opening's revision number before the file is closed."""
+        db.execute("DELETE FROM revisions WHERE opening = ?", (self._opening,))
 
     def _validate_journal_mode(self, db: Connection) -> None:
         # In WAL mode, claims are stored in a second file. Another program can delete it, and

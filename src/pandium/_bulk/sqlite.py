@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from pandium._bulk.file_identity import create_revision
+from pandium._bulk.file_identity import create_revisions
 from pandium._bulk.journal import (
     IN_PROGRESS,
     LEASE,
@@ -352,7 +352,7 @@ class SQLiteJournal:
     def _create_tables(self, db: Connection) -> None:
         for statement in _TABLES:
             db.execute(statement)
-        create_revision(db)
+        create_revisions(db)
         db.executemany("INSERT INTO job VALUES (?, ?)", self._job.items())
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")

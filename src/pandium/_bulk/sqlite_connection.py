@@ -266,8 +266,9 @@ class Database(QueueingDatabase["Work[Any]"]):
     def _disconnect(self, db: Connection) -> None:
         self._db = None
         with closing(db), suppress(sqlite3.Error):
-            if self._identity is not None:  # this deletes the rollback journal
-                db.execute("PRAGMA journal_mode = DELETE")
+            if self._identity is not None:
+                self._identity.forget(db)
+                db.execute("PRAGMA journal_mode = DELETE")  # this deletes the rollback journal
 
     def _disconnect_locked(self, db: Connection) -> None:
         with self._hold_lock():
