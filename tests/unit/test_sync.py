@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import logging
 import math
@@ -300,6 +301,11 @@ async def test_max_concurrency_limits_active_tenants(
     assert most == max_concurrency
 
 
+def count_transactions(path: Path) -> int:
+    """Return the number of transactions that changed an SQLite file, which is in its header."""
+    return int.from_bytes(path.read_bytes()[24:28], "big")
+
+
 async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> None:
     """With one active tenant, a run's end and the next tenant's claim share a transaction."""
     world = World(dict.fromkeys(range(20), 0.0))
@@ -314,10 +320,8 @@ async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> 
 
     options = {"encode_body": encode_body, "send": send, "polling": Polling(first=0.0, rate=1e6)}
     assert len(await world.sync(range(20), journal_path, 1, **options)) == 20
-    # The header of an SQLite file contains the number of transactions that changed it.
-    transactions = int.from_bytes(journal_path.read_bytes()[24:28], "big")
     others = 5  # create tables, read the states, record the last end, release triggers, close
-    assert transactions <= 2 * 20 + others
+    assert count_transactions(journal_path) <= 2 * 20 + others
 
 
 async def test_one_failure_is_one_result(path: Path | None) -> None:
@@ -406,6 +410,24 @@ async def test_an_error_of_the_source_is_raised_last(path: Path | None, error: E
                 seen.append(result.tenant_id)
     assert caught.value is error
     assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), *ODD_ERRORS], ids=repr)
+async def test_an_error_of_a_payload_is_the_tenants_result(
+    path: Path | None, error: Exception
+) -> None:
+    """An error of the function that creates payloads is its tenant's result, unchanged."""
+    before = copy.copy(vars(error))
+
+    async def encode_body(tenant_id: int) -> bytes | None:
+        if tenant_id == 2:
+            raise error
+        return None
+
+    results = by_tenant(await World().sync([1, 2, 3], path, encode_body=encode_body))
+    assert results[2].error is error
+    assert vars(error) == before
+    assert results[1].error is results[3].error is None
 
 
 @pytest.mark.parametrize("place", ["payload", "request", "on_triggered"])
