@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from pandium import PandiumError
-from pandium._bulk.file_identity import create_revision
+from pandium._bulk.file_identity import create_revisions
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sqlite_connection import Database
 from pandium._clock import RealClock
@@ -99,7 +99,7 @@ async def fork_during_transaction() -> None:
             os._exit(0)
 
     database = Database(PATH, "journal", RealClock())
-    await database.open(create_revision)
+    await database.open(create_revisions)
     await database.run(work)
     await database.close(lambda _: None)
 
