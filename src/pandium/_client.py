@@ -204,7 +204,7 @@ class AsyncPandium:
         spec = RequestSpec(
             method,
             validate_path(path),
-            path,
+            self._transport.config.api_key.redact(path),
             validate_params(params),
             None if json is None else encode_json(json, "json"),
             validate_headers(headers),

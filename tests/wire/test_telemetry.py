@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pandium import AsyncPandium, Retry, ServerError, TransportError
+from pandium import AsyncPandium, NotFound, ResponseEvent, Retry, ServerError, TransportError
 from pandium._transport.telemetry import load_instruments
 from support import KEY
 
@@ -63,6 +63,19 @@ async def test_a_call_is_one_span_with_its_attempts(httpx_mock: HTTPXMock) -> No
     assert data is not None
     [metric] = data.resource_metrics[0].scope_metrics[0].metrics
     assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
+
+
+async def test_a_span_does_not_contain_the_key(httpx_mock: HTTPXMock) -> None:
+    """If a path contains the API key, a span or a response event contains asterisks instead."""
+    httpx_mock.add_response(status_code=404)
+    SPANS.clear()
+    events: list[ResponseEvent] = []
+    async with AsyncPandium(KEY, on_response=events.append) as client:
+        with pytest.raises(NotFound):
+            await client.request("GET", f"/v2/keys/{KEY}")
+    [span] = SPANS.get_finished_spans()
+    assert span.name == "GET /v2/keys/***"
+    assert KEY not in span.to_json() + repr(events)
 
 
 async def test_a_failed_call_is_a_failed_span(httpx_mock: HTTPXMock) -> None:

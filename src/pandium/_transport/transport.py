@@ -217,7 +217,7 @@ class Transport:
         key = self.config.api_key
         return ResponseEvent(
             method=spec.method,
-            path=self._shown_path(spec, request) if spec.is_signed else spec.path,
+            path=self._shown_path(spec, request) if spec.is_signed else key.redact(spec.path),
             template=spec.template,
             status_code=response.status,
             headers=key.redact_headers(_visible_headers(spec, response)),
