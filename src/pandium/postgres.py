@@ -103,7 +103,12 @@ class PostgresJournal:
     def __init__(
         self, dsn: str, *, job: str, lease: float = 10.0, accept_failover: bool = False
     ) -> None:
-        self.dsn = ConnectionString(dsn)
+        try:
+            self.dsn = ConnectionString(dsn)
+        except ConfigurationError as error:
+            raise error.with_traceback(None) from None  # local variables contain the password
+        finally:
+            del dsn
         self.job = _validate_job(job)
         self.lease = _validate_lease(lease)
         try:

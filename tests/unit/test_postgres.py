@@ -113,14 +113,29 @@ def test_passwords_are_redacted(
     assert text == "wrong password ***!"
 
 
-@pytest.mark.parametrize("options", [{"dsn": "nonsense://x"}, {"job": ""}, {"lease": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dsn": f"nonsense://x/{SECRET}"},
+        {"dsn": f"postgresql://jobs:pass/{SECRET}@db.example/nightly"},
+        {"dsn": f"host={SECRET} unknown=1"},
+        {"job": ""},
+        {"lease": 0},
+        {"accept_failover": "no"},
+    ],
+)
 def test_an_invalid_setting_can_be_reported_with_local_variables(options: dict[str, Any]) -> None:
-    """The repr of a journal whose constructor fails is no error, so a report can contain it."""
+    """A report with the constructor's local variables is no error and contains no password."""
     arguments = {"dsn": URL, "job": "monday", **options}
     with pytest.raises(ConfigurationError) as caught:
         PostgresJournal(**arguments)
-    report = TracebackException.from_exception(caught.value, capture_locals=True)
-    assert "self = <invalid PostgresJournal>" in "".join(report.format())
+    error = caught.value
+    assert error.__traceback__ is not None
+    below = error.__traceback__.tb_next
+    lines = TracebackException(type(error), error, below, capture_locals=True).format()
+    report = "".join(lines)
+    assert "self = <invalid PostgresJournal>" in report
+    assert SECRET not in report
 
 
 def test_a_journal_can_be_sent_to_another_process() -> None:
