@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandium._cli.app import run
-from support.cli import Screen, Terminal, api_variables, run_on_terminal
+from support.cli import Screen, Terminal, api_variables, run_on_terminal, start_child, wait_until
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock
@@ -26,20 +26,28 @@ def _environment(api_environment: None, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
 
 
-def test_each_change_is_a_row(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_change_is_a_row(emulator: Emulator) -> None:
     """In a pipe, the first poll prints a row per tenant, and later polls print a row per change."""
     for name in ("still", "busy"):
         emulator.add_tenant(name)
-    emulator.runs.script(appears_after=0.1, phases=[("Running", math.inf)])
-    assert run(["tenants", "sync", "2", "-f", "jsonl"]) == 0
-    capsys.readouterr()
-    assert run(["watch", "--count", "8", "--every", "0.05", "-f", "jsonl"]) == 0
-    written = capsys.readouterr()
-    rows = [json.loads(row) for row in written.out.splitlines()]
-    seen = [(row["tenant_id"], row["name"], row["state"], row["running"]) for row in rows]
-    assert seen[:2] == [(1, "still", "active", ""), (2, "busy", "active", "")]
-    assert seen[2:] == [(2, "busy", "active", "Running")]
-    assert written.err == ""
+    emulator.runs.script(appears_after=0, phases=[("Running", math.inf)])
+    command = ("watch", "--every", "0.05", "-f", "jsonl")
+    with start_child(*command, environ=api_variables(emulator.url)) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(2)]
+        assert run(["tenants", "sync", "2"]) == 0
+        lines.append(child.stdout.readline())
+        seen = len(emulator.requests)
+        wait_until(lambda: len(emulator.requests) >= seen + 5)
+        child.kill()
+        rest, errors = child.communicate()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["tenant_id"], row["name"], row["state"], row["running"]) for row in rows] == [
+        (1, "still", "active", ""),
+        (2, "busy", "active", ""),
+        (2, "busy", "active", "Running"),
+    ]
+    assert (rest, errors) == ("", "")
 
 
 def test_only_the_selected_tenants_are_watched(
