@@ -28,6 +28,12 @@ _HEADER_SIZE = 100  # of an SQLite file
 _MOUNT_POINT = 4  # the index of this field on each line
 _OCTAL_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
+_INCREMENT = """
+    INSERT INTO revisions VALUES (?, 1)
+    ON CONFLICT (opening) DO UPDATE SET number = number + 1
+"""
+_SELECT_REVISION = "SELECT number FROM revisions WHERE opening = ?"
+
 _ADVICE = (
     "No more requests are sent. The file may not list every tenant that was triggered, so compare"
     " it with the results before you resume the job"
@@ -194,10 +200,8 @@ class FileIdentity:
         self.validate()
         self._validate_journal_mode(db)
         key = (self._opening,)
-        db.execute("INSERT OR IGNORE INTO revisions VALUES (?, 0)", key)
-        db.execute("UPDATE revisions SET number = number + 1 WHERE opening = ?", key)
-        select = "SELECT number FROM revisions WHERE opening = ?"
-        revision: int = db.execute(select, key).fetchone()[0]
+        db.execute(_INCREMENT, key)
+        revision: int = db.execute(_SELECT_REVISION, key).fetchone()[0]
         # A copy lacks the transactions that were committed after it was made.
         if revision <= self._revision:
             raise self._error("was overwritten with other or older content")
