@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from pandium._cli.app import run
 from support import KEY
 from support.agents import start_agent
 from support.cli import (
@@ -24,7 +26,7 @@ from support.cli import (
 from support.servers import Behavior, Misbehaving, Wire, status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from pandium.emulator import Emulator
@@ -68,12 +70,26 @@ def start(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
     )
 
 
-def instructions_of(*arguments: str, environ: Mapping[str, str]) -> str:
-    """Start a server, say hello, and return how it introduces itself."""
-    out, errors = start(*arguments, environ=environ).communicate(HELLO, timeout=DEADLINE)
-    assert errors == ""
-    text: str = json.loads(out.splitlines()[0])["result"]["instructions"]
-    return text
+@pytest.fixture
+def instructions_of(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Return a function that starts a server, says hello, and returns how it introduces itself."""
+
+    def read_instructions(*arguments: str, **variables: str) -> str:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with tempfile.TemporaryFile("w+") as hello:  # a process per server would be slow
+            hello.write(HELLO)
+            hello.seek(0)
+            monkeypatch.setattr(sys, "stdin", hello)
+            assert run(["mcp", *arguments]) == 0
+        out, errors = capfd.readouterr()
+        assert errors == ""
+        text: str = json.loads(out.splitlines()[0])["result"]["instructions"]
+        return text
+
+    return read_instructions
 
 
 # The official client
@@ -236,15 +252,20 @@ def test_there_is_no_prompt_for_the_key() -> None:
     ],
 )
 def test_the_sandbox_is_the_default(
-    arguments: list[str], variables: dict[str, str], host: str
+    arguments: list[str],
+    variables: dict[str, str],
+    host: str,
+    instructions_of: Callable[..., str],
 ) -> None:
     """The tools use the sandbox unless an option or a variable selects another API."""
-    text = instructions_of(*arguments, environ={"PANDIUM_API_KEY": KEY, **variables})
+    text = instructions_of(*arguments, PANDIUM_API_KEY=KEY, **variables)
     assert f"These tools use the API at {host}. " in text
 
 
 @pytest.mark.posix
-def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> None:
+def test_a_profile_can_select_the_api(
+    config_folder: Path, tmp_path: Path, instructions_of: Callable[..., str]
+) -> None:
     """A profile selects the API and the key of the tools, so that an agent needs one argument."""
     key_file = tmp_path / "key"
     key_file.write_text(KEY)
@@ -252,5 +273,5 @@ def test_a_profile_can_select_the_api(config_folder: Path, tmp_path: Path) -> No
     config = config_folder / "pandium-api" / "config.toml"
     config.parent.mkdir()
     config.write_text(f'[profiles.live]\nenvironment = "production"\nkey_file = "{key_file}"\n')
-    text = instructions_of("--profile", "live", environ={})
+    text = instructions_of("--profile", "live")
     assert "These tools use the API at https://api.pandium.io. " in text

@@ -90,7 +90,10 @@ async def serve(client: AsyncPandium, *, allow_writes: bool) -> int:
     """
     server = create_server(client, allow_writes=allow_writes)
     options = server.create_initialization_options()
-    async with stdio_server(stdin=cast("Any", read_lines())) as (incoming, outgoing):
+    async with (
+        read_lines() as lines,
+        stdio_server(stdin=cast("Any", lines)) as (incoming, outgoing),
+    ):
         await server.run(incoming, outgoing, options)
     return 0
 

@@ -13,17 +13,15 @@ from anyio import from_thread
 from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from anyio.lowlevel import EventLoopToken
-    from anyio.streams.memory import MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 __all__ = ["read_lines"]
 
 
-def read_lines() -> AsyncIterator[str]:
+def read_lines() -> MemoryObjectReceiveStream[str]:
     """
-    Return the lines of standard input.
+    Return a stream of the lines of standard input.
 
     A read from a pipe or a terminal cannot be canceled. With `anyio.wrap_file`, the process would
     therefore ignore Ctrl-C and SIGTERM until the next line arrives. The thread of this function
