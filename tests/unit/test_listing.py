@@ -621,6 +621,28 @@ async def test_a_shift_before_shortened_pages_loses_no_record(
     assert len(received) == len(set(received))
 
 
+@pytest.mark.parametrize("prefetch", [1, 8])
+@pytest.mark.parametrize("count", [1, 15])
+@pytest.mark.parametrize("change", ["insert", "remove"])
+async def test_a_rewind_by_many_shortened_pages_loses_no_record(
+    change: str, count: int, prefetch: int
+) -> None:
+    """After a rewind, pages of records that were already delivered do not end a walk."""
+
+    def change_records(records: list[int]) -> None:
+        records[5:5] = range(1000, 1000 + count)
+        if change == "remove":
+            del records[5 : 5 + 2 * count]
+
+    for index in range(0, 40, 3):
+        server = changing_server(400, index, change_records)
+        server.shorten = lambda page: page[: 7 + page[0] * 7919 % 8] if page else page
+        listing = server.listing(page_size=500, prefetch=prefetch, confirm_end=True)
+        received = await listing.to_list()
+        assert set(received) >= {record for record in server.records if record < 1000}
+        assert len(received) == len(set(received))
+
+
 async def test_a_shift_while_the_end_of_shortened_pages_is_confirmed_loses_no_record() -> None:
     """The request that confirms the end begins with the last known record, so it shows a shift."""
     changes = {1: lambda records: records.remove(0), 2: lambda records: records.insert(0, 7)}

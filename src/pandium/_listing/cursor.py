@@ -182,7 +182,8 @@ class _End:
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
     :ivar needs_probe: whether a page without new records may have had no room for them: it was as
-        long as the longest page so far, or ``confirm`` is true and there was a wide overlap.
+        long as the longest page so far, or it ended before the last record that was delivered, or
+        ``confirm`` is true and there was a wide overlap.
     """
 
     confirm: ConfirmEnd
@@ -194,8 +195,15 @@ class _End:
     _failed_probes: int = 0
     _wide_probes: int = 0
 
-    def accept(
-        self, request: PageRequest, count: int, *, has_new: bool, is_first: bool, has_moved: bool
+    def accept(  # noqa: PLR0913 - one argument for each fact about the page
+        self,
+        request: PageRequest,
+        count: int,
+        *,
+        has_new: bool,
+        is_first: bool,
+        has_moved: bool,
+        is_behind: bool,
     ) -> bool:
         """
         Return whether a page of ``count`` records is the last one.
@@ -203,6 +211,8 @@ class _End:
         :param has_new: whether the page has records that have not been delivered.
         :param is_first: whether this is the first page.
         :param has_moved: whether the listing has drifted since the previous page.
+        :param is_behind: whether other delivered records followed the page, which has several. A
+            rewind may go back by more than a page.
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.longest_page = max(self.longest_page, count)
@@ -215,16 +225,22 @@ class _End:
         if self.confirm is False:
             return True
         if not (has_new or self._may_be_cut_off(has_moved=has_moved)):  # nothing follows the anchor
-            is_wide = self.confirm is True and count > 1 and self._wide_probes < _MAX_FAILED_PROBES
-            self._wide_probes += is_wide
-            may_be_full = count == self.longest_page or is_wide
-            self.is_pending = self.needs_probe = count > 0 and may_be_full
+            self.is_pending = self.needs_probe = count > 0 and (
+                count == self.longest_page or is_behind or self._has_wide_overlap(count)
+            )
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
         return False
+
+    def _has_wide_overlap(self, count: int) -> bool:
+        """Return whether a page had several records, all of them known, a few times in a row."""
+        if self.confirm == "auto" or count == 1:
+            return False
+        self._wide_probes += 1
+        return self._wide_probes <= _MAX_FAILED_PROBES
 
     def _may_be_cut_off(self, *, has_moved: bool) -> bool:
         # If the server limits the page size, records that moved onto the page may have pushed the
@@ -486,16 +502,18 @@ class Cursor(Generic[T]):
             end = min(end, known_prefix + self._remaining)
         items = records[known_prefix:end]
         skip = request.skip + known_prefix
-        self._drift += skip - self.next_skip
+        drift = skip - self.next_skip
+        self._drift += drift
+        self._advance(request, keys, known_prefix, end)
         is_last = self._end.accept(
             request,
             count,
             has_new=known_prefix < len(keys),
             is_first=not self._has_pages,
-            has_moved=skip != self.next_skip,
+            has_moved=drift != 0,
+            is_behind=len(keys) > 1 and self._delivered.count_after_position > 0,
         )
         self._has_pages = True
-        self._advance(request, keys, known_prefix, end)
         self.is_finished = is_last or self._remaining == 0
         if not items:
             return Deliver(None, self._finish_repair(skip) if self.is_finished else None)
