@@ -35,6 +35,7 @@ from pandium import (
 from pandium._bulk.journal import LEASE, RENEWALS_PER_LEASE, State
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sync import SyncOptions, sync_each
+from pandium._http.limits import RequestPacer
 from pandium._waiting.polling import WaitOptions
 from pandium._waiting.results import Counters, RunResults
 from pandium.emulator import ManualClock
@@ -122,6 +123,7 @@ class World:
             max_concurrency,
             arguments.pop("retry_unknown", False),
             arguments.pop("on_triggered", None),
+            arguments.pop("set_share", lambda _: None),
         )
         wait_options = WaitOptions(
             poll_status=arguments.pop("get_status", self.get_status),
@@ -175,10 +177,11 @@ class UnreachableJournal(SQLiteJournal):
     """A journal that cannot be reached any more, so that others may use its share of the rate."""
 
     renewals = 0
+    first_share = 1.0
 
     @property
     def share(self) -> float:
-        return 0.0 if self.renewals else 1.0
+        return 0.0 if self.renewals else self.first_share
 
     async def renew(self) -> set[int]:
         self.renewals += 1
@@ -186,10 +189,23 @@ class UnreachableJournal(SQLiteJournal):
 
 
 class UnreachableWorld(World):
+    first_share = 1.0
+
     def journal(
         self, path: Path | None, count_active: Callable[[], int] = lambda: 0
     ) -> SQLiteJournal:
-        return UnreachableJournal(path, {"mode": "normal"}, self.clock, count_active)
+        journal = UnreachableJournal(path, {"mode": "normal"}, self.clock, count_active)
+        journal.first_share = self.first_share
+        return journal
+
+    async def sync_to_failure(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
+        """Return the results before the error of the journal."""
+        results: list[RunResult] = []
+        async with self.clock.autojump(), self.syncing(source, *args, **options) as syncing:
+            with pytest.raises(JournalError, match="unreachable"):
+                async for result in syncing:
+                    results.append(result)
+        return results
 
 
 class ExpiringWorld(World):
@@ -1657,12 +1673,45 @@ async def test_a_request_can_be_claimed_any_number_of_times() -> None:
 async def test_runs_are_polled_although_the_journal_cannot_be_reached(path: Path | None) -> None:
     """If the leases cannot be renewed, the runs are still polled, and then the error is raised."""
     world = UnreachableWorld({1: 60.0, 2: 90.0})
-    results: list[RunResult] = []
-    async with world.clock.autojump(), world.syncing([1, 2], path, timeout=600.0) as syncing:
-        with pytest.raises(JournalError, match="unreachable"):
-            async for result in syncing:
-                results.append(result)
+    results = await world.sync_to_failure([1, 2], path, timeout=600.0)
     assert [result.outcome for result in results] == [Outcome.SUCCEEDED] * 2
+
+
+@pytest.mark.parametrize("time_limit", [50.0, 1800.0])
+async def test_a_request_that_waits_is_not_sent_once_the_journal_has_failed(
+    path: Path | None, time_limit: float
+) -> None:
+    """If a request has to wait for its turn, a failure of the journal meanwhile prevents it."""
+    world = UnreachableWorld()
+
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
+        await world.clock.sleep(100)
+        return await world.post(tenant_id, body, before_attempt)
+
+    results = await world.sync_to_failure([1, 2, 3], path, 2, send=send, timeout=time_limit)
+    assert world.posted() == []
+    assert {result.tenant_id for result in results} == {1, 2, 3}
+    for result in results:
+        assert isinstance(result.error, JournalError)
+    if path is not None:
+        assert read_states(path) == {}
+
+
+async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed(
+    path: Path | None,
+) -> None:
+    """A process that never received a share of the request rate reports each of its tenants."""
+    world = UnreachableWorld()
+    world.first_share = 0.0
+    pacer = RequestPacer(world.clock, 10.0)
+
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
+        await pacer.wait()
+        return await world.post(tenant_id, body, before_attempt)
+
+    results = await world.sync_to_failure([1, 2], path, send=send, set_share=pacer.set_share)
+    assert world.posted() == []
+    assert [type(result.error) for result in results] == [JournalError] * 2
 
 
 async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -> None:

@@ -43,6 +43,9 @@ Report: TypeAlias = "Callable[[RunResult], Awaitable[None]]"
 _MAX_RESUMING = 100
 # The minimum time allowed for a journal write or callback, in seconds, even after the time limit.
 _LAST_SECONDS = 1.0
+# The minimum share of the request rate once the journal has failed. With a share of 0, the tenants
+# whose requests wait for their turn would never learn of the failure, and no run would be polled.
+_MIN_FAILED_SHARE = 0.1
 
 
 class NotSentError(Exception):
@@ -60,7 +63,11 @@ class NotSentError(Exception):
 
 
 class LeaseExpiredError(Exception):
-    """A request was not sent, because its lease could have expired. It never reaches users."""
+    """
+    A request was not sent, because its lease could have expired or the journal has failed.
+
+    It never reaches users.
+    """
 
 
 @attrs.frozen
@@ -198,11 +205,12 @@ class BulkSync(Generic[T]):
         # The tenant that is being started. If the journal fails, no task reports its error.
         self._starting: int | None = None
         self._journal_error: JournalError | None = None
+        self._share = 0.0
 
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Sync all tenants and return the error that the source or journal raised, if any."""
         failure: Exception | None = None
-        self._apply_share()
+        self._set_share(self._journal.share)
         self._tasks.start_soon(self._scheduler.run)
         self._tasks.start_soon(self._renew_leases)
         with self._reading:
@@ -385,7 +393,8 @@ class BulkSync(Generic[T]):
             if await self._send(tenant_id, body, began, lease):
                 return
             await self._record(self._journal.record_not_sent(tenant_id))
-            if self._clock.now() - began > self._timeout:
+            is_late = self._clock.now() - began > self._timeout
+            if is_late and self._journal_error is None:
                 reason = f"its lease in {self._journal.name} expired before each attempt"
                 error = PandiumError(f"tenant {tenant_id} was not synced: {reason}")
                 await self._not_claimed(tenant_id, error, began)
@@ -438,8 +447,9 @@ class BulkSync(Generic[T]):
         return True
 
     def _validate_lease(self, lease: int | None) -> None:
-        """Validate that the lease has been the same since before the claim."""
-        if lease is None or self._journal.lease_number != lease:
+        """Validate that the claim still holds: the lease is the same, and the journal works."""
+        has_failed = self._journal_error is not None
+        if has_failed or lease is None or self._journal.lease_number != lease:
             raise LeaseExpiredError
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
@@ -526,15 +536,17 @@ class BulkSync(Generic[T]):
             except JournalError as error:
                 self._stop_sending(error)  # the runs are still polled, with the last share
             else:
-                self._apply_share()
+                self._set_share(self._journal.share)
             released = self._held_by_others - held
             self._held_by_others -= released
             for tenant_id in sorted(released):
                 self._tasks.start_soon(self._resume, tenant_id)
 
-    def _apply_share(self) -> None:
-        self._scheduler.set_share(self._journal.share)
-        self._options.set_share(self._journal.share)
+    def _set_share(self, share: float) -> None:
+        """Set the share of the request rate, which must not stay 0 after the journal has failed."""
+        self._share = share if self._journal_error is None else max(share, _MIN_FAILED_SHARE)
+        self._scheduler.set_share(self._share)
+        self._options.set_share(self._share)
 
     async def _record(self, write: Awaitable[None], time_limit: float | None = None) -> None:
         """
@@ -556,6 +568,7 @@ class BulkSync(Generic[T]):
         """Stop reading the source after a journal error, but wait for active runs."""
         self._journal_error = error
         self._reading.cancel()
+        self._set_share(self._share)
 
     # Reporting results
 
