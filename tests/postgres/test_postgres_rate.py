@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import AsyncExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import psycopg
 import pytest
 
@@ -78,6 +80,32 @@ async def test_the_share_of_a_dead_worker_is_divided(postgres_dsn: str) -> None:
             await anyio.sleep(0.05)
         assert await renew_until_settled(one) == [1.0]
         await two.renew()
+        assert two.share == 0.0
+        assert await renew_until_settled(one, two) == [0.5, 0.5]
+
+
+@pytest.mark.anyio
+async def test_a_share_is_lost_during_a_renewal_that_takes_longer_than_the_lease(
+    postgres_dsn: str, proxy_dsn: str, proxy: PostgresProxy
+) -> None:
+    """If the server is out of reach for longer than a lease, the worker's share may be in use."""
+    is_lost = threading.Event()
+
+    def lose(_: bytes) -> str:
+        is_lost.set()
+        return "before"
+
+    async with worker(postgres_dsn) as one, worker(proxy_dsn) as two:
+        assert await renew_until_settled(one, two) == [0.5, 0.5]
+        proxy.lose = lose
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(two.renew)
+            await anyio.to_thread.run_sync(is_lost.wait)
+            expire_leases(postgres_dsn, 2 * LEASE)
+            while two.lease_number is not None:  # noqa: ASYNC110 - no event: time passes
+                await anyio.sleep(0.05)
+            assert await renew_until_settled(one) == [1.0]
+            proxy.lose = lambda _: ""
         assert two.share == 0.0
         assert await renew_until_settled(one, two) == [0.5, 0.5]
 

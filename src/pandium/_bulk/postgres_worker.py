@@ -184,6 +184,8 @@ class PostgresWorker:
         self._claims = itertools.count(1)
         # The share of the rate that is used now, that is stored, and that this worker aims at.
         self.share = self._stored_share = self._target_share = 0.0
+        # The number of the lease in which the share was received.
+        self._share_lease: int | None = None
 
     @property
     def name(self) -> str:
@@ -294,11 +296,12 @@ class PostgresWorker:
         return await self._database.run(work)  # with what was queued by tasks that were canceled
 
     async def _divide_rate(self) -> None:
-        if self.lease_number is None:
-            self.share = 0.0  # other workers may have taken our share
-        parameters = self._parameters() | {"share": self.share}
-
         def work(db: Statements) -> Callable[[], None]:
+            # After an outage, the share may be that of an earlier lease, which others have taken.
+            number = self.lease_number
+            if number is None or number != self._share_lease:
+                self.share = 0.0
+            parameters = self._parameters() | {"share": self.share}
             db.execute(_LOCK_SHARES, parameters)
             shares = db.execute(_DIVIDE_RATE, parameters)
 
@@ -309,6 +312,7 @@ class PostgresWorker:
 
         await self._database.run(work, ALONE)
         self.share = min(self._stored_share, self._target_share)
+        self._share_lease = self.lease_number
 
     async def _record(self, label: str, statement: str, tenant_id: int, **values: object) -> None:
         work = _without_result(statement, parameters=self._parameters(tenant_id) | values)
