@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pandium import ConfigurationError, PandiumError
+from pandium import ConfigurationError, JournalError, PandiumError
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.summary import read_summary
 from support.journals import (
@@ -410,6 +410,11 @@ def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
 # Changes to the content of the file
 
 
+def read_change_counter(path: Path) -> int:
+    """Return the number from which SQLite knows whether its cache is valid."""
+    return int.from_bytes(path.read_bytes()[24:28], "big")
+
+
 def restore_older_copy(path: Path) -> None:
     shutil.copyfile(path.with_name("copy"), path)
 
@@ -463,6 +468,26 @@ async def test_a_file_that_is_overwritten_is_noticed(
             with pytest.raises(PandiumError, match=r"overwritten|no such table") as caught:
                 await claim(journal, tenant_id)
             assert str(journal_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("lacking", [1, 2, 3])
+async def test_an_older_copy_with_as_many_transactions_is_noticed(
+    journal_path: Path, calendar: CalendarClock, lacking: int
+) -> None:
+    """SQLite's cache is not used if another process has replaced the lacking transactions."""
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        shutil.copyfile(journal_path, journal_path.with_name("copy"))
+        for tenant_id in range(2, 2 + lacking):
+            assert await claim(journal, tenant_id) == MINE
+        before = read_change_counter(journal_path)
+        restore_older_copy(journal_path)
+        async with SQLiteJournal(journal_path, JOB, calendar) as other:  # this takes one or two
+            while read_change_counter(journal_path) < before:
+                await other.states()
+            assert read_change_counter(journal_path) == before
+            with pytest.raises(JournalError, match="overwritten"):
+                await claim(journal, 100)
 
 
 async def test_a_journal_that_is_closed_has_no_revisions(

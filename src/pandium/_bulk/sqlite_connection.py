@@ -365,6 +365,9 @@ class Database(QueueingDatabase["Work[Any]"]):
             self._leave_lock_file()
             raise JournalError(f"{self.name} is not open")
         with self._translate_errors(error_type):
+            # Empty SQLite's cache. If an older copy was restored and another process has then run
+            # as many transactions as it lacks, SQLite would take the cache for current.
+            db.execute("PRAGMA shrink_memory")
             # With an exclusive transaction, a conflict with a reader is detected at the start.
             # Otherwise, it would be detected only when the transaction is committed.
             db.execute("BEGIN EXCLUSIVE")
