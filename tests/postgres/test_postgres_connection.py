@@ -30,11 +30,16 @@ from support.postgres import (
 from support.threads import no_threads_at_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 LEASE = 1.0
+
+
+# Messages of PostgreSQL's protocol
+FLUSH = b"H\0\0\0\4"
+SYNC = b"S\0\0\0\4"
 
 
 def worker(dsn: str, *, job: str = "nightly", lease: float = 10.0) -> PostgresWorker:
@@ -428,6 +433,45 @@ async def test_a_host_that_is_cut_off_while_it_opens_a_journal_blocks_nobody(
         async with worker(postgres_dsn) as journal:
             assert await claim(journal) == MINE
         proxy.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the server takes five seconds
+@pytest.mark.parametrize(
+    ("statement", "use"),
+    [
+        (b"INSERT INTO pandium_syncs", lambda journal: claim(journal, 1)),
+        (b"FOR NO KEY UPDATE", lambda journal: journal.renew()),
+    ],
+    ids=["claim", "renewal"],
+)
+async def test_a_host_that_is_cut_off_in_a_transaction_does_not_block_the_others(
+    postgres_dsn: str,
+    proxy_dsn: str,
+    proxy: PostgresProxy,
+    statement: bytes,
+    use: Callable[[PostgresWorker], Coroutine[Any, Any, object]],
+) -> None:
+    """The server ends the transaction of a worker that disappears with its connection open."""
+    sent = b""
+
+    def cut_off(data: bytes) -> str:
+        nonlocal sent
+        sent += data
+        # The client waits for results once it has sent one of these messages.
+        is_waiting = sent.endswith((FLUSH, SYNC))
+        return "cut" if statement in sent and is_waiting else ""
+
+    async with worker(proxy_dsn) as gone, worker(postgres_dsn) as journal:
+        proxy.lose = cut_off
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(use, gone)
+            await anyio.to_thread.run_sync(proxy.has_lost_response.wait)
+            proxy.lose = lambda _: ""
+            began = journal.lease_number
+            await use(journal)
+            assert began is not None
+            assert journal.lease_number == began
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_server_that_is_restarted_is_waited_for(own_server: Server) -> None:

@@ -279,7 +279,9 @@ class PostgresProxy:
     :param port: the port of the server.
     :ivar lose: a function that takes what the client sends and returns what to do: ``""`` to
         forward it, ``"before"`` to lose it and the connection, ``"after"`` to forward it and lose
-        the response and the connection, or ``"hang"`` to forward nothing more.
+        the response and the connection, ``"hang"`` to forward nothing more, or ``"cut"`` to forward
+        it and then nothing in either direction, not even that the client closes the connection.
+    :ivar has_lost_response: an event that is set once a response has been lost by a ``"cut"``.
     """
 
     def __init__(self, port: int) -> None:
@@ -289,6 +291,8 @@ class PostgresProxy:
         self.lose: Callable[[bytes], str] = lambda _: ""
         self.connections = 0
         self._open: list[socket.socket] = []
+        self.has_lost_response = threading.Event()
+        self._cut: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -327,8 +331,12 @@ class PostgresProxy:
                     return
                 if action == "after":
                     client.shutdown(socket.SHUT_RDWR)
+                if action == "cut":
+                    self._cut.add(server)
                 if action != "before":
                     server.sendall(data)
+                if action == "cut":
+                    return
                 if action:
                     break
         _shut_down(client, server)
@@ -336,7 +344,10 @@ class PostgresProxy:
     def _return(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65_536):
-                client.sendall(data)
+                if server in self._cut:
+                    self.has_lost_response.set()
+                else:
+                    client.sendall(data)
         _shut_down(client, server)
 
 

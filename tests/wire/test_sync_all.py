@@ -61,6 +61,7 @@ def posts(emulator: Emulator) -> list[Any]:
         ("journal", {"journal": 7}),
         ("journal", {"journal": ""}),
         ("journal", {"journal": b"journal"}),
+        ("use PostgresJournal", {"journal": "postgresql://jobs:secret@db.example/jobs"}),
         ("max_concurrency", {"max_concurrency": 0}),
         ("max_concurrency", {"max_concurrency": True}),
         ("max_concurrency", {"max_concurrency": "3"}),

@@ -349,8 +349,6 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     def _execute(self, connection: Connection, works: list[Work[Any]], timeout: float) -> list[Any]:
         with self._interrupt_after(timeout):
             revision, *results = _run_in_pipeline(connection, [self._check, *works])
-            # Send this last. If the connection is lost before, nothing has been committed.
-            connection.execute(b"COMMIT")
         self.revision = revision
         return results
 
@@ -445,18 +443,29 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
 
 def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any]:
-    """Begin a transaction and run work in it. The first work must succeed before the others run."""
+    """
+    Run work in a transaction. The first work must succeed before the others run.
+
+    The server limits the time for which it waits for a client in a transaction, but only after a
+    Sync message. Wait for results only in ``sync``: after the Sync messages that psycopg sends by
+    itself, a Flush message removes the limit.
+    """
     failure: Exception | None = None
     first, *others = works
     results: list[Any] = []
     try:
-        with connection.pipeline():
+        with connection.pipeline() as pipeline:
             try:
                 statements = Statements(connection)
                 statements.begin()
-                results.append(first(statements)())
+                fetch = first(statements)
+                pipeline.sync()
+                results.append(fetch())
                 fetches = [work(statements) for work in others]
+                pipeline.sync()
                 results += [fetch() for fetch in fetches]
+                # Send this last. If the connection is lost before, nothing has been committed.
+                statements.execute("COMMIT")
             except Exception as error:  # noqa: BLE001 - the pipeline would log it otherwise
                 failure = error
     except psycopg.Error as error:
