@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -641,6 +644,25 @@ async def test_a_rewind_by_many_shortened_pages_loses_no_record(
         received = await listing.to_list()
         assert set(received) >= {record for record in server.records if record < 1000}
         assert len(received) == len(set(received))
+
+
+@pytest.mark.parametrize("prefetch", [1, 8])
+@pytest.mark.parametrize("hidden", [0.1, 0.3, 0.5, 0.7])
+async def test_records_hidden_from_each_page_never_end_a_listing_silently(
+    hidden: float, prefetch: int
+) -> None:
+    """If a server hides records after it has selected a page, the rest is complete or an error."""
+    for seed in range(5):
+        server, chance = RecordServer(1000), random.Random(seed)
+        shown = {record for record in server.records if chance.random() >= hidden}
+        server.shorten = partial(select, shown)
+        listing = server.listing(page_size=100, prefetch=prefetch, confirm_end=True)
+        with suppress(DriftError):
+            assert await listing.to_list() == sorted(shown)
+
+
+def select(shown: set[int], page: list[int]) -> list[int]:
+    return [record for record in page if record in shown]
 
 
 async def test_a_shift_while_the_end_of_shortened_pages_is_confirmed_loses_no_record() -> None:

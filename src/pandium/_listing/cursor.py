@@ -183,7 +183,7 @@ class _End:
         does not limit the page size.
     :ivar needs_probe: whether a page without new records may have had no room for them: it was as
         long as the longest page so far, or it ended before the last record that was delivered, or
-        ``confirm`` is true and there was a wide overlap.
+        there was a wide overlap.
     """
 
     confirm: ConfirmEnd
@@ -237,7 +237,7 @@ class _End:
 
     def _has_wide_overlap(self, count: int) -> bool:
         """Return whether a page had several records, all of them known, a few times in a row."""
-        if self.confirm == "auto" or count == 1:
+        if count == 1:
             return False
         self._wide_probes += 1
         return self._wide_probes <= _MAX_FAILED_PROBES
