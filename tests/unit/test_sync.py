@@ -151,11 +151,11 @@ class World:
         async with self.clock.autojump(), self.syncing(source, *args, **options) as results:
             return [result async for result in results]
 
-    async def sync_until(self, seconds: float, source: Any, path: Path) -> None:
+    async def sync_until(self, seconds: float, source: Any, path: Path, **options: Any) -> None:
         """Cancel the sync after some seconds, before which it must not end."""
         async with self.clock.autojump():
             with self.clock.move_on_after(seconds) as scope:
-                async with self.syncing(source, path) as results:
+                async with self.syncing(source, path, **options) as results:
                     assert [result async for result in results] == []
             assert scope.cancelled_caught
 
@@ -1675,6 +1675,19 @@ async def test_runs_are_polled_although_the_journal_cannot_be_reached(path: Path
     world = UnreachableWorld({1: 60.0, 2: 90.0})
     results = await world.sync_to_failure([1, 2], path, timeout=600.0)
     assert [result.outcome for result in results] == [Outcome.SUCCEEDED] * 2
+
+
+async def test_a_request_that_waits_is_not_recorded_if_it_is_canceled(journal_path: Path) -> None:
+    """If a sync is canceled while a request waits for its turn, its tenant was not triggered."""
+    world = World()
+
+    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
+        await world.clock.sleep(100)
+        return await world.post(tenant_id, body, before_attempt)
+
+    await world.sync_until(10.0, [1, 2], journal_path, send=send)
+    assert world.posted() == []
+    assert read_states(journal_path) == {}
 
 
 @pytest.mark.parametrize("time_limit", [50.0, 1800.0])

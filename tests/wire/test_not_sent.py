@@ -18,6 +18,7 @@ from pandium import (
     ConfigurationError,
     ConnectFailed,
     ConnectionLost,
+    ConnectorError,
     DecodeError,
     NotFound,
     Outcome,
@@ -29,6 +30,7 @@ from pandium import (
     ServerError,
     TransportError,
     ValidationError,
+    WaitTimeout,
 )
 from pandium._transport.spec import RequestSpec
 from support import KEY
@@ -38,7 +40,7 @@ from support.failures import ODD_ERRORS
 from support.servers import Behavior, Misbehaving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from pytest_httpx import HTTPXMock
@@ -515,6 +517,55 @@ async def test_our_own_class_from_user_code_proves_nothing(place: str, error: Pa
     assert caught.value.outcome_unknown
     assert caught.value.method is None
     assert len(sent) == (place in {"response", "auth after"})
+
+
+async def build(client: AsyncPandium) -> object:
+    return await client.builds.create(1, "v1")
+
+
+async def wait_for_build(client: AsyncPandium) -> object:
+    return await client.builds.wait(1, "v1", timeout=5.0)
+
+
+async def wait_for_run(client: AsyncPandium) -> object:
+    return await client.runs.wait("t", timeout=5.0)
+
+
+async def wait_for_all_runs(client: AsyncPandium) -> object:
+    [result] = await client.runs.wait_all(["t"], timeout=5.0)
+    assert result.error is not None
+    raise result.error
+
+
+async def call_connector(client: AsyncPandium) -> object:
+    async with httpx.AsyncClient(transport=client.connectors.transport(1, "crm")) as proxied:
+        return await proxied.post("https://crm.example/contacts", json={})
+
+
+MISSING = NotFound("mine", status_code=404)
+UNEXPECTED = ValidationError("Extra inputs are not permitted", status_code=422)
+EXPIRED = WaitTimeout("expired", trigger_id="another", last_status=None, polls=1)
+UPSTREAM = ConnectorError("mine", status_code=500)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [*OWN_ERRORS, MISSING, UNEXPECTED, EXPIRED, UPSTREAM], ids=repr)
+@pytest.mark.parametrize(
+    "call", [build, wait_for_build, wait_for_run, wait_for_all_runs, call_connector]
+)
+async def test_our_own_class_from_user_code_decides_nothing(
+    call: Callable[[AsyncPandium], Awaitable[object]], error: PandiumError
+) -> None:
+    """No operation handles a library error of user code as if it described its own request."""
+    sent: list[httpx.Request] = []
+    error, message = copy.copy(error), str(error)
+    async with client_that_fails("response", error, sent) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        with pytest.raises(type(error)) as caught:
+            await call(client)
+    assert caught.value is error
+    assert str(error) == message
+    assert len(sent) == 1
 
 
 @pytest.mark.anyio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
@@ -428,19 +427,25 @@ class BulkSync(Generic[T]):
         self, tenant_id: int, body: bytes | None, began: float, lease: int | None
     ) -> bool:
         """Send a request. Return ``False`` if the lease could have expired since the claim."""
-        is_sent = False
+        may_be_sent = False
+
+        def before_attempt() -> None:
+            nonlocal may_be_sent
+            self._validate_lease(lease)
+            may_be_sent = True
+
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
-            is_sent = True
             with CancellationGuard("the request"):
-                validate_lease = partial(self._validate_lease, lease)
-                trigger = await self._options.send(tenant_id, body, validate_lease)
+                trigger = await self._options.send(tenant_id, body, before_attempt)
         except LeaseExpiredError:
             return False
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
-            await self._record_failure(tenant_id, "the request was canceled", is_unknown=is_sent)
+            await self._record_failure(
+                tenant_id, "the request was canceled", is_unknown=may_be_sent
+            )
             raise
         else:
             await self._triggered(tenant_id, trigger, began)

@@ -26,8 +26,8 @@ from pandium._http.errors import (
     translate,
 )
 from pandium._http.limits import RetryBudget
-from pandium._http.user_code import UserCodeError
 from pandium._redaction import hide_frames
+from pandium._user_code import UserCodeError
 from pandium._validation import validate_seconds
 from pandium.errors import (
     ConfigurationError,

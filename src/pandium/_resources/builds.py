@@ -12,6 +12,7 @@ import attrs
 from pandium._resources.releases import Releases, list_tagged
 from pandium._serialization.convert import encode_json_object
 from pandium._transport.spec import RequestSpec
+from pandium._user_code import is_user_error
 from pandium._validation import validate_mode, validate_tag, validate_text, validate_whole_number
 from pandium._waiting.polling import Polling
 from pandium._waiting.scheduler import wait_for_run
@@ -147,7 +148,7 @@ class Builds:
             try:
                 return await self._send(build, form)
             except ValidationError as error:
-                if not _is_unexpected_field(error):
+                if is_user_error(error) or not _is_unexpected_field(error):
                     raise
         return await self._send(build, last_form)
 
@@ -205,7 +206,8 @@ class Builds:
         try:
             await wait_for_run(tag, options)
         except WaitTimeout as error:
-            error.args = (_timeout_text(error, timeout),)
+            if not is_user_error(error):
+                error.args = (_timeout_text(error, timeout),)
             raise
         if isinstance(search.outcome, NotFound):
             raise search.outcome
@@ -230,6 +232,8 @@ class _ReleaseSearch:
         try:
             matching = await list_tagged(self._transport, self._integration_id, self.tag)
         except NotFound as error:
+            if is_user_error(error):
+                raise
             self.outcome = error
         else:
             self.outcome = max(matching, key=attrgetter("id"), default=None)

@@ -12,6 +12,7 @@ import attrs
 import httpx
 
 from pandium._serialization.convert import encode_json
+from pandium._user_code import is_user_error
 from pandium.errors import ConnectFailed, ConnectorError, PandiumError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -91,10 +92,12 @@ class ConnectorTransport(_EitherTransport):
             raise library.UnsupportedProtocol(str(error)) from None
         try:
             data = await self._send(operation, content, _timeout_of(request))
-        except ConnectorError as error:
-            return _to_response(library, error.status_code, error.data, operation)
         except PandiumError as error:
-            raise _to_library_error(library, error) from error
+            if is_user_error(error):
+                raise
+            if not isinstance(error, ConnectorError):
+                raise _to_library_error(library, error) from error
+            return _to_response(library, error.status_code, error.data, operation)
         return _to_response(library, library.codes.OK, data, operation)
 
     def handle_request(self, _request: object) -> NoReturn:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
-from pandium._http.user_code import UserCodeError
 from pandium._resources.paging import create_listing, find_first
 from pandium._resources.trigger_status import StatusPoller, decode_trigger, default_outcome
 from pandium._serialization.convert import decode, encode_json_object
 from pandium._transport.spec import RequestSpec, RetrySafety
+from pandium._user_code import UserCodeError
 from pandium._validation import (
     tenant_id_of,
     validate_callable,

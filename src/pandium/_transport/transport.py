@@ -12,7 +12,6 @@ import anyio.to_thread
 import attrs
 
 from pandium._config import KeyFunction, Secret
-from pandium._http.user_code import UserCodeError
 from pandium._redaction import RedactedLogs, hide_frames, remove_queries
 from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
@@ -20,6 +19,7 @@ from pandium._transport.responses import error_from_response, shorten
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RequestSpec, RetrySafety, SignedURL
 from pandium._transport.telemetry import load_instruments, observe_call
+from pandium._user_code import UserCodeError
 from pandium._version import __version__
 from pandium.errors import Attempt, ConfigurationError, DecodeError, PandiumError, RateLimited
 

@@ -6,6 +6,7 @@ import logging
 from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
+from pandium._user_code import is_user_error
 from pandium.errors import (
     APIError,
     DecodeError,
@@ -124,6 +125,8 @@ def _is_active(outcome: Outcome) -> bool:
 
 
 def _is_retryable(error: BaseException) -> bool:
+    if is_user_error(error):
+        return False
     # A 404 means that the trigger has no run yet.
     return isinstance(error, NotFound) or is_transient(error)
 

@@ -7,7 +7,18 @@ from typing import NoReturn
 
 from pandium.errors import PandiumError
 
-__all__ = ["UserCodeError"]
+__all__ = ["UserCodeError", "is_user_error"]
+
+_MARK = "_raised_by_user_code"
+
+
+def is_user_error(error: BaseException) -> bool:
+    """
+    Return whether user code raised an error during a request, whatever its class.
+
+    Such an error may belong to another call, so it says nothing about this one.
+    """
+    return _MARK in vars(error)
 
 
 class UserCodeError(Exception):
@@ -28,12 +39,13 @@ class UserCodeError(Exception):
 
     def reraise(self) -> NoReturn:
         """
-        Raise the wrapped error with its own context.
+        Raise the wrapped error with its own context, and mark it for `is_user_error`.
 
         If the request may have been sent, ``outcome_unknown`` is set on an error of the library.
         The class of the error does not show whether the request was sent.
         """
         context = self.error.__context__
+        vars(self.error)[_MARK] = True
         # The attributes of a frozen dataclass cannot be set in the usual way.
         if self.may_be_sent and isinstance(self.error, PandiumError):
             with suppress(AttributeError):  # the user's class has a property of this name
