@@ -411,9 +411,19 @@ def remove_queries(text: str) -> str:
 
 @cache
 def _quoted_or_query_pattern() -> re.Pattern[str]:
-    """Return a pattern for a string quoted by ``repr``, or for a query string outside one."""
+    """
+    Return a pattern for a string quoted by ``repr``, or for a query string outside one.
+
+    A quote within a word or a path, as in "can't", begins no string. A quote that is followed by
+    more of a URL ends none.
+    """
+    opening = r"(?:(?<![\w/])|(?<=^b)|(?<=[\s(\[{,=:]b))"
+    ending = r"(?=[\s,)\]}:;.>]|$)"
     # The closing quote is optional, so that an attempt never fails and matching takes linear time.
-    return re.compile(r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|\?\S+""", re.DOTALL)
+    quoted = [
+        rf"{opening}{quote}(?:[^{quote}\\]|\\.|{quote}(?!{ending}))*+{quote}?" for quote in "'\""
+    ]
+    return re.compile("|".join([*quoted, r"\?\S+"]), re.DOTALL)
 
 
 def _cut_query(match: re.Match[str]) -> str:

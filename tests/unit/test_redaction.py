@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pandium import _redaction
 from pandium._config import KeyFunction, Secret
-from pandium._redaction import KeyPattern, RedactedLogs, Redactor, hide_frames
+from pandium._redaction import KeyPattern, RedactedLogs, Redactor, hide_frames, remove_queries
 
 KEY = 'sekrit-key"0123456'
 
@@ -433,6 +433,28 @@ def test_no_signed_url_is_logged_whole(location: str) -> None:
     assert "SIGNATURE" not in lines[0]
     assert "?***" in lines[0]
     assert lines[0].endswith(", (b'Content-Length', b'0')])")
+
+
+QUOTED = "https://storage.example/Bob's/b'/run.log?filename='run.log',a&b='c'&SIGNATURE"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            f"can't connect to {QUOTED}",
+            "can't connect to https://storage.example/Bob's/b'/run.log?***",
+        ),
+        (f"GET {QUOTED} failed", "GET https://storage.example/Bob's/b'/run.log?*** failed"),
+        (repr(QUOTED), "\"https://storage.example/Bob's/b'/run.log?***\""),
+        (f"url={QUOTED!r}, more", "url=\"https://storage.example/Bob's/b'/run.log?***\", more"),
+        (repr(f'{QUOTED}"'), "'https://storage.example/Bob\\'s/b\\'/run.log?***'"),
+        ("isn't it? 'a?b c' [b'd? e']", "isn't it? 'a?***' [b'd?***']"),
+    ],
+)
+def test_an_apostrophe_does_not_protect_a_query(text: str, expected: str) -> None:
+    """Only the quotes around a whole URL delimit it."""
+    assert remove_queries(text) == expected
 
 
 @pytest.mark.parametrize("name", [HTTPCORE, "httpcore.http2", "httpcore2.proxy", "httpx"])
