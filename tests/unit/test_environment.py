@@ -7,6 +7,7 @@ import os
 import ssl
 from typing import TYPE_CHECKING
 
+import certifi
 import httpx
 import pytest
 
@@ -139,23 +140,32 @@ def _fresh_context() -> None:
 
 
 @pytest.mark.usefixtures("_fresh_context")
-@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"SSL_CERT_FILE": certifi.where()},
+        {"SSL_CERT_DIR": "."},
+        {"SSL_CERT_FILE": certifi.where(), "SSL_CERT_DIR": ""},
+    ],
+)
 def test_a_key_log_that_cannot_be_written_is_ignored(
-    variable: str | None,
+    variables: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If `SSLKEYLOGFILE` is not writable, one warning is logged, and TLS still works."""
-    import certifi  # noqa: PLC0415 - a dependency of httpx
-
+    """If `SSLKEYLOGFILE` is not writable, one warning is logged, and TLS is as secure."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    expected = httpx.create_ssl_context()
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
-    if variable is not None:
-        monkeypatch.setenv(variable, certifi.where() if "FILE" in variable else str(tmp_path))
     with caplog.at_level(logging.WARNING, logger="pandium"):
         context = create_ssl_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+    assert context.verify_flags == expected.verify_flags
+    assert context.cert_store_stats() == expected.cert_store_stats()
     assert [record.getMessage() for record in caplog.records] == [
         "cannot write to SSLKEYLOGFILE; TLS keys are not logged"
     ]

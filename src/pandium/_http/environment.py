@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import sys
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cache
@@ -170,6 +171,12 @@ def _split_port(entry: str) -> tuple[str, int | None]:
 
 # Opening a FIFO without a reader would block. Windows has no FIFOs.
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+# What `ssl.create_default_context` sets
+_DEFAULT_FLAGS = (
+    ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    if sys.version_info >= (3, 13)
+    else ssl.VerifyFlags(0)
+)
 
 
 @cache
@@ -211,6 +218,12 @@ def _create_without_key_log() -> ssl.SSLContext:
     import certifi  # noqa: PLC0415 - a dependency of httpx that is rarely needed here
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    context.load_verify_locations(file or (None if directory else certifi.where()), directory)
+    context.verify_flags |= _DEFAULT_FLAGS
+    # As in httpx, the directory is used only without a file.
+    if file := os.environ.get("SSL_CERT_FILE"):
+        context.load_verify_locations(cafile=file)
+    elif directory := os.environ.get("SSL_CERT_DIR"):
+        context.load_verify_locations(capath=directory)
+    else:
+        context.load_verify_locations(cafile=certifi.where())
     return context
