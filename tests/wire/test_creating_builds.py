@@ -207,6 +207,7 @@ async def test_a_missing_mode_is_the_error_that_is_raised() -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"message": "field value not allowed: tag v1 is already built"}',
         b'{"message": "integration 7 does not exist"}',
         b'{"message": "an unknown tag: v1"}',
         b'{"detail": [{"loc": ["query", "mode"], "msg": "not a mode", "type": "enum"}]}',

@@ -33,7 +33,8 @@ _UNEXPECTED_FIELD = re.compile(
     r"extra_forbidden"
     r"|\b(extra|unexpected|unknown|unrecognized|additional|unsupported)"
     r" (field|input|key|propert|parameter|argument)"
-    r"|\b(field|input|key|property|parameter|argument)\b.{0,80} not (permitted|allowed|expected)"
+    r"|\b(field|input|key|property|parameter|argument)\b(?! value).{0,80}"
+    r" not (permitted|allowed|expected)"
 )
 
 

@@ -73,8 +73,8 @@ class RequestSpec:
     path: str
     template: str
     params: Mapping[str, Any] | None = None
-    content: bytes | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    content: bytes | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     safety: RetrySafety = RetrySafety.NOT_SENT
     accepts_redirect: bool = False
     is_signed: bool = False
