@@ -497,10 +497,11 @@ async def test_an_unexpected_redirect_shows_no_signed_url() -> None:
 
 @pytest.mark.anyio
 async def test_an_error_of_a_log_shows_no_location() -> None:
-    """Whatever the status of the response to a request for a log, its location is not shown."""
+    """Whatever the status of the response to a request for a log, no signed URL is shown."""
     events: list[ResponseEvent] = []
-    location = {"Location": f"http://storage.example/log?signature={HEAD_KEY}"}
-    with Misbehaving(respond("404 Not Found", b"{}", location)) as server:
+    url = f"http://storage.example/log?signature={HEAD_KEY}"
+    headers = {"Location": url, "Content-Location": url, "Link": f"<{url}>", "Refresh": f"0;{url}"}
+    with Misbehaving(respond("404 Not Found", b"{}", headers)) as server:
         async with AsyncPandium(
             "another-key-0123456789", base_url=server.url, on_response=events.append
         ) as client:

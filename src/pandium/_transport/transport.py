@@ -281,14 +281,14 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
     """Return the headers for errors and events, without those that may contain a signed URL."""
     if spec.is_signed:  # the storage host's response may repeat parts of the URL
         return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
-    if spec.accepts_redirect:  # the signed URL is in `location`
-        return {k: v for k, v in response.headers.items() if k.lower() != "location"}
-    if _is_redirect(spec, response):
-        return {
-            k: remove_queries(v) if k.lower() == "location" else v
-            for k, v in response.headers.items()
-        }
-    return response.headers
+    if not (spec.accepts_redirect or _is_redirect(spec, response)):
+        return response.headers
+    # The signed URL of a log is in `location`, and `link` or `refresh` may repeat it.
+    return {
+        k: remove_queries(v)
+        for k, v in response.headers.items()
+        if k.lower() != "location" or not spec.accepts_redirect
+    }
 
 
 def _is_redirect(spec: RequestSpec, response: Response) -> bool:
