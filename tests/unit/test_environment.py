@@ -13,7 +13,7 @@ import pytest
 
 from pandium import ConfigurationError
 from pandium._http import environment
-from pandium._http.environment import NoProxy, Proxies, create_ssl_context
+from pandium._http.environment import NoProxy, Proxies, create_ssl_context, find_proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +100,17 @@ def test_proxies_are_selected_by_scheme_and_host(monkeypatch: pytest.MonkeyPatch
     assert other.url == "socks5://proxy.example"
     assert other.auth == ("user", "secret")
     assert proxies.for_url(httpx.URL("https://direct.example")) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["http://user:12/secret@proxy:3128", "http://user:secret@user:12/?token=secret#secret"]
+)
+def test_a_misplaced_password_of_a_proxy_is_not_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For messages, a proxy consists of its scheme, host and port."""
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    assert find_proxy("https://api.example") == "http://user:12"
 
 
 @pytest.mark.parametrize(

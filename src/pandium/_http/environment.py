@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Network, IPv6Network
 
-__all__ = ["NoProxy", "Proxies", "create_ssl_context", "find_proxy", "is_connectable"]
+__all__ = ["NoProxy", "Proxies", "create_ssl_context", "find_proxy", "is_connectable", "origin_of"]
 
 _log = logging.getLogger("pandium")
 _LARGEST_PORT = 65535
@@ -70,12 +70,17 @@ class Proxies:
 
 def find_proxy(url: str) -> str | None:
     """
-    Return the proxy through which to access a URL, without its user name and password.
+    Return the scheme, host and port of the proxy through which to access a URL.
 
     :raises ConfigurationError: if the URL of a proxy is invalid.
     """
     proxy = Proxies.from_environment().for_url(httpx.URL(url))
-    return None if proxy is None else str(proxy.url)
+    return None if proxy is None else origin_of(proxy.url)
+
+
+def origin_of(url: httpx.URL) -> str:
+    """Return the scheme, host and port of a URL. The rest may contain a misplaced password."""
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _parse_proxy(value: str) -> httpx.Proxy | None:

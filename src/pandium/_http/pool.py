@@ -16,7 +16,7 @@ import httpcore2
 import httpx
 from httpcore2._utils import is_socket_readable
 
-from pandium._http.environment import Proxies, create_ssl_context
+from pandium._http.environment import Proxies, create_ssl_context, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -254,7 +254,7 @@ class _PoolTransport(httpx.AsyncHTTPTransport):
     def proxy_for(self, url: httpx.URL) -> str | None:
         """Return the URL of the proxy for a URL, without credentials, or ``None``."""
         proxy = self._proxies.for_url(url)
-        return None if proxy is None else f"{proxy.url.scheme}://{proxy.url.netloc.decode()}"
+        return None if proxy is None else origin_of(proxy.url)
 
 
 def _as_httpcore_proxy(proxy: httpx.Proxy) -> httpcore2.Proxy:
