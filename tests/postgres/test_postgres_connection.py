@@ -18,9 +18,12 @@ from pandium._bulk.journal import Entry, State
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
+from support.cli import wait_until
 from support.journals import JOB, MINE, NOT_MINE, adopt, claim
 from support.postgres import (
+    FLUSH,
     PASSWORD,
+    SYNC,
     URL_PASSWORD,
     PostgresProxy,
     Server,
@@ -35,11 +38,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 LEASE = 1.0
-
-
-# Messages of PostgreSQL's protocol
-FLUSH = b"H\0\0\0\4"
-SYNC = b"S\0\0\0\4"
 
 
 def worker(dsn: str, *, job: str = "nightly", lease: float = 10.0) -> PostgresWorker:
@@ -435,6 +433,18 @@ async def test_a_host_that_is_cut_off_while_it_opens_a_journal_blocks_nobody(
         proxy.close()
 
 
+def wait_for_silent_session(dsn: str) -> None:
+    """Wait until the server waits for a client in a transaction."""
+    query = """
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'ClientRead'
+            AND state IN ('active', 'idle in transaction')
+            AND state_change < clock_timestamp() - interval '0.5 s'
+    """
+    with closing(psycopg.connect(dsn, autocommit=True)) as db:
+        wait_until(lambda: db.execute(query).rowcount)
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the server takes five seconds
 @pytest.mark.parametrize(
     ("statement", "use"),
@@ -444,10 +454,13 @@ async def test_a_host_that_is_cut_off_while_it_opens_a_journal_blocks_nobody(
     ],
     ids=["claim", "renewal"],
 )
+@pytest.mark.parametrize("is_sent", [True, False])
 async def test_a_host_that_is_cut_off_in_a_transaction_does_not_block_the_others(
     postgres_dsn: str,
     proxy_dsn: str,
     proxy: PostgresProxy,
+    *,
+    is_sent: bool,
     statement: bytes,
     use: Callable[[PostgresWorker], Coroutine[Any, Any, object]],
 ) -> None:
@@ -458,14 +471,16 @@ async def test_a_host_that_is_cut_off_in_a_transaction_does_not_block_the_others
         nonlocal sent
         sent += data
         # The client waits for results once it has sent one of these messages.
-        is_waiting = sent.endswith((FLUSH, SYNC))
-        return "cut" if statement in sent and is_waiting else ""
+        is_complete = sent.endswith((FLUSH, SYNC))
+        if statement not in sent or (is_sent and not is_complete):
+            return ""
+        return "cut" if is_sent else "cut early"
 
-    async with worker(proxy_dsn) as gone, worker(postgres_dsn) as journal:
+    async with worker(proxy_dsn) as gone, worker(postgres_dsn, lease=60.0) as journal:
         proxy.lose = cut_off
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(use, gone)
-            await anyio.to_thread.run_sync(proxy.has_lost_response.wait)
+            await anyio.to_thread.run_sync(wait_for_silent_session, postgres_dsn)
             proxy.lose = lambda _: ""
             began = journal.lease_number
             await use(journal)

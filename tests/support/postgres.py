@@ -30,6 +30,11 @@ ROLE, PASSWORD = "jobs", "hunter2%/@"
 URL_PASSWORD = "hunter2%25%2F%40"
 
 
+# Messages of PostgreSQL's protocol
+FLUSH = b"H\0\0\0\4"
+SYNC = b"S\0\0\0\4"
+
+
 def run(*command: str | Path) -> None:
     """Run a command as the user of the servers."""
     done = subprocess.run(
@@ -281,7 +286,7 @@ class PostgresProxy:
         forward it, ``"before"`` to lose it and the connection, ``"after"`` to forward it and lose
         the response and the connection, ``"hang"`` to forward nothing more, or ``"cut"`` to forward
         it and then nothing in either direction, not even that the client closes the connection.
-    :ivar has_lost_response: an event that is set once a response has been lost by a ``"cut"``.
+        ``"cut early"`` does the same, but does not forward a Sync message at the end.
     """
 
     def __init__(self, port: int) -> None:
@@ -291,7 +296,6 @@ class PostgresProxy:
         self.lose: Callable[[bytes], str] = lambda _: ""
         self.connections = 0
         self._open: list[socket.socket] = []
-        self.has_lost_response = threading.Event()
         self._cut: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -331,11 +335,13 @@ class PostgresProxy:
                     return
                 if action == "after":
                     client.shutdown(socket.SHUT_RDWR)
-                if action == "cut":
+                if action.startswith("cut"):
                     self._cut.add(server)
+                if action == "cut early":
+                    data = data.removesuffix(SYNC)
                 if action != "before":
                     server.sendall(data)
-                if action == "cut":
+                if action.startswith("cut"):
                     return
                 if action:
                     break
@@ -344,9 +350,7 @@ class PostgresProxy:
     def _return(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65_536):
-                if server in self._cut:
-                    self.has_lost_response.set()
-                else:
+                if server not in self._cut:
                     client.sendall(data)
         _shut_down(client, server)
 
