@@ -196,6 +196,17 @@ async def test_a_role_that_may_not_create_tables_uses_those_that_exist(
         assert await claim(journal) == MINE
 
 
+async def test_a_role_that_may_not_end_sessions_uses_a_journal(
+    postgres_server: Server, postgres_dsn: str
+) -> None:
+    """A role needs no permission to end the sessions of suspended workers."""
+    with postgres_server.connect(postgres_dsn.rpartition("/")[2]) as db:
+        db.execute("REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC")
+        db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    async with worker(no_permission(postgres_server, postgres_dsn)) as journal:
+        assert await claim(journal) == MINE
+
+
 # Transactions that fail
 
 
