@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import NoReturn
+from weakref import WeakValueDictionary
 
 from pandium.errors import PandiumError
 
 __all__ = ["UserCodeError", "is_user_error"]
 
-_MARK = "_raised_by_user_code"
+# The library's errors that user code raised, by their ids. An attribute would change the errors.
+_raised: WeakValueDictionary[int, PandiumError] = WeakValueDictionary()
 
 
 def is_user_error(error: BaseException) -> bool:
@@ -18,7 +20,7 @@ def is_user_error(error: BaseException) -> bool:
 
     Such an error may belong to another call, so it says nothing about this one.
     """
-    return _MARK in vars(error)
+    return _raised.get(id(error)) is error
 
 
 class UserCodeError(Exception):
@@ -39,13 +41,14 @@ class UserCodeError(Exception):
 
     def reraise(self) -> NoReturn:
         """
-        Raise the wrapped error with its own context, and mark it for `is_user_error`.
+        Raise the wrapped error with its own context, and remember it for `is_user_error`.
 
         If the request may have been sent, ``outcome_unknown`` is set on an error of the library.
         The class of the error does not show whether the request was sent.
         """
         context = self.error.__context__
-        vars(self.error)[_MARK] = True
+        if isinstance(self.error, PandiumError):
+            _raised[id(self.error)] = self.error
         # The attributes of a frozen dataclass cannot be set in the usual way.
         if self.may_be_sent and isinstance(self.error, PandiumError):
             with suppress(AttributeError):  # the user's class has a property of this name

@@ -167,6 +167,8 @@ def test_a_key_log_that_cannot_be_written_is_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """If `SSLKEYLOGFILE` is not writable, one warning is logged, and TLS is as secure."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     expected = httpx.create_ssl_context()
