@@ -49,10 +49,10 @@ class UserCodeError(Exception):
         context = self.error.__context__
         if isinstance(self.error, PandiumError):
             _raised[id(self.error)] = self.error
-        # The attributes of a frozen dataclass cannot be set in the usual way.
-        if self.may_be_sent and isinstance(self.error, PandiumError):
-            with suppress(AttributeError):  # the user's class has a property of this name
-                object.__setattr__(self.error, "outcome_unknown", True)
+            if self.may_be_sent:
+                # The attributes of a frozen dataclass cannot be set in the usual way.
+                with suppress(AttributeError):  # the user's class has a property of this name
+                    object.__setattr__(self.error, "outcome_unknown", True)
         try:
             raise self.error
         finally:

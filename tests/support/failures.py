@@ -1,8 +1,9 @@
-"""Request failures, created without sending a request, and unusual exceptions of user code."""
+"""Request failures, unusual exceptions of user code, and reports of exceptions."""
 
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from datetime import UTC, datetime
 
 import httpx
@@ -15,6 +16,14 @@ def error_response(
 ) -> APIError:
     """Return the error for a response with the given status."""
     return cls(str(status), status_code=status, retry_after=retry_after)
+
+
+def report_with_locals(error: BaseException) -> str:
+    """Return the traceback below the test's own frame, with the local variables of each frame."""
+    assert error.__traceback__ is not None
+    below = error.__traceback__.tb_next
+    report = traceback.TracebackException(type(error), error, below, capture_locals=True)
+    return "".join(report.format())
 
 
 @dataclasses.dataclass(frozen=True)

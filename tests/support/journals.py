@@ -116,6 +116,15 @@ def trace_statements(trace: Callable[[str], object]) -> Iterator[None]:
         yield
 
 
+def count_transactions(path: Path) -> int:
+    """
+    Return the number of transactions that changed an SQLite file, which is in its header.
+
+    SQLite compares it with the last one that it has seen to know whether its cache is valid.
+    """
+    return int.from_bytes(path.read_bytes()[24:28], "big")
+
+
 class JournalProcess:
     """
     Another process that has opened a journal. It is killed at the end of the block.

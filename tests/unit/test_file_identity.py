@@ -23,6 +23,7 @@ from support.journals import (
     NOT_MINE,
     JournalProcess,
     claim,
+    count_transactions,
     read_entries,
     script_environment,
     trace_statements,
@@ -410,11 +411,6 @@ def test_a_file_that_is_a_mount_point_is_refused(tmp_path: Path) -> None:
 # Changes to the content of the file
 
 
-def read_change_counter(path: Path) -> int:
-    """Return the number from which SQLite knows whether its cache is valid."""
-    return int.from_bytes(path.read_bytes()[24:28], "big")
-
-
 def restore_older_copy(path: Path) -> None:
     shutil.copyfile(path.with_name("copy"), path)
 
@@ -480,12 +476,12 @@ async def test_an_older_copy_with_as_many_transactions_is_noticed(
         shutil.copyfile(journal_path, journal_path.with_name("copy"))
         for tenant_id in range(2, 2 + lacking):
             assert await claim(journal, tenant_id) == MINE
-        before = read_change_counter(journal_path)
+        before = count_transactions(journal_path)
         restore_older_copy(journal_path)
         async with SQLiteJournal(journal_path, JOB, calendar) as other:  # this takes one or two
-            while read_change_counter(journal_path) < before:
+            while count_transactions(journal_path) < before:
                 await other.states()
-            assert read_change_counter(journal_path) == before
+            assert count_transactions(journal_path) == before
             with pytest.raises(JournalError, match="overwritten"):
                 await claim(journal, 100)
 

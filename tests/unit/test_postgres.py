@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import sys
-from traceback import TracebackException
 from typing import Any
 
 import pytest
 
 from pandium import ConfigurationError
 from pandium.postgres import PostgresJournal
+from support.failures import report_with_locals
 
 SECRET = "hunter2"
 URL = f"postgresql://jobs:{SECRET}@db.example:6432/nightly"
@@ -129,11 +129,7 @@ def test_an_invalid_setting_can_be_reported_with_local_variables(options: dict[s
     arguments = {"dsn": URL, "job": "monday", **options}
     with pytest.raises(ConfigurationError) as caught:
         PostgresJournal(**arguments)
-    error = caught.value
-    assert error.__traceback__ is not None
-    below = error.__traceback__.tb_next
-    lines = TracebackException(type(error), error, below, capture_locals=True).format()
-    report = "".join(lines)
+    report = report_with_locals(caught.value)
     assert "self = <invalid PostgresJournal>" in report
     assert SECRET not in report
 

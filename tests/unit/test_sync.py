@@ -10,6 +10,7 @@ import math
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -42,10 +43,10 @@ from pandium.emulator import ManualClock
 from pandium.models import Tenant
 from support.failures import ODD_ERRORS
 from support.instants import raise_foreign_cancellation
-from support.journals import by_tenant, read_states
+from support.journals import by_tenant, count_transactions, read_states
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -102,6 +103,19 @@ class World:
         self.ends[trigger_id] = self.clock.now() + self.runs.get(tenant_id, 60.0)
         self.after_post(tenant_id)
         return Trigger(trigger_id)
+
+    def post_after(
+        self, wait: Callable[[], Awaitable[object]]
+    ) -> Callable[..., Awaitable[Trigger]]:
+        """Return a function that sends a POST once it has waited for its turn."""
+
+        async def send(
+            tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
+        ) -> Trigger:
+            await wait()
+            return await self.post(tenant_id, body, before_attempt)
+
+        return send
 
     async def get_status(self, trigger_id: str) -> TriggerStatus:
         self.before_poll(trigger_id)
@@ -315,11 +329,6 @@ async def test_max_concurrency_limits_active_tenants(
     for index, when in enumerate(read):
         assert index - sum(end <= when for end in ended) <= max_concurrency
     assert most == max_concurrency
-
-
-def count_transactions(path: Path) -> int:
-    """Return the number of transactions that changed an SQLite file, which is in its header."""
-    return int.from_bytes(path.read_bytes()[24:28], "big")
 
 
 async def test_a_tenant_at_a_time_takes_two_transactions(journal_path: Path) -> None:
@@ -1681,10 +1690,7 @@ async def test_a_request_that_waits_is_not_recorded_if_it_is_canceled(journal_pa
     """If a sync is canceled while a request waits for its turn, its tenant was not triggered."""
     world = World()
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
-        await world.clock.sleep(100)
-        return await world.post(tenant_id, body, before_attempt)
-
+    send = world.post_after(partial(world.clock.sleep, 100))
     await world.sync_until(10.0, [1, 2], journal_path, send=send)
     assert world.posted() == []
     assert read_states(journal_path) == {}
@@ -1697,10 +1703,7 @@ async def test_a_request_that_waits_is_not_sent_once_the_journal_has_failed(
     """If a request has to wait for its turn, a failure of the journal meanwhile prevents it."""
     world = UnreachableWorld()
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
-        await world.clock.sleep(100)
-        return await world.post(tenant_id, body, before_attempt)
-
+    send = world.post_after(partial(world.clock.sleep, 100))
     results = await world.sync_to_failure([1, 2, 3], path, 2, send=send, timeout=time_limit)
     assert world.posted() == []
     assert {result.tenant_id for result in results} == {1, 2, 3}
@@ -1718,10 +1721,7 @@ async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed
     world.first_share = 0.0
     pacer = RequestPacer(world.clock, 10.0)
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
-        await pacer.wait()
-        return await world.post(tenant_id, body, before_attempt)
-
+    send = world.post_after(pacer.wait)
     results = await world.sync_to_failure([1, 2], path, send=send, set_share=pacer.set_share)
     assert world.posted() == []
     assert [type(result.error) for result in results] == [JournalError] * 2
@@ -1732,10 +1732,7 @@ async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -
     world = ExpiringWorld()
     world.expired = 10**9
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
-        await world.clock.sleep(10)
-        return await world.post(tenant_id, body, before_attempt)
-
+    send = world.post_after(partial(world.clock.sleep, 10))
     [result] = await world.sync([1], path, send=send, timeout=60.0)
     assert (result.outcome, world.posted()) == (Outcome.FAILED, [])
     assert "tenant 1 was not synced: its lease in" in str(result.error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from pandium import (
     Retry,
     ServerError,
 )
-from support.failures import ODD_ERRORS
+from support.failures import ODD_ERRORS, report_with_locals
 from support.journals import by_tenant
 from support.servers import Behavior, Misbehaving, Wire, answer, status
 
@@ -145,14 +144,6 @@ async def test_an_error_of_the_function_is_raised_unchanged(error: Exception) ->
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert vars(error) == state  # neither `outcome_unknown` nor `method` was set
     assert (calls, server.seen) == (1, 0)
-
-
-def report_with_locals(error: BaseException) -> str:
-    """Return the traceback below the test's own frame, with the local variables of each frame."""
-    assert error.__traceback__ is not None
-    below = error.__traceback__.tb_next
-    report = traceback.TracebackException(type(error), error, below, capture_locals=True)
-    return "".join(report.format())
 
 
 async def test_an_error_of_a_rotation_does_not_show_the_old_key() -> None:
