@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio.lowlevel
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pandium import DriftError, Listing
@@ -52,6 +53,9 @@ class ScriptedServer:
         window are in any order.
     :ivar rooms: the numbers of records that fit on a page, depending on its first record. Without
         them, all do.
+    :ivar hidden: which of the records the server selects but does not return, by their number
+        modulo the length of this sequence. Without it, none.
+    :ivar has_hidden_page: whether fewer than two records of a page of full length were returned.
     :ivar start: the records at the first response.
     :ivar archived: the records that have been archived since then.
     :ivar ever_listed: all records that have ever been listed.
@@ -61,6 +65,8 @@ class ScriptedServer:
     script: Sequence[Sequence[Event]] = ()
     delays: Sequence[int] = ()
     rooms: Sequence[int] = ()
+    hidden: Sequence[bool] = ()
+    has_hidden_page: bool = False
     requests: int = 0
     responses: int = 0
     running: int = 0
@@ -96,8 +102,13 @@ class ScriptedServer:
             self.start = list(self.records)
         elif number <= len(self.script):
             self.apply(self.script[number - 1], skip)
-        page = self.records[skip : skip + limit]
+        selected = self.records[skip : skip + limit]
+        page = [record for record in selected if not self.hides(record)]
+        self.has_hidden_page |= len(page) < min(2, limit) and len(selected) == limit
         return page[: self.rooms[page[0] % len(self.rooms)]] if page and self.rooms else page
+
+    def hides(self, record: int) -> bool:
+        return bool(self.hidden) and self.hidden[record % len(self.hidden)]
 
     def apply(self, events: Sequence[Event], skip: int) -> None:
         for event in events:
@@ -174,6 +185,7 @@ class Walk:
     def assert_none_twice(self) -> None:
         assert len(self.seen) == len(set(self.seen))
         assert set(self.seen) <= self.server.ever_listed
+        assert not any(map(self.server.hides, self.seen))
         limit = self.listing.limit
         assert limit is None or len(self.seen) <= limit
 
@@ -181,7 +193,10 @@ class Walk:
         """Assert that each record that was always listed was delivered once and in order."""
         self.assert_none_twice()
         server, skip, limit = self.server, self.listing.skip, self.listing.limit
-        expected = [record for record in server.start[skip:] if record not in server.archived]
+        archived = server.archived
+        expected = [
+            one for one in server.start[skip:] if not (one in archived or server.hides(one))
+        ]
         always_listed = set(expected)
         delivered = [record for record in self.seen if record in always_listed]
         assert delivered == expected[: len(delivered)]
@@ -214,6 +229,7 @@ def walks(
     page_sizes: st.SearchStrategy[int] = PAGE_SIZES,
     pages: st.SearchStrategy[int] = PAGES,
     rooms: st.SearchStrategy[list[int]] = st.just([]),  # noqa: B008 - immutable
+    hidden: st.SearchStrategy[list[bool]] = st.just([]),  # noqa: B008 - immutable
 ) -> Walk:
     page_size = draw(page_sizes)
     count = draw(pages) * page_size + draw(st.integers(0, page_size))
@@ -222,9 +238,10 @@ def walks(
         draw(st.lists(events(kinds, max_count), max_size=30)),
         draw(st.lists(st.integers(0, 4), max_size=10)),
         draw(rooms),
+        draw(hidden),
     )
     listing = server.listing(
-        confirm_end=True if server.rooms else "auto",
+        confirm_end=True if server.rooms or server.hidden else "auto",
         page_size=page_size,
         prefetch=draw(st.integers(1, 16)),
         skip=draw(rarely(st.integers(0, count + 1), 0)),
@@ -266,6 +283,35 @@ async def test_pages_of_any_length_lose_no_record_if_each_end_is_confirmed(walk:
     """A server may truncate each page differently, as long as there is room for two records."""
     await walk.run()
     walk.assert_complete()
+
+
+@given(
+    walk=walks(
+        "insert",
+        "archive",
+        page_sizes=st.integers(10, 100),
+        pages=st.integers(0, 5),
+        rooms=st.one_of(st.just([]), st.lists(st.integers(2, 20), min_size=1, max_size=8)),
+        hidden=st.lists(st.booleans(), min_size=2, max_size=9),
+    )
+)
+@examples(100)
+async def test_hidden_records_cause_no_silent_loss_if_each_end_is_confirmed(walk: Walk) -> None:
+    """A server may hide records that it has selected, as long as two of each page remain."""
+    await walk.run()
+    walk.assert_none_twice()
+    assume(not walk.server.has_hidden_page)
+    walk.assert_complete()
+
+
+@pytest.mark.parametrize("hidden", sorted(set(permutations([False] * 2 + [True] * 4))))
+async def test_a_server_may_hide_two_thirds_of_the_records(hidden: list[bool]) -> None:
+    """An unchanged listing is complete even if the server hides most of what it has selected."""
+    server = ScriptedServer(list(range(400)), hidden=hidden)
+    walk = Walk(server, server.listing(confirm_end=True, page_size=100))
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
 
 
 @pytest.mark.parametrize("origin", ["front", "end"])

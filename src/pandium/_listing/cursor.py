@@ -44,7 +44,7 @@ ConfirmEnd: TypeAlias = Literal["auto"] | bool
 _MAX_PAGE_SIZE = 500  # the API's maximum
 # The minimum number of keys to remember when pages are small.
 _MIN_CAPACITY = 1000
-# The maximum number of consecutive pages that do not advance the position.
+# The maximum number of consecutive pages that do not advance the position, or cause a rewind.
 _MAX_STALLED_PAGES = 100
 # A listing may change while its end is probed, but hardly several times in a row.
 _MAX_FAILED_PROBES = 3
@@ -181,9 +181,8 @@ class _End:
         requested one, or ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
-    :ivar needs_probe: whether a page without new records may have had no room for them: it was as
-        long as the longest page so far, or it ended before the last record that was delivered, or
-        there was a wide overlap.
+    :ivar needs_probe: whether a page without new records may have had no room for them. Only the
+        anchor alone proves that nothing follows it.
     """
 
     confirm: ConfirmEnd
@@ -193,7 +192,6 @@ class _End:
     has_full_page: bool = False
     needs_probe: bool = False
     _failed_probes: int = 0
-    _wide_probes: int = 0
 
     def accept(  # noqa: PLR0913 - one argument for each fact about the page
         self,
@@ -203,7 +201,7 @@ class _End:
         has_new: bool,
         is_first: bool,
         has_moved: bool,
-        is_behind: bool,
+        known: int,
     ) -> bool:
         """
         Return whether a page of ``count`` records is the last one.
@@ -211,12 +209,10 @@ class _End:
         :param has_new: whether the page has records that have not been delivered.
         :param is_first: whether this is the first page.
         :param has_moved: whether the listing has drifted since the previous page.
-        :param is_behind: whether other delivered records followed the page, which has several. A
-            rewind may go back by more than a page.
+        :param known: the number of records up to the last one that has been delivered.
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.longest_page = max(self.longest_page, count)
-        self._wide_probes *= not has_new
         if was_pending and has_new:
             self.reduced_size = self.longest_page
         if count >= request.limit:
@@ -224,28 +220,16 @@ class _End:
             return False
         if self.confirm is False:
             return True
-        if not (has_new or self._may_be_cut_off(has_moved=has_moved)):  # nothing follows the anchor
-            self.is_pending = self.needs_probe = count > 0 and (
-                count == self.longest_page or is_behind or self._has_wide_overlap(count)
-            )
+        if not has_new:
+            # If the server limits the page size, known records may have displaced new ones.
+            may_be_cut_off = count == self.longest_page or (has_moved and not self.has_full_page)
+            self.is_pending = self.needs_probe = known > 1 or (known == 1 and may_be_cut_off)
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
         return False
-
-    def _has_wide_overlap(self, count: int) -> bool:
-        """Return whether a page had several records, all of them known, a few times in a row."""
-        if count == 1:
-            return False
-        self._wide_probes += 1
-        return self._wide_probes <= _MAX_FAILED_PROBES
-
-    def _may_be_cut_off(self, *, has_moved: bool) -> bool:
-        # If the server limits the page size, records that moved onto the page may have pushed the
-        # new ones off it.
-        return has_moved and not self.has_full_page
 
     def reject_probe(self) -> bool:
         """Record a probe that found a record, and return whether to repeat the last request."""
@@ -266,7 +250,7 @@ class _End:
         """Reduce an overlap so that it leaves room for new records on every page."""
         if self.reduced_size is None or not overlap:
             return overlap
-        return max(1, min(overlap, self.reduced_size // 2))
+        return max(1, min(overlap, self.reduced_size // 8))
 
 
 def _is_suspicious(count: int, limit: int) -> bool:
@@ -385,7 +369,9 @@ class Cursor(Generic[T]):
             # The anchor is not on the page: rewind. If the page contains other known records, their
             # position is suspicious and must be confirmed by the previous page.
             if self._delivered.anchor not in keys:
-                distance = request.limit if known_prefix else self._overlap.first_rewind
+                self._stalled_pages += 1
+                page_size = self._end.page_size(request.limit)
+                distance = page_size if known_prefix else self._overlap.first_rewind
                 return self._rewind(request.skip, distance)
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
@@ -511,7 +497,7 @@ class Cursor(Generic[T]):
             has_new=known_prefix < len(keys),
             is_first=not self._has_pages,
             has_moved=drift != 0,
-            is_behind=len(keys) > 1 and self._delivered.count_after_position > 0,
+            known=known_prefix,
         )
         self._has_pages = True
         self.is_finished = is_last or self._remaining == 0
