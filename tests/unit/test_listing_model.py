@@ -314,6 +314,30 @@ async def test_a_server_may_hide_two_thirds_of_the_records(hidden: list[bool]) -
     assert not walk.has_raised
 
 
+@pytest.mark.parametrize("changes", [1, 4, 12])
+async def test_changes_of_a_truncated_listing_cause_few_requests(changes: int) -> None:
+    """After a change, the overlap of the pages is an eighth of what the server returns."""
+    full_page = [500] * 500
+    script = [[], [], *[[Event("insert", "front", 0, 4)]] * changes]
+    server = ScriptedServer(list(range(3000)), script, rooms=full_page + [20] * 2500)
+    walk = Walk(server, server.listing(confirm_end=True))
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
+    assert server.requests < 150 + 10 * changes
+
+
+@pytest.mark.parametrize("room", [2, 5])
+async def test_a_truncated_listing_may_change_at_every_request(room: int) -> None:
+    """If a page has no room for new records because of changes, it does not end the listing."""
+    script = [[], [], [], *[[Event("insert", "front", 0, room - 1)]] * 40]
+    server = ScriptedServer(list(range(400)), script, rooms=[100] * 250 + [room] * 150)
+    walk = Walk(server, server.listing(confirm_end=True, page_size=100))
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
+
+
 @pytest.mark.parametrize("origin", ["front", "end"])
 @pytest.mark.parametrize("number", range(3))
 async def test_a_listing_of_one_record_may_change_at_any_request(

@@ -176,6 +176,7 @@ class _End:
 
     :ivar confirm: the ``confirm_end`` option.
     :ivar is_pending: whether the latest page was short and may have been the last one.
+    :ivar latest_length: the number of records on the latest page.
     :ivar longest_page: the number of records on the longest page so far.
     :ivar reduced_size: the server's maximum page size, if it turned out to be smaller than the
         requested one, or ``None``.
@@ -187,6 +188,7 @@ class _End:
 
     confirm: ConfirmEnd
     is_pending: bool = False
+    latest_length: int = 0
     longest_page: int = 0
     reduced_size: int | None = None
     has_full_page: bool = False
@@ -212,7 +214,7 @@ class _End:
         :param known: the number of records up to the last one that has been delivered.
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
-        self.longest_page = max(self.longest_page, count)
+        self.latest_length, self.longest_page = count, max(self.longest_page, count)
         if was_pending and has_new:
             self.reduced_size = self.longest_page
         if count >= request.limit:
@@ -247,10 +249,8 @@ class _End:
         return 1 if self.longest_page > 1 else 0
 
     def limit_overlap(self, overlap: int) -> int:
-        """Reduce an overlap so that it leaves room for new records on every page."""
-        if self.reduced_size is None or not overlap:
-            return overlap
-        return max(1, min(overlap, self.reduced_size // 8))
+        """Reduce an overlap so that it leaves room for new records if pages are truncated."""
+        return min(overlap, max(1, self.latest_length // 8))
 
 
 def _is_suspicious(count: int, limit: int) -> bool:
