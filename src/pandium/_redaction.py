@@ -439,7 +439,12 @@ for _name in _LOGGERS:
 
 # The packages whose functions hold request headers or a response in local variables.
 _HIDDEN = frozenset(
-    {"anyio", "asyncio", "h11", "h2", "hpack", "httpcore", "httpcore2", "pandium", "ssl", "trio"}
+    {
+        *("anyio", "asyncio", "ssl", "trio"),
+        *("h11", "h2", "hpack", "httpcore", "httpcore2"),
+        *("aiohttp", "httpx_aiohttp", "pyreqwest"),  # transports under the user's httpx client
+        "pandium",
+    }
 )
 
 

@@ -57,3 +57,4 @@ class UserCodeError(Exception):
             raise self.error
         finally:
             object.__setattr__(self.error, "__context__", context)
+            del context  # a transport's error may show a signed URL

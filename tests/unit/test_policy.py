@@ -29,6 +29,7 @@ from support.runs import scripted_run
 RETRIED: list[Exception] = [
     NotFound("no run yet", status_code=404),
     APIError("timed out", status_code=408),
+    APIError("a gateway asks for another protocol", status_code=101),
     APIError("the gateway's client closed the connection", status_code=460),
     APIError("the gateway's client closed the request", status_code=499),
     APIError("moved", status_code=302),

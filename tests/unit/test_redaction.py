@@ -565,7 +565,8 @@ def caught_by(raising: Callable[[], object], outer: BaseException | None = None)
 
 
 @pytest.mark.parametrize(
-    "module", ["httpcore2._async.http11", "h11", "anyio._core", "pandium._http.body"]
+    "module",
+    ["httpcore2._async.http11", "h11", "anyio._core", "aiohttp.client", "pandium._http.body"],
 )
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError, OSError])
 def test_frames_of_lower_libraries_are_hidden(module: str, kind: type[BaseException]) -> None:

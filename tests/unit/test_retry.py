@@ -12,7 +12,7 @@ from pandium._clock import RealClock
 from pandium._http.limits import RetryBudget
 from pandium._transport.retry import Retry, send_with_retries
 from pandium._transport.spec import RetrySafety
-from pandium.errors import APIError, RateLimited
+from pandium.errors import APIError, Attempt, RateLimited
 from support.failures import error_response
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
@@ -39,15 +39,19 @@ class SleepRecorder(RealClock):
 
 @attrs.define
 class Attempts:
-    """An attempt that takes some time and raises a sequence of failures."""
+    """An attempt that waits for its turn, takes some time and raises a sequence of failures."""
 
     clock: SleepRecorder
     failures: list[BaseException]
     seconds: float = 0.0
+    queued: float = 0.0
+    recorded: list[Attempt] = attrs.field(factory=list)
     calls: int = 0
 
     async def __call__(self) -> str:
         self.calls += 1
+        self.clock.time += self.queued
+        self.recorded.append(Attempt(self.clock.wall(), self.seconds, ""))
         self.clock.time += self.seconds
         if self.failures:
             raise self.failures.pop(0)
@@ -59,7 +63,14 @@ class Attempts:
         safety: RetrySafety = IDEMPOTENT,
         budget: RetryBudget | None = None,
     ) -> str:
-        return await send_with_retries(self, policy, safety, budget or RetryBudget(1e9), self.clock)
+        return await send_with_retries(
+            self,
+            policy,
+            safety,
+            budget or RetryBudget(1e9),
+            clock=self.clock,
+            attempts=self.recorded,
+        )
 
 
 def failing(*failures: BaseException, seconds: float = 0.0) -> Attempts:
@@ -251,6 +262,15 @@ async def test_the_time_of_attempts_counts_towards_max_elapsed(taken: float, fit
         with pytest.raises(APIError):
             await attempts.send()
         assert attempts.clock.sleeps == []
+
+
+@pytest.mark.anyio
+async def test_the_time_in_a_queue_does_not_count_towards_max_elapsed() -> None:
+    """A request that waits long for its turn, before any attempt, is retried like others."""
+    attempts = failing(*[error_response(503, 10.0)] * 3, seconds=5.0)
+    attempts.queued = 1000.0
+    assert await attempts.send() == "done"
+    assert attempts.clock.sleeps == [10.0] * 3
 
 
 @pytest.mark.anyio

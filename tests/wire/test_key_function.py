@@ -24,7 +24,7 @@ from pandium import (
 )
 from support.failures import ODD_ERRORS, report_with_locals
 from support.journals import by_tenant
-from support.servers import Behavior, Misbehaving, Wire, answer, status
+from support.servers import Behavior, Misbehaving, Wire, answer, close, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +144,26 @@ async def test_an_error_of_the_function_is_raised_unchanged(error: Exception) ->
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert vars(error) == state  # neither `outcome_unknown` nor `method` was set
     assert (calls, server.seen) == (1, 0)
+
+
+async def test_an_error_of_a_rotation_does_not_hide_a_lost_request() -> None:
+    """If an attempt was lost before the function fails, the library's errors say so."""
+    error = ConnectFailed("no vault")
+
+    def rotate() -> str:
+        if server.seen:
+            raise error
+        return "key-number-1"
+
+    with Misbehaving() as server:
+        server.play([], otherwise=close("all"))
+        retry = Retry(initial=0)
+        async with AsyncPandium(rotate, base_url=server.url, retry=retry) as client:
+            with pytest.raises(ConnectFailed) as caught:
+                await client.tenants.update_metadata(7, {"plan": "gold"})
+    assert caught.value is error
+    assert caught.value.outcome_unknown
+    assert server.seen == 1
 
 
 async def test_an_error_of_a_rotation_does_not_show_the_old_key() -> None:

@@ -617,6 +617,28 @@ async def test_a_journal_keeps_a_claim_whose_hook_lies(tmp_path: Path) -> None:
     assert len(sent) == 1
 
 
+class CertainError(PandiumError):
+    """A user's error that claims that nothing was sent."""
+
+    @property
+    def outcome_unknown(self) -> bool:  # type: ignore[override]  # as a user may write it
+        return False
+
+
+@pytest.mark.anyio
+async def test_a_journal_keeps_a_claim_whose_hook_insists(tmp_path: Path) -> None:
+    """The class of a hook's error cannot make `sync_all` forget a request that was sent."""
+    sent: list[httpx.Request] = []
+    for _ in range(2):
+        async with client_that_fails("response", CertainError("no"), sent) as mine:
+            client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+            options: dict[str, Any] = {"mode": "normal", "journal": tmp_path / "journal"}
+            async with client.tenants.sync_all([1], **options) as results:
+                [result] = [result async for result in results]
+            assert result.outcome is Outcome.UNKNOWN
+    assert len(sent) == 1
+
+
 @pytest.mark.anyio
 async def test_the_error_of_a_hook_keeps_its_context() -> None:
     """The error of a hook keeps the exception that the hook was handling as its context."""

@@ -573,6 +573,34 @@ def test_no_traceback_of_a_hook_has_a_signed_url_in_a_local_variable(backend: st
         anyio.run(run, own.url, backend=backend)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("is_signed", [False, True], ids=["key", "signed URL"])
+def test_no_traceback_of_a_hook_shows_what_an_engine_was_sending(
+    engine: str,
+    is_signed: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """If a hook sends a request again and this fails, no frame has the key or a signed URL."""
+
+    async def run(url: str) -> None:
+        async with ENGINES[engine]() as mine:
+
+            async def again(response: httpx.Response) -> None:
+                if response.status_code == 401:
+                    await response.aread()
+                    await mine.send(response.request)
+
+            mine.event_hooks = {"response": [again]}
+            key = "another-key-0123" if is_signed else HEAD_KEY
+            client = AsyncPandium(key, base_url=url, http_client=mine, retry=Retry.never())
+            with pytest.raises(httpx.HTTPError):
+                await fail(client, CALLS[5] if is_signed else CALLS[0])
+
+    with Misbehaving() as own:
+        redirect = bad.status("302 Found", Location=f"{own.url}/log?signature={HEAD_KEY}")
+        own.play([redirect] * is_signed + [bad.status("401 No")], otherwise=bad.close("all"))
+        asyncio.run(run(own.url))
+
+
 @pytest.mark.parametrize("failure", ["lost", "reset", "reset at once", "header line"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_traceback_of_an_engine_has_the_key_in_a_local_variable(

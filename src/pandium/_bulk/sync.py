@@ -12,6 +12,7 @@ import attrs
 
 from pandium._bulk.journal import IN_PROGRESS, State
 from pandium._cancellation import CancellationGuard, as_iteration_error
+from pandium._user_code import is_user_error
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult, shorten_response
 from pandium._waiting.scheduler import Scheduler, for_each
@@ -459,6 +460,7 @@ class BulkSync(Generic[T]):
 
     async def _send_failed(self, tenant_id: int, error: Exception, began: float) -> None:
         is_unknown = not isinstance(error, PandiumError) or error.outcome_unknown
+        is_unknown |= is_user_error(error)  # a user's class may have a property of that name
         if isinstance(error, NotSentError):
             error, is_unknown = error.error, False
         # Record only the type. The message may quote the response, which can contain the payload.

@@ -11,13 +11,14 @@ from pandium._validation import as_attrs_validator, validate_seconds, validate_w
 from pandium.errors import APIError, PandiumError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import tenacity
 
     from pandium._clock import Clock
     from pandium._http.limits import RetryBudget
     from pandium._transport.spec import RetrySafety
+    from pandium.errors import Attempt
 
 __all__ = ["Retry", "send_with_retries"]
 
@@ -47,9 +48,10 @@ class Retry:
     :ivar attempts: the maximum number of attempts, including the first one.
     :ivar initial: the upper bound of the first delay, in seconds.
     :ivar maximum: the upper bound of every random delay, in seconds.
-    :ivar max_elapsed: the maximum time from the start of the first attempt to the end of the last
-        delay, in seconds. Pauses after a 429 of another request do not count, unless one of them
-        is longer.
+    :ivar max_elapsed: the maximum total time of the attempts and the delays between them, in
+        seconds. The time that a request waits for its turn, because of ``max_connections``,
+        ``requests_per_second`` or a 429 of another request, does not count. However, a pause after
+        a 429 must not be longer than this.
     :raises ValueError: if ``attempts`` is less than 1, or a duration is negative or infinite.
     """
 
@@ -67,12 +69,14 @@ class Retry:
 Retry.__module__ = "pandium"  # as users import it
 
 
-async def send_with_retries(
+async def send_with_retries(  # noqa: PLR0913 - one argument for each part of the decision
     attempt: Callable[[], Awaitable[T]],
     policy: Retry,
     safety: RetrySafety,
     budget: RetryBudget,
+    *,
     clock: Clock,
+    attempts: Sequence[Attempt],
 ) -> T:
     """
     Call ``attempt`` until it succeeds or must not be retried.
@@ -82,10 +86,10 @@ async def send_with_retries(
     :param safety: the rule for which failures can be retried.
     :param budget: the client's retry budget.
     :param clock: the clock that measures the delays.
+    :param attempts: the attempts so far. ``attempt`` adds to them.
     :returns: the result of the successful attempt.
     :raises PandiumError: the error of the last attempt.
     """
-    started = clock.now()
     try:
         # Most calls succeed at this point, without the cost of setting up tenacity.
         result = await attempt()
@@ -105,7 +109,7 @@ async def send_with_retries(
         return await attempt()
 
     def should_stop(state: tenacity.RetryCallState) -> bool:
-        elapsed = clock.now() - started
+        elapsed = sum(one.seconds for one in attempts) + state.idle_for
         return (
             state.attempt_number >= policy.attempts
             or elapsed + state.upcoming_sleep > policy.max_elapsed

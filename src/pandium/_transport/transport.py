@@ -135,10 +135,12 @@ class Transport:
         base_url, budget, clock = self.config.base_url, self.connections.budget, self.clock
         try:
             with observe_call(spec.method, spec.template, base_url, attempts, clock.now):
-                return read(
-                    await send_with_retries(attempt, self.retry, spec.safety, budget, clock)
+                response = await send_with_retries(
+                    attempt, self.retry, spec.safety, budget, clock=clock, attempts=attempts
                 )
+                return read(response)
         except UserCodeError as error:
+            error.may_be_sent |= outcome_unknown  # by an earlier attempt
             if not unwrap:
                 raise
             error.reraise()

@@ -30,7 +30,7 @@ _log = logging.getLogger("pandium.waiting")
 _LOG_INTERVAL = 60.0  # seconds
 
 # Any redirect, Request Timeout, and the statuses with which a gateway reports a closed connection.
-_TRANSIENT_STATUS_CODES = {*range(300, 400), 408, 460, 499}
+_TRANSIENT_STATUS_CODES = {*range(100, 200), *range(300, 400), 408, 460, 499}
 
 
 class PollPolicy:
