@@ -68,7 +68,10 @@ _RESERVED_HEADERS = frozenset(
     {"x-api-key", "host", "content-length", "transfer-encoding", "accept-encoding"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# A URL, or the keywords with which libpq's other form of a connection string usually begins.
+_CONNECTION_STRING = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+://|\s*(host|hostaddr|port|dbname|user|password|service)\s*="
+)
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
 _MIN_RATE = 1e-9  # once in 30 years. The interval of a far lower rate would not be finite.
@@ -426,8 +429,9 @@ def validate_journal_path(journal: object) -> Path | None:
     path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
     if not isinstance(path, str) or not path:
         raise ValueError(f"journal must be a file path or a PostgresJournal, not {journal!r}")
-    if _URL.match(path):  # do not show it, because it may contain a password
+    if _CONNECTION_STRING.match(path):  # do not show it, because it may contain a password
         raise ValueError(
-            "journal must be a file path, not a URL: for a database, use PostgresJournal"
+            "journal must be a file path, not a URL or connection string: for a database, use"
+            " PostgresJournal"
         )
     return Path(path)

@@ -232,6 +232,8 @@ INVALID = [
     ("tenants sync 1 --wait --accept-failover", "--accept-failover requires the URL of"),
     ("tenants sync 1 --wait --journal postgres://a@b/c", "a PostgreSQL journal requires --job"),
     ("journal show postgresql://a@b/c", "a PostgreSQL journal requires --job"),
+    ("journal show POSTGRESQL://a:sekrit@b/c", "journal must be a file path, not a URL"),
+    ("journal show password=sekrit", "journal must be a file path, not a URL or connection string"),
     ("journal show a.db --job a", "--job requires the URL of a PostgreSQL journal"),
     ("tenants sync 1 --payload [1]", "must be a JSON object"),
     ("tenants sync 1 --payload {", "invalid JSON"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
@@ -48,6 +51,10 @@ def execute(dsn: str, *statements: str) -> None:
     with closing(psycopg.connect(dsn, autocommit=True)) as db:
         for statement in statements:
             db.execute(statement.encode())
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
 
 def read_states(dsn: str) -> dict[int, str]:
@@ -204,6 +211,13 @@ async def test_a_role_that_may_not_end_sessions_uses_a_journal(
         db.execute("REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC")
         db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     async with worker(no_permission(postgres_server, postgres_dsn)) as journal:
+        assert await claim(journal) == MINE
+
+
+async def test_any_host_name_is_stored(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose name is not UTF-8 can use a journal."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "caf\udce9")
+    async with worker(postgres_dsn) as journal:
         assert await claim(journal) == MINE
 
 
@@ -444,16 +458,16 @@ async def test_a_host_that_is_cut_off_while_it_opens_a_journal_blocks_nobody(
         proxy.close()
 
 
-def wait_for_silent_session(dsn: str) -> None:
-    """Wait until the server waits for a client in a transaction."""
-    query = """
+def wait_for_silent_sessions(dsn: str, count: int = 1, seconds: float = 0.5) -> None:
+    """Wait until the server has waited for clients in transactions for some time."""
+    query = f"""
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event = 'ClientRead'
             AND state IN ('active', 'idle in transaction')
-            AND state_change < clock_timestamp() - interval '0.5 s'
+            AND state_change < clock_timestamp() - interval '{seconds} s'
     """
     with closing(psycopg.connect(dsn, autocommit=True)) as db:
-        wait_until(lambda: db.execute(query).rowcount)
+        wait_until(lambda: db.execute(query.encode()).rowcount == count)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the server takes five seconds
@@ -491,13 +505,79 @@ async def test_a_host_that_is_cut_off_in_a_transaction_does_not_block_the_others
         proxy.lose = cut_off
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(use, gone)
-            await anyio.to_thread.run_sync(wait_for_silent_session, postgres_dsn)
+            await anyio.to_thread.run_sync(wait_for_silent_sessions, postgres_dsn)
             proxy.lose = lambda _: ""
             began = journal.lease_number
             await use(journal)
             assert began is not None
             assert journal.lease_number == began
             tasks.cancel_scope.cancel()
+
+
+def begin_silently(connection: psycopg.Connection[Any]) -> None:
+    """Send the beginning of a transaction in a pipeline, and no more."""
+    wire = connection.pgconn
+    wire.enter_pipeline_mode()
+    for statement in (b"BEGIN", b"UPDATE pandium_workers SET revision = revision", b"SELECT 1"):
+        wire.send_query_params(statement, [])
+    wire.flush()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the sessions are silent for five seconds
+async def test_only_silent_sessions_that_hold_locks_of_journals_are_ended(
+    postgres_dsn: str,
+) -> None:
+    """A new worker ends a worker's silent session, but no other session of the same role."""
+    async with worker(postgres_dsn):
+        execute(postgres_dsn, "CREATE TABLE pandium_export (id int)")
+        with (
+            closing(psycopg.connect(postgres_dsn)) as silent,
+            psycopg.connect(postgres_dsn) as own,
+            own.cursor().copy("COPY pandium_export FROM STDIN") as copy,
+        ):
+            begin_silently(silent)
+            copy.write_row((1,))
+            await anyio.to_thread.run_sync(wait_for_silent_sessions, postgres_dsn, 2, 5)
+            async with worker(postgres_dsn, job="other"):
+                await anyio.to_thread.run_sync(wait_for_silent_sessions, postgres_dsn, 1, 5)
+            copy.write_row((2,))
+
+
+@pytest.mark.parametrize(
+    ("given", "time_left", "used"),
+    [
+        ("", 10.0, "5"),
+        ("", 3.0, "3"),
+        ("?connect_timeout=8", 10.0, "8"),
+        ("?connect_timeout=600", 3.0, "3"),
+        ("?connect_timeout=0", 3.0, "3"),
+        ("?connect_timeout=soon", 3.0, "soon"),
+    ],
+)
+def test_a_connection_attempt_takes_no_longer_than_what_is_left(
+    given: str, time_left: float, used: str
+) -> None:
+    """A time limit in the connection string applies, unless less time is left."""
+    database = worker(f"postgresql://db.example/jobs{given}")._database
+    assert database._connection_parameters(time_left)["connect_timeout"] == used
+
+
+CLOCK = """
+import time
+from pandium._bulk import postgres_connection
+print(postgres_connection._now() - time.monotonic())
+"""
+AFTER_A_SUSPENSION = ["unshare", "--time", "--boottime", "1000"]
+
+
+def test_a_lease_expires_while_the_host_is_suspended() -> None:
+    """The clock of a lease does not stop while the host is suspended, unlike the monotonic one."""
+    try:
+        run([*AFTER_A_SUSPENSION, "true"])
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs permission to create time namespaces")
+    done = run([*AFTER_A_SUSPENSION, sys.executable, "-c", CLOCK])
+    assert float(done.stdout) > 900
 
 
 async def test_a_server_that_is_restarted_is_waited_for(own_server: Server) -> None:

@@ -40,13 +40,15 @@ _PAUSE = 0.25
 _OUTAGE_LEASES = 12
 # The time limits of a transaction and of a connection attempt, and the total time that closing
 # waits, in seconds.
-_ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, 5.0, 3.0
+_ATTEMPT_TIMEOUT, _CONNECT_TIMEOUT, _CLOSE_TIMEOUT = 10.0, "5", 3.0
 # The maximum number of works of a transaction. It takes a second or less, so that thousands of
 # tenants do not exceed the time limit of an attempt, which would be repeated with all of them.
 _MAX_BATCH = 500
 # Positions in the order of the work of a transaction. Work that locks the whole job runs alone.
 # Otherwise, the other workers would wait until the work of hundreds of tenants is done.
 ALONE, _AFTER_TENANTS = -1, 2**63
+# A clock that does not stop while the host is suspended. `time.monotonic` stops on Linux and macOS.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 # Notice within seconds that a host is gone. The connection string can override these settings.
 _CONNECTION_DEFAULTS = {
     "application_name": "pandium",
@@ -68,12 +70,18 @@ _SETTINGS = (
     """,
 )
 # The server does not limit the time for which it waits in the middle of a pipeline. A worker that
-# is suspended there would block the others until it continues.
+# is suspended there would block the others until it continues. Recognize workers by their locks, to
+# leave other sessions of the same role alone.
 _END_SILENT_SESSIONS = b"""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user
-        AND state = 'active' AND wait_event = 'ClientRead' AND query LIKE '%pandium\\_%'
+        AND state = 'active' AND wait_event = 'ClientRead'
         AND state_change < clock_timestamp() - interval '5 s'
+        AND pid IN (
+            SELECT pg_locks.pid FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+            WHERE granted AND database = pg_stat_activity.datid AND mode <> 'AccessShareLock'
+                AND relname IN ('pandium_jobs', 'pandium_workers', 'pandium_syncs')
+        )
 """
 # This changes if the server is replaced. It consists of the identifier of the database cluster and
 # the timeline, which is incremented whenever a replica is promoted or a backup is restored.
@@ -205,7 +213,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     @property
     def lease_number(self) -> int | None:
         """The number of this worker's current lease, or ``None`` if it could have expired."""
-        return self._lease_number if time.monotonic() < self._valid_until else None
+        return self._lease_number if _now() < self._valid_until else None
 
     async def open(self, prepare: Callable[[Statements], None], check: Work[int]) -> None:
         """
@@ -346,7 +354,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     def _transaction(self, works: list[Work[Any]], timeout: float) -> list[Any]:
         if self._fatal is not None:
             raise copy(self._fatal)
-        began = time.monotonic()
+        began = _now()
         connection = self._connection or self._connect(timeout)
         results = self._attempt(lambda: self._execute(connection, works, timeout), JournalError)
         if self.lease_number is None:
@@ -377,10 +385,11 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
     def _connection_parameters(self, timeout: float) -> dict[str, Any]:
         # Only frames of psycopg hold the result in a local variable, because it has the password.
+        connect_timeout = self._settings.dsn.parameters().get("connect_timeout", _CONNECT_TIMEOUT)
         return {
             **_CONNECTION_DEFAULTS,
-            "connect_timeout": str(int(min(timeout, _CONNECT_TIMEOUT))),
             **self._settings.dsn.parameters(),
+            "connect_timeout": _at_most(connect_timeout, int(timeout)),
             "client_encoding": "UTF8",
         }
 
@@ -449,6 +458,20 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
             if resource is not None:
                 resource.close()
         self._connection = self._socket = None
+
+
+def _at_most(timeout: str, limit: int) -> str:
+    """Limit a timeout in seconds. For libpq, a number below 1 means no limit."""
+    try:
+        seconds = int(timeout)
+    except ValueError:
+        return timeout  # libpq rejects it
+    return str(min(seconds, limit) if seconds > 0 else limit)
+
+
+def _now() -> float:
+    """Return the time of the clock by which leases expire, in seconds."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def _run_in_pipeline(connection: Connection, works: list[Work[Any]]) -> list[Any]:

@@ -178,7 +178,8 @@ class PostgresWorker:
         self._database = PostgresDatabase(settings, clock)
         self._settings = settings
         self._properties = job
-        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:12]}"
+        host = storable(socket.gethostname())
+        self._owner = f"{host}/{os.getpid()}/{uuid.uuid4().hex[:12]}"
         self._job_id = 0
         self._server = ""
         self._claims = itertools.count(1)

@@ -383,9 +383,11 @@ class BulkSync(Generic[T]):
         else:
             await self._claim_and_send(tenant_id, body, began)
 
-    async def _not_claimed(self, tenant_id: int, error: Exception, began: float) -> None:
+    async def _not_claimed(
+        self, tenant_id: int, error: Exception, began: float, outcome: Outcome = Outcome.FAILED
+    ) -> None:
         self._slots.release()
-        await self._report_error(tenant_id, error, Outcome.FAILED, began)
+        await self._report_error(tenant_id, error, outcome, began)
 
     async def _claim_and_send(self, tenant_id: int, body: bytes | None, began: float) -> None:
         lease = self._journal.lease_number
@@ -406,7 +408,8 @@ class BulkSync(Generic[T]):
         try:
             entry = await self._claim_or_find(tenant_id)
         except JournalError as error:
-            await self._not_claimed(tenant_id, error, began)
+            # Another worker may have triggered the tenant.
+            await self._not_claimed(tenant_id, error, began, Outcome.UNKNOWN)
             return False
         if entry.is_mine and entry.state is State.SENDING:
             return True

@@ -20,6 +20,7 @@ from pandium._cli.output.rows import create_writer, write_data, write_text
 from pandium._cli.output.terminal import note
 from pandium._cli.session import run_coroutine
 from pandium._clock import RealClock
+from pandium._validation import validate_journal_path
 from pandium.postgres import PostgresJournal
 
 if TYPE_CHECKING:
@@ -55,10 +56,19 @@ def open_journal(
         if job is not None or accept_failover:
             option = "--accept-failover" if job is None else "--job"
             raise click.UsageError(f"{option} requires the URL of a PostgreSQL journal")
-        return None if journal is None else as_path(journal)
+        return None if journal is None else _as_journal_path(journal)
     if job is None:
         raise click.UsageError("a PostgreSQL journal requires --job")
     return PostgresJournal(journal, job=job, accept_failover=accept_failover)
+
+
+def _as_journal_path(text: str) -> str:
+    path = as_path(text)
+    try:
+        validate_journal_path(path)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return path
 
 
 def resume_option(journal: str, job: str | None) -> str:
