@@ -68,9 +68,9 @@ _RESERVED_HEADERS = frozenset(
     {"x-api-key", "host", "content-length", "transfer-encoding", "accept-encoding"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
-# A URL, or the keywords with which libpq's other form of a connection string usually begins.
+# A URL, or what libpq's other form of a connection string contains.
 _CONNECTION_STRING = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]+://|\s*(host|hostaddr|port|dbname|user|password|service)\s*="
+    r"[A-Za-z][A-Za-z0-9+.-]+://|(.*\s)?(host|hostaddr|dbname|user|password)\s*=", re.DOTALL
 )
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")

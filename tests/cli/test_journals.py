@@ -24,10 +24,10 @@ from support.cli import (
     limit_file_size,
     sent_posts,
     start_child,
-    wait_until,
 )
 from support.journals import JOB, CalendarClock
 from support.postgres import free_port
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,9 @@ import pytest
 
 from pandium._cli.app import run
 from pandium.emulator.network.faults import Stall
-from support.cli import DEADLINE, api_variables, sent_posts, start_child, wait_until
+from support.cli import DEADLINE, api_variables, sent_posts, start_child
 from support.servers import Misbehaving, status
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator

@@ -29,10 +29,10 @@ from support.cli import (
     child_environment,
     limit_file_size,
     sent_posts,
-    wait_until,
 )
 from support.posix import ENDING_SIGNALS, IS_POSIX
 from support.servers import Misbehaving, status
+from support.waiting import wait_until
 
 if IS_POSIX:
     import pty

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pandium._cli.app import run
-from support.cli import Screen, Terminal, api_variables, run_on_terminal, start_child, wait_until
+from support.cli import Screen, Terminal, api_variables, run_on_terminal, start_child
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pytest_httpx import HTTPXMock

@@ -21,7 +21,6 @@ from pandium._bulk.journal import Entry, State
 from pandium._bulk.postgres_worker import PostgresWorker
 from pandium._clock import RealClock
 from pandium.postgres import PostgresJournal
-from support.cli import wait_until
 from support.journals import JOB, MINE, NOT_MINE, adopt, claim
 from support.postgres import (
     FLUSH,
@@ -34,6 +33,7 @@ from support.postgres import (
     old_server,
 )
 from support.threads import no_threads_at_all
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -550,6 +550,7 @@ async def test_only_silent_sessions_that_hold_locks_of_journals_are_ended(
         ("", 3.0, "3"),
         ("?connect_timeout=8", 10.0, "8"),
         ("?connect_timeout=600", 3.0, "3"),
+        ("?connect_timeout=600.5", 3.0, "3"),
         ("?connect_timeout=0", 3.0, "3"),
         ("?connect_timeout=soon", 3.0, "soon"),
     ],

@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -91,14 +90,6 @@ def start_child(
 def limit_file_size(size: int) -> Callable[[], None]:
     """Return a function that limits the size of the files that a child writes, as a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds. Fail after the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @attrs.define

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pandium import Pandium, PandiumError
 from support import KEY
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,7 +178,7 @@ def report_interrupt(function: Callable[[Pandium], object]) -> None:
                 write("interrupted")
                 raise
     except KeyboardInterrupt:
-        until(lambda: own_threads() == [])
+        wait_until(lambda: own_threads() == [])
         write("no threads")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pandium._sync.functions import FunctionThread, UserFunctions, run_in_thread
 from pandium._sync.loop_thread import LoopThread
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,7 +33,7 @@ def function_threads() -> int:
 def functions() -> Iterator[UserFunctions]:
     with UserFunctions(LoopThread(nothing, "here")) as created:
         yield created
-    until(lambda: function_threads() == 0)
+    wait_until(lambda: function_threads() == 0)
 
 
 def test_functions_run_in_order_in_one_thread(functions: UserFunctions) -> None:
@@ -177,7 +177,7 @@ def test_a_thread_ends_when_it_is_no_longer_needed() -> None:
 
     assert asyncio.run(main()) == 7
     gc.collect()
-    until(lambda: function_threads() == 0)
+    wait_until(lambda: function_threads() == 0)
 
 
 def test_results_are_not_kept() -> None:
@@ -194,9 +194,9 @@ def test_results_are_not_kept() -> None:
         return weakref.ref(result)
 
     reference = asyncio.run(main())
-    until(lambda: reference() is None)
+    wait_until(lambda: reference() is None)
     thread.close()
-    until(lambda: function_threads() == 0)
+    wait_until(lambda: function_threads() == 0)
 
 
 def test_a_function_that_outlives_the_event_loop_ends_quietly() -> None:
@@ -215,7 +215,7 @@ def test_a_function_that_outlives_the_event_loop_ends_quietly() -> None:
     asyncio.run(main())
     release.set()
     thread.close()
-    until(lambda: function_threads() == 0)
+    wait_until(lambda: function_threads() == 0)
 
 
 def test_a_call_that_nothing_waits_for_ends_quietly() -> None:

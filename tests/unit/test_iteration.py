@@ -17,7 +17,7 @@ from pandium import Pandium, PandiumError, Polling, Retry, SyncListing
 from pandium.emulator import Latency, Status
 from support import KEY
 from support.servers import Misbehaving, stall_before_the_answer
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def test_pages_are_requested_while_the_program_works(
     """Without further calls, an iteration requests as many pages in advance as ``prefetch``."""
     records = iter(listing)
     assert next(records).id == 1
-    until(lambda: len(emulator.requests) == 1 + listing.prefetch)
+    wait_until(lambda: len(emulator.requests) == 1 + listing.prefetch)
     assert ids_of(records) == ALL[1:]
 
 
@@ -233,7 +233,7 @@ def test_leaving_the_block_stops_the_work(emulator: Emulator, client: Pandium) -
     emulator.runs.script(appears_after=1000)
     trigger = client.tenants.sync(1, mode="normal")
     with client.runs.as_completed([trigger], poll=FAST) as results:
-        until(lambda: results.progress.polls > 1)
+        wait_until(lambda: results.progress.polls > 1)
     polls = results.progress.polls
     client.tenants.metadata(1)
     assert results.progress.polls == polls
@@ -269,14 +269,14 @@ def test_an_error_that_an_interruption_hides_is_raised_next(client: Pandium) -> 
 
     def triggers() -> Iterator[object]:
         yield client.tenants.sync(1, mode="normal")
-        until(lambda: bool(first) and results._fetching.locked())
+        wait_until(lambda: bool(first) and results._fetching.locked())
         os.kill(os.getpid(), signal.SIGUSR1)
         assert interrupting.wait(10)
         raise LookupError("no more")
 
     def handle(*_: object) -> None:
         interrupting.set()
-        until(lambda: results._failure is not None)
+        wait_until(lambda: results._failure is not None)
         raise HandlerError
 
     previous = signal.signal(signal.SIGUSR1, handle)

@@ -314,11 +314,34 @@ async def test_a_server_may_hide_two_thirds_of_the_records(hidden: list[bool]) -
     assert not walk.has_raised
 
 
+async def test_a_hidden_record_at_the_limit_ends_no_listing() -> None:
+    """A confirmation of the end requests a full page, even if few records are left of `limit`."""
+    server = ScriptedServer(list(range(400)), hidden=[False] * 10 + [True] + [False] * 389)
+    walk = Walk(server, server.listing(confirm_end=True, page_size=100, limit=11))
+    await walk.run()
+    assert walk.seen == [*range(10), 11]
+
+
+@pytest.mark.parametrize("kind", ["insert", "archive"])
+async def test_a_busy_listing_takes_few_requests(kind: Literal["insert", "archive"]) -> None:
+    """If the server returns full pages, changes before every request do not delay the end."""
+    script = [[Event(kind, "front", 0, 1)]] * 100
+    server = ScriptedServer(list(range(2200)), script)
+    walk = Walk(server, server.listing())
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
+    assert server.requests < 20
+
+
+@pytest.mark.parametrize("kind", ["insert", "archive"])
 @pytest.mark.parametrize("changes", [1, 4, 12])
-async def test_changes_of_a_truncated_listing_cause_few_requests(changes: int) -> None:
-    """After a change, the overlap of the pages is an eighth of what the server returns."""
+async def test_changes_of_a_truncated_listing_cause_few_requests(
+    changes: int, kind: Literal["insert", "archive"]
+) -> None:
+    """After a change, the overlap of the pages depends on what the server returns."""
     full_page = [500] * 500
-    script = [[], [], *[[Event("insert", "front", 0, 4)]] * changes]
+    script = [[], [], *[[Event(kind, "front", 0, 4)]] * changes]
     server = ScriptedServer(list(range(3000)), script, rooms=full_page + [20] * 2500)
     walk = Walk(server, server.listing(confirm_end=True))
     await walk.run()

@@ -22,7 +22,7 @@ import pytest
 
 from pandium import PandiumError
 from pandium._sync.loop_thread import LoopThread, _Call
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +110,7 @@ def test_a_call_raises_the_error_of_the_function(loop: LoopThread) -> None:
     try:
         reference = weakref.ref(caught.value)
         del caught
-        until(lambda: reference() is None)
+        wait_until(lambda: reference() is None)
     finally:
         gc.enable()
 
@@ -326,7 +326,7 @@ def test_the_loop_may_close_its_own_client(loop: LoopThread) -> None:
 
     with pytest.raises(PandiumError, match="closed during the call"):
         loop.call(close)
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
 
 
 def test_a_client_that_is_not_closed_warns_and_ends() -> None:
@@ -335,7 +335,7 @@ def test_a_client_that_is_not_closed_warns_and_ends() -> None:
     thread.call(nothing)
     with pytest.warns(ResourceWarning, match="unclosed Pandium, created at a place"):
         del thread
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
 
 
 def test_an_interrupted_close_leaves_no_thread() -> None:
@@ -354,7 +354,7 @@ def test_an_interrupted_close_leaves_no_thread() -> None:
         thread.close()
     assert background_threads() != []
     del thread
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_an_interrupted_start_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
             thread.call(nothing)
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
     assert stops == []
     thread.call(nothing)
     thread.close()
@@ -423,7 +423,7 @@ def test_ctrl_c_within_the_start_of_a_thread_is_not_another_error(
         patch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
             thread.call(nothing)
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
     thread.call(nothing)
     thread.close()
 
@@ -451,10 +451,10 @@ def test_a_signal_handler_can_make_the_first_call(monkeypatch: pytest.MonkeyPatc
     thread.call(find_thread)
     assert len(found) == 2
     assert len(set(found)) == 1
-    until(lambda: len(background_threads()) == 1)
+    wait_until(lambda: len(background_threads()) == 1)
     assert stops == []
     thread.close()
-    until(lambda: background_threads() == [])
+    wait_until(lambda: background_threads() == [])
 
 
 def test_a_deep_copy_fails_quietly(loop: LoopThread) -> None:
@@ -485,9 +485,9 @@ def test_a_call_that_is_interrupted_before_it_starts_never_runs(loop: LoopThread
     before = len(queue)
 
     def interrupt() -> None:
-        until(lambda: len(queue) == before + 1)  # the call has been submitted
+        wait_until(lambda: len(queue) == before + 1)  # the call has been submitted
         os.kill(os.getpid(), signal.SIGINT)
-        until(lambda: len(queue) == before + 2)  # it has been canceled
+        wait_until(lambda: len(queue) == before + 2)  # it has been canceled
         release.set()
 
     threading.Thread(target=interrupt).start()

@@ -25,7 +25,7 @@ from pandium import (
 )
 from pandium.emulator import Status
 from support import KEY
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -48,7 +48,7 @@ def own_threads() -> list[str]:
 def client(emulator: Emulator) -> Iterator[Pandium]:
     with Pandium(KEY, base_url=emulator.url) as open_client:
         yield open_client
-    until(lambda: own_threads() == [])
+    wait_until(lambda: own_threads() == [])
 
 
 def test_operations_are_called_without_await(emulator: Emulator, client: Pandium) -> None:

@@ -461,11 +461,11 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
 
 
 def _at_most(timeout: str, limit: int) -> str:
-    """Limit a timeout in seconds. For libpq, a number below 1 means no limit."""
+    """Limit a timeout in seconds. A number below 1 means no limit."""
     try:
-        seconds = int(timeout)
-    except ValueError:
-        return timeout  # libpq rejects it
+        seconds = int(float(timeout))
+    except (ValueError, OverflowError):
+        return timeout  # psycopg rejects it
     return str(min(seconds, limit) if seconds > 0 else limit)
 
 

@@ -44,7 +44,7 @@ ConfirmEnd: TypeAlias = Literal["auto"] | bool
 _MAX_PAGE_SIZE = 500  # the API's maximum
 # The minimum number of keys to remember when pages are small.
 _MIN_CAPACITY = 1000
-# The maximum number of consecutive pages that do not advance the position, or cause a rewind.
+# The maximum number of consecutive pages that cause a rewind or do not advance the position.
 _MAX_STALLED_PAGES = 100
 # A listing may change while its end is probed, but hardly several times in a row.
 _MAX_FAILED_PROBES = 3
@@ -175,18 +175,20 @@ class _End:
     or filter out records after it has selected a page.
 
     :ivar confirm: the ``confirm_end`` option.
+    :ivar full_size: the ``page_size`` option.
     :ivar is_pending: whether the latest page was short and may have been the last one.
     :ivar latest_length: the number of records on the latest page.
     :ivar longest_page: the number of records on the longest page so far.
-    :ivar reduced_size: the server's maximum page size, if it turned out to be smaller than the
-        requested one, or ``None``.
+    :ivar reduced_size: the server's maximum page size, if a page turned out to be truncated, or
+        ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
-    :ivar needs_probe: whether a page without new records may have had no room for them. Only the
-        anchor alone proves that nothing follows it.
+    :ivar needs_probe: whether a page without new records may have had no room for them. Only a
+        page of full size with nothing but the anchor proves that nothing follows it.
     """
 
     confirm: ConfirmEnd
+    full_size: int
     is_pending: bool = False
     latest_length: int = 0
     longest_page: int = 0
@@ -204,6 +206,7 @@ class _End:
         is_first: bool,
         has_moved: bool,
         known: int,
+        is_behind: bool,
     ) -> bool:
         """
         Return whether a page of ``count`` records is the last one.
@@ -212,6 +215,7 @@ class _End:
         :param is_first: whether this is the first page.
         :param has_moved: whether the listing has drifted since the previous page.
         :param known: the number of records up to the last one that has been delivered.
+        :param is_behind: whether other delivered records followed that one.
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.latest_length, self.longest_page = count, max(self.longest_page, count)
@@ -223,15 +227,25 @@ class _End:
         if self.confirm is False:
             return True
         if not has_new:
-            # If the server limits the page size, known records may have displaced new ones.
-            may_be_cut_off = count == self.longest_page or (has_moved and not self.has_full_page)
-            self.is_pending = self.needs_probe = known > 1 or (known == 1 and may_be_cut_off)
+            may_omit = self._may_omit_new(request, count, known=known, has_moved=has_moved)
+            # "auto" trusts a server that has returned full pages and has not truncated others.
+            is_trusted = self.confirm == "auto" and self.has_full_page and self.reduced_size is None
+            self.is_pending = self.needs_probe = may_omit and (is_behind or not is_trusted)
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
             return True
         self.is_pending = True
         return False
+
+    def _may_omit_new(
+        self, request: PageRequest, count: int, *, known: int, has_moved: bool
+    ) -> bool:
+        """Return whether new records may follow a page of known ones."""
+        # If the server limits the page size, known records may have displaced new ones. If it hides
+        # records, a smaller page may contain only hidden ones after the anchor.
+        is_narrow = count == self.longest_page or request.limit < self.full_size
+        return known > 1 or (known == 1 and (is_narrow or (has_moved and not self.has_full_page)))
 
     def reject_probe(self) -> bool:
         """Record a probe that found a record, and return whether to repeat the last request."""
@@ -251,6 +265,11 @@ class _End:
     def limit_overlap(self, overlap: int) -> int:
         """Reduce an overlap so that it leaves room for new records if pages are truncated."""
         return min(overlap, max(1, self.latest_length // 8))
+
+    def limit_distance(self, distance: int) -> int:
+        """Reduce the distance of a rewind so that the page reaches the next one if truncated."""
+        is_truncating = self.reduced_size is not None
+        return min(distance, max(1, self.latest_length // 2)) if is_truncating else distance
 
 
 def _is_suspicious(count: int, limit: int) -> bool:
@@ -314,7 +333,7 @@ class Cursor(Generic[T]):
         self._overlap = _Overlap.for_listing(options)
         self._remaining = options.limit
         self._has_pages = False
-        self._end = _End(options.confirm_end)
+        self._end = _End(options.confirm_end, options.page_size)
         self._stalled_pages = 0
         self._drift = 0
         self._has_rewound = False
@@ -329,7 +348,8 @@ class Cursor(Generic[T]):
         overlap = min(overlap, self.next_skip)
         # A page of one record would contain only the anchor.
         page_size = max(self._end.page_size(self._options.page_size), 1 + overlap)
-        skip, remaining = self.next_skip, self._remaining
+        # Confirm the end by a full page, because a server may hide all records of a smaller one.
+        skip, remaining = self.next_skip, None if self._end.is_pending else self._remaining
         requests: list[PageRequest] = []
         while len(requests) < count and (remaining is None or remaining > 0):
             limit = page_size if remaining is None else min(page_size, remaining + overlap)
@@ -370,9 +390,8 @@ class Cursor(Generic[T]):
             # position is suspicious and must be confirmed by the previous page.
             if self._delivered.anchor not in keys:
                 self._stalled_pages += 1
-                page_size = self._end.page_size(request.limit)
-                distance = page_size if known_prefix else self._overlap.first_rewind
-                return self._rewind(request.skip, distance)
+                distance = request.limit if known_prefix else self._overlap.first_rewind
+                return self._rewind(request.skip, self._end.limit_distance(distance))
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
         return self._deliver(request, records, keys, known_prefix, count)
@@ -498,6 +517,7 @@ class Cursor(Generic[T]):
             is_first=not self._has_pages,
             has_moved=drift != 0,
             known=known_prefix,
+            is_behind=self._delivered.count_after_position > 0,
         )
         self._has_pages = True
         self.is_finished = is_last or self._remaining == 0

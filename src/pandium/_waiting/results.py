@@ -93,7 +93,7 @@ class RunResult:
         """
         How the run ended: ``SUCCEEDED``, ``FAILED`` or ``UNKNOWN``.
 
-        A tenant for which no run was started counts as failed.
+        A tenant that has certainly not been triggered counts as failed.
         """
         outcome = self._outcome
         if outcome is None:  # the result was not created by a wait
