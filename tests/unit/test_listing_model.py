@@ -351,6 +351,17 @@ async def test_changes_of_a_truncated_listing_cause_few_requests(
 
 
 @pytest.mark.parametrize("room", [2, 5])
+async def test_archiving_in_a_truncated_listing_causes_no_error(room: int) -> None:
+    """A rewind goes back by less than a page of the length that the server returns."""
+    script = [[], [], *[[], [Event("archive", "front", 0, 1)]] * 40]
+    server = ScriptedServer(list(range(1000)), script, rooms=[500] * 400 + [room] * 600)
+    walk = Walk(server, server.listing(confirm_end=True))
+    await walk.run()
+    walk.assert_complete()
+    assert not walk.has_raised
+
+
+@pytest.mark.parametrize("room", [2, 5])
 async def test_a_truncated_listing_may_change_at_every_request(room: int) -> None:
     """If a page has no room for new records because of changes, it does not end the listing."""
     script = [[], [], [], *[[Event("insert", "front", 0, room - 1)]] * 40]
