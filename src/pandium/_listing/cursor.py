@@ -391,6 +391,9 @@ class Cursor(Generic[T]):
             if self._delivered.anchor not in keys:
                 self._stalled_pages += 1
                 distance = request.limit if known_prefix else self._overlap.first_rewind
+                if self._stalled_pages > _MAX_FAILED_PROBES and count < request.limit:
+                    # The server probably truncates pages, so the previous page ends too early.
+                    distance = min(distance, max(1, count // 2))
                 return self._rewind(request.skip, self._end.limit_distance(distance))
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
