@@ -267,7 +267,7 @@ class _End:
         return min(overlap, max(1, self.latest_length // 8))
 
     def limit_distance(self, distance: int) -> int:
-        """Reduce the distance of a rewind so that the page reaches the next one if truncated."""
+        """Reduce the distance of a rewind so that truncated pages overlap."""
         is_truncating = self.reduced_size is not None
         return min(distance, max(1, self.latest_length // 2)) if is_truncating else distance
 
