@@ -162,6 +162,12 @@ class Walk:
             self.has_raised = True
         assert self.server.running == 0
 
+    async def run_without_error(self) -> None:
+        """Iterate to the end and assert that no record was missed."""
+        await self.run()
+        self.assert_complete()
+        assert not self.has_raised
+
     async def by_item(self) -> None:
         async for item in self.listing:
             self.consume([item])
@@ -219,6 +225,8 @@ def events(kinds: Sequence[str], max_count: int) -> st.SearchStrategy[list[Event
 
 PAGE_SIZES = st.one_of(st.integers(1, 12), st.integers(1, 500))
 PAGES = st.integers(0, 8)
+FEW_PAGES: dict[str, Any] = {"page_sizes": st.integers(10, 100), "pages": st.integers(0, 5)}
+ROOMS = st.lists(st.integers(2, 20), min_size=1, max_size=8)
 
 
 @st.composite
@@ -269,15 +277,7 @@ async def test_records_that_are_always_listed_are_delivered_exactly_once(walk: W
         assert may_raise or walk.listing.on_drift == "raise"
 
 
-@given(
-    walk=walks(
-        "insert",
-        "archive",
-        page_sizes=st.integers(10, 100),
-        pages=st.integers(0, 5),
-        rooms=st.lists(st.integers(2, 20), min_size=1, max_size=8),
-    )
-)
+@given(walk=walks("insert", "archive", **FEW_PAGES, rooms=ROOMS))
 @examples(100)
 async def test_pages_of_any_length_lose_no_record_if_each_end_is_confirmed(walk: Walk) -> None:
     """A server may truncate each page differently, as long as there is room for two records."""
@@ -289,9 +289,8 @@ async def test_pages_of_any_length_lose_no_record_if_each_end_is_confirmed(walk:
     walk=walks(
         "insert",
         "archive",
-        page_sizes=st.integers(10, 100),
-        pages=st.integers(0, 5),
-        rooms=st.one_of(st.just([]), st.lists(st.integers(2, 20), min_size=1, max_size=8)),
+        **FEW_PAGES,
+        rooms=st.one_of(st.just([]), ROOMS),
         hidden=st.lists(st.booleans(), min_size=2, max_size=9),
     )
 )
@@ -309,9 +308,7 @@ async def test_a_server_may_hide_two_thirds_of_the_records(hidden: list[bool]) -
     """An unchanged listing is complete even if the server hides most of what it has selected."""
     server = ScriptedServer(list(range(400)), hidden=hidden)
     walk = Walk(server, server.listing(confirm_end=True, page_size=100))
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
 
 
 async def test_a_hidden_record_at_the_limit_ends_no_listing() -> None:
@@ -328,9 +325,7 @@ async def test_a_busy_listing_takes_few_requests(kind: Literal["insert", "archiv
     script = [[Event(kind, "front", 0, 1)]] * 100
     server = ScriptedServer(list(range(2200)), script)
     walk = Walk(server, server.listing())
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
     assert server.requests < 20
 
 
@@ -344,9 +339,7 @@ async def test_changes_of_a_truncated_listing_cause_few_requests(
     script = [[], [], *[[Event(kind, "front", 0, 4)]] * changes]
     server = ScriptedServer(list(range(3000)), script, rooms=full_page + [20] * 2500)
     walk = Walk(server, server.listing(confirm_end=True))
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
     assert server.requests < 150 + 10 * changes
 
 
@@ -356,9 +349,7 @@ async def test_archiving_in_a_truncated_listing_causes_no_error(room: int) -> No
     script = [[], [], *[[], [Event("archive", "front", 0, 1)]] * 40]
     server = ScriptedServer(list(range(1000)), script, rooms=[500] * 400 + [room] * 600)
     walk = Walk(server, server.listing(confirm_end=True))
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
 
 
 @pytest.mark.parametrize("room", [2, 5])
@@ -367,9 +358,7 @@ async def test_a_truncated_listing_may_change_at_every_request(room: int) -> Non
     script = [[], [], [], *[[Event("insert", "front", 0, room - 1)]] * 40]
     server = ScriptedServer(list(range(400)), script, rooms=[100] * 250 + [room] * 150)
     walk = Walk(server, server.listing(confirm_end=True, page_size=100))
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
 
 
 @pytest.mark.parametrize("origin", ["front", "end"])
@@ -380,9 +369,7 @@ async def test_a_listing_of_one_record_may_change_at_any_request(
     """A record that is inserted while the end is confirmed is no error."""
     script = [*[[]] * number, [Event("insert", origin, 0, 1)]]
     walk = Walk(server := ScriptedServer([0], script), server.listing(page_size=1))
-    await walk.run()
-    walk.assert_complete()
-    assert not walk.has_raised
+    await walk.run_without_error()
 
 
 @given(

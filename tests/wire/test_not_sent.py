@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from pytest_httpx import HTTPXMock
 
+    from pandium import Progress, RunResult
+
 RETRY = Retry(initial=0.01)
 SYNC = ("POST", "/v2/tenants/1/sync")
 # A request that is received completely, and a response that is never sent
@@ -601,19 +603,27 @@ async def test_our_own_class_from_a_transport_proves_nothing(
     assert sent == ["POST"]
 
 
+async def sync_with_a_hook(
+    error: PandiumError, journal: Path, sent: list[httpx.Request]
+) -> tuple[RunResult, Progress]:
+    """Sync a tenant with a response hook that raises an error."""
+    async with client_that_fails("response", error, sent) as mine:
+        client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
+        async with client.tenants.sync_all([1], mode="normal", journal=journal) as results:
+            [result] = [result async for result in results]
+    return result, results.progress
+
+
 @pytest.mark.anyio
 async def test_a_journal_keeps_a_claim_whose_hook_lies(tmp_path: Path) -> None:
     """If a hook raises `ConnectFailed`, `sync_all` reports an unknown outcome and stays at that."""
     sent: list[httpx.Request] = []
     for _ in range(2):
-        async with client_that_fails("response", ConnectFailed("no connection"), sent) as mine:
-            client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
-            options: dict[str, Any] = {"mode": "normal", "journal": tmp_path / "journal"}
-            async with client.tenants.sync_all([1], **options) as results:
-                [result] = [result async for result in results]
-            assert isinstance(result.error, PandiumError)
-            assert result.error.outcome_unknown
-            assert results.progress.unknown == 1
+        error = ConnectFailed("no connection")
+        result, progress = await sync_with_a_hook(error, tmp_path / "journal", sent)
+        assert isinstance(result.error, PandiumError)
+        assert result.error.outcome_unknown
+        assert progress.unknown == 1
     assert len(sent) == 1
 
 
@@ -630,12 +640,8 @@ async def test_a_journal_keeps_a_claim_whose_hook_insists(tmp_path: Path) -> Non
     """The class of a hook's error cannot make `sync_all` forget a request that was sent."""
     sent: list[httpx.Request] = []
     for _ in range(2):
-        async with client_that_fails("response", CertainError("no"), sent) as mine:
-            client = AsyncPandium(KEY, base_url="http://localhost", http_client=mine, retry=RETRY)
-            options: dict[str, Any] = {"mode": "normal", "journal": tmp_path / "journal"}
-            async with client.tenants.sync_all([1], **options) as results:
-                [result] = [result async for result in results]
-            assert result.outcome is Outcome.UNKNOWN
+        result, _ = await sync_with_a_hook(CertainError("no"), tmp_path / "journal", sent)
+        assert result.outcome is Outcome.UNKNOWN
     assert len(sent) == 1
 
 
