@@ -72,7 +72,8 @@ class Attempt:
 
     :ivar at: the time at which the attempt started, in UTC.
     :ivar seconds: the duration of the attempt, in seconds.
-    :ivar result: the status code, the error message or ``canceled``, as text.
+    :ivar result: the status code or the error message, as text. ``canceled`` if the attempt was
+        canceled.
     """
 
     at: datetime

@@ -332,7 +332,6 @@ def prepare_records(emulator: Emulator, *, has_build: bool) -> None:
         emulator.add_release(1, tag="v1.4.0")
     for _ in range(2):
         run(["tenants", "sync", "1"])
-    run(["runs", "wait", "1", "2"])
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

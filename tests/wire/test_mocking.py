@@ -12,7 +12,6 @@ import pytest
 from pandium import (
     APIError,
     AsyncPandium,
-    AuthenticationError,
     ConnectionLost,
     DecodeError,
     NotFound,
@@ -169,14 +168,18 @@ async def test_a_log_response_without_a_url_is_an_error(
             await client.runs.log(1)
 
 
-async def test_an_error_of_the_storage_host_hides_the_signature(httpx_mock: HTTPXMock) -> None:
-    """A storage host error contains neither the signed query nor the response body."""
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_rejected_signature_is_hidden_and_is_no_rejected_key(
+    httpx_mock: HTTPXMock, status: int
+) -> None:
+    """A rejected download shows nothing signed, and is not called an error of the API key."""
     signed = "https://storage.example/log?signature=s3cr3t"
     httpx_mock.add_response(status_code=302, headers={"Location": signed})
-    httpx_mock.add_response(url=signed, status_code=403, text="bad signature s3cr3t")
+    httpx_mock.add_response(url=signed, status_code=status, text="bad signature s3cr3t")
     async with _client() as client:
-        with pytest.raises(AuthenticationError) as caught:
+        with pytest.raises(APIError) as caught:
             await client.runs.log(1)
+    assert type(caught.value) is APIError
     assert caught.value.url == "https://storage.example/log"
     assert "s3cr3t" not in repr(vars(caught.value)) + str(caught.value)
     request = httpx_mock.get_requests()[1]

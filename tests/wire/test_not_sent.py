@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pandium import Progress, RunResult
 
 RETRY = Retry(initial=0.01)
+POLLING = Polling(first=0, minimum=0.01)
 SYNC = ("POST", "/v2/tenants/1/sync")
 # A request that is received completely, and a response that is never sent
 LOST_RESPONSES = {
@@ -396,7 +398,6 @@ READERS: dict[str, dict[str, Any]] = {
     "hook": {"event_hooks": {"response": [read_body]}},
     "auth": {"auth": ReadingAuth()},
 }
-POLLING = Polling(first=0, minimum=0.01)
 TIMEOUT = 20.0  # seconds, never reached
 LOST_BODIES = {"reset": bad.reset_in_the_body(), "gzip": bad.lying_gzip()}
 
@@ -507,8 +508,11 @@ def client_that_fails(place: str, error: Exception, sent: list[httpx.Request]) -
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", OWN_ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("place", MALICIOUS_HOOKS)
-async def test_our_own_class_from_user_code_proves_nothing(place: str, error: PandiumError) -> None:
+async def test_our_own_class_from_user_code_proves_nothing(
+    place: str, error: PandiumError, caplog: pytest.LogCaptureFixture
+) -> None:
     """A library error raised by user code is unchanged, is not retried and proves nothing."""
+    caplog.set_level(logging.DEBUG, "pandium")
     sent: list[httpx.Request] = []
     error = copy.copy(error)
     async with client_that_fails(place, error, sent) as mine:
@@ -518,6 +522,7 @@ async def test_our_own_class_from_user_code_proves_nothing(place: str, error: Pa
     assert caught.value is error
     assert caught.value.outcome_unknown
     assert caught.value.method is None
+    assert f"{type(error).__name__} in user code (attempt 1" in caplog.text
     assert len(sent) == (place in {"response", "auth after"})
 
 
@@ -526,15 +531,15 @@ async def build(client: AsyncPandium) -> object:
 
 
 async def wait_for_build(client: AsyncPandium) -> object:
-    return await client.builds.wait(1, "v1", timeout=5.0)
+    return await client.builds.wait(1, "v1", timeout=5.0, poll=POLLING)
 
 
 async def wait_for_run(client: AsyncPandium) -> object:
-    return await client.runs.wait("t", timeout=5.0)
+    return await client.runs.wait("t", timeout=5.0, poll=POLLING)
 
 
 async def wait_for_all_runs(client: AsyncPandium) -> object:
-    [result] = await client.runs.wait_all(["t"], timeout=5.0)
+    [result] = await client.runs.wait_all(["t"], timeout=5.0, poll=POLLING)
     assert result.error is not None
     raise result.error
 

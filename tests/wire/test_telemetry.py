@@ -65,6 +65,20 @@ async def test_a_call_is_one_span_with_its_attempts(httpx_mock: HTTPXMock) -> No
     assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
 
 
+async def test_a_download_is_a_span_of_the_storage_host(httpx_mock: HTTPXMock) -> None:
+    """The span of a log's download names the host that was called, but no signed path."""
+    signed = "https://storage.example:8443/run-1?signature=s3cr3t"
+    httpx_mock.add_response(status_code=307, headers={"location": signed})
+    httpx_mock.add_response(url=signed, text="done")
+    SPANS.clear()
+    async with AsyncPandium(KEY) as client:
+        assert await client.runs.log(1) == "done"
+    redirect, download = (dict(span.attributes or {}) for span in SPANS.get_finished_spans())
+    assert (redirect["server.address"], redirect["server.port"]) == ("api.pandium.io", 443)
+    assert (download["server.address"], download["server.port"]) == ("storage.example", 8443)
+    assert all(part not in repr(download) for part in ("run-1", "s3cr3t"))
+
+
 async def test_a_span_does_not_contain_the_key(httpx_mock: HTTPXMock) -> None:
     """If a path contains the API key, a span or a response event contains asterisks instead."""
     httpx_mock.add_response(status_code=404)

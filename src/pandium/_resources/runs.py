@@ -275,6 +275,7 @@ class Runs:
 
         :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
+        :raises APIError: if the storage host rejects the download.
         """
         url = SignedURL(await self.log_url(run_id))
         content = await self._transport.download(url)

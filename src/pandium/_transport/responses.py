@@ -55,7 +55,7 @@ _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
 _MAX_RETRY_AFTER = 1e10  # seconds; a number with too many digits would become infinity
 
 
-def error_from_response(  # noqa: PLR0913 - three describe the response, and three how to read it
+def error_from_response(  # noqa: PLR0913 - three describe the response, and four how to read it
     status: int,
     headers: Mapping[str, str],
     content: bytes,
@@ -63,6 +63,7 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     is_proxied: bool,
     redact: Callable[[Any], Any],
     now: datetime,
+    has_key: bool = True,
 ) -> APIError:
     """
     Return the error for an unsuccessful response.
@@ -73,6 +74,8 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     :param is_proxied: whether the response may be from a connector's upstream.
     :param redact: a function that removes the API key from text and JSON.
     :param now: the current time, which is needed if ``Retry-After`` is a date.
+    :param has_key: whether the request contained the API key. If not, a rejection says nothing
+        about the key.
     :returns: the error, without the request's method and URL.
     """
     body = _parse_body(content, redact)
@@ -80,6 +83,8 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and thr
     message = _message_from(body)
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_for(status) if upstream is None else ConnectorError
+    if cls is AuthenticationError and not has_key:
+        cls = APIError
     error = cls(
         f"{_phrase_for(status)}: {shorten(message, _MAX_TEXT)}" if message else _phrase_for(status),
         status_code=status,

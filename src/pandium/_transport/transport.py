@@ -132,9 +132,10 @@ class Transport:
                 outcome_unknown |= error.outcome_unknown
                 raise
 
-        base_url, budget, clock = self.config.base_url, self.connections.budget, self.clock
+        budget, clock = self.connections.budget, self.clock
+        host = _origin_of(request.url) if spec.is_signed else self.config.base_url
         try:
-            with observe_call(spec.method, spec.template, base_url, attempts, clock.now):
+            with observe_call(spec.method, spec.template, host, attempts, clock.now):
                 response = await send_with_retries(
                     attempt, self.retry, spec.safety, budget, clock=clock, attempts=attempts
                 )
@@ -200,6 +201,9 @@ class Transport:
                 self._describe(error, spec, request)
                 result = f"{type(error).__name__}: {error.args[0]}"
                 raise
+            except UserCodeError as error:
+                result = f"{type(error.error).__name__} in user code"
+                raise
             finally:
                 attempts.append(Attempt(at, self.clock.now() - began, result))
                 self._log_attempt(spec, request, attempts)
@@ -238,6 +242,7 @@ class Transport:
             is_proxied=spec.safety is RetrySafety.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
+            has_key=not spec.is_signed,
         )
         self._describe(error, spec, request)
         is_our_limit = isinstance(error, RateLimited) and not spec.is_signed
@@ -291,6 +296,10 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
         for k, v in response.headers.items()
         if k.lower() != "location" or not spec.accepts_redirect
     }
+
+
+def _origin_of(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _is_redirect(spec: RequestSpec, response: Response) -> bool:
