@@ -798,6 +798,7 @@ class SyncRuns:
 
         :param run_id: the run's id, as listed by ``tenants.runs``. This is not the trigger id.
         :raises NotFound: if the run does not exist or has no log.
+        :raises APIError: if the storage host rejects the download.
         """
         return self._loop.call(lambda: self._resource.log(run_id))
 
