@@ -68,9 +68,10 @@ _RESERVED_HEADERS = frozenset(
     {"x-api-key", "host", "content-length", "transfer-encoding", "accept-encoding"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
-# A URL, or what libpq's other form of a connection string contains.
+# What a URL or libpq's other form of a connection string contains, also with quotes around it. A
+# path object has only one slash where a URL has two.
 _CONNECTION_STRING = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]+://|(.*\s)?(host|hostaddr|dbname|user|password)\s*=", re.DOTALL
+    r"://|:/[^/]*@|(?<![^\s'\"])(host|hostaddr|dbname|user|password)\s*="
 )
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")
@@ -429,7 +430,7 @@ def validate_journal_path(journal: object) -> Path | None:
     path = os.fspath(journal) if isinstance(journal, (str, os.PathLike)) else journal
     if not isinstance(path, str) or not path:
         raise ValueError(f"journal must be a file path or a PostgresJournal, not {journal!r}")
-    if _CONNECTION_STRING.match(path):  # do not show it, because it may contain a password
+    if _CONNECTION_STRING.search(path):  # do not show it, because it may contain a password
         raise ValueError(
             "journal must be a file path, not a URL or connection string: for a database, use"
             " PostgresJournal"

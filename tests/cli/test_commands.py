@@ -234,6 +234,8 @@ INVALID = [
     ("journal show postgresql://a@b/c", "a PostgreSQL journal requires --job"),
     ("journal show POSTGRESQL://a:sekrit@b/c", "journal must be a file path, not a URL"),
     ("journal show password=sekrit", "journal must be a file path, not a URL or connection string"),
+    ("journal show 'postgresql://a:sekrit@b/c'", "journal must be a file path, not a URL"),
+    ("journal show jdbc:postgresql://a:sekrit@b/c", "journal must be a file path, not a URL"),
     ("journal show a.db --job a", "--job requires the URL of a PostgreSQL journal"),
     ("tenants sync 1 --payload [1]", "must be a JSON object"),
     ("tenants sync 1 --payload {", "invalid JSON"),

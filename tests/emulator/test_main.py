@@ -18,6 +18,7 @@ import pytest
 
 from pandium.emulator import Emulator
 from pandium.emulator.__main__ import main
+from support.posix import ENDING_SIGNALS
 
 
 class Signalling(io.StringIO):
@@ -29,6 +30,7 @@ class Signalling(io.StringIO):
             self.answer = http.get("/v2/tenants")
             self.speed = http.get("/_emulator/clock").json()["speed"]
             http.post("/v2/tenants", json={"name": "made", "integration_id": 1})
+        self.interrupt = signal.getsignal(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -45,6 +47,15 @@ def test_the_command_serves_until_a_signal() -> None:
     assert re.fullmatch(r"Pandium emulator: http://127\.0\.0\.1:\d+\n", output.getvalue())
     assert len(output.answer.json()) > 10
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_the_process_ignores_remains_ignored() -> None:
+    """For example, a closed terminal does not end an emulator that was started with nohup."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run()[1].interrupt is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("name", ["state.json", "state.yaml"])
@@ -134,7 +145,7 @@ def test_the_module_is_a_command(
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """It prints one line, exits with 0, saves its state, and leaves nothing else behind."""
     path = tmp_path / "state.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -54,6 +55,25 @@ async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
             server = RecordServer(30)
             listing = server.listing(limit=limit, skip=skip, page_size=5, on_drift=on_drift)
             assert await listing.to_list() == server.records[skip:][:limit]
+
+
+async def test_ids_that_share_a_hash_are_not_compared_with_each_other() -> None:
+    """The work for a page is bounded even if the server chooses ids whose hashes are the same."""
+    comparisons = 0
+
+    class Id(int):
+        __hash__ = int.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return super().__eq__(other)
+
+    server = RecordServer(0)
+    server.records[:] = (Id(number * sys.hash_info.modulus) for number in range(1, 1001))
+    assert len({hash(number) for number in server.records}) == 1
+    assert await server.listing().to_list() == server.records
+    assert comparisons <= 10 * len(server.records)
 
 
 async def test_limit_shortens_the_last_request() -> None:

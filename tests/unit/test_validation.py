@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ from pandium._http.connections import validate_timeout
 from pandium._validation import (
     encode_path_segment,
     validate_choice,
+    validate_journal_path,
     validate_mapping,
     validate_whole_number,
 )
@@ -351,3 +353,29 @@ def test_a_path_segment_cannot_lead_to_another_path(segment: str) -> None:
 
 def is_encodable(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+URL = "postgresql://a:sekrit@b/c"
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        *(URL, URL.upper(), f"'{URL}'", f" {URL}", f"\n{URL}", f"\ufeff{URL}", f"jdbc:{URL}"),
+        *("host=b password=sekrit", "'password = sekrit'", "a\npassword=sekrit"),
+        Path(URL),
+    ],
+)
+def test_a_database_is_not_a_journal_s_path_and_its_password_is_not_shown(
+    journal: str | Path,
+) -> None:
+    """A URL or connection string in place of a path is an error that does not contain it."""
+    with pytest.raises(ValueError, match="not a URL or connection string") as caught:
+        validate_journal_path(journal)
+    assert "sekrit" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("path", ["a:b", "a@b", "C:/jobs", "thehost=1", "job 1/password"])
+def test_an_unusual_name_of_a_file_is_the_path_of_a_journal(path: str) -> None:
+    """Only what looks like a URL or connection string is rejected."""
+    assert validate_journal_path(path) == Path(path)

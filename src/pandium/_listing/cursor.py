@@ -6,6 +6,7 @@ Performs no I/O: takes a page and returns a decision.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
@@ -266,15 +267,29 @@ class _End:
         """Reduce an overlap so that it leaves room for new records if pages are truncated."""
         return min(overlap, max(1, self.latest_length // 8))
 
-    def limit_distance(self, distance: int) -> int:
-        """Reduce the distance of a rewind so that truncated pages overlap."""
-        is_truncating = self.reduced_size is not None
-        return min(distance, max(1, self.latest_length // 2)) if is_truncating else distance
+    def limit_distance(self, distance: int, count: int, *, is_truncated: bool) -> int:
+        """
+        Reduce the distance of a rewind so that truncated pages overlap.
+
+        :param count: the number of records on the page that causes the rewind.
+        :param is_truncated: whether that page is probably truncated.
+        """
+        is_truncating = is_truncated or self.reduced_size is not None
+        length = count or self.latest_length
+        return min(distance, max(1, length // 2)) if is_truncating else distance
 
 
 def _is_suspicious(count: int, limit: int) -> bool:
     # If the server silently limits the page size, the limit is likely to be a round number.
     return 2 * count >= limit or count % 10 == 0
+
+
+def _hashable(key: object) -> object:
+    # Integers that differ by a multiple of the modulus have the same hash, so a set of them that a
+    # server has chosen would be searched one by one. The hashes of texts cannot be predicted.
+    if isinstance(key, int) and abs(key) >= sys.hash_info.modulus:
+        return hex(key)
+    return key
 
 
 @attrs.define
@@ -372,8 +387,8 @@ class Cursor(Generic[T]):
         if self._end.needs_probe and not self._end.probe_overlap:
             return self._accept_probe(records)
         self._require_progress()
-        count, records = len(records), self._unique(records)
-        keys = self._keys_of(records)
+        count = len(records)
+        keys, records = self._without_duplicates(records)
         known_prefix = self._delivered.length_up_to_last_known(keys)
         if self._delivered and not self._is_aligned(request, keys, known_prefix):
             if self._options.on_drift == "raise":
@@ -391,10 +406,10 @@ class Cursor(Generic[T]):
             if self._delivered.anchor not in keys:
                 self._stalled_pages += 1
                 distance = request.limit if known_prefix else self._overlap.first_rewind
-                if self._stalled_pages > _MAX_FAILED_PROBES and count < request.limit:
-                    # The server probably truncates pages, so the previous page ends too early.
-                    distance = min(distance, max(1, count // 2))
-                return self._rewind(request.skip, self._end.limit_distance(distance))
+                # If short pages do not advance the position, they probably end too early.
+                is_truncated = self._stalled_pages > _MAX_FAILED_PROBES and count < request.limit
+                distance = self._end.limit_distance(distance, count, is_truncated=is_truncated)
+                return self._rewind(request.skip, distance)
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
         return self._deliver(request, records, keys, known_prefix, count)
@@ -440,8 +455,8 @@ class Cursor(Generic[T]):
         :raises DriftError: if not even the first page contains a record that was already delivered.
         """
         request = rewind.request
-        count, records = len(records), self._unique(records)
-        keys = self._keys_of(records)
+        count = len(records)
+        keys, records = self._without_duplicates(records)
         self._require_order(request, keys)
         known_prefix = self._delivered.length_up_to_last_known(keys)
         if self._can_resume(request, keys, known_prefix):
@@ -456,15 +471,12 @@ class Cursor(Generic[T]):
         """Halve the overlap between pages after a window without drift."""
         self._overlap.shrink()
 
-    def _unique(self, records: list[T]) -> list[T]:
-        """Return the records without duplicates, keeping the first of each."""
+    def _without_duplicates(self, records: list[T]) -> tuple[list[object], list[T]]:
+        """Return the keys and the records without duplicates, keeping the first of each."""
         unique: dict[object, T] = {}
         for record in records:
-            unique.setdefault(self._key(record), record)
-        return list(unique.values())
-
-    def _keys_of(self, records: list[T]) -> list[object]:
-        return [self._key(record) for record in records]
+            unique.setdefault(_hashable(self._key(record)), record)
+        return list(unique), list(unique.values())
 
     def _is_aligned(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
         is_anchor_last_known = keys[known_prefix - 1 : known_prefix] == [self._delivered.anchor]

@@ -38,7 +38,8 @@ class Listing(ListingOptions, Generic[T]):
 
     If records might be missed, for example because the server's order changed, the iteration
     raises ``DriftError``. Pages received before an error are delivered first. To continue after
-    an error, pass its ``resume_skip`` as ``skip`` to a new listing.
+    an error, pass its ``resume_skip`` as ``skip`` to a new listing. If the listing has changed
+    before that record, the new one misses or repeats records, so start some records earlier.
 
     :ivar limit: the maximum number of records to return, or ``None`` for no limit.
     :ivar page_size: the number of records per request, from 1 to 500.

@@ -12,7 +12,8 @@ from pandium.emulator._emulator import Emulator
 from pandium.emulator.runs.clock import Clock
 
 PROGRAM = "python -m pandium.emulator"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 MAX_PORT = 65_535
 
 
@@ -74,7 +75,9 @@ def _signals() -> Iterator[SimpleQueue[int]]:
     """Put signals into a queue, and restore the previous handlers at the end."""
     # SimpleQueue is the only queue that may be used in a signal handler.
     queue: SimpleQueue[int] = SimpleQueue()
-    before = {one: signal.signal(one, lambda number, _: queue.put(number)) for one in SIGNALS}
+    # A signal that the process ignores, such as SIGHUP after nohup, remains ignored.
+    handled = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, lambda number, _: queue.put(number)) for one in handled}
     try:
         yield queue
     finally:
