@@ -19,6 +19,8 @@ from support.listings import RecordServer, changing_server, read_items, read_pag
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pandium._listing.cursor import ConfirmEnd
+
 pytestmark = pytest.mark.anyio
 
 
@@ -55,6 +57,23 @@ async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
             server = RecordServer(30)
             listing = server.listing(limit=limit, skip=skip, page_size=5, on_drift=on_drift)
             assert await listing.to_list() == server.records[skip:][:limit]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 4, 7, 20])
+@pytest.mark.parametrize("prefetch", [1, 8])
+@pytest.mark.parametrize("confirm_end", ["auto", True])
+async def test_records_that_are_listed_twice_in_succession_are_delivered_once(
+    page_size: int, prefetch: int, confirm_end: ConfirmEnd
+) -> None:
+    """Such records cause no error, wherever pages and limits end."""
+    for limit in [*range(13), None]:
+        server = RecordServer(0)
+        server.records[:] = [0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9, 10, 10, 10]
+        listing = server.listing(
+            limit=limit, page_size=page_size, prefetch=prefetch, confirm_end=confirm_end
+        )
+        assert await listing.to_list() == list(range(11))[:limit]
+        assert len(server.requests) < 30
 
 
 async def test_ids_that_share_a_hash_are_not_compared_with_each_other() -> None:
@@ -664,6 +683,41 @@ async def test_a_rewind_by_many_shortened_pages_loses_no_record(
         received = await listing.to_list()
         assert set(received) >= {record for record in server.records if record < 1000}
         assert len(received) == len(set(received))
+
+
+async def test_an_empty_page_that_is_older_than_the_short_one_does_not_end_a_listing() -> None:
+    """Records that were displaced after an empty page was returned are delivered."""
+    is_empty_returned = anyio.Event()
+
+    async def gate(skip: int) -> None:
+        if skip == 998:
+            is_empty_returned.set()
+        elif skip == 499 and server.records[0] == 0:
+            await is_empty_returned.wait()
+            _shift(server.records, 3)
+
+    def hide_one(page: list[int]) -> list[int]:
+        return [record for record in page if record != 700]
+
+    server = RecordServer(998, gate=gate, shorten=hide_one)
+    read = await server.listing().to_list()
+    assert is_empty_returned.is_set()
+    assert read == hide_one(list(range(998)))
+
+
+async def test_displaced_records_are_delivered_although_one_of_the_new_ones_is_hidden() -> None:
+    """A nearly full page of known records does not end a listing, even if it is short."""
+
+    def hide_one(page: list[int]) -> list[int]:
+        return [record for record in page if record != 101]
+
+    def insert(records: list[int]) -> None:
+        records[18:18] = range(100, 109)
+
+    server = changing_server(30, 2, insert)
+    server.shorten = hide_one
+    read = await server.listing(page_size=10, prefetch=1).to_list()
+    assert [record for record in read if record < 100] == list(range(30))
 
 
 @pytest.mark.parametrize("prefetch", [1, 8])

@@ -22,7 +22,7 @@ from pandium._validation import (
 from pandium.errors import DriftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "ConfirmEnd",
@@ -184,6 +184,7 @@ class _End:
         ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
+    :ivar has_moved: whether the listing had drifted when the latest page was received.
     :ivar needs_probe: whether a page without new records may have had no room for them. Only a
         page of full size with nothing but the anchor proves that nothing follows it.
     """
@@ -195,6 +196,7 @@ class _End:
     longest_page: int = 0
     reduced_size: int | None = None
     has_full_page: bool = False
+    has_moved: bool = False
     needs_probe: bool = False
     _failed_probes: int = 0
 
@@ -220,6 +222,7 @@ class _End:
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.latest_length, self.longest_page = count, max(self.longest_page, count)
+        self.has_moved = has_moved
         if was_pending and has_new:
             self.reduced_size = self.longest_page
         if count >= request.limit:
@@ -228,10 +231,11 @@ class _End:
         if self.confirm is False:
             return True
         if not has_new:
-            may_omit = self._may_omit_new(request, count, known=known, has_moved=has_moved)
-            # "auto" trusts a server that has returned full pages and has not truncated others.
-            is_trusted = self.confirm == "auto" and self.has_full_page and self.reduced_size is None
-            self.is_pending = self.needs_probe = may_omit and (is_behind or not is_trusted)
+            may_omit = self._may_omit_new(request, count, known=known)
+            # Known records may have displaced new ones if the server has hidden some of them.
+            is_crowded = 4 * count > 3 * request.limit
+            is_doubtful = is_behind or is_crowded or not self.is_trusted
+            self.is_pending = self.needs_probe = may_omit and is_doubtful
             return not self.needs_probe
         # It is plausible that the whole listing fits on this page.
         if is_first and self.confirm == "auto" and not _is_suspicious(count, request.limit):
@@ -239,14 +243,23 @@ class _End:
         self.is_pending = True
         return False
 
-    def _may_omit_new(
-        self, request: PageRequest, count: int, *, known: int, has_moved: bool
-    ) -> bool:
+    @property
+    def is_trusted(self) -> bool:
+        """
+        Whether ``"auto"`` trusts a short page.
+
+        It does if the server has returned full pages and has not truncated others.
+        """
+        return self.confirm == "auto" and self.has_full_page and self.reduced_size is None
+
+    def _may_omit_new(self, request: PageRequest, count: int, *, known: int) -> bool:
         """Return whether new records may follow a page of known ones."""
         # If the server limits the page size, known records may have displaced new ones. If it hides
         # records, a smaller page may contain only hidden ones after the anchor.
         is_narrow = count == self.longest_page or request.limit < self.full_size
-        return known > 1 or (known == 1 and (is_narrow or (has_moved and not self.has_full_page)))
+        return known > 1 or (
+            known == 1 and (is_narrow or (self.has_moved and not self.has_full_page))
+        )
 
     def reject_probe(self) -> bool:
         """Record a probe that found a record, and return whether to repeat the last request."""
@@ -282,6 +295,46 @@ class _End:
 def _is_suspicious(count: int, limit: int) -> bool:
     # If the server silently limits the page size, the limit is likely to be a round number.
     return 2 * count >= limit or count % 10 == 0
+
+
+@attrs.frozen
+class _Received(Generic[T]):
+    """
+    A page that the server returned.
+
+    :ivar request: the request for it.
+    :ivar count: the number of records that the server returned.
+    :ivar records: the records without duplicates, of which the first is kept.
+    :ivar keys: their keys.
+    :ivar ends: for each of them, the number of returned records up to it and its adjacent
+        duplicates.
+    """
+
+    request: PageRequest
+    count: int
+    records: list[T]
+    keys: list[object]
+    ends: Sequence[int]
+
+    @classmethod
+    def create(
+        cls, request: PageRequest, records: list[T], key: Callable[[T], object]
+    ) -> _Received[T]:
+        unique: dict[object, T] = {}
+        ends: list[int] = []
+        latest = None
+        for end, record in enumerate(records, 1):
+            identity = _hashable(key(record))
+            if identity not in unique:
+                unique[identity], latest = record, identity
+                ends.append(end)
+            elif identity == latest:
+                ends[-1] = end
+        return cls(request, len(records), list(unique.values()), list(unique), ends)
+
+    def position_after(self, count: int) -> int:
+        """Return the number of listed records up to the first ``count`` ones of this page."""
+        return self.request.skip + (self.ends[count - 1] if count else 0)
 
 
 def _hashable(key: object) -> object:
@@ -387,10 +440,10 @@ class Cursor(Generic[T]):
         if self._end.needs_probe and not self._end.probe_overlap:
             return self._accept_probe(records)
         self._require_progress()
-        count = len(records)
-        keys, records = self._without_duplicates(records)
+        page = _Received.create(request, records, self._key)
+        keys = page.keys
         known_prefix = self._delivered.length_up_to_last_known(keys)
-        if self._delivered and not self._is_aligned(request, keys, known_prefix):
+        if self._delivered and not self._is_aligned(page, known_prefix):
             if self._options.on_drift == "raise":
                 raise DriftError(
                     f"the listing changed during the iteration, near record {request.skip}"
@@ -407,12 +460,13 @@ class Cursor(Generic[T]):
                 self._stalled_pages += 1
                 distance = request.limit if known_prefix else self._overlap.first_rewind
                 # If short pages do not advance the position, they probably end too early.
-                is_truncated = self._stalled_pages > _MAX_FAILED_PROBES and count < request.limit
-                distance = self._end.limit_distance(distance, count, is_truncated=is_truncated)
+                is_short = page.count < request.limit
+                is_truncated = is_short and self._stalled_pages > _MAX_FAILED_PROBES
+                distance = self._end.limit_distance(distance, page.count, is_truncated=is_truncated)
                 return self._rewind(request.skip, distance)
         # Drift is ignored, this is the first page, or the anchor is on the page: deliver. The
         # anchor's position shows how far the listing has drifted.
-        return self._deliver(request, records, keys, known_prefix, count)
+        return self._deliver(page, known_prefix)
 
     def _accept_probe(self, records: list[T]) -> Deliver[T]:
         """
@@ -436,9 +490,10 @@ class Cursor(Generic[T]):
         Finish if the page after a short one, requested in the same window, is empty.
 
         Records in between would be missed if the server had truncated the short page. If an earlier
-        page was full, this is so unlikely that ``"auto"`` takes the empty page for a proof.
+        page was full, this is so unlikely that ``"auto"`` takes the empty page for a proof. If the
+        listing has drifted, the empty page may be older than the short one, so it proves nothing.
         """
-        if self._options.confirm_end == "auto" and self._end.has_full_page and not records:
+        if self._end.is_trusted and not self._end.has_moved and not records:
             self.is_finished = True
 
     @property
@@ -455,12 +510,11 @@ class Cursor(Generic[T]):
         :raises DriftError: if not even the first page contains a record that was already delivered.
         """
         request = rewind.request
-        count = len(records)
-        keys, records = self._without_duplicates(records)
-        self._require_order(request, keys)
-        known_prefix = self._delivered.length_up_to_last_known(keys)
-        if self._can_resume(request, keys, known_prefix):
-            return self._deliver(request, records, keys, known_prefix, count)
+        page = _Received.create(request, records, self._key)
+        self._require_order(request, page.keys)
+        known_prefix = self._delivered.length_up_to_last_known(page.keys)
+        if self._can_resume(request, page.keys, known_prefix):
+            return self._deliver(page, known_prefix)
         if request.skip == 0:
             raise DriftError(
                 f"the records delivered before record {self.next_skip} were not found again"
@@ -471,16 +525,10 @@ class Cursor(Generic[T]):
         """Halve the overlap between pages after a window without drift."""
         self._overlap.shrink()
 
-    def _without_duplicates(self, records: list[T]) -> tuple[list[object], list[T]]:
-        """Return the keys and the records without duplicates, keeping the first of each."""
-        unique: dict[object, T] = {}
-        for record in records:
-            unique.setdefault(_hashable(self._key(record)), record)
-        return list(unique), list(unique.values())
-
-    def _is_aligned(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
-        is_anchor_last_known = keys[known_prefix - 1 : known_prefix] == [self._delivered.anchor]
-        return is_anchor_last_known and request.skip + known_prefix == self.next_skip
+    def _is_aligned(self, page: _Received[T], known_prefix: int) -> bool:
+        last_known = page.keys[known_prefix - 1 : known_prefix]
+        is_anchor_last_known = last_known == [self._delivered.anchor]
+        return is_anchor_last_known and page.position_after(known_prefix) == self.next_skip
 
     def _can_resume(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
         if known_prefix:
@@ -509,26 +557,19 @@ class Cursor(Generic[T]):
         # capacity could skip over every remembered record.
         return Rewind(request, min(2 * distance, self._delivered.capacity))
 
-    def _deliver(
-        self,
-        request: PageRequest,
-        records: list[T],
-        keys: list[object],
-        known_prefix: int,
-        count: int,
-    ) -> Deliver[T]:
-        end = len(records)
+    def _deliver(self, page: _Received[T], known_prefix: int) -> Deliver[T]:
+        end = len(page.records)
         if self._remaining is not None:
             end = min(end, known_prefix + self._remaining)
-        items = records[known_prefix:end]
-        skip = request.skip + known_prefix
+        items = page.records[known_prefix:end]
+        skip = page.position_after(known_prefix)
         drift = skip - self.next_skip
         self._drift += drift
-        self._advance(request, keys, known_prefix, end)
+        self._advance(page, known_prefix, end)
         is_last = self._end.accept(
-            request,
-            count,
-            has_new=known_prefix < len(keys),
+            page.request,
+            page.count,
+            has_new=known_prefix < len(page.keys),
             is_first=not self._has_pages,
             has_moved=drift != 0,
             known=known_prefix,
@@ -539,18 +580,16 @@ class Cursor(Generic[T]):
         if not items:
             return Deliver(None, self._finish_repair(skip) if self.is_finished else None)
         self._stalled_pages = 0
-        page = Page(items, skip, self.next_skip, abs(self._drift))
-        return Deliver(page, self._finish_repair(skip))
+        new = Page(items, skip, self.next_skip, abs(self._drift))
+        return Deliver(new, self._finish_repair(skip))
 
-    def _advance(
-        self, request: PageRequest, keys: list[object], known_prefix: int, end: int
-    ) -> None:
-        self.next_skip = request.skip + end
+    def _advance(self, page: _Received[T], known_prefix: int, end: int) -> None:
+        self.next_skip = page.position_after(end)
         if self._remaining is not None:
             self._remaining -= end - known_prefix
         if self._overlap.size:
             position = self._delivered.position
-            self._delivered.advance(keys, known_prefix)
+            self._delivered.advance(page.keys, known_prefix)
             self._stalled_pages += self._delivered.position <= position
 
     def _finish_repair(self, skip: int) -> DriftRepair | None:
