@@ -202,6 +202,32 @@ class UnreachableJournal(SQLiteJournal):
         raise JournalError("unreachable")
 
 
+class JoiningJournal(SQLiteJournal):
+    """A journal that gives its worker no share of the rate after some of its renewals."""
+
+    renewals = 0
+    without_share = frozenset[int]()
+
+    @property
+    def share(self) -> float:
+        return 0.0 if self.renewals in self.without_share else 0.5
+
+    async def renew(self) -> set[int]:
+        self.renewals += 1
+        return await super().renew()
+
+
+class JoiningWorld(World):
+    without_share = frozenset[int]()
+
+    def journal(
+        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
+    ) -> SQLiteJournal:
+        self.joining = JoiningJournal(path, {"mode": "normal"}, self.clock, count_active)
+        self.joining.without_share = self.without_share
+        return self.joining
+
+
 class UnreachableWorld(World):
     first_share = 1.0
 
@@ -1718,10 +1744,31 @@ async def test_a_request_that_waits_is_not_sent_once_the_journal_has_failed(
         assert read_states(path) == {}
 
 
+@pytest.mark.parametrize(
+    ("without_share", "time_limit"), [({0, 1, 2}, LEASE / 8), ({0, 3, 4}, 1800.0)]
+)
+async def test_no_tenant_is_started_without_a_share_of_the_rate(
+    path: Path | None, without_share: set[int], time_limit: float
+) -> None:
+    """A tenant whose run could not be polled before its time limit is not triggered yet."""
+    world = JoiningWorld(dict.fromkeys(range(12), 0))
+    world.without_share = frozenset(without_share)
+    shares: list[float] = []
+
+    async def send(*arguments: Any) -> Trigger:
+        shares.append(world.joining.share)
+        return await world.post(*arguments)
+
+    results = await world.sync(range(12), path, 1, send=send, timeout=time_limit)
+    assert all(result.error is None for result in results)
+    assert world.joining.renewals > max(without_share)
+    assert shares == [0.5] * 12
+
+
 async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed(
     path: Path | None,
 ) -> None:
-    """A process that never received a share of the request rate reports each of its tenants."""
+    """A process that never received a share of the request rate reports the journal's error."""
     world = UnreachableWorld()
     world.first_share = 0.0
     pacer = RequestPacer(world.clock, 10.0)
@@ -1729,7 +1776,7 @@ async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed
     send = world.post_after(pacer.wait)
     results = await world.sync_to_failure([1, 2], path, send=send, set_share=pacer.set_share)
     assert world.posted() == []
-    assert [type(result.error) for result in results] == [JournalError] * 2
+    assert [(result.tenant_id, type(result.error)) for result in results] == [(1, JournalError)]
 
 
 async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -> None:

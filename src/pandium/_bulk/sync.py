@@ -206,6 +206,7 @@ class BulkSync(Generic[T]):
         self._starting: int | None = None
         self._journal_error: JournalError | None = None
         self._share = 0.0
+        self._has_share = anyio.Event()
 
     async def run(self, source: Iterable[T] | AsyncIterable[T]) -> Exception | None:
         """Sync all tenants and return the error that the source or journal raised, if any."""
@@ -370,6 +371,8 @@ class BulkSync(Generic[T]):
     # Triggering a run: encode the body, claim the tenant, send the request, record the trigger
 
     async def _begin(self, tenant_id: int, item: T) -> None:
+        while not self._share:  # otherwise, the run could not be polled before its time limit
+            await self._has_share.wait()
         await self._slots.acquire()
         self._tasks.start_soon(self._trigger, tenant_id, item)
 
@@ -557,6 +560,10 @@ class BulkSync(Generic[T]):
         self._share = share if self._journal_error is None else max(share, _MIN_FAILED_SHARE)
         self._scheduler.set_share(self._share)
         self._options.set_share(self._share)
+        if self._share:
+            self._has_share.set()
+        elif self._has_share.is_set():  # the worker's lease expired, so others may use its share
+            self._has_share = anyio.Event()
 
     async def _record(self, write: Awaitable[None], time_limit: float | None = None) -> None:
         """
