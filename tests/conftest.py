@@ -85,6 +85,15 @@ def _interrupts() -> Iterator[None]:
 
 
 @pytest.fixture
+def signals_end_children() -> None:
+    """Make sure that each of these signals can end a child process."""
+    # A signal that is ignored, as SIGHUP is under nohup, would also be ignored by child processes.
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
 def emulator() -> Iterator[Emulator]:
     with Emulator(api_key=KEY) as running:
         yield running

@@ -42,15 +42,9 @@ if TYPE_CHECKING:
 
     from pandium.emulator import Emulator
 
+pytestmark = pytest.mark.usefixtures("signals_end_children")
+
 FORMS = ["", "--wait", "--wait --journal"]
-
-
-@pytest.fixture(autouse=True)
-def _signals_end_children() -> None:
-    # A signal that is ignored, as SIGHUP is under nohup, would also be ignored by child processes.
-    for number in ENDING_SIGNALS:
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def sync_line(form: str, folder: Path, ids: list[str]) -> list[str]:

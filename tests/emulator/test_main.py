@@ -145,6 +145,7 @@ def test_the_module_is_a_command(
 
 
 @pytest.mark.posix
+@pytest.mark.usefixtures("signals_end_children")
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """It prints one line, exits with 0, saves its state, and leaves nothing else behind."""
