@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import select
@@ -35,6 +36,7 @@ from support.servers import Misbehaving, status
 from support.waiting import wait_until
 
 if IS_POSIX:
+    import fcntl
     import pty
 
 if TYPE_CHECKING:
@@ -117,6 +119,55 @@ def test_every_signal_ends_a_sync_alike(
     assert errors.startswith(f"pandium-api: {title}\n")
 
 
+# Output that is not read
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """Return the ends of a pipe for little output, as of a pager that has stopped reading."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.posix
+def test_requests_continue_while_the_output_is_not_read(
+    emulator: Emulator, full_pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    """A pager that stops reading does not stop a bulk sync, and each result is printed later."""
+    reading, writing = full_pipe
+    ids = add_tenants(emulator, *["Succeeded"] * 200, seconds=0)
+    child = start(sync_line("--wait", tmp_path, ids), api_variables(emulator.url), stdout=writing)
+    wait_until(lambda: len(polled(emulator)) == 200)
+    rows = b""
+    while rows.count(b"\n") < 200:
+        rows += os.read(reading, 65536)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert (child.returncode, errors) == (0, "pandium-api: 200 succeeded\n")
+    assert {json.loads(row)["outcome"] for row in rows.splitlines()} == {"succeeded"}
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("form", ["", "--wait"])
+def test_one_signal_ends_a_command_whose_output_is_not_read(
+    form: str, emulator: Emulator, full_pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    """The command does not wait for the reader of its output, and names all that it has sent."""
+    reading, writing = full_pipe
+    ids = add_tenants(emulator, *["Succeeded"] * 500, seconds=0)
+    child = start(sync_line(form, tmp_path, ids), api_variables(emulator.url), stdout=writing)
+    wait_until(lambda: not select.select([], [writing], [], 0)[1])
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 128 + signal.SIGTERM
+    printed = {str(json.loads(row)["trigger_id"]) for row in os.read(reading, 65536).splitlines()}
+    assert printed
+    named = len(printed | named_triggers(errors)) + len(unknown_tenants(errors))
+    assert named >= len(sent_posts(emulator))
+
+
 def polled(emulator: Emulator) -> set[str]:
     """Return the paths that have been polled."""
     return {request.path for request in emulator.requests if request.method == "GET"}
@@ -168,17 +219,16 @@ def test_many_signals_end_a_command_once(form: str, emulator: Emulator, tmp_path
 
 @pytest.mark.posix
 def test_a_later_signal_ends_a_command_whose_output_is_blocked(emulator: Emulator) -> None:
-    """If nobody reads the output, repeated signals end the command, which names its triggers."""
-    ids = add_tenants(emulator, "Succeeded")
+    """If nobody reads the output, repeated signals end a command that is writing it."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with pytest.raises(BlockingIOError):  # fill the pipe
         while True:
             os.write(writing, b"x" * 4096)
     os.set_blocking(writing, True)
-    child = start(["tenants", "sync", *ids], api_variables(emulator.url), stdout=writing)
+    child = start(["integrations", "list"], api_variables(emulator.url), stdout=writing)
     os.close(writing)
-    wait_until(lambda: len(sent_posts(emulator)) == 1)
+    wait_until(lambda: polled(emulator))
     while child.poll() is None:
         child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=DEADLINE)

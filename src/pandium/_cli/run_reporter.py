@@ -12,7 +12,7 @@ from pandium._cli.options import get_option
 from pandium._cli.output.bar import Bar
 from pandium._cli.output.records import RunRow
 from pandium._cli.output.rows import create_writer
-from pandium._cli.output.terminal import note
+from pandium._cli.output.terminal import note, wait_until_writable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -64,8 +64,9 @@ class RunReporter:
         done = self._outcomes.total()
         self._bar.update(triggered, done, done - self._outcomes["succeeded"])
 
-    def report(self, result: RunResult) -> None:
-        """Print a row for a result."""
+    async def report(self, result: RunResult) -> None:
+        """Print a row for a result. If this is canceled, the trigger remains pending."""
+        await wait_until_writable()
         row = _create_row(result)
         self._outcomes[row.outcome] += 1
         if row.trigger_id:

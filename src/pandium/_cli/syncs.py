@@ -16,7 +16,7 @@ from pandium._cli.journals import note_resumption
 from pandium._cli.options import get_option
 from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
-from pandium._cli.output.terminal import note
+from pandium._cli.output.terminal import note, wait_until_writable
 from pandium._cli.run_reporter import RunReporter, error_outcome, outcomes_exit_code
 from pandium._cli.session import hints_on_abort, resume_hints, run
 from pandium._cli.waits import create_polling, report_runs, wait_timeout
@@ -175,6 +175,7 @@ class _TriggerWriter:
         self._tracker = tracker
         self._client = client
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
+        self._writing = anyio.Lock()
         self._rows = create_writer(
             "TriggerRow", get_option("format", "table"), sys.stdout, get_option("columns")
         )
@@ -204,7 +205,7 @@ class _TriggerWriter:
     async def _sync(self, tenant_id: int) -> None:
         if not self._tracker.is_stopped:
             try:
-                self._write(tenant_id, await self._trigger(tenant_id))
+                await self._write(tenant_id, await self._trigger(tenant_id))
             except OSError as error:  # wait for the other requests, so that no trigger is lost
                 self._failure = error
                 self._tracker.stop(lambda: None)
@@ -222,11 +223,13 @@ class _TriggerWriter:
         self._tracker.finish(tenant_id, trigger)
         return trigger
 
-    def _write(self, tenant_id: int, trigger: Trigger | None) -> None:
+    async def _write(self, tenant_id: int, trigger: Trigger | None) -> None:
         if trigger is not None:
             self._outcomes["succeeded"] += 1
-            self._rows.write([TriggerRow(tenant_id, trigger.trigger_id)])
-            sys.stdout.flush()
+            async with self._writing:
+                await wait_until_writable()
+                self._rows.write([TriggerRow(tenant_id, trigger.trigger_id)])
+                sys.stdout.flush()
 
     def finish(self) -> int:
         """Complete the output and return the exit code."""
@@ -316,7 +319,7 @@ async def _report_results(
             tracker.finish(result.tenant_id)
             reporter.set_triggered(results.progress.triggered)  # also counts journal entries
             try:
-                reporter.report(result)
+                await reporter.report(result)
             except OSError as error:
                 failure = error
                 latest = anyio.current_time() + tracker.settling_seconds

@@ -188,7 +188,7 @@ def wait_for_triggers(
         async with waits as results, anyio.create_task_group() as tasks:
             tasks.start_soon(missing.watch)
             async for result in results:
-                reporter.report(result)
+                await reporter.report(result)
             tasks.cancel_scope.cancel()
 
     return report_runs(report, logs=logs, on_response=missing.observe)

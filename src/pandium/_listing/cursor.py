@@ -457,7 +457,6 @@ class Cursor(Generic[T]):
             # The anchor is not on the page: rewind. If the page contains other known records, their
             # position is suspicious and must be confirmed by the previous page.
             if self._delivered.anchor not in keys:
-                self._stalled_pages += 1
                 distance = request.limit if known_prefix else self._overlap.first_rewind
                 # If short pages do not advance the position, they probably end too early.
                 is_short = page.count < request.limit
@@ -514,6 +513,7 @@ class Cursor(Generic[T]):
         self._require_order(request, page.keys)
         known_prefix = self._delivered.length_up_to_last_known(page.keys)
         if self._can_resume(request, page.keys, known_prefix):
+            self._stalled_pages += 1
             return self._deliver(page, known_prefix)
         if request.skip == 0:
             raise DriftError(

@@ -42,12 +42,12 @@ class RetrySafety(Enum):
 
 
 class SignedURL(str):
-    """A URL whose query string is a secret, which its ``repr`` does not show."""
+    """A URL with secrets, which its ``repr`` does not show. Its path may repeat the API key."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(f"{self.partition('?')[0]}?***")
+        return "'***'"
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import string
 import sys
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["can_draw", "escape_controls", "note", "terminal_width", "write_block"]
+__all__ = [
+    "can_draw",
+    "escape_controls",
+    "note",
+    "terminal_width",
+    "wait_until_writable",
+    "write_block",
+]
 
 # Terminals disagree on the width of characters that modify their neighbors: joiners, variation
 # selectors, skin tones, tags, and the letter pairs that form flags.
@@ -78,6 +86,32 @@ def note(message: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"pandium-api: {line}\n")
         sys.stderr.flush()
+
+
+async def wait_until_writable() -> None:
+    """
+    Wait until the output can be written without blocking the event loop.
+
+    While the loop is blocked, for example by a pager that does not read or by Ctrl-S, requests
+    exceed their time limits although they have been answered.
+    """
+    import anyio
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):  # not a file, or a closed one
+            continue
+        if not _is_writable(descriptor):
+            await anyio.wait_writable(descriptor)
+
+
+def _is_writable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):  # on Windows, where only sockets can be waited for
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def write_block(text: str) -> None:

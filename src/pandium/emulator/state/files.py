@@ -3,6 +3,8 @@
 import json
 import os
 import secrets
+import stat
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +42,7 @@ def read_file(path: Path) -> Any:
 
 def write_file(path: Path, data: Any) -> None:
     """
-    Write data to a JSON or YAML file, which is replaced atomically.
+    Write data to a JSON or YAML file, which is replaced atomically and keeps its permissions.
 
     :raises OSError: if the file cannot be written. The previous file is kept.
     """
@@ -49,6 +51,8 @@ def write_file(path: Path, data: Any) -> None:
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("x", encoding="ascii") as file:
+            with suppress(FileNotFoundError):
+                draft.chmod(stat.S_IMODE(target.stat().st_mode))
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
