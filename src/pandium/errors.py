@@ -115,7 +115,8 @@ class PandiumError(Exception):
     :ivar outcome_unknown: whether the request may have been executed despite the error. Before
         you send it again, check whether it was executed.
     :ivar resume_skip: for an error in a listing, the ``skip`` value to continue after the last
-        delivered record, or ``None``.
+        delivered record, or ``None``. A listing that starts there does not notice what has changed
+        before that record.
     """
 
     method: str | None = None

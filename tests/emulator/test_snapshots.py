@@ -2,6 +2,7 @@
 
 import json
 import math
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -381,6 +382,15 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     Emulator("demo").save(link)
     assert link.is_symlink()
     assert len(yaml.safe_load(target.read_text())["tenants"]) == len(Emulator("demo").tenants)
+
+
+@pytest.mark.posix
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    """Saving does not let other users read a state file that they could not read before."""
+    path = tmp_path / "state.json"
+    path.touch(mode=0o600)
+    Emulator("demo").save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_without_a_path_there_must_be_a_state_file() -> None:

@@ -19,7 +19,7 @@ from support.listings import RecordServer, changing_server, read_items, read_pag
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandium._listing.cursor import ConfirmEnd
+    from pandium._listing.cursor import ConfirmEnd, OnDrift
 
 pytestmark = pytest.mark.anyio
 
@@ -62,17 +62,24 @@ async def test_limit_and_skip_bound_the_records(on_drift: str) -> None:
 @pytest.mark.parametrize("page_size", [1, 2, 3, 4, 7, 20])
 @pytest.mark.parametrize("prefetch", [1, 8])
 @pytest.mark.parametrize("confirm_end", ["auto", True])
+@pytest.mark.parametrize("on_drift", ["repair", "raise"])
 async def test_records_that_are_listed_twice_in_succession_are_delivered_once(
-    page_size: int, prefetch: int, confirm_end: ConfirmEnd
+    page_size: int, prefetch: int, confirm_end: ConfirmEnd, on_drift: OnDrift
 ) -> None:
-    """Such records cause no error, wherever pages and limits end."""
+    """Such records cause no error and no drift, wherever pages and limits end."""
     for limit in [*range(13), None]:
         server = RecordServer(0)
         server.records[:] = [0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9, 10, 10, 10]
         listing = server.listing(
-            limit=limit, page_size=page_size, prefetch=prefetch, confirm_end=confirm_end
+            limit=limit,
+            page_size=page_size,
+            prefetch=prefetch,
+            confirm_end=confirm_end,
+            on_drift=on_drift,
         )
-        assert await listing.to_list() == list(range(11))[:limit]
+        pages = [page async for page in listing.pages()]
+        assert [record for page in pages for record in page.items] == list(range(11))[:limit]
+        assert all(page.drift == 0 for page in pages)
         assert len(server.requests) < 30
 
 
@@ -685,24 +692,28 @@ async def test_a_rewind_by_many_shortened_pages_loses_no_record(
         assert len(received) == len(set(received))
 
 
-async def test_an_empty_page_that_is_older_than_the_short_one_does_not_end_a_listing() -> None:
+@pytest.mark.parametrize(("count", "hidden"), [(998, 700), (1497, 1200)])
+async def test_an_empty_page_that_is_older_than_the_short_one_does_not_end_a_listing(
+    count: int, hidden: int
+) -> None:
     """Records that were displaced after an empty page was returned are delivered."""
     is_empty_returned = anyio.Event()
 
     async def gate(skip: int) -> None:
-        if skip == 998:
+        if skip == count:
             is_empty_returned.set()
-        elif skip == 499 and server.records[0] == 0:
+        elif 0 < skip < count:
             await is_empty_returned.wait()
-            _shift(server.records, 3)
+            if server.records[0] == 0:
+                _shift(server.records, 3)
 
     def hide_one(page: list[int]) -> list[int]:
-        return [record for record in page if record != 700]
+        return [record for record in page if record != hidden]
 
-    server = RecordServer(998, gate=gate, shorten=hide_one)
+    server = RecordServer(count, gate=gate, shorten=hide_one)
     read = await server.listing().to_list()
     assert is_empty_returned.is_set()
-    assert read == hide_one(list(range(998)))
+    assert read == hide_one(list(range(count)))
 
 
 async def test_displaced_records_are_delivered_although_one_of_the_new_ones_is_hidden() -> None:

@@ -192,6 +192,7 @@ class UnreachableJournal(SQLiteJournal):
 
     renewals = 0
     first_share = 1.0
+    reachable = 0  # the number of renewals before it is out of reach
 
     @property
     def share(self) -> float:
@@ -199,6 +200,8 @@ class UnreachableJournal(SQLiteJournal):
 
     async def renew(self) -> set[int]:
         self.renewals += 1
+        if self.renewals <= self.reachable:
+            return set()
         raise JournalError("unreachable")
 
 
@@ -230,12 +233,13 @@ class JoiningWorld(World):
 
 class UnreachableWorld(World):
     first_share = 1.0
+    reachable = 0
 
     def journal(
         self, path: Path | None, count_active: Callable[[], int] = lambda: 0
     ) -> SQLiteJournal:
         journal = UnreachableJournal(path, {"mode": "normal"}, self.clock, count_active)
-        journal.first_share = self.first_share
+        journal.first_share, journal.reachable = self.first_share, self.reachable
         return journal
 
     async def sync_to_failure(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
@@ -1745,13 +1749,15 @@ async def test_a_request_that_waits_is_not_sent_once_the_journal_has_failed(
 
 
 @pytest.mark.parametrize(
-    ("without_share", "time_limit"), [({0, 1, 2}, LEASE / 8), ({0, 3, 4}, 1800.0)]
+    ("without_share", "seconds", "time_limit"),
+    # The last runs reach their time limit while the worker has no share, which frees their slots.
+    [({0, 1, 2}, 0, LEASE / 8), ({0, 3, 4}, 0, 1800.0), (set(range(8, 40)), 10**6, 40.0)],
 )
 async def test_no_tenant_is_started_without_a_share_of_the_rate(
-    path: Path | None, without_share: set[int], time_limit: float
+    path: Path | None, without_share: set[int], seconds: float, time_limit: float
 ) -> None:
     """A tenant whose run could not be polled before its time limit is not triggered yet."""
-    world = JoiningWorld(dict.fromkeys(range(12), 0))
+    world = JoiningWorld(dict.fromkeys(range(12), seconds))
     world.without_share = frozenset(without_share)
     shares: list[float] = []
 
@@ -1759,22 +1765,37 @@ async def test_no_tenant_is_started_without_a_share_of_the_rate(
         shares.append(world.joining.share)
         return await world.post(*arguments)
 
-    results = await world.sync(range(12), path, 1, send=send, timeout=time_limit)
-    assert all(result.error is None for result in results)
+    results = await world.sync(range(12), path, 3, send=send, timeout=time_limit)
+    assert all(result.polls > 0 for result in results)
     assert world.joining.renewals > max(without_share)
     assert shares == [0.5] * 12
+
+
+async def test_a_process_without_a_share_ends_once_the_journal_has_failed(
+    path: Path | None,
+) -> None:
+    """It sends nothing, and reports the journal's error for the tenant that it had begun."""
+    world = UnreachableWorld()
+    world.first_share = 0.0
+    results = await world.sync_to_failure([1, 2], path)
+    assert world.posted() == []
+    assert [(result.tenant_id, type(result.error)) for result in results] == [(1, JournalError)]
 
 
 async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed(
     path: Path | None,
 ) -> None:
-    """A process that never received a share of the request rate reports the journal's error."""
+    """If the share is lost while a request waits for its turn, the request is not sent."""
     world = UnreachableWorld()
-    world.first_share = 0.0
+    world.reachable = 1
     pacer = RequestPacer(world.clock, 10.0)
 
-    send = world.post_after(pacer.wait)
-    results = await world.sync_to_failure([1, 2], path, send=send, set_share=pacer.set_share)
+    async def wait_for_turn() -> None:
+        await world.clock.sleep(LEASE / 3)  # the share has been lost by then
+        await pacer.wait()
+
+    send = world.post_after(wait_for_turn)
+    results = await world.sync_to_failure([1], path, send=send, set_share=pacer.set_share)
     assert world.posted() == []
     assert [(result.tenant_id, type(result.error)) for result in results] == [(1, JournalError)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
 from urllib.parse import unquote
@@ -363,11 +363,12 @@ URL = "postgresql://a:sekrit@b/c"
     [
         *(URL, URL.upper(), f"'{URL}'", f" {URL}", f"\n{URL}", f"\ufeff{URL}", f"jdbc:{URL}"),
         *("host=b password=sekrit", "'password = sekrit'", "a\npassword=sekrit"),
-        Path(URL),
+        *(Path(URL), PureWindowsPath(URL), Path("postgresql://b/c?password=sekrit")),
+        *(Path("postgresql:///c?user=a&password=sekrit"), Path("postgresql://a:sek/rit@b/c")),
     ],
 )
 def test_a_database_is_not_a_journal_s_path_and_its_password_is_not_shown(
-    journal: str | Path,
+    journal: str | PurePath,
 ) -> None:
     """A URL or connection string in place of a path is an error that does not contain it."""
     with pytest.raises(ValueError, match="not a URL or connection string") as caught:
@@ -375,7 +376,9 @@ def test_a_database_is_not_a_journal_s_path_and_its_password_is_not_shown(
     assert "sekrit" not in str(caught.value).lower()
 
 
-@pytest.mark.parametrize("path", ["a:b", "a@b", "C:/jobs", "thehost=1", "job 1/password"])
+@pytest.mark.parametrize(
+    "path", ["a:b", "a@b", "C:/jobs@home.db", "C:/a@b/jobs.db", "thehost=1", "job 1/password"]
+)
 def test_an_unusual_name_of_a_file_is_the_path_of_a_journal(path: str) -> None:
     """Only what looks like a URL or connection string is rejected."""
     assert validate_journal_path(path) == Path(path)

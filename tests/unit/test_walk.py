@@ -202,6 +202,30 @@ async def test_an_error_during_a_rewind_ends_the_walk(number: int) -> None:
     assert (len(seen) == 40) is (number < 5)
 
 
+async def test_a_rewind_that_is_canceled_again_and_again_is_no_change_of_the_listing() -> None:
+    """Only completed rewinds count as signs that a listing changes faster than it can be read."""
+    canceled = 0
+
+    def change(index: int) -> None:
+        if index == 1:
+            del server.records[0]
+
+    async def gate(skip: int) -> None:
+        nonlocal canceled
+        if len(server.requests) > 2 and skip < 39 and canceled < 200:
+            canceled += 1
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    server = RecordServer(200, on_request=change, gate=gate)
+    pages, seen = server.listing(page_size=40, prefetch=1).pages(), list[int]()
+    while len(seen) < 200:
+        with anyio.CancelScope() as scope:
+            seen += (await anext(pages)).items
+    assert canceled == 200
+    assert seen == list(range(200))
+
+
 @pytest.mark.parametrize("prefetch", [1, 8])
 @pytest.mark.parametrize("number", [0, 3])
 async def test_not_found_is_an_error_on_every_page(prefetch: int, number: int) -> None:

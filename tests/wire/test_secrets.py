@@ -461,19 +461,20 @@ def test_no_traceback_has_the_key_in_a_local_variable(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("failure", ["error", "redirect", "encoding", "lost", "reset at once"])
+@pytest.mark.parametrize("path", ["log?signature=", "logs/"])
 def test_no_traceback_has_a_signed_url_in_a_local_variable(
-    server: Misbehaving, failure: str, backend: str
+    server: Misbehaving, path: str, failure: str, backend: str
 ) -> None:
-    """No frame of a failed download of a log contains the query of its URL."""
-    signed = f"{server.url}/log?signature={HEAD_KEY}"
+    """No frame of a failed download shows a secret in the query or the path of the log's URL."""
+    signed = f"{server.url}/{path}{HEAD_KEY}"
     server.play([bad.status("302 Found", Location=signed)], otherwise=FAILURES[failure])
 
     async def run() -> None:
         options: dict[str, Any] = {"base_url": server.url, "retry": Retry(attempts=2, initial=0)}
-        async with AsyncPandium("another-key-0123456789", **options) as client:
+        async with AsyncPandium(HEAD_KEY, **options) as client:
             with pytest.raises(errors.PandiumError) as caught:
                 await fail(client, lambda client: client.runs.log(1))
-        assert caught.value.url == f"{server.url}/log"
+        assert caught.value.url == f"{server.url}/{'logs/***' if path == 'logs/' else 'log'}"
 
     anyio.run(run, backend=backend)
 

@@ -371,9 +371,11 @@ class BulkSync(Generic[T]):
     # Triggering a run: encode the body, claim the tenant, send the request, record the trigger
 
     async def _begin(self, tenant_id: int, item: T) -> None:
-        while not self._share:  # otherwise, the run could not be polled before its time limit
-            await self._has_share.wait()
         await self._slots.acquire()
+        while not self._share:  # otherwise, the run might not be polled before its time limit
+            self._slots.release()  # so that it is not counted as active
+            await self._has_share.wait()
+            await self._slots.acquire()
         self._tasks.start_soon(self._trigger, tenant_id, item)
 
     async def _trigger(self, tenant_id: int, item: T) -> None:

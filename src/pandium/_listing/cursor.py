@@ -22,7 +22,7 @@ from pandium._validation import (
 from pandium.errors import DriftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 __all__ = [
     "ConfirmEnd",
@@ -184,7 +184,6 @@ class _End:
         ``None``.
     :ivar has_full_page: whether any page was as long as requested, which shows that the server
         does not limit the page size.
-    :ivar has_moved: whether the listing had drifted when the latest page was received.
     :ivar needs_probe: whether a page without new records may have had no room for them. Only a
         page of full size with nothing but the anchor proves that nothing follows it.
     """
@@ -196,7 +195,6 @@ class _End:
     longest_page: int = 0
     reduced_size: int | None = None
     has_full_page: bool = False
-    has_moved: bool = False
     needs_probe: bool = False
     _failed_probes: int = 0
 
@@ -222,7 +220,6 @@ class _End:
         """
         was_pending, self.is_pending, self.needs_probe = self.is_pending, False, False
         self.latest_length, self.longest_page = count, max(self.longest_page, count)
-        self.has_moved = has_moved
         if was_pending and has_new:
             self.reduced_size = self.longest_page
         if count >= request.limit:
@@ -231,8 +228,10 @@ class _End:
         if self.confirm is False:
             return True
         if not has_new:
-            may_omit = self._may_omit_new(request, count, known=known)
-            # Known records may have displaced new ones if the server has hidden some of them.
+            may_omit = self._may_omit_new(request, count, known=known, has_moved=has_moved)
+            # Known records may have displaced new ones if the server has hidden some of them. Take
+            # it that it hides at most a quarter. If less of a page were known, a listing that
+            # drifts all the time would need another request each time.
             is_crowded = 4 * count > 3 * request.limit
             is_doubtful = is_behind or is_crowded or not self.is_trusted
             self.is_pending = self.needs_probe = may_omit and is_doubtful
@@ -252,14 +251,14 @@ class _End:
         """
         return self.confirm == "auto" and self.has_full_page and self.reduced_size is None
 
-    def _may_omit_new(self, request: PageRequest, count: int, *, known: int) -> bool:
+    def _may_omit_new(
+        self, request: PageRequest, count: int, *, known: int, has_moved: bool
+    ) -> bool:
         """Return whether new records may follow a page of known ones."""
         # If the server limits the page size, known records may have displaced new ones. If it hides
         # records, a smaller page may contain only hidden ones after the anchor.
         is_narrow = count == self.longest_page or request.limit < self.full_size
-        return known > 1 or (
-            known == 1 and (is_narrow or (self.has_moved and not self.has_full_page))
-        )
+        return known > 1 or (known == 1 and (is_narrow or (has_moved and not self.has_full_page)))
 
     def reject_probe(self) -> bool:
         """Record a probe that found a record, and return whether to repeat the last request."""
@@ -314,7 +313,7 @@ class _Received(Generic[T]):
     count: int
     records: list[T]
     keys: list[object]
-    ends: Sequence[int]
+    ends: list[int]
 
     @classmethod
     def create(
@@ -324,11 +323,11 @@ class _Received(Generic[T]):
         ends: list[int] = []
         latest = None
         for end, record in enumerate(records, 1):
-            identity = _hashable(key(record))
-            if identity not in unique:
-                unique[identity], latest = record, identity
+            unique_key = _with_unpredictable_hash(key(record))
+            if unique_key not in unique:
+                unique[unique_key], latest = record, unique_key
                 ends.append(end)
-            elif identity == latest:
+            elif unique_key == latest:
                 ends[-1] = end
         return cls(request, len(records), list(unique.values()), list(unique), ends)
 
@@ -337,9 +336,10 @@ class _Received(Generic[T]):
         return self.request.skip + (self.ends[count - 1] if count else 0)
 
 
-def _hashable(key: object) -> object:
-    # Integers that differ by a multiple of the modulus have the same hash, so a set of them that a
-    # server has chosen would be searched one by one. The hashes of texts cannot be predicted.
+def _with_unpredictable_hash(key: object) -> object:
+    # A server could choose integers that differ by multiples of the modulus. They have the same
+    # hash, so each look-up in a set would compare all of them. The hashes of texts cannot be
+    # predicted.
     if isinstance(key, int) and abs(key) >= sys.hash_info.modulus:
         return hex(key)
     return key
@@ -404,10 +404,13 @@ class Cursor(Generic[T]):
         self._end = _End(options.confirm_end, options.page_size)
         self._stalled_pages = 0
         self._drift = 0
+        # Whether the listing has drifted since the requests of the current window were sent.
+        self._has_window_drifted = False
         self._has_rewound = False
 
     def next_requests(self, count: int) -> list[PageRequest]:
         """Return requests for the next pages: ``count`` of them, or fewer near the end."""
+        self._has_window_drifted = False
         if self._end.needs_probe:
             skip = self.next_skip - self._end.probe_overlap
             return [PageRequest(skip, self._options.page_size)]
@@ -490,9 +493,11 @@ class Cursor(Generic[T]):
 
         Records in between would be missed if the server had truncated the short page. If an earlier
         page was full, this is so unlikely that ``"auto"`` takes the empty page for a proof. If the
-        listing has drifted, the empty page may be older than the short one, so it proves nothing.
+        listing has drifted, the empty page may be older than the short one and proves nothing. The
+        same applies if the server hid a record of the short page and others were inserted into it,
+        which cannot be noticed.
         """
-        if self._end.is_trusted and not self._end.has_moved and not records:
+        if self._end.is_trusted and not self._has_window_drifted and not records:
             self.is_finished = True
 
     @property
@@ -526,9 +531,11 @@ class Cursor(Generic[T]):
         self._overlap.shrink()
 
     def _is_aligned(self, page: _Received[T], known_prefix: int) -> bool:
-        last_known = page.keys[known_prefix - 1 : known_prefix]
-        is_anchor_last_known = last_known == [self._delivered.anchor]
-        return is_anchor_last_known and page.position_after(known_prefix) == self.next_skip
+        if page.keys[known_prefix - 1 : known_prefix] != [self._delivered.anchor]:
+            return False
+        # Duplicates of the anchor may have been on both sides of the end of the previous page.
+        before, after = page.position_after(known_prefix - 1), page.position_after(known_prefix)
+        return before < self.next_skip <= after
 
     def _can_resume(self, request: PageRequest, keys: list[object], known_prefix: int) -> bool:
         if known_prefix:
@@ -563,8 +570,10 @@ class Cursor(Generic[T]):
             end = min(end, known_prefix + self._remaining)
         items = page.records[known_prefix:end]
         skip = page.position_after(known_prefix)
-        drift = skip - self.next_skip
+        is_aligned = self._delivered and self._is_aligned(page, known_prefix)
+        drift = 0 if is_aligned else skip - self.next_skip
         self._drift += drift
+        self._has_window_drifted |= drift != 0
         self._advance(page, known_prefix, end)
         is_last = self._end.accept(
             page.request,

@@ -38,8 +38,9 @@ class Listing(ListingOptions, Generic[T]):
 
     If records might be missed, for example because the server's order changed, the iteration
     raises ``DriftError``. Pages received before an error are delivered first. To continue after
-    an error, pass its ``resume_skip`` as ``skip`` to a new listing. If the listing has changed
-    before that record, the new one misses or repeats records, so start some records earlier.
+    an error, pass its ``resume_skip`` as ``skip`` to a new listing. The new listing misses or
+    repeats records if others were archived or inserted before that position in the meantime. To
+    prevent this, start a page earlier and ignore the records that you already have.
 
     :ivar limit: the maximum number of records to return, or ``None`` for no limit.
     :ivar page_size: the number of records per request, from 1 to 500.

@@ -55,13 +55,13 @@ def load_instruments() -> Any:
 
 
 def observe_call(
-    method: str, template: str, host: str, attempts: Sequence[Attempt], now: Callable[[], float]
+    method: str, template: str, origin: str, attempts: Sequence[Attempt], now: Callable[[], float]
 ) -> AbstractContextManager[None]:
     """Record one call as a span, with its attempts as events, and measure its duration."""
     instruments = load_instruments()
     if instruments is None or not _has_provider(*instruments[2:]):
         return _NOTHING
-    return _ObservedCall(instruments, method, template, host, attempts, now)
+    return _ObservedCall(instruments, method, template, origin, attempts, now)
 
 
 def _has_provider(trace: Any, metrics: Any) -> bool:
@@ -78,13 +78,13 @@ class _ObservedCall(AbstractContextManager[None]):
         instruments: Any,
         method: str,
         template: str,
-        host: str,
+        origin: str,
         attempts: Sequence[Attempt],
         now: Callable[[], float],
     ) -> None:
         self._tracer, self._histogram, self._trace, _ = instruments
         self._name = f"{method} {template}"
-        self._attributes = _attributes_of(method, template, host)
+        self._attributes = _attributes_of(method, template, origin)
         self._attempts = attempts
         self._now = now
         self._stack = ExitStack()
@@ -135,17 +135,17 @@ def _logging_errors() -> Iterator[None]:
         _log.warning("OpenTelemetry failed to record a call", exc_info=True)
 
 
-def _attributes_of(method: str, template: str, host: str) -> _Attributes:
+def _attributes_of(method: str, template: str, origin: str) -> _Attributes:
     return {
         "http.request.method": method,
         "url.template": template,
-        **_server_attributes(host),
+        **_server_attributes(origin),
     }
 
 
-@lru_cache(maxsize=16)
-def _server_attributes(host: str) -> _Attributes:
-    url = urlsplit(host)
+@lru_cache(maxsize=16)  # the host of a log may differ from run to run
+def _server_attributes(origin: str) -> _Attributes:
+    url = urlsplit(origin)
     return {
         "server.address": url.hostname or "",
         "server.port": url.port or (443 if url.scheme == "https" else 80),

@@ -133,9 +133,9 @@ class Transport:
                 raise
 
         budget, clock = self.connections.budget, self.clock
-        host = _origin_of(request.url) if spec.is_signed else self.config.base_url
+        origin = _origin_of(request.url) if spec.is_signed else self.config.base_url
         try:
-            with observe_call(spec.method, spec.template, host, attempts, clock.now):
+            with observe_call(spec.method, spec.template, origin, attempts, clock.now):
                 response = await send_with_retries(
                     attempt, self.retry, spec.safety, budget, clock=clock, attempts=attempts
                 )

@@ -1,4 +1,4 @@
-"""Run the emulator on this machine until Ctrl-C or SIGTERM, for programs in any language."""
+"""Run the emulator on this machine until Ctrl-C, SIGTERM or SIGHUP, for any program."""
 
 import argparse
 import signal
@@ -12,8 +12,6 @@ from pandium.emulator._emulator import Emulator
 from pandium.emulator.runs.clock import Clock
 
 PROGRAM = "python -m pandium.emulator"
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 MAX_PORT = 65_535
 
 
@@ -75,8 +73,10 @@ def _signals() -> Iterator[SimpleQueue[int]]:
     """Put signals into a queue, and restore the previous handlers at the end."""
     # SimpleQueue is the only queue that may be used in a signal handler.
     queue: SimpleQueue[int] = SimpleQueue()
-    # A signal that the process ignores, such as SIGHUP after nohup, remains ignored.
-    handled = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    handled = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # missing on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as after nohup
+        handled.append(hangup)
     before = {one: signal.signal(one, lambda number, _: queue.put(number)) for one in handled}
     try:
         yield queue
