@@ -99,19 +99,11 @@ async def wait_until_writable() -> None:
 
     for stream in (sys.stdout, sys.stderr):
         try:
-            descriptor = stream.fileno()
-        except (OSError, ValueError):  # not a file, or a closed one
+            is_writable = bool(select.select([], [stream], [], 0)[1])
+        except (OSError, ValueError):  # not a file, or on Windows, where this requires a socket
             continue
-        if not _is_writable(descriptor):
-            await anyio.wait_writable(descriptor)
-
-
-def _is_writable(descriptor: int) -> bool:
-    if not hasattr(select, "poll"):  # on Windows, where only sockets can be waited for
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(0))
+        if not is_writable:
+            await anyio.wait_writable(stream)
 
 
 def write_block(text: str) -> None:
