@@ -518,13 +518,18 @@ async def test_drift_can_be_ignored() -> None:
 
 # The end of a listing
 
+
+def hide(hidden: int, page: list[int]) -> list[int]:
+    return [record for record in page if record != hidden]
+
+
 # A server may shorten its pages by limiting their size or by hiding some of the records.
 SHORTENINGS: dict[str, Callable[[list[int]], list[int]]] = {
     "at most 2": lambda page: page[:2],
     "at most 7": lambda page: page[:7],
     "at most 10": lambda page: page[:10],
     "at most 100": lambda page: page[:100],
-    "one hidden": lambda page: [record for record in page if record != 30],
+    "one hidden": partial(hide, 30),
     "many hidden": lambda page: [record for record in page if record % 4],
     "at most 3 large records": lambda page: page[: sum(record < 90 for record in page) + 3],
 }
@@ -707,26 +712,20 @@ async def test_an_empty_page_that_is_older_than_the_short_one_does_not_end_a_lis
             if server.records[0] == 0:
                 _shift(server.records, 3)
 
-    def hide_one(page: list[int]) -> list[int]:
-        return [record for record in page if record != hidden]
-
-    server = RecordServer(count, gate=gate, shorten=hide_one)
+    server = RecordServer(count, gate=gate, shorten=partial(hide, hidden))
     read = await server.listing().to_list()
     assert is_empty_returned.is_set()
-    assert read == hide_one(list(range(count)))
+    assert read == hide(hidden, list(range(count)))
 
 
 async def test_displaced_records_are_delivered_although_one_of_the_new_ones_is_hidden() -> None:
     """A nearly full page of known records does not end a listing, even if it is short."""
 
-    def hide_one(page: list[int]) -> list[int]:
-        return [record for record in page if record != 101]
-
     def insert(records: list[int]) -> None:
         records[18:18] = range(100, 109)
 
     server = changing_server(30, 2, insert)
-    server.shorten = hide_one
+    server.shorten = partial(hide, 101)
     read = await server.listing(page_size=10, prefetch=1).to_list()
     assert [record for record in read if record < 100] == list(range(30))
 

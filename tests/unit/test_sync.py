@@ -81,6 +81,9 @@ class World:
     before_poll: Hook = lambda _: None
     posting: int = 0
     most_posting: int = 0
+    journal_type: type[SQLiteJournal] = SQLiteJournal
+    journal_settings: dict[str, object] = attrs.field(factory=dict)
+    latest_journal: Any = None
 
     async def post(
         self, tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
@@ -159,11 +162,24 @@ class World:
     def journal(
         self, path: Path | None, count_active: Callable[[], int] = lambda: 0
     ) -> SQLiteJournal:
-        return SQLiteJournal(path, {"mode": "normal"}, self.clock, count_active)
+        journal = self.journal_type(path, {"mode": "normal"}, self.clock, count_active)
+        for name, value in self.journal_settings.items():
+            setattr(journal, name, value)
+        self.latest_journal = journal
+        return journal
 
     async def sync(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
         async with self.clock.autojump(), self.syncing(source, *args, **options) as results:
             return [result async for result in results]
+
+    async def sync_to_failure(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
+        """Return the results before the error of an `UnreachableJournal`."""
+        results: list[RunResult] = []
+        async with self.clock.autojump(), self.syncing(source, *args, **options) as syncing:
+            with pytest.raises(JournalError, match="unreachable"):
+                async for result in syncing:
+                    results.append(result)
+        return results
 
     async def sync_until(self, seconds: float, source: Any, path: Path, **options: Any) -> None:
         """Cancel the sync after some seconds, before which it must not end."""
@@ -178,7 +194,7 @@ class ExpiringJournal(SQLiteJournal):
     """A journal whose lease could have expired just before the first requests."""
 
     checks = 0
-    expired = 0
+    expired = 2
     number = 1
 
     @property
@@ -218,49 +234,6 @@ class JoiningJournal(SQLiteJournal):
     async def renew(self) -> set[int]:
         self.renewals += 1
         return await super().renew()
-
-
-class JoiningWorld(World):
-    without_share = frozenset[int]()
-
-    def journal(
-        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
-    ) -> SQLiteJournal:
-        self.joining = JoiningJournal(path, {"mode": "normal"}, self.clock, count_active)
-        self.joining.without_share = self.without_share
-        return self.joining
-
-
-class UnreachableWorld(World):
-    first_share = 1.0
-    reachable = 0
-
-    def journal(
-        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
-    ) -> SQLiteJournal:
-        journal = UnreachableJournal(path, {"mode": "normal"}, self.clock, count_active)
-        journal.first_share, journal.reachable = self.first_share, self.reachable
-        return journal
-
-    async def sync_to_failure(self, source: Any, *args: Any, **options: Any) -> list[RunResult]:
-        """Return the results before the error of the journal."""
-        results: list[RunResult] = []
-        async with self.clock.autojump(), self.syncing(source, *args, **options) as syncing:
-            with pytest.raises(JournalError, match="unreachable"):
-                async for result in syncing:
-                    results.append(result)
-        return results
-
-
-class ExpiringWorld(World):
-    expired = 2
-
-    def journal(
-        self, path: Path | None, count_active: Callable[[], int] = lambda: 0
-    ) -> SQLiteJournal:
-        self.expiring = ExpiringJournal(path, {"mode": "normal"}, self.clock, count_active)
-        self.expiring.expired = self.expired
-        return self.expiring
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -1681,25 +1654,25 @@ async def test_on_triggered_is_canceled_at_the_time_limit(
 
 async def test_a_request_whose_lease_could_have_expired_is_claimed_again(path: Path | None) -> None:
     """A request is not sent while its lease could have expired. It is sent under a new claim."""
-    world = ExpiringWorld({1: 5.0})
+    world = World({1: 5.0}, journal_type=ExpiringJournal)
     [result] = await world.sync([1], path)
     assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
     # Two claims, each with one check before it and one after it
-    assert world.expiring.checks == 2 * 2
+    assert world.latest_journal.checks == 2 * 2
 
 
 async def test_a_request_whose_lease_was_renewed_too_late_is_claimed_again(
     path: Path | None,
 ) -> None:
     """A request is not sent if its lease expired after the claim, although there is a new lease."""
-    world, calls = ExpiringWorld({1: 5.0}), 0
-    world.expired = 0
+    world = World({1: 5.0}, journal_type=ExpiringJournal, journal_settings={"expired": 0})
+    calls = 0
 
     async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
-            world.expiring.number += 1  # another worker may have taken the claim over
+            world.latest_journal.number += 1  # another worker may have taken the claim over
         return await world.post(tenant_id, body, before_attempt)
 
     [result] = await world.sync([1], path, send=send)
@@ -1708,15 +1681,14 @@ async def test_a_request_whose_lease_was_renewed_too_late_is_claimed_again(
 
 async def test_a_request_can_be_claimed_any_number_of_times() -> None:
     """A lease that expires very often before a request is sent delays the request."""
-    world = ExpiringWorld({1: 5.0})
-    world.expired = 2000
+    world = World({1: 5.0}, journal_type=ExpiringJournal, journal_settings={"expired": 2000})
     [result] = await world.sync([1])
     assert (result.outcome, world.posted()) == (Outcome.SUCCEEDED, [1])
 
 
 async def test_runs_are_polled_although_the_journal_cannot_be_reached(path: Path | None) -> None:
     """If the leases cannot be renewed, the runs are still polled, and then the error is raised."""
-    world = UnreachableWorld({1: 60.0, 2: 90.0})
+    world = World({1: 60.0, 2: 90.0}, journal_type=UnreachableJournal)
     results = await world.sync_to_failure([1, 2], path, timeout=600.0)
     assert [result.outcome for result in results] == [Outcome.SUCCEEDED] * 2
 
@@ -1736,7 +1708,7 @@ async def test_a_request_that_waits_is_not_sent_once_the_journal_has_failed(
     path: Path | None, time_limit: float
 ) -> None:
     """If a request has to wait for its turn, a failure of the journal meanwhile prevents it."""
-    world = UnreachableWorld()
+    world = World(journal_type=UnreachableJournal)
 
     send = world.post_after(partial(world.clock.sleep, 100))
     results = await world.sync_to_failure([1, 2, 3], path, 2, send=send, timeout=time_limit)
@@ -1757,17 +1729,19 @@ async def test_no_tenant_is_started_without_a_share_of_the_rate(
     path: Path | None, without_share: set[int], seconds: float, time_limit: float
 ) -> None:
     """A tenant whose run could not be polled before its time limit is not triggered yet."""
-    world = JoiningWorld(dict.fromkeys(range(12), seconds))
-    world.without_share = frozenset(without_share)
+    settings: dict[str, object] = {"without_share": without_share}
+    world = World(
+        dict.fromkeys(range(12), seconds), journal_type=JoiningJournal, journal_settings=settings
+    )
     shares: list[float] = []
 
     async def send(*arguments: Any) -> Trigger:
-        shares.append(world.joining.share)
+        shares.append(world.latest_journal.share)
         return await world.post(*arguments)
 
     results = await world.sync(range(12), path, 3, send=send, timeout=time_limit)
     assert all(result.polls > 0 for result in results)
-    assert world.joining.renewals > max(without_share)
+    assert world.latest_journal.renewals > max(without_share)
     assert shares == [0.5] * 12
 
 
@@ -1775,8 +1749,7 @@ async def test_a_process_without_a_share_ends_once_the_journal_has_failed(
     path: Path | None,
 ) -> None:
     """It sends nothing, and reports the journal's error for the tenant that it had begun."""
-    world = UnreachableWorld()
-    world.first_share = 0.0
+    world = World(journal_type=UnreachableJournal, journal_settings={"first_share": 0.0})
     results = await world.sync_to_failure([1, 2], path)
     assert world.posted() == []
     assert [(result.tenant_id, type(result.error)) for result in results] == [(1, JournalError)]
@@ -1786,8 +1759,7 @@ async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed
     path: Path | None,
 ) -> None:
     """If the share is lost while a request waits for its turn, the request is not sent."""
-    world = UnreachableWorld()
-    world.reachable = 1
+    world = World(journal_type=UnreachableJournal, journal_settings={"reachable": 1})
     pacer = RequestPacer(world.clock, 10.0)
 
     async def wait_for_turn() -> None:
@@ -1802,8 +1774,7 @@ async def test_a_request_that_waits_for_a_share_ends_once_the_journal_has_failed
 
 async def test_a_lease_that_is_always_too_short_is_an_error(path: Path | None) -> None:
     """A request that cannot be sent within a lease fails after the time limit of a run."""
-    world = ExpiringWorld()
-    world.expired = 10**9
+    world = World(journal_type=ExpiringJournal, journal_settings={"expired": 10**9})
 
     send = world.post_after(partial(world.clock.sleep, 10))
     [result] = await world.sync([1], path, send=send, timeout=60.0)
