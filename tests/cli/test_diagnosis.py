@@ -152,6 +152,18 @@ def test_the_proxy_is_shown_without_its_password(
     assert "ann" not in str(rows)
 
 
+@pytest.mark.usefixtures("api_environment")
+def test_certificates_that_cannot_be_loaded_are_an_invalid_configuration(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the certificates cannot be loaded, that is the configuration's failure, not the API's."""
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    code, rows = diagnose(capsys)
+    assert code == 3
+    assert "SSL_CERT_FILE" in rows["configuration"]["detail"]
+    assert "service" not in rows
+
+
 def dated(date: str | None) -> Behavior:
     headers = {} if date is None else {"Date": date}
 

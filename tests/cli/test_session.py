@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import httpx
     from pytest_httpx import HTTPXMock
 
+    from pandium.emulator import Emulator
+
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +121,32 @@ def test_a_repeated_warning_states_how_many_were_omitted(
         "pandium-api: late 31 (2 similar warnings omitted)",
         "pandium-api: late 62",
     ]
+
+
+@pytest.mark.usefixtures("api_environment")
+@pytest.mark.parametrize(
+    "line",
+    [["tenants", "sync", "1", "2"], ["tenants", "sync", "1", "--wait"], ["runs", "wait", "1"]],
+)
+@pytest.mark.parametrize(
+    "setting", [("HTTP_PROXY", "ftp://ann:hidden@proxy"), ("SSL_CERT_FILE", "missing.pem")]
+)
+def test_an_invalid_environment_ends_a_command_once(
+    line: list[str],
+    setting: tuple[str, str],
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy or certificates that cannot be used are one error, before anything is sent."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(*setting)
+    assert run(line) == 3
+    written = capsys.readouterr()
+    assert written.out == ""
+    [error] = written.err.splitlines()
+    assert error.startswith("pandium-api: error: ")
+    assert setting[0] in error
+    assert "hidden" not in error
+    assert len(emulator.requests) == 0

@@ -94,6 +94,8 @@ class _Diagnosis:
         self.add("proxy", find_proxy(url) or "none", "the environment")
         try:
             await client.request("GET", "/v2/integrations", params={"limit": 1})
+        except ConfigurationError:  # the certificates cannot be loaded
+            raise
         except PandiumError as error:
             self.add("service", str(error), is_ok=False)
             return exit_codes.API

@@ -16,13 +16,14 @@ from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
 from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._cli.signals import SignalHandler
+from pandium._http.environment import create_ssl_context, find_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
     from pandium._transport.events import OnResponse
 
-__all__ = ["hints_on_abort", "resume_hints", "run", "run_coroutine"]
+__all__ = ["check_environment", "hints_on_abort", "resume_hints", "run", "run_coroutine"]
 
 T = TypeVar("T")
 
@@ -70,6 +71,18 @@ async def _run(
 ) -> int:
     async with AsyncPandium(**client_options) as client:
         return await use_client(client)
+
+
+def check_environment(client: AsyncPandium) -> None:
+    """
+    Check the proxy and the certificates before a command sends requests for many tenants.
+
+    Without this, each of them would fail for the same reason.
+
+    :raises ConfigurationError: if an environment variable is invalid.
+    """
+    find_proxy(client._transport.config.base_url)  # noqa: SLF001 - has no public access
+    create_ssl_context()
 
 
 def run_coroutine(function: Callable[..., Awaitable[T]], *arguments: object) -> T:

@@ -18,7 +18,7 @@ from pandium._cli.output.records import TriggerRow
 from pandium._cli.output.rows import create_writer
 from pandium._cli.output.terminal import note, wait_until_writable
 from pandium._cli.run_reporter import RunReporter, error_outcome, outcomes_exit_code
-from pandium._cli.session import hints_on_abort, resume_hints, run
+from pandium._cli.session import check_environment, hints_on_abort, resume_hints, run
 from pandium._cli.waits import create_polling, report_runs, wait_timeout
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def sync(selection: SyncSelection) -> int:
 
 
 async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
+    check_environment(client)
     writer = _TriggerWriter(tracker, client)
     await writer.trigger_all()
     return writer.finish()

@@ -15,7 +15,7 @@ from pandium import PandiumError, Polling
 from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import note
 from pandium._cli.run_reporter import RunReporter
-from pandium._cli.session import hints_on_abort, resume_hints, run
+from pandium._cli.session import check_environment, hints_on_abort, resume_hints, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -76,6 +76,7 @@ def report_runs(
     reporter = RunReporter()
 
     async def use_client(client: AsyncPandium) -> int:
+        check_environment(client)
         with reporter:
             await report(client, reporter)
         await _print_logs(client, reporter.failed, logs)
