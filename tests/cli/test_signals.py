@@ -19,7 +19,7 @@ import pytest
 
 from pandium._cli.app import run
 from pandium._cli.signals import Interruption, SignalHandler
-from pandium.emulator.network.faults import Stall
+from pandium.emulator.network.faults import Latency, RateLimit, Reset, Stall, Status
 from support.cli import (
     DEADLINE,
     FAST_POLLING,
@@ -59,14 +59,13 @@ def sync_line(form: str, folder: Path, ids: list[str]) -> list[str]:
 def start(
     line: list[str], environ: dict[str, str], program: str = RUN_CHILD, **options: Any
 ) -> subprocess.Popen[str]:
-    """Start a child with its standard error in a pipe."""
+    """Start a child, by default with its standard error in a pipe."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *line],
         stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
         encoding="utf-8",
         env=child_environment(environ),
-        **options,
+        **{"stderr": subprocess.PIPE, **options},
     )
 
 
@@ -166,6 +165,51 @@ def test_one_signal_ends_a_command_whose_output_is_not_read(
     assert printed
     named = len(printed | named_triggers(errors)) + len(unknown_tenants(errors))
     assert named >= len(sent_posts(emulator))
+
+
+@pytest.mark.posix
+def test_a_signal_loses_no_outcome_that_waits_for_the_reader(
+    emulator: Emulator, full_pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    """If a tenant's outcome is unknown, a signal names it, although its row was never printed."""
+    _, writing = full_pipe
+    os.write(writing, b"x" * select.PIPE_BUF)
+    ids = add_tenants(emulator, *["Succeeded"] * 2, seconds=1000)
+    emulator.faults.add("tenants.sync", Reset(after_work=True), tenant=1)
+    line = [*sync_line("--wait", tmp_path, ids), "--max-concurrency", "1"]
+    child = start(line, api_variables(emulator.url), stdout=writing)
+    wait_until(lambda: len(polled(emulator)) == 1)  # of the second tenant
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert unknown_tenants(errors) == {"1"}
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("form", ["", "--wait", "--wait --debug"])
+def test_requests_continue_while_messages_are_not_read(
+    form: str, emulator: Emulator, full_pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    """A pager that reads errors and log records, too, does not stop the event loop."""
+    reading, writing = full_pipe
+    os.write(writing, b"x" * select.PIPE_BUF)
+    ids = add_tenants(emulator, *["Succeeded"] * 2, seconds=0)
+    emulator.faults.add("tenants.sync", Status(400), tenant=1)
+    # The second tenant is rejected after the first and sent again, unless the loop is blocked.
+    emulator.faults.add("tenants.sync", Latency(0.2), tenant=2, times=1)
+    emulator.faults.add("tenants.sync", RateLimit(0), tenant=2, times=1)
+    line = [*sync_line(form, tmp_path, ids), *form.split()[1:]]
+    child = start(line, api_variables(emulator.url), stdout=writing, stderr=writing)
+    wait_until(lambda: len(sent_posts(emulator)) == 3)
+    output = b""
+    while child.poll() is None or select.select([reading], [], [], 0)[0]:
+        if select.select([reading], [], [], 0.05)[0]:
+            output += os.read(reading, 65536)
+    lines = output.decode().lstrip("x").splitlines()
+    assert child.returncode == 1
+    assert sum('"trigger_id":' in one for one in lines) == (2 if form else 1)
+    assert sum(one.startswith("pandium-api: tenant 1: ") for one in lines) == 1
+    assert any("attempt 1" in one for one in lines) == ("--debug" in form)
 
 
 def polled(emulator: Emulator) -> set[str]:

@@ -66,8 +66,12 @@ class RunReporter:
 
     async def report(self, result: RunResult) -> None:
         """Print a row for a result. If this is canceled, the trigger remains pending."""
-        await wait_until_writable()
         row = _create_row(result)
+        if row.outcome != "succeeded":
+            await wait_until_writable()
+            with self._bar.hidden():
+                _note_failure(row)
+        await wait_until_writable()
         self._outcomes[row.outcome] += 1
         if row.trigger_id:
             self.pending.pop(row.trigger_id, None)
@@ -76,7 +80,6 @@ class RunReporter:
         if row.outcome == "timeout" and row.trigger_id:
             self.timed_out.append(row.trigger_id)
         with self._bar.hidden():
-            _note_failure(row)
             self._writer.write([row])
             sys.stdout.flush()
         self.set_triggered(self._triggered)
@@ -91,11 +94,10 @@ class RunReporter:
 
 def _note_failure(row: RunRow) -> None:
     # A table may crop or omit the reason. Standard error always has all of it.
-    if row.outcome != "succeeded":
-        tenant = None if row.tenant_id is None else f"tenant {row.tenant_id}"
-        trigger = None if row.trigger_id is None else f"trigger {row.trigger_id}"
-        subject = ", ".join(filter(None, [tenant, trigger]))
-        note(f"{subject or 'sync'}: {row.outcome}: {row.error or row.status}")
+    tenant = None if row.tenant_id is None else f"tenant {row.tenant_id}"
+    trigger = None if row.trigger_id is None else f"trigger {row.trigger_id}"
+    subject = ", ".join(filter(None, [tenant, trigger]))
+    note(f"{subject or 'sync'}: {row.outcome}: {row.error or row.status}")
 
 
 def _create_row(result: RunResult) -> RunRow:

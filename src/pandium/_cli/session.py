@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ import click
 from pandium import AsyncPandium, PandiumError, Retry
 from pandium._cli.key import find_key
 from pandium._cli.options import connection_arguments, get_option
-from pandium._cli.output.terminal import note
+from pandium._cli.output.terminal import is_blocked, note
 from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._cli.signals import SignalHandler
 from pandium._http.environment import create_ssl_context, find_proxy
@@ -94,7 +95,7 @@ def run_coroutine(function: Callable[..., Awaitable[T]], *arguments: object) -> 
 
 class _NoteHandler(logging.Handler):
     """
-    A handler that prints each record to standard error.
+    A handler that prints each record to standard error, or holds it while nobody reads the output.
 
     A warning about a retry is omitted if a similar one was printed recently. Otherwise, an outage
     would cause a warning for each attempt of each request.
@@ -104,12 +105,20 @@ class _NoteHandler(logging.Handler):
         super().__init__(level)
         self._printed_at: dict[str, float] = {}
         self._omitted = 0
+        self._held: deque[str] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (self.level > logging.DEBUG and self._is_repeated(record)):
             more = f" ({self._omitted} similar warnings omitted)" if self._omitted else ""
             self._omitted = 0
-            note(self.format(record) + more)
+            self._held.append(self.format(record) + more)
+        while self._held and not is_blocked(sys.stderr):
+            note(self._held.popleft())
+
+    def flush(self) -> None:
+        """Print the records that are held, even if this blocks."""
+        while self._held:
+            note(self._held.popleft())
 
     def _is_repeated(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING or record.name != _logger.name:
@@ -142,6 +151,7 @@ def _log_to_stderr() -> Iterator[None]:
         yield
     finally:
         _logger.removeHandler(handler)
+        handler.flush()
         _logger.setLevel(previous_level)
 
 

@@ -170,7 +170,7 @@ async def _write_triggers(tracker: SyncTracker, client: AsyncPandium) -> int:
 
 
 class _TriggerWriter:
-    """A writer that syncs tenants concurrently and prints each trigger as it is created."""
+    """A writer that syncs tenants concurrently and prints each trigger or error as it arrives."""
 
     def __init__(self, tracker: SyncTracker, client: AsyncPandium) -> None:
         self._tracker = tracker
@@ -206,30 +206,32 @@ class _TriggerWriter:
     async def _sync(self, tenant_id: int) -> None:
         if not self._tracker.is_stopped:
             try:
-                await self._write(tenant_id, await self._trigger(tenant_id))
+                await self._report(tenant_id, await self._trigger(tenant_id))
             except OSError as error:  # wait for the other requests, so that no trigger is lost
                 self._failure = error
                 self._tracker.stop(lambda: None)
         self._slots.release()
 
-    async def _trigger(self, tenant_id: int) -> Trigger | None:
-        """Sync a tenant and return the trigger, or ``None`` if there was an error."""
+    async def _trigger(self, tenant_id: int) -> Trigger | Exception:
+        """Sync a tenant and return the trigger or the error."""
         mode, payload = self._tracker.selection.mode, self._tracker.start(tenant_id)
-        trigger = None
         try:
             trigger = await self._client.tenants.sync(tenant_id, mode=mode, payload=payload)
         except (PandiumError, ValueError) as error:
             self._outcomes[error_outcome(error)] += 1
-            note(f"tenant {tenant_id}: {error}")
+            return error
+        self._outcomes["succeeded"] += 1
         self._tracker.finish(tenant_id, trigger)
         return trigger
 
-    async def _write(self, tenant_id: int, trigger: Trigger | None) -> None:
-        if trigger is not None:
-            self._outcomes["succeeded"] += 1
-            async with self._writing:
-                await wait_until_writable()
-                self._rows.write([TriggerRow(tenant_id, trigger.trigger_id)])
+    async def _report(self, tenant_id: int, outcome: Trigger | Exception) -> None:
+        async with self._writing:
+            await wait_until_writable()
+            if isinstance(outcome, Exception):
+                note(f"tenant {tenant_id}: {outcome}")
+                self._tracker.finish(tenant_id)
+            else:
+                self._rows.write([TriggerRow(tenant_id, outcome.trigger_id)])
                 sys.stdout.flush()
 
     def finish(self) -> int:
@@ -317,12 +319,14 @@ async def _report_results(
     failure: OSError | None = None
     with anyio.CancelScope() as scope:
         async for result in results:
-            tracker.finish(result.tenant_id)
             reporter.set_triggered(results.progress.triggered)  # also counts journal entries
             try:
                 await reporter.report(result)
             except OSError as error:
                 failure = error
+            # If the report is canceled, the tenant is named as one that may have been synced.
+            tracker.finish(result.tenant_id)
+            if failure is not None:
                 latest = anyio.current_time() + tracker.settling_seconds
                 scope.deadline = min(scope.deadline, latest)
                 tracker.stop(scope.cancel)

@@ -13,7 +13,7 @@ import click
 
 from pandium import PandiumError, Polling
 from pandium._cli.options import connection_arguments, get_option
-from pandium._cli.output.terminal import note
+from pandium._cli.output.terminal import note, wait_until_writable
 from pandium._cli.run_reporter import RunReporter
 from pandium._cli.session import check_environment, hints_on_abort, resume_hints, run
 
@@ -165,6 +165,7 @@ class MissingRuns:
         """Name missing triggers until canceled."""
         while True:
             await anyio.sleep(self._seconds / 4)
+            await wait_until_writable()
             self.name_new()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "can_draw",
     "escape_controls",
+    "is_blocked",
     "note",
     "terminal_width",
     "wait_until_writable",
@@ -88,9 +89,17 @@ def note(message: str) -> None:
         sys.stderr.flush()
 
 
+def is_blocked(stream: TextIO) -> bool:
+    """Return whether a write would block because nobody reads the output."""
+    try:
+        return not select.select([], [stream], [], 0)[1]
+    except (OSError, ValueError):  # not a file, or on Windows, where this requires a socket
+        return False
+
+
 async def wait_until_writable() -> None:
     """
-    Wait until the output can be written without blocking the event loop.
+    Wait until a line can be written to each output without blocking the event loop.
 
     While the loop is blocked, for example by a pager that does not read or by Ctrl-S, requests
     exceed their time limits although they have been answered.
@@ -98,11 +107,7 @@ async def wait_until_writable() -> None:
     import anyio
 
     for stream in (sys.stdout, sys.stderr):
-        try:
-            is_writable = bool(select.select([], [stream], [], 0)[1])
-        except (OSError, ValueError):  # not a file, or on Windows, where this requires a socket
-            continue
-        if not is_writable:
+        if is_blocked(stream):
             await anyio.wait_writable(stream)
 
 
