@@ -71,6 +71,18 @@ async def test_shares_that_cannot_be_exact_are_settled(postgres_dsn: str) -> Non
 
 
 @pytest.mark.anyio
+async def test_a_rounded_rest_is_no_share(postgres_dsn: str) -> None:
+    """A worker that joins has no share until others have reduced theirs, despite rounding."""
+    async with AsyncExitStack() as stack:
+        workers: list[PostgresWorker] = []
+        for _ in range(12):
+            workers.append(worker(postgres_dsn, lease=100.0))
+            await stack.enter_async_context(workers[-1])
+            assert workers[-1].share == (0.0 if workers[1:] else 1.0)
+            await renew_until_settled(*workers)
+
+
+@pytest.mark.anyio
 async def test_the_share_of_a_dead_worker_is_divided(postgres_dsn: str) -> None:
     """A worker that does not renew its lease loses its share, and has none when it returns."""
     async with worker(postgres_dsn) as one, worker(postgres_dsn) as two:

@@ -278,14 +278,15 @@ async def test_a_consumer_may_archive_each_record() -> None:
     assert len(server.requests) < 3 * 7000 / 19
 
 
-async def test_a_consumer_may_archive_whole_pages_while_they_are_remembered() -> None:
+@pytest.mark.parametrize(("count", "page_size"), [(2000, 20), (20_000, 500)])
+async def test_a_consumer_may_archive_whole_pages(count: int, page_size: int) -> None:
     """If every delivered page is archived, the walk continues from the beginning."""
     seen: list[int] = []
-    server = RecordServer(2000)
-    async for page in server.listing(page_size=20).pages():
+    server = RecordServer(count)
+    async for page in server.listing(page_size=page_size).pages():
         seen.extend(page.items)
         del server.records[: len(page.items)]
-    assert seen == list(range(2000))
+    assert seen == list(range(count))
 
 
 # Changes of the order

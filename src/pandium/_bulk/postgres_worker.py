@@ -49,15 +49,20 @@ _REGISTER = """
 _LOCK_SHARES = "SELECT FROM pandium_jobs WHERE id = %(job_id)s FOR NO KEY UPDATE"
 # The shares of the live workers add up to at most 1. A worker stores a smaller share only after it
 # has begun to use it, and uses a larger one only after it has stored it.
-_DIVIDE_RATE = """
-    UPDATE pandium_workers SET share = greatest(%(share)s, least(1.0 / (number + 1), 1 - taken))
+# What is left because the shares of the others are rounded is none. A worker that took it for its
+# share would send syncs, but would not poll them in time.
+_DIVIDE_RATE = f"""
+    UPDATE pandium_workers SET share = greatest(%(share)s, least(1.0 / (number + 1), rest))
     FROM (
-        SELECT count(*) AS number, coalesce(sum(share), 0) AS taken FROM pandium_live_workers
-        WHERE job_id = %(job_id)s AND owner <> %(owner)s AND NOT is_closed
+        SELECT number, CASE WHEN taken > 1 - {_ROUNDING} THEN 0 ELSE 1 - taken END AS rest
+        FROM (
+            SELECT count(*) AS number, coalesce(sum(share), 0) AS taken FROM pandium_live_workers
+            WHERE job_id = %(job_id)s AND owner <> %(owner)s AND NOT is_closed
+        ) AS live
     ) AS others
     WHERE owner = %(owner)s
     RETURNING share::float, (1.0 / (number + 1))::float
-"""
+"""  # noqa: S608 - only a constant is inserted
 # This locks the worker's row, so a transaction whose connection was lost ends before the next one.
 _RENEW_LEASE = """
     UPDATE pandium_workers SET revision = revision + 1, expires = clock_timestamp() + lease

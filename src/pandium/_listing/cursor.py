@@ -47,6 +47,9 @@ _MAX_PAGE_SIZE = 500  # the API's maximum
 _MIN_CAPACITY = 1000
 # The maximum number of consecutive pages that cause a rewind or do not advance the position.
 _MAX_STALLED_PAGES = 100
+# The number of full pages of delivered records that may not be found again, usually because they
+# were archived. Their keys are kept, because records that have moved must not be delivered again.
+_MAX_MISSING_PAGES = 200
 # A listing may change while its end is probed, but hardly several times in a row.
 _MAX_FAILED_PROBES = 3
 
@@ -550,8 +553,9 @@ class Cursor(Generic[T]):
             raise DriftError(f"the order of the records changed near record {request.skip}")
 
     def _require_progress(self) -> None:
+        most = max(3 * self._delivered.capacity, _MAX_MISSING_PAGES * self._options.page_size)
         is_stalled = self._stalled_pages > _MAX_STALLED_PAGES
-        if is_stalled or self._delivered.count_after_position > 3 * self._delivered.capacity:
+        if is_stalled or self._delivered.count_after_position > most:
             raise DriftError(
                 f"the listing changes faster than it can be read, near record {self.next_skip}"
             )
