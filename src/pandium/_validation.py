@@ -71,8 +71,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, 
 # What a URL or libpq's other form of a connection string contains, also with quotes around it. In
 # a path object, a URL has only one slash, or a backslash on Windows. A drive has only one letter.
 _CONNECTION_STRING = re.compile(
-    r"://|[A-Za-z0-9]{2}:[/\\].*[@?]|(?<![^\s'\"])(host|hostaddr|dbname|user|password)\s*=",
-    re.DOTALL,
+    r"://|[a-z0-9]{2}:[/\\].*[@?]|[a-z0-9]{2}:[^/\\]*@.*/|postgres(ql)?:"
+    r"|(?<![^\s'\"])(PG)?(host|hostaddr|dbname|user|(ssl)?password)\s*=",
+    re.DOTALL | re.IGNORECASE,
 )
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SORT_BY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*__(ASC|DESC)")

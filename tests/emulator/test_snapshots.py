@@ -393,6 +393,22 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+class Moment(datetime):
+    """A datetime of a library that replaces the clock in tests, such as freezegun."""
+
+
+def test_datetimes_of_another_library_are_dates(tmp_path: Path) -> None:
+    """A date that is an instance of a subclass of datetime is served and saved as any other."""
+    date = Moment(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    with served() as api:
+        api.emulator.add_tenant("acme", created_date=date)
+        shown = api.http.get("/v2/tenants").json()
+        api.emulator.save(tmp_path / "state.json")
+        api.emulator.load(tmp_path / "state.json")
+        assert api.http.get("/v2/tenants").json() == shown
+    assert shown[0]["created_date"] == "2026-01-02T03:04:05Z"
+
+
 def test_without_a_path_there_must_be_a_state_file() -> None:
     """The error states what is missing."""
     with pytest.raises(ValueError, match="path: "):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -214,6 +215,28 @@ def test_enums_and_date_times_are_encoded_as_plain_strings() -> None:
         Integration(1, "n", "l", IntegrationType("new"), created_date=datetime.now(UTC))
     )
     assert (type(encoded["type"]), type(encoded["created_date"])) == (str, str)
+
+
+class Moment(datetime):
+    """A datetime of another library, such as pendulum or freezegun."""
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000006+02:00"])
+def test_a_datetime_of_another_library_is_encoded_alike(text: str) -> None:
+    """An instance of a subclass of datetime is encoded as the datetime itself would be."""
+    for cls in (datetime, Moment):
+        model = Integration(1, "n", "l", IntegrationType.EXTERNAL)
+        model = attrs.evolve(model, created_date=cls.fromisoformat(text))
+        assert to_dict(model)["created_date"] == text
+        assert json.loads(to_json(model))["created_date"] == text
+
+
+@pytest.mark.parametrize("encode", [to_dict, to_json])
+def test_a_field_of_a_type_that_json_lacks_is_a_type_error(encode: Callable[..., object]) -> None:
+    """The message names the type."""
+    metadata = TenantMetadata(1, data={"a": object()})
+    with pytest.raises(TypeError, match="object"):
+        encode(metadata)
 
 
 @pytest.mark.parametrize("value", [None, {"a": 1}, [TriggerStatus("x")], "x", Tenant])

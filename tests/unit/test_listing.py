@@ -746,6 +746,17 @@ async def test_records_hidden_from_each_page_never_end_a_listing_silently(
             assert await listing.to_list() == sorted(shown)
 
 
+@pytest.mark.parametrize("hidden", [1, 2, 3])
+@pytest.mark.parametrize("page_size", [4, 8, 500])
+async def test_a_listing_of_which_only_the_last_record_is_shown_is_complete(
+    hidden: int, page_size: int
+) -> None:
+    """If a server hides the few records before the only one that it shows, the listing ends."""
+    server = RecordServer(hidden + 1, shorten=partial(select, {hidden}))
+    listing = server.listing(page_size=page_size, confirm_end=True)
+    assert await listing.to_list() == [hidden]
+
+
 def select(shown: set[int], page: list[int]) -> list[int]:
     return [record for record in page if record in shown]
 

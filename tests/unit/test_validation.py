@@ -363,6 +363,8 @@ URL = "postgresql://a:sekrit@b/c"
     [
         *(URL, URL.upper(), f"'{URL}'", f" {URL}", f"\n{URL}", f"\ufeff{URL}", f"jdbc:{URL}"),
         *("host=b password=sekrit", "'password = sekrit'", "a\npassword=sekrit"),
+        *("PASSWORD=sekrit", "sslpassword=sekrit", "PGPASSWORD=sekrit"),
+        *("postgresql:a:sekrit", "PostgreSQL:sekrit", "ann:sekrit@b/c"),
         *(Path(URL), PureWindowsPath(URL), Path("postgresql://b/c?password=sekrit")),
         *(Path("postgresql:///c?user=a&password=sekrit"), Path("postgresql://a:sek/rit@b/c")),
     ],

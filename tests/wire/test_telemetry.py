@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pandium import AsyncPandium, NotFound, ResponseEvent, Retry, ServerError, TransportError
+from pandium._transport import telemetry
 from pandium._transport.telemetry import load_instruments
 from support import KEY
 
@@ -179,6 +180,7 @@ def test_calls_are_recorded_once_a_provider_is_configured() -> None:
 @pytest.fixture
 def _fresh_instruments() -> Iterator[None]:
     load_instruments.cache_clear()
+    telemetry._warn_of_providers.cache_clear()
     yield
     load_instruments.cache_clear()
 
@@ -220,6 +222,38 @@ async def test_a_provider_that_fails_is_logged_once(
     async with AsyncPandium(KEY) as client:
         for _ in range(2):
             await client.tenants.metadata(1)
+    assert [record.levelname for record in caplog.records if record.name == "pandium"] == [
+        "WARNING"
+    ]
+
+
+class UnnamedProvider(trace.NoOpTracerProvider):
+    """A provider of which it cannot be said where it is defined."""
+
+    __module__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.usefixtures("_fresh_instruments")
+@pytest.mark.parametrize("provider", [None, UnnamedProvider()])
+async def test_a_provider_that_cannot_be_loaded_later_is_logged_once(
+    provider: object,
+    httpx_mock: HTTPXMock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If OpenTelemetry fails after the first call, calls work and one warning is logged."""
+
+    def load() -> object:
+        if provider is None:
+            raise StopIteration  # as if OTEL_PYTHON_TRACER_PROVIDER named a missing one
+        return provider
+
+    httpx_mock.add_response(json={"tenant_id": 1}, is_reusable=True)
+    async with AsyncPandium(KEY) as client:
+        await client.tenants.metadata(1)
+        monkeypatch.setattr(trace, "get_tracer_provider", load)
+        for _ in range(2):
+            assert (await client.tenants.metadata(1)).tenant_id == 1
     assert [record.levelname for record in caplog.records if record.name == "pandium"] == [
         "WARNING"
     ]

@@ -60,10 +60,11 @@ def _ignore_signals() -> None:
 
 def _discard_blocked_output() -> None:
     """Discard buffered output if the program that reads it does not, because it may never do so."""
-    with suppress(OSError, ValueError):  # a stream without a descriptor, or a file on Windows
-        _, writable, _ = select.select([], [sys.stdout], [], 0)
-        if not writable:
-            _redirect_to_null(sys.stdout)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream without a descriptor, or a file on Windows
+            _, writable, _ = select.select([], [stream], [], 0)
+            if not writable:
+                _redirect_to_null(stream)
 
 
 def _prepare_streams() -> bool:

@@ -444,7 +444,7 @@ class Cursor(Generic[T]):
             records might be missed.
         """
         if self._end.needs_probe and not self._end.probe_overlap:
-            return self._accept_probe(records)
+            return self._accept_probe(request, records)
         self._require_progress()
         page = _Received.create(request, records, self._key)
         keys = page.keys
@@ -473,22 +473,27 @@ class Cursor(Generic[T]):
         # anchor's position shows how far the listing has drifted.
         return self._deliver(page, known_prefix)
 
-    def _accept_probe(self, records: list[T]) -> Deliver[T]:
+    def _accept_probe(self, request: PageRequest, records: list[T]) -> Deliver[T]:
         """
         Finish if the page that follows the last known record, without an overlap, is empty.
 
         Without an overlap, it does not show whether the listing has shifted meanwhile. If it is not
-        empty, either the listing has changed or the server returns only one record per page.
+        empty, either the listing has changed or the server returns only one record per page. If it
+        contains nothing new, the server may hide records before the last known one: the next probe
+        begins after that.
         """
-        if records:
-            if self._end.reject_probe():
-                return Deliver(None, None)
-            raise DriftError(
-                f"the server's page limit of {self._end.longest_page} is too small to detect"
-                " changes of the listing: pass on_drift='ignore'"
-            )
-        self.is_finished = True
-        return Deliver(None, None)
+        if not records:
+            self.is_finished = True
+            return Deliver(None, None)
+        page = _Received.create(request, records, self._key)
+        if self._delivered.length_up_to_last_known(page.keys) == len(page.keys):
+            self.next_skip = page.position_after(len(page.keys))
+        if self._end.reject_probe():
+            return Deliver(None, None)
+        raise DriftError(
+            f"the server's page limit of {self._end.longest_page} is too small to detect"
+            " changes of the listing: pass on_drift='ignore'"
+        )
 
     def accept_beyond_end(self, records: list[T]) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -212,7 +213,7 @@ def to_dict(model: object) -> dict[str, Any]:
     """
     import msgspec  # noqa: PLC0415 - see above
 
-    data = msgspec.to_builtins(_unstructure(model))
+    data = msgspec.to_builtins(_unstructure(model), enc_hook=_format_datetime)
     return replace_non_finite(data)  # type: ignore[no-any-return]  # a model is an object
 
 
@@ -233,10 +234,11 @@ def to_json(model: object) -> bytes:
 
     data = _unstructure(model)
     try:
-        return msgspec.json.encode(data)
+        return msgspec.json.encode(data, enc_hook=_format_datetime)
     except (UnicodeEncodeError, RecursionError):
         # Unlike msgspec, the standard library escapes lone surrogates.
-        return json.dumps(replace_non_finite(msgspec.to_builtins(data))).encode()
+        data = msgspec.to_builtins(data, enc_hook=_format_datetime)
+        return json.dumps(replace_non_finite(data)).encode()
 
 
 def replace_non_finite(value: Any) -> Any:
@@ -253,6 +255,13 @@ def replace_non_finite(value: Any) -> Any:
             elif isinstance(item, float) and not math.isfinite(item):
                 container[key] = None
     return result[0]
+
+
+def _format_datetime(value: object) -> str:
+    # msgspec does not know subclasses, such as those of pandas, pendulum and freezegun.
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"cannot convert a {type(value).__name__} to JSON")
 
 
 def _unstructure(model: object) -> Any:

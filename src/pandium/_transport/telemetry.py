@@ -66,8 +66,18 @@ def observe_call(
 
 def _has_provider(trace: Any, metrics: Any) -> bool:
     """Return whether the application has configured OpenTelemetry by now."""
-    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
-    return not all(type(provider).__module__.startswith(_API_MODULES) for provider in providers)
+    try:
+        providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+        return not all(type(provider).__module__.startswith(_API_MODULES) for provider in providers)
+    except Exception:  # noqa: BLE001 - a provider that cannot be loaded must not break a call
+        _warn_of_providers()
+        return False
+
+
+@cache
+def _warn_of_providers() -> None:
+    """Log the current exception, once per process."""
+    _log.warning("could not load a provider of OpenTelemetry; calls are not traced", exc_info=True)
 
 
 class _ObservedCall(AbstractContextManager[None]):

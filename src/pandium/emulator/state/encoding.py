@@ -1,11 +1,25 @@
 """JSON encoding of records and responses."""
 
 import json
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
-# `dict` converts a record to an object with its fields.
-_encoder = msgspec.json.Encoder(enc_hook=dict)
+
+def to_builtins(value: object) -> Any:
+    """Return a value as JSON-compatible data."""
+    return msgspec.to_builtins(value, enc_hook=_convert)
+
+
+def _convert(value: Any) -> object:
+    # Libraries that replace the clock in tests, such as freezegun, have a subclass of datetime.
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return dict(value)  # a record
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_convert)
 
 
 def encode(value: object) -> bytes:
@@ -13,4 +27,4 @@ def encode(value: object) -> bytes:
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value, enc_hook=dict)).encode()
+        return json.dumps(to_builtins(value)).encode()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-import msgspec
 from pydantic import Field
 
 from pandium.emulator.state.adding import (
@@ -22,6 +21,7 @@ from pandium.emulator.state.adding import (
     script_problems,
 )
 from pandium.emulator.state.builds import BuildsState
+from pandium.emulator.state.encoding import to_builtins
 from pandium.emulator.state.errors import InvalidInput, Problem, raise_if_any, validate
 from pandium.emulator.state.record_base import Moment, Record
 from pandium.emulator.state.record_models import Integration, Release, Run, Tenant, Upstream
@@ -55,7 +55,7 @@ class Snapshot:
 
 def to_data(state: EmulatorState) -> dict[str, Any]:
     """Return a state as JSON-compatible data."""
-    data: dict[str, Any] = msgspec.to_builtins(state, enc_hook=dict)
+    data: dict[str, Any] = to_builtins(state)
     return data
 
 
