@@ -181,6 +181,13 @@ def test_the_log_is_on_standard_error(
     assert KEY not in errors
 
 
+def test_a_byte_order_mark_before_the_first_message_is_ignored(emulator: Emulator) -> None:
+    """Some programs on Windows begin what they write to a pipe with a byte order mark."""
+    server = start(environ=api_variables(emulator.url))
+    output, _ = server.communicate("\ufeff" + HELLO, timeout=DEADLINE)
+    assert [json.loads(line)["id"] for line in output.splitlines()] == [1]
+
+
 def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
     """A server whose agent is gone ends at once, along with the call in progress."""
     with Misbehaving(otherwise=Behavior("stalled", Wire.until_gone)) as service:

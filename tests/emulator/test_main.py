@@ -10,15 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
 
+import pandium
 from pandium.emulator import Emulator
 from pandium.emulator.__main__ import main
 from support.posix import ENDING_SIGNALS
+from support.waiting import wait_until
 
 
 class Signalling(io.StringIO):
@@ -146,6 +150,56 @@ def test_the_module_is_a_command(
 
 
 @pytest.mark.posix
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (["-m", "pandium.emulator"], "python -m pandium.emulator"),
+        (["-m", "pandium_api", "emulator"], "pandium-api emulator"),
+    ],
+)
+def test_a_url_that_cannot_be_printed_ends_the_command(program: list[str], name: str) -> None:
+    """The exit code is 74, or 141 if the reader has gone, and no traceback is printed."""
+    command = [sys.executable, *program, "--port", "0"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    message = f"{name}: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr.decode()) == (74, message)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(command, check=False, stdout=gone, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+IMPORTED_FROM_A_ZIP = """
+import httpx, pandium
+from pandium.emulator import Emulator
+
+assert ".zip" in pandium.__file__
+with Emulator() as emulator:
+    for path in ("/", "/_emulator/docs"):
+        print(httpx.get(emulator.url + path).status_code)
+"""
+
+
+def test_the_pages_are_found_in_a_zip_file(tmp_path: Path) -> None:
+    """An application may be distributed as a zip file, for example with `zipapp`."""
+    package = Path(pandium.__file__).parent
+    with ZipFile(tmp_path / "app.zip", "w") as archive:
+        for path in package.rglob("*"):
+            if "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(package.parent))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_FROM_A_ZIP],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "app.zip")},
+        stdout=subprocess.PIPE,
+        timeout=60,
+    )
+    assert done.stdout.split() == [b"200", b"200"]
+
+
+@pytest.mark.posix
 @pytest.mark.usefixtures("signals_end_children")
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
@@ -163,6 +217,35 @@ def test_a_process_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
             process.kill()  # otherwise, a failing test would wait for it forever
     assert [one.name for one in Emulator(path).tenants] == ["made"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.posix
+@pytest.mark.usefixtures("signals_end_children")
+@pytest.mark.parametrize("attempt", range(3))
+def test_signals_that_arrive_together_end_a_busy_process(attempt: int) -> None:
+    """Several signals at once end the process, although it is handling requests."""
+    command = [sys.executable, "-m", "pandium.emulator", "--port", "0", "--seed", "demo"]
+
+    def read(url: str) -> None:
+        with httpx.Client(base_url=url) as http, suppress(httpx.HTTPError):
+            while process.poll() is None:
+                http.get("/v2/tenants", headers={"x-api-key": "k"})
+
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor() as clients,
+    ):
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            for _ in range(3):
+                clients.submit(read, url)
+            wait_until(lambda: len(httpx.get(f"{url}/_emulator/requests").json()["requests"]) > 30)
+            for number in ENDING_SIGNALS:
+                process.send_signal(number)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
 
 
 def create_tenant(process: subprocess.Popen[str]) -> int:

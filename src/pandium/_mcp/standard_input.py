@@ -37,7 +37,7 @@ def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> 
     # A duplicate, because the interpreter cannot exit while a thread reads from sys.stdin.
     with (
         suppress(anyio.BrokenResourceError, RuntimeError),  # the event loop has ended
-        os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace") as lines,
+        os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", errors="replace") as lines,
     ):
         for line in lines:
             from_thread.run(send.send, line, token=token)

@@ -1,35 +1,56 @@
 """Run the emulator on this machine until Ctrl-C, SIGTERM or SIGHUP, for any program."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from pandium.emulator._emulator import Emulator
 from pandium.emulator.runs.clock import Clock
 
 PROGRAM = "python -m pandium.emulator"
 MAX_PORT = 65_535
+IO_ERROR, BROKEN_PIPE = 74, 141
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Run until a signal. Return 0, or 1 if the state could not be saved. Exit with 2 on errors."""
+    """
+    Run until a signal.
+
+    Return 0, 1 if the state could not be saved, or 74 or 141 if the URL could not be printed. Exit
+    with 2 on other errors.
+    """
     parser = _parser(program)
     given = parser.parse_args(arguments)
-    with _signals() as signals:
+    with _signals() as signals, ExitStack() as stack:
         try:
             emulator = _emulator(given)
-            with emulator:
-                if given.state is not None:
-                    emulator.save()  # report an unwritable file now rather than at the end
-                print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
-                signals.get()
+            stack.enter_context(emulator)
+            if given.state is not None:
+                emulator.save()  # report an unwritable file now rather than at the end
         except (OSError, ValueError) as error:
             parser.error(str(error))
+        try:
+            print(f"Pandium emulator: {emulator.url}", flush=True)  # noqa: T201 - its one line
+        except OSError as error:
+            return _report_output_error(error, program)
+        _wait(signals)
+        stack.close()
         return 0 if given.state is None else _save(emulator)
+
+
+def _report_output_error(error: OSError, program: str) -> int:
+    """Return the exit code of `pandium-api` for output that cannot be written."""
+    sys.stdout = io.StringIO()  # the interpreter would try again at exit
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    reason = f"{program}: error: cannot write the output: {error.strerror}"
+    print(reason, file=sys.stderr)  # noqa: T201 - a command
+    return IO_ERROR
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -83,6 +104,16 @@ def _signals() -> Iterator[SimpleQueue[int]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _wait(signals: SimpleQueue[int]) -> None:
+    """Wait for a signal."""
+    # While other threads are busy, CPython may not wake up for a signal that arrives together with
+    # others until the next one.
+    while True:
+        with suppress(Empty):
+            signals.get(timeout=0.5)
+            return
 
 
 def _emulator(given: argparse.Namespace) -> Emulator:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 from string import Template
 from typing import Any
 
@@ -14,7 +14,7 @@ from pandium.emulator.control.control_responses import COMMON_ERRORS
 from pandium.emulator.control.guard import PREFIX
 from pandium.emulator.control.page import html_response
 
-TEMPLATE = Path(__file__).with_name("docs_page.html")
+TEMPLATE = files(__package__) / "docs_page.html"
 FRAMEWORK_TEXT = "Successful Response"  # the framework's default description of a response
 LIMITS = {
     "minimum": "at least",

@@ -4,11 +4,11 @@ import base64
 import functools
 import hashlib
 import re
-from pathlib import Path
+from importlib.resources import files
 
 from fastapi import Request, Response
 
-FILE = Path(__file__).with_name("page.html")
+FILE = files(__package__) / "page.html"
 HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
