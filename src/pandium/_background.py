@@ -147,13 +147,13 @@ class Background(Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._is_entered:
-            raise RuntimeError("enter this context manager with `async with` before iterating")
+            raise RuntimeError("iterate inside a `with` block (`async with` in asynchronous code)")
         await anyio.lowlevel.checkpoint()
         while not (self._items or self._is_finished):
             await self._wait_for_item()
         # Do not use `await` below. If the task were canceled there, the item would be lost.
         if self._is_left:
-            raise RuntimeError("the `async with` block of this iterator has exited")
+            raise RuntimeError("the `with` or `async with` block of this iterator has exited")
         if self._items:
             item = self._items.popleft()
             self._notify()

@@ -126,7 +126,7 @@ class AsyncPandium:
         try:
             secret = KeyFunction(api_key) if callable(api_key) else Secret(api_key)
         finally:
-            del api_key  # tracebacks can show local variables
+            api_key = None  # tracebacks can show local variables
         # If httpx were imported at the top, it would account for most of pandium's import time.
         from pandium._http.connections import (  # noqa: PLC0415 - imports httpx
             Connections,

@@ -77,7 +77,7 @@ class Secret(_Redacting):
         try:
             self._value = value.strip() if isinstance(value, str) else value
         finally:
-            del value  # tracebacks can show local variables
+            value = None  # tracebacks can show local variables
 
     @property
     def is_set(self) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextvars import Token
 
-__all__ = ["KeyPattern", "RedactedLogs", "Redactor", "hide_frames", "remove_queries"]
+__all__ = ["KeyPattern", "RedactedLogs", "Redactor", "hide_frames", "hide_url_secrets"]
 
 _REDACTED = "***"
 _OMITTED = "..."
@@ -346,6 +346,7 @@ _LOGGERS = (
     "hpack.table",
 )
 _SOCKS_LOGIN = "setup_socks5_connection.started"
+_CREDENTIALS = re.compile(r"://[^/?#\s@]++@")
 # The function that removes the key from text. It is set while one of our requests is in progress.
 _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
     "_redact_current", default=None
@@ -388,7 +389,7 @@ def _redact_record(record: logging.LogRecord) -> bool:
         return False  # it logs headers in a binary encoding, which cannot be redacted
     if _SOCKS_LOGIN in str(record.msg):
         return False  # it contains the password of the proxy
-    record.msg, record.args = remove_queries(redact(_format(record))), ()
+    record.msg, record.args = hide_url_secrets(redact(_format(record))), ()
     return True
 
 
@@ -399,14 +400,14 @@ def _format(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def remove_queries(text: str) -> str:
+def hide_url_secrets(text: str) -> str:
     """
-    Remove query strings from URLs, which end at a closing quote or white space.
+    Remove query strings and credentials from URLs, which end at a closing quote or white space.
 
-    This includes the query strings of URLs that are not known to be signed, because any response
-    header may contain a signed URL.
+    This includes URLs that are not known to be signed, because any response header may contain a
+    signed URL.
     """
-    return _quoted_or_query_pattern().sub(_cut_query, text)
+    return _quoted_or_query_pattern().sub(_cut_query, _CREDENTIALS.sub(f"://{_REDACTED}@", text))
 
 
 @cache

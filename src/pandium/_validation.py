@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
@@ -170,6 +171,11 @@ def _as_whole_number(value: object) -> int | None:
 def _as_number(value: object) -> float | None:
     if isinstance(value, float):
         return value
+    if isinstance(value, Real) and not isinstance(value, Integral):  # such as numpy.float32
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     number = _as_whole_number(value)
     return number if number is not None and abs(number) <= sys.float_info.max else None
 

@@ -240,6 +240,8 @@ INVALID = [
     ("tenants sync 1 --payload [1]", "must be a JSON object"),
     ("tenants sync 1 --payload {", "invalid JSON"),
     ('tenants sync 1 --payload {"a":NaN}', "NaN is not a JSON number"),
+    ('tenants sync 1 --payload {"a":1e999}', "invalid JSON: Out of range float values"),
+    ('tenants sync 1 --payload {"a":"\\ud800"}', "invalid JSON: 'utf-8' codec can't encode"),
     ("tenants sync 1 --payload @nowhere.json", "cannot read nowhere.json: No such file"),
     (f"tenants sync 1 --payload @{sys.executable}", "is not UTF-8 text"),
     ("tenants sync x", "'x' is not a valid number"),

@@ -157,10 +157,14 @@ def test_the_emulator_of_the_demo_is_deterministic() -> None:
 
 def test_only_a_capable_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets bars, whereas a dumb terminal or a pipe gets lines."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(choose_display(Terminal()), Bars)
     assert isinstance(choose_display(io.StringIO()), Lines)
+    monkeypatch.setenv("TTY_INTERACTIVE", "0")
+    assert isinstance(choose_display(Terminal()), Lines)
+    monkeypatch.delenv("TTY_INTERACTIVE")
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(choose_display(Terminal()), Lines)
 

@@ -207,6 +207,15 @@ def test_a_full_disk_is_one_line(line: str, emulator: Emulator) -> None:
     assert hints == (expected if "sync" in line else [])
 
 
+@pytest.mark.posix
+@pytest.mark.parametrize("line", ["--help", "emulator --help"])
+def test_a_help_text_that_cannot_be_written_has_an_exit_code(line: str, emulator: Emulator) -> None:
+    """The emulator parses its own options, but its exit code is that of any command."""
+    done = run_with_full_disk("stdout", line, emulator)
+    error = "pandium-api: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (74, error)
+
+
 def test_the_output_is_the_same_without_buffers(emulator: Emulator) -> None:
     """With PYTHONUNBUFFERED, as in many containers, the output is the same."""
     emulator.add_tenant("acme")

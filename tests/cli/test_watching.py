@@ -148,6 +148,21 @@ def render(stream: Terminal, columns: int, lines: int) -> Screen:
     return Screen(columns, lines, stream.getvalue().replace("\n", "\r\n"))
 
 
+@pytest.mark.parametrize("name", ["TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"])
+def test_what_cannot_be_redrawn_is_printed_as_changes(
+    name: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If rich is told not to redraw its output, or has no columns, each change is a line."""
+    emulator.add_tenant("acme")
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, "0")
+    assert run(["watch", "--count", "1"]) == 0
+    assert "acme" in out.getvalue()
+    assert "1 tenants, 0 running" not in out.getvalue()  # which rich would print only at the end
+
+
 @pytest.mark.parametrize(("lines", "shown"), [(12, 8), (30, 20)])
 def test_the_live_table_fits_the_terminal(
     lines: int, shown: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch

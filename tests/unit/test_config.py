@@ -19,7 +19,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import pandium
-from pandium import AsyncPandium, ConfigurationError, PandiumError
+from pandium import AsyncPandium, ConfigurationError, Pandium, PandiumError
 from pandium._config import Config, Secret, resolve
 
 PRODUCTION = "https://api.pandium.io"
@@ -222,6 +222,15 @@ def test_no_frame_of_the_library_shows_the_key(key: str, options: dict[str, Any]
     frames = [frame for frame in shown.stack if frame.filename != __file__]
     assert frames
     assert all(KEY not in text for frame in frames for text in (frame.locals or {}).values())
+
+
+@pytest.mark.parametrize("cls", [AsyncPandium, Pandium])
+def test_the_arguments_of_each_frame_can_be_shown(cls: type[AsyncPandium | Pandium]) -> None:
+    """Crash reporters that show the arguments of each frame work, and do not show the key."""
+    with pytest.raises(ConfigurationError) as caught:
+        cls(KEY, timeout=-1)
+    for frame, _ in list(traceback.walk_tb(caught.value.__traceback__))[1:]:
+        assert KEY not in inspect.formatargvalues(*inspect.getargvalues(frame))
 
 
 def call_at_depth(depth: int, function: Callable[[], object]) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pandium import _redaction
 from pandium._config import KeyFunction, Secret
-from pandium._redaction import KeyPattern, RedactedLogs, Redactor, hide_frames, remove_queries
+from pandium._redaction import KeyPattern, RedactedLogs, Redactor, hide_frames, hide_url_secrets
 
 KEY = 'sekrit-key"0123456'
 
@@ -454,7 +454,21 @@ QUOTED = "https://storage.example/Bob's/b'/run.log?filename='run.log',a&b='c'&SI
 )
 def test_an_apostrophe_does_not_protect_a_query(text: str, expected: str) -> None:
     """Only the quotes around a whole URL delimit it."""
-    assert remove_queries(text) == expected
+    assert hide_url_secrets(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://ann:sekrit@storage.example/run.log", "https://***@storage.example/run.log"),
+        (repr([(b"Location", b"https://ann:s@h/a?b")]), "[(b'Location', b'https://***@h/a?***')]"),
+        ("https://storage.example/a@b", "https://storage.example/a@b"),
+        ("ann@example.com, //a@b", "ann@example.com, //a@b"),
+    ],
+)
+def test_the_credentials_in_a_url_are_hidden(text: str, expected: str) -> None:
+    """A URL that a server sends may contain a user name and a password."""
+    assert hide_url_secrets(text) == expected
 
 
 @pytest.mark.parametrize("name", [HTTPCORE, "httpcore.http2", "httpcore2.proxy", "httpx"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
@@ -317,6 +318,15 @@ def test_a_choice_is_returned_as_plain_text() -> None:
     """A string enum member that is a valid choice is returned as its plain value."""
     mode = validate_choice("mode", _Text.MODE, ("init", "normal"))
     assert (mode, type(mode)) == ("init", str)
+
+
+def test_seconds_may_be_any_real_number() -> None:
+    """A fraction is as good as a float, and so is a float of NumPy with any precision."""
+    polling = Polling(minimum=Fraction(1, 2), maximum=Fraction(5))  # type: ignore[arg-type]
+    assert (polling.minimum, polling.maximum) == (0.5, 5.0)
+    assert type(polling.minimum) is float
+    with pytest.raises(ValueError, match="minimum must be a non-negative number of seconds"):
+        Polling(minimum=Fraction(10**400))  # type: ignore[arg-type]
 
 
 def test_a_timeout_may_be_any_whole_number() -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pandium import AsyncPandium, Polling, RunResult, Trigger
-from pandium._cli.output.terminal import can_draw
+from pandium._cli.output.terminal import can_animate
 from pandium._cli.session import run_coroutine
 from pandium.emulator import Emulator
 
@@ -183,7 +183,8 @@ class Lines:
 
 def choose_display(stream: TextIO) -> Display:
     """Return progress bars if the stream supports them, otherwise plain lines."""
-    return Bars(Console(file=stream)) if can_draw(stream) else Lines(stream)
+    console = Console(file=stream)
+    return Bars(console) if can_animate(console) else Lines(stream)
 
 
 def run(size: Size) -> int:

@@ -167,9 +167,12 @@ def read_json(value: str) -> Any:
     """Parse JSON from text, a file (``@FILE``) or standard input (``@-``)."""
     text = read_text(value)
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        parsed = json.loads(text, parse_constant=_reject_constant)
+        # Python reads 1e999 as infinity, and accepts lone surrogates. Neither can be sent.
+        json.dumps(parsed, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"invalid JSON: {error}") from None
+    return parsed
 
 
 def _reject_constant(name: str) -> None:

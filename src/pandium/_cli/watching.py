@@ -21,7 +21,7 @@ from pandium._cli.output.columns import current_phase, last_phase, tenant_runs, 
 from pandium._cli.output.records import ChangeRow
 from pandium._cli.output.rows import create_writer
 from pandium._cli.output.table import Table
-from pandium._cli.output.terminal import can_draw, note
+from pandium._cli.output.terminal import can_animate, note
 from pandium._cli.session import run
 from pandium._waiting.policy import is_transient
 
@@ -81,7 +81,7 @@ def watch(
 
 async def _watch(options: _WatchOptions, client: AsyncPandium) -> int:
     output_format = get_option("format")
-    is_live = can_draw(sys.stdout) and output_format in (None, "table")
+    is_live = output_format in (None, "table") and can_animate(Console())
     with _LiveView() if is_live else _ChangeLog(output_format or "table") as view:
         for number in options.poll_numbers():
             if number:

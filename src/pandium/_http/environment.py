@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
@@ -19,7 +19,7 @@ from pandium.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv6Network
 
 __all__ = ["NoProxy", "Proxies", "create_ssl_context", "find_proxy", "is_connectable", "origin_of"]
 
@@ -124,12 +124,14 @@ class NoProxy:
         return cls(getproxies().get("no", ""))
 
     def _add(self, entry: str) -> None:
-        host, port = _split_port(entry.rpartition("://")[2].rstrip("/"))
+        _, mark, rest = entry.strip("'\"").rpartition("://")
+        # Without a scheme, a slash is part of a network.
+        host, port = _split_port(rest.partition("/")[0] if mark else rest.rstrip("/"))
         if host == "*" and port is None:
             self._is_everything = True
             return
         try:
-            self._networks.append((ip_network(host, strict=False), port))
+            self._networks.append((_unmap(ip_network(host, strict=False)), port))
         except ValueError:
             if domain := host.removeprefix("*.").removeprefix(".").removesuffix("."):
                 self._domains.append((_to_ascii(domain), port))
@@ -149,9 +151,17 @@ class NoProxy:
             address = ip_address(host)
         except ValueError:
             return any(f".{host}".endswith(f".{domain}") for domain in domains)
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(
             address in network for network, wanted in self._networks if wanted in (None, port)
         )
+
+
+def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network that an IPv6 network such as ``::ffff:10.0.0.0/104`` stands for."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    prefix = network.prefixlen - (IPV6LENGTH - IPV4LENGTH)
+    return network if mapped is None or prefix < 0 else IPv4Network((mapped, prefix))
 
 
 def _to_ascii(domain: str) -> str:

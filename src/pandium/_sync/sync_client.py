@@ -130,7 +130,7 @@ class Pandium:
                 http_client=http_client,
             )
         finally:
-            del api_key  # tracebacks can show local variables
+            api_key = None  # tracebacks can show local variables
         on_stop = partial(_close, client, http_client)
         self._bind(LoopThread(on_stop, _caller_location()), client, owns=True)
 

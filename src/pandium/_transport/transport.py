@@ -12,7 +12,7 @@ import anyio.to_thread
 import attrs
 
 from pandium._config import KeyFunction, Secret
-from pandium._redaction import RedactedLogs, hide_frames, remove_queries
+from pandium._redaction import RedactedLogs, hide_frames, hide_url_secrets
 from pandium._serialization.convert import decode, decode_json, prepare_decoding
 from pandium._transport.events import OnResponse, ResponseEvent, notify
 from pandium._transport.responses import error_from_response, shorten
@@ -256,7 +256,7 @@ class Transport:
         # Redact first, because a key that is cut in two is not found.
         texts = self.config.api_key.redact(list(error.args))
         if spec.is_signed:  # the transport of the user's client may show the URL in its errors
-            texts = [remove_queries(text) for text in texts]
+            texts = [hide_url_secrets(text) for text in texts]
         error.args = tuple(shorten(text, _MAX_TEXT) for text in texts)
 
     def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
@@ -292,7 +292,7 @@ def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]
         return response.headers
     # The signed URL of a log is in `location`, and `link` or `refresh` may repeat it.
     return {
-        k: remove_queries(v)
+        k: hide_url_secrets(v)
         for k, v in response.headers.items()
         if k.lower() != "location" or not spec.accepts_redirect
     }

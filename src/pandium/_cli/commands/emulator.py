@@ -18,4 +18,7 @@ def emulator(*, arguments: tuple[str, ...]) -> int:
     """Run an emulator of the Pandium API."""
     from pandium.emulator.__main__ import main
 
-    return main([as_path(argument) for argument in arguments], program="pandium-api emulator")
+    try:
+        return main([as_path(argument) for argument in arguments], program="pandium-api emulator")
+    except SystemExit as error:  # of argparse, for example after --help
+        return int(error.code or 0)

@@ -13,9 +13,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import IO, TextIO
+
+    from rich.console import Console
 
 __all__ = [
+    "can_animate",
     "can_draw",
     "escape_controls",
     "is_blocked",
@@ -35,12 +38,18 @@ _UNDECODED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
 
 
-def can_draw(stream: TextIO) -> bool:
+def can_draw(stream: IO[str]) -> bool:
     """Return whether a stream is a terminal that supports colors and cursor movement."""
     # rich treats both of these as terminals without capabilities.
     is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     is_plain = bool(os.environ.get("NO_COLOR")) or is_dumb
     return stream.isatty() and not is_plain
+
+
+def can_animate(console: Console) -> bool:
+    """Return whether rich redraws its output in place. It has switches of its own."""
+    is_live = console.is_terminal and console.is_interactive and console.width > 0
+    return is_live and can_draw(console.file)
 
 
 def terminal_width(stream: TextIO) -> int | None:
