@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 
@@ -28,7 +30,7 @@ from support import KEY
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from pandium.emulator import Emulator
 
@@ -235,6 +237,41 @@ def test_progress_can_be_read_after_the_client_was_closed(
         inside = results.progress
     assert (inside.succeeded, inside.active) == (1, 0)
     assert results.progress == inside
+
+
+class Job:
+    """An object that refers to its own generator, so that only the garbage collector finds them."""
+
+    def __init__(self, client: Pandium, source: AsyncIterator[int]) -> None:
+        self.results = self.sync(client, source)
+
+    def sync(self, client: Pandium, source: AsyncIterator[int]) -> Iterator[int | None]:
+        with client.tenants.sync_all(source, mode="normal", poll=FAST) as results:
+            for result in results:
+                yield result.tenant_id
+
+
+def test_the_garbage_collector_stops_an_abandoned_job_in_any_thread(
+    emulator: Emulator, client: Pandium
+) -> None:
+    """If a generator is collected in the client's thread, the block in it is left all the same."""
+    emulator.add_tenant("acme")
+    is_abandoned, is_canceled = threading.Event(), threading.Event()
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await anyio.to_thread.run_sync(is_abandoned.wait)
+        gc.collect()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            is_canceled.set()
+
+    job = Job(client, source())
+    assert next(job.results) == 1
+    del job
+    is_abandoned.set()
+    assert is_canceled.wait(30)
 
 
 def test_a_function_that_blocks_does_not_block_the_client(

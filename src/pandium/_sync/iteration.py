@@ -331,11 +331,15 @@ class SyncRunResults(Buffered[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # The garbage collector leaves the block of an abandoned generator. It runs in any thread, but
+        # in the client's thread, nothing can wait for the event loop.
+        can_wait = not self._loop.is_current
         try:
             with suppress(PandiumError):  # closing the client has already stopped the work
-                self._loop.call(self._leave)
+                (self._loop.call if can_wait else self._loop.start)(self._leave)
         finally:
-            self._end_functions()
+            if can_wait:
+                self._end_functions()
 
     async def _leave(self) -> None:
         await self._results.__aexit__(None, None, None)

@@ -62,6 +62,11 @@ class LoopThread:
         """Whether the thread has ended or is about to end, so that no more calls are accepted."""
         return self._is_closed
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return self._loop is not None and self._loop.thread.ident == get_ident()
+
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """
         Call an async function in the event loop and return its result.
@@ -73,7 +78,7 @@ class LoopThread:
         :raises RuntimeError: in the thread of the event loop, which would wait for itself.
         """
         loop = self._start()
-        if loop.thread.ident == get_ident():
+        if self.is_current:
             raise RuntimeError(
                 "a synchronous client cannot be called in its own event loop, which runs async"
                 " functions and `classify`: pass a plain function instead"
@@ -86,6 +91,15 @@ class LoopThread:
             loop.cancel(call, _CANCEL_SECONDS)
             raise
         return call.result()
+
+    def start(self, function: Callable[[], Awaitable[object]]) -> None:
+        """
+        Start an async function in the event loop, without waiting for it.
+
+        :raises PandiumError: as for ``call``.
+        """
+        loop = self._start()
+        loop.submit(_Call(function, loop))
 
     async def enter(self, block: AbstractAsyncContextManager[object]) -> None:
         """
@@ -109,7 +123,7 @@ class LoopThread:
             loop = self._loop
         if loop is not None:
             loop.stop()
-            if loop.thread.ident != get_ident():
+            if not self.is_current:
                 loop.thread.join(_CLOSE_SECONDS)
 
     def _is_foreign(self) -> bool:
