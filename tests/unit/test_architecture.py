@@ -22,6 +22,7 @@ LAYERS: dict[str, int] = {
     "_version": 0,
     "models": 0,
     "_clock": 0,
+    "_daemon_executor": 0,
     "_background": 1,
     "_cancellation": 0,
     "_redaction": 0,

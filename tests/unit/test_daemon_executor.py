@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pandium._cli.daemon_executor import DaemonExecutor
+from pandium._daemon_executor import DaemonExecutor
 
 
 def test_the_result_or_error_of_a_function_is_returned() -> None:

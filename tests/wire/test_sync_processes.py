@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import KEY
 from support.servers import Misbehaving, stall_before_the_answer
 
 if TYPE_CHECKING:
@@ -101,6 +102,39 @@ def test_a_function_that_blocks_does_not_block_the_end(emulator: Emulator) -> No
     """A process ends although a function that it passed to the client never returns."""
     emulator.add_tenant()
     assert run(emulator.url, "exit_with_a_blocked_function") == (["entered"], "", 0)
+
+
+MAIN_THREAD_ENDS = """
+import sys, threading
+from pandium import Pandium
+
+url, key, state = sys.argv[1:]
+
+def work():
+    threading.main_thread().join()
+    print(client.tenants.list().first().id)
+    with Pandium(key, base_url=url) as another:
+        print(another.tenants.list().first().id)
+    client.close()
+
+client = Pandium(key, base_url=url)
+if state == "used":
+    client.tenants.list().first()
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize("state", ["used", "unused"])
+def test_a_thread_can_use_a_client_after_the_end_of_the_main_thread(url: str, state: str) -> None:
+    """The interpreter waits for other threads, in which the names of hosts are still looked up."""
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN_THREAD_ENDS, url.replace("127.0.0.1", "localhost"), KEY, state],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert (done.stdout, done.stderr) == ("1\n1\n", "")
 
 
 EXIT_HANDLER = """

@@ -105,7 +105,7 @@ class SignalHandler:
 
         import anyio
 
-        from pandium._cli.daemon_executor import DaemonExecutor
+        from pandium._daemon_executor import DaemonExecutor
 
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_loop_error)

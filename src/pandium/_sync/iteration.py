@@ -331,8 +331,8 @@ class SyncRunResults(Buffered[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The garbage collector leaves the block of an abandoned generator. It runs in any thread, but
-        # in the client's thread, nothing can wait for the event loop.
+        # The garbage collector leaves the block of an abandoned generator, in any thread. In the
+        # thread of the event loop, nothing can wait for it.
         can_wait = not self._loop.is_current
         try:
             with suppress(PandiumError):  # closing the client has already stopped the work

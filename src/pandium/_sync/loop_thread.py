@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import anyio
 
+from pandium._daemon_executor import DaemonExecutor
 from pandium.errors import PandiumError
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class _Loop:
         self._blocks: WeakSet[AbstractAsyncContextManager[object]] = WeakSet()
         self._is_stopping = False
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(DaemonExecutor())
         self._stopped = asyncio.Event()
         self.thread = Thread(target=self._run, name="pandium", daemon=True)
 

@@ -1,4 +1,4 @@
-"""Run blocking functions, such as name lookups, without keeping a command from ending."""
+"""Run blocking functions, such as name lookups, in threads that the end of a program ignores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class DaemonExecutor(ThreadPoolExecutor):
     An executor for an event loop that calls each function in a new daemon thread.
 
     A name lookup cannot be canceled. It takes up to 20 seconds if no name server responds. The end
-    of an event loop and of the interpreter would wait for the threads of other executors.
+    of an event loop and of the interpreter would wait for the threads of other executors. They also
+    refuse work once the main thread has ended, although other threads may still be running.
     """
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
