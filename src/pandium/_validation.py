@@ -71,9 +71,10 @@ _RESERVED_HEADERS = frozenset(
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, section 5.6.2)
 # What a URL or libpq's other form of a connection string contains, also with quotes around it. In
 # a path object, a URL has only one slash, or a backslash on Windows. A drive has only one letter.
+# The last line finds connection strings and URLs without slashes, at the beginning of a word.
 _CONNECTION_STRING = re.compile(
-    r"://|[a-z0-9]{2}:[/\\].*[@?]|[a-z0-9]{2}:[^/\\]*@.*/|postgres(ql)?:"
-    r"|(?<![^\s'\"])(PG)?(host|hostaddr|dbname|user|(ssl)?password)\s*=",
+    r"://|[a-z0-9]{2}:[/\\].*[@?]|(?<![^\s'\"])"
+    r"((PG)?(host|hostaddr|dbname|user|(ssl)?password)\s*=|postgres(ql)?:|[^\s'\"/\\:]{2,}:[^@]*@)",
     re.DOTALL | re.IGNORECASE,
 )
 _TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,8 +18,11 @@ from pandium._cli import session
 from pandium._cli.app import run
 from support import KEY
 from support.cli import Terminal
+from support.posix import FULL, small_pipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
     from pytest_httpx import HTTPXMock
 
@@ -121,6 +127,51 @@ def test_a_repeated_warning_states_how_many_were_omitted(
         "pandium-api: late 31 (2 similar warnings omitted)",
         "pandium-api: late 62",
     ]
+
+
+@contextmanager
+def unread_messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Make standard error a pipe that is full, and yield the end from which to read."""
+    with (
+        small_pipe() as (reading, writing),
+        os.fdopen(writing, "w", closefd=False) as stream,
+        monkeypatch.context() as patch,
+    ):
+        os.write(writing, FULL)
+        patch.setattr(sys, "stderr", stream)
+        yield reading
+
+
+def late_record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("pandium.waiting", logging.WARNING, "", 0, text, (), None)
+
+
+@pytest.mark.posix
+@pytest.mark.anyio
+async def test_a_log_record_is_held_until_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is printed once standard error is read, even if nothing is logged after it."""
+    handler = session._NoteHandler(logging.WARNING)
+    with unread_messages(monkeypatch) as reading:
+        handler.handle(late_record("held"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(handler.print_held)
+            assert os.read(reading, 65536) == FULL
+            await anyio.wait_readable(reading)
+            assert os.read(reading, 65536) == b"pandium-api: held\n"
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.posix
+def test_records_that_are_held_at_the_end_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was logged while nobody read it is printed at the end, which may have to wait."""
+    handler = session._NoteHandler(logging.WARNING)
+    with unread_messages(monkeypatch) as reading:
+        handler.handle(late_record("held"))
+        ending = threading.Thread(target=handler.flush)
+        ending.start()
+        assert os.read(reading, 65536) == FULL
+        ending.join()
+        assert os.read(reading, 65536) == b"pandium-api: held\n"
 
 
 @pytest.mark.usefixtures("api_environment")

@@ -375,6 +375,7 @@ URL = "postgresql://a:sekrit@b/c"
         *("host=b password=sekrit", "'password = sekrit'", "a\npassword=sekrit"),
         *("PASSWORD=sekrit", "sslpassword=sekrit", "PGPASSWORD=sekrit"),
         *("postgresql:a:sekrit", "PostgreSQL:sekrit", "ann:sekrit@b/c"),
+        *("ann:sekrit@b", "ann_:sek/rit@b", "'ann:sekrit@b'"),
         *(Path(URL), PureWindowsPath(URL), Path("postgresql://b/c?password=sekrit")),
         *(Path("postgresql:///c?user=a&password=sekrit"), Path("postgresql://a:sek/rit@b/c")),
     ],
@@ -389,7 +390,11 @@ def test_a_database_is_not_a_journal_s_path_and_its_password_is_not_shown(
 
 
 @pytest.mark.parametrize(
-    "path", ["a:b", "a@b", "C:/jobs@home.db", "C:/a@b/jobs.db", "thehost=1", "job 1/password"]
+    "path",
+    [
+        *("a:b", "a@b", "C:/jobs@home.db", "C:/a@b/jobs.db", "thehost=1", "job 1/password"),
+        *("/mnt/postgresql:16/jobs.db", "/jobs/12:30@home.db", "sync-postgres:1.db"),
+    ],
 )
 def test_an_unusual_name_of_a_file_is_the_path_of_a_journal(path: str) -> None:
     """Only what looks like a URL or connection string is rejected."""

@@ -49,8 +49,8 @@ _REGISTER = """
 _LOCK_SHARES = "SELECT FROM pandium_jobs WHERE id = %(job_id)s FOR NO KEY UPDATE"
 # The shares of the live workers add up to at most 1. A worker stores a smaller share only after it
 # has begun to use it, and uses a larger one only after it has stored it.
-# What is left because the shares of the others are rounded is none. A worker that took it for its
-# share would send syncs, but would not poll them in time.
+# A remainder that is only a rounding error counts as none. A worker with such a share would send
+# syncs, but would not poll them in time.
 _DIVIDE_RATE = f"""
     UPDATE pandium_workers SET share = greatest(%(share)s, least(1.0 / (number + 1), rest))
     FROM (

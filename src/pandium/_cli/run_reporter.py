@@ -65,13 +65,22 @@ class RunReporter:
         self._bar.update(triggered, done, done - self._outcomes["succeeded"])
 
     async def report(self, result: RunResult) -> None:
-        """Print a row for a result. If this is canceled, the trigger remains pending."""
+        """Print a message if a run did not succeed, and a row for its result."""
+        await self.report_failure(result)
+        await self.report_row(result)
+
+    async def report_failure(self, result: RunResult) -> None:
+        """Print a message if a run did not succeed."""
         row = _create_row(result)
         if row.outcome != "succeeded":
-            await wait_until_writable()
+            await wait_until_writable(sys.stderr)
             with self._bar.hidden():
                 _note_failure(row)
-        await wait_until_writable()
+
+    async def report_row(self, result: RunResult) -> None:
+        """Print a row for a result. If this is canceled, the trigger remains pending."""
+        row = _create_row(result)
+        await wait_until_writable(sys.stdout)
         self._outcomes[row.outcome] += 1
         if row.trigger_id:
             self.pending.pop(row.trigger_id, None)

@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import click
 
 from pandium import AsyncPandium, PandiumError, Retry
@@ -31,6 +32,8 @@ T = TypeVar("T")
 _logger = logging.getLogger("pandium")
 _ALWAYS_LOGGED = ("pandium.journal", "pandium.waiting")
 _WARNING_INTERVAL = 30.0  # seconds
+_HELD_INTERVAL = 0.5  # seconds
+_MAX_HELD = 10_000  # older records are discarded
 
 
 def run(
@@ -49,8 +52,8 @@ def run(
     :raises ConfigurationError: if there is no API key or another setting is invalid.
     """
     client_options = {**_client_options(can_prompt=can_prompt), "on_response": on_response}
-    with _log_to_stderr():
-        return run_coroutine(_run, use_client, client_options)
+    with _log_to_stderr() as handler:
+        return run_coroutine(_run, use_client, client_options, handler)
 
 
 def _client_options(*, can_prompt: bool) -> dict[str, Any]:
@@ -68,15 +71,20 @@ def _client_options(*, can_prompt: bool) -> dict[str, Any]:
 
 
 async def _run(
-    use_client: Callable[[AsyncPandium], Awaitable[int]], client_options: dict[str, Any]
+    use_client: Callable[[AsyncPandium], Awaitable[int]],
+    client_options: dict[str, Any],
+    handler: _NoteHandler,
 ) -> int:
-    async with AsyncPandium(**client_options) as client:
-        return await use_client(client)
+    async with AsyncPandium(**client_options) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(handler.print_held)
+        code = await use_client(client)
+        tasks.cancel_scope.cancel()
+    return code
 
 
 def check_environment(client: AsyncPandium) -> None:
     """
-    Check the proxy and the certificates before a command sends requests for many tenants.
+    Check the proxy and the certificates before a command sends many requests.
 
     Without this, each of them would fail for the same reason.
 
@@ -105,20 +113,38 @@ class _NoteHandler(logging.Handler):
         super().__init__(level)
         self._printed_at: dict[str, float] = {}
         self._omitted = 0
-        self._held: deque[str] = deque()
+        self._held: deque[str] = deque(maxlen=_MAX_HELD)
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (self.level > logging.DEBUG and self._is_repeated(record)):
             more = f" ({self._omitted} similar warnings omitted)" if self._omitted else ""
             self._omitted = 0
             self._held.append(self.format(record) + more)
-        while self._held and not is_blocked(sys.stderr):
+        self._print_held()
+
+    def _print_held(self, *, can_block: bool = False) -> None:
+        while self._held and (can_block or not is_blocked(sys.stderr)):
             note(self._held.popleft())
+
+    async def print_held(self) -> None:
+        """Print records that are held as soon as this does not block, until canceled."""
+        while True:
+            await anyio.sleep(_HELD_INTERVAL)
+            self.acquire()
+            self._print_held()
+            self.release()
 
     def flush(self) -> None:
         """Print the records that are held, even if this blocks."""
-        while self._held:
-            note(self._held.popleft())
+        self.acquire()
+        try:
+            self._print_held(can_block=True)
+        finally:
+            self.release()
+
+    def discard(self) -> None:
+        """Discard the records that are held."""
+        self._held.clear()
 
     def _is_repeated(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING or record.name != _logger.name:
@@ -132,7 +158,7 @@ class _NoteHandler(logging.Handler):
 
 
 @contextmanager
-def _log_to_stderr() -> Iterator[None]:
+def _log_to_stderr() -> Iterator[_NoteHandler]:
     """
     Log errors to standard error, plus warnings on a terminal and everything with --debug.
 
@@ -148,7 +174,10 @@ def _log_to_stderr() -> Iterator[None]:
     _logger.setLevel(logging.DEBUG if is_debug else previous_level)
     _logger.addHandler(handler)
     try:
-        yield
+        yield handler
+    except KeyboardInterrupt:
+        handler.discard()  # a signal ends the command although nobody may read what it prints
+        raise
     finally:
         _logger.removeHandler(handler)
         handler.flush()

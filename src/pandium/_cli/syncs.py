@@ -176,7 +176,6 @@ class _TriggerWriter:
         self._tracker = tracker
         self._client = client
         self._slots = anyio.Semaphore(tracker.selection.max_concurrency)
-        self._writing = anyio.Lock()
         self._rows = create_writer(
             "TriggerRow", get_option("format", "table"), sys.stdout, get_option("columns")
         )
@@ -225,14 +224,14 @@ class _TriggerWriter:
         return trigger
 
     async def _report(self, tenant_id: int, outcome: Trigger | Exception) -> None:
-        async with self._writing:
-            await wait_until_writable()
-            if isinstance(outcome, Exception):
-                note(f"tenant {tenant_id}: {outcome}")
-                self._tracker.finish(tenant_id)
-            else:
-                self._rows.write([TriggerRow(tenant_id, outcome.trigger_id)])
-                sys.stdout.flush()
+        if isinstance(outcome, Exception):
+            await wait_until_writable(sys.stderr)
+            note(f"tenant {tenant_id}: {outcome}")
+            self._tracker.finish(tenant_id)
+        else:
+            await wait_until_writable(sys.stdout)
+            self._rows.write([TriggerRow(tenant_id, outcome.trigger_id)])
+            sys.stdout.flush()
 
     def finish(self) -> int:
         """Complete the output and return the exit code."""
@@ -320,13 +319,13 @@ async def _report_results(
     with anyio.CancelScope() as scope:
         async for result in results:
             reporter.set_triggered(results.progress.triggered)  # also counts journal entries
+            # If this is canceled, the tenant is named as one that may have been synced.
+            await reporter.report_failure(result)
+            tracker.finish(result.tenant_id)
             try:
-                await reporter.report(result)
+                await reporter.report_row(result)
             except OSError as error:
                 failure = error
-            # If the report is canceled, the tenant is named as one that may have been synced.
-            tracker.finish(result.tenant_id)
-            if failure is not None:
                 latest = anyio.current_time() + tracker.settling_seconds
                 scope.deadline = min(scope.deadline, latest)
                 tracker.stop(scope.cancel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -165,7 +166,7 @@ class MissingRuns:
         """Name missing triggers until canceled."""
         while True:
             await anyio.sleep(self._seconds / 4)
-            await wait_until_writable()
+            await wait_until_writable(sys.stderr)
             self.name_new()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -260,8 +261,8 @@ def replace_non_finite(value: Any) -> Any:
 def _format_datetime(value: object) -> str:
     # msgspec does not know subclasses, such as those of pandas, pendulum and freezegun.
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"cannot convert a {type(value).__name__} to JSON")
+        return re.sub(r"\+00:00\Z", "Z", value.isoformat())
+    raise TypeError(f"a value of the type {type(value).__name__} cannot be converted to JSON")
 
 
 def _unstructure(model: object) -> Any:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
             return _report_output_error(error, program)
         _wait(signals)
         stack.close()
-        return 0 if given.state is None else _save(emulator)
+        return 0 if given.state is None else _save(emulator, program)
 
 
 def _report_output_error(error: OSError, program: str) -> int:
@@ -108,8 +108,8 @@ def _signals() -> Iterator[SimpleQueue[int]]:
 
 def _wait(signals: SimpleQueue[int]) -> None:
     """Wait for a signal."""
-    # While other threads are busy, CPython may not wake up for a signal that arrives together with
-    # others until the next one.
+    # While other threads are busy, CPython may not handle signals that arrive together until
+    # another one arrives.
     while True:
         with suppress(Empty):
             signals.get(timeout=0.5)
@@ -134,11 +134,11 @@ def _emulator(given: argparse.Namespace) -> Emulator:
     return emulator
 
 
-def _save(emulator: Emulator) -> int:
+def _save(emulator: Emulator, program: str) -> int:
     try:
         emulator.save()
     except (OSError, ValueError) as error:
-        print(f"{PROGRAM}: the state could not be saved: {error}", file=sys.stderr)  # noqa: T201 - a command
+        print(f"{program}: the state could not be saved: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
     return 0
 

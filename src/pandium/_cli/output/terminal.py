@@ -35,6 +35,7 @@ _AMBIGUOUS_WIDTH = re.compile(
 )
 # A byte of a file name that is not UTF-8, as in the `repr` of the name.
 _UNDECODED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+_WRITABLE_INTERVAL = 0.1  # seconds
 _FLAG_LETTERS = {0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)}
 
 
@@ -106,18 +107,18 @@ def is_blocked(stream: TextIO) -> bool:
         return False
 
 
-async def wait_until_writable() -> None:
+async def wait_until_writable(stream: TextIO) -> None:
     """
-    Wait until a line can be written to each output without blocking the event loop.
+    Wait until a line can be written without blocking the event loop.
 
     While the loop is blocked, for example by a pager that does not read or by Ctrl-S, requests
-    exceed their time limits although they have been answered.
+    exceed their time limits although they have been answered. A line of more than 4,096 bytes may
+    still block.
     """
     import anyio
 
-    for stream in (sys.stdout, sys.stderr):
-        if is_blocked(stream):
-            await anyio.wait_writable(stream)
+    while is_blocked(stream):  # noqa: ASYNC110 - anyio.wait_writable accepts one task per stream
+        await anyio.sleep(_WRITABLE_INTERVAL)
 
 
 def write_block(text: str) -> None:

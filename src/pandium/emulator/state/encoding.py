@@ -1,6 +1,7 @@
 """JSON encoding of records and responses."""
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ def to_builtins(value: object) -> Any:
 def _convert(value: Any) -> object:
     # Libraries that replace the clock in tests, such as freezegun, have a subclass of datetime.
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return re.sub(r"\+00:00\Z", "Z", value.isoformat())
     return dict(value)  # a record
 
 
