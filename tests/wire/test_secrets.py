@@ -511,6 +511,21 @@ async def test_an_error_of_a_log_shows_no_location() -> None:
     assert all(HEAD_KEY not in repr(one) for one in [vars(caught.value), events])
 
 
+@pytest.mark.anyio
+async def test_an_error_of_the_storage_host_shows_no_signed_url(
+    server: Misbehaving, other: Misbehaving
+) -> None:
+    """Not even a header that says when to retry may repeat the signed URL."""
+    signed = f"{other.url}/run.log?signature={HEAD_KEY}"
+    server.play([bad.status("302 Found", Location=signed)])
+    other.play([bad.status("403 No", Retry_After=signed)])
+    async with AsyncPandium("another-key-0123456789", base_url=server.url) as client:
+        with pytest.raises(errors.APIError) as caught:
+            await client.runs.log(1)
+    assert caught.value.headers["retry-after"].endswith("?***")
+    assert HEAD_KEY not in repr(vars(caught.value))
+
+
 class RequestsError(OSError):
     """An error of another library, which is an `OSError` and shows the URL."""
 

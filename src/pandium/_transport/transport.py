@@ -287,7 +287,8 @@ class Transport:
 def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]:
     """Return the headers for errors and events, without those that may contain a signed URL."""
     if spec.is_signed:  # the storage host's response may repeat parts of the URL
-        return {k: v for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS}
+        kept = [(k, v) for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS]
+        return {k: hide_url_secrets(v) for k, v in kept}
     if not (spec.accepts_redirect or _is_redirect(spec, response)):
         return response.headers
     # The signed URL of a log is in `location`, and `link` or `refresh` may repeat it.
