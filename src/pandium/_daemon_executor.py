@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
-__all__ = ["DaemonExecutor"]
+__all__ = ["DaemonExecutor", "look_up_in_daemon_threads"]
 
 T = TypeVar("T")
 
@@ -38,3 +41,13 @@ class DaemonExecutor(ThreadPoolExecutor):
 
         Thread(target=run, name="pandium lookup", daemon=True).start()
         return future
+
+
+def look_up_in_daemon_threads(loop: AbstractEventLoop) -> None:
+    """Make an event loop look up names in daemon threads, but run everything else as before."""
+    executor = DaemonExecutor()
+
+    async def getaddrinfo(*args: Any, **options: Any) -> Any:
+        return await wrap_future(executor.submit(socket.getaddrinfo, *args, **options), loop=loop)
+
+    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]  # a subclass cannot be assumed

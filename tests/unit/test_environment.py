@@ -82,6 +82,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("::ffff:10.0.0.0/104", "http://10.1.2.3", True),
         ("::ffff:10.0.0.0/104", "http://11.1.2.3", False),
         ("::/0", "http://10.1.2.3", False),
+        ("::/0", "http://[::ffff:127.0.0.1]", True),
+        ("::ffff:0:0/90", "http://[::ffff:127.0.0.1]", True),
         ("example.com:" + "4" * 5000, "http://example.com", False),
     ],
 )

@@ -462,6 +462,8 @@ def test_an_apostrophe_does_not_protect_a_query(text: str, expected: str) -> Non
     [
         ("https://ann:sekrit@storage.example/run.log", "https://***@storage.example/run.log"),
         (repr([(b"Location", b"https://ann:s@h/a?b")]), "[(b'Location', b'https://***@h/a?***')]"),
+        ("https://ann@corp:p@ss@storage.example/", "https://***@storage.example/"),
+        ('{"u":"https://h","email":"a@b.example"}', '{"u":"https://h","email":"a@b.example"}'),
         ("https://storage.example/a@b", "https://storage.example/a@b"),
         ("ann@example.com, //a@b", "ann@example.com, //a@b"),
     ],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
+import trio
 
 from pandium import (
     ConfigurationError,
@@ -237,6 +238,23 @@ def test_progress_can_be_read_after_the_client_was_closed(
         inside = results.progress
     assert (inside.succeeded, inside.active) == (1, 0)
     assert results.progress == inside
+
+
+def test_it_can_be_used_in_a_trio_task(emulator: Emulator) -> None:
+    """The event loop of the caller does not matter, because the client has its own."""
+    emulator.add_tenant("acme")
+
+    async def main() -> list[str]:
+        with Pandium(KEY, base_url=emulator.url, requests_per_second=20) as client:
+            with client.tenants.sync_all([1], mode="normal", poll=FAST) as results:
+                assert next(results).outcome is Outcome.SUCCEEDED
+            with client.tenants.list().stream() as tenants:
+                assert len(list(tenants)) == 1
+            for _ in range(3):
+                client.tenants.metadata(1)
+            return [tenant.name for tenant in client.tenants.list()]
+
+    assert trio.run(main) == ["acme"]
 
 
 class Job:

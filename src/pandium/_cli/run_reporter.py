@@ -81,6 +81,8 @@ class RunReporter:
         """Print a row for a result. If this is canceled, the trigger remains pending."""
         row = _create_row(result)
         await wait_until_writable(sys.stdout)
+        if self._bar.is_drawn:
+            await wait_until_writable(sys.stderr)
         self._outcomes[row.outcome] += 1
         if row.trigger_id:
             self.pending.pop(row.trigger_id, None)

@@ -131,8 +131,10 @@ class _NoteHandler(logging.Handler):
         while True:
             await anyio.sleep(_HELD_INTERVAL)
             self.acquire()
-            self._print_held()
-            self.release()
+            try:
+                self._print_held()
+            finally:
+                self.release()
 
     def flush(self) -> None:
         """Print the records that are held, even if this blocks."""
@@ -143,7 +145,8 @@ class _NoteHandler(logging.Handler):
             self.release()
 
     def discard(self) -> None:
-        """Discard the records that are held."""
+        """Discard the records that are held and cannot be printed without blocking."""
+        self._print_held()
         self._held.clear()
 
     def _is_repeated(self, record: logging.LogRecord) -> bool:

@@ -93,7 +93,8 @@ class SignalHandler:
         except BaseException as error:
             self._raise_if_interrupted()
             if isinstance(error, BaseExceptionGroup):
-                raise _first_leaf(error) from None
+                leaf = _first_leaf(error)
+                raise leaf from leaf.__cause__
             raise
         self._raise_if_interrupted()
         return result

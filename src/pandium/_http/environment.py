@@ -151,10 +151,9 @@ class NoProxy:
             address = ip_address(host)
         except ValueError:
             return any(f".{host}".endswith(f".{domain}") for domain in domains)
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(
-            address in network for network, wanted in self._networks if wanted in (None, port)
-        )
+        addresses = {address, getattr(address, "ipv4_mapped", None) or address}
+        networks = [network for network, wanted in self._networks if wanted in (None, port)]
+        return any(address in network for network in networks for address in addresses)
 
 
 def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

@@ -98,30 +98,36 @@ class RequestPacer:
         # The time at which the last request would have been sent if there were no bursts. The next
         # one follows after the current interval, so a larger share takes effect at once.
         self._last_regular = -inf
-        self._resumed = anyio.Event()
+        # They are created in the event loop, which may be another than that of the caller.
+        self._resumed: anyio.Event | None = None
+        self._turn: anyio.Lock | None = None
         self.set_share(1.0)
-        self._turn = anyio.Lock(fast_acquire=True)
 
     def set_share(self, share: float) -> None:
         """Set the share of the rate that may be used. With a share of 0, requests wait."""
         self._interval = 1 / (self._rate * share) if share else inf
         self._allowance = max(0.0, _BURST_SECONDS - self._interval)
-        self._resumed.set()
-        self._resumed = anyio.Event()
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
 
     def count_now(self) -> bool:
         """Count a request if it may be sent now. Return whether it may."""
-        return not self._turn.locked() and self._try_to_count() <= 0
+        is_free = self._turn is None or not self._turn.locked()
+        return is_free and self._try_to_count() <= 0
 
     async def wait(self) -> None:
         """Wait until the next request may be sent, and count it."""
+        if self._turn is None:
+            self._turn = anyio.Lock(fast_acquire=True)
         async with self._turn:
             while (seconds := self._try_to_count()) > 0:
+                self._resumed = resumed = self._resumed or anyio.Event()
                 if seconds == inf:
-                    await self._resumed.wait()
+                    await resumed.wait()
                 else:
                     with self._clock.move_on_after(seconds):
-                        await self._resumed.wait()
+                        await resumed.wait()
 
     def _try_to_count(self) -> float:
         """Count a request if it may be sent now. Return the delay until then, in seconds."""

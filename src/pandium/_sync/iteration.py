@@ -187,7 +187,14 @@ class SyncListing(ListingOptions, Generic[T]):
 
     def _iterate(self, prefetch: int | None) -> ListingIterator[T]:
         pages = self._listing._stream_pages(prefetch)  # noqa: SLF001 - internal to the package
-        return ListingIterator(self._loop, pages, Items(pages).take)
+        items: Items[T] | None = None
+
+        async def fetch() -> list[T]:
+            nonlocal items
+            items = items or Items(pages)  # its lock is that of the current event loop
+            return await items.take()
+
+        return ListingIterator(self._loop, pages, fetch)
 
     def pages(self) -> Iterator[Page[T]]:
         """

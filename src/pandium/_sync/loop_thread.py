@@ -8,13 +8,13 @@ import os
 import sys
 import warnings
 from contextlib import suppress
-from threading import Lock, RLock, Thread, get_ident
+from threading import Lock, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakSet
 
 import anyio
 
-from pandium._daemon_executor import DaemonExecutor
+from pandium._daemon_executor import look_up_in_daemon_threads
 from pandium.errors import PandiumError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LoopThread:
     @property
     def is_current(self) -> bool:
         """Whether the caller runs in this thread."""
-        return self._loop is not None and self._loop.thread.ident == get_ident()
+        return self._loop is not None and self._loop.thread is current_thread()
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """
@@ -202,7 +202,7 @@ class _Loop:
         self._blocks: WeakSet[AbstractAsyncContextManager[object]] = WeakSet()
         self._is_stopping = False
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(DaemonExecutor())
+        look_up_in_daemon_threads(self._loop)
         self._stopped = asyncio.Event()
         self.thread = Thread(target=self._run, name="pandium", daemon=True)
 

@@ -18,7 +18,11 @@ __all__ = ["Bar"]
 
 
 class Bar:
-    """A progress bar on standard error. Does nothing if the terminal does not support it."""
+    """
+    A progress bar on standard error. Does nothing if the terminal does not support it.
+
+    :ivar is_drawn: whether the terminal supports it.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -35,19 +39,19 @@ class Bar:
             redirect_stdout=False,
             expand=True,
         )
-        self._is_drawn = can_draw(sys.stderr)
+        self.is_drawn = can_draw(sys.stderr)
         self._task = self._progress.add_task("waiting for runs", total=0, failed=0)
 
     def start(self) -> None:
         """Draw the bar."""
-        if self._is_drawn:
+        if self.is_drawn:
             with suppress(OSError):  # the terminal has been closed
                 self._progress.start()
 
     def stop(self) -> None:
         """Remove the bar from the terminal."""
         # Versions of rich before 15 print an empty line when a bar that was never drawn is stopped.
-        if self._is_drawn:
+        if self.is_drawn:
             with suppress(OSError):
                 self._progress.stop()
 
