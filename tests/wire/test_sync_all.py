@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections import Counter
 from contextlib import ExitStack
 from math import nan
@@ -492,3 +493,37 @@ async def test_records_of_many_active_tenants_share_transactions(
     ):
         assert (await anext(results)).tenant_id == tenants[-1]
     assert any(limit <= 40 * 0.0004 for limit in clock.limits) == is_shared
+
+
+class CancelingHandler(logging.Handler):
+    """A handler that cancels a scope once a request is about to be retried."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "retrying in" in record.getMessage():
+            self._scope.cancel()
+
+
+@pytest.mark.parametrize("is_listening", [True, False])
+async def test_a_job_that_is_canceled_between_attempts_leaves_no_unknown_outcome(
+    tmp_path: Path, *, is_listening: bool
+) -> None:
+    """A 429 or a connection that was not made is no request, whatever ends the pause after it."""
+    behavior = servers.status("429 Too Many Requests", Retry_After="5")
+    logger, path = logging.getLogger("pandium"), tmp_path / "sync.db"
+    with Misbehaving(behavior, is_listening=is_listening) as server:
+        async with AsyncPandium(KEY, base_url=server.url) as client:
+            with anyio.CancelScope() as scope:
+                logger.addHandler(handler := CancelingHandler(scope))
+                try:
+                    async with client.tenants.sync_all(
+                        [1], mode="normal", journal=path, poll=FAST
+                    ) as results:
+                        await anext(results)
+                finally:
+                    logger.removeHandler(handler)
+    assert scope.cancelled_caught
+    assert read_states(path) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pandium._waiting.polling import TriggerWait, WaitOptions
     from pandium._waiting.results import Counters
 
-__all__ = ["NotSentError", "OnTriggered", "SyncOptions", "sync_each"]
+__all__ = ["NotSentError", "OnTriggered", "SendGuard", "SyncOptions", "sync_each"]
 
 _log = logging.getLogger("pandium")
 # A separate logger, so that a program can show this warning even if it hides the others.
@@ -70,15 +71,36 @@ class LeaseExpiredError(Exception):
     """
 
 
+@attrs.define
+class SendGuard:
+    """
+    A function to call before each attempt of a request, which knows whether one may be executed.
+
+    :param validate: a function that raises an error if the request must not be sent.
+    :ivar may_be_sent: whether an attempt may have been executed.
+    """
+
+    _validate: Callable[[], None]
+    may_be_sent: bool = attrs.field(default=False, init=False)
+
+    def __call__(self) -> None:
+        """Take note that the next attempt may be executed."""
+        self._validate()
+        self.may_be_sent = True
+
+    def withdraw(self) -> None:
+        """Take note that no attempt so far was executed."""
+        self.may_be_sent = False
+
+
 @attrs.frozen
 class SyncOptions(Generic[T]):
     """
     The options of a bulk sync.
 
     :ivar encode_body: a function that returns the request body for an item from the source.
-    :ivar send: a function that sends the request, given a tenant id, a body, and a function to call
-        just before each attempt, which may raise an error. It raises ``NotSentError`` if user code
-        raised an error before the request was sent.
+    :ivar send: a function that sends the request, given a tenant id, a body and a guard. It raises
+        ``NotSentError`` if user code raised an error before the request was sent.
     :ivar max_concurrency: the number of slots. A tenant occupies one until its run has ended.
     :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
     :ivar on_triggered: a callback that is called with each trigger that `send` returns and the
@@ -88,7 +110,7 @@ class SyncOptions(Generic[T]):
     """
 
     encode_body: Callable[[T], Awaitable[bytes | None]]
-    send: Callable[[int, bytes | None, Callable[[], None]], Awaitable[Trigger]]
+    send: Callable[[int, bytes | None, SendGuard], Awaitable[Trigger]]
     max_concurrency: int
     retry_unknown: bool
     on_triggered: OnTriggered | None = None
@@ -436,24 +458,18 @@ class BulkSync(Generic[T]):
         self, tenant_id: int, body: bytes | None, began: float, lease: int | None
     ) -> bool:
         """Send a request. Return ``False`` if the lease could have expired since the claim."""
-        may_be_sent = False
-
-        def before_attempt() -> None:
-            nonlocal may_be_sent
-            self._validate_lease(lease)
-            may_be_sent = True
-
+        guard = SendGuard(partial(self._validate_lease, lease))
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             with CancellationGuard("the request"):
-                trigger = await self._options.send(tenant_id, body, before_attempt)
+                trigger = await self._options.send(tenant_id, body, guard)
         except LeaseExpiredError:
             return False
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
             await self._record_failure(
-                tenant_id, "the request was canceled", is_unknown=may_be_sent
+                tenant_id, "the request was canceled", is_unknown=guard.may_be_sent
             )
             raise
         else:

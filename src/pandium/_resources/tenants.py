@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._bulk.journal import Journal
-    from pandium._bulk.sync import OnTriggered
+    from pandium._bulk.sync import OnTriggered, SendGuard
     from pandium._clock import Clock
     from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._resources.trigger_status import OnStatusOf
@@ -429,10 +429,12 @@ class Tenants:
         if on_triggered is not None:
             validate_callable("on_triggered", on_triggered)
 
-        async def send(
-            tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
-        ) -> Trigger:
-            spec = attrs.evolve(_sync_spec(tenant_id, mode, body), before_attempt=before_attempt)
+        async def send(tenant_id: int, body: bytes | None, guard: SendGuard) -> Trigger:
+            spec = attrs.evolve(
+                _sync_spec(tenant_id, mode, body),
+                before_attempt=guard,
+                after_refusal=guard.withdraw,
+            )
             try:
                 return await self._transport.request(spec, decode_trigger, unwrap=False)
             except UserCodeError as error:

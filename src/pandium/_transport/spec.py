@@ -65,6 +65,7 @@ class RequestSpec:
     :ivar accepts_redirect: whether a 3xx response is a success.
     :ivar before_attempt: a function that is called before each attempt, and again when there is a
         connection. It may raise an error, which is not retried.
+    :ivar after_refusal: a function that is called after an attempt that was certainly not executed.
     :ivar is_signed: whether ``path`` is a signed URL on another host. The API key is not sent to
         that host, and the query string is omitted from logs and errors.
     """
@@ -79,6 +80,7 @@ class RequestSpec:
     accepts_redirect: bool = False
     is_signed: bool = False
     before_attempt: Callable[[], None] | None = None
+    after_refusal: Callable[[], None] | None = None
 
     @classmethod
     def create(  # noqa: PLR0913 - one argument for each part of a request

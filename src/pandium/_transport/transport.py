@@ -130,6 +130,10 @@ class Transport:
                 return await self._attempt(spec, request, attempts)
             except PandiumError as error:
                 outcome_unknown |= error.outcome_unknown
+                # If a response could not be decoded, the request was executed.
+                is_refused = not (outcome_unknown or isinstance(error, DecodeError))
+                if is_refused and spec.after_refusal is not None:
+                    spec.after_refusal()
                 raise
 
         budget, clock = self.connections.budget, self.clock
