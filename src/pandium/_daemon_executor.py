@@ -50,4 +50,4 @@ def look_up_in_daemon_threads(loop: AbstractEventLoop) -> None:
     async def getaddrinfo(*args: Any, **options: Any) -> Any:
         return await wrap_future(executor.submit(socket.getaddrinfo, *args, **options), loop=loop)
 
-    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]  # a subclass cannot be assumed
+    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]  # its class depends on the policy
