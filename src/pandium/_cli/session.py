@@ -13,6 +13,7 @@ import anyio
 import click
 
 from pandium import AsyncPandium, PandiumError, Retry
+from pandium._cli import exit_codes
 from pandium._cli.key import find_key
 from pandium._cli.options import connection_arguments, get_option
 from pandium._cli.output.terminal import is_blocked, note
@@ -75,6 +76,7 @@ async def _run(
     client_options: dict[str, Any],
     handler: _NoteHandler,
 ) -> int:
+    code = exit_codes.SUCCESS
     async with AsyncPandium(**client_options) as client, anyio.create_task_group() as tasks:
         tasks.start_soon(handler.print_held)
         code = await use_client(client)

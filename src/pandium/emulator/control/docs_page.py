@@ -14,7 +14,7 @@ from pandium.emulator.control.control_responses import COMMON_ERRORS
 from pandium.emulator.control.guard import PREFIX
 from pandium.emulator.control.page import html_response
 
-TEMPLATE = files(__package__) / "docs_page.html"
+TEMPLATE = files("pandium.emulator.control") / "docs_page.html"
 FRAMEWORK_TEXT = "Successful Response"  # the framework's default description of a response
 LIMITS = {
     "minimum": "at least",

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from fastapi import Request, Response
 
-FILE = files(__package__) / "page.html"
+FILE = files("pandium.emulator.control") / "page.html"
 HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
