@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import signal
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pandium._cli import exit_codes
+from pandium._cli.output.terminal import is_blocked
 from pandium._cli.signals import ignore_signals
 
 if TYPE_CHECKING:
@@ -61,10 +60,8 @@ def _ignore_signals() -> None:
 def _discard_blocked_output() -> None:
     """Discard buffered output if the program that reads it does not, because it may never do so."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a stream without a descriptor, or a file on Windows
-            _, writable, _ = select.select([], [stream], [], 0)
-            if not writable:
-                _redirect_to_null(stream)
+        if is_blocked(stream):
+            _redirect_to_null(stream)
 
 
 def _prepare_streams() -> bool:

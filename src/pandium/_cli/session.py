@@ -125,26 +125,22 @@ class _NoteHandler(logging.Handler):
         self._print_held()
 
     def _print_held(self, *, can_block: bool = False) -> None:
-        while self._held and (can_block or not is_blocked(sys.stderr)):
-            note(self._held.popleft())
+        self.acquire()
+        try:
+            while self._held and (can_block or not is_blocked(sys.stderr)):
+                note(self._held.popleft())
+        finally:
+            self.release()
 
     async def print_held(self) -> None:
         """Print records that are held as soon as this does not block, until canceled."""
         while True:
             await anyio.sleep(_HELD_INTERVAL)
-            self.acquire()
-            try:
-                self._print_held()
-            finally:
-                self.release()
+            self._print_held()
 
     def flush(self) -> None:
         """Print the records that are held, even if this blocks."""
-        self.acquire()
-        try:
-            self._print_held(can_block=True)
-        finally:
-            self.release()
+        self._print_held(can_block=True)
 
     def discard(self) -> None:
         """Discard the records that are held and cannot be printed without blocking."""
