@@ -362,6 +362,11 @@ def half_a_chunk() -> Behavior:
     return _plain("half a chunk", lambda good: head + b"fff\r\n" + good)
 
 
+def stall_in_the_handshake() -> Behavior:
+    """Accept a connection, but do not respond to the TLS handshake."""
+    return Behavior("stall in the handshake", Wire.until_gone, "nothing")
+
+
 def stall_before_the_answer() -> Behavior:
     return _plain("stall before the answer", lambda _: b"", is_closing=False)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from pandium.emulator import Emulator
     from pandium.models import Tenant
+    from support.servers import Behavior
 
 pytestmark = pytest.mark.anyio
 
@@ -527,3 +528,31 @@ async def test_a_job_that_is_canceled_between_attempts_leaves_no_unknown_outcome
                     logger.removeHandler(handler)
     assert scope.cancelled_caught
     assert read_states(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "behavior", "recorded"),
+    [
+        ("https", servers.stall_in_the_handshake(), {}),
+        ("http", servers.stall_before_the_answer(), {1: "unknown"}),
+    ],
+)
+async def test_a_canceled_sync_is_unknown_only_if_its_request_may_have_been_sent(
+    tmp_path: Path, scheme: str, behavior: Behavior, recorded: dict[int, str]
+) -> None:
+    """A job that is canceled before there is a connection has triggered nothing."""
+    path = tmp_path / "sync.db"
+    with Misbehaving(behavior) as server:
+        url = f"{scheme}://127.0.0.1:{server.port}"
+        async with AsyncPandium(KEY, base_url=url) as client, anyio.create_task_group() as tasks:
+
+            async def cancel_once_it_waits() -> None:
+                await server.until(lambda: server.seen == 1)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(cancel_once_it_waits)
+            async with client.tenants.sync_all(
+                [1], mode="normal", journal=path, poll=FAST
+            ) as results:
+                await anext(results)
+    assert read_states(path) == recorded

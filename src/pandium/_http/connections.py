@@ -228,6 +228,7 @@ class Connections:
         request: httpx.Request,
         timeout: httpx.Timeout | float,  # noqa: ASYNC109 - the limit for one attempt
         before_send: Callable[[], None] | None = None,
+        on_not_sent: Callable[[], None] | None = None,
     ) -> Response:
         """
         Send a request once and read the complete response. The caller must hold a slot.
@@ -237,6 +238,8 @@ class Connections:
             limit for each phase.
         :param before_send: a function that is called once there is a connection, if the transport
             reports this. It may raise an error, which is re-raised.
+        :param on_not_sent: a function that is called if the task is canceled and the request is
+            known not to have been sent.
         :raises TransportError: if no complete response was received.
         :raises DecodeError: if the response is too large or cannot be decompressed.
         :raises UserCodeError: if an event hook or auth handler raised an error.
@@ -262,6 +265,8 @@ class Connections:
             # Only an error raised by user code is re-raised. A transport's is at most the cause.
             hide_frames(error, outer, keeps_user_code=isinstance(failure, UserCodeError))
         except BaseException as error:
+            if on_not_sent is not None and self._is_not_sent(client, request, progress):
+                on_not_sent()
             hide_frames(error, outer, keeps_user_code=False)
             raise
         else:

@@ -198,7 +198,7 @@ class Transport:
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(key.redact):
                     response = await self.connections.exchange(
-                        request, self.timeout, spec.before_attempt
+                        request, self.timeout, spec.before_attempt, spec.after_refusal
                     )
                 result = str(response.status)
             except PandiumError as error:

@@ -1,7 +1,7 @@
 """Run the emulator on this machine until Ctrl-C, SIGTERM or SIGHUP, for any program."""
 
 import argparse
-import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
 
 def _report_output_error(error: OSError, program: str) -> int:
     """Return the exit code of `pandium-api` for output that cannot be written."""
-    sys.stdout = io.StringIO()  # the interpreter would try again at exit
+    # The interpreter would try to write the rest at exit.
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     reason = f"{program}: error: cannot write the output: {error.strerror}"
