@@ -48,6 +48,10 @@ def look_up_in_daemon_threads(loop: AbstractEventLoop) -> None:
     executor = DaemonExecutor()
 
     async def getaddrinfo(*args: Any, **options: Any) -> Any:
-        return await wrap_future(executor.submit(socket.getaddrinfo, *args, **options), loop=loop)
+        try:
+            found = executor.submit(socket.getaddrinfo, *args, **options)
+        except RuntimeError:  # no thread can be started: block the loop rather than fail
+            return socket.getaddrinfo(*args, **options)
+        return await wrap_future(found, loop=loop)
 
     loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]  # its class depends on the policy
