@@ -734,6 +734,14 @@ CHANGES: dict[str, tuple[Change, list[Line]]] = {
         response("/v2/tenants", "get", "500", {"type": "string"}),
         [],
     ),
+    "an error without a valid status": (
+        response("/v2/tenants", "get", "4²", {"type": "object"}),
+        [("GET /v2/tenants", "the error 4² is any object", UNRECOGNIZED)],
+    ),
+    "an error with an endless status": (
+        response("/v2/tenants", "get", "4" * 5000, {"type": "object"}),
+        [("GET /v2/tenants", f"the error {'4' * 5000} is any object", UNRECOGNIZED)],
+    ),
     "an error that is not documented": (response("/v2/tenants", "get", "422", {}), []),
     "details without a message": (
         lambda document: document["components"]["schemas"].update(
@@ -990,6 +998,31 @@ async def test_the_work_for_a_schema_is_limited(keyword: str) -> None:
     document = copy.deepcopy(read_emulator_document())
     itself = {"$ref": "#/components/schemas/Trigger"}
     document["components"]["schemas"]["Trigger"] = {keyword: [itself] * 20}
+    with pytest.raises(DecodeError, match="too large"):
+        await compare(document)
+
+
+MANY = [f"name{number}" for number in range(20_000)]
+# Schemas that take long to read, if they are referred to often or merged.
+LARGE: dict[str, dict[str, object]] = {
+    "values": {"type": "string", "enum": MANY},
+    "types": {"type": MANY},
+    "fields": {"type": "object", "required": MANY},
+    "a long reference": {"$ref": "#" + "/a" * 100_000},
+    "many parts": {"allOf": [{name: 1} for name in MANY]},
+}
+
+
+@pytest.mark.parametrize("schema", LARGE.values(), ids=LARGE)
+async def test_the_work_for_a_schema_that_many_refer_to_is_limited(
+    schema: dict[str, object],
+) -> None:
+    """A schema counts as often as it is referred to, with all of its values."""
+    document = copy.deepcopy(read_emulator_document())
+    document["components"]["schemas"]["Trigger"] = schema
+    reference = {"$ref": "#/components/schemas/Trigger"}
+    parameters = [{"in": "query", "name": name, "schema": reference} for name in MANY[:100]]
+    document["paths"]["/v2/tenants"]["get"]["parameters"] = parameters
     with pytest.raises(DecodeError, match="too large"):
         await compare(document)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import pickle
@@ -355,6 +356,7 @@ def test_errors_of_misuse_show_no_key(server: Misbehaving, key: str) -> None:
 # Tracebacks
 
 HEAD_KEY = "sekrit-key-0123456789"
+SIGNATURE = "signature=0123456789abcdef"
 HOOK_ERROR = ValueError("a hook's own")
 
 
@@ -530,21 +532,59 @@ class RequestsError(OSError):
     """An error of another library, which is an `OSError` and shows the URL."""
 
 
+def in_text(request: httpx.Request) -> OSError:
+    return ConnectionError(f"no connection to {request.url} with {dict(request.headers)}")
+
+
+def in_text_of_number(request: httpx.Request) -> OSError:
+    return OSError(errno.ECONNRESET, f"{request.url} {request.headers.get('x-api-key')}")
+
+
+def in_object(request: httpx.Request) -> OSError:
+    return ConnectionError(request.url, dict(request.headers))
+
+
+def in_note(request: httpx.Request) -> OSError:
+    error = ConnectionError("no connection")
+    error.add_note(f"{request.url} {dict(request.headers)}")
+    return error
+
+
+def in_context(request: httpx.Request) -> OSError:
+    error = ConnectionError("no connection")
+    error.__context__ = ValueError(f"{request.url} {dict(request.headers)}")
+    return error
+
+
+def in_class_of_another_library(request: httpx.Request) -> OSError:
+    return RequestsError(f"no connection to {request.url} with {dict(request.headers)}")
+
+
 @pytest.mark.anyio
-async def test_the_cause_of_an_error_shows_no_signed_url() -> None:
-    """An `OSError` of another library is not the cause, because its text may show the URL."""
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize(
+    "create",
+    [in_text, in_text_of_number, in_object, in_note, in_context, in_class_of_another_library],
+)
+async def test_the_cause_of_an_error_shows_no_secret(
+    create: Callable[[httpx.Request], OSError], *, is_signed: bool
+) -> None:
+    """A cause repeats what an `OSError` says, without the key, a signed URL or what led to it."""
 
     def fail(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/log"):
-            return httpx.Response(302, headers={"Location": f"http://storage.example/?{HEAD_KEY}"})
-        raise RequestsError(f"no connection to {request.url}")
+        if is_signed and request.url.path.endswith("/log"):
+            return httpx.Response(302, headers={"Location": f"http://storage.example/?{SIGNATURE}"})
+        raise create(request)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as mine:
-        client = AsyncPandium("another-key-0123456789", http_client=mine, retry=Retry.never())
+        client = AsyncPandium(HEAD_KEY, http_client=mine, retry=Retry.never())
         with pytest.raises(errors.ConnectionLost) as caught:
             await client.runs.log(1)
-    assert "no connection to" in str(caught.value)
-    assert HEAD_KEY not in "".join(traceback.format_exception(caught.value))
+    shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert HEAD_KEY not in shown
+    assert SIGNATURE not in shown
+    is_builtin = create is not in_class_of_another_library
+    assert isinstance(caught.value.__cause__, OSError) is is_builtin
 
 
 @pytest.mark.anyio

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -32,6 +34,7 @@ __all__ = ["compare"]
 _KEY_HEADER = "x-api-key"
 _BUILDS = "builds.create"
 _REJECTED = "is rejected with 422"
+_STATUS = re.compile(r"[0-9]{3}")
 _MAX_DEPTH = 5  # of a sample, because a document may contain a cycle
 _IMPLIED = {"number": {"integer"}, "date-time": {"string"}}  # what a type also accepts
 
@@ -113,7 +116,8 @@ class _Comparison:
     def _compare_error(self, where: str, code: str, view: View) -> None:
         """Compare by reading the message of the documented response."""
         body = self._complete_sample(view)
-        content, status = json.dumps(body).encode(), int(code) if code.isdigit() else 400
+        content = json.dumps(body).encode()
+        status = int(code) if _STATUS.fullmatch(code) else HTTPStatus.BAD_REQUEST
         error = error_from_response(
             status, {}, content, is_proxied=False, redact=lambda value: value, now=datetime.now(UTC)
         )

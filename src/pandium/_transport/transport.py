@@ -24,7 +24,7 @@ from pandium._version import __version__
 from pandium.errors import Attempt, ConfigurationError, DecodeError, PandiumError, RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import httpx
 
@@ -255,13 +255,24 @@ class Transport:
         return error
 
     def _describe(self, error: PandiumError, spec: RequestSpec, request: httpx.Request) -> None:
-        """Add the request's method and URL to an error, and redact and shorten its message."""
+        """Add the request's method and URL to an error, and redact and shorten its texts."""
         error.method, error.url = spec.method, self._shown_url(spec, request)
+        error.args = tuple(self._shown_arguments(spec, error))
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            # The error of another transport may refer to the request, for example in its context.
+            error.__cause__ = type(cause)(*self._shown_arguments(spec, cause))
+
+    def _shown_arguments(self, spec: RequestSpec, error: Exception) -> Iterator[object]:
+        """Yield the arguments of an error, without the API key and a signed URL's secrets."""
         # Redact first, because a key that is cut in two is not found.
-        texts = self.config.api_key.redact(list(error.args))
-        if spec.is_signed:  # the transport of the user's client may show the URL in its errors
-            texts = [hide_url_secrets(text) for text in texts]
-        error.args = tuple(shorten(text, _MAX_TEXT) for text in texts)
+        for shown in self.config.api_key.redact(list(error.args)):
+            if isinstance(shown, str):
+                # The transport of the user's client may show the URL in its errors.
+                text = hide_url_secrets(shown) if spec.is_signed else shown
+                yield shorten(text, _MAX_TEXT)
+            else:
+                yield shown if isinstance(shown, int) else type(shown).__name__
 
     def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
         """Return the URL for errors and logs, without the API key and a signed URL's secrets."""
