@@ -1,10 +1,10 @@
-"""Run blocking functions, such as name lookups, in threads that the end of a program ignores."""
+"""Run blocking functions, such as name lookups, in daemon threads, which do not delay the end."""
 
 from __future__ import annotations
 
 import socket
-from asyncio import wrap_future
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,10 +48,11 @@ def look_up_in_daemon_threads(loop: AbstractEventLoop) -> None:
     executor = DaemonExecutor()
 
     async def getaddrinfo(*args: Any, **options: Any) -> Any:
+        look_up = partial(socket.getaddrinfo, *args, **options)
         try:
-            found = executor.submit(socket.getaddrinfo, *args, **options)
+            found = loop.run_in_executor(executor, look_up)
         except RuntimeError:  # no thread can be started: block the loop rather than fail
-            return socket.getaddrinfo(*args, **options)
-        return await wrap_future(found, loop=loop)
+            return look_up()
+        return await found
 
     loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]  # its class depends on the policy

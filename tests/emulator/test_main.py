@@ -242,7 +242,7 @@ def test_signals_that_arrive_together_end_a_busy_process(attempt: int) -> None:
             for _ in range(3):
                 clients.submit(read, url)
             wait_until(lambda: len(httpx.get(f"{url}/_emulator/requests").json()["requests"]) > 30)
-            for number in ENDING_SIGNALS:
+            for number in [signal.SIGSTOP, *ENDING_SIGNALS, signal.SIGCONT]:
                 process.send_signal(number)
             assert process.wait(timeout=30) == 0
         finally:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from pandium._http.send_record import SendRecord
+
 pytestmark = pytest.mark.anyio
 
 Hook: TypeAlias = "Callable[[Any], object]"
@@ -85,10 +87,8 @@ class World:
     journal_settings: dict[str, object] = attrs.field(factory=dict)
     latest_journal: Any = None
 
-    async def post(
-        self, tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
-    ) -> Trigger:
-        before_attempt()
+    async def post(self, tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
+        record.begin_attempt()
         self.before_post(tenant_id)
         self.posts.append((self.clock.now(), tenant_id))
         self.bodies[tenant_id] = body
@@ -112,11 +112,9 @@ class World:
     ) -> Callable[..., Awaitable[Trigger]]:
         """Return a function that sends a POST once it has waited for its turn."""
 
-        async def send(
-            tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]
-        ) -> Trigger:
+        async def send(tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
             await wait()
-            return await self.post(tenant_id, body, before_attempt)
+            return await self.post(tenant_id, body, record)
 
         return send
 
@@ -473,8 +471,8 @@ async def test_a_foreign_cancellation_is_the_tenants_result(path: Path | None, p
     async def on_triggered(_: Trigger, tenant_id: int) -> None:
         await fail_at("on_triggered", tenant_id)
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
-        trigger = await world.post(tenant_id, body, before_attempt)
+    async def send(tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
+        trigger = await world.post(tenant_id, body, record)
         await fail_at("request", tenant_id)
         return trigger
 
@@ -615,12 +613,12 @@ async def test_the_total_is_known_after_an_error_of_the_source() -> None:
 async def test_each_result_is_counted_by_its_outcome(path: Path | None) -> None:
     """The outcome of a result is how its run ended, and the progress counts the outcomes."""
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
+    async def send(tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
         if tenant_id == 2:
             raise ConnectionLost("no response")
         if tenant_id == 3:
             raise NotFound("no such tenant", status_code=404)
-        return await world.post(tenant_id, body, before_attempt)
+        return await world.post(tenant_id, body, record)
 
     world = World({1: 5.0, 9: 5.0, 4: math.inf})
     found = by_tenant(await world.sync([1, 2, 3, 4, 9], path, send=send))
@@ -699,10 +697,10 @@ async def test_unknown_results_that_are_retried_are_not_recorded_ones(
     """With `retry_unknown`, a tenant with an unknown result is synced again."""
     world = World({1: 5.0, 2: 5.0})
 
-    async def lose_first(tenant_id: int, body: bytes | None, before_attempt: Any) -> Trigger:
+    async def lose_first(tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
         if tenant_id == 1:
             raise ConnectionLost("no response")
-        return await world.post(tenant_id, body, before_attempt)
+        return await world.post(tenant_id, body, record)
 
     await world.sync([1, 2], journal_path, send=lose_first)
     again = world.syncing([1, 2], journal_path, retry_unknown=True)
@@ -1668,12 +1666,12 @@ async def test_a_request_whose_lease_was_renewed_too_late_is_claimed_again(
     world = World({1: 5.0}, journal_type=ExpiringJournal, journal_settings={"expired": 0})
     calls = 0
 
-    async def send(tenant_id: int, body: bytes | None, before_attempt: Callable[[], None]) -> Any:
+    async def send(tenant_id: int, body: bytes | None, record: SendRecord) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
             world.latest_journal.number += 1  # another worker may have taken the claim over
-        return await world.post(tenant_id, body, before_attempt)
+        return await world.post(tenant_id, body, record)
 
     [result] = await world.sync([1], path, send=send)
     assert (result.outcome, world.posted(), calls) == (Outcome.SUCCEEDED, [1], 2)

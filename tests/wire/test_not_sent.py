@@ -33,6 +33,7 @@ from pandium import (
     ValidationError,
     WaitTimeout,
 )
+from pandium._http.send_record import SendRecord
 from pandium._transport.spec import RequestSpec
 from support import KEY
 from support import servers as bad
@@ -761,7 +762,7 @@ async def test_a_request_can_be_refused_once_there_is_a_connection() -> None:
         if calls % 2 == 0:
             raise LookupError("the lease has expired")
 
-    spec = RequestSpec("POST", *SYNC[1:], SYNC[1], before_attempt=allow_once)
+    spec = RequestSpec("POST", *SYNC[1:], SYNC[1], record=SendRecord(allow_once))
     with Misbehaving() as server:
         async with AsyncPandium(KEY, base_url=server.url) as client:
             for _ in range(3):

@@ -13,6 +13,7 @@ import attrs
 
 from pandium._bulk.journal import IN_PROGRESS, State
 from pandium._cancellation import CancellationGuard, as_iteration_error
+from pandium._http.send_record import SendRecord
 from pandium._user_code import is_user_error
 from pandium._validation import validate_tenant_id
 from pandium._waiting.results import RunResult, shorten_response
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pandium._waiting.polling import TriggerWait, WaitOptions
     from pandium._waiting.results import Counters
 
-__all__ = ["NotSentError", "OnTriggered", "SendGuard", "SyncOptions", "sync_each"]
+__all__ = ["NotSentError", "OnTriggered", "SyncOptions", "sync_each"]
 
 _log = logging.getLogger("pandium")
 # A separate logger, so that a program can show this warning even if it hides the others.
@@ -71,35 +72,13 @@ class LeaseExpiredError(Exception):
     """
 
 
-@attrs.define
-class SendGuard:
-    """
-    A function to call before each attempt of a request, which knows whether one may be executed.
-
-    :param validate: a function that raises an error if the request must not be sent.
-    :ivar may_be_sent: whether an attempt may have been executed.
-    """
-
-    _validate: Callable[[], None]
-    may_be_sent: bool = attrs.field(default=False, init=False)
-
-    def __call__(self) -> None:
-        """Take note that the next attempt may be executed."""
-        self._validate()
-        self.may_be_sent = True
-
-    def withdraw(self) -> None:
-        """Take note that no attempt so far was executed."""
-        self.may_be_sent = False
-
-
 @attrs.frozen
 class SyncOptions(Generic[T]):
     """
     The options of a bulk sync.
 
     :ivar encode_body: a function that returns the request body for an item from the source.
-    :ivar send: a function that sends the request, given a tenant id, a body and a guard. It raises
+    :ivar send: a function that sends the request, given a tenant id, a body and a record. It raises
         ``NotSentError`` if user code raised an error before the request was sent.
     :ivar max_concurrency: the number of slots. A tenant occupies one until its run has ended.
     :ivar retry_unknown: whether to retry a sync if the outcome of an earlier request is unknown.
@@ -110,7 +89,7 @@ class SyncOptions(Generic[T]):
     """
 
     encode_body: Callable[[T], Awaitable[bytes | None]]
-    send: Callable[[int, bytes | None, SendGuard], Awaitable[Trigger]]
+    send: Callable[[int, bytes | None, SendRecord], Awaitable[Trigger]]
     max_concurrency: int
     retry_unknown: bool
     on_triggered: OnTriggered | None = None
@@ -458,18 +437,18 @@ class BulkSync(Generic[T]):
         self, tenant_id: int, body: bytes | None, began: float, lease: int | None
     ) -> bool:
         """Send a request. Return ``False`` if the lease could have expired since the claim."""
-        guard = SendGuard(partial(self._validate_lease, lease))
+        record = SendRecord(partial(self._validate_lease, lease))
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             with CancellationGuard("the request"):
-                trigger = await self._options.send(tenant_id, body, guard)
+                trigger = await self._options.send(tenant_id, body, record)
         except LeaseExpiredError:
             return False
         except Exception as error:  # noqa: BLE001 - a tenant's error becomes its result
             await self._send_failed(tenant_id, error, began)
         except anyio.get_cancelled_exc_class():
             await self._record_failure(
-                tenant_id, "the request was canceled", is_unknown=guard.may_be_sent
+                tenant_id, "the request was canceled", is_unknown=record.may_be_executed
             )
             raise
         else:

@@ -38,10 +38,11 @@ from pandium.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
     from types import TracebackType
 
     from pandium._http.limits import RateLimitGate
+    from pandium._http.send_record import SendRecord
 
 __all__ = [
     "Connections",
@@ -227,8 +228,7 @@ class Connections:
         self,
         request: httpx.Request,
         timeout: httpx.Timeout | float,  # noqa: ASYNC109 - the limit for one attempt
-        before_send: Callable[[], None] | None = None,
-        on_not_sent: Callable[[], None] | None = None,
+        record: SendRecord | None = None,
     ) -> Response:
         """
         Send a request once and read the complete response. The caller must hold a slot.
@@ -236,17 +236,15 @@ class Connections:
         :param request: the request to send.
         :param timeout: the limit for the whole exchange in seconds, or an `httpx.Timeout` with a
             limit for each phase.
-        :param before_send: a function that is called once there is a connection, if the transport
-            reports this. It may raise an error, which is re-raised.
-        :param on_not_sent: a function that is called if the task is canceled and the request is
-            known not to have been sent.
+        :param record: a record to validate again once there is a connection, if the transport
+            reports this. If the task is canceled before that, the record shows it.
         :raises TransportError: if no complete response was received.
         :raises DecodeError: if the response is too large or cannot be decompressed.
         :raises UserCodeError: if an event hook or auth handler raised an error.
         """
         client = self._open_client()
         seconds = inf if isinstance(timeout, httpx.Timeout) else timeout
-        progress = _ExchangeProgress(self._max_response_bytes, before_send)
+        progress = _ExchangeProgress(self._max_response_bytes, record)
         request.extensions["trace"] = progress.on_event
         failure: Exception
         cause: OSError | None = None
@@ -265,8 +263,8 @@ class Connections:
             # Only an error raised by user code is re-raised. A transport's is at most the cause.
             hide_frames(error, outer, keeps_user_code=isinstance(failure, UserCodeError))
         except BaseException as error:
-            if on_not_sent is not None and self._is_not_sent(client, request, progress):
-                on_not_sent()
+            if record is not None and self._is_not_sent(client, request, progress):
+                record.mark_not_executed()
             hide_frames(error, outer, keeps_user_code=False)
             raise
         else:
@@ -435,16 +433,14 @@ class _ExchangeProgress:
     The trace events of httpcore show whether sending the request has begun. A response with an
     error status is returned even if reading its body fails, because the status is what matters.
 
-    :ivar refusal: the error that ``before_send`` raised, if any. The request was not sent.
+    :ivar refusal: the error that the record raised, if any. The request was not sent.
     """
 
-    def __init__(
-        self, max_response_bytes: int, before_send: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, max_response_bytes: int, record: SendRecord | None = None) -> None:
         self.response: httpx.Response | None = None
         self.body = BoundedBody(max_response_bytes)
         self.refusal: Exception | None = None
-        self._before_send = before_send
+        self._record = record
         self._is_told = False
         self._is_sent = False
 
@@ -463,9 +459,9 @@ class _ExchangeProgress:
             info["request"].extensions.pop("trace", None)
 
     def _confirm(self) -> None:
-        if self._before_send is not None:
+        if self._record is not None:
             try:
-                self._before_send()
+                self._record.begin_attempt()
             except Exception as error:
                 self.refusal = error
                 raise

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from pandium._bulk.journal import Journal
-    from pandium._bulk.sync import OnTriggered, SendGuard
+    from pandium._bulk.sync import OnTriggered
     from pandium._clock import Clock
+    from pandium._http.send_record import SendRecord
     from pandium._listing.listing import ConfirmEnd, Listing, OnDrift
     from pandium._resources.trigger_status import OnStatusOf
     from pandium._transport.transport import Transport
@@ -429,12 +430,8 @@ class Tenants:
         if on_triggered is not None:
             validate_callable("on_triggered", on_triggered)
 
-        async def send(tenant_id: int, body: bytes | None, guard: SendGuard) -> Trigger:
-            spec = attrs.evolve(
-                _sync_spec(tenant_id, mode, body),
-                before_attempt=guard,
-                after_refusal=guard.withdraw,
-            )
+        async def send(tenant_id: int, body: bytes | None, record: SendRecord) -> Trigger:
+            spec = attrs.evolve(_sync_spec(tenant_id, mode, body), record=record)
             try:
                 return await self._transport.request(spec, decode_trigger, unwrap=False)
             except UserCodeError as error:

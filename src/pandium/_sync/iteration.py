@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from threading import current_thread
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
@@ -329,6 +330,7 @@ class SyncRunResults(Buffered[T]):
         return self._results.progress
 
     def __enter__(self) -> Self:
+        self._entered_in = current_thread()
         self._loop.call(lambda: self._loop.enter(self._results))
         return self
 
@@ -338,14 +340,15 @@ class SyncRunResults(Buffered[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The garbage collector leaves the block of an abandoned generator, in any thread. In the
-        # thread of the event loop, nothing can wait for it.
-        can_wait = not self._loop.is_current
+        # The garbage collector may close an abandoned generator in any thread. If the work is
+        # waiting for that thread, waiting for the work would never end. In that case, the threads
+        # for functions end when they are deleted.
+        is_collected = exc_type is GeneratorExit and current_thread() is not self._entered_in
         try:
             with suppress(PandiumError):  # closing the client has already stopped the work
-                (self._loop.call if can_wait else self._loop.start)(self._leave)
+                (self._loop.start if is_collected else self._loop.call)(self._leave)
         finally:
-            if can_wait:
+            if not is_collected:
                 self._end_functions()
 
     async def _leave(self) -> None:

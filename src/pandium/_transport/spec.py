@@ -11,7 +11,9 @@ from pandium._validation import encode_path_segment, validate_query_value
 from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from pandium._http.send_record import SendRecord
 
 __all__ = ["RequestSpec", "RetrySafety", "SignedURL"]
 
@@ -63,9 +65,8 @@ class RequestSpec:
     :ivar headers: the headers to send with this request only.
     :ivar safety: the rule for which failures can be retried.
     :ivar accepts_redirect: whether a 3xx response is a success.
-    :ivar before_attempt: a function that is called before each attempt, and again when there is a
-        connection. It may raise an error, which is not retried.
-    :ivar after_refusal: a function that is called after an attempt that was certainly not executed.
+    :ivar record: a record of whether the request may have been executed. An error that it raises
+        is not retried.
     :ivar is_signed: whether ``path`` is a signed URL on another host. The API key is not sent to
         that host, and the query string is omitted from logs and errors.
     """
@@ -79,8 +80,7 @@ class RequestSpec:
     safety: RetrySafety = RetrySafety.NOT_SENT
     accepts_redirect: bool = False
     is_signed: bool = False
-    before_attempt: Callable[[], None] | None = None
-    after_refusal: Callable[[], None] | None = None
+    record: SendRecord | None = None
 
     @classmethod
     def create(  # noqa: PLR0913 - one argument for each part of a request

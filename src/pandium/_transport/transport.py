@@ -130,10 +130,6 @@ class Transport:
                 return await self._attempt(spec, request, attempts)
             except PandiumError as error:
                 outcome_unknown |= error.outcome_unknown
-                # If a response could not be decoded, the request was executed.
-                is_refused = not (outcome_unknown or isinstance(error, DecodeError))
-                if is_refused and spec.after_refusal is not None:
-                    spec.after_refusal()
                 raise
 
         budget, clock = self.connections.budget, self.clock
@@ -192,17 +188,16 @@ class Transport:
         async with self.connections.slot(self.retry.max_elapsed):
             if isinstance(key, KeyFunction) and not spec.is_signed:
                 await self._update_key(request, key)
-            if spec.before_attempt is not None:
-                spec.before_attempt()
+            if spec.record is not None:
+                spec.record.begin_attempt()
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
                 with self.clock.waiting_for_io(), RedactedLogs(key.redact):
-                    response = await self.connections.exchange(
-                        request, self.timeout, spec.before_attempt, spec.after_refusal
-                    )
+                    response = await self.connections.exchange(request, self.timeout, spec.record)
                 result = str(response.status)
             except PandiumError as error:
                 self._describe(error, spec, request)
+                _record_failure(spec, error)
                 result = f"{type(error).__name__}: {error.args[0]}"
                 raise
             except UserCodeError as error:
@@ -215,6 +210,8 @@ class Transport:
         is_success = _FIRST_SUCCESS <= response.status < first_failure
         # A 429 pauses the client now, not only after the user's function.
         failure = None if is_success else self._error_from(spec, request, response)
+        if failure is not None:
+            _record_failure(spec, failure)
         if self.on_response is not None:
             await notify(self.on_response, self._create_event(spec, request, response, attempts))
         if failure is not None:
@@ -297,6 +294,14 @@ class Transport:
                 len(attempts),
                 last.seconds * 1000,
             )
+
+
+def _record_failure(spec: RequestSpec, error: PandiumError) -> None:
+    """Record that an attempt was not executed, if its error shows that."""
+    # If a response could not be decoded, the request was executed.
+    is_executed = error.outcome_unknown or isinstance(error, DecodeError)
+    if spec.record is not None and not is_executed:
+        spec.record.mark_not_executed()
 
 
 def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]:
