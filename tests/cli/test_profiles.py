@@ -90,6 +90,10 @@ def test_a_key_in_the_file_is_refused_by_name(name: str, table: str, config: Pat
             "profiles.a.key_file in {path} begins with a user's home folder that is unknown",
         ),
         (
+            b'[profiles.a]\nkey_file = "a\\u0000b"',
+            "profiles.a.key_file in {path} must not contain a null character",
+        ),
+        (
             b"[profiles.a]\nenvironment = 'test'",
             "profiles.a.environment in {path} must be production or sandbox, not 'test'",
         ),

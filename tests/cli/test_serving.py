@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -59,10 +61,12 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate(timeout=DEADLINE)
 
 
-def start(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, environ: Mapping[str, str], stdin: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RUN_CHILD, "mcp", *arguments],
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -213,6 +217,28 @@ def test_a_signal_ends_the_server_while_it_waits_for_input(
     assert server.stdout.readline()
     server.send_signal(number)
     assert server.wait(DEADLINE) == 128 + number
+
+
+@pytest.mark.posix
+def test_the_server_ends_if_its_input_is_lost(
+    emulator: Emulator, processes: list[subprocess.Popen[str]]
+) -> None:
+    """An error while reading standard input, such as a connection that is reset, is its end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours:
+        with theirs:
+            server = start(environ=api_variables(emulator.url), stdin=theirs.fileno())
+        processes.append(server)
+        ours.sendall(HELLO.encode())
+        assert server.stdout is not None
+        assert server.stdout.readline()
+        # With this option, closing resets the connection.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert server.wait(DEADLINE) == 0
+    assert server.stderr is not None
+    assert server.stderr.read() == ""
 
 
 # Configuration

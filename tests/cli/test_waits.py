@@ -91,6 +91,18 @@ def test_the_command_to_resume_uses_the_same_connection(
     assert run([*words[1:], *FAST_POLLING, "--wait-timeout", "0.1"]) == 5
 
 
+def test_the_command_to_resume_accepts_any_trigger(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trigger whose id looks like an option is not taken for one in a suggested command."""
+    assert emulator.url  # which the environment refers to
+    line = ["runs", "wait", *FAST_POLLING, "--wait-timeout", "0.3", "--", "-5"]
+    assert run(line) == 5
+    _, _, command = capsys.readouterr().err.partition("to resume, run: ")
+    words = shlex.split(command)
+    assert words == ["pandium-api", "runs", "wait", "--", "-5"]
+
+
 def test_an_interrupted_wait_says_how_to_resume(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

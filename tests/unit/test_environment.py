@@ -64,6 +64,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("münchen.de", "https://api.xn--mnchen-3ya.de", True),
         ("xn--mnchen-3ya.de", "https://münchen.de", True),
         ("☃.☃..*,example.com", "https://example.com", True),
+        ("*.fe80::1%é,example.com", "https://example.com", True),
         ("https://example.com/", "https://example.com", True),
         ("all://*.example.com", "https://api.example.com", True),
         ("*example.com", "https://notexample.com", True),

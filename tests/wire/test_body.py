@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+MIB = 1024 * 1024
 PADDED = b'{"tenant_id":1%s}'
 
 
@@ -66,6 +67,15 @@ async def test_deflate_without_a_header_is_decompressed(httpx_mock: HTTPXMock, s
     httpx_mock.add_response(stream=ChunkedBody(raw, size), headers=encoded_as("deflate"))
     async with AsyncPandium(KEY) as client:
         assert (await client.tenants.metadata(1)).tenant_id == 1
+
+
+async def test_deflate_without_a_header_may_end_at_any_size(httpx_mock: HTTPXMock) -> None:
+    """A `deflate` body is complete, however many characters its last bytes stand for."""
+    async with AsyncPandium(KEY) as client:
+        for size in range(MIB - 50, MIB + 300):
+            raw = zlib.compress(b'{"tenant_id":1}'.ljust(size))[2:-4]
+            httpx_mock.add_response(stream=ChunkedBody(raw, MIB), headers=encoded_as("deflate"))
+            assert (await client.tenants.metadata(1)).tenant_id == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 33, 1000])

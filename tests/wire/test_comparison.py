@@ -1010,6 +1010,8 @@ LARGE: dict[str, dict[str, object]] = {
     "fields": {"type": "object", "required": MANY},
     "a long reference": {"$ref": "#" + "/a" * 100_000},
     "many parts": {"allOf": [{name: 1} for name in MANY]},
+    "a long value": {"type": "string", "enum": ["a" * 100_000]},
+    "a long field": {"type": "object", "properties": {"a" * 100_000: {}}},
 }
 
 
@@ -1027,8 +1029,14 @@ async def test_the_work_for_a_schema_that_many_refer_to_is_limited(
         await compare(document)
 
 
-async def test_braces_in_a_path_take_linear_time() -> None:
-    """A path is searched for its parameters in one pass, whatever it contains."""
+@pytest.mark.parametrize("is_prefix", [True, False])
+async def test_the_length_of_a_path_is_limited(*, is_prefix: bool) -> None:
+    """A document is an error if its paths, with that of the server, would be copied often."""
     document = copy.deepcopy(read_emulator_document())
-    document["paths"]["/" + "{" * 200_000] = {"get": {}}
-    assert len(await compare(document)) == 1
+    long = "/" + "{" * 1_000
+    if is_prefix:
+        document["servers"] = [{"url": long}]
+    else:
+        document["paths"][long] = {"get": {}}
+    with pytest.raises(DecodeError, match="a path of more than 1000 characters"):
+        await compare(document)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -301,6 +303,45 @@ async def test_a_tenant_without_a_key_was_certainly_not_triggered(
         assert {result.outcome for result in (await sync()).values()} == {Outcome.SUCCEEDED}
     for tenant_id in (1, 2, 3):
         emulator.assert_triggered_once(tenant_id)
+
+
+FORKING = """
+import os, sys, anyio
+from pandium import AsyncPandium, PandiumError
+
+def read():
+    global child
+    child = os.fork()
+    return "a-key-of-the-tests"
+
+async def main():
+    async with AsyncPandium(read, base_url=sys.argv[1]) as client:
+        try:
+            await client.tenants.sync(1, mode="normal")
+        except PandiumError as error:
+            print(error, flush=True)
+        if child == 0:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+anyio.run(main, backend="trio")
+"""
+
+
+@pytest.mark.posix
+def test_a_request_that_was_begun_before_a_fork_is_sent_once(emulator: Emulator) -> None:
+    """If the function forks the process, as trio allows, the request is an error in the child."""
+    emulator.add_tenant()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKING, emulator.url],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "another event loop or process" in done.stdout
+    assert done.stderr == ""
+    emulator.assert_triggered_once(1)
 
 
 async def test_a_request_can_be_canceled_while_the_function_runs(emulator: Emulator) -> None:

@@ -532,6 +532,15 @@ class RequestsError(OSError):
     """An error of another library, which is an `OSError` and shows the URL."""
 
 
+class UnimportableError(OSError):
+    """An error of code that was compiled at runtime, whose constructor takes other arguments."""
+
+    __module__ = "builtins"
+
+    def __init__(self, url: httpx.URL, text: str) -> None:
+        super().__init__(f"{text} to {url}")
+
+
 def in_text(request: httpx.Request) -> OSError:
     return ConnectionError(f"no connection to {request.url} with {dict(request.headers)}")
 
@@ -560,11 +569,23 @@ def in_class_of_another_library(request: httpx.Request) -> OSError:
     return RequestsError(f"no connection to {request.url} with {dict(request.headers)}")
 
 
+def in_class_without_module(request: httpx.Request) -> OSError:
+    return UnimportableError(request.url, "no connection")
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("is_signed", [True, False])
 @pytest.mark.parametrize(
     "create",
-    [in_text, in_text_of_number, in_object, in_note, in_context, in_class_of_another_library],
+    [
+        in_text,
+        in_text_of_number,
+        in_object,
+        in_note,
+        in_context,
+        in_class_of_another_library,
+        in_class_without_module,
+    ],
 )
 async def test_the_cause_of_an_error_shows_no_secret(
     create: Callable[[httpx.Request], OSError], *, is_signed: bool
@@ -583,7 +604,7 @@ async def test_the_cause_of_an_error_shows_no_secret(
     shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert HEAD_KEY not in shown
     assert SIGNATURE not in shown
-    is_builtin = create is not in_class_of_another_library
+    is_builtin = create not in (in_class_of_another_library, in_class_without_module)
     assert isinstance(caught.value.__cause__, OSError) is is_builtin
 
 

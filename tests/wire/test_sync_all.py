@@ -530,6 +530,27 @@ async def test_a_job_that_is_canceled_between_attempts_leaves_no_unknown_outcome
     assert read_states(path) == {}
 
 
+async def test_a_job_that_is_canceled_in_on_response_after_a_429_leaves_no_unknown_outcome(
+    tmp_path: Path,
+) -> None:
+    """After a 429, the tenant was not triggered, even if the user's function ends the job."""
+    behavior, path = servers.status("429 Too Many Requests"), tmp_path / "sync.db"
+
+    async def cancel(_: object) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    with Misbehaving(behavior) as server:
+        async with AsyncPandium(KEY, base_url=server.url, on_response=cancel) as client:
+            with anyio.CancelScope() as scope:
+                async with client.tenants.sync_all(
+                    [1], mode="normal", journal=path, poll=FAST
+                ) as results:
+                    await anext(results)
+    assert scope.cancelled_caught
+    assert read_states(path) == {}
+
+
 @pytest.mark.parametrize(
     ("scheme", "behavior", "recorded"),
     [

@@ -17,8 +17,10 @@ import anyio.lowlevel
 
 from pandium._bulk.file_identity import (
     FileIdentity,
+    validate_auxiliary_files,
     validate_not_emptied,
     validate_not_lost,
+    validate_path,
     validate_regular_files,
     validate_single_name,
 )
@@ -218,6 +220,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         # Resolve symbolic links, so that a link and its target share one lock file.
         with self._translate_errors(UnusableJournal):
             path = os.path.realpath(self._path)
+        validate_path(path, self.name)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible. In
         # `missing/../file`, only the path as it was passed has a directory that does not exist.
         directories = {os.path.dirname(path), os.path.dirname(self._path)}  # noqa: PTH120 - see above
@@ -236,6 +239,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         self._real_path = path
         with self._hold_lock(UnusableJournal), self._leave_lock_file_on_error():
             validate_single_name(Path(path), self.name, UnusableJournal)
+            validate_auxiliary_files(path, self.name)
             if lock_file.is_marked:
                 validate_not_lost(Path(path), self.name, f"{path}-lock")
             self._connect(path, lambda db: self._prepare(db, prepare))

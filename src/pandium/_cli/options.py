@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,7 +29,6 @@ __all__ = [
     "Group",
     "RootGroup",
     "as_path",
-    "connection_arguments",
     "data_format_option",
     "decode_arguments",
     "format_option",
@@ -41,6 +41,7 @@ __all__ = [
     "read_pairs",
     "read_text",
     "set_default_option",
+    "show_command",
     "waiting_options",
 ]
 
@@ -230,8 +231,16 @@ def set_default_option(name: str, value: Any) -> None:
     click.get_current_context().meta.setdefault(f"pandium.{name}", value)
 
 
-def connection_arguments() -> list[str]:
-    """Return the command-line arguments that select the same API and key."""
+def show_command(*words: str, options: Iterable[str] = (), operands: Iterable[str]) -> str:
+    """Return a command line to show to the user, which selects the same API and key."""
+    operands = list(operands)
+    # An id may look like an option.
+    separator = ["--"] if any(one.startswith("-") for one in operands) else []
+    before = ["pandium-api", *words, *_connection_arguments(), *options]
+    return shlex.join([*before, *separator, *operands])
+
+
+def _connection_arguments() -> list[str]:
     names = ("profile", "environment", "base_url", "key_file")
     given = [(name, value) for name in names if (value := get_option(name)) is not None]
     return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]

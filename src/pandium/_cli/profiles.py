@@ -113,6 +113,8 @@ def _find_mistake(setting: str, value: object) -> str | None:
     if setting == "environment" and value not in _ENVIRONMENTS:
         return f"must be production or sandbox, not {value!r}"
     if setting == "key_file":
+        if "\0" in value:
+            return "must not contain a null character"
         try:
             Path(value).expanduser()
         except RuntimeError:

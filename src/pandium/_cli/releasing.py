@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pandium._cli.fetching import fetch_json, fetch_record
-from pandium._cli.options import connection_arguments, get_option
+from pandium._cli.options import get_option, show_command
 from pandium._cli.output.terminal import note
 from pandium._cli.session import hints_on_abort
 
@@ -52,9 +51,8 @@ class BuildArguments:
         """Return hints on whether the build was created and how to wait for its release."""
         if self.is_sent and not self.is_created and isinstance(error, KeyboardInterrupt):
             return ["the build may or may not have been created"]
-        command = ["pandium-api", "builds", "wait", *connection_arguments()]
-        separator = ["--"] if self.tag.startswith("-") else []
-        resume = shlex.join([*command, *separator, str(self.integration_id), self.tag])
+        operands = [str(self.integration_id), self.tag]
+        resume = show_command("builds", "wait", operands=operands)
         return [f"to resume, run: {resume}"] if self.is_created else []
 
 

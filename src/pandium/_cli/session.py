@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections import deque
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import click
 from pandium import AsyncPandium, PandiumError, Retry
 from pandium._cli import exit_codes
 from pandium._cli.key import find_key
-from pandium._cli.options import connection_arguments, get_option
+from pandium._cli.options import get_option, show_command
 from pandium._cli.output.terminal import is_blocked, note
 from pandium._cli.settings import find_api, find_key_file, find_profile
 from pandium._cli.signals import SignalHandler
@@ -204,5 +203,5 @@ def hints_on_abort(get_hints: Callable[[BaseException], Iterable[str]]) -> Itera
 
 def resume_hints(triggers: Collection[str]) -> list[str]:
     """Return a hint with the command that waits for triggers, if there are any."""
-    command = ["pandium-api", "runs", "wait", *connection_arguments(), *triggers]
-    return [f"to resume, run: {shlex.join(command)}"] if triggers else []
+    command = show_command("runs", "wait", operands=triggers)
+    return [f"to resume, run: {command}"] if triggers else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from http import HTTPStatus
@@ -13,7 +12,7 @@ import anyio
 import click
 
 from pandium import PandiumError, Polling
-from pandium._cli.options import connection_arguments, get_option
+from pandium._cli.options import get_option, show_command
 from pandium._cli.output.terminal import note, wait_until_writable
 from pandium._cli.run_reporter import RunReporter
 from pandium._cli.session import check_environment, hints_on_abort, resume_hints, run
@@ -118,8 +117,7 @@ def _log_command(failed: Collection[RunResult]) -> str:
     tenants = dict.fromkeys(str(one.tenant_id) for one in failed if one.tenant_id is not None)
     options = [word for tenant in tenants for word in ("--tenant", tenant)]
     triggers = [one.trigger_id for one in failed if one.trigger_id is not None]
-    command = ["pandium-api", "runs", "wait", *connection_arguments(), "--logs", *options]
-    return shlex.join([*command, *triggers])
+    return show_command("runs", "wait", options=["--logs", *options], operands=triggers)
 
 
 class MissingRuns:

@@ -139,8 +139,9 @@ class _Decompressor:
     def feed(self, chunk: bytes, max_bytes: int) -> Iterator[bytes]:
         """Decompress a chunk and yield the result in parts of at most ``max_bytes``."""
         for start in range(0, len(chunk), _MAX_INPUT):
-            rest = chunk[start : start + _MAX_INPUT]
-            while rest and not self._is_done:
+            rest, part = chunk[start : start + _MAX_INPUT], b""
+            # After a part of the maximum size, there may be further output without any input left.
+            while (rest or len(part) == max_bytes) and not self._is_done:
                 part, rest = self._decompress(rest, max_bytes)
                 yield part
 

@@ -338,7 +338,8 @@ class Connections:
         _import_pool().create_ssl_context()
 
     def _open_client(self) -> httpx.AsyncClient:
-        self.raise_if_closed()  # the client may have been closed while the request was waiting
+        # While the request was waiting, the client may have been closed or the process forked.
+        self.raise_if_unusable()
         if self._client is None:
             self._client = _import_pool().create_http_client(self._max_connections)
         return self._client

@@ -166,7 +166,7 @@ def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 def _to_ascii(domain: str) -> str:
     """Encode an international domain name as httpx does."""
     if not domain.isascii():
-        with suppress(httpx.InvalidURL):
+        with suppress(httpx.InvalidURL, ValueError):  # the latter for the zone of an IPv6 address
             return httpx.URL(scheme="http", host=domain).raw_host.decode("ascii")
     return domain
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -32,6 +35,14 @@ _CALLS_USER_CODE: tuple[CodeType, ...] = (
 _SENDS: CodeType = httpx.AsyncClient._send_single_request.__code__  # noqa: SLF001 - see above
 _PARSES_REDIRECT: CodeType = httpx.AsyncClient._build_redirect_request.__code__  # noqa: SLF001 - see above
 _READS_BODY: CodeType = httpx.Response.aiter_bytes.__code__  # `aread` calls it, too
+# The classes of the standard library. A class of another library may show the URL, as those of
+# requests do, and cannot be created from its arguments alone.
+_OS_ERRORS = {
+    one
+    for module in (builtins, socket, ssl)
+    for one in vars(module).values()
+    if isinstance(one, type) and issubclass(one, OSError)
+}
 _ReceivedStream = BoundAsyncStream  # the type of a response body that httpx received
 
 
@@ -87,8 +98,7 @@ def root_os_error(error: BaseException) -> OSError | None:
             return None
         seen.add(id(cause))
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
-    # A class of another library may show the URL. For example, those of requests do.
-    return cause if type(cause).__module__ in {"builtins", "socket", "ssl"} else None
+    return cause if type(cause) in _OS_ERRORS else None
 
 
 def is_traceable(client: httpx.AsyncClient, url: httpx.URL) -> bool:

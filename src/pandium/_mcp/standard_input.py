@@ -39,6 +39,7 @@ def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> 
         suppress(anyio.BrokenResourceError, RuntimeError),  # the event loop has ended
         os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", errors="replace") as lines,
     ):
-        for line in lines:
-            from_thread.run(send.send, line, token=token)
+        with suppress(OSError):  # the other side of a socket or a terminal has gone
+            for line in lines:
+                from_thread.run(send.send, line, token=token)
         from_thread.run(send.aclose, token=token)

@@ -186,15 +186,12 @@ class _RequestComparison:
 
     def _expected(self) -> dict[Part, ServiceParameter]:
         """Return the parameters and the fields of the body that the service accepts."""
-        body = self.service.body
-        fields = {} if body is None else body.properties
+        body = self.service.body or self.document.view({})
         return {
             part: one for part, one in self.service.parameters.items() if part[1] != _KEY_HEADER
         } | {
-            ("body", name): ServiceParameter(
-                self.document.view(schema), body is not None and name in body.required
-            )
-            for name, schema in fields.items()
+            ("body", name): ServiceParameter(self.document.view(schema), name in body.required)
+            for name, schema in body.properties.items()
         }
 
     def _compare_free_body(self, argument: Argument) -> None:

@@ -26,6 +26,7 @@ _MAX_ALTERNATIVES = 5  # within alternatives, for the same reason
 # The number of schemas, keywords, characters and items to read, each of them as often as it is
 # referred to. The published document has about 11,000.
 _MAX_WORK = 1_000_000
+_MAX_PATH = 1_000  # characters, because each difference contains the path
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -43,6 +44,7 @@ class View:
     :ivar is_nullable: whether null is valid.
     :ivar values: the only valid values of a text, or ``None``.
     :ivar pattern: the regular expression that each text matches, or ``None``.
+    :ivar required: the names of the fields of an object that are always present.
     :ivar schema: all other keywords, of all alternatives.
     """
 
@@ -50,6 +52,7 @@ class View:
     is_nullable: bool
     values: frozenset[str] | None
     pattern: str | None
+    required: frozenset[str]
     schema: Schema
 
     @property
@@ -57,11 +60,6 @@ class View:
         """The fields of an object."""
         found: dict[str, Schema] = _as_dict(self.schema.get("properties"))
         return found
-
-    @property
-    def required(self) -> frozenset[str]:
-        """The names of the fields that are always present."""
-        return frozenset(_texts(self.schema.get("required")))
 
 
 @attrs.frozen
@@ -121,6 +119,8 @@ class Document:
 
     def operations(self) -> dict[Key, ServiceOperation]:
         """Return the operations by method and normalized path."""
+        if len(self._prefix) + max(map(len, self._data["paths"]), default=0) > _MAX_PATH:
+            raise DecodeError(f"/v2/openapi.json has a path of more than {_MAX_PATH} characters")
         return {
             (method.upper(), normalize_path(self._prefix + path)): self._read(
                 f"{method.upper()} {self._prefix}{path}", _as_dict(operation), methods
@@ -152,6 +152,7 @@ class Document:
             "null" in kinds,
             None if not values or None in values else frozenset().union(*filter(None, values)),
             _pattern([own] if "pattern" in own else texts),
+            frozenset(_texts(merged.get("required"))),
             merged,
         )
 
@@ -177,8 +178,7 @@ class Document:
         return own
 
     def _count(self, schema: Schema) -> None:
-        sizes = (len(value) for value in schema.values() if isinstance(value, (str, list, dict)))
-        self._work += 1 + len(schema) + sum(sizes)
+        self._work += 1 + sum(map(_size, schema)) + sum(map(_size, schema.values()))
         if self._work > _MAX_WORK:
             raise DecodeError("/v2/openapi.json is too large, or its schemas refer to each other")
 
@@ -268,6 +268,15 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _size(value: Any) -> int:
+    """Return the number of characters and items in a value, without what is nested deeper."""
+    if isinstance(value, str):
+        return 1 + len(value)
+    if isinstance(value, (list, dict)):  # the latter are the names of properties
+        return 1 + sum(1 + len(one) if isinstance(one, str) else 1 for one in value)
+    return 1
 
 
 def _texts(value: Any) -> list[str]:
