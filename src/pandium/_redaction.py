@@ -346,7 +346,7 @@ _LOGGERS = (
     "hpack.table",
 )
 _SOCKS_LOGIN = "setup_socks5_connection.started"
-_CREDENTIALS = re.compile(r"""://(?:[^/?#\s@"'<>]*+@)++""")
+_CREDENTIALS = re.compile(r"""(?<![\w/])//(?:[^/?#\s@"<>]*+@)++""")
 # The function that removes the key from text. It is set while one of our requests is in progress.
 _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
     "_redact_current", default=None
@@ -407,7 +407,7 @@ def hide_url_secrets(text: str) -> str:
     This includes URLs that are not known to be signed, because any response header may contain a
     signed URL.
     """
-    return _quoted_or_query_pattern().sub(_cut_query, _CREDENTIALS.sub(f"://{_REDACTED}@", text))
+    return _quoted_or_query_pattern().sub(_cut_query, _CREDENTIALS.sub(f"//{_REDACTED}@", text))
 
 
 @cache

@@ -71,14 +71,21 @@ def test_a_bar_is_drawn_on_a_terminal(
 
 
 @pytest.mark.posix
-def test_no_bar_is_drawn_without_color(emulator: Emulator) -> None:
-    """With `NO_COLOR`, a terminal gets plain lines."""
+@pytest.mark.parametrize(
+    ("name", "value"), [("NO_COLOR", "1"), ("TTY_INTERACTIVE", "0"), ("TTY_COMPATIBLE", "0")]
+)
+def test_a_variable_can_turn_the_bar_off(name: str, value: str, emulator: Emulator) -> None:
+    """A terminal gets plain lines if a variable of the user says so, and no empty ones."""
     ids = add_tenants(emulator, "Succeeded")
     line = ["tenants", "sync", *ids, "--wait", "--min-interval", "0.1"]
-    code, screen = run_on_terminal(*line, environ=api_variables(emulator.url, NO_COLOR="1"))
+    code, screen = run_on_terminal(*line, environ=api_variables(emulator.url, **{name: value}))
     assert code == 0
-    assert "\x1b" not in screen.written
     assert "━" not in screen.written
+    assert ("\x1b" in screen.written) is (name != "NO_COLOR")  # the title is in bold
+    title, row, summary = screen.written.splitlines()
+    assert "TENANT" in title
+    assert "succeeded" in row
+    assert summary == "pandium-api: 1 succeeded"
 
 
 @pytest.mark.posix

@@ -154,11 +154,27 @@ async def test_a_log_record_is_held_until_it_can_be_read(monkeypatch: pytest.Mon
     with unread_messages(monkeypatch) as reading:
         handler.handle(late_record("held"))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(handler.print_held)
+            tasks.start_soon(handler.keep_printing)
             assert os.read(reading, 65536) == FULL
             await anyio.wait_readable(reading)
             assert os.read(reading, 65536) == b"pandium-api: held\n"
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.posix
+def test_the_number_of_held_records_is_limited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of more than 10,000 records that nobody reads, the earliest are omitted and counted."""
+    handler = session._NoteHandler(logging.WARNING)
+    with unread_messages(monkeypatch):
+        for number in range(10_002):
+            handler.handle(late_record(f"held {number}"))
+    handler.flush()
+    first, second, *others = capsys.readouterr().err.splitlines()
+    assert first == "pandium-api: 2 earlier messages omitted"
+    assert second == "pandium-api: held 2"
+    assert len(others) == 9_999
 
 
 @pytest.mark.posix

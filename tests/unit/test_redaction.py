@@ -465,7 +465,9 @@ def test_an_apostrophe_does_not_protect_a_query(text: str, expected: str) -> Non
         ("https://ann@corp:p@ss@storage.example/", "https://***@storage.example/"),
         ('{"u":"https://h","email":"a@b.example"}', '{"u":"https://h","email":"a@b.example"}'),
         ("https://storage.example/a@b", "https://storage.example/a@b"),
-        ("ann@example.com, //a@b", "ann@example.com, //a@b"),
+        ("https://storage.example/a//b@c", "https://storage.example/a//b@c"),
+        ("ann@example.com, //ann:s@b", "ann@example.com, //***@b"),
+        ("https://ann:it's@storage.example/", "https://***@storage.example/"),
     ],
 )
 def test_the_credentials_in_a_url_are_hidden(text: str, expected: str) -> None:

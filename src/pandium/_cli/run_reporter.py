@@ -81,7 +81,7 @@ class RunReporter:
         """Print a row for a result. If this is canceled, the trigger remains pending."""
         row = _create_row(result)
         await wait_until_writable(sys.stdout)
-        if self._bar.is_drawn:
+        if self._bar.is_supported:
             await wait_until_writable(sys.stderr)
         self._outcomes[row.outcome] += 1
         if row.trigger_id:

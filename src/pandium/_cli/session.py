@@ -77,7 +77,7 @@ async def _run(
 ) -> int:
     code = exit_codes.SUCCESS
     async with AsyncPandium(**client_options) as client, anyio.create_task_group() as tasks:
-        tasks.start_soon(handler.print_held)
+        tasks.start_soon(handler.keep_printing)
         code = await use_client(client)
         tasks.cancel_scope.cancel()
     return code
@@ -115,11 +115,13 @@ class _NoteHandler(logging.Handler):
         self._printed_at: dict[str, float] = {}
         self._omitted = 0
         self._held: deque[str] = deque(maxlen=_MAX_HELD)
+        self._discarded = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (self.level > logging.DEBUG and self._is_repeated(record)):
             more = f" ({self._omitted} similar warnings omitted)" if self._omitted else ""
             self._omitted = 0
+            self._discarded += len(self._held) == _MAX_HELD
             self._held.append(self.format(record) + more)
         self._print_held()
 
@@ -127,11 +129,14 @@ class _NoteHandler(logging.Handler):
         self.acquire()
         try:
             while self._held and (can_block or not is_blocked(sys.stderr)):
+                if self._discarded:
+                    note(f"{self._discarded} earlier messages omitted")
+                    self._discarded = 0
                 note(self._held.popleft())
         finally:
             self.release()
 
-    async def print_held(self) -> None:
+    async def keep_printing(self) -> None:
         """Print records that are held as soon as this does not block, until canceled."""
         while True:
             await anyio.sleep(_HELD_INTERVAL)

@@ -254,7 +254,7 @@ class Connections:
             with anyio.CancelScope(deadline=anyio.current_time() + seconds), guard:
                 return await _cancelable(_read(self._start(client, request), progress))
         except Exception as error:
-            if error is progress.refusal:
+            if error is progress.record_error:
                 raise
             if (response := _response_of_hook(error, request)) is not None:
                 return response
@@ -434,13 +434,13 @@ class _ExchangeProgress:
     The trace events of httpcore show whether sending the request has begun. A response with an
     error status is returned even if reading its body fails, because the status is what matters.
 
-    :ivar refusal: the error that the record raised, if any. The request was not sent.
+    :ivar record_error: the error that the record raised, if any. The request was not sent.
     """
 
     def __init__(self, max_response_bytes: int, record: SendRecord | None = None) -> None:
         self.response: httpx.Response | None = None
         self.body = BoundedBody(max_response_bytes)
-        self.refusal: Exception | None = None
+        self.record_error: Exception | None = None
         self._record = record
         self._is_told = False
         self._is_sent = False
@@ -464,7 +464,7 @@ class _ExchangeProgress:
             try:
                 self._record.begin_attempt()
             except Exception as error:
-                self.refusal = error
+                self.record_error = error
                 raise
 
     def error_response(self) -> Response | None:

@@ -98,7 +98,7 @@ class RequestPacer:
         # The time at which the last request would have been sent if there were no bursts. The next
         # one follows after the current interval, so a larger share takes effect at once.
         self._last_regular = -inf
-        # They are created in the event loop, which may be another than that of the caller.
+        # Created on first use, because they belong to the event loop that creates them.
         self._resumed: anyio.Event | None = None
         self._turn: anyio.Lock | None = None
         self.set_share(1.0)

@@ -50,7 +50,7 @@ _MAX_STALLED_PAGES = 100
 # The number of full pages of delivered records that may not be found again, usually because they
 # were archived. Their keys are kept, because records that have moved must not be delivered again.
 _MAX_MISSING_PAGES = 200
-# A listing may change while its end is probed, but hardly several times in a row.
+# A listing may change while its end is probed, but is unlikely to do so several times in a row.
 _MAX_FAILED_PROBES = 3
 
 _count = as_attrs_validator(partial(validate_whole_number, minimum=0))
@@ -491,8 +491,8 @@ class Cursor(Generic[T]):
         if self._end.reject_probe():
             return Deliver(None, None)
         raise DriftError(
-            f"the server's page limit of {self._end.longest_page} is too small to detect"
-            " changes of the listing: pass on_drift='ignore'"
+            "changes of the listing cannot be detected, because no page contained more than"
+            f" {self._end.longest_page} record: pass on_drift='ignore'"
         )
 
     def accept_beyond_end(self, records: list[T]) -> None:

@@ -77,7 +77,7 @@ def _has_provider(trace: Any, metrics: Any) -> bool:
 @cache
 def _warn_of_providers() -> None:
     """Log the current exception, once per process."""
-    _log.warning("could not load a provider of OpenTelemetry; calls are not traced", exc_info=True)
+    _log.warning("could not load an OpenTelemetry provider; calls are not traced", exc_info=True)
 
 
 class _ObservedCall(AbstractContextManager[None]):

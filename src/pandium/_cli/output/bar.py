@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pandium._cli.output.terminal import can_draw
+from pandium._cli.output.terminal import can_animate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,7 @@ class Bar:
     """
     A progress bar on standard error. Does nothing if the terminal does not support it.
 
-    :ivar is_drawn: whether the terminal supports it.
+    :ivar is_supported: whether the terminal supports it.
     """
 
     def __init__(self) -> None:
@@ -39,19 +38,19 @@ class Bar:
             redirect_stdout=False,
             expand=True,
         )
-        self.is_drawn = can_draw(sys.stderr)
+        self.is_supported = can_animate(console)
         self._task = self._progress.add_task("waiting for runs", total=0, failed=0)
 
     def start(self) -> None:
         """Draw the bar."""
-        if self.is_drawn:
+        if self.is_supported:
             with suppress(OSError):  # the terminal has been closed
                 self._progress.start()
 
     def stop(self) -> None:
         """Remove the bar from the terminal."""
         # Versions of rich before 15 print an empty line when a bar that was never drawn is stopped.
-        if self.is_drawn:
+        if self.is_supported:
             with suppress(OSError):
                 self._progress.stop()
 

@@ -48,7 +48,7 @@ def can_draw(stream: IO[str]) -> bool:
 
 
 def can_animate(console: Console) -> bool:
-    """Return whether rich redraws its output in place. It has switches of its own."""
+    """Return whether rich redraws its output, as variables such as TTY_INTERACTIVE determine."""
     is_live = console.is_terminal and console.is_interactive and console.width > 0
     return is_live and can_draw(console.file)
 
