@@ -160,6 +160,39 @@ async def test_reading_a_journal_does_not_unprotect_it(
     await assert_interrupted(journal_path, calendar)
 
 
+def copy_during_transaction(source: Path, target: Path) -> None:
+    """Copy a database with the rollback journal of a transaction that is not complete."""
+    with closing(sqlite3.connect(source)) as db:
+        db.execute("CREATE TABLE notes (text)")
+        db.execute("PRAGMA cache_size = 1")  # write changes before the transaction ends
+        with db:
+            db.execute("BEGIN")
+            db.execute("DROP TABLE syncs")
+            db.executemany("INSERT INTO notes VALUES (?)", [("a" * 5000,)] * 20)
+            for suffix in ("", "-journal"):
+                shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
+
+
+async def test_a_journal_that_was_moved_leaves_the_files_of_its_successor_alone(
+    tmp_path: Path, journal_path: Path, calendar: CalendarClock
+) -> None:
+    """The rollback journal of another job's process that was killed is only for its own file."""
+    async with SQLiteJournal(tmp_path / "source", JOB, calendar) as journal:
+        assert await claim(journal, 2) == MINE
+    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
+        assert await claim(journal, 1) == MINE
+        move(journal_path)
+        copy_during_transaction(tmp_path / "source", journal_path)
+        rollback_journal = journal_path.with_name("journal-journal")
+        content = rollback_journal.read_bytes()
+        for _ in range(2):
+            with pytest.raises(JournalError, match="was deleted or replaced"):
+                await claim(journal, 3)
+    assert rollback_journal.read_bytes() == content
+    assert read_entries(journal_path) == [(2, "sending", "")]
+    assert read_entries(journal_path.with_name("moved")) == [(1, "sending", "")]
+
+
 async def test_a_lost_journal_can_be_restored(journal_path: Path, calendar: CalendarClock) -> None:
     """Once the file is back, the job can be resumed, and the lock file is deleted at the end."""
     async with SQLiteJournal(journal_path, JOB, calendar) as journal:

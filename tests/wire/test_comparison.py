@@ -1029,6 +1029,31 @@ async def test_the_work_for_a_schema_that_many_refer_to_is_limited(
         await compare(document)
 
 
+class LargeList(list[object]):
+    """A list that would take long to convert to a text."""
+
+    def __repr__(self) -> str:
+        pytest.fail("a nested value was converted")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"in": LargeList(), "name": "a"},
+        {"in": "query", "name": LargeList()},
+        {"in": "query", "name": "a", "schema": {"type": "string", "pattern": LargeList()}},
+        {"$ref": LargeList()},
+    ],
+)
+async def test_nested_values_are_not_converted_to_text(part: dict[str, object]) -> None:
+    """A value in place of a text is ignored, because many schemas may refer to it."""
+    document = copy.deepcopy(read_emulator_document())
+    document["servers"] = [{"url": LargeList()}]
+    document["components"]["securitySchemes"] = {"key": {"type": "apiKey", "name": LargeList()}}
+    document["paths"]["/v2/tenants"]["get"]["parameters"].append(part)
+    assert await compare(document)
+
+
 @pytest.mark.parametrize("is_prefix", [True, False])
 async def test_the_length_of_a_path_is_limited(*, is_prefix: bool) -> None:
     """A document is an error if its paths, with that of the server, would be copied often."""

@@ -242,12 +242,11 @@ class FileIdentity:
 
     def next_revision(self, db: Connection) -> int:
         """
-        Validate the file and its content, and increment this opening's revision number.
+        Validate the content of the file, and increment this opening's revision number.
 
         :returns: the new revision, which must be passed to ``accept`` after the commit.
-        :raises JournalError: if the file is not the one that was opened or has been overwritten.
+        :raises JournalError: if the file has been overwritten or uses a write-ahead log.
         """
-        self.validate()
         self._validate_journal_mode(db)
         key = (self._opening,)
         db.execute(_INCREMENT, key)

@@ -270,7 +270,7 @@ class Database(QueueingDatabase["Work[Any]"]):
     def _disconnect(self, db: Connection) -> None:
         self._db = None
         with closing(db), suppress(sqlite3.Error):
-            if self._identity is not None:
+            if self._identity is not None and not self._is_file_lost():
                 self._identity.forget(db)
                 db.execute("PRAGMA journal_mode = DELETE")  # this deletes the rollback journal
 
@@ -369,6 +369,10 @@ class Database(QueueingDatabase["Work[Any]"]):
             self._leave_lock_file()
             raise JournalError(f"{self.name} is not open")
         with self._translate_errors(error_type):
+            # If this file was moved away and another job has begun at its path, SQLite would apply
+            # that job's rollback journal to this file.
+            if self._identity is not None:
+                self._identity.validate()
             # Empty SQLite's cache. If an older copy was restored and another process has then run
             # as many transactions as it lacks, SQLite would take the cache for current.
             db.execute("PRAGMA shrink_memory")

@@ -115,7 +115,7 @@ class Document:
         # The paths are relative to the path of the server, if it has one.
         self._prefix = ""
         with suppress(ValueError):  # the URL may be invalid, like any other part
-            self._prefix = urlsplit(str(_as_dict(servers[0]).get("url", ""))).path.rstrip("/")
+            self._prefix = urlsplit(_as_text(_as_dict(servers[0]).get("url"))).path.rstrip("/")
 
     def operations(self) -> dict[Key, ServiceOperation]:
         """Return the operations by method and normalized path."""
@@ -134,7 +134,7 @@ class Document:
         """Return the names of the headers for API keys, in lower case."""
         components = _as_dict(self._data.get("components"))
         schemes = map(_as_dict, _as_dict(components.get("securitySchemes")).values())
-        return [str(one.get("name")).lower() for one in schemes if one.get("type") == "apiKey"]
+        return [_as_text(one.get("name")).lower() for one in schemes if one.get("type") == "apiKey"]
 
     def view(self, schema: Any) -> View:
         """Resolve a schema."""
@@ -170,7 +170,7 @@ class Document:
         self._count(own)
         parts = _as_list(own.pop("allOf", None))
         if "$ref" in own:
-            parts = [*parts, self._find(str(own.pop("$ref")))]
+            parts = [*parts, self._find(_as_text(own.pop("$ref")))]
         if depth:
             for part in parts:
                 own = {**self._resolve(part, depth - 1), **own}
@@ -209,7 +209,7 @@ class Document:
         """Return the parameters of an operation, including those of its path."""
         given = [*_as_list(shared.get("parameters")), *_as_list(operation.get("parameters"))]
         return {
-            (str(p.get("in")), str(p.get("name"))): ServiceParameter(
+            (_as_text(p.get("in")), _as_text(p.get("name"))): ServiceParameter(
                 self.view(p.get("schema")), p.get("required") is True
             )
             for p in map(self._resolve, given)
@@ -250,9 +250,8 @@ def _values(schema: Schema) -> frozenset[str] | None:
 
 
 def _pattern(schemas: list[Schema]) -> str | None:
-    patterns = [one.get("pattern") for one in schemas]
-    is_shared = len(set(map(str, patterns))) == 1 and isinstance(patterns[0], str)
-    return patterns[0] if is_shared else None
+    patterns = {_as_text(one.get("pattern")) for one in schemas}
+    return (patterns.pop() or None) if len(patterns) == 1 else None
 
 
 def _enum(schema: Schema) -> list[Any]:
@@ -268,6 +267,11 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _as_text(value: Any) -> str:
+    # Do not convert any other value to a text, because it may be large.
+    return value if isinstance(value, str) else ""
 
 
 def _size(value: Any) -> int:
