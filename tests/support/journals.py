@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -91,6 +92,19 @@ def read_entries(path: Path) -> list[tuple[object, ...]]:
     """Return the id, state and trigger of each tenant in a journal file."""
     with closing(sqlite3.connect(path)) as db:
         return db.execute("SELECT tenant_id, state, trigger_id FROM syncs").fetchall()
+
+
+def copy_during_transaction(source: Path, target: Path) -> None:
+    """Copy a database with the rollback journal of a transaction that is not complete."""
+    with closing(sqlite3.connect(source)) as db:
+        db.execute("CREATE TABLE notes (text)")
+        db.execute("PRAGMA cache_size = 1")  # write changes before the transaction ends
+        with db:
+            db.execute("BEGIN")
+            db.execute("DROP TABLE syncs")
+            db.executemany("INSERT INTO notes VALUES (?)", [("a" * 5000,)] * 20)
+            for suffix in ("", "-journal"):
+                shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
 
 
 @contextmanager

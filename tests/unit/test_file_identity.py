@@ -23,6 +23,7 @@ from support.journals import (
     NOT_MINE,
     JournalProcess,
     claim,
+    copy_during_transaction,
     count_transactions,
     read_entries,
     script_environment,
@@ -158,19 +159,6 @@ async def test_reading_a_journal_does_not_unprotect_it(
         process.kill()
     delete(journal_path)
     await assert_interrupted(journal_path, calendar)
-
-
-def copy_during_transaction(source: Path, target: Path) -> None:
-    """Copy a database with the rollback journal of a transaction that is not complete."""
-    with closing(sqlite3.connect(source)) as db:
-        db.execute("CREATE TABLE notes (text)")
-        db.execute("PRAGMA cache_size = 1")  # write changes before the transaction ends
-        with db:
-            db.execute("BEGIN")
-            db.execute("DROP TABLE syncs")
-            db.executemany("INSERT INTO notes VALUES (?)", [("a" * 5000,)] * 20)
-            for suffix in ("", "-journal"):
-                shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
 
 
 async def test_a_journal_that_was_moved_leaves_the_files_of_its_successor_alone(

@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from pandium import ConfigurationError, PandiumError, UnusableJournal
+from pandium import ConfigurationError, PandiumError
 from pandium._bulk.journal import LEASE, Entry, State
 from pandium._bulk.sqlite import SQLiteJournal
 from pandium._bulk.sqlite_connection import Connection, Database
@@ -165,59 +165,6 @@ async def test_a_journal_that_cannot_be_used_gets_no_lock_file(
     with pytest.raises(PandiumError):
         await use(journal_path, calendar)
     assert list(journal_path.parent.glob("*-lock")) == []
-
-
-@pytest.mark.parametrize("suffix", ["-journal", "-WAL", "-shm", "-lock"])
-@pytest.mark.parametrize("use", USES)
-async def test_a_journal_has_no_name_of_an_auxiliary_file(
-    tmp_path: Path,
-    calendar: CalendarClock,
-    suffix: str,
-    use: Callable[[Path, CalendarClock], Coroutine[Any, Any, object]],
-) -> None:
-    """A file is refused if SQLite would delete it when another journal is opened."""
-    path = tmp_path / f"nightly{suffix}"
-    async with SQLiteJournal(tmp_path / "other", JOB, calendar) as journal:
-        await claim(journal)
-    shutil.copy(tmp_path / "other", path)
-    with pytest.raises(UnusableJournal, match=f"a name that ends in '{suffix.lower()}'") as caught:
-        await use(path, calendar)
-    assert f"belongs to the journal '{tmp_path / 'nightly'}'" in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
-@pytest.mark.parametrize("content", [b"my notes", b"SQLite format 3\0", b"\xd9\xd6"])
-@pytest.mark.parametrize("use", USES)
-async def test_a_foreign_file_beside_a_journal_is_not_deleted(
-    journal_path: Path,
-    calendar: CalendarClock,
-    suffix: str,
-    content: bytes,
-    use: Callable[[Path, CalendarClock], Coroutine[Any, Any, object]],
-) -> None:
-    """A file that SQLite would take for its own raises an error that names it."""
-    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
-        await claim(journal)
-    foreign = journal_path.with_name(f"{journal_path.name}{suffix}")
-    foreign.write_bytes(content)
-    with pytest.raises(UnusableJournal, match="does not belong to it") as caught:
-        await use(journal_path, calendar)
-    assert repr(str(foreign)) in str(caught.value)
-    assert foreign.read_bytes() == content
-
-
-@pytest.mark.parametrize("content", [b"", b"\0", b"\0" * 600])
-async def test_what_a_crash_leaves_beside_a_journal_does_not_matter(
-    journal_path: Path, calendar: CalendarClock, content: bytes
-) -> None:
-    """A rollback journal whose content has not reached the disk is deleted."""
-    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
-        await claim(journal)
-    rollback = journal_path.with_name(f"{journal_path.name}-journal")
-    rollback.write_bytes(content)
-    async with SQLiteJournal(journal_path, JOB, calendar) as journal:
-        assert await claim(journal) == NOT_MINE
-    assert not rollback.exists()
 
 
 async def test_content_that_cannot_be_read_is_a_clear_error(

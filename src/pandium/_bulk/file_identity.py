@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,22 +16,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FileIdentity",
     "create_revisions",
-    "validate_auxiliary_files",
     "validate_not_emptied",
     "validate_not_lost",
-    "validate_path",
-    "validate_regular_files",
     "validate_single_name",
 ]
 
-# What SQLite and this package append to the path of a database for their own files.
-_AUXILIARY_SUFFIXES = ("-journal", "-wal", "-shm", "-lock")
-# The first four bytes of the files that SQLite reads. Until its content is on disk, or once it is
-# no longer needed, a file begins with zeros.
-_MAGIC_NUMBERS = {
-    "-journal": (b"\xd9\xd5\x05\xf9", b"\0\0\0\0"),
-    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83", b"\0\0\0\0"),
-}
 _MOUNTS = Path("/proc/self/mountinfo")
 _HEADER_SIZE = 100  # of an SQLite file
 _MOUNT_POINT = 4  # the index of this field on each line
@@ -53,67 +41,6 @@ _ADVICE = (
 def create_revisions(db: Connection) -> None:
     """Create a table that contains the number of transactions of each process that has it open."""
     db.execute("CREATE TABLE revisions (opening TEXT PRIMARY KEY, number INTEGER NOT NULL)")
-
-
-def validate_path(path: str, name: str) -> None:
-    """
-    Validate that a path is not that of an auxiliary file of another database.
-
-    SQLite deletes ``a-journal`` when it opens ``a``.
-
-    :param path: the path of the database.
-    :param name: the name of the database in error messages.
-    :raises UnusableJournal: if it has the name of an auxiliary file.
-    """
-    for suffix in _AUXILIARY_SUFFIXES:
-        if path.lower().endswith(suffix):  # some file systems ignore case
-            raise UnusableJournal(
-                f"{name} has a name that ends in {suffix!r}, like the file that belongs to the"
-                f" journal {path[: -len(suffix)]!r}: choose another name"
-            )
-
-
-def validate_auxiliary_files(path: str, name: str) -> None:
-    """
-    Validate that the files that SQLite would read, overwrite or delete are its own.
-
-    :param path: the path of the database.
-    :param name: the name of the database in error messages.
-    :raises UnusableJournal: if one of them belongs to something else.
-    """
-    for suffix, magic_numbers in _MAGIC_NUMBERS.items():
-        try:
-            # SQLite takes no locks on these files, so closing them drops none.
-            with Path(f"{path}{suffix}").open("rb") as file:
-                head = file.read(len(magic_numbers[0]))
-        except OSError:  # SQLite reports a file that it cannot access
-            continue
-        if not any(one.startswith(head) for one in magic_numbers):
-            raise UnusableJournal(
-                f"{name} cannot be used, because the file {f'{path}{suffix}'!r} does not belong to"
-                " it and would be deleted: move that file, or choose another name"
-            )
-
-
-def validate_regular_files(path: str) -> None:
-    """
-    Validate that a database and its auxiliary files, if they exist, are regular files.
-
-    If one of them were a FIFO, SQLite would wait forever for a process that writes to it.
-
-    :param path: the path of the database.
-    :raises OSError: if one of them is not a regular file.
-    """
-    for name in (path, f"{path}-journal", f"{path}-wal"):
-        if not _is_regular_or_missing(name):
-            raise OSError(f"{name!r} is not a regular file")
-
-
-def _is_regular_or_missing(path: str) -> bool:
-    try:
-        return stat.S_ISREG(Path(path).stat().st_mode)
-    except OSError:  # SQLite reports a file that it cannot access
-        return True
 
 
 def validate_not_lost(path: Path, name: str, lock_path: str) -> None:

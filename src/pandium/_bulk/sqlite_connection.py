@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import anyio
 import anyio.lowlevel
 
-from pandium._bulk.file_identity import (
-    FileIdentity,
+from pandium._bulk.auxiliary_files import (
     validate_auxiliary_files,
-    validate_not_emptied,
-    validate_not_lost,
     validate_path,
     validate_regular_files,
+)
+from pandium._bulk.file_identity import (
+    FileIdentity,
+    validate_not_emptied,
+    validate_not_lost,
     validate_single_name,
 )
 from pandium._bulk.lock_file import FileLockedError, LockFile, retry_while_locked
