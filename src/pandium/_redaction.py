@@ -346,7 +346,7 @@ _LOGGERS = (
     "hpack.table",
 )
 _SOCKS_LOGIN = "setup_socks5_connection.started"
-_CREDENTIALS = re.compile(r"""(?<![\w/])//(?:[^/?#\s@"<>]*+@)++""")
+_CREDENTIALS = re.compile(r"(?<![\w/])//(?:[^/?#\s@]*+@)++")
 # The function that removes the key from text. It is set while one of our requests is in progress.
 _redact_current: ContextVar[Callable[[str], str] | None] = ContextVar(
     "_redact_current", default=None

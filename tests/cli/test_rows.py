@@ -241,3 +241,31 @@ def test_csv_with_too_many_cells_is_an_error() -> None:
     with pytest.raises(DecodeError, match="with 3000 rows of 3000 columns: use --format jsonl"):
         write_data(items, "csv", out)
     assert out.getvalue() == ""
+
+
+LONG = "k" * 100_000
+LARGE: dict[str, dict[str, Any]] = {
+    "a long path": {LONG: {f"a{number}": 0 for number in range(2_000)}},
+    "a long name": {LONG: 0} | {f"a{number}": 0 for number in range(2_000)},
+}
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv"])
+@pytest.mark.parametrize("data", LARGE.values(), ids=LARGE)
+def test_a_long_name_occurs_once_in_the_output(data: dict[str, Any], output_format: str) -> None:
+    """A long name is neither repeated for each field in it nor the width of all lines."""
+    response, record = io.StringIO(), io.StringIO()
+    write_data(data, output_format, response)
+    write_record(TenantMetadata(tenant_id=1, data=data), output_format, record)
+    for out in (response, record):
+        assert out.getvalue().count(LONG) == 1
+        assert len(out.getvalue()) < 10 * len(json.dumps(data))
+
+
+def test_a_long_cell_is_not_the_width_of_its_column() -> None:
+    """In a pipe, a cell that is longer than any usual one shifts only its own line."""
+    out = io.StringIO()
+    names = [LONG, *("short",) * 10]
+    records = [make_integration(number, name) for number, name in enumerate(names)]
+    create_writer("Integration", "table", out).write(records)
+    assert all(len(line) < 1_000 or LONG in line for line in out.getvalue().splitlines())

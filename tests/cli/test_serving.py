@@ -9,12 +9,14 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from pandium._cli.app import run
+from pandium._mcp.standard_input import read_lines
 from support import KEY
 from support.agents import start_agent
 from support.cli import (
@@ -239,6 +241,25 @@ def test_the_server_ends_if_its_input_is_lost(
     assert server.wait(DEADLINE) == 0
     assert server.stderr is not None
     assert server.stderr.read() == ""
+
+
+class UnreadableInput:
+    """A standard input whose use fails for a reason that is no `OSError`."""
+
+    def fileno(self) -> int:
+        raise MemoryError
+
+
+@on_both_loops
+async def test_the_input_ends_if_its_thread_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends the thread that reads standard input, the stream of lines ends, too."""
+    has_ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: has_ended.set())
+    monkeypatch.setattr(sys, "stdin", UnreadableInput())
+    with anyio.fail_after(DEADLINE):
+        async with read_lines() as lines:
+            assert [line async for line in lines] == []
+        await anyio.to_thread.run_sync(has_ended.wait)
 
 
 # Configuration

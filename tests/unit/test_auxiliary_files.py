@@ -139,7 +139,7 @@ async def test_no_transaction_of_another_file_is_undone(
     """If the interrupted file is gone, or a backup is in its place, nothing is changed."""
     replace(interrupted)
     before = read_files(interrupted)
-    with pytest.raises(UnusableJournal, match="undo a transaction of another file|does not exist"):
+    with pytest.raises(UnusableJournal, match=r"undo a transaction of another file|does not exist"):
         await use(interrupted, calendar)
     assert read_files(interrupted) == before
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pickle
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pandium import ConfigurationError
+from pandium import AsyncPandium, ConfigurationError, UnusableJournal
 from pandium.postgres import PostgresJournal
 from support.failures import report_with_locals
+from support.servers import InThread
+
+if TYPE_CHECKING:
+    import asyncio
 
 SECRET = "hunter2"
 URL = f"postgresql://jobs:{SECRET}@db.example:6432/nightly"
@@ -148,3 +152,39 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigurationError, match=r"run pip install 'pandium\[postgres\]'"):
         PostgresJournal(URL, job="monday")
+
+
+class RepeatingServer(InThread):
+    """A PostgreSQL server that asks for a password and repeats it in its error."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(await read_packet(reader)) == 4:  # a request for encryption
+            writer.write(b"N")
+        writer.write(create_message(b"R", (3).to_bytes(4)))
+        assert await reader.readexactly(1) == b"p"
+        password = await read_packet(reader)
+        text = b"M" + b"wrong password " + password
+        writer.write(create_message(b"E", b"SFATAL\0VFATAL\0C28P01\0" + text + b"\0"))
+        await writer.drain()
+        await reader.read()
+
+
+async def read_packet(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
+
+
+def create_message(kind: bytes, content: bytes) -> bytes:
+    return kind + (len(content) + 4).to_bytes(4) + content
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("password", [SECRET, "hunter  2", "hunter\t2"])
+async def test_an_error_does_not_show_a_password_that_the_server_repeats(password: str) -> None:
+    """A password is redacted as it is in the settings, with white space of any kind."""
+    with RepeatingServer() as server:
+        dsn = f"host=127.0.0.1 port={server.port} user=jobs dbname=jobs password='{password}'"
+        async with AsyncPandium("a-key-of-the-tests") as client:
+            journal = PostgresJournal(dsn, job="monday")
+            with pytest.raises(UnusableJournal, match=r"wrong password \*\*\*"):
+                async with client.tenants.sync_all([1], mode="normal", journal=journal) as results:
+                    await anext(results)

@@ -445,7 +445,7 @@ class PostgresDatabase(QueueingDatabase["Work[Any]"]):
     def _translate(self, error: Exception, error_type: type[JournalError]) -> Exception:
         code = getattr(error, "sqlstate", None)
         text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-        text = self._settings.dsn.redact(" ".join(text.split()))
+        text = " ".join(self._settings.dsn.redact(text).split())
         hint = f" ({_HINTS[code]})" if code in _HINTS else ""
         self._last_error = f"{self.name}: {text}{hint}"
         is_transient = isinstance(error, _CONNECTION_ERRORS)

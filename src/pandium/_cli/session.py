@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import click
 
-from pandium import AsyncPandium, PandiumError, Retry
+from pandium import AsyncPandium, Retry
 from pandium._cli import exit_codes
 from pandium._cli.key import find_key
 from pandium._cli.options import get_option, show_command
@@ -200,7 +200,7 @@ def hints_on_abort(get_hints: Callable[[BaseException], Iterable[str]]) -> Itera
     """
     try:
         yield
-    except (KeyboardInterrupt, OSError, PandiumError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         for hint in get_hints(error):
             error.add_note(hint)
         raise

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import anyio
 from anyio import from_thread
@@ -34,12 +34,16 @@ def read_lines() -> MemoryObjectReceiveStream[str]:
 
 
 def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> None:
-    # A duplicate, because the interpreter cannot exit while a thread reads from sys.stdin.
-    with (
-        suppress(anyio.BrokenResourceError, RuntimeError),  # the event loop has ended
-        os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", errors="replace") as lines,
-    ):
-        with suppress(OSError):  # the other side of a socket or a terminal has gone
-            for line in lines:
-                from_thread.run(send.send, line, token=token)
-        from_thread.run(send.aclose, token=token)
+    with suppress(anyio.BrokenResourceError, RuntimeError):  # the event loop has ended
+        try:
+            # A socket or a terminal whose other side has gone raises an OSError.
+            with suppress(OSError), _duplicate(sys.stdin) as lines:
+                for line in lines:
+                    from_thread.run(send.send, line, token=token)
+        finally:
+            from_thread.run(send.aclose, token=token)
+
+
+def _duplicate(stream: TextIO) -> TextIO:
+    # The interpreter cannot exit while a thread reads from sys.stdin itself.
+    return os.fdopen(os.dup(stream.fileno()), encoding="utf-8-sig", errors="replace")

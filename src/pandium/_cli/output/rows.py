@@ -12,7 +12,7 @@ import attrs
 
 import pandium
 from pandium._cli.output import records
-from pandium._cli.output.table import Table
+from pandium._cli.output.table import MAX_PADDED_WIDTH, Table
 from pandium._cli.output.terminal import escape_controls, terminal_width
 from pandium._serialization.convert import replace_non_finite
 from pandium.errors import DecodeError
@@ -38,7 +38,10 @@ _ROW_TYPES = tuple(getattr(records, name) for name in records.__all__)
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _MAX_CELLS = 5_000_000  # of CSV: a small response can have many items without a common field
-_MAX_DEPTH = 100  # of the fields; an object that is nested more deeply is a leaf
+# An object that is nested more deeply, or whose path is longer, is a leaf. Otherwise, the output
+# could be much longer than the response, because each leaf repeats the path.
+_MAX_DEPTH = 100
+_MAX_PATH = 200  # characters
 
 
 class RowWriter(Protocol):
@@ -86,9 +89,7 @@ def write_record(
     """
     if output_format == "table":
         _configure(stream)
-        fields = list(_flatten(_to_dict(record)))
-        width = max(len(name) for name, _ in fields)
-        stream.writelines(f"{name:<{width}}  {value}".rstrip() + "\n" for name, value in fields)
+        _write_fields(list(_flatten(_to_dict(record))), stream)
     elif output_format == "json":
         write_json(_to_dict(record), stream)
     else:
@@ -124,8 +125,11 @@ def write_data(data: Any, output_format: str, stream: TextIO) -> None:
         stream.writelines(f"{_escape_unsafe(line)}\n" for line in lines)
     else:
         named = (item if isinstance(item, dict) else {"value": item} for item in items)
-        write = _write_csv if output_format == "csv" else _write_fields
-        write([dict(_flatten(item)) for item in named], stream)
+        rows = [list(_flatten(item)) for item in named]
+        if output_format == "csv":
+            _write_csv([dict(row) for row in rows], stream)
+        else:
+            _write_fields([field for row in rows for field in row], stream)
 
 
 def _write_csv(rows: list[dict[str, str]], stream: TextIO) -> None:
@@ -138,10 +142,9 @@ def _write_csv(rows: list[dict[str, str]], stream: TextIO) -> None:
     writer.writerows(rows)
 
 
-def _write_fields(rows: list[dict[str, str]], stream: TextIO) -> None:
-    width = max((len(name) for fields in rows for name in fields), default=0)
-    lines = (f"{name:<{width}}  {text}".rstrip() for one in rows for name, text in one.items())
-    stream.writelines(f"{line}\n" for line in lines)
+def _write_fields(fields: list[tuple[str, str]], stream: TextIO) -> None:
+    width = min(max((len(name) for name, _ in fields), default=0), MAX_PADDED_WIDTH)
+    stream.writelines(f"{name:<{width}}  {text}".rstrip() + "\n" for name, text in fields)
 
 
 def write_text(text: str, stream: TextIO) -> None:
@@ -200,10 +203,11 @@ def _flatten(
 ) -> Iterator[tuple[str, str]]:
     """Yield the dotted path and the text of each leaf in nested objects."""
     for name, value in data.items():
-        if isinstance(value, dict) and value and max_depth:
-            yield from _flatten(value, f"{prefix}{name}.", max_depth - 1)
+        path = f"{prefix}{name}"
+        if isinstance(value, dict) and value and max_depth and len(path) <= _MAX_PATH:
+            yield from _flatten(value, f"{path}.", max_depth - 1)
         else:
-            yield escape_controls(f"{prefix}{name}"), escape_controls(_format_cell(value))
+            yield escape_controls(path), escape_controls(_format_cell(value))
 
 
 def _format_cell(value: Any) -> str:

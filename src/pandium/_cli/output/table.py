@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-__all__ = ["Table", "note_omitted"]
+__all__ = ["MAX_PADDED_WIDTH", "Table", "note_omitted"]
 
 _GAP = "  "
+# The maximum width to which cells are padded if there is no other limit. A longer cell shifts the
+# rest of its line. Otherwise, one long name would multiply the size of the output.
+MAX_PADDED_WIDTH = 200
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 # Matches Hebrew, Arabic and other right-to-left scripts. Without a left-to-right mark after such a
 # cell, a terminal would also reverse the numbers in the next column.
@@ -124,7 +127,7 @@ def _fit_widths(
     """
     visible = dict(zip(columns, natural, strict=True))
     if max_width is None:
-        return visible
+        return {column: min(width, MAX_PADDED_WIDTH) for column, width in visible.items()}
     while True:
         widths = _shrink(visible, max_width)
         if _line_width(widths) <= max_width or len(visible) == 1:
