@@ -18,12 +18,12 @@ _MAGIC_NUMBERS = {
     "-journal": (b"\xd9\xd5\x05\xf9", b"\0\0\0\0"),
     "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83", b"\0\0\0\0"),
 }
-# The start of a rollback journal, up to its random number: the magic number, the number of records,
-# the size of the database in pages, of a sector and of a page. Each record is the number of a page,
-# its content before the transaction, and a checksum. See https://sqlite.org/fileformat.html
-_ROLLBACK_HEADER = struct.Struct(">8xI4x4xII")
+# Of the header of a rollback journal, the number of records, and the size of a sector, at which the
+# first record starts, and of a page. Each record is the number of a page, its content before the
+# transaction, and a checksum. See https://sqlite.org/fileformat.html
+_ROLLBACK_HEADER = struct.Struct(">8xI8xII")
 _NUMBER = struct.Struct(">I")
-# On the first page, the number of transactions so far
+# The position of the number of transactions on the first page
 _CHANGE_COUNTER = 24
 
 
@@ -98,8 +98,8 @@ def _count_before_transaction(rollback_journal: Path) -> int | None:
 
 def _read_number(path: Path, start: int) -> int | None:
     try:
-        # This drops the locks of other connections in this process, but the caller holds the lock
-        # file, so none of ours is in a transaction.
+        # If this is the database, this drops the locks of other connections in this process. The
+        # caller holds the lock file, so none of ours is in a transaction.
         with path.open("rb") as file:
             file.seek(start)
             (number,) = _NUMBER.unpack(file.read(_NUMBER.size))
