@@ -47,7 +47,7 @@ async def test_a_journal_has_no_name_of_an_auxiliary_file(
 
 
 @pytest.mark.parametrize("suffix", ["-journal", "-wal"])
-@pytest.mark.parametrize("content", [b"my notes", b"SQLite format 3\0", b"\xd9\xd6"])
+@pytest.mark.parametrize("content", [b"my notes", b"\0\0\0 notes", b"\xd9\xd5\x05\xf9 notes"])
 @pytest.mark.parametrize("use", USES)
 async def test_a_foreign_file_beside_a_journal_is_not_deleted(
     journal_path: Path,

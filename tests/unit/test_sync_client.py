@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import traceback
@@ -31,7 +32,7 @@ from support import KEY
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
     from pandium.emulator import Emulator
 
@@ -263,10 +264,27 @@ class Job:
     def __init__(self, client: Pandium, source: AsyncIterator[int]) -> None:
         self.results = self.sync(client, source)
 
-    def sync(self, client: Pandium, source: AsyncIterator[int]) -> Iterator[int | None]:
+    def close(self) -> None:
+        self.results.close()
+
+    def sync(self, client: Pandium, source: AsyncIterator[int]) -> Generator[int | None]:
         with client.tenants.sync_all(source, mode="normal", poll=FAST) as results:
             for result in results:
                 yield result.tenant_id
+
+
+class Owner:
+    """An object whose block is left when it is deleted."""
+
+    def __init__(self, client: Pandium, source: AsyncIterator[int]) -> None:
+        self._stack = contextlib.ExitStack()
+        results = client.tenants.sync_all(source, mode="normal", poll=FAST)
+        found = self._stack.enter_context(results)
+        self.results = (result.tenant_id for result in found)
+        self.myself = self
+
+    def __del__(self) -> None:
+        self._stack.close()
 
 
 async def collect_in_event_loop() -> None:
@@ -278,8 +296,12 @@ async def collect_in_worker() -> None:
 
 
 @pytest.mark.parametrize("collect", [collect_in_event_loop, collect_in_worker])
+@pytest.mark.parametrize("create", [Job, Owner])
 def test_the_garbage_collector_stops_an_abandoned_job_in_any_thread(
-    emulator: Emulator, client: Pandium, collect: Callable[[], Awaitable[None]]
+    emulator: Emulator,
+    client: Pandium,
+    create: Callable[[Pandium, AsyncIterator[int]], Job | Owner],
+    collect: Callable[[], Awaitable[None]],
 ) -> None:
     """The block of an abandoned generator is left, even in a thread that the job waits for."""
     emulator.add_tenant("acme")
@@ -294,11 +316,38 @@ def test_the_garbage_collector_stops_an_abandoned_job_in_any_thread(
         finally:
             is_canceled.set()
 
+    job = create(client, source())
+    assert next(job.results) == 1
+    gc.disable()  # so that only `collect` finds the job
+    try:
+        del job
+        is_abandoned.set()
+        assert is_canceled.wait(30)
+    finally:
+        gc.enable()
+
+
+def test_a_block_that_is_left_in_another_thread_ends_the_work(
+    emulator: Emulator, client: Pandium
+) -> None:
+    """A generator may be closed by another thread, and its work has ended then."""
+    emulator.add_tenant("acme")
+    has_ended = threading.Event()
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.1)  # so that the work does not end at once
+            has_ended.set()
+
     job = Job(client, source())
     assert next(job.results) == 1
-    del job
-    is_abandoned.set()
-    assert is_canceled.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(job.close).result()
+    assert has_ended.is_set()
 
 
 def test_a_function_that_blocks_does_not_block_the_client(

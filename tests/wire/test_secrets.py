@@ -549,6 +549,10 @@ def in_text_of_number(request: httpx.Request) -> OSError:
     return OSError(errno.ECONNRESET, f"{request.url} {request.headers.get('x-api-key')}")
 
 
+def in_text_without_number(request: httpx.Request) -> OSError:
+    return OSError(None, f"{request.url} {request.headers.get('x-api-key')}")
+
+
 def in_object(request: httpx.Request) -> OSError:
     return ConnectionError(request.url, dict(request.headers))
 
@@ -580,6 +584,7 @@ def in_class_without_module(request: httpx.Request) -> OSError:
     [
         in_text,
         in_text_of_number,
+        in_text_without_number,
         in_object,
         in_note,
         in_context,

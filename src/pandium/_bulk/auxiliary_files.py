@@ -8,15 +8,15 @@ from pathlib import Path
 
 from pandium.errors import UnusableJournal
 
-__all__ = ["validate_auxiliary_files", "validate_path", "validate_regular_files"]
+__all__ = ["validate_auxiliary_files", "validate_not_auxiliary", "validate_regular_files"]
 
 # What SQLite and this package append to the path of a database for their own files.
 _AUXILIARY_SUFFIXES = ("-journal", "-wal", "-shm", "-lock")
-# The first four bytes of the files that SQLite reads. Until its content is on disk, or once it is
-# no longer needed, a file begins with zeros.
+# The first bytes of the files that SQLite reads. Until its content is on disk, or once it is no
+# longer needed, a file begins with zeros.
 _MAGIC_NUMBERS = {
-    "-journal": (b"\xd9\xd5\x05\xf9", b"\0\0\0\0"),
-    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83", b"\0\0\0\0"),
+    "-journal": (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", bytes(8)),
+    "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83", bytes(4)),
 }
 # Of the header of a rollback journal, the number of records, and the size of a sector, at which the
 # first record starts, and of a page. Each record is the number of a page, its content before the
@@ -27,7 +27,7 @@ _NUMBER = struct.Struct(">I")
 _CHANGE_COUNTER = 24
 
 
-def validate_path(path: str, name: str) -> None:
+def validate_not_auxiliary(path: str, name: str) -> None:
     """
     Validate that a path is not that of an auxiliary file of another database.
 

@@ -17,7 +17,7 @@ import anyio.lowlevel
 
 from pandium._bulk.auxiliary_files import (
     validate_auxiliary_files,
-    validate_path,
+    validate_not_auxiliary,
     validate_regular_files,
 )
 from pandium._bulk.file_identity import (
@@ -222,7 +222,7 @@ class Database(QueueingDatabase["Work[Any]"]):
         # Resolve symbolic links, so that a link and its target share one lock file.
         with self._translate_errors(UnusableJournal):
             path = os.path.realpath(self._path)
-        validate_path(path, self.name)
+        validate_not_auxiliary(path, self.name)
         # Do not use Path.is_dir, which raises an error if a parent directory is not accessible. In
         # `missing/../file`, only the path as it was passed has a directory that does not exist.
         directories = {os.path.dirname(path), os.path.dirname(self._path)}  # noqa: PTH120 - see above

@@ -130,9 +130,10 @@ class _NoteHandler(logging.Handler):
         try:
             while self._held and (can_block or not is_blocked(sys.stderr)):
                 if self._discarded:
-                    note(f"{self._discarded} earlier messages omitted")
-                    self._discarded = 0
-                note(self._held.popleft())
+                    self._discarded, count = 0, self._discarded
+                    note(f"{count} earlier messages omitted")
+                else:
+                    note(self._held.popleft())
         finally:
             self.release()
 

@@ -17,6 +17,8 @@ class SendRecord:
     """
     A record of whether any attempt of a request may have been executed.
 
+    The request must not be retried if the outcome of an attempt is unknown.
+
     :param validate: a function that raises an error if the request must no longer be sent.
     :ivar may_be_executed: whether an attempt may have been executed.
     """
@@ -26,11 +28,11 @@ class SendRecord:
 
     def begin_attempt(self) -> None:
         """
-        Record that the next attempt may be executed.
+        Validate the request, and record that an attempt may be executed.
 
         Called before each attempt, and again once it has a connection.
 
-        :raises Exception: what the user of the record raises if the request must not be sent.
+        :raises Exception: the error that ``validate`` raises.
         """
         self._validate()
         self.may_be_executed = True

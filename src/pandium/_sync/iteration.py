@@ -290,6 +290,10 @@ class SyncListing(ListingOptions, Generic[T]):
 SyncListing.__module__ = "pandium"  # as users import it
 
 
+# The time that leaving a block in another thread waits for the work to end, in seconds.
+_LEAVE_SECONDS = 5.0
+
+
 class SyncRunResults(Buffered[T]):
     """
     An iterator over results, in order of completion.
@@ -340,15 +344,17 @@ class SyncRunResults(Buffered[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The garbage collector may close an abandoned generator in any thread. If the work is
-        # waiting for that thread, waiting for the work would never end. In that case, the threads
-        # for functions end when they are deleted.
-        is_collected = exc_type is GeneratorExit and current_thread() is not self._entered_in
+        has_ended = True
         try:
             with suppress(PandiumError):  # closing the client has already stopped the work
-                (self._loop.start if is_collected else self._loop.call)(self._leave)
+                if current_thread() is self._entered_in:
+                    self._loop.call(self._leave)
+                else:
+                    # The garbage collector may leave the block of an abandoned generator in any
+                    # thread. If the work is waiting for that thread, it can end only afterwards.
+                    has_ended = self._loop.try_call(self._leave, _LEAVE_SECONDS)
         finally:
-            if not is_collected:
+            if has_ended:  # otherwise, the threads for functions end when they are deleted
                 self._end_functions()
 
     async def _leave(self) -> None:

@@ -93,14 +93,19 @@ class LoopThread:
             raise
         return call.result()
 
-    def start(self, function: Callable[[], Awaitable[object]]) -> None:
+    def try_call(self, function: Callable[[], Awaitable[object]], seconds: float) -> bool:
         """
-        Start an async function in the event loop, without waiting for it.
+        Call an async function in the event loop, and wait for some seconds until it has ended.
 
+        In the thread of the event loop, it is called without waiting.
+
+        :returns: whether it has ended. Its error, if any, is ignored.
         :raises PandiumError: as for ``call``.
         """
         loop = self._start()
-        loop.submit(_Call(function, loop))
+        call = _Call(function, loop)
+        loop.submit(call)
+        return not self.is_current and call.wait_for(seconds)
 
     async def enter(self, block: AbstractAsyncContextManager[object]) -> None:
         """

@@ -269,7 +269,7 @@ class Transport:
                 text = hide_url_secrets(shown) if spec.is_signed else shown
                 yield shorten(text, _MAX_TEXT)
             else:
-                yield shown if isinstance(shown, int) else type(shown).__name__
+                yield shown if shown is None or isinstance(shown, int) else type(shown).__name__
 
     def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
         """Return the URL for errors and logs, without the API key and a signed URL's secrets."""

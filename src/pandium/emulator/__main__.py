@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = PROGRAM) -> i
 def _report_output_error(error: OSError, program: str) -> int:
     """Return the exit code of `pandium-api` for output that cannot be written."""
     # The interpreter would try to write the rest at exit.
-    with Path(os.devnull).open("wb") as devnull:
+    with suppress(OSError), Path(os.devnull).open("wb") as devnull:
         os.dup2(devnull.fileno(), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
