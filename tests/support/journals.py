@@ -98,9 +98,10 @@ def copy_during_transaction(source: Path, target: Path) -> None:
     """Copy a database with the rollback journal of a transaction that is not complete."""
     with closing(sqlite3.connect(source)) as db:
         db.execute("CREATE TABLE notes (text)")
-        db.execute("PRAGMA cache_size = 1")  # write changes before the transaction ends
+        db.execute("PRAGMA cache_size = 10")  # write changes before the transaction ends
         with db:
             db.execute("BEGIN")
+            db.execute("UPDATE syncs SET state = state")  # so that the first page is not the first
             db.execute("DROP TABLE syncs")
             db.executemany("INSERT INTO notes VALUES (?)", [("a" * 5000,)] * 20)
             for suffix in ("", "-journal"):

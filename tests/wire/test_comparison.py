@@ -324,6 +324,16 @@ CHANGES: dict[str, tuple[Change, list[Line]]] = {
             )
         ],
     ),
+    "a default that may be large": (
+        update(TENANT, "paused", default=[False]),
+        [
+            (
+                "Tenant.paused",
+                "the default is not empty, the client has true",
+                "a response without it is read as true",
+            )
+        ],
+    ),
     "no default": (
         drop(TENANT, "source", "default"),
         [
