@@ -110,3 +110,16 @@ def test_a_pipe_gets_no_escape_sequences(emulator: Emulator) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert "x" * 300 in done.stdout
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES"])
+@pytest.mark.parametrize("size", ["²", "٣", "9" * 5000, "-1", "wide", ""])
+def test_a_terminal_size_that_is_not_a_number_is_ignored(
+    size: str, name: str, emulator: Emulator
+) -> None:
+    """`COLUMNS` and `LINES` never end a command, whatever they contain."""
+    emulator.add_tenant("acme")
+    emulator.runs.script(appears_after=0, phases=[("Succeeded", 0)])
+    environ = api_variables(emulator.url, **{name: size})
+    done = run_child("tenants", "sync", "1", "--wait", "--min-interval", "0.01", environ=environ)
+    assert (done.returncode, done.stderr) == (0, "pandium-api: 1 succeeded\n")

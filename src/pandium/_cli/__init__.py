@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _STDERR = 2  # the file descriptor
+_MAX_SIZE_LENGTH = 6  # digits
 _EXTRAS = {
     "click": "cli",
     "rich": "cli",
@@ -38,6 +39,7 @@ def main() -> int:
     """Run the command line in `sys.argv` and return the exit code."""
     if not _prepare_streams():
         return exit_codes.IO_ERROR
+    _discard_invalid_sizes()
     try:
         code = int(import_module("pandium._cli.app").run(sys.argv[1:]))
     except ModuleNotFoundError as error:
@@ -88,6 +90,14 @@ def _buffer(stream: TextIO) -> TextIO:
         return stream
     file = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
+
+
+def _discard_invalid_sizes() -> None:
+    """Discard a terminal size that is not a number, such as "²", but that rich would parse."""
+    for name in ("COLUMNS", "LINES"):
+        size = os.environ.get(name, "")
+        if not (size.isascii() and size.isdigit() and len(size) <= _MAX_SIZE_LENGTH):
+            os.environ.pop(name, None)
 
 
 def _flush_streams() -> None:
