@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,7 +32,6 @@ from support.servers import Behavior, Misbehaving, Wire, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from pandium.emulator import Emulator
 
@@ -202,6 +202,16 @@ def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
         server.communicate(HELLO + call, timeout=DEADLINE)
         anyio.run(service.until_idle)
     assert server.returncode == 0
+
+
+@pytest.mark.posix
+def test_a_message_without_end_ends_the_server(emulator: Emulator) -> None:
+    """A line that is too long ends the server with a message, before it fills the memory."""
+    with Path("/dev/zero").open() as endless:
+        server = start(environ=api_variables(emulator.url), stdin=endless.fileno())
+        output, errors = server.communicate(timeout=DEADLINE)
+    assert (server.returncode, output) == (0, "")
+    assert errors == "pandium-api: a message is longer than 16777215 characters\n"
 
 
 @pytest.mark.posix

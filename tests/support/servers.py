@@ -391,6 +391,17 @@ def status_and_reset(line: str) -> Behavior:
     return Behavior("status and reset", play)
 
 
+def status_and_close(line: str, body: bytes, missing: int, **headers: str) -> Behavior:
+    """Close the connection before the last bytes of the body, of which so many are missing."""
+
+    async def play(wire: Wire) -> None:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        whole = answer(body, line, names)
+        await wire.send(whole[: len(whole) - missing])
+
+    return Behavior(f"status and close, {missing} bytes missing", play)
+
+
 def byte_by_byte(interval: float) -> Behavior:
     async def play(wire: Wire) -> None:
         for byte in answer(wire.good):

@@ -25,6 +25,7 @@ def parse(
     body: Any = b"",
     headers: dict[str, str] | None = None,
     *,
+    is_complete: bool = True,
     is_proxied: bool = False,
     key: str = KEY,
 ) -> APIError:
@@ -32,6 +33,7 @@ def parse(
         status,
         headers or {},
         body if isinstance(body, bytes) else json.dumps(body).encode(),
+        is_complete=is_complete,
         is_proxied=is_proxied,
         redact=Secret(key).redact,
         now=NOW,
@@ -322,6 +324,7 @@ def test_an_upstream_error_is_json_data(literal: str) -> None:
         "{'data': " + "-" * 10_000 + "1}",
         '{"data": ' + "[" * 20_000,
         repr({"data": "x" * 17_000}),
+        repr({"message": "x" * 100_000, "data": 1}),
         json.dumps({"status": 429, "data": "x" * 140_000}),
         json.dumps({"data": "x" * 300_000}),
         repr({"data": "x" * 300_000}),
@@ -344,6 +347,26 @@ def test_an_incomplete_upstream_error_is_text(length: int) -> None:
     error = parse(429, body, is_proxied=True)
     assert isinstance(error, ConnectorError)
     assert error.data == body.decode()
+
+
+@pytest.mark.parametrize("length", range(0, 80, 5))
+@pytest.mark.parametrize("text", ['{"detail": "slow down"}', '{"message": "too many requests"}'])
+def test_an_incomplete_429_of_a_proxy_may_be_the_upstreams(text: str, length: int) -> None:
+    """An upstream's 429 is never retried, so a 429 is Pandium's only if its body is complete."""
+    body = text.encode()[:length]
+    error = parse(429, body, is_proxied=True, is_complete=False)
+    assert isinstance(error, ConnectorError)
+    assert error.data == error.body
+    assert type(parse(429, body, is_proxied=True)) is errors.RateLimited
+    assert type(parse(429, body, is_complete=False)) is errors.RateLimited
+    assert type(parse(503, body, is_proxied=True, is_complete=False)) is errors.ServerError
+
+
+def test_the_detail_of_an_upstream_error_may_be_an_object() -> None:
+    """An upstream's error is recognized even if its detail is an object, not text."""
+    error = parse(429, {"detail": {"status": 429, "data": {"limit": 5}}}, is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert error.data == {"limit": 5}
 
 
 def test_an_invalid_escape_is_kept_without_a_warning() -> None:
@@ -385,7 +408,7 @@ def test_an_invalid_escape_is_kept_without_a_warning() -> None:
         {"detail": '"data"'},
         {"detail": "data"},
         {"detail": ""},
-        {"detail": {"data": 1}},
+        {"detail": {"message": "slow down"}},
         {"detail": [{"data": 1}]},
         {"detail": "{[]: 1}"},
         {"detail": "{{}}"},

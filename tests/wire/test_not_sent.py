@@ -381,6 +381,47 @@ async def test_a_hook_may_raise_before_the_body_is_read() -> None:
                 await client.tenants.sync(1, mode="normal")
 
 
+UPSTREAM_ERROR = b'{"detail": "{\\"status\\": 429, \\"data\\": {}}"}'
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of httpx in trio
+@pytest.mark.parametrize("hook", [None, "raise_for_status", "read_body", "auth"])
+@pytest.mark.parametrize("missing", [0, 1, 30, len(UPSTREAM_ERROR) - 1, len(UPSTREAM_ERROR)])
+async def test_an_upstream_429_is_never_retried(hook: str | None, missing: int) -> None:
+    """However much of an upstream's 429 can be read, the call is not repeated, and others go on."""
+    line = "429 Too Many Requests"
+    too_many = bad.status_and_close(line, UPSTREAM_ERROR, missing, retry_after="600")
+    options = {"raise_for_status": {"event_hooks": {"response": [raise_for_status]}}, **READERS}
+    options["read_body"] = READERS["hook"]
+    with Misbehaving(too_many, bad.status("200 OK", b"[]")) as server:
+        async with httpx.AsyncClient(**options.get(str(hook), {})) as mine:
+            client = AsyncPandium(KEY, base_url=server.url, http_client=mine, retry=RETRY)
+            with pytest.raises(ConnectorError) as caught:
+                await client.connectors.call(
+                    1, "crm", method="POST", target_url="https://a.example"
+                )
+            assert await client.tenants.list().to_list() == []
+    assert caught.value.status_code == 429
+    assert not caught.value.outcome_unknown
+    assert len(caught.value.attempts) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("encoding", ["br", "gzip", "deflate, gzip", "gzip, gzip, gzip"])
+async def test_an_upstream_429_that_cannot_be_decompressed_is_not_retried(encoding: str) -> None:
+    """If the body of a connector call's 429 cannot be decompressed, the call is not repeated."""
+    too_many = bad.status("429 Too Many Requests", UPSTREAM_ERROR, content_encoding=encoding)
+    with Misbehaving(too_many) as server:
+        async with AsyncPandium(KEY, base_url=server.url, retry=RETRY) as client:
+            with pytest.raises(ConnectorError) as caught:
+                await client.connectors.call(
+                    1, "crm", method="POST", target_url="https://a.example"
+                )
+    assert caught.value.status_code == 429
+    assert len(caught.value.attempts) == 1
+
+
 # A hook or auth handler that reads the body
 
 

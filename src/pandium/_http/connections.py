@@ -60,11 +60,16 @@ _POOL = "pandium._http.pool"
 
 @attrs.frozen(repr=False)  # a report with local variables would show what is secret in it
 class Response:
-    """A complete response."""
+    """
+    A response.
+
+    :ivar is_complete: whether ``content`` is the whole body. That of an error may be incomplete.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    is_complete: bool = True
 
 
 def validate_url(url: str) -> None:
@@ -472,7 +477,8 @@ class _ExchangeProgress:
         response = self.response
         if response is None or response.is_success:
             return None
-        return Response(response.status_code, response.headers, self.body.partial())
+        content = self.body.partial()
+        return Response(response.status_code, response.headers, content, is_complete=False)
 
 
 async def _cancelable(work: Awaitable[Response]) -> Response:
@@ -530,7 +536,7 @@ def _response_of_hook(error: Exception, request: httpx.Request) -> Response | No
     if response.is_success or not is_from_server(response, request):
         return None
     try:
-        content = response.content
+        content, is_complete = response.content, True
     except httpx.ResponseNotRead:
-        content = b""
-    return Response(response.status_code, response.headers, content)
+        content, is_complete = b"", False
+    return Response(response.status_code, response.headers, content, is_complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["read_lines"]
 
+_log = logging.getLogger("pandium")
+_MAX_LENGTH = 2**24  # characters; a client that sends a longer line is broken
+
 
 def read_lines() -> MemoryObjectReceiveStream[str]:
     """
-    Return a stream of the lines of standard input.
+    Return a stream of the lines of standard input. It ends at a line that is too long.
 
     A read from a pipe or a terminal cannot be canceled. With `anyio.wrap_file`, the process would
     therefore ignore Ctrl-C and SIGTERM until the next line arrives. The thread of this function
@@ -38,7 +42,10 @@ def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> 
         try:
             # A socket or a terminal whose other side has gone raises an OSError.
             with suppress(OSError), _duplicate(sys.stdin) as lines:
-                for line in lines:
+                while line := lines.readline(_MAX_LENGTH):
+                    if len(line) == _MAX_LENGTH:
+                        _log.error("a message is longer than %d characters", _MAX_LENGTH - 1)
+                        break
                     from_thread.run(send.send, line, token=token)
         finally:
             from_thread.run(send.aclose, token=token)

@@ -47,7 +47,7 @@ _MAX_HEADER = 1024
 # A backslash, and the character after it if both are an escape in a Python literal.
 _ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
 # How a detail with an upstream's data begins, and how a body with an object as its detail begins.
-_UPSTREAM_DATA = re.compile(r"""\s*\{.{0,1000}?['"]data['"]\s*:""", re.DOTALL)
+_UPSTREAM_DATA = re.compile(r"""\s*\{.*?['"]data['"]\s*:""", re.DOTALL)
 _UPSTREAM_BODY = re.compile(r'\s*\{\s*"detail"\s*:\s*"\s*\{')
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A comma between two values, rather than the one after the weekday of a date.
@@ -55,11 +55,12 @@ _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
 _MAX_RETRY_AFTER = 1e10  # seconds; a number with too many digits would become infinity
 
 
-def error_from_response(  # noqa: PLR0913 - three describe the response, and four how to read it
+def error_from_response(  # noqa: PLR0913 - four describe the response, and four how to read it
     status: int,
     headers: Mapping[str, str],
     content: bytes,
     *,
+    is_complete: bool = True,
     is_proxied: bool,
     redact: Callable[[Any], Any],
     now: datetime,
@@ -71,6 +72,7 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and fou
     :param status: the HTTP status code.
     :param headers: the response headers.
     :param content: the response body.
+    :param is_complete: whether the body was received completely.
     :param is_proxied: whether the response may be from a connector's upstream.
     :param redact: a function that removes the API key from text and JSON.
     :param now: the current time, which is needed if ``Retry-After`` is a date.
@@ -80,6 +82,9 @@ def error_from_response(  # noqa: PLR0913 - three describe the response, and fou
     """
     body = _parse_body(content, redact)
     upstream = _parse_upstream_error(body, redact) if is_proxied else None
+    is_unclear = is_proxied and not is_complete and status == HTTPStatus.TOO_MANY_REQUESTS
+    if upstream is None and is_unclear:
+        upstream = {"data": body}  # the rest of the body might show that it is the upstream's
     message = _message_from(body)
     plain_headers = redact({name.lower(): value for name, value in headers.items()})
     cls = _class_for(status) if upstream is None else ConnectorError
@@ -165,6 +170,8 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
     if isinstance(body, str):
         return {"data": body} if _UPSTREAM_BODY.match(body) else None
     detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, dict) and "data" in detail:
+        return {"data": detail["data"]}
     if not isinstance(detail, str):
         return None
     for parse in (json.loads, _parse_literal):

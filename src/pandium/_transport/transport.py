@@ -240,6 +240,7 @@ class Transport:
             _visible_headers(spec, response),
             # The body of a redirect often repeats the location.
             b"" if spec.is_signed or _is_redirect(spec, response) else response.content,
+            is_complete=response.is_complete,
             is_proxied=spec.safety is RetrySafety.PROXIED,
             redact=self.config.api_key.redact,
             now=self.clock.wall(),
