@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
+import termios
+from array import array
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -30,9 +34,20 @@ from support.cli import (
     run_child,
     start_child,
 )
+from support.waiting import is_asleep, wait_until
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator
+
+PIPE_SIZE = 2**16  # on Linux and macOS
+
+
+def is_full(source: int) -> bool:
+    """Return whether a pipe contains almost as much as it can."""
+    waiting = array("i", [0])
+    fcntl.ioctl(source, termios.FIONREAD, waiting)
+    return waiting[0] > PIPE_SIZE * 3 / 4
+
 
 # Startup
 
@@ -224,6 +239,45 @@ def test_the_output_is_the_same_without_buffers(emulator: Emulator) -> None:
     second = run_child("tenants", "list", environ={**variables, "PYTHONUNBUFFERED": "1"})
     assert "acme" in first.stdout
     assert (second.stdout, second.stderr) == (first.stdout, first.stderr)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_non_blocking_pipe_is_complete(unbuffered: str, emulator: Emulator) -> None:
+    """If another program has made a pipe non-blocking, the output waits for the reader."""
+    for _ in range(200):
+        emulator.add_tenant()
+    line = ["tenants", "list", "--all", "--format", "json"]
+    variables = {**api_variables(emulator.url), "PYTHONUNBUFFERED": unbuffered}
+    expected = run_child(*line, environ=variables).stdout
+    assert len(expected) > PIPE_SIZE
+    source, target = os.pipe()
+    os.set_blocking(target, False)
+    child = start_child(*line, environ=variables, stdout=target)
+    os.close(target)
+    with os.fdopen(source, encoding="utf-8") as output:
+        wait_until(lambda: is_full(source) or child.poll() is not None)
+        assert output.read() == expected
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert (child.returncode, errors) == (0, "")
+
+
+@pytest.mark.posix
+def test_metadata_from_a_non_blocking_pipe_is_complete(emulator: Emulator) -> None:
+    """If standard input is non-blocking and still empty, the command waits for it."""
+    emulator.add_tenant()
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    line = ["tenants", "update-metadata", "1", "@-"]
+    child = start_child(*line, environ=api_variables(emulator.url), stdin=source)
+    os.close(source)
+    wait_until(lambda: child.poll() is not None or is_asleep(child.pid))
+    os.write(target, b'{"since": ')
+    os.write(target, b'"2026-01-01"}')
+    os.close(target)
+    _, errors = child.communicate(timeout=DEADLINE)
+    assert (child.returncode, errors) == (0, "")
+    assert json.loads(emulator.requests[-1].body) == {"since": "2026-01-01"}
 
 
 @pytest.mark.posix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -32,6 +33,8 @@ from support.servers import Behavior, Misbehaving, Wire, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from pandium.emulator import Emulator
 
@@ -205,6 +208,27 @@ def test_the_end_of_the_input_ends_the_server_and_its_calls() -> None:
 
 
 @pytest.mark.posix
+def test_a_non_blocking_input_is_not_its_end(
+    emulator: Emulator, processes: list[subprocess.Popen[str]]
+) -> None:
+    """If the agent has made standard input non-blocking, the server waits for its messages."""
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    server = start(environ=api_variables(emulator.url), stdin=source)
+    processes.append(server)
+    os.close(source)
+    assert server.stdout is not None
+    with os.fdopen(target, "w", encoding="utf-8") as agent:
+        for number in range(1, 4):
+            agent.write(HELLO if number == 1 else message("ping", number))
+            agent.flush()
+            assert json.loads(server.stdout.readline())["id"] == number
+    assert server.wait(DEADLINE) == 0
+    assert server.stderr is not None
+    assert server.stderr.read() == ""
+
+
+@pytest.mark.posix
 def test_a_message_without_end_ends_the_server(emulator: Emulator) -> None:
     """A line that is too long ends the server with a message, before it fills the memory."""
     with Path("/dev/zero").open() as endless:
@@ -270,6 +294,35 @@ async def test_the_input_ends_if_its_thread_does(monkeypatch: pytest.MonkeyPatch
         async with read_lines() as lines:
             assert [line async for line in lines] == []
         await anyio.to_thread.run_sync(has_ended.wait)
+
+
+@on_both_loops
+async def test_the_thread_ends_silently_with_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+) -> None:
+    """If the event loop ends while a line waits to be received, nothing is printed."""
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    source, target = os.pipe()
+    os.write(target, b"line\n")
+    opened: list[MemoryObjectReceiveStream[str]] = []
+
+    async def leave_open() -> None:
+        lines = read_lines()
+        opened.append(lines)
+        while not lines.statistics().tasks_waiting_send:
+            await anyio.lowlevel.checkpoint()
+
+    with os.fdopen(source, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        before = set(threading.enumerate())
+        await anyio.to_thread.run_sync(lambda: anyio.run(leave_open, backend=anyio_backend_name))
+        for thread in set(threading.enumerate()) - before:
+            if not thread.name.startswith(("AnyIO", "Trio")):
+                await anyio.to_thread.run_sync(thread.join, DEADLINE)
+    os.close(target)
+    opened[0].close()
+    assert errors == []
 
 
 # Configuration

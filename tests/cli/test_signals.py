@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -33,13 +32,14 @@ from support.cli import (
 )
 from support.posix import ENDING_SIGNALS, FULL, IS_POSIX, small_pipe
 from support.servers import Misbehaving, status
-from support.waiting import wait_until
+from support.waiting import is_asleep, wait_until
 
 if IS_POSIX:
     import pty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pandium.emulator import Emulator
 
@@ -363,11 +363,6 @@ def test_a_closed_terminal_ends_a_wait(emulator: Emulator, tmp_path: Path) -> No
     assert child.wait(DEADLINE) == 129
 
 
-def is_blocked(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    return status.rpartition(")")[2].split()[0] == "S"
-
-
 @pytest.mark.posix
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_signal_does_not_cut_off_what_is_being_printed(
@@ -382,7 +377,7 @@ def test_a_signal_does_not_cut_off_what_is_being_printed(
     assert child.stderr is not None
     readable = select.select([child.stderr], [], [], DEADLINE)[0]
     assert readable
-    wait_until(lambda: is_blocked(child.pid))
+    wait_until(lambda: is_asleep(child.pid))
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=DEADLINE)
     assert child.returncode == 143
@@ -404,7 +399,7 @@ def test_a_signal_at_the_prompt_is_not_a_traceback(emulator: Emulator) -> None:
     while b"key:" not in written:
         written += os.read(outer, 1024)
     # Python handles a signal that arrives just before a blocking call only after that call.
-    wait_until(lambda: is_blocked(child.pid))
+    wait_until(lambda: is_asleep(child.pid))
     child.send_signal(signal.SIGTERM)
     assert child.wait(DEADLINE) == 143
     written += os.read(outer, 1024)

@@ -402,6 +402,10 @@ def status_and_close(line: str, body: bytes, missing: int, **headers: str) -> Be
     return Behavior(f"status and close, {missing} bytes missing", play)
 
 
+def reply(text: str) -> Behavior:
+    return _plain(f"reply {text[:12]}", lambda _: text.encode())
+
+
 def byte_by_byte(interval: float) -> Behavior:
     async def play(wire: Wire) -> None:
         for byte in answer(wire.good):

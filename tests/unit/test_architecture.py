@@ -21,6 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 LAYERS: dict[str, int] = {
     "_version": 0,
     "models": 0,
+    "_blocking_file": 0,
     "_clock": 0,
     "_daemon_executor": 0,
     "_background": 1,

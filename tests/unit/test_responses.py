@@ -349,6 +349,14 @@ def test_an_incomplete_upstream_error_is_text(length: int) -> None:
     assert error.data == body.decode()
 
 
+def test_an_upstream_error_that_is_not_utf_8_is_text() -> None:
+    """An upstream's error is recognized even if its body is not UTF-8, wherever its detail is."""
+    body = json.dumps({"status": 429, "detail": json.dumps({"data": "?"})}).replace("?", "é")
+    error = parse(429, body.encode("latin-1"), is_proxied=True)
+    assert isinstance(error, ConnectorError)
+    assert error.data == body.replace("é", "\ufffd")
+
+
 @pytest.mark.parametrize("length", range(0, 80, 5))
 @pytest.mark.parametrize("text", ['{"detail": "slow down"}', '{"message": "too many requests"}'])
 def test_an_incomplete_429_of_a_proxy_may_be_the_upstreams(text: str, length: int) -> None:

@@ -634,6 +634,43 @@ async def test_no_error_of_a_transport_shows_a_signed_url(
     assert len(caught.value.attempts) == 2
 
 
+ECHOED = "sig/of+the+log=="
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mark", ["?", "#part?"])
+@pytest.mark.parametrize("echoed", [ECHOED, quote(ECHOED, safe=""), ECHOED.replace("/", "\\/")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "HTTP/1.1 403 {}\r\nRetry-After: {}\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {}\r\nContent-Length: 1\r\n\r\nx",
+        "HTTP/1.1 307 X\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n",
+        "{}\r\n\r\n",
+    ],
+)
+async def test_a_storage_host_may_echo_the_secrets_of_a_signed_url(
+    server: Misbehaving, reply: str, echoed: str, mark: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A secret of a signed URL is hidden, even outside a URL and if its characters are escaped."""
+    signed = f"{server.url}/log{mark}user=ann&signature={quote(ECHOED, safe='')}"
+    server.play(
+        [bad.status("302 Found", Location=signed)],
+        otherwise=bad.reply(reply.format(echoed, echoed)),
+    )
+    caplog.set_level(logging.DEBUG)
+    events: list[object] = []
+    options: dict[str, Any] = {"retry": Retry.never(), "on_response": events.append}
+    async with AsyncPandium(HEAD_KEY, base_url=server.url, **options) as client:
+        with pytest.raises(errors.PandiumError) as caught:
+            await client.runs.log(1)
+    error = caught.value
+    shown = f"{error!r} {pickle.dumps(error)!r} {vars(error)} {events} {caplog.text}"
+    assert "/of" not in shown
+    assert "%2Fof" not in shown
+    assert str(error.url).endswith("/log")
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_traceback_of_a_hook_has_a_signed_url_in_a_local_variable(backend: str) -> None:
     """If a hook raises an error during the download, our frames do not contain the query."""

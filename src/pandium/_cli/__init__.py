@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pandium._blocking_file import BlockingFile
 from pandium._cli import exit_codes
 from pandium._cli.output.terminal import is_blocked
 from pandium._cli.signals import ignore_signals
@@ -67,7 +68,11 @@ def _discard_blocked_output() -> None:
 
 
 def _prepare_streams() -> bool:
-    """Replace streams that are closed or unbuffered. Return whether standard output is open."""
+    """
+    Replace streams that are closed, unbuffered or non-blocking.
+
+    :returns: whether standard output is open.
+    """
     # Occupy closed standard streams, so that no file, such as a journal, takes their descriptors.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
@@ -79,17 +84,29 @@ def _prepare_streams() -> bool:
         sys.stderr.write("pandium-api: error: standard output is closed\n")
         return False
     sys.stdout, sys.stderr = _buffer(sys.stdout), _buffer(sys.stderr)
+    if sys.stdin is not None and not _is_blocking(sys.stdin):
+        source = io.BufferedReader(BlockingFile(sys.stdin.fileno(), closefd=False))
+        sys.stdin = io.TextIOWrapper(source, sys.stdin.encoding, sys.stdin.errors)
     return True
 
 
 def _buffer(stream: TextIO) -> TextIO:
-    """Return a stream with a buffer, even if Python was told to use none."""
+    """Return a stream with a buffer, even if Python was told to use none, whose writes wait."""
     # Without a buffer, Python ignores that the system may have written less than it was given, for
     # example because the disk is full or because of a signal.
-    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+    is_buffered = not isinstance(getattr(stream, "buffer", None), io.RawIOBase)
+    if is_buffered and _is_blocking(stream):
         return stream
-    file = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))
+    cls = io.FileIO if _is_blocking(stream) else BlockingFile
+    file = io.BufferedWriter(cls(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
+
+
+def _is_blocking(stream: TextIO) -> bool:
+    try:
+        return os.get_blocking(stream.fileno())
+    except (AttributeError, OSError):  # on Windows, or not a file
+        return True
 
 
 def _discard_invalid_sizes() -> None:

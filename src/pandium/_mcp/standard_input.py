@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import threading
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
+
+from pandium._blocking_file import BlockingFile
 
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
@@ -32,13 +36,16 @@ def read_lines() -> MemoryObjectReceiveStream[str]:
     does not have to end before the process does.
     """
     send, receive = anyio.create_memory_object_stream[str]()
-    arguments = (send, current_token())
+    arguments = (send, current_token(), anyio.get_cancelled_exc_class())
     threading.Thread(target=_forward_lines, args=arguments, daemon=True).start()
     return receive
 
 
-def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> None:
-    with suppress(anyio.BrokenResourceError, RuntimeError):  # the event loop has ended
+def _forward_lines(
+    send: MemoryObjectSendStream[str], token: EventLoopToken, canceled: type[BaseException]
+) -> None:
+    # All of these mean that the event loop has ended.
+    with suppress(anyio.BrokenResourceError, CancelledError, RuntimeError, canceled):
         try:
             # A socket or a terminal whose other side has gone raises an OSError.
             with suppress(OSError), _duplicate(sys.stdin) as lines:
@@ -48,9 +55,13 @@ def _forward_lines(send: MemoryObjectSendStream[str], token: EventLoopToken) -> 
                         break
                     from_thread.run(send.send, line, token=token)
         finally:
-            from_thread.run(send.aclose, token=token)
+            try:
+                from_thread.run_sync(send.close, token=token)
+            except RuntimeError:  # as above
+                send.close()
 
 
 def _duplicate(stream: TextIO) -> TextIO:
     # The interpreter cannot exit while a thread reads from sys.stdin itself.
-    return os.fdopen(os.dup(stream.fileno()), encoding="utf-8-sig", errors="replace")
+    file = io.BufferedReader(BlockingFile(os.dup(stream.fileno())))
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")

@@ -46,9 +46,9 @@ _MAX_LITERAL = 16 * 1024
 _MAX_HEADER = 1024
 # A backslash, and the character after it if both are an escape in a Python literal.
 _ESCAPE = re.compile(r"""\\(?P<valid>[\\'"abfnrtv0-7xuUN])?""")
-# How a detail with an upstream's data begins, and how a body with an object as its detail begins.
+# The beginning of a detail with an upstream's data, and of the detail in a body that is not JSON.
 _UPSTREAM_DATA = re.compile(r"""\s*\{.*?['"]data['"]\s*:""", re.DOTALL)
-_UPSTREAM_BODY = re.compile(r'\s*\{\s*"detail"\s*:\s*"\s*\{')
+_UPSTREAM_BODY = re.compile(r'"detail"\s*:\s*"\s*\{')
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A comma between two values, rather than the one after the weekday of a date.
 _HEADER_COMMA = re.compile(r",(?!\s*\d{1,2}[\s-]+[A-Za-z])")
@@ -168,7 +168,7 @@ def _parse_upstream_error(body: Any, redact: Callable[[Any], Any]) -> dict[str, 
     # response, but does not specify whether it is JSON or a Python literal. If it cannot be parsed,
     # for example because it is too long or incomplete, the data is its text.
     if isinstance(body, str):
-        return {"data": body} if _UPSTREAM_BODY.match(body) else None
+        return {"data": body} if _UPSTREAM_BODY.search(body) else None
     detail = body.get("detail") if isinstance(body, dict) else None
     if isinstance(detail, dict) and "data" in detail:
         return {"data": detail["data"]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pandium._redaction import KeyPattern, Redactor
 from pandium._validation import encode_path_segment, validate_query_value
 from pandium.errors import APIError, ConnectFailed, ConnectorError, TransportError
 
@@ -19,6 +21,7 @@ __all__ = ["RequestSpec", "RetrySafety", "SignedURL"]
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_MANY_REQUESTS = 429
+_SHORTEST_SECRET = 16  # characters; a shorter value of a query might be an ordinary word
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
@@ -48,6 +51,13 @@ class SignedURL(str):
 
     __slots__ = ()
 
+    def redact(self, value: Any) -> Any:
+        """Replace the query and the long values in it, which a host may echo, in JSON-like data."""
+        _, *queries = re.split("[?#]", self, maxsplit=1)
+        values = [part.partition("=")[2] for query in queries for part in re.split("[&;?#]", query)]
+        patterns = (KeyPattern(secret, _SHORTEST_SECRET) for secret in (*queries, *values))
+        return Redactor(patterns).redact(value)
+
     def __repr__(self) -> str:
         return "'***'"
 
@@ -67,8 +77,6 @@ class RequestSpec:
     :ivar accepts_redirect: whether a 3xx response is a success.
     :ivar record: a record of whether the request may have been executed. An error that it raises
         is not retried.
-    :ivar is_signed: whether ``path`` is a signed URL on another host. The API key is not sent to
-        that host, and the query string is omitted from logs and errors.
     """
 
     method: str
@@ -79,8 +87,16 @@ class RequestSpec:
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     safety: RetrySafety = RetrySafety.NOT_SENT
     accepts_redirect: bool = False
-    is_signed: bool = False
     record: SendRecord | None = None
+
+    @property
+    def is_signed(self) -> bool:
+        """
+        Whether ``path`` is a signed URL on another host.
+
+        The API key is not sent to that host, and the query string is omitted from logs and errors.
+        """
+        return isinstance(self.path, SignedURL)
 
     @classmethod
     def create(  # noqa: PLR0913 - one argument for each part of a request

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -84,7 +85,7 @@ class Transport:
 
     async def download(self, url: SignedURL) -> bytes:
         """Download a signed URL from another host, without the API key or the user's headers."""
-        spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT, is_signed=True)
+        spec = RequestSpec("GET", url, "(log)", safety=RetrySafety.IDEMPOTENT)
         return await self.request(spec, lambda response: response.content)
 
     async def prepare(self) -> None:
@@ -192,7 +193,7 @@ class Transport:
                 spec.record.begin_attempt()
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
-                with self.clock.waiting_for_io(), RedactedLogs(key.redact):
+                with self.clock.waiting_for_io(), RedactedLogs(partial(self._redact, spec)):
                     response = await self.connections.exchange(request, self.timeout, spec.record)
                 result = str(response.status)
             except PandiumError as error:
@@ -242,7 +243,7 @@ class Transport:
             b"" if spec.is_signed or _is_redirect(spec, response) else response.content,
             is_complete=response.is_complete,
             is_proxied=spec.safety is RetrySafety.PROXIED,
-            redact=self.config.api_key.redact,
+            redact=partial(self._redact, spec),
             now=self.clock.wall(),
             has_key=not spec.is_signed,
         )
@@ -264,7 +265,7 @@ class Transport:
     def _shown_arguments(self, spec: RequestSpec, error: Exception) -> Iterator[object]:
         """Yield the arguments of an error, without the API key and a signed URL's secrets."""
         # Redact first, because a key that is cut in two is not found.
-        for shown in self.config.api_key.redact(list(error.args)):
+        for shown in self._redact(spec, list(error.args)):
             if isinstance(shown, str):
                 # The transport of the user's client may show the URL in its errors.
                 text = hide_url_secrets(shown) if spec.is_signed else shown
@@ -272,11 +273,17 @@ class Transport:
             else:
                 yield shown if shown is None or isinstance(shown, int) else type(shown).__name__
 
+    def _redact(self, spec: RequestSpec, value: Any) -> Any:
+        """Replace the API key, and the secrets of a signed URL, in JSON-like data."""
+        redacted = self.config.api_key.redact(value)
+        return spec.path.redact(redacted) if isinstance(spec.path, SignedURL) else redacted
+
     def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
         """Return the URL for errors and logs, without the API key and a signed URL's secrets."""
-        is_signed = spec.is_signed
-        url = request.url.copy_with(userinfo=b"", query=None) if is_signed else request.url
-        shown: str = self.config.api_key.redact(str(url))
+        url = request.url
+        if spec.is_signed:
+            url = url.copy_with(userinfo=b"", query=None, fragment=None)
+        shown: str = self._redact(spec, str(url))
         return shown
 
     def _shown_path(self, spec: RequestSpec, request: httpx.Request) -> str:
@@ -307,9 +314,9 @@ def _record_failure(spec: RequestSpec, error: PandiumError) -> None:
 
 def _visible_headers(spec: RequestSpec, response: Response) -> Mapping[str, str]:
     """Return the headers for errors and events, without those that may contain a signed URL."""
-    if spec.is_signed:  # the storage host's response may repeat parts of the URL
+    if isinstance(spec.path, SignedURL):  # the storage host's response may repeat parts of the URL
         kept = [(k, v) for k, v in response.headers.items() if k.lower() in _RETRY_HEADERS]
-        return {k: hide_url_secrets(v) for k, v in kept}
+        return {k: spec.path.redact(hide_url_secrets(v)) for k, v in kept}
     if not (spec.accepts_redirect or _is_redirect(spec, response)):
         return response.headers
     # The signed URL of a log is in `location`, and `link` or `refresh` may repeat it.
