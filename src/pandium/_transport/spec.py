@@ -22,6 +22,7 @@ __all__ = ["RequestSpec", "RetrySafety", "SignedURL"]
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_MANY_REQUESTS = 429
 _SHORTEST_SECRET = 16  # characters; a shorter value of a query might be an ordinary word
+_MAX_SECRETS = 100  # of a query, so that a very long one does not block the event loop
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
@@ -55,8 +56,8 @@ class SignedURL(str):
         """Replace the query and the long values in it, which a host may echo, in JSON-like data."""
         _, *queries = re.split("[?#]", self, maxsplit=1)
         values = [part.partition("=")[2] for query in queries for part in re.split("[&;?#]", query)]
-        patterns = (KeyPattern(secret, _SHORTEST_SECRET) for secret in (*queries, *values))
-        return Redactor(patterns).redact(value)
+        secrets = (*queries, *values[:_MAX_SECRETS])
+        return Redactor(KeyPattern(secret, _SHORTEST_SECRET) for secret in secrets).redact(value)
 
     def __repr__(self) -> str:
         return "'***'"
