@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-import termios
 from array import array
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +32,12 @@ from support.cli import (
     run_child,
     start_child,
 )
+from support.posix import IS_POSIX
 from support.waiting import is_asleep, wait_until
+
+if IS_POSIX:
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from pandium.emulator import Emulator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -193,7 +192,7 @@ class Transport:
                 spec.record.begin_attempt()
             at, began, result = self.clock.wall(), self.clock.now(), "canceled"
             try:
-                with self.clock.waiting_for_io(), RedactedLogs(partial(self._redact, spec)):
+                with self.clock.waiting_for_io(), RedactedLogs(self._redactor(spec)):
                     response = await self.connections.exchange(request, self.timeout, spec.record)
                 result = str(response.status)
             except PandiumError as error:
@@ -243,7 +242,7 @@ class Transport:
             b"" if spec.is_signed or _is_redirect(spec, response) else response.content,
             is_complete=response.is_complete,
             is_proxied=spec.safety is RetrySafety.PROXIED,
-            redact=partial(self._redact, spec),
+            redact=self._redactor(spec),
             now=self.clock.wall(),
             has_key=not spec.is_signed,
         )
@@ -265,7 +264,7 @@ class Transport:
     def _shown_arguments(self, spec: RequestSpec, error: Exception) -> Iterator[object]:
         """Yield the arguments of an error, without the API key and a signed URL's secrets."""
         # Redact first, because a key that is cut in two is not found.
-        for shown in self._redact(spec, list(error.args)):
+        for shown in self._redactor(spec)(list(error.args)):
             if isinstance(shown, str):
                 # The transport of the user's client may show the URL in its errors.
                 text = hide_url_secrets(shown) if spec.is_signed else shown
@@ -273,17 +272,20 @@ class Transport:
             else:
                 yield shown if shown is None or isinstance(shown, int) else type(shown).__name__
 
-    def _redact(self, spec: RequestSpec, value: Any) -> Any:
-        """Replace the API key, and the secrets of a signed URL, in JSON-like data."""
-        redacted = self.config.api_key.redact(value)
-        return spec.path.redact(redacted) if isinstance(spec.path, SignedURL) else redacted
+    def _redactor(self, spec: RequestSpec) -> Callable[[Any], Any]:
+        """Return a function that hides the API key and a signed URL's secrets in JSON-like data."""
+        url, redact_key = spec.path, self.config.api_key.redact
+        if not isinstance(url, SignedURL):
+            return redact_key
+        # The function must not refer to the client. The event loop keeps it until the time limit.
+        return lambda data: url.redact(redact_key(data))
 
     def _shown_url(self, spec: RequestSpec, request: httpx.Request) -> str:
         """Return the URL for errors and logs, without the API key and a signed URL's secrets."""
         url = request.url
         if spec.is_signed:
             url = url.copy_with(userinfo=b"", query=None, fragment=None)
-        shown: str = self._redact(spec, str(url))
+        shown: str = self._redactor(spec)(str(url))
         return shown
 
     def _shown_path(self, spec: RequestSpec, request: httpx.Request) -> str:
