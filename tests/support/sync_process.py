@@ -161,7 +161,10 @@ def fork_while_iterating() -> None:
 
 
 def fork_in_block() -> None:
-    with open_client() as client, client.runs.as_completed(["1"]) as results:
+    with open_client() as client, client.runs.as_completed(["unknown"]) as results:
+        # Before the first poll, the client's thread imports modules. A child that was forked
+        # meanwhile could wait for it forever.
+        wait_until(lambda: results.progress.polls)
         in_child(lambda: results.progress)
         write(results.progress.succeeded)
 
