@@ -111,6 +111,7 @@ def test_functions_of_a_test_in_python_are_shown_by_name(control: Control) -> No
         ({"change": {"type": "archive"}}, {"timing": "is missing"}),
         ({"timing": "after", "change": {"type": "function", "name": "x"}}, {"change.type": "must"}),
         ({"timing": "after", "change": {"type": "archive", "count": 0}}, {"change.count": ""}),
+        ({"timing": "after", "change": {"type": "insert", "count": 10**12}}, {"change.count": ""}),
         (
             {"timing": "after", "change": {"type": "archive_tenant", "tenant": 9}},
             {"change.tenant": "there is no tenant 9"},

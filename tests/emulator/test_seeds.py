@@ -106,6 +106,7 @@ def test_a_release_with_a_given_id_precedes_those_that_are_created() -> None:
         ({"integrations": [{"id": 1}, {"id": 1}]}, r"integrations\[1\]\.id: "),
         ({"integrations": [{"id": 0}]}, r"integrations\[0\]\.id: "),
         ({"releases": [{"integration_id": []}]}, r"releases\[0\]\.integration_id: "),
+        ({"integrations": [{"releases": 10**12}]}, r"integrations\[0\]\.releases: "),
         (
             {"integrations": [], "releases": [{}]},
             r"releases\[0\]\.integration_id: no integration",

@@ -14,7 +14,7 @@ from pandium.emulator.state.record_base import Id, Record
 from pandium.emulator.state.record_models import Tenant
 from pandium.emulator.state.store import Store
 
-Count = Annotated[int, Field(ge=1, description="The number of tenants.")]
+Count = Annotated[int, Field(ge=1, le=100_000, description="The number of tenants.")]
 
 
 class ArchiveChange(Record):

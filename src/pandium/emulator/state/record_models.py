@@ -30,6 +30,7 @@ from pandium.emulator.state.tenant_rules import (
     TenantName,
 )
 
+MAX_RELEASES = 10_000  # initial ones of an integration
 SUCCESSES = frozenset({"succeeded", "success", "successful", "completed"})
 
 
@@ -117,7 +118,7 @@ class Integration(Record):
     archived: Hidden[bool] = False
     paused: Hidden[bool] = False
     schedule: Hidden[Cron | None] = None
-    releases: Hidden[int] = Field(default=1, ge=0)
+    releases: Hidden[int] = Field(default=1, ge=0, le=MAX_RELEASES)
     config_schema: Hidden[Object | None] = None
     metadata_schema: Hidden[Object | None] = None
 
