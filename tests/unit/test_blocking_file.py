@@ -46,9 +46,9 @@ def test_a_read_waits_for_data_and_the_end() -> None:
     thread = threading.Thread(target=read_all)
     thread.start()
     wait_until(lambda: is_asleep("self", thread.native_id))
-    os.write(target, b"first\nsec")
+    os.write(target, b"first line\nlast")
     wait_until(lambda: is_asleep("self", thread.native_id))
-    os.write(target, b"ond\n")
+    os.write(target, b" line\n")
     os.close(target)
     thread.join()
-    assert read == [b"first\n", b"second\n"]
+    assert read == [b"first line\n", b"last line\n"]
